@@ -1,0 +1,64 @@
+"""The HTTP edge: the only code that knows Flask."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from flask import current_app, jsonify
+from flask_openapi3 import Info, OpenAPI
+
+import mlsys
+from mlsys.clients import Clients, clients_for
+from mlsys.settings import Settings
+
+MAX_BODY = 1024 * 1024  # bytes; Pub/Sub messages of ours are a few kilobytes
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the routes work with: one settings, one set of clients, one sign to stop."""
+
+    settings: Settings
+    clients: Clients
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+
+def service() -> Service:
+    """The service that the current request belongs to."""
+    return current_app.extensions["mlsys"]
+
+
+def create_app(settings: Settings | None = None, clients: Clients | None = None) -> OpenAPI:
+    """Wire the service together. Settings come from the environment unless they are given.
+
+    Raises:
+        SettingsError: settings are missing or contradict each other.
+    """
+    from app import events, health, logs, predictions, problems, registry
+
+    settings = settings or Settings.from_env()
+    settings.check_service()
+    logs.configure()
+    app = OpenAPI(
+        __name__,
+        info=Info(
+            title="mlsys",
+            version=mlsys.__version__,
+            description="Registers scikit-learn models and scores BigQuery tables with them.",
+        ),
+        doc_prefix="/docs",
+        validation_error_status=400,
+        validation_error_model=problems.Problem,
+        validation_error_callback=problems.validation_answer,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["OPENAPI_HTML_STRING"] = '<meta http-equiv="refresh" content="0; url=swagger">'
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["mlsys"] = Service(settings, clients or clients_for(settings))
+    app.add_url_rule("/openapi.json", "openapi_json", lambda: jsonify(app.api_doc))
+    for module in (health, predictions, registry, events):
+        app.register_api(module.api)
+    problems.register(app)
+    logs.register(app)
+    return app

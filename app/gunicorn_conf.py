@@ -1,0 +1,31 @@
+"""gunicorn on Cloud Run: one process, eight threads, and time to put the work down.
+
+Cloud Run itself limits a request's time and starts instances, so there is one worker and no
+timeout of gunicorn's own; SIGKILL follows SIGTERM after ten seconds, so eight are for finishing.
+"""
+
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+bind = f"0.0.0.0:{os.environ.get('PORT', '8080')}"
+workers = 1
+worker_class = "gthread"
+threads = 8
+timeout = 0
+graceful_timeout = 8
+accesslog = None  # the app writes one line a request itself
+control_socket_disable = True  # it needs a home directory, which the image's user has not
+
+
+def post_worker_init(worker: Any) -> None:
+    """On SIGTERM tell the runs in hand to stop, then do what gunicorn does."""
+    gunicorns = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        worker.wsgi.extensions["mlsys"].stopping.set()
+        if callable(gunicorns):
+            gunicorns(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)

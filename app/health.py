@@ -1,0 +1,30 @@
+"""`GET /health`: the process is up. Touches no backend, and waits for no heavy import."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel
+
+import mlsys
+from app import service
+
+api = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
+
+
+class Health(BaseModel):
+    """The service is up."""
+
+    status: Literal["healthy"]
+    version: str
+    envs: list[str]
+
+
+@api.get("/health", summary="Is the service up?", responses={200: Health})
+def health() -> dict[str, Any]:
+    return {
+        "status": "healthy",
+        "version": mlsys.__version__,
+        "envs": list(service().settings.envs),
+    }

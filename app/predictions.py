@@ -1,0 +1,126 @@
+"""`GET /predict` scores a table, `GET /runs/{run_id}` tells how far a run has come."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import url_for
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel
+
+from app import logs, service
+from app.parameters import EnvQuery, PredictQuery, RunPath
+from app.problems import Problem
+
+api = APIBlueprint("predictions", __name__, abp_tags=[Tag(name="predictions")])
+
+MARGIN = 60.0  # seconds before the request's limit at which the work is put down
+
+
+class RunResult(BaseModel):
+    """A run that is done: its rows are in the output table."""
+
+    run_id: str
+    state: str
+    env: str
+    model_name: str
+    model_version: str
+    model_generation: int
+    input_table: str
+    output_table: str
+    write_disposition: str
+    rows: int
+    shards: int
+    seconds: float
+    predicted_at: str
+    snapshot_at: str
+    job_id: str
+    finished_at: str
+    warnings: list[str]
+    reused: bool
+
+
+class Accepted(BaseModel):
+    """The run is planned and will be worked on; `status_url` tells how far it is."""
+
+    run_id: str
+    state: str
+    status_url: str
+
+
+class RunStatus(BaseModel):
+    """A run's state (`running`, `failed`, `succeeded`), progress and result."""
+
+    run_id: str
+    env: str
+    state: str
+    request: dict[str, Any]
+    rows_done: int
+    rows_total: int | None
+    shards_done: int
+    shards_total: int | None
+    seconds: float
+    result: RunResult | None = None
+    failure: dict[str, Any] | None = None
+
+
+@api.get(
+    "/predict",
+    summary="Score a BigQuery table into another, exactly once",
+    description="Repeat the same request after a failure or a 503: it resumes, and never doubles "
+    "a row. `dry_run=true` answers whether it would work.",
+    responses={
+        200: RunResult,
+        202: Accepted,
+        404: Problem,
+        409: Problem,
+        422: Problem,
+        503: Problem,
+    },
+)
+def predict(query: PredictQuery) -> Any:
+    from workers.scoring.run import dry_run, execute, prepare
+
+    clients = service().clients
+    request = query.to_request(service().settings)
+    logs.note(model=f"{query.model_name}/{query.model_version}")
+    if query.dry_run:
+        verdict = dry_run(clients, request, query.run_id)
+        logs.note(run_id=verdict["run_id"], outcome="dry run")
+        return verdict
+    prepared = prepare(clients, request, query.run_id)
+    run_id = prepared.plan.run_id
+    logs.note(run_id=run_id)
+    if not query.wait and prepared.result is None:
+        _publish(request.to_dict() | {"run_id": run_id}, request.env)
+        path = url_for("predictions.run", run_id=run_id)
+        status_url = f"{path}?{urlencode({'env': request.env})}"
+        accepted = {"run_id": run_id, "state": "accepted", "status_url": status_url}
+        return accepted, 202, {"Location": status_url}
+    deadline = time.monotonic() + max(service().settings.request_timeout - MARGIN, 1.0)
+    result = execute(clients, prepared, deadline=deadline, stopping=service().stopping.is_set)
+    logs.note(outcome="reused" if result["reused"] else f"{result['rows']} rows scored")
+    return result
+
+
+@api.get(
+    "/runs/<run_id>",
+    summary="How far is a run?",
+    responses={200: RunStatus, 404: Problem},
+)
+def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
+    from workers.scoring.run import status
+
+    env = service().settings.require_env(query.env)
+    logs.note(run_id=path.run_id)
+    return status(service().clients, env, path.run_id)
+
+
+def _publish(message: dict[str, Any], env: str) -> None:
+    """Hand the request to Pub/Sub, which pushes it to `POST /events/predictions`."""
+    topic = service().settings.predictions_topic(env)
+    publisher = service().clients.publisher
+    publisher.publish(topic, json.dumps(message).encode(), timeout=30).result(timeout=60)

@@ -1,0 +1,146 @@
+"""The one table that turns exceptions into answers: RFC 9457 `application/problem+json`.
+
+No stack trace and no raw text of a backend leaves the service; both go to the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Response, g, json
+from flask_openapi3 import OpenAPI
+from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+from werkzeug.wrappers import Response as BaseResponse
+
+from mlsys import errors
+
+log = logging.getLogger(__name__)
+
+# The first class that fits decides. Title and detail are for people, `type` is for programs.
+STATUS: tuple[tuple[type[Exception], int, str], ...] = (
+    (errors.InvalidRequest, 400, "A parameter is missing or malformed"),
+    (errors.ModelNotFound, 404, "There is no such model"),
+    (errors.TableNotFound, 404, "There is no such table"),
+    (errors.RunNotFound, 404, "There is no such run"),
+    (errors.ObjectNotFound, 404, "There is no such bucket or object"),
+    (errors.Conflict, 409, "The request contradicts what is there"),
+    (errors.SchemaMismatch, 422, "The table does not fit"),
+    (errors.ModelUnusable, 422, "The model cannot be used"),
+    (errors.PredictionFailed, 422, "The model failed on the table's rows"),
+    (errors.TryAgain, 503, "Try again"),
+)
+BUSY = (503, "Google Cloud did not answer; try again")
+FORBIDDEN = (403, "The service may not do this")
+
+
+class Problem(BaseModel):
+    """What went wrong, and what to do instead (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    parameters: list[dict[str, str]] | None = None
+    columns: list[dict[str, str]] | None = None
+    progress: dict[str, Any] | None = None
+
+
+def register(app: OpenAPI) -> None:
+    """Let every exception of the app's routes answer by the table."""
+    app.register_error_handler(Exception, answer)
+
+
+def validation_answer(exc: ValidationError) -> BaseResponse:
+    """Answer 400 to parameters that do not parse, every one of them named."""
+    found = []
+    for error in exc.errors():
+        name = ".".join(str(part) for part in error["loc"]) or "output_table"
+        text = error["msg"].removeprefix("Value error, ")
+        if error["type"] == "missing":
+            text = "is missing"
+        elif error["type"] == "extra_forbidden":
+            text = "is no parameter of this route"
+        elif not error["msg"].startswith("Value error"):
+            text = f"{str(error['input'])[:80]!r}: {text[0].lower()}{text[1:]}"
+        found.append((name, text))
+    return answer(errors.InvalidRequest(*found))
+
+
+def status_of(exc: Exception) -> tuple[int, str]:
+    """The status and title for an exception; 500 for what nobody planned."""
+    for kind, status, title in STATUS:
+        if isinstance(exc, kind):
+            return status, title
+    if isinstance(exc, HTTPException):
+        return exc.code or 500, exc.name
+    if _is_passing(exc):
+        return BUSY
+    if _is_forbidden(exc):
+        return FORBIDDEN
+    return 500, "Something is wrong with the service"
+
+
+def answer(exc: Exception) -> BaseResponse:
+    """Turn any exception into an answer, and log what must not be answered."""
+    status, title = status_of(exc)
+    g.problem = f"{type(exc).__name__}: {exc}"
+    if isinstance(exc, RequestRedirect):
+        return exc.get_response()  # a redirect to the address with the slash
+    known = isinstance(exc, errors.MlsysError)
+    if status >= 500 and not known:
+        log.error("%s", title, exc_info=exc)
+    body: dict[str, Any] = {
+        "type": f"urn:mlsys:problem:{_slug(exc) if known else status}",
+        "title": title,
+        "status": status,
+        "detail": str(exc) if known else _detail(exc, status),
+    }
+    if isinstance(exc, errors.InvalidRequest):
+        body["parameters"] = [{"name": n, "problem": p} for n, p in exc.problems]
+    if isinstance(exc, errors.SchemaMismatch) and exc.columns:
+        body["columns"] = [{"name": n, "problem": p} for n, p in exc.columns]
+    if isinstance(exc, errors.TryAgain) and exc.progress:
+        body["progress"] = exc.progress
+    response = Response(json.dumps(body) + "\n", status, mimetype="application/problem+json")
+    if status == 503:
+        response.headers["Retry-After"] = str(getattr(exc, "retry_after", 5))
+    return response
+
+
+def _detail(exc: Exception, status: int) -> str:
+    if isinstance(exc, HTTPException):
+        return exc.description or exc.name
+    return {
+        403: "The service's account lacks a permission on this table or bucket; its log names it.",
+        503: "A Google Cloud service did not answer in time. The same request can succeed later.",
+    }.get(status, "The request could not be answered. The service's log has the reason.")
+
+
+def _slug(exc: Exception) -> str:
+    """`TableNotFound` becomes `table-not-found`."""
+    name = type(exc).__name__
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
+
+
+def _is_passing(exc: Exception) -> bool:
+    from google.api_core import exceptions
+    from requests.exceptions import ConnectionError, Timeout
+
+    return isinstance(
+        exc,
+        exceptions.ServerError
+        | exceptions.TooManyRequests
+        | exceptions.RetryError
+        | exceptions.Aborted
+        | ConnectionError
+        | Timeout,
+    )
+
+
+def _is_forbidden(exc: Exception) -> bool:
+    from google.api_core import exceptions
+
+    return isinstance(exc, exceptions.Forbidden | exceptions.Unauthorized)

@@ -1,0 +1,63 @@
+"""`GET /model-registry`, the manual full rescan, and `GET /models`, the registry's rows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel
+
+from app import logs, service
+from app.parameters import EnvQuery
+from app.problems import Problem
+
+api = APIBlueprint("registry", __name__, abp_tags=[Tag(name="registry")])
+
+
+class Skipped(BaseModel):
+    """An object of the bucket that is no model version."""
+
+    object: str
+    reason: str
+
+
+class RescanResult(BaseModel):
+    """What the rescan found in the bucket, and what it did to the registry."""
+
+    env: str
+    scanned: int
+    registered: int
+    updated: int
+    unchanged: int
+    removed: int
+    skipped: list[Skipped]
+
+
+class ModelList(BaseModel):
+    """The registry's rows, newest version of each model first."""
+
+    env: str
+    models: list[dict[str, Any]]
+
+
+@api.get(
+    "/model-registry",
+    summary="Compare the whole bucket with the registry, and repair what differs",
+    responses={200: RescanResult, 404: Problem, 503: Problem},
+)
+def model_registry(query: EnvQuery) -> dict[str, Any]:
+    from workers.registry_sync import rescan
+
+    env = service().settings.require_env(query.env)
+    result = asdict(rescan(service().clients, env))
+    logs.note(outcome={k: v for k, v in result.items() if k != "skipped"})
+    return {"env": env, **result}
+
+
+@api.get("/models", summary="List the registry", responses={200: ModelList, 503: Problem})
+def models(query: EnvQuery) -> dict[str, Any]:
+    from workers.registry_sync import list_models
+
+    env = service().settings.require_env(query.env)
+    return {"env": env, "models": list_models(service().clients, env)}

@@ -1,0 +1,169 @@
+"""BigQuery for notebooks: a query into a DataFrame, a DataFrame into a table.
+
+>>> from mlsys.bq import bq_get, bq_put                                     # doctest: +SKIP
+>>> df = bq_get("SELECT * FROM my-project.titanic.train")                   # doctest: +SKIP
+>>> bq_put(df.head(), "my-project.titanic.sample", "WRITE_TRUNCATE")        # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from mlsys.clients import TIMEOUT, bigquery_retry, default_clients
+from mlsys.errors import InvalidRequest, TableNotFound
+from mlsys.frames import arrow_type, from_frame, sql_name, to_frame
+from mlsys.signatures import sql_type
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    import pyarrow as pa
+    from google.cloud.bigquery import SchemaField
+
+WRITE_DISPOSITIONS = ("WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY")
+
+# Project, dataset and table ids as BigQuery documents them, less what needs quoting somewhere:
+# https://cloud.google.com/resource-manager/docs/creating-managing-projects (a domain may stand
+# before the project), https://cloud.google.com/bigquery/docs/datasets#dataset-naming,
+# https://cloud.google.com/bigquery/docs/tables#table_naming
+_TABLE_ID = re.compile(
+    r"(?P<project>(?:[a-z0-9][a-z0-9.-]{0,61}[a-z0-9]:)?[a-z][a-z0-9-]{4,28}[a-z0-9])"
+    r"\.(?P<dataset>[A-Za-z0-9_]{1,1024})"
+    r"\.(?P<table>[\w-]{1,1024})"
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TableRef:
+    """A BigQuery table by its three names."""
+
+    project: str
+    dataset: str
+    table: str
+
+    @classmethod
+    def parse(cls, text: str, parameter: str = "table_id") -> Self:
+        """Read `project.dataset.table`.
+
+        >>> TableRef.parse("my-project.titanic.train").path
+        'projects/my-project/datasets/titanic/tables/train'
+
+        Raises:
+            InvalidRequest: the text is anything else; `parameter` is the name it blames.
+        """
+        match = _TABLE_ID.fullmatch(text)
+        if match is None:
+            raise InvalidRequest(
+                (parameter, f"{text[:200]!r} is no table: pass project.dataset.table")
+            )
+        return cls(**match.groupdict())
+
+    @property
+    def path(self) -> str:
+        """The resource name that the Storage Read API takes."""
+        return f"projects/{self.project}/datasets/{self.dataset}/tables/{self.table}"
+
+    def __str__(self) -> str:
+        return f"{self.project}.{self.dataset}.{self.table}"
+
+
+def bq_get(query: str) -> pd.DataFrame:
+    """Run `query` (GoogleSQL) and return its rows; `mlsys.frames` says which type becomes what.
+
+    Raises:
+        InvalidRequest: BigQuery refuses the query; its own words follow.
+        TableNotFound: the query names a table or dataset that is not there.
+    """
+    from google.api_core.exceptions import BadRequest, NotFound
+
+    clients = default_clients()
+    # The local BigQuery keeps query results out of the Storage Read API's reach.
+    use_storage_api = not clients.settings.emulators.bigquery
+    try:
+        job = clients.bigquery.query(query, timeout=TIMEOUT, retry=bigquery_retry())
+        rows = job.result(retry=bigquery_retry())  # as long as BigQuery itself lets a query run
+        reader = clients.bigquery_read if use_storage_api else None
+        table = rows.to_arrow(bqstorage_client=reader, create_bqstorage_client=False)
+    except BadRequest as exc:
+        raise InvalidRequest(("query", exc.message)) from exc
+    except NotFound as exc:
+        raise TableNotFound(exc.message) from exc
+    return to_frame(table)
+
+
+def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPEND") -> None:
+    """Write `df` into the table `project.dataset.table`, in one atomic load job.
+
+    A table that is not there is created with the types of the frame's columns; the index is left
+    out. `write_disposition` is WRITE_APPEND, WRITE_TRUNCATE (replace) or WRITE_EMPTY (refuse a
+    table that has rows).
+
+    Raises:
+        InvalidRequest: a malformed name, or the rows do not fit the table.
+        TableNotFound: the dataset is not there.
+    """
+    import io
+
+    import pyarrow.parquet as pq
+    from google.api_core.exceptions import BadRequest, NotFound
+    from google.cloud import bigquery
+
+    table = TableRef.parse(table_id)
+    if write_disposition not in WRITE_DISPOSITIONS:
+        raise InvalidRequest(
+            ("write_disposition", f"{write_disposition!r}: pass one of {WRITE_DISPOSITIONS}")
+        )
+    rows = from_frame(df)
+    client = default_clients().bigquery
+    try:
+        there = client.get_table(str(table), timeout=TIMEOUT, retry=bigquery_retry())
+    except NotFound:
+        there = None
+    if there is not None and write_disposition != "WRITE_TRUNCATE":
+        rows = _fit(rows, there.schema, table)
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, coerce_timestamps="us", allow_truncated_timestamps=True)
+    buffer.seek(0)
+    config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET,
+        write_disposition=write_disposition,
+        schema=[bigquery.SchemaField(f.name, sql_name(f.type)) for f in rows.schema],
+    )
+    try:
+        # No size: the client then uploads in resumable chunks, which it retries on its own.
+        client.load_table_from_file(buffer, str(table), job_config=config).result(
+            timeout=600, retry=bigquery_retry()
+        )
+    except BadRequest as exc:
+        raise InvalidRequest(("df", exc.message)) from exc
+    except NotFound as exc:
+        raise TableNotFound(
+            f"The dataset {table.project}.{table.dataset} is not there: create it first."
+        ) from exc
+
+
+def _fit(rows: pa.Table, schema: Sequence[SchemaField], table: TableRef) -> pa.Table:
+    """Put the columns in the table's order, with NULLs for the ones that the frame lacks."""
+    import pyarrow as pa
+
+    mine = {name.casefold(): i for i, name in enumerate(rows.schema.names)}
+    theirs = {f.name.casefold() for f in schema}
+    if extra := [n for n in rows.schema.names if n.casefold() not in theirs]:
+        raise InvalidRequest(("df", f"{table} has no columns {extra}: drop or rename them"))
+    columns, fields = [], []
+    for field in schema:
+        kind = sql_type(field.field_type)
+        i = mine.get(field.name.casefold())
+        if i is None and field.mode == "REQUIRED":
+            raise InvalidRequest(("df", f"{table} requires the column {field.name!r}: add it"))
+        try:
+            column = pa.nulls(len(rows)) if i is None else rows.column(i)
+            columns.append(column.cast(arrow_type(kind)))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as exc:
+            text = f"column {field.name!r} does not fit {table}, where it is {kind}: {exc}"
+            raise InvalidRequest(("df", text)) from exc
+        fields.append(pa.field(field.name, arrow_type(kind)))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))

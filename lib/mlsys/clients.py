@@ -1,0 +1,153 @@
+"""The only place that makes Google clients.
+
+On the cloud they use Application Default Credentials. When the emulator variables are set
+(`STORAGE_EMULATOR_HOST`, `BIGQUERY_EMULATOR_HOST`, `BIGQUERY_STORAGE_EMULATOR_HOST`,
+`PUBSUB_EMULATOR_HOST`; `mlsys local up` prints them) they are anonymous and talk to the local
+servers, over the same protocols. A client is made when it is first used, once a process.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, Any
+
+from mlsys.errors import CredentialsMissing
+from mlsys.settings import Settings
+
+if TYPE_CHECKING:
+    from google.api_core.retry import Retry
+    from google.cloud import bigquery, storage
+    from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+    from google.cloud.pubsub_v1 import PublisherClient
+
+TIMEOUT = 60.0  # seconds for one call to a Google API
+RETRY_DEADLINE = 120.0  # seconds for one call with all its retries, below any request's limit
+
+
+class Clients:
+    """The Google clients of one process, each made on first use. Safe to share by threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._made: dict[str, Any] = {}
+
+    @property
+    def storage(self) -> storage.Client:
+        """The Cloud Storage client."""
+        return self._once("storage", _storage)
+
+    @property
+    def bigquery(self) -> bigquery.Client:
+        """The BigQuery client."""
+        return self._once("bigquery", _bigquery)
+
+    @property
+    def bigquery_read(self) -> BigQueryReadClient:
+        """The client of the BigQuery Storage Read API."""
+        return self._once("bigquery_read", _bigquery_read)
+
+    @property
+    def publisher(self) -> PublisherClient:
+        """The Pub/Sub publisher."""
+        return self._once("publisher", _publisher)
+
+    def _once(self, name: str, make: Any) -> Any:
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make(self.settings)
+            return self._made[name]
+
+
+@functools.cache
+def clients_for(settings: Settings) -> Clients:
+    """The clients that belong to `settings`, the same ones at every call."""
+    return Clients(settings)
+
+
+def default_clients() -> Clients:
+    """The clients of this process's environment: what a notebook's calls use.
+
+    Raises:
+        SettingsError: a setting is missing (see `Settings.from_env`).
+    """
+    return clients_for(Settings.from_env())
+
+
+def bigquery_retry() -> Retry:
+    """BigQuery's own retry rule with an end in sight (its default gives up after ten minutes)."""
+    from google.cloud.bigquery import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(RETRY_DEADLINE)
+
+
+def _credentials(emulator: str | None) -> Any:
+    if emulator:
+        from google.auth.credentials import AnonymousCredentials
+
+        return AnonymousCredentials()
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    try:
+        scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+        return google.auth.default(scopes=scopes)[0]
+    except DefaultCredentialsError as exc:
+        raise CredentialsMissing(
+            "No Google credentials were found: run `gcloud auth application-default login`, or "
+            "`mlsys local up` and export the variables that it prints to work without a cloud."
+        ) from exc
+
+
+def _storage(settings: Settings) -> storage.Client:
+    from google.api_core.client_options import ClientOptions
+    from google.cloud import storage
+
+    host = settings.emulators.storage
+    return storage.Client(
+        project=settings.project,
+        credentials=_credentials(host),
+        client_options=ClientOptions(api_endpoint=host) if host else None,
+    )
+
+
+def _bigquery(settings: Settings) -> bigquery.Client:
+    from google.api_core.client_options import ClientOptions
+    from google.cloud import bigquery
+
+    host = settings.emulators.bigquery
+    return bigquery.Client(
+        project=settings.project,
+        credentials=_credentials(host),
+        client_options=ClientOptions(api_endpoint=host) if host else None,
+    )
+
+
+def _bigquery_read(settings: Settings) -> BigQueryReadClient:
+    from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+
+    host = settings.emulators.bigquery_storage
+    if not host:
+        return BigQueryReadClient(credentials=_credentials(None))
+    import grpc
+    from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
+        BigQueryReadGrpcTransport,
+    )
+
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    channel = grpc.insecure_channel(host, options=options)
+    return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
+
+
+def _publisher(settings: Settings) -> PublisherClient:
+    from google.cloud.pubsub_v1 import PublisherClient
+
+    host = settings.emulators.pubsub
+    if not host:
+        return PublisherClient(credentials=_credentials(None))
+    import grpc
+    from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+
+    transport = PublisherGrpcTransport(channel=grpc.insecure_channel(host))
+    return PublisherClient(transport=transport)

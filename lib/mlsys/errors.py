@@ -1,0 +1,122 @@
+"""Every error that mlsys raises on purpose.
+
+```
+MlsysError
+├── SettingsError            a missing or contradictory setting; all of them named at once
+├── CredentialsMissing       no Google credentials were found
+├── InvalidRequest           a malformed name, table, parameter or value
+├── ModelNotFound            no such model version
+├── ObjectNotFound           no such bucket or object in Cloud Storage
+├── TableNotFound            no such BigQuery table or dataset
+├── RunNotFound              no such scoring run
+├── Conflict                 the request contradicts what is there already
+│   └── ModelExists          an upload would replace a model version
+├── SchemaMismatch           a table does not fit the model, or the output does not fit its table
+├── ModelUnusable            the model's file cannot be loaded or cannot predict
+├── PredictionFailed         the model raised on rows of the table
+├── MetadataInvalid          a metadata.json that cannot be read
+├── NotRegistered            an upload that the registry did not show in time
+└── TryAgain                 may pass: the same request can succeed later
+    ├── RegistryBusy         the registry row kept changing under our hands
+    └── RunInterrupted       the run stopped before its end and resumes on the same request
+```
+
+Every message says what is wrong and what to pass or do instead. `app.problems` holds the one
+table that turns these into HTTP answers.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class MlsysError(Exception):
+    """The root of the tree."""
+
+
+class SettingsError(MlsysError, ValueError):
+    """Settings are missing or contradict each other; the message names every one of them."""
+
+
+class CredentialsMissing(MlsysError):
+    """Google's Application Default Credentials were not found."""
+
+
+class InvalidRequest(MlsysError, ValueError):
+    """A value does not have the form it needs.
+
+    `problems` is a sequence of (name, what is wrong and what to pass instead) pairs.
+    """
+
+    def __init__(self, *problems: tuple[str, str]) -> None:
+        self.problems: Sequence[tuple[str, str]] = problems
+        super().__init__("; ".join(f"{name}: {text}" for name, text in problems))
+
+
+class ModelNotFound(MlsysError, LookupError):
+    """The bucket holds no such model version."""
+
+
+class ObjectNotFound(MlsysError, FileNotFoundError):
+    """Cloud Storage has no such bucket or object."""
+
+
+class TableNotFound(MlsysError, LookupError):
+    """BigQuery has no such table or dataset."""
+
+
+class RunNotFound(MlsysError, LookupError):
+    """The environment has no such scoring run."""
+
+
+class Conflict(MlsysError):
+    """What the request asks for contradicts what is there already."""
+
+
+class ModelExists(Conflict, FileExistsError):
+    """The model version is taken; pass overwrite=True or another version."""
+
+
+class SchemaMismatch(MlsysError, ValueError):
+    """A table and a model (or an output and its table) do not fit.
+
+    `columns` is a sequence of (column, what is wrong) pairs.
+    """
+
+    def __init__(self, message: str, columns: Sequence[tuple[str, str]] = ()) -> None:
+        self.columns = tuple(columns)
+        details = "; ".join(f"{name}: {text}" for name, text in self.columns)
+        super().__init__(f"{message} {details}".rstrip() if details else message)
+
+
+class ModelUnusable(MlsysError):
+    """The model's file is not a model this service can load and use."""
+
+
+class PredictionFailed(MlsysError):
+    """The model raised on rows of the input table; nothing was published."""
+
+
+class MetadataInvalid(MlsysError, ValueError):
+    """A metadata.json that is no JSON object or has a part of the wrong form."""
+
+
+class NotRegistered(MlsysError, TimeoutError):
+    """The model was uploaded, and the registry did not show it in time."""
+
+
+class TryAgain(MlsysError):
+    """Something that may pass; `retry_after` is in seconds."""
+
+    retry_after = 5
+
+    def __init__(self, message: str, progress: Mapping[str, Any] | None = None) -> None:
+        self.progress = dict(progress or {})
+        super().__init__(message)
+
+
+class RegistryBusy(TryAgain):
+    """The registry row was changed by others faster than it could be settled."""
+
+
+class RunInterrupted(TryAgain):
+    """The run stopped early (out of time, or shutting down); the same request resumes it."""

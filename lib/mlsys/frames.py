@@ -1,0 +1,168 @@
+"""Arrow to pandas, the same way in training and in scoring.
+
+`bq_get` and the scoring worker both come through here, so a model sees in production what it saw
+in the notebook: INT64 is int64 (float64 with NaN where there are NULLs), FLOAT64 float64, BOOL
+bool (object where there are NULLs), STRING str, TIMESTAMP datetime64[us, UTC], DATETIME
+datetime64[us], DATE, TIME, NUMERIC and BYTES Python objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mlsys.errors import InvalidRequest, SchemaMismatch
+from mlsys.signatures import UNKNOWN, Feature
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_NULLABLE = {"boolean", "string", "Float32", "Float64"} | {
+    f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)
+}
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """The Arrow type that a BigQuery column of the type `name` (`INT64`, ...) is read as.
+
+    Raises:
+        KeyError: the type has no flat Arrow counterpart (STRUCT, ARRAY, JSON, GEOGRAPHY, ...).
+    """
+    import pyarrow as pa
+
+    return {
+        "INT64": pa.int64(),
+        "FLOAT64": pa.float64(),
+        "BOOL": pa.bool_(),
+        "STRING": pa.string(),
+        "BYTES": pa.binary(),
+        "DATE": pa.date32(),
+        "TIME": pa.time64("us"),
+        "DATETIME": pa.timestamp("us"),
+        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+        "NUMERIC": pa.decimal128(38, 9),
+        "BIGNUMERIC": pa.decimal256(76, 38),
+    }[name]
+
+
+def sql_name(kind: pa.DataType) -> str:
+    """The BigQuery type that values of the Arrow type `kind` are stored as.
+
+    Raises:
+        InvalidRequest: BigQuery has no flat type for it.
+    """
+    from pyarrow import types
+
+    tests = {
+        "INT64": types.is_integer,
+        "FLOAT64": types.is_floating,
+        "BOOL": types.is_boolean,
+        "STRING": lambda t: types.is_string(t) or types.is_large_string(t),
+        "BYTES": lambda t: types.is_binary(t) or types.is_large_binary(t),
+        "DATE": types.is_date,
+        "TIME": types.is_time,
+        "TIMESTAMP": lambda t: types.is_timestamp(t) and t.tz is not None,
+        "DATETIME": types.is_timestamp,
+        "NUMERIC": types.is_decimal,
+    }
+    for name, test in tests.items():
+        if test(kind):
+            return name
+    raise InvalidRequest(("df", f"BigQuery has no flat column type for {kind}"))
+
+
+def from_frame(df: pd.DataFrame) -> pa.Table:
+    """Return the frame's columns as Arrow, in the types that BigQuery will store.
+
+    Raises:
+        InvalidRequest: a column mixes types, or has one that BigQuery's flat columns lack.
+    """
+    import pyarrow as pa
+
+    columns, fields = [], []
+    for i, name in enumerate(df.columns):
+        try:
+            column = pa.array(df.iloc[:, i], from_pandas=True)
+            if pa.types.is_dictionary(column.type):
+                column = column.dictionary_decode()
+            kind = (
+                pa.string() if pa.types.is_null(column.type) else arrow_type(sql_name(column.type))
+            )
+            columns.append(column.cast(kind, safe=not pa.types.is_timestamp(kind)))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, InvalidRequest) as exc:
+            raise InvalidRequest(("df", f"column {name!r}: {exc}")) from exc
+        fields.append(pa.field(str(name), columns[-1].type))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def to_frame(table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
+    """Return the columns of `table` as BigQuery's types look in pandas (see the module's text)."""
+    return table.to_pandas(date_as_object=True)
+
+
+def to_model_frame(table: pa.Table | pa.RecordBatch, features: Sequence[Feature]) -> pd.DataFrame:
+    """Return the features' columns of `table`, in their order, as the model saw them in training.
+
+    `table` has n rows and a column for each feature (names compared without case, as BigQuery
+    does); the frame is n x len(features) and carries the features' own spelling.
+
+    Raises:
+        SchemaMismatch: a value cannot be handed over exactly, for instance an INT64 beyond 2^53
+            where the model saw floats; the column is named.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    index = {name.casefold(): i for i, name in enumerate(table.schema.names)}
+    columns = {}
+    for feature in features:
+        column = table.column(index[feature.name.casefold()])
+        try:
+            columns[feature.name] = _series(column, feature)
+        except (pa.ArrowInvalid, OverflowError, ValueError, TypeError) as exc:
+            raise SchemaMismatch(
+                "The table holds values that the model cannot be given.",
+                [(feature.name, f"{column.type} values do not fit {feature.dtype}: {exc}")],
+            ) from exc
+    return pd.DataFrame(columns, copy=False)
+
+
+def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    if feature.type == "FLOAT64":
+        column = column.cast(pa.float64())  # safe: refuses an integer that a double cannot hold
+    series = column.to_pandas(date_as_object=True)
+    dtype = feature.dtype
+    if dtype == UNKNOWN:
+        return series
+    if dtype == "category":
+        return pd.Series(
+            pd.Categorical(series, categories=feature.categories, ordered=feature.ordered)
+        )
+    if dtype in _NULLABLE:
+        return series.astype("object").where(series.notna(), pd.NA).astype(dtype)
+    if dtype == "object":
+        out = series.astype("object")
+        return out.where(series.notna(), None if feature.missing == "none" else np.nan)
+    if str(series.dtype) == dtype:
+        return series
+    if column.null_count and np.dtype(_numpy_name(dtype)).kind in "iub":
+        return series  # float64 with NaN, or object for bool: no integer dtype can hold a NULL
+    out = series.astype(dtype)
+    if feature.type == "INT64" and not (out == series).all():
+        raise OverflowError(f"values beyond the range of {dtype}")
+    return out
+
+
+def _numpy_name(dtype: str) -> str:
+    """The dtype's name as NumPy knows it; pandas's own (str, a time zone) count as objects."""
+    import numpy as np
+
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return "object"

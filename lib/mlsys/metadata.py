@@ -1,0 +1,248 @@
+"""`metadata.json`: what a model's author knows of it, beside its `model.pkl`.
+
+`build` makes the document that `upload_model` writes. `ModelMetadata.parse` reads any such
+document, also one written by hand: every part is optional, parts it does not know are kept.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Self
+
+from mlsys.errors import InvalidRequest, MetadataInvalid
+from mlsys.loading import model_input
+from mlsys.signatures import Signature
+
+GOLDEN_ROWS = 5
+TOP_VALUES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """The parts of a `metadata.json` that mlsys itself uses; `document` is all of it."""
+
+    document: Mapping[str, Any] = field(default_factory=dict)
+    signature: Signature | None = None
+    model_class: str | None = None
+    feature_names: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    id_columns: tuple[str, ...] = ()
+    sklearn_version: str | None = None
+    python_version: str | None = None
+    artifact_crc32c: str | None = None
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self:
+        """Read the bytes of a `metadata.json`.
+
+        Raises:
+            MetadataInvalid: it is no JSON object, or a part that mlsys uses has a wrong form.
+        """
+        try:
+            document = json.loads(content)
+        except (ValueError, RecursionError) as exc:
+            raise MetadataInvalid(f"metadata.json is no JSON: {exc}") from exc
+        if not isinstance(document, dict):
+            raise MetadataInvalid(f"metadata.json holds a {type(document).__name__}, not an object")
+        signature = None
+        if document.get("signature") is not None:
+            signature = Signature.from_dict(document["signature"])
+        versions = _mapping(document, "versions")
+        names = tuple(signature.names) if signature else _names(document, "feature_names")
+        return cls(
+            document=document,
+            signature=signature,
+            model_class=_text(document, "model_class"),
+            feature_names=names,
+            target=_names(document, "target"),
+            id_columns=_names(document, "id_columns"),
+            sklearn_version=_text(versions, "scikit-learn"),
+            python_version=_text(versions, "python"),
+            artifact_crc32c=_text(_mapping(document, "artifact"), "crc32c"),
+        )
+
+    def describes(self, crc32c: str | None) -> bool:
+        """Tell whether this is about the object with that checksum, as far as it says."""
+        return self.artifact_crc32c is None or self.artifact_crc32c == crc32c
+
+
+def build(
+    model: Any,
+    *,
+    X: Any,
+    y: Any = None,
+    target: str | Sequence[str] | None = None,
+    id_columns: Sequence[str] = (),
+    metrics: Mapping[str, Any] | None = None,
+    description: str | None = None,
+    artifact: bytes = b"",
+) -> dict[str, Any]:
+    """Return the `metadata.json` of a fitted model, as JSON values.
+
+    X is the training data without the target (rows x features, DataFrame or array), y the target
+    (rows, or rows x outputs). It holds the signature (names, types), a profile of the training
+    columns, a few golden rows with what the model answers for them, the metrics as given, and the
+    versions of the libraries.
+
+    Raises:
+        InvalidRequest: X, y or metrics have a form that cannot be described; the model cannot
+            predict on X.
+    """
+    import base64
+
+    import google_crc32c
+
+    signature = Signature.from_data(X)
+    names = _target_names(y, target)
+    document = {
+        "model_class": model_class(model),
+        "signature": signature.to_dict(),
+        "target": names[0] if len(names) == 1 else list(names) or None,
+        "id_columns": list(id_columns),
+        "metrics": json_value(dict(metrics or {})),
+        "description": description,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in _LIBRARIES},
+            "mlsys": version("mlsys"),
+        },
+        "artifact": {
+            "crc32c": base64.b64encode(google_crc32c.Checksum(artifact).digest()).decode(),
+            "size_bytes": len(artifact),
+        },
+        "profile": _profile(X, signature),
+        "golden": _golden(model, X),
+        "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    return {k: v for k, v in document.items() if v is not None}
+
+
+_LIBRARIES = ("scikit-learn", "numpy", "pandas", "joblib")
+
+
+def library_versions() -> dict[str, str]:
+    """The versions that decide whether a pickled model loads as it was saved."""
+    return {
+        "python_version": platform.python_version(),
+        "sklearn_version": version("scikit-learn"),
+    }
+
+
+def model_class(model: Any) -> str:
+    """The model's class with what it is made of: `Pipeline(ColumnTransformer, Ridge)`.
+
+    Wrappers name what they wrap: `GridSearchCV(Ridge)`.
+    """
+    name = type(model).__name__
+    steps = getattr(model, "steps", None)
+    if isinstance(steps, list):
+        return f"{name}({', '.join(model_class(step) for _, step in steps)})"
+    parameters = model.get_params(deep=False) if hasattr(model, "get_params") else {}
+    inner = parameters.get("estimator") or parameters.get("regressor")
+    return f"{name}({model_class(inner)})" if hasattr(inner, "fit") else name
+
+
+def json_value(value: Any) -> Any:
+    """Return `value` as plain JSON values: NumPy scalars unwrapped, NaN and NaT as null."""
+    import numpy as np
+
+    if isinstance(value, Mapping):
+        return {str(k): json_value(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | np.ndarray):
+        return [json_value(v) for v in value]
+    if isinstance(value, np.generic):
+        return json_value(value.item())
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return value.hex()
+    if value != value or str(value) in ("NaT", "<NA>"):
+        return None
+    if isinstance(value, dt.datetime | dt.date | dt.time):
+        return value.isoformat()
+    return str(value)
+
+
+def _profile(X: Any, signature: Signature) -> dict[str, Any]:
+    import pandas as pd
+
+    frame = pd.DataFrame(X)
+    columns: dict[str, Any] = {}
+    for i, feature in enumerate(signature.features):
+        values = frame.iloc[:, i]
+        column: dict[str, Any] = {"nulls": int(values.isna().sum())}
+        if feature.type in ("INT64", "FLOAT64") and feature.categories is None:
+            numbers = pd.to_numeric(values).dropna()
+            if len(numbers):
+                column |= {
+                    "min": json_value(numbers.min()),
+                    "max": json_value(numbers.max()),
+                    "mean": json_value(float(numbers.mean())),
+                }
+        else:
+            counts = values.dropna().astype(str).value_counts()
+            column |= {
+                "distinct": len(counts),
+                "top": json_value(counts.head(TOP_VALUES).to_dict()),
+            }
+        columns[feature.name] = column
+    return {"rows": len(frame), "columns": columns}
+
+
+def _golden(model: Any, X: Any) -> dict[str, Any]:
+    """A few rows, spread over the data, with the model's own answers to them."""
+    import numpy as np
+
+    rows = len(X)
+    where = np.unique(np.linspace(0, rows - 1, min(GOLDEN_ROWS, rows)).astype(int))
+    sample = X.iloc[where] if hasattr(X, "iloc") else np.asarray(X)[where]
+    if not len(where):
+        return {"rows": [], "predictions": []}
+    try:
+        predictions = model.predict(model_input(model, sample))
+    except Exception as exc:  # whatever the estimator raises, the author must hear of it now
+        raise InvalidRequest(("model", f"cannot predict on rows of X: {exc}")) from exc
+    values = sample.to_numpy(dtype=object) if hasattr(sample, "to_numpy") else sample
+    return {"rows": json_value(values), "predictions": json_value(np.asarray(predictions))}
+
+
+def _target_names(y: Any, target: str | Sequence[str] | None) -> tuple[str, ...]:
+    if target is not None:
+        return (target,) if isinstance(target, str) else tuple(target)
+    if hasattr(y, "columns"):
+        return tuple(str(c) for c in y.columns)
+    name = getattr(y, "name", None)
+    return (str(name),) if name is not None else ()
+
+
+def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = document.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise MetadataInvalid(f"metadata.json: {key} must be an object")
+    return value
+
+
+def _text(document: Mapping[str, Any], key: str) -> str | None:
+    value = document.get(key)
+    if value is not None and not isinstance(value, str):
+        raise MetadataInvalid(f"metadata.json: {key} must be a string")
+    return value
+
+
+def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = document.get(key)
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise MetadataInvalid(f"metadata.json: {key} must be a string or a list of strings")
+    return tuple(value)

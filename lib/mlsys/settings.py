@@ -1,0 +1,187 @@
+"""Settings from the environment and from the nearest `.env` file.
+
+Importing this module reads nothing. `Settings.from_env()` reads everything at once; the
+constants that notebooks use (`GCP_PROJECT_ID`, `GCP_REGION`, `GCS_BUCKET_MODELS_DEV`,
+`GCS_BUCKET_MODELS_STAGING`, `GCS_BUCKET_MODELS_PROD`) are read when they are first asked for:
+
+>>> from mlsys.settings import GCS_BUCKET_MODELS_DEV   # doctest: +SKIP
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from mlsys.errors import InvalidRequest, SettingsError
+
+ENVS = ("dev", "staging", "prod")
+PUSH_AUTH_MODES = ("app", "off")
+
+_CONSTANTS = {
+    "GCP_PROJECT_ID": lambda s: s.project,
+    "GCP_REGION": lambda s: s.region,
+    "GCS_BUCKET_MODELS_DEV": lambda s: s.models_bucket("dev"),
+    "GCS_BUCKET_MODELS_STAGING": lambda s: s.models_bucket("staging"),
+    "GCS_BUCKET_MODELS_PROD": lambda s: s.models_bucket("prod"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Emulators:
+    """Addresses of local servers that stand in for Google Cloud; None means the real service."""
+
+    storage: str | None = None  # http://host:port
+    bigquery: str | None = None  # http://host:port
+    bigquery_storage: str | None = None  # host:port, gRPC
+    pubsub: str | None = None  # host:port, gRPC
+
+    VARIABLES = {
+        "storage": "STORAGE_EMULATOR_HOST",
+        "bigquery": "BIGQUERY_EMULATOR_HOST",
+        "bigquery_storage": "BIGQUERY_STORAGE_EMULATOR_HOST",
+        "pubsub": "PUBSUB_EMULATOR_HOST",
+    }
+
+    def __bool__(self) -> bool:
+        return any((self.storage, self.bigquery, self.bigquery_storage, self.pubsub))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that differs between machines and environments. Hashable, never changed."""
+
+    project: str
+    region: str = "us-central1"
+    envs: tuple[str, ...] = ENVS
+    models_buckets: tuple[tuple[str, str], ...] = ()  # (env, bucket), where not the default name
+    runs_buckets: tuple[tuple[str, str], ...] = ()
+    emulators: Emulators = Emulators()
+    push_auth: str = "app"
+    push_audience: str | None = None
+    push_service_account: str | None = None
+    request_timeout: float = 3600.0  # seconds; Cloud Run's limit for one request
+    on_cloud_run: bool = False
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read the settings from `environ` (default: the process's, over the nearest `.env`).
+
+        Raises:
+            SettingsError: with every missing or malformed key in one message.
+        """
+        values = _environment() if environ is None else environ
+        wrong: list[str] = []
+
+        def read(key: str, default: str | None = None) -> str | None:
+            return values.get(key, "").strip() or default
+
+        project = read("GCP_PROJECT_ID") or read("GOOGLE_CLOUD_PROJECT")
+        if project is None:
+            wrong.append(
+                "GCP_PROJECT_ID is not set: export it or put it in .env (see .env.example)"
+            )
+        envs = tuple(
+            e.strip() for e in (read("MLSYS_ENVS") or ",".join(ENVS)).split(",") if e.strip()
+        )
+        if unknown := [e for e in envs if e not in ENVS]:
+            wrong.append(f"MLSYS_ENVS names {unknown}: pass a comma-separated list of {list(ENVS)}")
+        push_auth = read("MLSYS_PUSH_AUTH", "app")
+        if push_auth not in PUSH_AUTH_MODES:
+            wrong.append(f"MLSYS_PUSH_AUTH is {push_auth!r}: pass one of {list(PUSH_AUTH_MODES)}")
+        timeout = read("MLSYS_REQUEST_TIMEOUT", "3600")
+        try:
+            request_timeout = float(timeout or 0)
+            if not request_timeout > 0:
+                raise ValueError
+        except ValueError:
+            request_timeout = 0.0
+            wrong.append(f"MLSYS_REQUEST_TIMEOUT is {timeout!r}: pass a number of seconds above 0")
+        if wrong:
+            raise SettingsError("; ".join(wrong))
+        return cls(
+            project=project or "",
+            region=read("GCP_REGION", "us-central1") or "",
+            envs=envs,
+            models_buckets=_per_env("GCS_BUCKET_MODELS", values),
+            runs_buckets=_per_env("GCS_BUCKET_RUNS", values),
+            emulators=Emulators(**{k: read(v) for k, v in Emulators.VARIABLES.items()}),
+            push_auth=push_auth or "app",
+            push_audience=read("MLSYS_PUSH_AUDIENCE"),
+            push_service_account=read("MLSYS_PUSH_SERVICE_ACCOUNT"),
+            request_timeout=request_timeout,
+            on_cloud_run=bool(read("K_SERVICE")),
+        )
+
+    def check_service(self) -> None:
+        """Refuse to serve with settings that would let anybody push, or nobody.
+
+        Raises:
+            SettingsError: naming every setting that is missing or contradicts another.
+        """
+        wrong = []
+        if self.push_auth == "off" and (self.on_cloud_run or not self.emulators):
+            wrong.append(
+                "MLSYS_PUSH_AUTH=off is for the local stack alone: set it to app, with "
+                "MLSYS_PUSH_AUDIENCE and MLSYS_PUSH_SERVICE_ACCOUNT"
+            )
+        if self.push_auth == "app":
+            if not self.push_audience:
+                wrong.append("MLSYS_PUSH_AUDIENCE is not set: pass the service's URL")
+            if not self.push_service_account:
+                wrong.append(
+                    "MLSYS_PUSH_SERVICE_ACCOUNT is not set: pass the e-mail of the account "
+                    "that the push subscriptions sign in with"
+                )
+        if self.on_cloud_run and self.emulators:
+            wrong.append("emulator variables are set on Cloud Run: remove them")
+        if wrong:
+            raise SettingsError("; ".join(wrong))
+
+    def require_env(self, env: str) -> str:
+        """Return `env` if this service serves it.
+
+        Raises:
+            InvalidRequest: naming the environments that can be passed.
+        """
+        if env not in self.envs:
+            raise InvalidRequest(("env", f"{env!r} is not served here: pass one of {self.envs}"))
+        return env
+
+    def models_bucket(self, env: str) -> str:
+        """The bucket of the environment's models, `mlsys-models-{env}` unless configured."""
+        return dict(self.models_buckets).get(env, f"mlsys-models-{env}")
+
+    def runs_bucket(self, env: str) -> str:
+        """The bucket of the environment's scoring runs, `mlsys-runs-{env}` unless configured."""
+        return dict(self.runs_buckets).get(env, f"mlsys-runs-{env}")
+
+    def env_of_models_bucket(self, bucket: str) -> str | None:
+        """The served environment whose models lie in `bucket`, or None."""
+        return next((e for e in self.envs if self.models_bucket(e) == bucket), None)
+
+    def dataset(self, env: str) -> str:
+        """The environment's own dataset, `project.mlsys_{env}`."""
+        return f"{self.project}.mlsys_{env}"
+
+    def predictions_topic(self, env: str) -> str:
+        """The full name of the topic that scoring requests with `wait=false` go to."""
+        return f"projects/{self.project}/topics/mlsys-predictions-{env}"
+
+
+def _per_env(prefix: str, values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    keys = ((env, f"{prefix}_{env.upper()}") for env in ENVS)
+    return tuple((env, values[key]) for env, key in keys if values.get(key))
+
+
+def _environment() -> dict[str, str]:
+    """The process's environment over the nearest `.env`, from the working folder upwards."""
+    from dotenv import dotenv_values, find_dotenv
+
+    from_file = dotenv_values(find_dotenv(usecwd=True))
+    return {k: v for k, v in from_file.items() if v is not None} | dict(os.environ)
+
+
+def __getattr__(name: str) -> str:
+    if name not in _CONSTANTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _CONSTANTS[name](Settings.from_env())

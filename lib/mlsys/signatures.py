@@ -1,0 +1,225 @@
+"""What a model's input looks like: names and types, taken from the training data.
+
+A signature is written into `metadata.json` by `upload_model` and checked against a table's
+schema before a row is read. Types are BigQuery's, so that the check is one of like with like;
+the pandas dtype beside each says in what form the model saw the column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from mlsys.errors import InvalidRequest, MetadataInvalid
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Signature type -> the column types that can be handed to the model without changing what a
+# value means. Widening a number is fine (and checked for exactness as it happens); a string
+# that happens to hold digits, or a float where the model saw whole numbers, is not.
+ACCEPTED = {
+    "INT64": ("INT64",),
+    "FLOAT64": ("FLOAT64", "INT64", "NUMERIC", "BIGNUMERIC"),
+    "NUMERIC": ("NUMERIC", "BIGNUMERIC"),
+    "BIGNUMERIC": ("BIGNUMERIC",),
+    "BOOL": ("BOOL",),
+    "STRING": ("STRING",),
+    "BYTES": ("BYTES",),
+    "DATE": ("DATE",),
+    "TIME": ("TIME",),
+    "DATETIME": ("DATETIME",),
+    "TIMESTAMP": ("TIMESTAMP",),
+}
+
+# The dtype of a feature that the model knows by name or position alone: it is handed over as
+# BigQuery's type looks in pandas.
+UNKNOWN = "unknown"
+
+# The API answers with legacy names: https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
+_LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
+
+_INFERRED = {
+    "string": "STRING",
+    "empty": "STRING",
+    "boolean": "BOOL",
+    "bytes": "BYTES",
+    "date": "DATE",
+    "time": "TIME",
+    "datetime": "DATETIME",
+    "decimal": "NUMERIC",
+    "integer": "INT64",
+    "floating": "FLOAT64",
+    "mixed-integer-float": "FLOAT64",
+}
+
+
+def sql_type(field_type: str) -> str:
+    """The standard SQL name of a type as the API names it: `INTEGER` becomes `INT64`."""
+    return _LEGACY.get(field_type.upper(), field_type.upper())
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input column: its name, BigQuery type, and the pandas dtype the model saw."""
+
+    name: str
+    type: str
+    dtype: str
+    nullable: bool = True
+    categories: tuple[Any, ...] | None = None
+    ordered: bool = False
+    missing: str = "nan"  # how an object column spelt a missing value: "nan" or "none"
+
+    @classmethod
+    def from_series(cls, name: str, series: pd.Series) -> Self:
+        """Describe a training column.
+
+        Raises:
+            InvalidRequest: the column mixes types, or its type has no counterpart in BigQuery.
+        """
+        import pandas as pd
+
+        categories = None
+        if isinstance(series.dtype, pd.CategoricalDtype):
+            values = series.cat.categories.to_series()
+            categories = tuple(series.cat.categories.tolist())
+        else:
+            values = series
+        kind = _sql_type_of(values)
+        if kind is None:
+            found = pd.api.types.infer_dtype(values, skipna=True)
+            raise InvalidRequest(
+                ("X", f"column {name!r} holds {found} values: convert it to one type BigQuery has")
+            )
+        return cls(
+            name=name,
+            type=kind,
+            dtype=str(series.dtype) if categories is None else "category",
+            nullable=bool(series.isna().any()),
+            categories=categories,
+            ordered=bool(categories is not None and series.cat.ordered),
+            missing="none" if any(v is None for v in _missing(series)) else "nan",
+        )
+
+    def accepts(self, column_type: str) -> bool:
+        """Tell whether a column of this BigQuery type can be handed to the model."""
+        return sql_type(column_type) in ACCEPTED[self.type]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The feature as JSON values, without what is default."""
+        out: dict[str, Any] = {"name": self.name, "type": self.type, "dtype": self.dtype}
+        out["nullable"] = self.nullable
+        if self.categories is not None:
+            out |= {"categories": list(self.categories), "ordered": self.ordered}
+        if self.missing != "nan":
+            out["missing"] = self.missing
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The input of a model: its features in the order it was trained on.
+
+    `positional` says that the training data was an array: the names are made up (`x0`, ...), and
+    it is the order that counts.
+    """
+
+    features: tuple[Feature, ...]
+    positional: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The features' names, in order."""
+        return [f.name for f in self.features]
+
+    @classmethod
+    def from_data(cls, X: Any) -> Self:
+        """Describe training data: a DataFrame, or a 2-d array (named `x0`, `x1`, ...).
+
+        Raises:
+            InvalidRequest: X is not two-dimensional, has doubled names, or mixes types.
+        """
+        import numpy as np
+        import pandas as pd
+
+        positional = not isinstance(X, pd.DataFrame)
+        if positional:
+            array = np.asarray(X)
+            if array.ndim != 2:
+                raise InvalidRequest(("X", f"has {array.ndim} dimension(s): pass rows x features"))
+            X = pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
+        names = [str(c) for c in X.columns]
+        folded = [n.casefold() for n in names]
+        if doubled := sorted({n for n in names if folded.count(n.casefold()) > 1}):
+            raise InvalidRequest(
+                ("X", f"columns {doubled} are the same to BigQuery, which ignores case: rename one")
+            )
+        columns = (X.iloc[:, i] for i in range(X.shape[1]))
+        features = (Feature.from_series(n, c) for n, c in zip(names, columns, strict=True))
+        return cls(tuple(features), positional)
+
+    @classmethod
+    def from_dict(cls, value: Any) -> Self:
+        """Read the `signature` of a `metadata.json`.
+
+        Raises:
+            MetadataInvalid: a feature lacks its name or has a type that is not known.
+        """
+        features = value.get("features") if isinstance(value, Mapping) else None
+        if not isinstance(features, list) or not features:
+            raise MetadataInvalid("signature: pass {'features': [{'name', 'type', 'dtype'}, ...]}")
+        out = []
+        for i, item in enumerate(features):
+            if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
+                raise MetadataInvalid(f"signature: features[{i}] has no name")
+            kind = sql_type(str(item.get("type")))
+            if kind not in ACCEPTED:
+                raise MetadataInvalid(
+                    f"signature: {item['name']!r} has type {item.get('type')!r}: "
+                    f"pass one of {sorted(ACCEPTED)}"
+                )
+            categories = item.get("categories")
+            out.append(
+                Feature(
+                    name=item["name"],
+                    type=kind,
+                    dtype=str(item.get("dtype", "object")),
+                    nullable=bool(item.get("nullable", True)),
+                    categories=tuple(categories) if isinstance(categories, list) else None,
+                    ordered=bool(item.get("ordered", False)),
+                    missing="none" if item.get("missing") == "none" else "nan",
+                )
+            )
+        return cls(tuple(out), bool(value.get("positional", False)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The signature as JSON values, as `metadata.json` holds it."""
+        out: dict[str, Any] = {"features": [f.to_dict() for f in self.features]}
+        return out | {"positional": True} if self.positional else out
+
+
+def _sql_type_of(series: pd.Series) -> str | None:
+    import pandas as pd
+
+    dtype = series.dtype
+    is_type = pd.api.types
+    if is_type.is_bool_dtype(dtype):
+        return "BOOL"
+    if is_type.is_integer_dtype(dtype):
+        return "INT64"
+    if is_type.is_float_dtype(dtype):
+        return "FLOAT64"
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return "TIMESTAMP"
+    if is_type.is_datetime64_dtype(dtype):
+        return "DATETIME"
+    return _INFERRED.get(is_type.infer_dtype(series, skipna=True))
+
+
+def _missing(series: pd.Series) -> list[Any]:
+    """The first missing values of an object column: None and NaN are not alike to a model."""
+    if series.dtype != object:
+        return []
+    return series[series.isna()].head(1).tolist()

@@ -1,0 +1,514 @@
+"""Plots of a training notebook: data in, axes out.
+
+Every function checks its input, computes, and only then draws: on `ax` where one is given,
+otherwise on a new figure. It returns the matplotlib Axes, so a title or a label is one more call:
+
+>>> ax = plot_class_balance(["yes", "no", "no"])
+>>> [text.get_text() for text in ax.texts]
+['2 (66.7%)', '1 (33.3%)']
+>>> _ = ax.set_title("Who survived")
+
+Matplotlib is imported when a function is first called. It comes with the extra `vis`; without it
+the functions raise a `ModuleNotFoundError` that says what to install.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlsys.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from numpy.typing import ArrayLike
+
+# The palette of Okabe and Ito (2008), told apart with any kind of colour vision; without its
+# yellow, which is too faint on white.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
+MAX_CLASSES = 100  # more than this are no classes but numbers
+MAX_LABEL_NUMBERS = 20  # up to this many different whole numbers are taken for labels
+BINS = 30
+
+
+def setup_plot_style() -> None:
+    """Make this process's plots readable in a notebook and safe for colour-blind readers.
+
+    Sets matplotlib's defaults (`rcParams`); a second call changes nothing.
+    """
+    plt = _pyplot()
+    plt.rcParams.update(
+        {
+            "axes.axisbelow": True,
+            "axes.grid": True,
+            "axes.prop_cycle": plt.cycler(color=COLORS),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": 12,
+            "axes.titleweight": "bold",
+            "figure.dpi": 110,
+            "figure.figsize": (7, 4.5),
+            "font.size": 10,
+            "grid.alpha": 0.3,
+            "image.cmap": "cividis",
+            "legend.frameon": False,
+            "savefig.bbox": "tight",
+            "savefig.dpi": 150,
+        }
+    )
+
+
+def plot_class_balance(y: ArrayLike, *, ax: Axes | None = None) -> Axes:
+    """How many rows each class has: one bar a class, with the number and the share of all rows.
+
+    Args:
+        y: class labels, 1-d.
+
+    Raises:
+        InvalidRequest: `y` is empty, has missing values, or more than 100 different ones.
+    """
+    labels = _column("y", y)
+    ax = _labels_by_group({"": labels}, _classes(y=labels), ax, shares=False)
+    ax.set(title=f"Class balance, {len(labels):,} rows", ylabel="Class")
+    return ax
+
+
+def plot_confusion_matrix(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    labels: Sequence[Any] | None = None,
+    normalize: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """What was predicted (columns) for what was true (rows), as counts or shares.
+
+    Args:
+        y_true, y_pred: class labels, 1-d, of the same length.
+        labels: the classes to show, in this order; default: all of them, sorted.
+        normalize: None counts rows; "true", "pred" and "all" show percent of each row of the
+            matrix, of each column, and of all rows of data.
+
+    Raises:
+        InvalidRequest: the inputs differ in length or type, are empty or have missing values.
+    """
+    from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
+
+    of = {
+        None: "",
+        "true": "% of each true class",
+        "pred": "% of each prediction",
+        "all": "% of all",
+    }
+    if normalize not in of:
+        raise InvalidRequest(("normalize", f"{normalize!r}: pass one of {list(of)}"))
+    true, pred = _column("y_true", y_true), _column("y_pred", y_pred)
+    _same_length(y_true=true, y_pred=pred)
+    classes = _classes(y_true=true, y_pred=pred)
+    if labels is not None:
+        classes = _column("labels", labels)
+        if not set(classes) & set(true):
+            raise InvalidRequest(("labels", f"{list(labels)}: none of them is in y_true"))
+    matrix = confusion_matrix(true, pred, labels=classes, normalize=normalize)
+
+    size = max(4.0, 1.6 + 0.75 * len(classes))
+    ax = _axes(ax, size=(size + 0.6, size))
+    flat = matrix.min() == matrix.max()  # the display would write white on white
+    ConfusionMatrixDisplay(matrix, display_labels=classes).plot(
+        ax=ax,
+        cmap="Blues",
+        colorbar=False,  # the cells have their values written in
+        values_format=".1%" if normalize else ",d",
+        im_kw={"vmin": matrix.max() - 1} if flat else None,
+    )
+    ax.grid(False)
+    ax.set_title("Confusion matrix, " + (of[normalize] or f"{matrix.sum():,} rows"))
+    if max(len(str(name)) for name in classes) > 8:
+        for tick in ax.get_xticklabels():
+            tick.set(rotation=40, ha="right", rotation_mode="anchor")
+    return ax
+
+
+def plot_roc(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    *,
+    classes: Sequence[Any] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The ROC curve of a binary classifier, or one curve a class against the rest, with the AUC.
+
+    Args:
+        y_true: class labels, 1-d.
+        y_score: what `predict_proba` or `decision_function` returned: 1-d scores of the second
+            class, or one column a class.
+        classes: the classes in the order of the columns (`model.classes_`); default: those of
+            `y_true`, sorted. A class of which `y_true` has no row is named and gets no curve.
+
+    Raises:
+        InvalidRequest: lengths or the number of columns do not match, a value is missing, or
+            there are no two classes to tell apart.
+    """
+    import numpy as np
+    from sklearn.metrics import RocCurveDisplay, auc, roc_curve
+
+    true, score = _column("y_true", y_true), _numbers("y_score", y_score)
+    _same_length(y_true=true, y_score=score)
+    found = _classes(y_true=true)
+    names = found if classes is None else _column("classes", classes)
+    columns = 2 if score.ndim == 1 else score.shape[1]
+    if len(names) != columns and (score.ndim > 1 or len(names) > 2):
+        raise InvalidRequest(
+            (
+                "y_score",
+                f"shape {score.shape} does not fit the {len(names)} classes {names.tolist()}: pass one "
+                "column a class, and classes=model.classes_ where y_true lacks some of them",
+            )
+        )
+    if strange := [c for c in found.tolist() if c not in names.tolist()]:
+        raise InvalidRequest(("classes", f"{strange} are in y_true and not in {names.tolist()}"))
+    if len(found) < 2:
+        raise InvalidRequest(
+            ("y_true", f"every row is {found.tolist()[0]!r}: a ROC curve needs two classes")
+        )
+    binary = columns == 2
+    displays = []
+    for i, name in [(1, names[1])] if binary else enumerate(names):
+        if name not in set(found):
+            displays.append(RocCurveDisplay(fpr=[], tpr=[], name=f"{name}: not in y_true"))
+            continue
+        fpr, tpr, _ = roc_curve(true == name, score if score.ndim == 1 else score[:, i])
+        displays.append(RocCurveDisplay(fpr=fpr, tpr=tpr, roc_auc=auc(fpr, tpr), name=str(name)))
+
+    ax = _axes(ax, size=(5.8, 5.8))
+    for i, display in enumerate(displays):
+        style = ("-", "--", ":", "-.")[i // len(COLORS) % 4]
+        curve = {"color": COLORS[i % len(COLORS)], "linestyle": style}
+        display.plot(ax=ax, curve_kwargs=curve, plot_chance_level=i == len(displays) - 1)
+    ax.set(
+        title="ROC curve" if binary else "ROC curves, each class against the rest",
+        xlabel="False positive rate",
+        ylabel="True positive rate",
+        xticks=np.linspace(0, 1, 6),
+        yticks=np.linspace(0, 1, 6),
+    )
+    _percent(ax.xaxis)
+    _percent(ax.yaxis)
+    return ax
+
+
+def plot_feature_importance(
+    model: Any, feature_names: Sequence[str] | None = None, *, top: int = 20, ax: Axes | None = None
+) -> Axes:
+    """The features that weigh most in a fitted model, the heaviest on top.
+
+    Shows `feature_importances_`, or the signed `coef_` of a linear model; where that has a row
+    for each class, the mean of the absolute values. Coefficients compare only between features
+    of one scale.
+
+    Args:
+        model: a fitted estimator, or a Pipeline (or a search over one) that ends with it.
+        feature_names: the columns that `model` takes; needed only where it was fitted without
+            column names. For a Pipeline with a step that cannot name its outputs: the columns
+            that the last step takes.
+        top: how many features to show.
+
+    Raises:
+        InvalidRequest: the model is not fitted or has neither attribute, or the names do not fit.
+    """
+    import numpy as np
+
+    if top < 1:
+        raise InvalidRequest(("top", f"{top}: pass a number above 0"))
+    model = _fitted(model)
+    values, what = _weights(model)
+    names = _feature_names(model, feature_names, len(values))
+    order = np.argsort(-np.abs(values), kind="stable")[:top]
+    shown = values[order]
+
+    ax = _axes(ax, bars=len(order))
+    colors = [COLORS[0] if value >= 0 else COLORS[5] for value in shown]
+    _bars(ax, names[order], shown, [f"{value:.3g}" for value in shown], color=colors)
+    last = _last_step(model)
+    classes = getattr(last, "classes_", ())
+    if what == "Coefficient":
+        ax.axvline(0, color="black", linewidth=0.8)
+        what += f" (above 0: towards {classes[1]})" if len(classes) == 2 else ""
+    few = f", top {len(order)} of {len(values)}" if len(order) < len(values) else ""
+    ax.set(title=f"Features of {type(last).__name__}{few}", xlabel=what)
+    return ax
+
+
+def plot_prediction_distribution(
+    predictions: ArrayLike, *, by: ArrayLike | None = None, ax: Axes | None = None
+) -> Axes:
+    """How a model's predictions are spread: bars for labels, a histogram for numbers.
+
+    Up to 20 different whole numbers are taken for labels.
+
+    Args:
+        predictions: labels, probabilities or values, 1-d.
+        by: a group for each prediction (a model version, the true class); shows shares of each
+            group's rows, so that groups of different size compare. At most 7 groups.
+
+    Raises:
+        InvalidRequest: the inputs differ in length, are empty, or have missing values.
+    """
+    import numpy as np
+
+    values = _column("predictions", predictions)
+    groups = {"": values}
+    if by is not None:
+        group = _column("by", by)
+        _same_length(predictions=values, by=group)
+        names = _classes(by=group)
+        if len(names) > len(COLORS):
+            text = f"{len(names)} different values: pass at most {len(COLORS)} groups"
+            raise InvalidRequest(("by", text))
+        groups = {
+            f"{name} ({np.sum(group == name):,} rows)": values[group == name] for name in names
+        }
+
+    if _are_labels(values):
+        ax = _labels_by_group(groups, _classes(predictions=values), ax, shares=by is not None)
+        ax.set_ylabel("Prediction")
+    else:
+        edges = np.histogram_bin_edges(_numbers("predictions", values), bins=BINS)
+        ax = _histogram(groups, edges, ax, shares=by is not None)
+        ax.set_xlabel("Prediction")
+    ax.set_title(f"Predictions, {len(values):,} rows")
+    if by is not None:
+        ax.legend()
+    return ax
+
+
+def _labels_by_group(
+    groups: dict[str, np.ndarray], classes: np.ndarray, ax: Axes | None, shares: bool
+) -> Axes:
+    counts = [_count(part, classes) for part in groups.values()]
+    ax = _axes(ax, bars=len(classes) * len(groups))
+    for i, (name, part, count) in enumerate(zip(groups, groups.values(), counts, strict=True)):
+        share = count / len(part)
+        texts = [
+            f"{s:.1%}" if shares else f"{n:,} ({s:.1%})" for n, s in zip(count, share, strict=True)
+        ]
+        lengths, slot = share if shares else count, (i, len(groups))
+        _bars(ax, classes, lengths, texts, color=COLORS[i], label=name or None, slot=slot)
+    _share_axis(ax.xaxis, shares)
+    return ax
+
+
+def _histogram(
+    groups: dict[str, np.ndarray], edges: np.ndarray, ax: Axes | None, shares: bool
+) -> Axes:
+    import numpy as np
+
+    heights = [
+        np.histogram(part, edges)[0] / (len(part) if shares else 1) for part in groups.values()
+    ]
+    ax = _axes(ax, size=(7, 4.2))
+    for color, name, height in zip(COLORS, groups, heights, strict=False):
+        style: dict[str, Any] = {"facecolor": (color, 0.25), "edgecolor": color, "linewidth": 1.5}
+        ax.stairs(height, edges, fill=True, label=name or None, **style)
+    ax.set_ylim(bottom=0)
+    _share_axis(ax.yaxis, shares)
+    return ax
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ModuleNotFoundError as exc:
+        raise ModuleNotFoundError("Plots need matplotlib: pip install 'mlsys[vis]'") from exc
+    return plt
+
+
+def _axes(ax: Axes | None, *, bars: int = 0, size: tuple[float, float] | None = None) -> Axes:
+    """`ax`, or the axes of a new figure of `size` inches, or high enough for so many bars."""
+    if ax is not None:
+        return ax
+    size = size or (7, 1.6 + 0.32 * max(bars, 3))
+    return _pyplot().subplots(figsize=size, layout="constrained")[1]
+
+
+def _bars(
+    ax: Axes,
+    names: Sequence[Any] | np.ndarray,
+    lengths: Sequence[float] | np.ndarray,
+    texts: Sequence[str],
+    *,
+    color: Any = COLORS[0],
+    label: str | None = None,
+    slot: tuple[int, int] = (0, 1),
+) -> None:
+    """Horizontal bars, the first on top, with `texts` at their ends; names may be long.
+
+    `slot` (i, n) draws the i-th of n bars that share a name.
+    """
+    import numpy as np
+
+    i, n = slot
+    height = 0.8 / n
+    places = np.arange(len(names)) + (i - (n - 1) / 2) * height
+    bars = ax.barh(places, lengths, height=0.92 * height, color=color, label=label)
+    ax.bar_label(bars, labels=list(texts), padding=3, fontsize="small")
+    ax.set_yticks(np.arange(len(names)), labels=[_short(name) for name in names])
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.margins(x=0.2)
+    ax.grid(False, axis="y")
+
+
+def _short(name: Any) -> str:
+    text = str(name)
+    return text if len(text) <= 40 else f"{text[:24]}…{text[-15:]}"
+
+
+def _share_axis(axis: Any, shares: bool) -> None:
+    axis.set_label_text("Share of the group's rows" if shares else "Rows")
+    if shares:
+        _percent(axis)
+
+
+def _percent(axis: Any) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(xmax=1))
+
+
+def _column(name: str, values: Any) -> np.ndarray:
+    """`values` as a 1-d array of its own type, with at least one value and none missing."""
+    import numpy as np
+    import pandas as pd
+
+    array = np.asarray(values, dtype=object)
+    if array.ndim != 1:
+        raise InvalidRequest((name, f"shape {array.shape}: pass one column, 1-d"))
+    if not len(array):
+        raise InvalidRequest((name, "empty: pass at least one value"))
+    if missing := int(pd.isna(array).sum()):
+        raise InvalidRequest((name, f"{missing:,} of {len(array):,} values are missing: drop them"))
+    return pd.Series(array).infer_objects().to_numpy()
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """`values` as a 1-d or 2-d array of finite numbers, with at least one."""
+    import numpy as np
+
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as exc:
+        raise InvalidRequest(
+            (name, "not all are numbers: pass numbers alone, none missing")
+        ) from exc
+    if array.ndim not in (1, 2):
+        raise InvalidRequest((name, f"shape {array.shape}: pass a 1-d or 2-d array"))
+    if not array.size:
+        raise InvalidRequest((name, "empty: pass at least one value"))
+    if wrong := int((~np.isfinite(array)).sum()):
+        raise InvalidRequest((name, f"{wrong:,} values are missing or infinite: drop those rows"))
+    return array
+
+
+def _same_length(**columns: np.ndarray) -> None:
+    if len({len(column) for column in columns.values()}) > 1:
+        lengths = " and ".join(f"{name} {len(column):,}" for name, column in columns.items())
+        names = " and ".join(columns)
+        raise InvalidRequest((names, f"of different length ({lengths} rows): pass the same rows"))
+
+
+def _classes(**columns: np.ndarray) -> np.ndarray:
+    """The different values of all `columns` together, sorted."""
+    import numpy as np
+
+    name = " and ".join(columns)
+    kinds = {isinstance(value, str) for column in columns.values() for value in set(column)}
+    if len(kinds) > 1:
+        raise InvalidRequest((name, "texts beside numbers: pass labels of one type"))
+    classes = np.unique(np.concatenate(list(columns.values())))
+    if len(classes) > MAX_CLASSES:
+        text = f"{len(classes):,} different values, more than {MAX_CLASSES}: pass class labels"
+        raise InvalidRequest((name, text))
+    return classes
+
+
+def _count(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.array([np.sum(labels == name) for name in classes])
+
+
+def _are_labels(values: np.ndarray) -> bool:
+    import numpy as np
+
+    if values.dtype.kind not in "iuf":
+        return True
+    different = np.unique(values)
+    return len(different) <= MAX_LABEL_NUMBERS and bool(np.all(different == np.round(different)))
+
+
+def _fitted(model: Any) -> Any:
+    """`model`, or the best one of a search over models, checked to be fitted."""
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    model = getattr(model, "best_estimator_", model)
+    try:
+        check_is_fitted(model)
+    except TypeError as exc:
+        text = f"{type(model).__name__} is no estimator: pass a fitted scikit-learn model"
+        raise InvalidRequest(("model", text)) from exc
+    except NotFittedError as exc:
+        text = f"{type(model).__name__} is not fitted: call fit() first"
+        raise InvalidRequest(("model", text)) from exc
+    return model
+
+
+def _weights(model: Any) -> tuple[np.ndarray, str]:
+    """A weight for each feature of the model's last step, and what the weight is."""
+    import numpy as np
+
+    last = _last_step(model)
+    if (importances := getattr(last, "feature_importances_", None)) is not None:
+        return np.asarray(importances, dtype=float), "Importance"
+    if (coef := getattr(last, "coef_", None)) is None:
+        text = (
+            f"{type(last).__name__} has neither feature_importances_ nor coef_: pass a tree, a forest "
+            "or a linear model, or measure with sklearn.inspection.permutation_importance"
+        )
+        raise InvalidRequest(("model", text))
+    coef = np.atleast_2d(coef.toarray() if hasattr(coef, "toarray") else coef)
+    if len(coef) > 1:
+        return np.abs(coef).mean(axis=0), "Mean absolute coefficient"
+    return coef[0], "Coefficient"
+
+
+def _last_step(model: Any) -> Any:
+    from sklearn.pipeline import Pipeline
+
+    return model[-1] if isinstance(model, Pipeline) else model
+
+
+def _feature_names(model: Any, given: Sequence[str] | None, width: int) -> np.ndarray:
+    """The names of the features that the model's last step takes."""
+    import numpy as np
+
+    names = given
+    if _last_step(model) is not model and len(model) > 1:
+        try:
+            names = model[:-1].get_feature_names_out(given)
+        except AttributeError as exc:  # a step cannot name what it puts out
+            if given is None:
+                text = f"{exc}: pass the {width} columns that the last step takes"
+                raise InvalidRequest(("feature_names", text)) from exc
+        except ValueError as exc:
+            raise InvalidRequest(("feature_names", f"{exc}: pass the columns of X")) from exc
+    elif given is None:
+        names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        names = [f"feature {i}" for i in range(width)]
+    if len(names) != width:
+        text = f"{len(names)} names for {width} features: pass one name for each"
+        raise InvalidRequest(("feature_names", text))
+    return np.asarray(names, dtype=object)

@@ -1,0 +1,134 @@
+"""Score the shards of a run: in this process, or in one process a core for larger tables."""
+
+from __future__ import annotations
+
+import concurrent.futures as cf
+import functools
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mlsys.clients import Clients, clients_for
+from mlsys.errors import RunInterrupted, TryAgain
+from mlsys.settings import Settings
+from workers.scoring.plan import Plan, load_pinned
+from workers.scoring.predictor import Predictor
+from workers.scoring.session import Session
+from workers.scoring.shard import score_shard
+from workers.scoring.store import RunStore
+
+INLINE_ROWS = 500_000  # below this a pool's start costs more than it gains
+POLL = 0.5  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What every process that scores shards of a run needs to know. Can be pickled."""
+
+    settings: Settings
+    env: str
+    plan: Plan
+    session: Session
+
+
+def score_shards(
+    scoring: Scoring,
+    model: Any,
+    shards: Iterable[int],
+    *,
+    stop: Callable[[], bool],
+    on_rows: Callable[[int], None],
+) -> None:
+    """Score `shards`, each into its part.
+
+    Raises:
+        RunInterrupted: `stop` said so; the parts that are there stay.
+        PredictionFailed, SchemaMismatch: see `Predictor.score`.
+        TryAgain: a process of the pool died.
+    """
+    todo = list(shards)
+    processes = min(len(todo), len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1)
+    if processes < 2 or scoring.plan.rows_expected < INLINE_ROWS:
+        clients = clients_for(scoring.settings)
+        store = RunStore(clients, scoring.env, scoring.plan.run_id)
+        predictor = Predictor(model, scoring.plan)
+        for shard in todo:
+            if stop():
+                raise RunInterrupted("The run was stopped between two shards")
+            score_shard(
+                clients, store, scoring.session, shard, predictor, stop=stop, on_rows=on_rows
+            )
+        return
+    _in_processes(scoring, todo, processes, stop, on_rows)
+
+
+_LINUX = hasattr(os, "sched_getaffinity")
+
+
+def _in_processes(
+    scoring: Scoring,
+    todo: list[int],
+    processes: int,
+    stop: Callable[[], bool],
+    on_rows: Callable[[int], None],
+) -> None:
+    pool = cf.ProcessPoolExecutor(
+        processes,
+        # Spawned: gRPC does not survive a fork (https://github.com/grpc/grpc/blob/master/doc/fork_support.md)
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+    )
+    try:
+        waiting = {pool.submit(_score_in_worker, scoring, shard) for shard in todo}
+        while waiting:
+            done, waiting = cf.wait(waiting, POLL, cf.FIRST_COMPLETED)
+            for future in done:
+                on_rows(future.result())
+            if waiting and stop():
+                raise RunInterrupted("The run was stopped between two shards")
+    except cf.process.BrokenProcessPool as exc:
+        raise TryAgain("A scoring process died, perhaps for want of memory") from exc
+    finally:
+        _end(pool)
+
+
+def _end(pool: cf.ProcessPoolExecutor) -> None:
+    """End the pool now: what its processes have in hand is not published, and not missed."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(5)
+
+
+def _start_worker() -> None:
+    """Die with the parent, in whatever way it dies; and use one thread for arithmetic."""
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = "1"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _score_in_worker(scoring: Scoring, shard: int) -> int:
+    clients = clients_for(scoring.settings)
+    store = RunStore(clients, scoring.env, scoring.plan.run_id)
+    predictor = _predictor(clients, json.dumps(scoring.plan.to_dict()))
+    return score_shard(clients, store, scoring.session, shard, predictor)
+
+
+@functools.lru_cache(maxsize=1)
+def _predictor(clients: Clients, plan_json: str) -> Predictor:
+    """The predictor of the run, whose model this process loads once."""
+    plan = Plan.from_dict(json.loads(plan_json))
+    return Predictor(load_pinned(clients, plan.model).model, plan)

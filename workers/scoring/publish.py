@@ -1,0 +1,107 @@
+"""Publish a run: one load job over its parts, with an id that follows from the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.errors import Conflict, SchemaMismatch, TryAgain
+from workers.scoring.plan import Plan, get_table
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import LoadJob, Table
+
+MAX_TRIES = 100
+LOAD_TIMEOUT = 1800.0  # seconds
+
+
+def publish(clients: Clients, plan: Plan, uris: Sequence[str], rows: int) -> tuple[LoadJob, Table]:
+    """Load the parts at `uris` into the output table, once; return the job and the table.
+
+    BigQuery applies a load job in one atomic step as it completes, and takes a job id only once.
+    The ids are `mlsys_{run_id}_0`, `_1`, ...: the first one that did not fail is the run's, found
+    by looking from 0 up, so a second publisher joins the first one's job. A job that succeeded
+    before the output table was made anew does not count: its rows went with the old table.
+
+    Raises:
+        SchemaMismatch: the parts do not fit the table as it is now.
+        Conflict: WRITE_EMPTY, and somebody filled the table in the meantime.
+        TryAgain: the load failed for another reason; nothing was published.
+    """
+    for k in range(MAX_TRIES):
+        job_id = f"mlsys_{plan.run_id}_{k}"
+        job = _find_job(clients, job_id) or _start_job(clients, plan, job_id, uris)
+        if job.state == "DONE" and job.error_result is not None:
+            continue  # an earlier try that failed, and published nothing
+        _finish(job, plan)
+        table = get_table(clients, plan.output_table)
+        if table is None or (table.created and job.ended and table.created > job.ended):
+            continue
+        if job.output_rows != rows:
+            raise TryAgain(f"{job_id} loaded {job.output_rows} rows where the parts hold {rows}")
+        return job, table
+    raise TryAgain(f"{MAX_TRIES} load jobs of {plan.run_id} failed")
+
+
+def _find_job(clients: Clients, job_id: str) -> Any:
+    from google.api_core.exceptions import NotFound
+
+    try:
+        return clients.bigquery.get_job(job_id, timeout=TIMEOUT, retry=bigquery_retry())
+    except NotFound:
+        return None
+
+
+def _start_job(clients: Clients, plan: Plan, job_id: str, uris: Sequence[str]) -> LoadJob:
+    from google.api_core import exceptions
+    from google.cloud import bigquery
+
+    config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET,
+        schema=[bigquery.SchemaField(c.name, c.type) for c in plan.output],
+        write_disposition=plan.request["write_disposition"],
+        labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version},
+    )
+    if not plan.output_exists:
+        config.time_partitioning = bigquery.TimePartitioning(field="predicted_at")
+        config.clustering_fields = ["model_name"]
+    try:
+        return clients.bigquery.load_table_from_uri(
+            list(uris),
+            str(plan.output_table),
+            job_id=job_id,
+            job_config=config,
+            timeout=TIMEOUT,
+            retry=bigquery_retry(),
+        )
+    except exceptions.Conflict:  # a twin, or our own request whose answer was lost
+        job = _find_job(clients, job_id)
+        if job is None:
+            raise TryAgain(f"{job_id} exists and cannot be read yet") from None
+        return job
+    except exceptions.BadRequest as exc:
+        raise _refused(exc, plan) from exc
+
+
+def _finish(job: LoadJob, plan: Plan) -> None:
+    from concurrent.futures import TimeoutError as NotDone
+
+    from google.api_core import exceptions
+
+    try:
+        job.result(timeout=LOAD_TIMEOUT, retry=bigquery_retry())
+    except exceptions.BadRequest as exc:
+        raise _refused(exc, plan) from exc
+    except NotDone as exc:
+        raise TryAgain(f"{job.job_id} is still running after {LOAD_TIMEOUT:.0f} seconds") from exc
+
+
+def _refused(exc: Exception, plan: Plan) -> Exception:
+    """What a refusal of the load means to the caller."""
+    if plan.request["write_disposition"] == "WRITE_EMPTY" and "not empty" in str(exc).lower():
+        return Conflict(f"{plan.output_table} has rows by now, and WRITE_EMPTY refuses that")
+    return SchemaMismatch(
+        f"BigQuery refused to load the rows into {plan.output_table}: its schema has changed "
+        "since the run was planned, or cannot be replaced. Pass another output_table."
+    )

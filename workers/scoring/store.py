@@ -1,0 +1,97 @@
+"""Where a run's objects lie in the runs bucket, and how they are written: once.
+
+```
+gs://mlsys-runs-{env}/{run_id}/
+    plan.json                  the decisions, made once
+    session-{k}.json           a read session; the next one is opened when it expires
+    parts/{k}/{shard}.parquet  one a shard: its existence is the checkpoint
+    result.json                the run is done, and how it went
+    failure.json               why the last try failed; the next one may succeed
+```
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlsys.clients import TIMEOUT, Clients
+from mlsys.errors import ObjectNotFound
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
+
+@dataclass(frozen=True, slots=True)
+class RunStore:
+    """The objects of one run."""
+
+    clients: Clients
+    env: str
+    run_id: str
+
+    @property
+    def bucket_name(self) -> str:
+        """The environment's runs bucket."""
+        return self.clients.settings.runs_bucket(self.env)
+
+    def blob(self, name: str) -> Blob:
+        """One of the run's objects, by its name below the run."""
+        return self.clients.storage.bucket(self.bucket_name).blob(f"{self.run_id}/{name}")
+
+    def uri(self, name: str) -> str:
+        """The `gs://` address of one of the run's objects."""
+        return f"gs://{self.bucket_name}/{self.run_id}/{name}"
+
+    def part_name(self, session: int, shard: int) -> str:
+        """The name of a shard's part; a new session splits the rows anew and has its own parts."""
+        return f"parts/{session}/{shard:05d}.parquet"
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return a JSON object of the run, or None if it was not written yet."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            return json.loads(self.blob(name).download_as_bytes(timeout=TIMEOUT))
+        except NotFound:
+            return None
+
+    def create(self, name: str, value: Mapping[str, Any]) -> bool:
+        """Write a JSON object that must not exist yet; False if it does: somebody was first.
+
+        Raises:
+            ObjectNotFound: the runs bucket is not there.
+        """
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        try:
+            self._upload(name, value, if_generation_match=0)
+        except PreconditionFailed:
+            return False
+        except NotFound as exc:
+            raise ObjectNotFound(
+                f"There is no bucket gs://{self.bucket_name}: run `terraform apply`"
+            ) from exc
+        return True
+
+    def note(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON object that informs people and decides nothing, over what was there."""
+        self._upload(name, value)
+
+    def parts(self, session: int) -> dict[str, Blob]:
+        """The parts that are there, by their names below the run."""
+        prefix = f"{self.run_id}/"
+        blobs = self.clients.storage.list_blobs(
+            self.bucket_name, prefix=f"{prefix}parts/{session}/", timeout=TIMEOUT
+        )
+        return {blob.name.removeprefix(prefix): blob for blob in blobs}
+
+    def _upload(self, name: str, value: Mapping[str, Any], **preconditions: int) -> None:
+        self.blob(name).upload_from_string(
+            json.dumps(value, indent=1),
+            content_type="application/json",
+            timeout=TIMEOUT,
+            **preconditions,
+        )
