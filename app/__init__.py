@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["OPENAPI_HTML_STRING"] = '<meta http-equiv="refresh" content="0; url=swagger">'
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.compact = False  # type: ignore[attr-defined]  # people read it from curl
     app.extensions["mlsys"] = Service(settings, clients or clients_for(settings))
     app.add_url_rule("/openapi.json", "openapi_json", lambda: jsonify(app.api_doc))
     for module in (health, predictions, registry, events):

@@ -104,7 +104,7 @@ def answer(exc: Exception) -> BaseResponse:
         body["columns"] = [{"name": n, "problem": p} for n, p in exc.columns]
     if isinstance(exc, errors.TryAgain) and exc.progress:
         body["progress"] = exc.progress
-    response = Response(json.dumps(body) + "\n", status, mimetype="application/problem+json")
+    response = Response(json.dumps(body, indent=2) + "\n", status, mimetype="application/problem+json")
     if status == 503:
         response.headers["Retry-After"] = str(getattr(exc, "retry_after", 5))
     return response

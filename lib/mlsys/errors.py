@@ -16,6 +16,7 @@ MlsysError
 ├── PredictionFailed         the model raised on rows of the table
 ├── MetadataInvalid          a metadata.json that cannot be read
 ├── NotRegistered            an upload that the registry did not show in time
+├── ServerNotReady           a server of the local stack did not come up (`mlsys.local.processes`)
 └── TryAgain                 may pass: the same request can succeed later
     ├── RegistryBusy         the registry row kept changing under our hands
     └── RunInterrupted       the run stopped before its end and resumes on the same request

@@ -1,0 +1,101 @@
+"""Where the local stack's servers listen, and the environment that leads others to them."""
+
+import dataclasses
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlsys.errors import SettingsError
+from mlsys.settings import Emulators
+
+HOST = "127.0.0.1"  # the local stack checks nobody's identity, so nothing else may reach it
+PROJECT = "mlsys-local"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports that are wished for; None: a free one is chosen."""
+
+    service: int | None = None
+    bigquery: int | None = None
+    bigquery_storage: int | None = None
+    storage: int | None = None
+    pubsub: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """The ports that were chosen, and what follows from them."""
+
+    service: int
+    bigquery: int
+    bigquery_storage: int
+    storage: int
+    pubsub: int
+
+    @property
+    def service_url(self) -> str:
+        """The service's URL."""
+        return f"http://{HOST}:{self.service}"
+
+    @property
+    def emulators(self) -> Emulators:
+        """What stands in for Google Cloud."""
+        return Emulators(
+            storage=f"http://{HOST}:{self.storage}",
+            bigquery=f"http://{HOST}:{self.bigquery}",
+            bigquery_storage=f"{HOST}:{self.bigquery_storage}",
+            pubsub=f"{HOST}:{self.pubsub}",
+        )
+
+    def environment(self, envs: Sequence[str], with_service: bool) -> dict[str, str]:
+        """What a process exports to use the stack, the service itself included."""
+        emulators = self.emulators
+        values = {
+            "GCP_PROJECT_ID": PROJECT,
+            "MLSYS_ENVS": ",".join(envs),
+            "MLSYS_PUSH_AUTH": "off",
+            # Named although they are the default: a .env file may name the cloud's.
+            **buckets(envs),
+            **{variable: getattr(emulators, k) for k, variable in Emulators.VARIABLES.items()},
+        }
+        return values | ({"MLSYS_URL": self.service_url} if with_service else {})
+
+
+def buckets(envs: Sequence[str]) -> dict[str, str]:
+    """The environments' buckets, by the variable that names each."""
+    return {
+        f"GCS_BUCKET_{kind.upper()}_{env.upper()}": f"mlsys-{kind}-{env}"
+        for env in envs
+        for kind in ("models", "runs")
+    }
+
+
+def choose_addresses(ports: Ports) -> Addresses:
+    """Choose a port for every server.
+
+    Raises:
+        SettingsError: a port that was wished for is taken.
+    """
+    wished = {field.name: getattr(ports, field.name) for field in dataclasses.fields(ports)}
+    return Addresses(**{name: choose_port(port, name) for name, port in wished.items()})
+
+
+def choose_port(wanted: int | None, what: str) -> int:
+    """Return `wanted` if nobody listens there, or a free port of the loopback if it is None.
+
+    Raises:
+        SettingsError: the port is taken; without this check the other server would answer for
+            ours.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: a port whose last connections are only waiting to time out is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted or 0))
+        except (OSError, OverflowError) as exc:
+            raise SettingsError(
+                f"port {wanted} for {what} cannot be used ({exc}): pass another one, or none and "
+                "a free one is chosen"
+            ) from exc
+        return int(probe.getsockname()[1])

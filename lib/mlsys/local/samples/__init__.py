@@ -1,0 +1,99 @@
+"""Sample tables of the local stack: the Titanic passenger list. README.md names the source."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from google.cloud import bigquery
+
+FOLDER = Path(__file__).parent
+DATASET = "titanic"
+ROWS = {"train": 891, "test": 418, "test_survived": 418}
+_LOAD_SECONDS = 120.0
+_INTEGERS = ("PassengerId", "Survived", "Pclass", "SibSp", "Parch")
+_FLOATS = ("Age", "Fare")
+
+
+def load_samples(clients: Clients) -> list[str]:
+    """Create `titanic.train`, `titanic.test` and `titanic.test_survived`, and return their names.
+
+    A table that has all its rows already is left alone: a load would make it look changed, and
+    scoring it again would be a new run.
+    """
+    from google.cloud import bigquery
+
+    client = clients.bigquery
+    dataset = f"{clients.settings.project}.{DATASET}"
+    client.create_dataset(dataset, exists_ok=True, timeout=TIMEOUT, retry=bigquery_retry())
+    for name, expected in ROWS.items():
+        rows = read_sample(name)
+        schema = [bigquery.SchemaField(f.name, _sql_type(f.name)) for f in rows.schema]
+        # The emulator's WRITE_TRUNCATE load needs the table to be there.
+        table = client.create_table(
+            bigquery.Table(f"{dataset}.{name}", schema),
+            exists_ok=True,
+            timeout=TIMEOUT,
+            retry=bigquery_retry(),
+        )
+        if client.get_table(table, timeout=TIMEOUT, retry=bigquery_retry()).num_rows == expected:
+            continue
+        _load(client, table.reference, rows, schema)
+    return [f"{DATASET}.{name}" for name in ROWS]
+
+
+def read_sample(name: str) -> pa.Table:
+    """One of the sample tables, from its CSV file: an empty field is NULL.
+
+    Raises:
+        KeyError: there is no such sample.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if name not in ROWS:
+        raise KeyError(name)
+    types = {"INTEGER": pa.int64(), "FLOAT": pa.float64(), "STRING": pa.string()}
+    path = FOLDER / f"{DATASET}_{name}.csv"
+    with path.open() as lines:
+        columns = lines.readline().strip().split(",")
+    options = csv.ConvertOptions(
+        column_types={column: types[_sql_type(column)] for column in columns},
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    return csv.read_csv(path, convert_options=options)
+
+
+def _sql_type(column: str) -> str:
+    """The type as the API names it; the emulator answers with the name it was told."""
+    if column in _INTEGERS:
+        return "INTEGER"
+    return "FLOAT" if column in _FLOATS else "STRING"
+
+
+def _load(
+    client: bigquery.Client,
+    table: bigquery.TableReference,
+    rows: pa.Table,
+    schema: list[bigquery.SchemaField],
+) -> None:
+    import pyarrow.parquet as pq
+    from google.cloud import bigquery
+
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer)
+    buffer.seek(0)
+    config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET,
+        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+        schema=schema,
+    )
+    # Without a size the upload is resumable; the emulator refuses the multipart kind.
+    job = client.load_table_from_file(buffer, table, job_config=config)
+    job.result(timeout=_LOAD_SECONDS, retry=bigquery_retry())

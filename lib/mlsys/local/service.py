@@ -1,0 +1,67 @@
+"""The service on this machine: gunicorn over the source tree, as the image runs it."""
+
+import contextlib
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlsys.errors import SettingsError
+from mlsys.local.addresses import HOST
+from mlsys.local.processes import Server, answers
+
+START_SECONDS = 60.0
+SOURCE_ROOT = Path(__file__).parents[3]
+
+
+def require_service() -> None:
+    """Return if there is a service to start.
+
+    Raises:
+        SettingsError: the source tree or a package is missing.
+    """
+    if not (SOURCE_ROOT / "app" / "__init__.py").is_file():
+        raise SettingsError(
+            "the service runs from the source tree, and this mlsys is installed without it: clone "
+            "the repository, or pass --no-service for the Google Cloud part alone"
+        )
+    if missing := [n for n in ("flask", "gunicorn") if importlib.util.find_spec(n) is None]:
+        raise SettingsError(
+            f"the service needs packages that are not installed ({', '.join(missing)}): "
+            "pip install 'mlsys[service]', or pass --no-service"
+        )
+
+
+def start_service(
+    *, port: int, environment: Mapping[str, str], log_file: Path, pid_file: Path
+) -> Server:
+    """Start the service at `port` with its settings in `environment`; it is still to be waited for.
+
+    Raises:
+        SettingsError: there is no service to start.
+    """
+    require_service()
+    command = [
+        *(sys.executable, "-m", "gunicorn", "--config", "python:app.gunicorn_conf"),
+        *("--bind", f"{HOST}:{port}", "--pid", str(pid_file), "app:create_app()"),
+    ]
+    paths = [str(SOURCE_ROOT), str(SOURCE_ROOT / "lib"), os.environ.get("PYTHONPATH", "")]
+    own = {"PORT": str(port), "K_SERVICE": "", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return Server(
+        "The service",
+        command,
+        ready=lambda: answers(f"http://{HOST}:{port}/health"),
+        seconds=START_SECONDS,
+        log_file=log_file,
+        environment={**environment, **own},
+        folder=SOURCE_ROOT,
+    )
+
+
+def kill_service(pid_file: Path) -> None:
+    """End the service and all its workers at once, as a power cut would (SIGKILL)."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        # The guard gave it a process group of its own, so its id is the group's.
+        os.killpg(int(pid_file.read_text()), signal.SIGKILL)

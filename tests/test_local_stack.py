@@ -1,0 +1,312 @@
+"""The local stack behaves as the cloud does where mlsys can tell, and leaves nothing behind."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Receiver
+
+from mlsys import cli
+from mlsys.clients import Clients, bigquery_retry
+from mlsys.errors import SettingsError
+from mlsys.local.addresses import choose_port
+from mlsys.local.bigquery import SCHEMAS
+from mlsys.local.processes import Server, ServerNotReady, answers
+from mlsys.local.push import PushSubscription
+from mlsys.local.samples import ROWS, load_samples, read_sample
+from mlsys.local.stack import LocalStack, Ports, local_stack
+from mlsys.local.topics import model_events
+from mlsys.settings import Settings
+
+MODEL = "titanic-survival/v1/model.pkl"
+
+
+def query(clients: Clients, sql: str) -> list[tuple[object, ...]]:
+    rows = clients.bigquery.query_and_wait(
+        sql, api_timeout=30, wait_timeout=60, retry=bigquery_retry()
+    )
+    return [tuple(row.values()) for row in rows]
+
+
+def processes(word: str) -> list[str]:
+    """The command lines that contain `word`, of every process of this machine."""
+    listed = subprocess.run(
+        ["ps", "-ww", "-eo", "args"], capture_output=True, text=True, timeout=10
+    )
+    return [line for line in listed.stdout.splitlines() if word in line]
+
+
+@contextlib.contextmanager
+def command_up(*options: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """`mlsys local up --no-service` with these options, and what it printed until it was up."""
+    command = [sys.executable, "-m", "mlsys.cli", "local", "up", "--no-service", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            lines = []
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if "Ctrl-C" in line:
+                    break
+            yield process, lines
+        finally:
+            process.kill()
+
+
+def test_an_upload_and_a_delete_are_pushed_to_the_subscriber(
+    stack: LocalStack, settings: Settings, clients: Clients, receiver: Receiver
+) -> None:
+    topic = model_events("dev")
+    stack.pubsub.create_subscription(PushSubscription("test-uploads", topic, receiver.url))
+    blob = clients.storage.bucket(settings.models_bucket("dev")).blob("other/v1/notes.txt")
+    blob.upload_from_string(b"not a model", timeout=10)
+    stack.pubsub.wait_until_quiet(30)
+    blob.delete(timeout=10)
+    stack.pubsub.wait_until_quiet(30)
+    stack.pubsub.delete_subscription("test-uploads")
+    stored, deleted = (json.loads(body)["message"]["attributes"] for body in receiver.bodies)
+    assert stored.pop("eventTime") <= deleted.pop("eventTime")
+    assert stored == {
+        "notificationConfig": "projects/_/buckets/mlsys-models-dev/notificationConfigs/1",
+        "eventType": "OBJECT_FINALIZE",
+        "payloadFormat": "JSON_API_V1",
+        "bucketId": "mlsys-models-dev",
+        "objectId": "other/v1/notes.txt",
+        "objectGeneration": str(blob.generation),
+    }
+    assert deleted == stored | {"eventType": "OBJECT_DELETE"}
+
+
+def test_the_bucket_of_runs_announces_nothing(
+    stack: LocalStack, settings: Settings, clients: Clients
+) -> None:
+    before = len(stack.pubsub.messages(model_events("dev")))
+    blob = clients.storage.bucket(settings.runs_bucket("dev")).blob("r1/plan.json")
+    blob.upload_from_string(b"{}", timeout=10)
+    stack.pubsub.wait_until_quiet(10)
+    assert len(stack.pubsub.messages(model_events("dev"))) == before
+    blob.delete(timeout=10)
+
+
+def test_the_sample_tables_are_the_titanics(clients: Clients) -> None:
+    [(rows, survived, ageless, passengers)] = query(
+        clients,
+        "SELECT COUNT(*), SUM(Survived), COUNTIF(Age IS NULL), COUNT(DISTINCT PassengerId) "
+        "FROM titanic.train",
+    )
+    assert (rows, survived, ageless, passengers) == (891, 342, 177, 891)
+    [(rows, known)] = query(
+        clients,
+        "SELECT COUNT(*), COUNT(t.Survived) FROM titanic.test JOIN titanic.test_survived t "
+        "USING (PassengerId)",
+    )
+    assert (rows, known) == (418, 418)
+    table = clients.bigquery.get_table("titanic.train", timeout=30)
+    assert {field.name: field.field_type for field in table.schema} == {
+        **dict.fromkeys(("PassengerId", "Survived", "Pclass", "SibSp", "Parch"), "INTEGER"),
+        **dict.fromkeys(("Name", "Sex", "Ticket", "Cabin", "Embarked"), "STRING"),
+        **dict.fromkeys(("Age", "Fare"), "FLOAT"),
+    }
+
+
+def test_loading_the_samples_again_changes_nothing(clients: Clients) -> None:
+    before = clients.bigquery.get_table("titanic.train", timeout=30).modified
+    assert load_samples(clients) == [f"titanic.{name}" for name in ROWS]
+    assert clients.bigquery.get_table("titanic.train", timeout=30).modified == before
+    with pytest.raises(KeyError):
+        read_sample("passengers")
+
+
+def test_the_samples_are_readable_through_the_storage_read_api(
+    settings: Settings, clients: Clients
+) -> None:
+    from google.cloud.bigquery_storage_v1 import types
+
+    table = f"projects/{settings.project}/datasets/titanic/tables/train"
+    session = clients.bigquery_read.create_read_session(
+        parent=f"projects/{settings.project}",
+        read_session=types.ReadSession(table=table, data_format=types.DataFormat.ARROW),
+        max_stream_count=1,
+        timeout=30,
+    )
+    responses = clients.bigquery_read.read_rows(session.streams[0].name, timeout=30)
+    assert sum(response.row_count for response in responses) == 891
+
+
+def test_every_schema_file_is_a_table_of_the_environments_dataset(
+    settings: Settings, clients: Clients
+) -> None:
+    names = {path.stem for path in SCHEMAS.glob("*.json")}
+    listed = clients.bigquery.list_tables(settings.dataset("dev"), timeout=30)
+    assert {table.table_id for table in listed} >= names
+    registry = clients.bigquery.get_table(f"{settings.dataset('dev')}.model_registry", timeout=30)
+    assert registry.time_partitioning.field == "registered_at"
+    assert registry.clustering_fields == ["model_name"]
+
+
+def test_the_environment_leads_another_process_to_the_stack(
+    environment: dict[str, str], settings: Settings
+) -> None:
+    assert Settings.from_env(dict(os.environ)) == settings
+
+
+def test_a_restarted_service_answers_at_the_same_address(stack: LocalStack) -> None:
+    if stack.url is None:
+        pytest.skip("there is no service yet")
+    stack.kill_service()
+    assert not answers(f"{stack.url}/health")
+    stack.restart_service()
+    assert answers(f"{stack.url}/health")
+    stack.restart_service()
+    assert answers(f"{stack.url}/health")
+
+
+def test_what_is_kept_survives_a_restart_and_stop_leaves_no_process(tmp_path: Path) -> None:
+    events = []
+    with local_stack(data_dir=tmp_path, with_service=False, progress=events.append) as first:
+        bucket = first.settings.models_bucket("dev")
+        first.clients.storage.bucket(bucket).blob(MODEL).upload_from_string(b"m", timeout=10)
+        load_samples(first.clients)
+        query(
+            first.clients,
+            "INSERT INTO titanic.test_survived (PassengerId, Survived) VALUES (0, 1)",
+        )
+        assert len(processes(str(tmp_path))) == 4  # two servers, two guards
+    assert [line.split("  ")[0] for line in events] == ["Pub/Sub", "Cloud Storage", "BigQuery"]
+    assert processes(str(tmp_path)) == []
+    with local_stack(data_dir=tmp_path, with_service=False) as second:
+        assert second.clients.storage.bucket(bucket).blob(MODEL).download_as_bytes() == b"m"
+        counted = query(second.clients, "SELECT COUNT(*) FROM titanic.test_survived")
+        assert counted == [(419,)]
+    assert processes(str(tmp_path)) == []
+
+
+def test_each_environment_hears_of_its_own_bucket_alone(receiver: Receiver) -> None:
+    with local_stack(envs=("dev", "staging"), with_service=False) as stack:
+        folder = stack.logs.parent
+        bucket = stack.clients.storage.bucket(stack.settings.models_bucket("staging"))
+        bucket.blob(MODEL).upload_from_string(b"m", timeout=10)
+        stack.pubsub.wait_until_quiet(10)
+        assert len(stack.pubsub.messages(model_events("staging"))) == 1
+        assert stack.pubsub.messages(model_events("dev")) == []
+        assert len(processes(str(folder))) == 3  # BigQuery itself keeps nothing in a folder
+    assert not folder.exists()
+    assert processes(str(folder)) == []
+
+
+def test_the_command_prints_the_exports_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+    env_file = tmp_path / "local.env"
+    with command_up("--env-file", str(env_file)) as (process, lines):
+        exports = dict(re.findall(r"^export (\w+)=(.+)$", "\n".join(lines), re.MULTILINE))
+        assert exports.keys() >= {
+            "GCP_PROJECT_ID",
+            "STORAGE_EMULATOR_HOST",
+            "BIGQUERY_EMULATOR_HOST",
+            "BIGQUERY_STORAGE_EMULATOR_HOST",
+            "PUBSUB_EMULATOR_HOST",
+        }
+        sourced = subprocess.run(
+            ["sh", "-c", f". {env_file}; printf %s $STORAGE_EMULATOR_HOST"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+        assert sourced.stdout == exports["STORAGE_EMULATOR_HOST"]
+        assert answers(f"{sourced.stdout}/storage/v1/b")
+        [logs] = re.findall(r"^Logs: (.+)/logs$", "\n".join(lines), re.MULTILINE)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert not env_file.exists()
+        assert processes(logs) == []
+
+
+def test_nothing_is_left_of_a_command_that_was_killed() -> None:
+    with command_up() as (process, lines):
+        [folder] = re.findall(r"^Logs: (.+)/logs$", "\n".join(lines), re.MULTILINE)
+        assert len(processes(folder)) == 3
+        process.kill()
+        process.wait(10)
+        deadline = time.monotonic() + 25
+        while (processes(folder) or Path(folder).exists()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert processes(folder) == []
+        assert not Path(folder).exists()
+
+
+def test_a_port_that_is_taken_is_refused_by_name() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"port {port} for storage"):
+            LocalStack(ports=Ports(storage=port), with_service=False).start()
+
+
+def test_a_server_that_does_not_come_up_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    server = Server(
+        "The server",
+        ["sh", "-c", "echo first; echo out of luck; exit 4"],
+        ready=lambda: False,
+        seconds=10,
+        log_file=tmp_path / "log",
+        environment={},
+        folder=tmp_path,
+    )
+    with pytest.raises(ServerNotReady, match=r"(?s)exit code 4.*out of luck"):
+        server.wait_until_ready()
+    server.stop()
+    silent = Server(
+        "The server",
+        ["sleep", "60"],
+        ready=lambda: False,
+        seconds=0.3,
+        log_file=tmp_path / "log",
+        environment={},
+        folder=tmp_path,
+    )
+    with pytest.raises(ServerNotReady, match="did not answer"):
+        silent.wait_until_ready()
+    with pytest.raises(ServerNotReady):
+        silent.check()
+
+
+def test_a_free_port_is_free() -> None:
+    port = choose_port(None, "a test")
+    assert choose_port(port, "a test") == port
+
+
+def test_the_command_refuses_an_env_file_of_somebody_elses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / ".env"
+    mine.write_text("GCP_PROJECT_ID=real\n")
+    assert cli.main(["local", "up", "--env-file", str(mine)]) == 1
+    assert cli.main(["local", "up", "--envs", "dev,qa"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("mlsys: ") and "not ours" in first
+    assert "'qa'" in second
+    assert mine.read_text() == "GCP_PROJECT_ID=real\n"
+
+
+def test_the_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--version"])
+    assert done.value.code == 0
+    assert re.fullmatch(r"mlsys \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_the_command_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlsys.local.stack._PACKAGES", ("no_such_package",))
+    assert cli.main(["local", "up"]) == 1
+    assert "pip install 'mlsys[local]'" in capsys.readouterr().err
