@@ -21,7 +21,7 @@ from workers.scoring.session import Session
 from workers.scoring.shard import score_shard
 from workers.scoring.store import RunStore
 
-INLINE_ROWS = 500_000  # below this a pool's start costs more than it gains
+INLINE_ROWS = 2_000_000  # below this a pool costs more to start than it gains
 POLL = 0.5  # seconds
 
 

@@ -1,0 +1,76 @@
+# Every verb installs what it needs. `make` alone lists them.
+
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+STAMP := .venv/.installed
+# uv from the PATH, else one of our own in .tools.
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+COMPILE = $(UV) pip compile --quiet --generate-hashes --no-header --python-version 3.12 pyproject.toml
+COMPILE_DEV = $(COMPILE) --all-extras --group dev
+# bqemulator holds some packages back, so the runtime lock follows the other one.
+COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo local notebook test lint format bench lock upgrade check-locks clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## make .venv with everything in it
+
+demo: $(STAMP) ## the whole job on this machine: train, upload, register, score
+	$(BIN)/python notebooks/demo.py
+
+local: $(STAMP) ## keep the local stack up, with its data in .local/
+	$(BIN)/mlsys local up --samples --data-dir .local/data --env-file .local/env
+
+notebook: $(STAMP) ## Jupyter, with the variables that `make local` wrote
+	set -a; if [ -f .local/env ]; then . ./.local/env; fi; set +a; exec $(BIN)/jupyter lab notebooks
+
+test: $(STAMP) ## the tests, over the local stack
+	$(BIN)/pytest
+
+lint: $(STAMP) check-locks ## ruff, mypy, import rules, secrets, notebooks, stale locks
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## the service against the whole-table way, as ratios
+	$(BIN)/python -m benchmarks
+
+lock: $(UV) ## write the lock files after a change of pyproject.toml
+	$(COMPILE_DEV) --output-file requirements-dev.lock
+	$(COMPILE_RUNTIME) --constraint requirements-dev.lock --output-file requirements.lock
+
+upgrade: $(UV) ## write the lock files with the newest versions that fit
+	$(COMPILE_DEV) --upgrade --output-file requirements-dev.lock
+	$(COMPILE_RUNTIME) --upgrade --constraint requirements-dev.lock --output-file requirements.lock
+
+check-locks: $(UV)
+	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \
+	cp requirements.lock requirements-dev.lock "$$new" && \
+	$(COMPILE_DEV) --output-file "$$new/requirements-dev.lock" && \
+	$(COMPILE_RUNTIME) --constraint requirements-dev.lock --output-file "$$new/requirements.lock" && \
+	for lock in requirements.lock requirements-dev.lock; do \
+	  if ! diff "$$lock" "$$new/$$lock"; then echo "$$lock is stale: run \`make lock\`" >&2; exit 1; fi; \
+	done; \
+	if grep -nE 'https?://' requirements.lock requirements-dev.lock; then \
+	  echo "a lock names a host" >&2; exit 1; fi
+
+clean: ## remove what the verbs made, but not .local
+	rm -rf .venv .tools .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(STAMP): pyproject.toml requirements-dev.lock | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --python 3.12 .venv
+	$(UV) pip sync --quiet --require-hashes requirements-dev.lock
+	$(UV) pip install --quiet --no-deps --editable .
+	@touch $@
+
+.tools/bin/uv:
+	@echo "uv is not on the PATH: installing it into .tools"
+	@python3 -m venv .tools || { echo "python3 cannot make virtual environments: install its venv package (python3-venv), or uv" >&2; exit 1; }
+	@.tools/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

@@ -1,0 +1,1 @@
+"""What mlsys costs, measured side by side with what a user would do instead."""
