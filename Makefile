@@ -5,7 +5,8 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 # uv from the PATH, else one of our own in .tools.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
-COMPILE = $(UV) pip compile --quiet --generate-hashes --no-header --python-version 3.12 pyproject.toml
+# The uv that requirements-dev.lock pins: another version may write the locks in another form.
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.12 pyproject.toml
 COMPILE_DEV = $(COMPILE) --all-extras --group dev
 # bqemulator holds some packages back, so the runtime lock follows the other one.
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
@@ -42,15 +43,15 @@ format: $(STAMP) ## put the code in order
 bench: $(STAMP) ## the service against the whole-table way, as ratios
 	$(BIN)/python -m benchmarks
 
-lock: $(UV) ## write the lock files after a change of pyproject.toml
+lock: $(STAMP) ## write the lock files after a change of pyproject.toml
 	$(COMPILE_DEV) --output-file requirements-dev.lock
 	$(COMPILE_RUNTIME) --constraint requirements-dev.lock --output-file requirements.lock
 
-upgrade: $(UV) ## write the lock files with the newest versions that fit
+upgrade: $(STAMP) ## write the lock files with the newest versions that fit
 	$(COMPILE_DEV) --upgrade --output-file requirements-dev.lock
 	$(COMPILE_RUNTIME) --upgrade --constraint requirements-dev.lock --output-file requirements.lock
 
-check-locks: $(UV)
+check-locks: $(STAMP)
 	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \
 	cp requirements.lock requirements-dev.lock "$$new" && \
 	$(COMPILE_DEV) --output-file "$$new/requirements-dev.lock" && \

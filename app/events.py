@@ -137,6 +137,8 @@ def predictions() -> tuple[str, int]:
     try:
         message = PushMessage.parse(body)
         query = PredictQuery.model_validate_json(message.data)
+        if query.dry_run:
+            raise Malformed("dry_run has nobody to answer to: ask GET /predict")
         asked = query.to_request(service().settings)
     except (Malformed, ValidationError, InvalidRequest) as exc:
         return _quarantine(body, str(exc))

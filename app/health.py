@@ -23,8 +23,5 @@ class Health(BaseModel):
 
 @api.get("/health", summary="Is the service up?", responses={200: Health})
 def health() -> dict[str, Any]:
-    return {
-        "status": "healthy",
-        "version": mlsys.__version__,
-        "envs": list(service().settings.envs),
-    }
+    envs = list(service().settings.envs)
+    return Health(status="healthy", version=mlsys.__version__, envs=envs).model_dump()

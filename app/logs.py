@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from typing import Any
@@ -95,6 +96,6 @@ def _trace() -> str | None:
     if not trace:
         parts = request.headers.get("traceparent", "").split("-")
         trace = parts[1] if len(parts) == 4 else ""
-    if not (trace.isalnum() and len(trace) == 32):
+    if not re.fullmatch("[0-9a-fA-F]{32}", trace):
         return None
     return f"projects/{service().settings.project}/traces/{trace}"

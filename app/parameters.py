@@ -28,15 +28,17 @@ def _matching(test: Callable[[str], Any], instead: str) -> BeforeValidator:
 
 
 def _table(value: Any) -> TableRef:
+    if not isinstance(value, str):
+        raise ValueError(f"{str(value)[:80]!r}: pass project.dataset.table")
     try:
-        return TableRef.parse(str(value))
+        return TableRef.parse(value)
     except InvalidRequest as exc:
         raise ValueError(exc.problems[0][1]) from exc
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in str(value).split(","))
-    if not all(names) or len(set(names)) != len(names) or len(str(value)) > 100_000:
+    names = tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else ("",)
+    if not all(names) or len(set(names)) != len(names) or len(value) > 100_000:
         raise ValueError(f"{str(value)[:80]!r}: pass names once each, separated by commas")
     return names
 
@@ -75,6 +77,11 @@ RunId = Annotated[
         "Names the run; by default it follows from request, model and the state of the input",
     ),
 ]
+IdColumns = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_names),
+    _schema("PassengerId", "Columns carried over; default: the model's, else all others"),
+]
 
 
 class EnvQuery(BaseModel):
@@ -101,11 +108,7 @@ class PredictQuery(BaseModel):
     model_name: ModelName
     model_version: ModelVersion
     run_id: RunId | None = None
-    id_columns: Annotated[
-        tuple[str, ...] | None,
-        BeforeValidator(_names),
-        _schema("PassengerId", "Columns carried over; default: the model's, else all others"),
-    ] = None
+    id_columns: IdColumns | None = None
     outputs: Annotated[
         tuple[str, ...],
         BeforeValidator(_outputs),

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from flask import url_for
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from app import logs, service
 from app.parameters import EnvQuery, PredictQuery, RunPath
@@ -38,9 +38,32 @@ class RunResult(BaseModel):
     predicted_at: str
     snapshot_at: str
     job_id: str
+    output_created: str | None
     finished_at: str
     warnings: list[str]
     reused: bool
+
+
+class Verdict(BaseModel):
+    """What `dry_run=true` found: whether the run would start, and if not, why."""
+
+    run_id: str
+    run_exists: bool
+    model_name: str
+    model_version: str
+    model_generation: int
+    rows: int | None
+    bytes: int | None
+    ok: bool
+    problems: list[dict[str, Any]]
+    reads: list[str] = []
+    writes: list[dict[str, str]] = []
+    output_table_exists: bool | None = None
+    warnings: list[str] = []
+
+
+class Answer(RootModel[RunResult | Verdict]):
+    """The result, or with `dry_run=true` the verdict."""
 
 
 class Accepted(BaseModel):
@@ -73,8 +96,9 @@ class RunStatus(BaseModel):
     description="Repeat the same request after a failure or a 503: it resumes, and never doubles "
     "a row. `dry_run=true` answers whether it would work.",
     responses={
-        200: RunResult,
+        200: Answer,
         202: Accepted,
+        403: Problem,
         404: Problem,
         409: Problem,
         422: Problem,
@@ -90,7 +114,7 @@ def predict(query: PredictQuery) -> Any:
     if query.dry_run:
         verdict = dry_run(clients, request, query.run_id)
         logs.note(run_id=verdict["run_id"], outcome="dry run")
-        return verdict
+        return Verdict(**verdict).model_dump()
     prepared = prepare(clients, request, query.run_id)
     run_id = prepared.plan.run_id
     logs.note(run_id=run_id)
@@ -99,24 +123,24 @@ def predict(query: PredictQuery) -> Any:
         path = url_for("predictions.run", run_id=run_id)
         status_url = f"{path}?{urlencode({'env': request.env})}"
         accepted = {"run_id": run_id, "state": "accepted", "status_url": status_url}
-        return accepted, 202, {"Location": status_url}
+        return Accepted(**accepted).model_dump(), 202, {"Location": status_url}
     deadline = time.monotonic() + max(service().settings.request_timeout - MARGIN, 1.0)
     result = execute(clients, prepared, deadline=deadline, stopping=service().stopping.is_set)
     logs.note(outcome="reused" if result["reused"] else f"{result['rows']} rows scored")
-    return result
+    return RunResult(**result).model_dump()
 
 
 @api.get(
     "/runs/<run_id>",
     summary="How far is a run?",
-    responses={200: RunStatus, 404: Problem},
+    responses={200: RunStatus, 403: Problem, 404: Problem, 503: Problem},
 )
 def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
     from workers.scoring.run import status
 
     env = service().settings.require_env(query.env)
     logs.note(run_id=path.run_id)
-    return status(service().clients, env, path.run_id)
+    return RunStatus(**status(service().clients, env, path.run_id)).model_dump(exclude_none=True)
 
 
 def _publish(message: dict[str, Any], env: str) -> None:

@@ -76,7 +76,7 @@ def status_of(exc: Exception) -> tuple[int, str]:
             return status, title
     if isinstance(exc, HTTPException):
         return exc.code or 500, exc.name
-    if _is_passing(exc):
+    if not isinstance(exc, errors.MlsysError) and _is_passing(exc):
         return BUSY
     if _is_forbidden(exc):
         return FORBIDDEN
@@ -104,7 +104,9 @@ def answer(exc: Exception) -> BaseResponse:
         body["columns"] = [{"name": n, "problem": p} for n, p in exc.columns]
     if isinstance(exc, errors.TryAgain) and exc.progress:
         body["progress"] = exc.progress
-    response = Response(json.dumps(body, indent=2) + "\n", status, mimetype="application/problem+json")
+    response = Response(
+        json.dumps(body, indent=2) + "\n", status, mimetype="application/problem+json"
+    )
     if status == 503:
         response.headers["Retry-After"] = str(getattr(exc, "retry_after", 5))
     return response
@@ -127,16 +129,25 @@ def _slug(exc: Exception) -> str:
 
 def _is_passing(exc: Exception) -> bool:
     from google.api_core import exceptions
-    from requests.exceptions import ConnectionError, Timeout
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
 
+    if isinstance(exc, exceptions.Forbidden):
+        # https://cloud.google.com/bigquery/docs/error-messages: limits come as 403 there
+        reasons = {e.get("reason") for e in exc.errors if isinstance(e, dict)}
+        return bool(reasons & {"quotaExceeded", "rateLimitExceeded"})
+    if isinstance(exc, GoogleAuthError):
+        return exc.retryable or isinstance(exc, TransportError)
     return isinstance(
         exc,
         exceptions.ServerError
         | exceptions.TooManyRequests
         | exceptions.RetryError
         | exceptions.Aborted
+        | ChunkedEncodingError
         | ConnectionError
-        | Timeout,
+        | Timeout
+        | TimeoutError,  # a job or a publish that was waited for
     )
 
 

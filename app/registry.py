@@ -44,7 +44,7 @@ class ModelList(BaseModel):
 @api.get(
     "/model-registry",
     summary="Compare the whole bucket with the registry, and repair what differs",
-    responses={200: RescanResult, 404: Problem, 503: Problem},
+    responses={200: RescanResult, 403: Problem, 404: Problem, 503: Problem},
 )
 def model_registry(query: EnvQuery) -> dict[str, Any]:
     from workers.registry_sync import rescan
@@ -52,12 +52,16 @@ def model_registry(query: EnvQuery) -> dict[str, Any]:
     env = service().settings.require_env(query.env)
     result = asdict(rescan(service().clients, env))
     logs.note(outcome={k: v for k, v in result.items() if k != "skipped"})
-    return {"env": env, **result}
+    return RescanResult(env=env, **result).model_dump()
 
 
-@api.get("/models", summary="List the registry", responses={200: ModelList, 503: Problem})
+@api.get(
+    "/models",
+    summary="List the registry",
+    responses={200: ModelList, 403: Problem, 503: Problem},
+)
 def models(query: EnvQuery) -> dict[str, Any]:
     from workers.registry_sync import list_models
 
     env = service().settings.require_env(query.env)
-    return {"env": env, "models": list_models(service().clients, env)}
+    return ModelList(env=env, models=list_models(service().clients, env)).model_dump()

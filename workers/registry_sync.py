@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOKS = 5
-ROWS_PER_STATEMENT = 500  # keeps the statement's parameters far below BigQuery's 10 MB a request
+ROWS_PER_STATEMENT = 500
+# BigQuery takes 10 MB a request, parameters included: https://cloud.google.com/bigquery/quotas
+BYTES_PER_STATEMENT = 3_000_000  # of JSON, which is escaped once more within the request
+MAX_METADATA = 1_000_000  # bytes of a metadata.json
+MAX_DEPTH = 100  # of JSON values; https://cloud.google.com/bigquery/docs/json-data ends at 500
 
 Trigger = Literal["event", "rescan"]
 Change = Literal["registered", "updated", "removed", "unchanged"]
@@ -174,41 +179,49 @@ def list_models(clients: Clients, env: str) -> list[dict[str, Any]]:
 
 def _settle(clients: Clients, env: str, trigger: Trigger, look: Callable[[], _Seen]) -> _Seen:
     """Look, replace what differs, and look again until nothing does; return the first look."""
+    from google.cloud import bigquery
+
     first = seen = look()
     for _ in range(LOOKS):
         keys = seen.differing()
         if not keys:
             return first
-        for i in range(0, len(keys), ROWS_PER_STATEMENT):
-            _replace(clients, env, trigger, keys[i : i + ROWS_PER_STATEMENT], seen.row)
+        for some, rows in _batches(keys, seen.row, trigger):
+            _query(
+                clients,
+                env,
+                statement("replace_models"),
+                bigquery.ScalarQueryParameter("rows", "STRING", rows),
+                bigquery.ArrayQueryParameter("keys", "STRING", some),
+            )
         seen = look()
     if not seen.differing():
         return first
     raise RegistryBusy(f"The registry of {env} kept changing over {LOOKS} looks: try again shortly")
 
 
-def _replace(
-    clients: Clients,
-    env: str,
-    trigger: Trigger,
-    keys: list[str],
-    read: Callable[[str], ModelRow | None],
-) -> None:
-    from google.cloud import bigquery
-
-    rows = []
+def _batches(
+    keys: Iterable[str], read: Callable[[str], ModelRow | None], trigger: Trigger
+) -> Iterator[tuple[list[str], str]]:
+    """Cut what differs into statements that BigQuery takes: keys, and their rows as JSON."""
+    batch: list[str] = []
+    rows: list[str] = []
     for key in keys:
         row = read(key)
-        if row is not None:
-            values = asdict(row) | {"registered_by": trigger}
-            rows.append({k: v for k, v in values.items() if v is not None})
-    _query(
-        clients,
-        env,
-        statement("replace_models"),
-        bigquery.ScalarQueryParameter("rows", "STRING", json.dumps(rows)),
-        bigquery.ArrayQueryParameter("keys", "STRING", keys),
-    )
+        new = [] if row is None else [_to_json(row, trigger)]
+        size = sum(map(len, rows + new))
+        if len(batch) == ROWS_PER_STATEMENT or (batch and size > BYTES_PER_STATEMENT):
+            yield batch, f"[{','.join(rows)}]"
+            batch, rows = [], []
+        batch.append(key)
+        rows += new
+    if batch:
+        yield batch, f"[{','.join(rows)}]"
+
+
+def _to_json(row: ModelRow, trigger: Trigger) -> str:
+    values = asdict(row) | {"registered_by": trigger}
+    return json.dumps({k: v for k, v in values.items() if v is not None})
 
 
 def _recorded(clients: Clients, env: str, key: str = "") -> dict[str, list[Identity]]:
@@ -302,7 +315,8 @@ def _read_row(env: str, blob: Blob | None, metadata_blob: Blob | None) -> ModelR
     metadata, reason = _read_metadata(blob, metadata_blob)
     described = _description(blob)
     ref, _ = ModelRef.of_object(blob.name)
-    names: Iterable[str] = metadata.feature_names or described.get("feature_names") or ()
+    listed = described.get("feature_names")
+    names: Iterable[str] = metadata.feature_names or (listed if isinstance(listed, list) else ())
     return ModelRow(
         model_name=ref.name,
         model_version=ref.version,
@@ -333,6 +347,8 @@ def _read_metadata(blob: Blob, metadata_blob: Blob | None) -> tuple[ModelMetadat
 
     if metadata_blob is None:
         return ModelMetadata(), None
+    if (metadata_blob.size or 0) > MAX_METADATA:
+        return ModelMetadata(), f"metadata.json is larger than {MAX_METADATA} bytes"
     try:
         content = metadata_blob.download_as_bytes(
             if_generation_match=metadata_blob.generation, timeout=TIMEOUT
@@ -343,6 +359,8 @@ def _read_metadata(blob: Blob, metadata_blob: Blob | None) -> tuple[ModelMetadat
     except MetadataInvalid as exc:
         log.warning("metadata.json ignored: %s", exc, extra={"model": blob.name})
         return ModelMetadata(), str(exc)
+    if problem := _unstorable(metadata.document):
+        return ModelMetadata(), f"metadata.json {problem}"
     if not metadata.describes(blob.crc32c):
         return ModelMetadata(), "metadata.json is about another model.pkl: its checksum differs"
     return metadata, None
@@ -352,9 +370,28 @@ def _description(blob: Blob) -> Mapping[str, Any]:
     """What `gcs_put_pickle` wrote into the object's custom metadata, if it was the uploader."""
     try:
         value = json.loads((blob.metadata or {}).get(DESCRIPTION_KEY, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) and not _unstorable(value) else {}
+
+
+def _unstorable(value: Any) -> str | None:
+    """What in a JSON value BigQuery would refuse, and with it every row of the statement."""
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_DEPTH:
+            return f"is nested deeper than {MAX_DEPTH} levels"
+        if not all(abs(v) <= sys.float_info.max for v in level if isinstance(v, int | float)):
+            return "holds a number that no FLOAT64 can"
+        nested = (
+            v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)
+        )
+        level, depth = [v for values in nested for v in values], depth + 1
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "holds half of a surrogate pair, which is no Unicode text"
+    return None
 
 
 def _uri(blob: Blob) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from mlsys.clients import TIMEOUT, bigquery_retry, default_clients
-from mlsys.errors import InvalidRequest, TableNotFound
+from mlsys.errors import Conflict, InvalidRequest, TableNotFound
 from mlsys.frames import arrow_type, from_frame, sql_name, to_frame
 from mlsys.signatures import sql_type
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import pyarrow as pa
-    from google.cloud.bigquery import SchemaField
+    from google.cloud.bigquery import SchemaField, Table
+
+    from mlsys.clients import Clients
 
 WRITE_DISPOSITIONS = ("WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY")
 
@@ -104,11 +106,13 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
     Raises:
         InvalidRequest: a malformed name, or the rows do not fit the table.
         TableNotFound: the dataset is not there.
+        Conflict: WRITE_EMPTY, and the table has rows.
     """
     import io
 
     import pyarrow.parquet as pq
     from google.api_core.exceptions import BadRequest, NotFound
+    from google.api_core.exceptions import Conflict as Duplicate
     from google.cloud import bigquery
 
     table = TableRef.parse(table_id)
@@ -117,11 +121,8 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
             ("write_disposition", f"{write_disposition!r}: pass one of {WRITE_DISPOSITIONS}")
         )
     rows = from_frame(df)
-    client = default_clients().bigquery
-    try:
-        there = client.get_table(str(table), timeout=TIMEOUT, retry=bigquery_retry())
-    except NotFound:
-        there = None
+    clients = default_clients()
+    there = _table_before(clients, table, rows.schema, write_disposition)
     if there is not None and write_disposition != "WRITE_TRUNCATE":
         rows = _fit(rows, there.schema, table)
     buffer = io.BytesIO()
@@ -134,15 +135,57 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
     )
     try:
         # No size: the client then uploads in resumable chunks, which it retries on its own.
-        client.load_table_from_file(buffer, str(table), job_config=config).result(
+        clients.bigquery.load_table_from_file(buffer, str(table), job_config=config).result(
             timeout=600, retry=bigquery_retry()
         )
+    except Duplicate as exc:
+        if write_disposition != "WRITE_EMPTY":
+            raise
+        raise _filled(table) from exc
     except BadRequest as exc:
         raise InvalidRequest(("df", exc.message)) from exc
     except NotFound as exc:
-        raise TableNotFound(
-            f"The dataset {table.project}.{table.dataset} is not there: create it first."
-        ) from exc
+        raise _no_dataset(table) from exc
+
+
+def _table_before(
+    clients: Clients, table: TableRef, schema: pa.Schema, write_disposition: str
+) -> Table | None:
+    """What BigQuery knows of the table before rows of this schema are written, or None."""
+    from google.api_core.exceptions import NotFound
+
+    client, retry = clients.bigquery, bigquery_retry()
+    try:
+        there = client.get_table(str(table), timeout=TIMEOUT, retry=retry)
+    except NotFound:
+        dataset = f"{table.project}.{table.dataset}"
+        try:
+            client.get_dataset(dataset, timeout=TIMEOUT, retry=retry)
+        except NotFound as exc:
+            raise _no_dataset(table) from exc
+        return None
+    if write_disposition == "WRITE_EMPTY" and there.num_rows:
+        raise _filled(table)
+    if write_disposition == "WRITE_TRUNCATE" and clients.settings.emulators.bigquery:
+        # The local BigQuery keeps the columns of a truncated table, and fills them by position.
+        kept = [(f.name, sql_type(f.field_type)) for f in there.schema]
+        if kept != [(f.name, sql_name(f.type)) for f in schema]:
+            client.delete_table(there, timeout=TIMEOUT, retry=retry)
+            return None
+    return there
+
+
+def _filled(table: TableRef) -> Conflict:
+    return Conflict(
+        f"{table} has rows, and write_disposition is WRITE_EMPTY: pass another table, "
+        "WRITE_APPEND or WRITE_TRUNCATE"
+    )
+
+
+def _no_dataset(table: TableRef) -> TableNotFound:
+    return TableNotFound(
+        f"The dataset {table.project}.{table.dataset} is not there: create it first."
+    )
 
 
 def _fit(rows: pa.Table, schema: Sequence[SchemaField], table: TableRef) -> pa.Table:
@@ -161,9 +204,43 @@ def _fit(rows: pa.Table, schema: Sequence[SchemaField], table: TableRef) -> pa.T
             raise InvalidRequest(("df", f"{table} requires the column {field.name!r}: add it"))
         try:
             column = pa.nulls(len(rows)) if i is None else rows.column(i)
-            columns.append(column.cast(arrow_type(kind)))
+            columns.append(_convert(column, kind))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as exc:
             text = f"column {field.name!r} does not fit {table}, where it is {kind}: {exc}"
             raise InvalidRequest(("df", text)) from exc
         fields.append(pa.field(field.name, arrow_type(kind)))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+# What can become a column of the type on the left without changing what a value means; a number
+# is refused where it does not fit exactly. The rest the author converts knowingly.
+_FITS = {
+    "INT64": ("FLOAT64",),  # as which pandas holds whole numbers with NULLs
+    "FLOAT64": ("INT64", "NUMERIC"),
+    "NUMERIC": ("INT64", "FLOAT64"),
+    "BIGNUMERIC": ("INT64", "FLOAT64", "NUMERIC"),
+    "DATE": ("DATETIME",),  # pandas has no dates of its own
+    "DATETIME": ("DATE", "TIMESTAMP"),  # in UTC
+    "TIMESTAMP": ("DATE", "DATETIME"),
+}
+
+
+def _convert(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
+    """Return `column` as values of the BigQuery type `kind`.
+
+    Raises:
+        pa.ArrowInvalid: it has another type, or values that would change.
+        KeyError: `kind` is no flat type.
+    """
+    import pyarrow as pa
+
+    target = arrow_type(kind)
+    if column.null_count == len(column):
+        return pa.nulls(len(column), target)
+    given = sql_name(column.type)
+    if given != kind and given not in _FITS.get(kind, ()):
+        raise pa.ArrowInvalid(f"the frame holds {given}; convert it first")
+    out = column.cast(target)
+    if kind == "DATE" and not out.cast(column.type).equals(column):
+        raise pa.ArrowInvalid("the frame holds times of day")
+    return out

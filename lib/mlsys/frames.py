@@ -90,7 +90,9 @@ def from_frame(df: pd.DataFrame) -> pa.Table:
                 pa.string() if pa.types.is_null(column.type) else arrow_type(sql_name(column.type))
             )
             columns.append(column.cast(kind, safe=not pa.types.is_timestamp(kind)))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, InvalidRequest) as exc:
+        except InvalidRequest as exc:
+            raise InvalidRequest(("df", f"column {name!r}: {exc.problems[0][1]}")) from exc
+        except (pa.ArrowException, OverflowError) as exc:
             raise InvalidRequest(("df", f"column {name!r}: {exc}")) from exc
         fields.append(pa.field(str(name), columns[-1].type))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
@@ -120,7 +122,7 @@ def to_model_frame(table: pa.Table | pa.RecordBatch, features: Sequence[Feature]
         column = table.column(index[feature.name.casefold()])
         try:
             columns[feature.name] = _series(column, feature)
-        except (pa.ArrowInvalid, OverflowError, ValueError, TypeError) as exc:
+        except (pa.ArrowInvalid, ArithmeticError, ValueError, TypeError) as exc:
             raise SchemaMismatch(
                 "The table holds values that the model cannot be given.",
                 [(feature.name, f"{column.type} values do not fit {feature.dtype}: {exc}")],
@@ -135,16 +137,22 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
 
     if feature.type == "FLOAT64":
         column = column.cast(pa.float64())  # safe: refuses an integer that a double cannot hold
-    series = column.to_pandas(date_as_object=True)
     dtype = feature.dtype
+    nullable = dtype in _NULLABLE or dtype.endswith("[pyarrow]")
+    # These hold a NULL beside exact integers; in any other form integers become floats beside it.
+    holds_nulls = nullable or dtype in ("category", "object")
     if dtype == UNKNOWN:
-        return series
+        return column.to_pandas(date_as_object=True)
+    if feature.type == "INT64" and column.null_count and not holds_nulls:
+        column = column.cast(pa.float64())
+    series = column.to_pandas(date_as_object=True, integer_object_nulls=holds_nulls)
     if dtype == "category":
-        return pd.Series(
-            pd.Categorical(series, categories=feature.categories, ordered=feature.ordered)
-        )
-    if dtype in _NULLABLE:
-        return series.astype("object").where(series.notna(), pd.NA).astype(dtype)
+        categories = pd.CategoricalDtype(list(feature.categories or ()), feature.ordered)
+        codes = categories.categories.get_indexer_for(series)  # unseen: -1, which is missing
+        return pd.Series(pd.Categorical.from_codes(codes, dtype=categories))
+    if nullable:
+        with np.errstate(over="raise"):
+            return series.astype("object").where(series.notna(), pd.NA).astype(dtype)
     if dtype == "object":
         out = series.astype("object")
         return out.where(series.notna(), None if feature.missing == "none" else np.nan)
@@ -152,7 +160,8 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
         return series
     if column.null_count and np.dtype(_numpy_name(dtype)).kind in "iub":
         return series  # float64 with NaN, or object for bool: no integer dtype can hold a NULL
-    out = series.astype(dtype)
+    with np.errstate(over="raise"):  # a double beyond float32 would become infinity
+        out = series.astype(dtype)
     if feature.type == "INT64" and not (out == series).all():
         raise OverflowError(f"values beyond the range of {dtype}")
     return out

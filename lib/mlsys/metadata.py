@@ -45,7 +45,8 @@ class ModelMetadata:
             MetadataInvalid: it is no JSON object, or a part that mlsys uses has a wrong form.
         """
         try:
-            document = json.loads(content)
+            # BigQuery's JSON has no NaN and no Infinity, which Python's json writes and reads.
+            document = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
         except (ValueError, RecursionError) as exc:
             raise MetadataInvalid(f"metadata.json is no JSON: {exc}") from exc
         if not isinstance(document, dict):
@@ -78,7 +79,7 @@ def build(
     X: Any,
     y: Any = None,
     target: str | Sequence[str] | None = None,
-    id_columns: Sequence[str] = (),
+    id_columns: str | Sequence[str] = (),
     metrics: Mapping[str, Any] | None = None,
     description: str | None = None,
     artifact: bytes = b"",
@@ -104,7 +105,7 @@ def build(
         "model_class": model_class(model),
         "signature": signature.to_dict(),
         "target": names[0] if len(names) == 1 else list(names) or None,
-        "id_columns": list(id_columns),
+        "id_columns": [id_columns] if isinstance(id_columns, str) else list(id_columns),
         "metrics": json_value(dict(metrics or {})),
         "description": description,
         "versions": {
@@ -144,14 +145,17 @@ def model_class(model: Any) -> str:
     if isinstance(steps, list):
         return f"{name}({', '.join(model_class(step) for _, step in steps)})"
     parameters = model.get_params(deep=False) if hasattr(model, "get_params") else {}
-    inner = parameters.get("estimator") or parameters.get("regressor")
+    wrapped = (parameters.get(key) for key in ("estimator", "regressor"))
+    inner = next((w for w in wrapped if w is not None), None)  # `or` asks an ensemble for its len
     return f"{name}({model_class(inner)})" if hasattr(inner, "fit") else name
 
 
 def json_value(value: Any) -> Any:
-    """Return `value` as plain JSON values: NumPy scalars unwrapped, NaN and NaT as null."""
+    """Return `value` as plain JSON values: NumPy scalars unwrapped, NaN, NaT and NA as null."""
     import numpy as np
 
+    if hasattr(value, "to_dict"):  # a Series or DataFrame
+        value = value.to_dict()
     if isinstance(value, Mapping):
         return {str(k): json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | np.ndarray):
@@ -164,7 +168,7 @@ def json_value(value: Any) -> Any:
         return value if math.isfinite(value) else None
     if isinstance(value, bytes):
         return value.hex()
-    if value != value or str(value) in ("NaT", "<NA>"):
+    if str(value) in ("NaT", "<NA>", "NaN"):
         return None
     if isinstance(value, dt.datetime | dt.date | dt.time):
         return value.isoformat()
@@ -188,7 +192,7 @@ def _profile(X: Any, signature: Signature) -> dict[str, Any]:
                     "mean": json_value(float(numbers.mean())),
                 }
         else:
-            counts = values.dropna().astype(str).value_counts()
+            counts = values.dropna().astype(object).map(str).value_counts()
             column |= {
                 "distinct": len(counts),
                 "top": json_value(counts.head(TOP_VALUES).to_dict()),
@@ -221,6 +225,11 @@ def _target_names(y: Any, target: str | Sequence[str] | None) -> tuple[str, ...]
         return tuple(str(c) for c in y.columns)
     name = getattr(y, "name", None)
     return (str(name),) if name is not None else ()
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

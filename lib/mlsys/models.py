@@ -82,7 +82,7 @@ def upload_model(
     X: Any,
     y: Any = None,
     target: str | Sequence[str] | None = None,
-    id_columns: Sequence[str] = (),
+    id_columns: str | Sequence[str] = (),
     metrics: Mapping[str, Any] | None = None,
     description: str | None = None,
     env: str = "dev",
@@ -132,9 +132,15 @@ def upload_model(
         there = bucket.get_blob(ref.path, timeout=TIMEOUT)
         if there is not None and not overwrite:
             raise ModelExists(f"{ref} exists in {env}: pass overwrite=True or another version")
-        blob = bucket.blob(ref.metadata_path)
-        text = json.dumps(document, indent=1)
-        blob.upload_from_string(text, content_type="application/json", timeout=TIMEOUT)
+        # Two uploads at the same time mostly part here already. Where they cross, the checksum in
+        # the metadata keeps one's metadata from counting for the other's model.
+        beside = bucket.get_blob(ref.metadata_path, timeout=TIMEOUT)
+        bucket.blob(ref.metadata_path).upload_from_string(
+            json.dumps(document, indent=1),
+            content_type="application/json",
+            if_generation_match=beside.generation if beside is not None else 0,
+            timeout=TIMEOUT,
+        )
         blob = bucket.blob(ref.path)
         blob.metadata = {gcs.DESCRIPTION_KEY: json.dumps(gcs.describe(model))}
         blob.upload_from_string(
@@ -166,6 +172,7 @@ def _next_version(bucket: Bucket, name: str) -> str:
 
 def _wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation: int) -> None:
     import tenacity
+    from google.api_core.exceptions import NotFound
     from google.cloud import bigquery
 
     config = bigquery.QueryJobConfig(
@@ -194,6 +201,11 @@ def _wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation
     )
     try:
         retrying(registered)
+    except NotFound as exc:
+        raise NotRegistered(
+            f"{ref} is uploaded to {env}, where there is no registry "
+            f"{clients.settings.dataset(env)}.model_registry: run `terraform apply` for {env}"
+        ) from exc
     except tenacity.RetryError as exc:
         raise NotRegistered(
             f"{ref} is uploaded to {env}, and the registry does not show it after 60 seconds. "

@@ -15,7 +15,7 @@ from typing import Self
 from mlsys.errors import InvalidRequest, SettingsError
 
 ENVS = ("dev", "staging", "prod")
-PUSH_AUTH_MODES = ("app", "off")
+PUSH_AUTH_MODES = ("app", "platform", "off")
 
 _CONSTANTS = {
     "GCP_PROJECT_ID": lambda s: s.project,
@@ -83,7 +83,8 @@ class Settings:
         envs = tuple(
             e.strip() for e in (read("MLSYS_ENVS") or ",".join(ENVS)).split(",") if e.strip()
         )
-        if unknown := [e for e in envs if e not in ENVS]:
+        unknown = [e for e in envs if e not in ENVS]
+        if unknown or not envs:
             wrong.append(f"MLSYS_ENVS names {unknown}: pass a comma-separated list of {list(ENVS)}")
         push_auth = read("MLSYS_PUSH_AUTH", "app")
         if push_auth not in PUSH_AUTH_MODES:
@@ -124,7 +125,12 @@ class Settings:
                 "MLSYS_PUSH_AUTH=off is for the local stack alone: set it to app, with "
                 "MLSYS_PUSH_AUDIENCE and MLSYS_PUSH_SERVICE_ACCOUNT"
             )
-        if self.push_auth == "app":
+        if self.push_auth == "platform" and not self.on_cloud_run:
+            wrong.append(
+                "MLSYS_PUSH_AUTH=platform trusts Cloud Run to have verified the token, and this is "
+                "not Cloud Run: set it to app"
+            )
+        if self.push_auth in ("app", "platform"):
             if not self.push_audience:
                 wrong.append("MLSYS_PUSH_AUDIENCE is not set: pass the service's URL")
             if not self.push_service_account:
@@ -170,7 +176,8 @@ class Settings:
 
 def _per_env(prefix: str, values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     keys = ((env, f"{prefix}_{env.upper()}") for env in ENVS)
-    return tuple((env, values[key]) for env, key in keys if values.get(key))
+    found = ((env, values.get(key, "").strip()) for env, key in keys)
+    return tuple((env, bucket) for env, bucket in found if bucket)
 
 
 def _environment() -> dict[str, str]:

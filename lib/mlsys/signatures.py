@@ -37,6 +37,16 @@ ACCEPTED = {
 # BigQuery's type looks in pandas.
 UNKNOWN = "unknown"
 
+# The dtype of a hand-written feature that names none: how the type arrives where no NULL is.
+_USUAL_DTYPES = {
+    "INT64": "int64",
+    "FLOAT64": "float64",
+    "BOOL": "bool",
+    "STRING": "str",
+    "DATETIME": "datetime64[us]",
+    "TIMESTAMP": "datetime64[us, UTC]",
+}
+
 # The API answers with legacy names: https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
 _LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
@@ -93,6 +103,9 @@ class Feature:
             raise InvalidRequest(
                 ("X", f"column {name!r} holds {found} values: convert it to one type BigQuery has")
             )
+        if not all(isinstance(c, bool | int | float | str) for c in categories or ()):
+            text = f"column {name!r} has {kind} values as categories: make them text or numbers"
+            raise InvalidRequest(("X", text))
         return cls(
             name=name,
             type=kind,
@@ -165,12 +178,13 @@ class Signature:
         """Read the `signature` of a `metadata.json`.
 
         Raises:
-            MetadataInvalid: a feature lacks its name or has a type that is not known.
+            MetadataInvalid: a feature lacks its name or categories, has the name of another one,
+                or a type that is not known.
         """
         features = value.get("features") if isinstance(value, Mapping) else None
         if not isinstance(features, list) or not features:
             raise MetadataInvalid("signature: pass {'features': [{'name', 'type', 'dtype'}, ...]}")
-        out = []
+        out: list[Feature] = []
         for i, item in enumerate(features):
             if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
                 raise MetadataInvalid(f"signature: features[{i}] has no name")
@@ -180,12 +194,18 @@ class Signature:
                     f"signature: {item['name']!r} has type {item.get('type')!r}: "
                     f"pass one of {sorted(ACCEPTED)}"
                 )
+            if any(item["name"] == feature.name for feature in out):
+                raise MetadataInvalid(f"signature: {item['name']!r} is there twice")
             categories = item.get("categories")
+            usual = "category" if categories else _USUAL_DTYPES.get(kind, "object")
+            dtype = str(item.get("dtype") or usual)
+            if dtype == "category" and not isinstance(categories, list):
+                raise MetadataInvalid(f"signature: {item['name']!r} needs a list of categories")
             out.append(
                 Feature(
                     name=item["name"],
                     type=kind,
-                    dtype=str(item.get("dtype", "object")),
+                    dtype=dtype,
                     nullable=bool(item.get("nullable", True)),
                     categories=tuple(categories) if isinstance(categories, list) else None,
                     ordered=bool(item.get("ordered", False)),

@@ -102,16 +102,19 @@ def plot_confusion_matrix(
         "pred": "% of each prediction",
         "all": "% of all",
     }
-    if normalize not in of:
+    if normalize not in list(of):
         raise InvalidRequest(("normalize", f"{normalize!r}: pass one of {list(of)}"))
     true, pred = _column("y_true", y_true), _column("y_pred", y_pred)
     _same_length(y_true=true, y_pred=pred)
     classes = _classes(y_true=true, y_pred=pred)
     if labels is not None:
-        classes = _column("labels", labels)
+        classes = _order("labels", labels, true)
         if not set(classes) & set(true):
             raise InvalidRequest(("labels", f"{list(labels)}: none of them is in y_true"))
-    matrix = confusion_matrix(true, pred, labels=classes, normalize=normalize)
+    try:
+        matrix = confusion_matrix(true, pred, labels=classes, normalize=normalize)
+    except ValueError as exc:
+        raise InvalidRequest(("y_true and y_pred", f"{exc}: pass class labels")) from exc
 
     size = max(4.0, 1.6 + 0.75 * len(classes))
     ax = _axes(ax, size=(size + 0.6, size))
@@ -157,16 +160,14 @@ def plot_roc(
     true, score = _column("y_true", y_true), _numbers("y_score", y_score)
     _same_length(y_true=true, y_score=score)
     found = _classes(y_true=true)
-    names = found if classes is None else _column("classes", classes)
+    names = found if classes is None else _order("classes", classes, true)
     columns = 2 if score.ndim == 1 else score.shape[1]
     if len(names) != columns and (score.ndim > 1 or len(names) > 2):
-        raise InvalidRequest(
-            (
-                "y_score",
-                f"shape {score.shape} does not fit the {len(names)} classes {names.tolist()}: pass one "
-                "column a class, and classes=model.classes_ where y_true lacks some of them",
-            )
+        text = (
+            f"shape {score.shape} does not fit the {len(names)} classes {names.tolist()}: pass one "
+            "column a class, and classes=model.classes_ where y_true lacks some of them"
         )
+        raise InvalidRequest(("y_score", text))
     if strange := [c for c in found.tolist() if c not in names.tolist()]:
         raise InvalidRequest(("classes", f"{strange} are in y_true and not in {names.tolist()}"))
     if len(found) < 2:
@@ -177,7 +178,8 @@ def plot_roc(
     displays = []
     for i, name in [(1, names[1])] if binary else enumerate(names):
         if name not in set(found):
-            displays.append(RocCurveDisplay(fpr=[], tpr=[], name=f"{name}: not in y_true"))
+            nowhere = np.array([np.nan])
+            displays.append(RocCurveDisplay(fpr=nowhere, tpr=nowhere, name=f"{name}: no rows"))
             continue
         fpr, tpr, _ = roc_curve(true == name, score if score.ndim == 1 else score[:, i])
         displays.append(RocCurveDisplay(fpr=fpr, tpr=tpr, roc_auc=auc(fpr, tpr), name=str(name)))
@@ -188,7 +190,7 @@ def plot_roc(
         curve = {"color": COLORS[i % len(COLORS)], "linestyle": style}
         display.plot(ax=ax, curve_kwargs=curve, plot_chance_level=i == len(displays) - 1)
     ax.set(
-        title="ROC curve" if binary else "ROC curves, each class against the rest",
+        title="ROC curve" if binary else "ROC curves, class against the rest",
         xlabel="False positive rate",
         ylabel="True positive rate",
         xticks=np.linspace(0, 1, 6),
@@ -196,6 +198,7 @@ def plot_roc(
     )
     _percent(ax.xaxis)
     _percent(ax.yaxis)
+    ax.legend(loc="lower right", fontsize="small", frameon=True)
     return ax
 
 
@@ -232,7 +235,7 @@ def plot_feature_importance(
     colors = [COLORS[0] if value >= 0 else COLORS[5] for value in shown]
     _bars(ax, names[order], shown, [f"{value:.3g}" for value in shown], color=colors)
     last = _last_step(model)
-    classes = getattr(last, "classes_", ())
+    classes = list(getattr(last, "classes_", []))
     if what == "Coefficient":
         ax.axvline(0, color="black", linewidth=0.8)
         what += f" (above 0: towards {classes[1]})" if len(classes) == 2 else ""
@@ -268,7 +271,7 @@ def plot_prediction_distribution(
             text = f"{len(names)} different values: pass at most {len(COLORS)} groups"
             raise InvalidRequest(("by", text))
         groups = {
-            f"{name} ({np.sum(group == name):,} rows)": values[group == name] for name in names
+            f"{name} (n = {np.sum(group == name):,})": values[group == name] for name in names
         }
 
     if _are_labels(values):
@@ -279,8 +282,8 @@ def plot_prediction_distribution(
         ax = _histogram(groups, edges, ax, shares=by is not None)
         ax.set_xlabel("Prediction")
     ax.set_title(f"Predictions, {len(values):,} rows")
-    if by is not None:
-        ax.legend()
+    if by is not None:  # beside the axes: there is no corner that is always free
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
     return ax
 
 
@@ -356,7 +359,7 @@ def _bars(
     ax.bar_label(bars, labels=list(texts), padding=3, fontsize="small")
     ax.set_yticks(np.arange(len(names)), labels=[_short(name) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.margins(x=0.2)
+    ax.margins(x=0.06 + 0.018 * max(map(len, texts)))  # room for the texts
     ax.grid(False, axis="y")
 
 
@@ -433,6 +436,15 @@ def _classes(**columns: np.ndarray) -> np.ndarray:
     return classes
 
 
+def _order(name: str, given: Sequence[Any], column: np.ndarray) -> np.ndarray:
+    """The classes in the order `given`, once each and of the type of `column`."""
+    classes = _column(name, given)
+    _classes(**{name: classes, "y_true": column})
+    if len(set(classes)) < len(classes):
+        raise InvalidRequest((name, f"{list(given)}: pass each class once"))
+    return classes
+
+
 def _count(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     import numpy as np
 
@@ -474,8 +486,8 @@ def _weights(model: Any) -> tuple[np.ndarray, str]:
         return np.asarray(importances, dtype=float), "Importance"
     if (coef := getattr(last, "coef_", None)) is None:
         text = (
-            f"{type(last).__name__} has neither feature_importances_ nor coef_: pass a tree, a forest "
-            "or a linear model, or measure with sklearn.inspection.permutation_importance"
+            f"{type(last).__name__} has neither feature_importances_ nor coef_: pass a tree, a "
+            "forest or a linear model, or measure with sklearn.inspection.permutation_importance"
         )
         raise InvalidRequest(("model", text))
     coef = np.atleast_2d(coef.toarray() if hasattr(coef, "toarray") else coef)
@@ -494,18 +506,18 @@ def _feature_names(model: Any, given: Sequence[str] | None, width: int) -> np.nd
     """The names of the features that the model's last step takes."""
     import numpy as np
 
-    names = given
+    names = None
     if _last_step(model) is not model and len(model) > 1:
         try:
             names = model[:-1].get_feature_names_out(given)
-        except AttributeError as exc:  # a step cannot name what it puts out
-            if given is None:
-                text = f"{exc}: pass the {width} columns that the last step takes"
-                raise InvalidRequest(("feature_names", text)) from exc
+        except AttributeError:  # a step cannot name what it puts out
+            pass
         except ValueError as exc:
             raise InvalidRequest(("feature_names", f"{exc}: pass the columns of X")) from exc
-    elif given is None:
-        names = getattr(model, "feature_names_in_", None)
+    if names is None:
+        names = given
+    if names is None:
+        names = getattr(_last_step(model), "feature_names_in_", None)
     if names is None:
         names = [f"feature {i}" for i in range(width)]
     if len(names) != width:

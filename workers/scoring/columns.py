@@ -158,14 +158,15 @@ def fit_output(columns: Sequence[Column], table: Iterable[SchemaField], name: st
             required there and not written.
     """
     fields = {f.name.casefold(): f for f in table}
-    mine = {c.name.casefold(): c for c in columns}
+    types = {c.name.casefold(): c.type for c in columns_of(fields.values())}
+    mine = {c.name.casefold() for c in columns}
     wrong = []
     for column in columns:
-        field = fields.get(column.name.casefold())
-        if field is None:
+        there = types.get(column.name.casefold())
+        if there is None:
             wrong.append((column.name, "is not in the output table"))
-        elif field.mode == "REPEATED" or sql_type(field.field_type) != column.type:
-            wrong.append((column.name, f"is {column.type}, and {field.field_type} there"))
+        elif there != column.type:
+            wrong.append((column.name, f"is {column.type}, and {there} there"))
     for folded, field in fields.items():
         if folded not in mine and field.mode == "REQUIRED":
             wrong.append((field.name, "is required there, and the run does not write it"))
@@ -175,11 +176,7 @@ def fit_output(columns: Sequence[Column], table: Iterable[SchemaField], name: st
             "(write_disposition=WRITE_TRUNCATE would replace the table, with all its rows).",
             wrong,
         )
-    return [
-        Column(f.name, sql_type(f.field_type))
-        for f in fields.values()
-        if f.mode != "REPEATED" and sql_type(f.field_type) in PARQUET_TYPES
-    ]
+    return [c for c in columns_of(fields.values()) if c.type in PARQUET_TYPES]
 
 
 def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
@@ -250,7 +247,9 @@ def _prediction_types(model: Any, targets: int) -> list[str]:
 
     classes = getattr(model, "classes_", None)
     if classes is not None:
-        return [_class_type(c) for c in (classes if isinstance(classes, list) else [classes])]
+        if isinstance(classes, list):
+            return [_class_type(c) for c in classes]
+        return [_class_type(classes)] * max(1, targets)  # several: multilabel, a 0 or 1 a label
     try:
         kind = get_tags(model).estimator_type
     except (AttributeError, TypeError):  # something that predicts and is no scikit-learn estimator
@@ -269,9 +268,13 @@ def _class_type(classes: Any) -> str:
 
 def _outputs(model: Any) -> int:
     """How many values a regressor predicts a row: scikit-learn has no one attribute for it."""
-    inner = getattr(model, "best_estimator_", model)
-    inner = inner[-1] if hasattr(inner, "steps") else inner
-    inner = getattr(inner, "regressor_", inner)  # TransformedTargetRegressor
+    inner: Any = model
+    outer: Any = None
+    while inner is not outer:  # searches, TransformedTargetRegressor and pipelines, in any order
+        outer = inner
+        inner = getattr(inner, "best_estimator_", inner)
+        inner = getattr(inner, "regressor_", inner)
+        inner = inner[-1] if hasattr(inner, "steps") else inner
     if hasattr(inner, "n_outputs_"):
         return int(inner.n_outputs_)
     if type(inner).__name__ in ("MultiOutputRegressor", "RegressorChain"):

@@ -66,15 +66,11 @@ class Plan:
     rows_expected: int
     features: tuple[Feature, ...]
     ids: tuple[Column, ...]
+    read_columns: tuple[str, ...]  # features and ids, each once, as the input table spells them
     predictions: tuple[str, ...]  # names of the output columns that hold predict's values
     output: tuple[Column, ...]  # what a part holds, in the order of the output table
     output_exists: bool
     warnings: tuple[str, ...] = ()
-
-    @property
-    def read_columns(self) -> list[str]:
-        """The input's columns that are read: the features and the ids, each once."""
-        return list(dict.fromkeys([f.name for f in self.features] + [c.name for c in self.ids]))
 
     @property
     def input_table(self) -> TableRef:
@@ -100,6 +96,7 @@ class Plan:
                 **columns,
                 "model": ModelPin(**value["model"]),
                 "features": Signature.from_dict({"features": value["features"]}).features,
+                "read_columns": tuple(value["read_columns"]),
                 "predictions": tuple(value["predictions"]),
                 "warnings": tuple(value["warnings"]),
             }
@@ -186,6 +183,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     table = columns_of(resolved.table.schema)
     features, said = choose_features(table, loaded.model, metadata, request.id_columns)
     ids = choose_ids(table, features, metadata, request.id_columns)
+    read = {n.casefold() for n in [f.name for f in features] + [c.name for c in ids]}
     output, predictions = output_columns(ids, loaded.model, metadata.target, request.outputs)
     there = _output_table(clients, request)
     if there is not None and request.write_disposition != "WRITE_TRUNCATE":
@@ -199,6 +197,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         rows_expected=resolved.table.num_rows or 0,
         features=tuple(features),
         ids=tuple(ids),
+        read_columns=tuple(c.name for c in table if c.name.casefold() in read),
         predictions=tuple(predictions),
         output=tuple(output),
         output_exists=there is not None,

@@ -56,13 +56,14 @@ class Predictor:
         import numpy as np
 
         array = np.asarray(predicted)
-        columns = array.reshape(rows, -1) if rows else array.reshape(0, len(self.plan.predictions))
-        if len(array) != rows or columns.shape[1] != len(self.plan.predictions):
+        width = len(self.plan.predictions)
+        if array.shape[:1] != (rows,) or array.size != rows * width:
             raise PredictionFailed(
                 f"The model gave an array of shape {array.shape} for {rows} rows, where "
-                f"{len(self.plan.predictions)} column(s) were expected: name every output with "
+                f"{width} column(s) were expected: name every output with "
                 "upload_model(..., target=[...])"
             )
+        columns = array.reshape(rows, width)
         return {name: columns[:, i] for i, name in enumerate(self.plan.predictions)}
 
     def _probabilities(self, probabilities: Any) -> dict[str, np.ndarray]:

@@ -110,7 +110,7 @@ def dry_run(clients: Clients, request: ScoringRequest, run_id: str | None = None
     return verdict | {
         "ok": True,
         "problems": [],
-        "reads": plan.read_columns,
+        "reads": list(plan.read_columns),
         "writes": [{"name": c.name, "type": c.type} for c in plan.output],
         "output_table_exists": plan.output_exists,
         "warnings": list(plan.warnings),

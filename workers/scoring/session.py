@@ -66,11 +66,17 @@ def read_batches(clients: Clients, plan: Plan, stream: str) -> Iterator[pa.Table
     import pyarrow as pa
 
     held: list[pa.RecordBatch] = []
+    schema = None
     rows = 0
     # A read call lasts as long as its stream does, so it has no deadline of its own; the client
     # reconnects at the row it had reached when the connection breaks.
-    for page in clients.bigquery_read.read_rows(stream).rows().pages:
-        batch = page.to_arrow()
+    for message in clients.bigquery_read.read_rows(stream):
+        if schema is None:  # the first message of a stream carries it
+            schema = pa.ipc.read_schema(pa.py_buffer(message.arrow_schema.serialized_schema))
+        if not message.row_count:
+            continue
+        content = pa.py_buffer(message.arrow_record_batch.serialized_record_batch)
+        batch = pa.ipc.read_record_batch(content, schema)
         held.append(batch)
         rows += batch.num_rows
         if rows >= BATCH_ROWS:

@@ -70,18 +70,29 @@ class PartWriter:
         self._rows_read += rows_read
         self._parquet.write_table(rows)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        from google.api_core.exceptions import PreconditionFailed
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, _: object
+    ) -> bool:
+        from google.api_core.exceptions import from_http_response
+        from google.cloud.storage.exceptions import InvalidResponse
 
-        if kind is not None:
-            self._upload.terminate()  # closing would publish what was written so far
-            return
-        self._parquet.add_key_value_metadata({ROWS_READ: str(self._rows_read)})
-        self._parquet.close()
         try:
-            self._upload.close()
-        except PreconditionFailed:
-            pass  # the part is there already: a twin or an earlier try wrote the same rows
+            if exc is None:
+                self._parquet.add_key_value_metadata({ROWS_READ: str(self._rows_read)})
+                self._parquet.close()
+                self._upload.close()
+        except InvalidResponse as refused:
+            exc = refused
+        finally:
+            if not self._upload.closed:
+                # Both would be closed as they are collected, and so publish what was written.
+                self._parquet.is_open = False
+                self._upload.terminate()
+        if not isinstance(exc, InvalidResponse):
+            return False
+        if exc.response.status_code == 412:  # any chunk of a large part may be the one to hear it
+            return True  # the part is there already: a twin or an earlier try wrote the same rows
+        raise from_http_response(exc.response) from exc
 
 
 def part_rows(blob: Blob) -> tuple[int, int]:

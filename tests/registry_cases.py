@@ -1,0 +1,143 @@
+"""What the tests of the registry share: model names of their own, and what became of them."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from google.cloud import bigquery
+from google.cloud.storage import Blob
+from sklearn.linear_model import LinearRegression
+
+from mlsys.clients import Clients, bigquery_retry
+from mlsys.gcs import gcs_put, gcs_put_pickle
+from mlsys.local.push import Message, PushSubscription
+from mlsys.local.stack import LocalStack
+from mlsys.local.topics import ACK_DEADLINE, dead_letter, model_events
+from mlsys.models import ModelRef
+from workers.registry_sync import list_models
+
+X = pd.DataFrame({"height": [1.0, 2.0, 4.0, 7.0], "weight": [3.0, 1.0, 2.0, 5.0]})
+TOPIC = model_events("dev")
+Version = tuple[str, int, int | None]  # version, generation, generation of metadata.json
+
+
+def fitted(slope: float = 1.0) -> LinearRegression:
+    """A small model; another slope is another file."""
+    return LinearRegression().fit(X, slope * X["height"] + np.arange(4))
+
+
+class ModelCase:
+    """A model name that nobody else uses, in the stack's dev bucket and registry."""
+
+    def __init__(self, stack: LocalStack, name: str) -> None:
+        self.stack = stack
+        self.clients: Clients = stack.clients
+        self.name = name
+        self.bucket = stack.settings.models_bucket("dev")
+
+    def ref(self, version: str = "v1") -> ModelRef:
+        return ModelRef(self.name, version)
+
+    def upload(self, slope: float = 1.0, version: str = "v1") -> Blob:
+        """Upload a model as a notebook does, and return the object."""
+        gcs_put_pickle(fitted(slope), self.bucket, self.ref(version).path)
+        blob = self.blob(version)
+        assert blob is not None
+        return blob
+
+    def put(self, content: bytes | str, path: str) -> None:
+        """Write an object under the model's name, for instance at `v1/metadata.json`."""
+        gcs_put(content, self.bucket, f"{self.name}/{path}")
+
+    def delete(self, path: str = "v1/model.pkl") -> None:
+        self.clients.storage.bucket(self.bucket).blob(f"{self.name}/{path}").delete(timeout=10)
+
+    def blob(self, version: str = "v1", file: str = "model.pkl") -> Blob | None:
+        bucket = self.clients.storage.bucket(self.bucket)
+        return bucket.get_blob(f"{self.name}/{version}/{file}", timeout=10)
+
+    def settle(self) -> None:
+        """Wait until every notification has been delivered."""
+        self.stack.pubsub.wait_until_quiet(60)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The registry's rows of this name, newest version first."""
+        rows = list_models(self.clients, "dev")
+        return [row for row in rows if row["model_name"] == self.name]
+
+    def row(self) -> dict[str, Any]:
+        """The registry's only row of this name, once every notification has been delivered."""
+        self.settle()
+        [row] = self.rows()
+        return row
+
+    def registered(self) -> list[Version]:
+        """What the registry holds, row by row: a doubled row is there twice."""
+        keys = ("model_version", "generation", "metadata_generation")
+        return sorted(tuple(row[key] for key in keys) for row in self.rows())
+
+    def stored(self) -> list[Version]:
+        """What the bucket holds, in the same form."""
+        blobs = self.clients.storage.list_blobs(self.bucket, prefix=f"{self.name}/", timeout=10)
+        found = {blob.name.removeprefix(f"{self.name}/"): blob.generation for blob in blobs}
+        versions = [path.split("/")[0] for path in found if path.endswith("/model.pkl")]
+        return sorted(
+            (v, found[f"{v}/model.pkl"], found.get(f"{v}/metadata.json")) for v in versions
+        )
+
+    def sql(self, statement: str) -> None:
+        """Run a statement on the environment's dataset; `@name` is the model's name."""
+        config = bigquery.QueryJobConfig(
+            default_dataset=self.stack.settings.dataset("dev"),
+            query_parameters=[bigquery.ScalarQueryParameter("name", "STRING", self.name)],
+        )
+        job = self.clients.bigquery.query(
+            statement, job_config=config, timeout=30, retry=bigquery_retry()
+        )
+        job.result(timeout=30, retry=bigquery_retry())
+
+    def events(self) -> list[Message]:
+        """This name's notifications so far, oldest first."""
+        return [
+            message
+            for message in self.stack.pubsub.messages(TOPIC)
+            if message.attributes["objectId"].startswith(f"{self.name}/")
+        ]
+
+
+@contextlib.contextmanager
+def model_case(stack: LocalStack, prefix: str) -> Iterator[ModelCase]:
+    """A fresh model name; its objects and rows are gone afterwards."""
+    case = ModelCase(stack, f"{prefix}-{uuid.uuid4().hex[:8]}")
+    try:
+        yield case
+    finally:
+        blobs = case.clients.storage.list_blobs(case.bucket, prefix=f"{case.name}/", timeout=10)
+        for blob in list(blobs):
+            blob.delete(timeout=10)
+        case.settle()
+        case.sql("DELETE FROM model_registry WHERE model_name = @name")
+
+
+@contextlib.contextmanager
+def notifications_lost(stack: LocalStack) -> Iterator[None]:
+    """Whatever is announced in the meantime never reaches the service."""
+    assert stack.url is not None
+    stack.pubsub.wait_until_quiet(60)
+    stack.pubsub.delete_subscription(TOPIC)
+    try:
+        yield
+        stack.pubsub.wait_until_quiet(60)
+    finally:
+        stack.pubsub.create_subscription(
+            PushSubscription(
+                name=TOPIC,
+                topic=TOPIC,
+                endpoint=f"{stack.url}/events/storage",
+                ack_deadline=ACK_DEADLINE,
+                dead_letter_topic=dead_letter(TOPIC),
+            )
+        )

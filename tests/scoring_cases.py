@@ -1,0 +1,239 @@
+"""What the scoring tests share: tables, models and names of their own, and ways to ask."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import requests
+from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import types
+
+from app import create_app
+from mlsys.bq import TableRef
+from mlsys.clients import bigquery_retry
+from mlsys.frames import arrow_type, from_frame, sql_name, to_frame
+from mlsys.gcs import gcs_put_pickle
+from mlsys.local.stack import LocalStack
+from mlsys.models import upload_model
+from workers.scoring.request import ScoringRequest
+from workers.scoring.store import RunStore
+
+DATASET = "scoring"
+TIMEOUT = 60.0
+
+
+def unique(word: str) -> str:
+    """The word with a tail that no other test has."""
+    return f"{word}-{uuid.uuid4().hex[:8]}"
+
+
+class Answer:
+    """A status, headers and body, whichever way the question went."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], text: str) -> None:
+        self.status = status
+        self.headers = headers
+        self.text = text
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+    def done(self) -> dict[str, Any]:
+        """The body of a run that succeeded."""
+        assert self.status == 200, self.text
+        assert self.json["state"] == "succeeded"
+        return self.json
+
+    def problem(self, status: int, slug: str, *words: str) -> dict[str, Any]:
+        """The body of a refusal of this status and type, which says all of `words`."""
+        assert self.status == status, self.text
+        assert self.headers["Content-Type"] == "application/problem+json"
+        body = self.json
+        assert body["type"] == f"urn:mlsys:problem:{slug}"
+        assert body["status"] == status
+        for word in words:
+            assert word in body["detail"], body["detail"]
+        for foreign in ("Traceback", "duckdb", "Binder Error", "sqlglot", "127.0.0.1", "Errno"):
+            assert foreign not in self.text
+        return body
+
+
+class Lab:
+    """The local stack with a dataset to work in."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        self.stack = stack
+        self.clients = stack.clients
+        self.settings = stack.settings
+        self.project = stack.settings.project
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.app = create_app(stack.settings, stack.clients)
+        self.client = self.app.test_client()
+        dataset = f"{self.project}.{DATASET}"
+        self.clients.bigquery.create_dataset(dataset, exists_ok=True, timeout=TIMEOUT)
+
+    # Tables
+
+    def name(self, word: str = "table") -> str:
+        """The id of a table that is not there yet."""
+        return f"{self.project}.{DATASET}.{unique(word).replace('-', '_')}"
+
+    def put(
+        self,
+        rows: pd.DataFrame | pa.Table,
+        table: str | None = None,
+        disposition: str = "WRITE_APPEND",
+        types: Mapping[str, str] | None = None,
+    ) -> str:
+        """Load rows into a table (a new one, by default) and return its id."""
+        table = table or self.name("input")
+        data = from_frame(rows) if isinstance(rows, pd.DataFrame) else rows
+        named = {field.name: sql_name(field.type) for field in data.schema} | dict(types or {})
+        buffer = io.BytesIO()
+        pq.write_table(data, buffer, coerce_timestamps="us")
+        buffer.seek(0)
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            write_disposition=disposition,
+            schema=[bigquery.SchemaField(name, kind) for name, kind in named.items()],
+        )
+        job = self.clients.bigquery.load_table_from_file(buffer, table, job_config=config)
+        job.result(timeout=TIMEOUT, retry=bigquery_retry())
+        return table
+
+    def create(self, schema: Mapping[str, str], table: str | None = None) -> str:
+        """Create a table without rows and return its id."""
+        table = table or self.name()
+        fields = [bigquery.SchemaField(name, kind) for name, kind in schema.items()]
+        self.clients.bigquery.create_table(bigquery.Table(table, fields), timeout=TIMEOUT)
+        return table
+
+    def arrow(self, table: str) -> pa.Table:
+        """All rows of a table, as Arrow."""
+        session = self.clients.bigquery_read.create_read_session(
+            parent=f"projects/{self.project}",
+            read_session=types.ReadSession(
+                table=TableRef.parse(table).path, data_format=types.DataFormat.ARROW
+            ),
+            max_stream_count=1,
+            timeout=TIMEOUT,
+        )
+        schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
+        batches = [
+            pa.ipc.read_record_batch(
+                pa.py_buffer(message.arrow_record_batch.serialized_record_batch), schema
+            )
+            for stream in session.streams
+            for message in self.clients.bigquery_read.read_rows(stream.name, timeout=TIMEOUT)
+        ]
+        return pa.Table.from_batches(batches, schema)
+
+    def rows(self, table: str, by: str | None = "id") -> pd.DataFrame:
+        """All rows of a table, sorted."""
+        frame = to_frame(self.arrow(table))
+        return frame.sort_values(by, ignore_index=True) if by else frame
+
+    def count(self, table: str) -> int:
+        """How many rows a table has."""
+        return self.arrow(table).num_rows
+
+    def exists(self, table: str) -> bool:
+        """Whether the table is there."""
+        ref = TableRef.parse(table)
+        listed = self.clients.bigquery.list_tables(f"{ref.project}.{ref.dataset}", timeout=TIMEOUT)
+        return ref.table in {item.table_id for item in listed}
+
+    def schema(self, table: str) -> dict[str, str]:
+        """The columns of a table with their types."""
+        fields = self.clients.bigquery.get_table(table, timeout=TIMEOUT).schema
+        return {field.name: field.field_type for field in fields}
+
+    # Models
+
+    def upload(
+        self, model: Any, X: Any, name: str | None = None, version: str = "v1", **options: Any
+    ) -> str:
+        """Upload a model with its metadata and return its name."""
+        name = name or unique("model")
+        options = {"id_columns": ["id"], "wait": False, "overwrite": True} | options
+        upload_model(model, name, version, X=X, **options)
+        return name
+
+    def put_pickle(self, model: Any, name: str | None = None, version: str = "v1") -> str:
+        """Upload the pickle alone and return the model's name."""
+        name = name or unique("model")
+        gcs_put_pickle(model, self.settings.models_bucket("dev"), f"{name}/{version}/model.pkl")
+        return name
+
+    # Questions
+
+    def params(self, table: str, model: str, **more: Any) -> dict[str, str]:
+        """The parameters of a request, with an output table of its own."""
+        known = {
+            "env": "dev",
+            "input_table": table,
+            "output_table": more.pop("output_table", None) or self.name("output"),
+            "model_name": model,
+            "model_version": "v1",
+        }
+        return known | {k: str(v) for k, v in more.items()}
+
+    def http(self, params: Mapping[str, str], path: str = "/predict") -> Answer:
+        """Ask the service over HTTP."""
+        found = self.session.get(
+            f"{self.stack.url}{path}", params=params, timeout=120, allow_redirects=False
+        )
+        return Answer(found.status_code, found.headers, found.text)
+
+    def here(self, params: Mapping[str, str], path: str = "/predict") -> Answer:
+        """Ask the app in this process."""
+        found = self.client.get(path, query_string=params)
+        return Answer(found.status_code, found.headers, found.text)
+
+    def push(self, body: bytes, path: str = "/events/predictions") -> Answer:
+        """Push a message to the app in this process."""
+        found = self.client.post(path, data=body, content_type="application/json")
+        return Answer(found.status_code, found.headers, found.text)
+
+    def score(self, table: str, model: str, **more: Any) -> tuple[dict[str, Any], pd.DataFrame]:
+        """Score a table in this process: the result, and the output table's rows."""
+        by = more.pop("by", "id")
+        params = self.params(table, model, **more)
+        result = self.here(params).done()
+        return result, self.rows(params["output_table"], by)
+
+    def request(self, params: Mapping[str, str]) -> ScoringRequest:
+        """The request as the workers take it."""
+        return ScoringRequest(
+            env=params["env"],
+            input_table=TableRef.parse(params["input_table"]),
+            output_table=TableRef.parse(params["output_table"]),
+            model_name=params["model_name"],
+            model_version=params["model_version"],
+        )
+
+    # Runs
+
+    def store(self, run_id: str) -> RunStore:
+        """Where the run's objects lie."""
+        return RunStore(self.clients, "dev", run_id)
+
+    def objects(self, prefix: str) -> dict[str, int]:
+        """The objects of the runs bucket under a prefix, with their generations."""
+        bucket = self.settings.runs_bucket("dev")
+        blobs = self.clients.storage.list_blobs(bucket, prefix=prefix, timeout=TIMEOUT)
+        return {blob.name: int(blob.generation) for blob in blobs}
+
+
+def column(kind: str, values: list[Any]) -> pa.Array:
+    """Values as BigQuery's type of that name is read."""
+    return pa.array(values, arrow_type(kind))

@@ -1,0 +1,317 @@
+"""Who may push: a token that Google signed, for this service, of the account that pushes."""
+
+import base64
+import datetime as dt
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+from flask.testing import FlaskClient
+from google.auth import crypt, jwt
+from google.auth.exceptions import TransportError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app import create_app
+from mlsys.clients import Clients
+from mlsys.settings import Settings
+
+AUDIENCE = "https://mlsys.example"
+PUSHER = "push@demo-project.iam.gserviceaccount.com"
+SERVICE = Settings(
+    "demo-project", envs=("dev",), push_audience=AUDIENCE, push_service_account=PUSHER
+)
+# A message that is acknowledged without any work: it is about a bucket of somebody else.
+MESSAGE = {
+    "message": {
+        "attributes": {
+            "eventType": "OBJECT_FINALIZE",
+            "bucketId": "somebody-elses",
+            "objectId": "titanic/v1/model.pkl",
+        }
+    }
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A signing key with the certificate that verifies it."""
+
+    signer: crypt.RSASigner
+    certificate: str
+
+    @classmethod
+    def make(cls, key_id: str) -> "Key":
+        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+        now = dt.datetime.now(dt.UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(private.public_key())
+            .serial_number(1)
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .sign(private, hashes.SHA256())
+        )
+        pem = private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        return cls(
+            crypt.RSASigner.from_string(pem, key_id),
+            certificate.public_bytes(serialization.Encoding.PEM).decode(),
+        )
+
+
+GOOGLES = Key.make("googles")
+STRANGERS = Key.make("strangers")
+
+
+@dataclass
+class Answer:
+    """What a transport returns."""
+
+    data: bytes
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture
+def certificates(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Google's certificates, from a transport that reaches nobody; calling it sets the answer."""
+    answers: list[Any] = [Answer(json.dumps({"googles": GOOGLES.certificate}).encode())]
+
+    def transport(url: str, method: str = "GET", **_: Any) -> Answer:
+        assert url.startswith("https://www.googleapis.com/oauth2/")
+        if isinstance(answers[-1], Exception):
+            raise answers[-1]
+        return answers[-1]
+
+    monkeypatch.setattr("app.auth._transport", lambda: transport)
+    return answers.append
+
+
+class NoClients(Clients):
+    """Clients that must not be made."""
+
+    def _once(self, name: str, make: Any) -> Any:
+        raise AssertionError(f"the {name} client was asked for")
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClient:
+    """The service as it runs on the cloud, pushed to by the configured account alone."""
+    monkeypatch.setattr("app.logs.configure", lambda: None)
+    return create_app(SERVICE, NoClients(SERVICE)).test_client()
+
+
+def claims(**changed: Any) -> dict[str, Any]:
+    """The claims of a good token, with changes; `...` takes one away."""
+    now = int(time.time())
+    good = {
+        "iss": "https://accounts.google.com",
+        "aud": AUDIENCE,
+        "email": PUSHER,
+        "email_verified": True,
+        "iat": now - 10,
+        "exp": now + 3600,
+        "sub": "1234",
+    }
+    return {k: v for k, v in (good | changed).items() if v is not ...}
+
+
+def signed(key: Key = GOOGLES, key_id: str | None = None, **changed: Any) -> str:
+    """A token with those claims, which may say that another key signed it."""
+    return jwt.encode(key.signer, claims(**changed), key_id=key_id).decode()
+
+
+def unsigned(header: Any, payload: Any) -> str:
+    """A token whose parts are whatever they are, and that nobody signed."""
+    parts = (json.dumps(part).encode() for part in (header, payload))
+    return ".".join([*(base64.urlsafe_b64encode(p).decode().rstrip("=") for p in parts), ""])
+
+
+def push(client: FlaskClient, authorization: str | None) -> Any:
+    """What the service answers to a push."""
+    headers = {} if authorization is None else {"Authorization": authorization}
+    return client.post("/events/storage", json=MESSAGE, headers=headers)
+
+
+def test_the_token_of_the_push_subscription_is_let_through(client: FlaskClient) -> None:
+    assert push(client, f"Bearer {signed()}").status_code == 204
+    assert push(client, f"bearer {signed(iss='accounts.google.com')}").status_code == 204
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"iat": 25}, id="issued in 25 seconds"),
+        pytest.param({"iat": -3600, "exp": -25}, id="expired 25 seconds ago"),
+    ],
+)
+def test_clocks_may_differ_by_half_a_minute(client: FlaskClient, changed: dict[str, int]) -> None:
+    moved = {name: int(time.time()) + seconds for name, seconds in changed.items()}
+    assert push(client, f"Bearer {signed(**moved)}").status_code == 204
+
+
+NOW = int(time.time())
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        pytest.param(None, 401, id="no token"),
+        pytest.param("", 401, id="an empty header"),
+        pytest.param("Bearer", 401, id="no token after Bearer"),
+        pytest.param("Bearer ", 401, id="a space for a token"),
+        pytest.param("Basic dXNlcjpwYXNz", 401, id="a password"),
+        pytest.param(signed(), 401, id="no scheme"),
+        pytest.param("Bearer garbage", 401, id="garbage"),
+        pytest.param("Bearer a.b.c", 401, id="garbage of three parts"),
+        pytest.param("Bearer é.é.é", 401, id="other letters"),
+        pytest.param(f"Bearer {signed()}x", 401, id="a letter more"),
+        pytest.param(f"Bearer {signed()[:-8]}", 401, id="cut off"),
+        pytest.param(f"Bearer {signed(iat=NOW - 7200, exp=NOW - 3600)}", 401, id="expired"),
+        pytest.param(f"Bearer {signed(iat=NOW + 900, exp=NOW + 999)}", 401, id="of the future"),
+        pytest.param(f"Bearer {signed(aud='https://other.example')}", 401, id="other audience"),
+        pytest.param(f"Bearer {signed(aud=AUDIENCE + '/')}", 401, id="audience with a slash"),
+        pytest.param(f"Bearer {signed(aud=[AUDIENCE])}", 401, id="a list of audiences"),
+        pytest.param(f"Bearer {signed(aud=...)}", 401, id="no audience"),
+        pytest.param(f"Bearer {signed(iss='https://issuer.example')}", 401, id="other issuer"),
+        pytest.param(f"Bearer {signed(iss=...)}", 401, id="no issuer"),
+        pytest.param(f"Bearer {signed(iat='soon')}", 401, id="a time that is no number"),
+        pytest.param(f"Bearer {signed(exp={})}", 401, id="an end that is no number"),
+        pytest.param(f"Bearer {signed(exp=...)}", 401, id="no end"),
+        pytest.param(f"Bearer {signed(STRANGERS)}", 401, id="an unknown key"),
+        pytest.param(f"Bearer {signed(STRANGERS, 'googles')}", 401, id="signed by another key"),
+        pytest.param(f"Bearer {unsigned({'alg': 'none'}, claims())}", 401, id="alg none"),
+        pytest.param(
+            f"Bearer {unsigned({'alg': 'none', 'kid': 'googles'}, claims())}", 401, id="none, key"
+        ),
+        pytest.param(f"Bearer {unsigned({'alg': 'HS256'}, claims())}", 401, id="a shared secret"),
+        pytest.param(
+            f"Bearer {unsigned({'alg': 'RS256', 'kid': 'googles'}, claims())}", 401, id="unsigned"
+        ),
+        pytest.param(f"Bearer {unsigned([], [])}", 401, id="lists for parts"),
+        pytest.param(f"Bearer {unsigned({'alg': [], 'kid': {}}, 1)}", 401, id="other types"),
+        pytest.param(
+            f"Bearer {signed(email='somebody@demo-project.iam.gserviceaccount.com')}",
+            403,
+            id="somebody else",
+        ),
+        pytest.param(f"Bearer {signed(email=PUSHER.upper())}", 403, id="e-mail in capitals"),
+        pytest.param(f"Bearer {signed(email=...)}", 403, id="no e-mail"),
+        pytest.param(f"Bearer {signed(email_verified=False)}", 403, id="e-mail not verified"),
+        pytest.param(f"Bearer {signed(email_verified='true')}", 403, id="verified as text"),
+        pytest.param(f"Bearer {signed(email_verified=...)}", 403, id="verified left away"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/events/storage", "/events/predictions"])
+def test_every_other_token_is_refused(
+    client: FlaskClient, path: str, authorization: str | None, status: int
+) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    answer = client.post(path, json=MESSAGE, headers=headers)
+    assert answer.status_code == status
+    assert answer.mimetype == "application/problem+json"
+    assert PUSHER not in answer.text
+    assert AUDIENCE not in answer.text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(TransportError("no route to www.googleapis.com"), id="no connection"),
+        pytest.param(Answer(b"", 500), id="500"),
+        pytest.param(Answer(b"", 404), id="404"),
+    ],
+)
+def test_without_googles_certificates_the_push_comes_again(
+    client: FlaskClient, certificates: Any, answer: Any
+) -> None:
+    certificates(answer)
+    got = push(client, f"Bearer {signed()}")
+    assert got.status_code == 503
+    assert int(got.headers["Retry-After"]) > 0
+    assert got.json["detail"] == "Google's certificates cannot be fetched now"
+
+
+def test_a_certificate_that_went_out_of_use_is_not_believed(
+    client: FlaskClient, certificates: Any
+) -> None:
+    certificates(Answer(json.dumps({"next": STRANGERS.certificate}).encode()))
+    assert push(client, f"Bearer {signed()}").status_code == 401
+    assert push(client, f"Bearer {signed(STRANGERS, 'next')}").status_code == 204
+
+
+def test_nobody_is_asked_for_a_token_to_read(client: FlaskClient) -> None:
+    """The other routes are guarded by Cloud Run's own IAM."""
+    assert client.get("/health").status_code == 200
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=200)
+    | st.binary().map(lambda b: "Bearer " + base64.b64encode(b).decode())
+    | st.builds(
+        lambda header, payload: "Bearer " + unsigned(header, payload),
+        st.dictionaries(st.sampled_from(["alg", "kid", "typ"]), st.text() | st.integers()),
+        st.recursive(st.none() | st.text() | st.floats(), st.lists, max_leaves=4),
+    )
+)
+def test_no_header_passes_or_breaks_the_service(client: FlaskClient, authorization: str) -> None:
+    assert push(client, authorization).status_code == 401
+
+
+def test_a_very_deep_token_is_refused(client: FlaskClient) -> None:
+    deep = base64.urlsafe_b64encode(b"[" * 200_000).decode()
+    assert push(client, f"Bearer {deep}.{deep}.").status_code == 401
+
+
+@pytest.fixture
+def behind_iam(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClient:
+    """The service as a private one on Cloud Run, which has verified the signature itself."""
+    certificates(AssertionError("the certificates were fetched"))
+    monkeypatch.setattr("app.logs.configure", lambda: None)
+    private = replace(SERVICE, push_auth="platform", on_cloud_run=True)
+    return create_app(private, NoClients(private)).test_client()
+
+
+def test_a_token_that_cloud_run_verified_may_lack_its_signature(behind_iam: FlaskClient) -> None:
+    assert push(behind_iam, f"Bearer {signed()}").status_code == 204
+    cut_off = signed().rpartition(".")[0] + ".SIGNATURE_REMOVED_BY_GOOGLE"
+    assert push(behind_iam, f"Bearer {cut_off}").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        pytest.param(None, 401, id="no token"),
+        pytest.param("Bearer garbage", 401, id="garbage"),
+        pytest.param("Bearer a.%%%.c", 401, id="garbage of three parts"),
+        pytest.param("Bearer a.é.c", 401, id="other letters"),
+        pytest.param(f"Bearer {unsigned({}, [])}", 401, id="a list for claims"),
+        pytest.param(f"Bearer {unsigned({}, {})}", 401, id="no claims"),
+        pytest.param(f"Bearer {unsigned({}, claims(exp='never'))}", 401, id="no number"),
+        pytest.param(f"Bearer {unsigned({}, claims(exp=NOW - 99))}", 401, id="expired"),
+        pytest.param(f"Bearer {unsigned({}, claims(aud='https://other'))}", 401, id="audience"),
+        pytest.param(f"Bearer {unsigned({}, claims(aud=...))}", 401, id="no audience"),
+        pytest.param(f"Bearer {unsigned({}, claims(iss='https://other'))}", 401, id="issuer"),
+        pytest.param(f"Bearer {unsigned({}, claims(email='a@b'))}", 403, id="somebody else"),
+        pytest.param(f"Bearer {unsigned({}, claims(email_verified=False))}", 403, id="e-mail"),
+    ],
+)
+def test_what_cloud_run_does_not_look_at_is_looked_at_here(
+    behind_iam: FlaskClient, authorization: str | None, status: int
+) -> None:
+    assert push(behind_iam, authorization).status_code == status

@@ -1,0 +1,330 @@
+"""bq_get and bq_put: what goes into a table comes out of it, or is refused by name."""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from google.api_core.exceptions import Conflict as AlreadyExists
+from google.cloud import bigquery
+
+from mlsys.bq import TableRef, bq_get, bq_put
+from mlsys.clients import Clients
+from mlsys.errors import Conflict, InvalidRequest, TableNotFound
+
+NAN = float("nan")
+TEN = pd.Timestamp("2024-02-29 10:00:00.000001")
+
+
+@pytest.fixture(scope="module")
+def dataset(clients: Clients) -> Iterator[str]:
+    name = f"{clients.settings.project}.bq_{uuid.uuid4().hex[:8]}"
+    clients.bigquery.create_dataset(name, timeout=30)
+    yield name
+    clients.bigquery.delete_dataset(name, delete_contents=True, timeout=30)
+
+
+@pytest.fixture
+def table(dataset: str, environment: dict[str, str]) -> str:
+    """The name of a table that is not there yet."""
+    return f"{dataset}.t_{uuid.uuid4().hex[:8]}"
+
+
+def read(table: str, order: str = "1") -> dict[str, list[Any]]:
+    return bq_get(f"SELECT * FROM `{table}` ORDER BY {order}").to_dict("list")
+
+
+def schema(clients: Clients, table: str) -> dict[str, str]:
+    return {f.name: f.field_type for f in clients.bigquery.get_table(table, timeout=30).schema}
+
+
+def create(clients: Clients, table: str, **columns: str) -> None:
+    fields = [bigquery.SchemaField(name, *kind.split()) for name, kind in columns.items()]
+    clients.bigquery.create_table(bigquery.Table(table, fields), timeout=30)
+
+
+# Types: what is written, the column's type, and what is read (dtype and values).
+TYPES = [
+    ("int64", [1, -(2**63)], "INT64", "int64", [1, -(2**63)]),
+    ("Int64", [2**63 - 1, 2], "INT64", "int64", [2**63 - 1, 2]),
+    ("Int64", [1, None], "INT64", "float64", [1.0, NAN]),
+    ("int8", [1, -128], "INT64", "int64", [1, -128]),
+    ("uint32", [1, 2**32 - 1], "INT64", "int64", [1, 2**32 - 1]),
+    ("float64", [1.5, NAN], "FLOAT64", "float64", [1.5, NAN]),
+    ("float64", [float("inf"), -1e308], "FLOAT64", "float64", [float("inf"), -1e308]),
+    ("float32", [0.5, NAN], "FLOAT64", "float64", [0.5, NAN]),
+    ("bool", [True, False], "BOOL", "bool", [True, False]),
+    ("boolean", [True, None], "BOOL", "object", [True, None]),
+    ("object", [True, None], "BOOL", "object", [True, None]),
+    ("str", ["ä\n😀", None], "STRING", "str", ["ä\n😀", NAN]),
+    ("object", ["", None], "STRING", "str", ["", NAN]),
+    ("category", ["b", None], "STRING", "str", ["b", NAN]),
+    ("object", [b"\x00\xff", None], "BYTES", "object", [b"\x00\xff", None]),
+    ("object", [dt.date(2024, 2, 29), None], "DATE", "object", [dt.date(2024, 2, 29), None]),
+    ("object", [dt.time(1, 2, 3, 4), None], "TIME", "object", [dt.time(1, 2, 3, 4), None]),
+    ("datetime64[us]", [TEN, pd.NaT], "DATETIME", "datetime64[us]", [TEN, pd.NaT]),
+    (
+        "datetime64[us, Europe/Berlin]",
+        [TEN.tz_localize("Europe/Berlin"), pd.NaT],
+        "TIMESTAMP",
+        "datetime64[us, UTC]",
+        [TEN.tz_localize("UTC") - pd.Timedelta(hours=1), pd.NaT],
+    ),
+    ("object", [Decimal("1.000000001"), None], "NUMERIC", "object", [Decimal("1.000000001"), None]),
+    ("object", [None, None], "STRING", "str", [NAN, NAN]),
+]
+
+
+@pytest.mark.parametrize(("dtype", "given", "kind", "read_as", "expected"), TYPES)
+def test_every_type_comes_back_as_it_was_written(
+    clients: Clients,
+    table: str,
+    dtype: str,
+    given: list[Any],
+    kind: str,
+    read_as: str,
+    expected: list[Any],
+) -> None:
+    df = pd.DataFrame({"row": [1, 2], "value": pd.Series(given, dtype=dtype)})
+    bq_put(df, table)
+    assert schema(clients, table) == {"row": "INT64", "value": kind}
+    found = bq_get(f"SELECT value FROM `{table}` ORDER BY row")["value"]
+    pd.testing.assert_series_equal(found, pd.Series(expected, dtype=read_as, name="value"))
+    bq_put(found.to_frame(), table)  # and what was read can be appended again
+    again = bq_get(f"SELECT value FROM `{table}` WHERE row IS NULL")["value"]
+    assert sorted(map(str, again)) == sorted(map(str, found))
+
+
+def test_nanoseconds_are_cut_to_the_microseconds_that_bigquery_keeps(table: str) -> None:
+    times = pd.to_datetime(["2024-01-01 00:00:00.123456789"]).as_unit("ns")
+    bq_put(pd.DataFrame({"t": times}), table)
+    assert read(table) == {"t": [pd.Timestamp("2024-01-01 00:00:00.123456")]}
+
+
+def test_the_index_is_left_out_and_a_frame_without_rows_makes_an_empty_table(
+    clients: Clients, table: str
+) -> None:
+    bq_put(pd.DataFrame({"a": [1.5]}, index=["x"]).head(0), table)
+    assert schema(clients, table) == {"a": "FLOAT64"}
+    assert read(table) == {"a": []}
+
+
+def test_an_append_finds_its_columns_by_name(table: str) -> None:
+    bq_put(pd.DataFrame({"a": ["a1"], "b": ["b1"], "c": [1]}), table)
+    bq_put(pd.DataFrame({"c": [2], "b": ["b2"], "a": ["a2"]}), table)
+    bq_put(pd.DataFrame({"B": ["b3"], "C": [3]}), table, "WRITE_APPEND")
+    rows = read(table, "c")
+    assert rows == {"a": ["a1", "a2", rows["a"][2]], "b": ["b1", "b2", "b3"], "c": [1, 2, 3]}
+    assert pd.isna(rows["a"][2])
+
+
+FITTING = [
+    ("INT64", pd.Series([2.0, None]), [2.0, NAN]),
+    ("FLOAT64", pd.Series([2]), [2.0]),
+    ("FLOAT64", pd.Series([Decimal("0.5")]), [0.5]),
+    ("NUMERIC", pd.Series([2]), [Decimal(2)]),
+    ("NUMERIC", pd.Series([0.25]), [Decimal("0.25")]),
+    ("DATE", pd.to_datetime(pd.Series(["2024-02-29"])), [dt.date(2024, 2, 29)]),
+    ("TIMESTAMP", pd.Series([TEN]), [TEN.tz_localize("UTC")]),
+    ("DATETIME", pd.Series([TEN.tz_localize("UTC")]), [TEN]),
+    ("DATETIME", pd.Series([dt.date(2024, 2, 29)]), [pd.Timestamp("2024-02-29")]),
+    *((kind, pd.Series([None]), None) for kind in ("INT64", "BOOL", "DATE", "TIME", "BYTES")),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "expected"), FITTING)
+def test_what_keeps_its_meaning_is_appended_to_a_column_of_another_type(
+    clients: Clients, table: str, kind: str, given: "pd.Series[Any]", expected: list[Any] | None
+) -> None:
+    create(clients, table, value=kind)
+    bq_put(given.to_frame("value"), table)
+    found = bq_get(f"SELECT value FROM `{table}` ORDER BY value NULLS LAST")["value"]
+    if expected is None:
+        assert found.isna().all() and len(found) == len(given)
+    else:
+        assert str(found.tolist()) == str(expected) or found.tolist() == expected
+
+
+REFUSED = [
+    ("INT64", ["abc"], "holds STRING"),
+    ("INT64", ["12"], "holds STRING"),
+    ("INT64", [1.5], "truncated"),
+    ("INT64", [True], "holds BOOL"),
+    ("FLOAT64", ["1.5"], "holds STRING"),
+    ("FLOAT64", [2**60 + 1], "not in range"),
+    ("BOOL", [2], "holds INT64"),
+    ("STRING", [12], "holds INT64"),
+    ("STRING", [b"x"], "holds BYTES"),
+    ("BYTES", ["x"], "holds STRING"),
+    ("DATE", ["2024-02-29"], "holds STRING"),
+    ("DATE", [TEN], "times of day"),
+    ("TIME", ["10:00:00"], "holds STRING"),
+    ("TIMESTAMP", [1700000000], "holds INT64"),
+    ("NUMERIC", [1e30], "overflow"),
+    ("JSON", ["{}"], "JSON"),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "problem"), REFUSED)
+def test_values_that_do_not_fit_their_column_are_refused_by_its_name(
+    clients: Clients, table: str, kind: str, given: list[Any], problem: str
+) -> None:
+    create(clients, table, other="INT64", value=kind)
+    with pytest.raises(InvalidRequest) as refused:
+        bq_put(pd.DataFrame({"other": [1], "value": given}), table)
+    [(name, text)] = refused.value.problems
+    assert name == "df"
+    assert text.startswith(f"column 'value' does not fit {table}, where it is {kind}")
+    assert problem in text
+    assert read(table)["other"] == []
+
+
+def test_columns_that_the_table_lacks_are_refused_by_name(clients: Clients, table: str) -> None:
+    create(clients, table, a="INT64")
+    with pytest.raises(InvalidRequest, match=r"has no columns \['b', 'c'\]: drop or rename"):
+        bq_put(pd.DataFrame({"b": [1], "a": [1], "c": [1]}), table)
+
+
+def test_columns_that_the_table_requires_are_asked_for(clients: Clients, table: str) -> None:
+    create(clients, table, a="INT64 REQUIRED", b="INT64")
+    with pytest.raises(InvalidRequest, match="requires the column 'a': add it"):
+        bq_put(pd.DataFrame({"b": [1]}), table)
+    bq_put(pd.DataFrame({"a": [1]}), table)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ([1, "a"], "Could not convert"),
+        ([[1], [2]], "no flat column type for list"),
+        ([{"a": 1}, {"a": 2}], "no flat column type for struct"),
+        ([Decimal("1.0000000001"), None], "Rescaling"),
+        (np.array([2**63, 1], dtype="uint64"), "not in range"),
+        ([1j, 2j], "Unsupported"),
+        (pd.to_timedelta([1, 2], "s"), "no flat column type for duration"),
+    ],
+)
+def test_a_column_that_no_table_can_hold_is_refused_by_name(
+    table: str, value: Any, problem: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=r"^df: column 'odd': ") as refused:
+        bq_put(pd.DataFrame({"fine": [1, 2], "odd": value}), table)
+    assert problem in str(refused.value)
+
+
+def test_write_empty_fills_an_empty_table_and_refuses_a_filled_one(
+    clients: Clients, table: str
+) -> None:
+    create(clients, table, a="INT64")
+    bq_put(pd.DataFrame({"a": [1]}), table, "WRITE_EMPTY")
+    with pytest.raises(Conflict, match=f"{table} has rows, and write_disposition is WRITE_EMPTY"):
+        bq_put(pd.DataFrame({"a": [2]}), table, "WRITE_EMPTY")
+    assert read(table) == {"a": [1]}
+
+
+def test_write_empty_refuses_a_table_that_was_filled_meanwhile(
+    clients: Clients, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BigQuery then fails the job with the reason `duplicate`, which its client makes a 409."""
+
+    def filled(*_: Any, **__: Any) -> Any:
+        raise AlreadyExists(f"Already Exists: Table {table}")
+
+    monkeypatch.setattr(clients.bigquery, "load_table_from_file", filled)
+    with pytest.raises(Conflict, match="has rows"):
+        bq_put(pd.DataFrame({"a": [1]}), table, "WRITE_EMPTY")
+    with pytest.raises(AlreadyExists):  # of something else: nothing is known about the table
+        bq_put(pd.DataFrame({"a": [1]}), table)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        pd.DataFrame({"a": [3], "b": ["z"]}),
+        pd.DataFrame({"b": ["z"], "a": [3]}),
+        pd.DataFrame({"b": ["z"], "c": ["y"]}),
+        pd.DataFrame({"a": ["now a string"]}),
+        pd.DataFrame({"a": [3], "b": ["z"], "c": [1.5]}),
+    ],
+    ids=lambda df: "-".join(df.columns),
+)
+def test_write_truncate_replaces_rows_and_columns(table: str, after: pd.DataFrame) -> None:
+    bq_put(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), table)
+    bq_put(after, table, "WRITE_TRUNCATE")
+    assert read(table) == after.to_dict("list")
+
+
+def test_write_truncate_makes_a_table_that_is_not_there(table: str) -> None:
+    bq_put(pd.DataFrame({"a": [1]}), table, "WRITE_TRUNCATE")
+    assert read(table) == {"a": [1]}
+
+
+def test_a_dataset_that_is_not_there_is_named(environment: dict[str, str]) -> None:
+    with pytest.raises(TableNotFound, match=r"dataset mlsys-local\.nowhere is not there: create"):
+        bq_put(pd.DataFrame({"a": [1]}), "mlsys-local.nowhere.t")
+    with pytest.raises(TableNotFound, match="nowhere"):
+        bq_get("SELECT * FROM `mlsys-local.nowhere.t`")
+
+
+def test_a_table_that_is_not_there_is_named(table: str) -> None:
+    with pytest.raises(TableNotFound, match=table.split(".")[-1]):
+        bq_get(f"SELECT * FROM `{table}`")
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("SELCT 1", "SELCT|selct"),
+        ("SELECT no_such_column FROM titanic.train", "no_such_column"),
+        ("SELECT", "."),
+    ],
+)
+def test_a_query_that_is_refused_says_so_in_bigquerys_words(
+    environment: dict[str, str], query: str, words: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"^query: .*(?:{words})"):
+        bq_get(query)
+
+
+def test_a_query_sees_the_sample_tables(environment: dict[str, str]) -> None:
+    df = bq_get("SELECT * FROM titanic.train ORDER BY PassengerId LIMIT 3")
+    assert df["PassengerId"].tolist() == [1, 2, 3]
+    assert df["Survived"].dtype == np.int64
+    assert bq_get("SELECT 1 AS x FROM titanic.train WHERE FALSE")["x"].tolist() == []
+
+
+MALFORMED = [
+    *("", "t", "dataset.t", "p.d.t", "my-project.d.t.u", "my-project.d.", "my-project..t"),
+    *("My-Project.d.t", "my-project.d-d.t", "my-project.d.t\n", "my-project.d.t;DROP TABLE x"),
+    *("my-project.d.`t`", "my-project.d.t x", "1project.d.t", "my-project-.d.t", "`a`.b.c"),
+]
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_a_name_that_is_no_tables_is_refused(environment: dict[str, str], text: str) -> None:
+    with pytest.raises(InvalidRequest, match="^table_id: .*pass project.dataset.table"):
+        bq_put(pd.DataFrame({"a": [1]}), text)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("my-project.d.t", ("my-project", "d", "t")),
+        ("example.com:my-project.D_1.t-2024", ("example.com:my-project", "D_1", "t-2024")),
+        ("my-project.d.tabellen_äöü", ("my-project", "d", "tabellen_äöü")),
+    ],
+)
+def test_a_tables_name_is_read_and_written(text: str, parts: tuple[str, str, str]) -> None:
+    ref = TableRef.parse(text)
+    assert (ref.project, ref.dataset, ref.table) == parts
+    assert str(ref) == text
+    assert ref.path == "projects/{}/datasets/{}/tables/{}".format(*parts)
+
+
+def test_a_write_disposition_that_does_not_exist_is_refused(table: str) -> None:
+    with pytest.raises(InvalidRequest, match="^write_disposition: 'append': pass one of"):
+        bq_put(pd.DataFrame({"a": [1]}), table, "append")

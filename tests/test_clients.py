@@ -1,0 +1,118 @@
+"""Clients: made on first use, once a process, anonymous towards emulators."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import google.auth
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError
+
+import mlsys.clients
+from mlsys.clients import Clients, bigquery_retry, clients_for, default_clients
+from mlsys.errors import CredentialsMissing
+from mlsys.settings import Emulators, Settings
+
+KINDS = ("storage", "bigquery", "bigquery_read", "publisher")
+LOCAL = Settings(
+    "demo-project",
+    emulators=Emulators(
+        "http://127.0.0.1:9", "http://127.0.0.1:10", "127.0.0.1:11", "127.0.0.1:12"
+    ),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_credentials_one_sentence_says_what_to_run(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(**_: Any) -> None:
+        raise DefaultCredentialsError("a long text\nover several lines")
+
+    monkeypatch.setattr(google.auth, "default", nothing)
+    with pytest.raises(CredentialsMissing) as caught:
+        getattr(Clients(Settings("demo-project")), kind)
+    text = str(caught.value)
+    assert "gcloud auth application-default login" in text
+    assert "mlsys local up" in text
+    assert "\n" not in text
+    assert "a long text" not in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_emulators_no_credentials_are_looked_for(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(**_: Any) -> None:
+        raise AssertionError("credentials were looked for")
+
+    monkeypatch.setattr(google.auth, "default", never)
+    assert getattr(Clients(LOCAL), kind) is not None
+
+
+def test_emulator_clients_are_anonymous_and_talk_to_the_addresses_given() -> None:
+    clients = Clients(LOCAL)
+    for client, address in (
+        (clients.storage, "http://127.0.0.1:9"),
+        (clients.bigquery, "http://127.0.0.1:10"),
+    ):
+        assert isinstance(client._credentials, AnonymousCredentials)
+        assert client._connection.API_BASE_URL == address
+        assert client.project == "demo-project"
+
+
+def test_a_credential_that_appears_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure is not remembered: after a login the same process goes on."""
+
+    def nothing(**_: Any) -> None:
+        raise DefaultCredentialsError("none")
+
+    clients = Clients(Settings("demo-project"))
+    monkeypatch.setattr(google.auth, "default", nothing)
+    with pytest.raises(CredentialsMissing):
+        _ = clients.storage
+    monkeypatch.setattr(google.auth, "default", lambda **_: (AnonymousCredentials(), "x"))
+    assert clients.storage.project == "demo-project"
+
+
+def test_equal_settings_share_their_clients() -> None:
+    assert clients_for(LOCAL) is clients_for(Settings("demo-project", emulators=LOCAL.emulators))
+    assert clients_for(LOCAL) is not clients_for(Settings("other-project"))
+    assert clients_for(LOCAL).storage is clients_for(LOCAL).storage
+
+
+def test_the_environment_decides_on_the_default_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GCP_PROJECT_ID", "first-project")
+    first = default_clients()
+    assert first is default_clients()
+    assert first.settings.project == "first-project"
+    monkeypatch.setenv("GCP_PROJECT_ID", "second-project")
+    assert default_clients().settings.project == "second-project"
+
+
+def test_threads_that_come_at_once_get_the_same_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def slow(settings: Settings) -> object:
+        made.append(settings)
+        time.sleep(0.05)
+        return object()
+
+    monkeypatch.setattr(mlsys.clients, "_storage", slow)
+    clients = Clients(LOCAL)
+    barrier = threading.Barrier(8)
+
+    def use(_: int) -> Any:
+        barrier.wait()
+        return clients.storage
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(use, range(8)))
+    assert len({id(client) for client in found}) == 1
+    assert made == [LOCAL]
+
+
+def test_bigquery_is_retried_for_two_minutes_at_the_most() -> None:
+    assert bigquery_retry().timeout == 120.0

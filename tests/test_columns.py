@@ -1,0 +1,485 @@
+"""Columns: which ones a run reads and writes, decided from names and types alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from google.cloud.bigquery import SchemaField
+from sklearn.cluster import KMeans
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import IsolationForest, RandomForestClassifier, RandomForestRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor, RegressorChain
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
+
+from mlsys.errors import InvalidRequest, SchemaMismatch
+from mlsys.metadata import ModelMetadata
+from mlsys.signatures import UNKNOWN, Feature, Signature
+from workers.scoring.columns import (
+    Column,
+    arrow_schema,
+    choose_features,
+    choose_ids,
+    columns_of,
+    fit_output,
+    output_columns,
+    probability_names,
+)
+
+ROWS = np.random.default_rng(0).normal(size=(12, 2))
+NAMED = pd.DataFrame(ROWS, columns=["Age", "Fare"])
+ONE = ROWS[:, 0]
+TWO = np.column_stack([ONE, -ONE])
+BINARY = (ONE > 0).astype(int)
+FOREST = {"n_estimators": 2, "random_state": 0}
+
+TABLE = [
+    Column("PassengerId", "INT64"),
+    Column("AGE", "INT64"),
+    Column("fare", "FLOAT64"),
+    Column("Tags", "ARRAY"),
+]
+STAMPS = [
+    Column("predicted_at", "TIMESTAMP"),
+    Column("model_name", "STRING"),
+    Column("model_version", "STRING"),
+    Column("run_id", "STRING"),
+]
+on_names = LinearRegression().fit(NAMED, ONE)
+on_array = LinearRegression().fit(ROWS, ONE)
+
+
+def signed(*features: Feature, positional: bool = False, **more: Any) -> ModelMetadata:
+    """Metadata with a signature."""
+    return ModelMetadata(signature=Signature(features, positional), **more)
+
+
+AGE, FARE = Feature("Age", "FLOAT64", "float64"), Feature("Fare", "FLOAT64", "float64")
+
+
+def named(error: pytest.ExceptionInfo[SchemaMismatch]) -> dict[str, str]:
+    """The columns that an error names, and what is wrong with each."""
+    return dict(error.value.columns)
+
+
+def test_a_schema_becomes_columns_with_standard_types() -> None:
+    schema = [
+        SchemaField("a", "INTEGER"),
+        SchemaField("b", "STRING", mode="REPEATED"),
+        SchemaField("c", "RECORD", fields=[SchemaField("x", "FLOAT")]),
+        SchemaField("d", "FLOAT", mode="REQUIRED"),
+    ]
+    assert columns_of(schema) == [
+        Column("a", "INT64"),
+        Column("b", "ARRAY"),
+        Column("c", "STRUCT"),
+        Column("d", "FLOAT64"),
+    ]
+
+
+def test_features_follow_the_signature_where_there_is_one() -> None:
+    assert choose_features(TABLE, on_array, signed(FARE, AGE), None) == ([FARE, AGE], [])
+
+
+def test_without_a_signature_features_follow_the_names_of_the_fit() -> None:
+    features, [warning] = choose_features(TABLE, on_names, ModelMetadata(), None)
+    assert features == [Feature("Age", "INT64", UNKNOWN), Feature("Fare", "FLOAT64", UNKNOWN)]
+    assert "types were not checked" in warning
+
+
+@pytest.mark.parametrize(
+    ("metadata", "id_columns"),
+    [
+        pytest.param(ModelMetadata(), ["passengerid"], id="as the request says"),
+        pytest.param(ModelMetadata(id_columns=("PassengerId",)), None, id="as the metadata says"),
+        pytest.param(ModelMetadata(id_columns=("fare",)), ["PassengerId"], id="request first"),
+    ],
+)
+def test_without_any_names_features_are_the_columns_besides_the_ids(
+    metadata: ModelMetadata, id_columns: Sequence[str] | None
+) -> None:
+    features, [warning] = choose_features(TABLE[:3], on_array, metadata, id_columns)
+    assert features == [Feature("AGE", "INT64", UNKNOWN), Feature("fare", "FLOAT64", UNKNOWN)]
+    assert warning.endswith("in their order: AGE, fare")
+
+
+def test_a_signature_of_positions_takes_the_columns_in_order_and_checks_their_types() -> None:
+    x0, x1 = Feature("x0", "FLOAT64", "float64"), Feature("x1", "FLOAT64", "float32")
+    metadata = signed(x0, x1, positional=True, id_columns=("PassengerId",))
+    features, warnings = choose_features(TABLE[:3], on_array, metadata, None)
+    assert [(f.name, f.type, f.dtype) for f in features] == [
+        ("AGE", "FLOAT64", "float64"),
+        ("fare", "FLOAT64", "float32"),
+    ]
+    assert len(warnings) == 1
+    text = [Column("id", "INT64"), Column("a", "FLOAT64"), Column("b", "STRING")]
+    with pytest.raises(SchemaMismatch) as caught:
+        choose_features(text, on_array, metadata, ["id"])
+    assert named(caught) == {"b": "is STRING, and FLOAT64 in training"}
+
+
+def test_every_column_that_does_not_fit_is_named_at_once() -> None:
+    metadata = signed(
+        AGE,
+        Feature("Sex", "STRING", "str"),
+        Feature("PassengerId", "STRING", "str"),
+        Feature("tags", "STRING", "str"),
+    )
+    with pytest.raises(SchemaMismatch) as caught:
+        choose_features(TABLE, on_names, metadata, None)
+    assert named(caught) == {
+        "Sex": "is missing, the model needs it as STRING",
+        "PassengerId": "is INT64, and STRING in training",
+        "tags": "is ARRAY, which no model can be given",
+    }
+    assert str(caught.value).startswith("The input table does not fit the model. ")
+
+
+def test_a_name_of_the_fit_that_the_table_lacks_is_named() -> None:
+    with pytest.raises(SchemaMismatch) as caught:
+        choose_features(TABLE[:2], on_names, ModelMetadata(), None)
+    assert list(named(caught)) == ["Fare"]
+
+
+@pytest.mark.parametrize(
+    ("model", "needs"),
+    [
+        pytest.param(on_array, "needs 2 columns; the table has 3", id="another number"),
+        pytest.param(object(), "an unknown number of columns; the table has 3", id="unknown"),
+    ],
+)
+def test_columns_are_not_guessed_when_their_number_differs(model: Any, needs: str) -> None:
+    with pytest.raises(SchemaMismatch, match=needs) as caught:
+        choose_features(TABLE[:3], model, ModelMetadata(), None)
+    assert "pass id_columns" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "id_columns", "expected"),
+    [
+        pytest.param(ModelMetadata(), ["FARE", "passengerid"], ["fare", "PassengerId"], id="asked"),
+        pytest.param(ModelMetadata(id_columns=("AGE",)), None, ["AGE"], id="metadata"),
+        pytest.param(ModelMetadata(id_columns=("AGE",)), ["fare"], ["fare"], id="asked first"),
+        pytest.param(ModelMetadata(), None, ["PassengerId"], id="all that is no feature"),
+    ],
+)
+def test_ids_are_chosen(
+    metadata: ModelMetadata, id_columns: Sequence[str] | None, expected: list[str]
+) -> None:
+    ids = choose_ids(TABLE[:3], [AGE, FARE], metadata, id_columns)
+    assert [c.name for c in ids] == expected
+    assert all(c in TABLE for c in ids)
+
+
+def test_ids_that_are_not_there_are_all_named() -> None:
+    with pytest.raises(SchemaMismatch) as caught:
+        choose_ids(TABLE, [AGE], ModelMetadata(), ["id", "fare", "key"])
+    assert named(caught) == {"id": "is not in the input table", "key": "is not in the input table"}
+
+
+def test_an_array_cannot_be_carried_over_by_default() -> None:
+    with pytest.raises(SchemaMismatch, match="pass id_columns without them") as caught:
+        choose_ids(TABLE, [AGE, FARE], ModelMetadata(), None)
+    assert named(caught) == {"Tags": "is ARRAY"}
+
+
+@pytest.mark.parametrize(
+    ("model", "targets", "expected"),
+    [
+        pytest.param(
+            LogisticRegression().fit(ROWS, BINARY), (), {"prediction": "INT64"}, id="binary"
+        ),
+        pytest.param(
+            LogisticRegression().fit(ROWS, BINARY), ("y",), {"y": "INT64"}, id="named binary"
+        ),
+        pytest.param(
+            KNeighborsClassifier(1).fit(ROWS, np.arange(12) % 3),
+            (),
+            {"prediction": "INT64"},
+            id="three classes",
+        ),
+        pytest.param(
+            LogisticRegression().fit(ROWS, np.where(BINARY, "yes", "no")),
+            (),
+            {"prediction": "STRING"},
+            id="text classes",
+        ),
+        pytest.param(
+            LogisticRegression().fit(ROWS, np.where(BINARY, "yes", "no").astype(object)),
+            (),
+            {"prediction": "STRING"},
+            id="object classes",
+        ),
+        pytest.param(
+            LogisticRegression().fit(ROWS, BINARY.astype(bool)),
+            (),
+            {"prediction": "BOOL"},
+            id="boolean classes",
+        ),
+        pytest.param(
+            LogisticRegression().fit(ROWS, BINARY.astype(float)),
+            (),
+            {"prediction": "FLOAT64"},
+            id="float classes",
+        ),
+        pytest.param(
+            make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, BINARY),
+            (),
+            {"prediction": "INT64"},
+            id="a pipeline",
+        ),
+        pytest.param(
+            RandomForestClassifier(**FOREST).fit(ROWS, np.column_stack([BINARY, 1 - BINARY])),
+            (),
+            {"prediction_0": "INT64", "prediction_1": "INT64"},
+            id="a forest of two classifications",
+        ),
+        pytest.param(
+            MultiOutputClassifier(LogisticRegression()).fit(
+                ROWS, np.column_stack([BINARY, BINARY]).astype(str)
+            ),
+            ("lived", "paid"),
+            {"lived": "STRING", "paid": "STRING"},
+            id="two classifications",
+        ),
+        pytest.param(
+            OneVsRestClassifier(LogisticRegression()).fit(
+                ROWS, np.column_stack([BINARY, 1 - BINARY])
+            ),
+            ("lived", "paid"),
+            {"lived": "INT64", "paid": "INT64"},
+            id="two labels",
+        ),
+        pytest.param(on_array, (), {"prediction": "FLOAT64"}, id="a regression"),
+        pytest.param(on_array, ("price",), {"price": "FLOAT64"}, id="a named regression"),
+        pytest.param(
+            LinearRegression().fit(ROWS, ONE.reshape(-1, 1)),
+            (),
+            {"prediction": "FLOAT64"},
+            id="a regression on a column",
+        ),
+        pytest.param(
+            LinearRegression().fit(ROWS, TWO),
+            (),
+            {"prediction_0": "FLOAT64", "prediction_1": "FLOAT64"},
+            id="two regressions",
+        ),
+        pytest.param(
+            RandomForestRegressor(**FOREST).fit(ROWS, TWO),
+            (),
+            {"prediction_0": "FLOAT64", "prediction_1": "FLOAT64"},
+            id="a forest of two regressions",
+        ),
+        pytest.param(
+            MultiOutputRegressor(Ridge()).fit(ROWS, TWO),
+            ("low", "high"),
+            {"low": "FLOAT64", "high": "FLOAT64"},
+            id="MultiOutputRegressor",
+        ),
+        pytest.param(
+            RegressorChain(Ridge()).fit(ROWS, TWO),
+            (),
+            {"prediction_0": "FLOAT64", "prediction_1": "FLOAT64"},
+            id="RegressorChain",
+        ),
+        pytest.param(
+            make_pipeline(StandardScaler(), GridSearchCV(Ridge(), {"alpha": [1.0]}, cv=2)).fit(
+                ROWS, TWO
+            ),
+            (),
+            {"prediction_0": "FLOAT64", "prediction_1": "FLOAT64"},
+            id="a search in a pipeline",
+        ),
+        pytest.param(
+            TransformedTargetRegressor(
+                make_pipeline(StandardScaler(), DecisionTreeRegressor())
+            ).fit(ROWS, TWO),
+            (),
+            {"prediction_0": "FLOAT64", "prediction_1": "FLOAT64"},
+            id="a pipeline in a transformed target",
+        ),
+        pytest.param(
+            KNeighborsRegressor(1).fit(ROWS, TWO),
+            ("low", "high"),
+            {"low": "FLOAT64", "high": "FLOAT64"},
+            id="a model that does not tell, but its author does",
+        ),
+        pytest.param(
+            KMeans(2, n_init=1, random_state=0).fit(ROWS),
+            (),
+            {"prediction": "INT64"},
+            id="clusters",
+        ),
+        pytest.param(
+            IsolationForest(**FOREST).fit(ROWS), (), {"prediction": "INT64"}, id="outliers"
+        ),
+        pytest.param(
+            GaussianMixture(2, random_state=0).fit(ROWS), (), {"prediction": "INT64"}, id="mixture"
+        ),
+        pytest.param(
+            LinearRegression().fit(ROWS, TWO),
+            ("only",),
+            {"prediction_0": "FLOAT64", "prediction_1": "FLOAT64"},
+            id="fewer names than outputs",
+        ),
+    ],
+)
+def test_predictions_have_the_models_types_and_the_targets_names(
+    model: Any, targets: Sequence[str], expected: dict[str, str]
+) -> None:
+    columns, names = output_columns(TABLE[:1], model, targets, ["predict"])
+    assert names == list(expected)
+    assert columns == [TABLE[0], *(Column(n, t) for n, t in expected.items()), *STAMPS]
+    predicted = np.asarray(model.predict(ROWS)).reshape(12, -1)
+    assert predicted.shape[1] == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "predictions", "expected"),
+    [
+        pytest.param(
+            LogisticRegression().fit(ROWS, BINARY),
+            ["lived"],
+            ["probability_0", "probability_1"],
+            id="numbers",
+        ),
+        pytest.param(
+            LogisticRegression().fit(ROWS, BINARY * 2 - 1),
+            ["lived"],
+            ["probability__1", "probability_1"],
+            id="a negative number",
+        ),
+        pytest.param(
+            LogisticRegression().fit(ROWS, BINARY > 0),
+            ["lived"],
+            ["probability_False", "probability_True"],
+            id="booleans",
+        ),
+        pytest.param(
+            LogisticRegression().fit(ROWS, np.where(BINARY, "very good!", "não")),
+            ["lived"],
+            ["probability_não", "probability_very_good_"],
+            id="text",
+        ),
+        pytest.param(
+            MultiOutputClassifier(LogisticRegression()).fit(
+                ROWS, np.column_stack([BINARY, BINARY + 1])
+            ),
+            ["lived", "paid"],
+            [
+                "probability_lived_0",
+                "probability_lived_1",
+                "probability_paid_1",
+                "probability_paid_2",
+            ],
+            id="several outputs",
+        ),
+    ],
+)
+def test_each_class_has_a_column_of_its_probability(
+    model: Any, predictions: list[str], expected: list[str]
+) -> None:
+    assert probability_names(model, predictions) == expected
+    columns, _ = output_columns([], model, predictions, ["predict", "predict_proba"])
+    assert [c for c in columns if c.name.startswith("probability")] == [
+        Column(n, "FLOAT64") for n in expected
+    ]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(on_array, id="a regressor"),
+        pytest.param(RidgeClassifier().fit(ROWS, BINARY), id="a classifier without them"),
+        pytest.param(GaussianMixture(2, random_state=0).fit(ROWS), id="no classes"),
+    ],
+)
+def test_probabilities_of_a_model_that_has_none_are_refused(model: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        output_columns([], model, (), ["predict", "predict_proba"])
+    [(parameter, problem)] = caught.value.problems
+    assert parameter == "outputs"
+    assert problem == f"{type(model).__name__} has no predict_proba: pass outputs=predict"
+
+
+@pytest.mark.parametrize(
+    ("ids", "targets", "doubled"),
+    [
+        pytest.param(["Prediction"], (), {"Prediction", "prediction"}, id="an id"),
+        pytest.param(["run_id"], (), {"run_id"}, id="a stamp"),
+        pytest.param([], ("model_name",), {"model_name"}, id="a target and a stamp"),
+        pytest.param(["Price"], ("price",), {"Price", "price"}, id="an id and the target"),
+        pytest.param(["a", "a"], (), {"a"}, id="an id twice"),
+        pytest.param(["probability_1"], (), {"probability_1"}, id="an id and a class"),
+    ],
+)
+def test_two_columns_of_one_name_are_refused_by_that_name(
+    ids: list[str], targets: Sequence[str], doubled: set[str]
+) -> None:
+    model = LogisticRegression().fit(ROWS, BINARY)
+    columns = [Column(n, "INT64") for n in ids]
+    with pytest.raises(SchemaMismatch, match="two columns of the same name") as caught:
+        output_columns(columns, model, targets, ["predict", "predict_proba"])
+    assert set(named(caught)) == doubled
+
+
+WRITTEN = [Column("id", "INT64"), Column("prediction", "FLOAT64"), *STAMPS]
+THERE = [
+    SchemaField("run_id", "STRING"),
+    SchemaField("note", "STRING"),
+    SchemaField("model_name", "STRING"),
+    SchemaField("model_version", "STRING", mode="REQUIRED"),
+    SchemaField("Prediction", "FLOAT"),
+    SchemaField("ID", "INTEGER"),
+    SchemaField("predicted_at", "TIMESTAMP"),
+    SchemaField("tags", "STRING", mode="REPEATED"),
+    SchemaField("extra", "JSON"),
+]
+
+
+def test_the_output_takes_the_order_and_spelling_of_the_table_it_goes_to() -> None:
+    """Nullable columns that the run does not write are filled with NULLs, or left out."""
+    assert fit_output(WRITTEN, THERE, "p.d.t") == [
+        Column("run_id", "STRING"),
+        Column("note", "STRING"),
+        Column("model_name", "STRING"),
+        Column("model_version", "STRING"),
+        Column("Prediction", "FLOAT64"),
+        Column("ID", "INT64"),
+        Column("predicted_at", "TIMESTAMP"),
+    ]
+
+
+def test_every_column_that_does_not_fit_the_output_table_is_named_at_once() -> None:
+    there = [
+        SchemaField("id", "STRING"),
+        SchemaField("prediction", "FLOAT", mode="REPEATED"),
+        SchemaField("predicted_at", "TIMESTAMP"),
+        SchemaField("model_name", "STRING"),
+        SchemaField("model_version", "STRING"),
+        SchemaField("batch", "INTEGER", mode="REQUIRED"),
+    ]
+    with pytest.raises(SchemaMismatch, match=r"does not fit the table p\.d\.t") as caught:
+        fit_output(WRITTEN, there, "p.d.t")
+    assert named(caught) == {
+        "id": "is INT64, and STRING there",
+        "prediction": "is FLOAT64, and ARRAY there",
+        "run_id": "is not in the output table",
+        "batch": "is required there, and the run does not write it",
+    }
+    assert "WRITE_TRUNCATE would replace the table, with all its rows" in str(caught.value)
+
+
+def test_parts_hold_the_columns_in_arrow_types() -> None:
+    assert arrow_schema([Column("a", "INT64"), Column("b", "TIMESTAMP")]) == pa.schema(
+        [pa.field("a", pa.int64()), pa.field("b", pa.timestamp("us", tz="UTC"))]
+    )

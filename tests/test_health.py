@@ -1,0 +1,75 @@
+"""`GET /health` answers without a backend, and the API describes itself."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+import mlsys
+from app import create_app
+from mlsys.clients import Clients
+from mlsys.errors import SettingsError
+from mlsys.settings import Emulators, Settings
+
+LOCAL = Settings(
+    "demo-project", envs=("dev",), push_auth="off", emulators=Emulators("http://127.0.0.1:9")
+)
+
+
+class NoClients(Clients):
+    """Clients that must not be made."""
+
+    def _once(self, name: str, make: Any) -> Any:
+        raise AssertionError(f"the {name} client was asked for")
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    """The service without any backend."""
+    monkeypatch.setattr("app.logs.configure", lambda: None)
+    return create_app(LOCAL, NoClients(LOCAL)).test_client()
+
+
+def test_health_says_which_version_serves_which_environments(client: FlaskClient) -> None:
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json == {"status": "healthy", "version": mlsys.__version__, "envs": ["dev"]}
+
+
+def test_the_api_describes_every_route_and_parameter(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    assert set(document["paths"]) == {
+        "/health",
+        "/predict",
+        "/runs/{run_id}",
+        "/model-registry",
+        "/models",
+        "/events/storage",
+        "/events/predictions",
+    }
+    predict = document["paths"]["/predict"]["get"]
+    required = {p["name"]: p.get("required", False) for p in predict["parameters"]}
+    assert required == {
+        "env": True,
+        "input_table": True,
+        "output_table": True,
+        "model_name": True,
+        "model_version": True,
+        "run_id": False,
+        "id_columns": False,
+        "outputs": False,
+        "write_disposition": False,
+        "dry_run": False,
+        "wait": False,
+    }
+    assert {"200", "202", "400", "404", "409", "422", "503"} <= set(predict["responses"])
+
+
+def test_the_documentation_leads_to_a_page(client: FlaskClient) -> None:
+    assert client.get("/docs", follow_redirects=True).status_code == 200
+    assert client.get("/docs/swagger").status_code == 200
+
+
+def test_a_service_that_anybody_could_push_to_does_not_start() -> None:
+    with pytest.raises(SettingsError, match="MLSYS_PUSH_AUTH=off"):
+        create_app(Settings("demo-project", push_auth="off"))

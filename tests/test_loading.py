@@ -1,0 +1,176 @@
+"""Loading: any pickle that predicts becomes a model, and everything else a sentence."""
+
+import io
+import pickle
+import sys
+import types
+import warnings
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.base
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mlsys.errors import ModelUnusable
+from mlsys.loading import load_model, model_input
+
+X = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0] * 3, "b": [1.0, 0.0, 1.0, 0.0] * 3})
+Y = [0, 0, 1, 1] * 3
+
+
+def dumped(obj: Any, **options: Any) -> bytes:
+    """The bytes that joblib writes."""
+    buffer = io.BytesIO()
+    joblib.dump(obj, buffer, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(dumped, id="joblib"),
+        pytest.param(lambda model: dumped(model, compress=3), id="joblib, compressed"),
+        pytest.param(pickle.dumps, id="pickle"),
+        pytest.param(lambda model: pickle.dumps(model, protocol=2), id="pickle, old protocol"),
+    ],
+)
+def test_a_model_predicts_after_loading_as_before(write: Any) -> None:
+    model = LinearRegression().fit(X, Y)
+    loaded = load_model(write(model))
+    assert loaded.warnings == ()
+    np.testing.assert_array_equal(loaded.model.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"a,b\n1,2\n", id="text"),
+        pytest.param(b"PK\x03\x04" + b"\x00" * 50, id="a zip"),
+        pytest.param(dumped(LinearRegression().fit(X, Y))[:-20], id="cut off"),
+        pytest.param(pickle.dumps(LinearRegression().fit(X, Y))[:50], id="a start alone"),
+    ],
+)
+def test_what_is_no_pickle_is_refused_with_what_to_upload(content: bytes) -> None:
+    with pytest.raises(ModelUnusable, match=r"gs://b/m/v1/model\.pkl is no pickled model") as info:
+        load_model(content, "gs://b/m/v1/model.pkl")
+    assert "gcs_put_pickle, upload_model or joblib.dump" in str(info.value)
+
+
+def _of_module(name: str, **attributes: Any) -> bytes:
+    """A pickle of an object whose class lives in a module that is gone afterwards."""
+    module = types.ModuleType(name)
+    kind = type("Model", (), {"__module__": name, "predict": lambda self, X: X, **attributes})
+    module.Model = kind
+    sys.modules[name] = module
+    try:
+        return pickle.dumps(kind())
+    finally:
+        del sys.modules[name]
+
+
+def test_a_missing_package_is_named() -> None:
+    with pytest.raises(ModelUnusable, match="needs the package 'gradientmagic', which is not"):
+        load_model(_of_module("gradientmagic"))
+
+
+def test_a_class_of_the_notebook_does_not_travel(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = sys.modules["__main__"]
+    kind = type("MyModel", (), {"__module__": "__main__", "predict": lambda self, X: X})
+    monkeypatch.setattr(main, "MyModel", kind, raising=False)
+    content = pickle.dumps(kind())
+    monkeypatch.delattr(main, "MyModel")
+    with pytest.raises(ModelUnusable, match="MyModel.*defined in the notebook does not travel"):
+        load_model(content)
+
+
+@pytest.mark.parametrize(
+    ("obj", "name"),
+    [
+        pytest.param({"model": 1}, "dict", id="a dictionary"),
+        pytest.param(X, "DataFrame", id="a frame"),
+        pytest.param(StandardScaler(), "StandardScaler", id="a transformer"),
+        pytest.param(None, "NoneType", id="nothing"),
+    ],
+)
+def test_what_does_not_predict_is_refused_by_its_class(obj: Any, name: str) -> None:
+    with pytest.raises(ModelUnusable, match=f"holds a {name}, which has no predict"):
+        load_model(dumped(obj))
+
+
+def jobs_of(value: Any) -> list[Any]:
+    """Every n_jobs in an estimator and in what it is made of."""
+    if isinstance(value, list | tuple):
+        return [j for v in value for j in jobs_of(v)]
+    if isinstance(value, dict):
+        return jobs_of(list(value.values()))
+    if not hasattr(value, "__dict__") or not hasattr(value, "get_params"):
+        return []
+    own = [value.n_jobs] if "n_jobs" in vars(value) else []
+    return own + jobs_of(list(vars(value).values()))
+
+
+def test_every_nested_n_jobs_is_one_in_the_fitted_parts_too() -> None:
+    forest = RandomForestClassifier(n_estimators=3, n_jobs=2, random_state=0)
+    scaled = ColumnTransformer([("scale", StandardScaler(), ["a", "b"])], n_jobs=2)
+    voting = VotingClassifier(
+        [("forest", make_pipeline(scaled, forest)), ("line", LogisticRegression())],
+        voting="soft",
+        n_jobs=2,
+    )
+    with joblib.parallel_config(backend="threading"):
+        model = GridSearchCV(voting, {"line__C": [1.0]}, cv=2, n_jobs=2).fit(X, Y)
+        before = model.predict_proba(X)
+    assert set(jobs_of(model)) >= {2}
+
+    loaded = load_model(dumped(model)).model
+
+    assert set(jobs_of(loaded)) == {1}
+    fitted = loaded.best_estimator_.named_estimators_["forest"][-1]
+    assert fitted.n_jobs == 1
+    assert loaded.best_estimator_.named_estimators_["forest"][0].n_jobs == 1
+    np.testing.assert_allclose(loaded.predict_proba(X), before)
+
+
+def test_what_loading_warns_of_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of another scikit-learn loads, and the answer says so."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sklearn.base, "__version__", "1.5.0")
+        content = pickle.dumps(
+            make_pipeline(StandardScaler(), StandardScaler(), LinearRegression())
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # none of them gets out
+        found = load_model(content).warnings
+    assert len([w for w in found if "StandardScaler from version 1.5.0" in w]) == 1
+    assert any("LinearRegression from version 1.5.0" in w for w in found)
+
+
+@pytest.mark.parametrize(
+    ("model", "as_array"),
+    [
+        pytest.param(LinearRegression().fit(X, Y), False, id="fitted on a frame"),
+        pytest.param(LinearRegression().fit(X.to_numpy(), Y), True, id="fitted on an array"),
+        pytest.param(
+            make_pipeline(StandardScaler(), LinearRegression()).fit(X, Y), False, id="pipeline"
+        ),
+        pytest.param(
+            make_pipeline(StandardScaler(), LinearRegression()).fit(X.to_numpy(), Y),
+            True,
+            id="pipeline fitted on an array",
+        ),
+        pytest.param(object(), False, id="something that says nothing"),
+    ],
+)
+def test_a_model_is_given_what_it_was_fitted_on(model: Any, as_array: bool) -> None:
+    given = model_input(model, X)
+    assert isinstance(given, np.ndarray) is as_array
+    np.testing.assert_array_equal(np.asarray(given), X.to_numpy())

@@ -1,0 +1,326 @@
+"""Problems: each exception has its answer, and no raw text of a backend leaves the service."""
+
+import inspect
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from google.api_core import exceptions as google
+from google.auth.exceptions import RefreshError, TransportError
+from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
+from werkzeug.exceptions import Forbidden, Unauthorized
+
+import app.registry
+from app import create_app
+from app.problems import STATUS, status_of
+from mlsys import errors
+from mlsys.settings import Emulators, Settings
+
+SECRET = "projects/secret-project/secret text of a backend"
+
+# Every error of ours, and what it answers. 500 is for what a request does not meet.
+ANSWERS: dict[type[Exception], int] = {
+    errors.MlsysError: 500,
+    errors.SettingsError: 500,
+    errors.CredentialsMissing: 500,
+    errors.MetadataInvalid: 500,
+    errors.NotRegistered: 500,
+    errors.InvalidRequest: 400,
+    errors.ModelNotFound: 404,
+    errors.ObjectNotFound: 404,
+    errors.TableNotFound: 404,
+    errors.RunNotFound: 404,
+    errors.Conflict: 409,
+    errors.ModelExists: 409,
+    errors.SchemaMismatch: 422,
+    errors.ModelUnusable: 422,
+    errors.PredictionFailed: 422,
+    errors.TryAgain: 503,
+    errors.RegistryBusy: 503,
+    errors.RunInterrupted: 503,
+}
+
+
+def error_of(kind: type[Exception]) -> Exception:
+    """An instance of one of our errors."""
+    return kind(("env", "is wrong")) if kind is errors.InvalidRequest else kind("is wrong")
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    """The service, with a route that raises what a test puts into `raised`."""
+    monkeypatch.setattr("app.logs.configure", lambda: None)
+    nowhere = Emulators("http://127.0.0.1:9", "http://127.0.0.1:9", "127.0.0.1:9", "127.0.0.1:9")
+    settings = Settings("demo-project", envs=("dev",), push_auth="off", emulators=nowhere)
+    service = create_app(settings)
+
+    @service.get("/raise")
+    def route() -> None:
+        raise service.extensions["raised"]
+
+    return service.test_client()
+
+
+def answer_to(client: FlaskClient, exc: Exception) -> Any:
+    """What the service answers when a route raises `exc`."""
+    client.application.extensions["raised"] = exc
+    answer = client.get("/raise")
+    assert answer.mimetype == "application/problem+json"
+    assert answer.json["status"] == answer.status_code
+    return answer
+
+
+def test_every_error_of_ours_has_an_answer_here() -> None:
+    ours = {
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.MlsysError)
+    }
+    assert ours == set(ANSWERS)
+    assert all(issubclass(kind, errors.MlsysError) for kind, _, _ in STATUS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [pytest.param(k, s, id=k.__name__) for k, s in ANSWERS.items()]
+)
+def test_an_error_of_ours_answers_with_its_status_slug_and_own_words(
+    client: FlaskClient, kind: type[Exception], status: int
+) -> None:
+    answer = answer_to(client, error_of(kind))
+    assert answer.status_code == status
+    assert "is wrong" in answer.json["detail"]
+    assert answer.json["type"].startswith("urn:mlsys:problem:")
+    assert ("Retry-After" in answer.headers) is (status == 503)
+
+
+def test_the_type_is_the_error_in_kebab_case(client: FlaskClient) -> None:
+    answer = answer_to(client, errors.TableNotFound("There is no table a.b.c"))
+    assert answer.json == {
+        "type": "urn:mlsys:problem:table-not-found",
+        "title": "There is no such table",
+        "status": 404,
+        "detail": "There is no table a.b.c",
+    }
+
+
+def test_details_are_given_for_programs_too(client: FlaskClient) -> None:
+    answer = answer_to(client, errors.InvalidRequest(("env", "is missing"), ("run_id", "is bad")))
+    assert answer.json["parameters"] == [
+        {"name": "env", "problem": "is missing"},
+        {"name": "run_id", "problem": "is bad"},
+    ]
+    assert answer.json["detail"] == "env: is missing; run_id: is bad"
+    answer = answer_to(client, errors.SchemaMismatch("Does not fit.", [("Age", "is missing")]))
+    assert answer.json["columns"] == [{"name": "Age", "problem": "is missing"}]
+    assert answer.json["detail"] == "Does not fit. Age: is missing"
+    answer = answer_to(client, errors.RunInterrupted("Stopped", {"rows_done": 7}))
+    assert answer.json["progress"] == {"rows_done": 7}
+    assert answer.headers["Retry-After"] == "5"
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        pytest.param(google.ServiceUnavailable(SECRET), id="unavailable"),
+        pytest.param(google.InternalServerError(SECRET), id="internal"),
+        pytest.param(google.GatewayTimeout(SECRET), id="gateway"),
+        pytest.param(google.DeadlineExceeded(SECRET), id="deadline"),
+        pytest.param(google.TooManyRequests(SECRET), id="too many"),
+        pytest.param(google.ResourceExhausted(SECRET), id="exhausted"),
+        pytest.param(google.Aborted(SECRET), id="aborted"),
+        pytest.param(google.RetryError(SECRET, google.ServiceUnavailable(SECRET)), id="retries"),
+        pytest.param(
+            google.Forbidden(SECRET, errors=[{"reason": "quotaExceeded"}]), id="BigQuery's quota"
+        ),
+        pytest.param(
+            google.Forbidden(SECRET, errors=[{"reason": "rateLimitExceeded"}]), id="its rate"
+        ),
+        pytest.param(TransportError(SECRET), id="the metadata server"),
+        pytest.param(RefreshError(SECRET, retryable=True), id="a token that may come"),
+        pytest.param(ConnectionError(SECRET), id="connection"),
+        pytest.param(ChunkedEncodingError(SECRET), id="cut connection"),
+        pytest.param(Timeout(SECRET), id="timeout"),
+        pytest.param(TimeoutError(SECRET), id="a job that goes on"),
+    ],
+)
+def test_what_may_pass_is_503_with_a_time_to_wait_and_no_raw_text(
+    client: FlaskClient, exc: Exception
+) -> None:
+    answer = answer_to(client, exc)
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.json["type"] == "urn:mlsys:problem:503"
+    assert "secret" not in answer.text
+    assert "The same request can succeed later" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        pytest.param(google.Forbidden(SECRET), id="HTTP"),
+        pytest.param(google.Forbidden(SECRET, errors=[{"reason": "accessDenied"}]), id="BigQuery"),
+        pytest.param(google.PermissionDenied(SECRET), id="gRPC"),
+        pytest.param(google.Unauthorized(SECRET), id="unauthorized"),
+    ],
+)
+def test_a_missing_permission_is_403_without_its_text(client: FlaskClient, exc: Exception) -> None:
+    answer = answer_to(client, exc)
+    assert answer.status_code == 403
+    assert "lacks a permission" in answer.json["detail"]
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        pytest.param(ValueError(SECRET), id="a bug"),
+        pytest.param(KeyError(SECRET), id="another bug"),
+        pytest.param(google.BadRequest(SECRET), id="a request of ours that Google refuses"),
+        pytest.param(RefreshError(SECRET), id="an account without a key"),
+        pytest.param(ExceptionGroup(SECRET, [ValueError(SECRET)]), id="several"),
+    ],
+)
+def test_what_nobody_planned_is_500_without_its_text(client: FlaskClient, exc: Exception) -> None:
+    answer = answer_to(client, exc)
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    assert answer.json["title"] == "Something is wrong with the service"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/no-such-route", 404),
+        ("GET", "/runs/", 404),
+        ("POST", "/predict", 405),
+        ("GET", "/events/storage", 405),
+        ("DELETE", "/models", 405),
+    ],
+)
+def test_the_routers_errors_are_problems_too(
+    client: FlaskClient, method: str, path: str, status: int
+) -> None:
+    answer = client.open(path, method=method)
+    assert answer.status_code == status
+    assert answer.mimetype == "application/problem+json"
+    assert answer.json["type"] == f"urn:mlsys:problem:{status}"
+
+
+@pytest.mark.parametrize("path", ["/events/storage", "/events/predictions"])
+def test_a_body_over_one_mebibyte_is_413(client: FlaskClient, path: str) -> None:
+    answer = client.post(path, data=b"x" * (1024 * 1024 + 1))
+    assert answer.status_code == 413
+    assert answer.mimetype == "application/problem+json"
+
+
+def test_http_errors_of_flask_keep_their_words() -> None:
+    assert status_of(Unauthorized("No token.")) == (401, "Unauthorized")
+    assert status_of(Forbidden()) == (403, "Forbidden")
+
+
+GOOD = {
+    "env": "dev",
+    "input_table": "my-project.titanic.test",
+    "output_table": "my-project.titanic.predictions",
+    "model_name": "titanic-survival",
+    "model_version": "v1",
+}
+BAD = {
+    "env": ("qa", "'qa': "),
+    "input_table": ("titanic", "'titanic' is no table"),
+    "output_table": ("a.b.c; DROP", "'a.b.c; DROP' is no table"),
+    "model_name": ("Titanic", "'Titanic': pass lower-case words"),
+    "model_version": ("1", "'1': pass v1, v2, ... or latest"),
+    "run_id": ("../x", "'../x': pass lower-case letters"),
+    "id_columns": ("a,,b", "'a,,b': pass names once each"),
+    "outputs": ("proba", "'proba': pass any of predict, predict_proba"),
+    "write_disposition": ("REPLACE", "'REPLACE': "),
+    "dry_run": ("perhaps", "'perhaps': "),
+    "wait": ("", "'': "),
+    "where": ("1=1", "is no parameter of this route"),
+}
+
+
+def test_every_malformed_parameter_is_named_at_once(client: FlaskClient) -> None:
+    answer = client.get("/predict", query_string={k: v for k, (v, _) in BAD.items()})
+    assert answer.status_code == 400
+    assert answer.mimetype == "application/problem+json"
+    said = {p["name"]: p["problem"] for p in answer.json["parameters"]}
+    assert said.keys() == BAD.keys()
+    for name, (_, start) in BAD.items():
+        assert said[name].startswith(start)
+        assert name in answer.json["detail"]
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_malformed_parameter_is_the_one_that_is_named(client: FlaskClient, name: str) -> None:
+    answer = client.get("/predict", query_string=GOOD | {name: BAD[name][0]})
+    assert answer.status_code == 400
+    [problem] = answer.json["parameters"]
+    assert problem["name"] == name
+
+
+def test_every_missing_parameter_is_named_at_once(client: FlaskClient) -> None:
+    answer = client.get("/predict")
+    assert answer.status_code == 400
+    assert answer.json["parameters"] == [{"name": n, "problem": "is missing"} for n in GOOD]
+
+
+def test_the_input_table_is_refused_as_the_output_table(client: FlaskClient) -> None:
+    answer = client.get("/predict", query_string=GOOD | {"output_table": GOOD["input_table"]})
+    assert answer.status_code == 400
+    [problem] = answer.json["parameters"]
+    assert problem["name"] == "output_table"
+    assert problem["problem"] == "output_table is the input table: pass another one"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/models", "env"),
+        ("/model-registry?env=qa", "env"),
+        ("/models?env=dev&limit=3", "limit"),
+        ("/runs/NO?env=dev", "run_id"),
+        ("/runs/a-run", "env"),
+    ],
+)
+def test_the_other_routes_name_their_parameters_too(
+    client: FlaskClient, path: str, name: str
+) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 400
+    assert [p["name"] for p in answer.json["parameters"]] == [name]
+
+
+@pytest.mark.parametrize("path", ["/models", "/model-registry", "/runs/a-run", "/predict"])
+def test_an_environment_that_is_served_elsewhere_is_named(client: FlaskClient, path: str) -> None:
+    query = GOOD if path == "/predict" else {}
+    answer = client.get(path, query_string=query | {"env": "prod"})
+    assert answer.status_code == 400
+    [problem] = answer.json["parameters"]
+    assert problem == {
+        "name": "env",
+        "problem": "'prod' is not served here: pass one of ('dev',)",
+    }
+
+
+def test_a_text_of_a_request_comes_back_shortened_and_as_json(client: FlaskClient) -> None:
+    answer = client.get("/predict", query_string=GOOD | {"model_name": '<b>"\n' + "x" * 5000})
+    assert answer.status_code == 400
+    assert len(answer.text) < 1000
+    assert answer.json["parameters"][0]["problem"].startswith("'<b>")
+
+
+def test_what_a_worker_raises_is_answered_by_the_table(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a real route, not from the one of these tests."""
+
+    def busy(*_: Any) -> None:
+        raise errors.RegistryBusy("The registry kept changing")
+
+    monkeypatch.setattr("workers.registry_sync.rescan", busy)
+    answer = client.get("/model-registry?env=dev")
+    assert (answer.status_code, answer.json["type"]) == (503, "urn:mlsys:problem:registry-busy")
+    assert app.registry.api.name == "registry"

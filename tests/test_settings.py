@@ -1,0 +1,245 @@
+"""Settings: every problem in one message, lazy constants, and what the service refuses."""
+
+from pathlib import Path
+
+import pytest
+
+import mlsys.settings
+from mlsys.errors import InvalidRequest, SettingsError
+from mlsys.settings import Emulators, Settings
+
+LOCAL = Emulators(storage="http://127.0.0.1:9")
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, and no variable of ours in the environment."""
+    for name in ("GCP_PROJECT_ID", "GOOGLE_CLOUD_PROJECT", "GCP_REGION", "MLSYS_ENVS"):
+        monkeypatch.delenv(name, raising=False)
+    for env in ("DEV", "STAGING", "PROD"):
+        monkeypatch.delenv(f"GCS_BUCKET_MODELS_{env}", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_wrong_key_is_named_in_one_message() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_env(
+            {"MLSYS_ENVS": "dev,qa", "MLSYS_PUSH_AUTH": "maybe", "MLSYS_REQUEST_TIMEOUT": "soon"}
+        )
+    text = str(caught.value)
+    for part in (
+        "GCP_PROJECT_ID is not set",
+        "MLSYS_ENVS names ['qa']",
+        "MLSYS_PUSH_AUTH is 'maybe'",
+        "MLSYS_REQUEST_TIMEOUT is 'soon'",
+    ):
+        assert part in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    ("environ", "key"),
+    [
+        pytest.param({}, "GCP_PROJECT_ID", id="nothing is set"),
+        pytest.param({"GCP_PROJECT_ID": "  "}, "GCP_PROJECT_ID", id="a blank project"),
+        pytest.param({"GCP_PROJECT_ID": "p", "MLSYS_ENVS": "qa"}, "MLSYS_ENVS", id="unknown env"),
+        pytest.param({"GCP_PROJECT_ID": "p", "MLSYS_ENVS": ", ,"}, "MLSYS_ENVS", id="no env left"),
+        pytest.param(
+            {"GCP_PROJECT_ID": "p", "MLSYS_PUSH_AUTH": "OFF"}, "MLSYS_PUSH_AUTH", id="off"
+        ),
+        *(
+            pytest.param(
+                {"GCP_PROJECT_ID": "p", "MLSYS_REQUEST_TIMEOUT": value},
+                "MLSYS_REQUEST_TIMEOUT",
+                id=f"timeout {value}",
+            )
+            for value in ("0", "-1", "nan", "1h")
+        ),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(environ: dict[str, str], key: str) -> None:
+    with pytest.raises(SettingsError, match=key):
+        Settings.from_env(environ)
+
+
+def test_a_project_is_enough_for_a_notebook() -> None:
+    settings = Settings.from_env({"GCP_PROJECT_ID": "my-project"})
+    assert settings == Settings(
+        project="my-project",
+        region="us-central1",
+        envs=("dev", "staging", "prod"),
+        push_auth="app",
+        request_timeout=3600.0,
+    )
+    assert not settings.emulators
+    assert settings.models_bucket("staging") == "mlsys-models-staging"
+    assert settings.runs_bucket("prod") == "mlsys-runs-prod"
+    assert settings.dataset("dev") == "my-project.mlsys_dev"
+    assert settings.predictions_topic("dev") == "projects/my-project/topics/mlsys-predictions-dev"
+
+
+def test_every_variable_reaches_its_setting() -> None:
+    settings = Settings.from_env(
+        {
+            "GOOGLE_CLOUD_PROJECT": "other-project",
+            "GCP_REGION": "europe-west3",
+            "MLSYS_ENVS": " prod , dev ",
+            "GCS_BUCKET_MODELS_DEV": " own-models ",
+            "GCS_BUCKET_RUNS_PROD": "own-runs",
+            "GCS_BUCKET_RUNS_DEV": " ",
+            "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1",
+            "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:2",
+            "BIGQUERY_STORAGE_EMULATOR_HOST": "127.0.0.1:3",
+            "PUBSUB_EMULATOR_HOST": "127.0.0.1:4",
+            "MLSYS_PUSH_AUTH": "off",
+            "MLSYS_PUSH_AUDIENCE": "https://mlsys.example",
+            "MLSYS_PUSH_SERVICE_ACCOUNT": "push@example.com",
+            "MLSYS_REQUEST_TIMEOUT": "90.5",
+            "K_SERVICE": "mlsys-prod",
+        }
+    )
+    assert settings == Settings(
+        project="other-project",
+        region="europe-west3",
+        envs=("prod", "dev"),
+        models_buckets=(("dev", "own-models"),),
+        runs_buckets=(("prod", "own-runs"),),
+        emulators=Emulators(
+            "http://127.0.0.1:1", "http://127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"
+        ),
+        push_auth="off",
+        push_audience="https://mlsys.example",
+        push_service_account="push@example.com",
+        request_timeout=90.5,
+        on_cloud_run=True,
+    )
+    assert settings.runs_bucket("dev") == "mlsys-runs-dev"
+
+
+def test_the_nearest_dotenv_lies_below_the_environment(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.env` of the folder above counts, and what the environment sets counts more."""
+    (nowhere / ".env").write_text(
+        "GCP_PROJECT_ID=from-file\nexport GCP_REGION='europe-west1'\nMLSYS_ENVS\n"
+    )
+    below = nowhere / "notebooks" / "titanic"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert Settings.from_env().project == "from-file"
+    assert Settings.from_env().region == "europe-west1"
+    monkeypatch.setenv("GCP_PROJECT_ID", "from-environment")
+    assert Settings.from_env().project == "from-environment"
+    assert Settings.from_env().region == "europe-west1"
+
+
+def test_constants_are_read_when_they_are_asked_for(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match="GCP_PROJECT_ID"):
+        _ = mlsys.settings.GCP_PROJECT_ID
+    monkeypatch.setenv("GCP_PROJECT_ID", "first-project")
+    assert mlsys.settings.GCP_PROJECT_ID == "first-project"
+    monkeypatch.setenv("GCP_PROJECT_ID", "second-project")
+    monkeypatch.setenv("GCS_BUCKET_MODELS_PROD", "own-models")
+    from mlsys.settings import (
+        GCP_PROJECT_ID,
+        GCP_REGION,
+        GCS_BUCKET_MODELS_DEV,
+        GCS_BUCKET_MODELS_PROD,
+        GCS_BUCKET_MODELS_STAGING,
+    )
+
+    assert (GCP_PROJECT_ID, GCP_REGION) == ("second-project", "us-central1")
+    assert GCS_BUCKET_MODELS_DEV == "mlsys-models-dev"
+    assert GCS_BUCKET_MODELS_STAGING == "mlsys-models-staging"
+    assert GCS_BUCKET_MODELS_PROD == "own-models"
+
+
+def test_a_constant_that_is_none_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="GCS_BUCKET_MODELS_QA"):
+        _ = mlsys.settings.GCS_BUCKET_MODELS_QA
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(Settings("p", push_auth="off", emulators=LOCAL), id="the local stack"),
+        pytest.param(
+            Settings("p", push_audience="https://a", push_service_account="a@b", on_cloud_run=True),
+            id="Cloud Run with everything set",
+        ),
+    ],
+)
+def test_the_service_starts_with(settings: Settings) -> None:
+    settings.check_service()
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        pytest.param(
+            Settings("p", push_auth="off"),
+            ["MLSYS_PUSH_AUTH=off is for the local stack alone"],
+            id="off, and no emulators",
+        ),
+        pytest.param(
+            Settings("p", push_auth="off", emulators=LOCAL, on_cloud_run=True),
+            ["MLSYS_PUSH_AUTH=off", "emulator variables are set on Cloud Run"],
+            id="off on Cloud Run",
+        ),
+        pytest.param(
+            Settings("p", push_auth="platform", push_audience="a", push_service_account="a@b"),
+            ["MLSYS_PUSH_AUTH=platform trusts Cloud Run"],
+            id="platform, and no Cloud Run",
+        ),
+        pytest.param(
+            Settings("p", push_auth="platform", on_cloud_run=True),
+            ["MLSYS_PUSH_AUDIENCE is not set", "MLSYS_PUSH_SERVICE_ACCOUNT is not set"],
+            id="platform with neither audience nor account",
+        ),
+        pytest.param(
+            Settings("p"),
+            ["MLSYS_PUSH_AUDIENCE is not set", "MLSYS_PUSH_SERVICE_ACCOUNT is not set"],
+            id="app with neither audience nor account",
+        ),
+        pytest.param(
+            Settings("p", push_audience="https://a"),
+            ["MLSYS_PUSH_SERVICE_ACCOUNT is not set"],
+            id="app without an account",
+        ),
+        pytest.param(
+            Settings("p", push_service_account="a@b"),
+            ["MLSYS_PUSH_AUDIENCE is not set"],
+            id="app without an audience",
+        ),
+        pytest.param(
+            Settings(
+                "p",
+                push_audience="https://a",
+                push_service_account="a@b",
+                on_cloud_run=True,
+                emulators=Emulators(pubsub="127.0.0.1:1"),
+            ),
+            ["emulator variables are set on Cloud Run"],
+            id="an emulator on Cloud Run",
+        ),
+    ],
+)
+def test_the_service_does_not_start_with(settings: Settings, parts: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings.check_service()
+    assert len(str(caught.value).split("; ")) == len(parts)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_only_served_environments_are_looked_at() -> None:
+    settings = Settings("p", envs=("dev",), models_buckets=(("dev", "own"), ("prod", "theirs")))
+    assert settings.require_env("dev") == "dev"
+    with pytest.raises(InvalidRequest, match="'prod' is not served here"):
+        settings.require_env("prod")
+    assert settings.env_of_models_bucket("own") == "dev"
+    assert settings.env_of_models_bucket("theirs") is None
+    assert settings.env_of_models_bucket("mlsys-models-dev") is None

@@ -1,0 +1,253 @@
+"""Signatures: what a training frame's columns are called in BigQuery, and what is refused."""
+
+import datetime as dt
+import json
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlsys.errors import InvalidRequest, MetadataInvalid
+from mlsys.signatures import ACCEPTED, UNKNOWN, Feature, Signature, sql_type
+
+UTC = dt.UTC
+MOMENT = dt.datetime(2026, 1, 2, 3, 4, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "kind", "seen_as", "nullable"),
+    [
+        pytest.param([1, 2], None, "INT64", "int64", False, id="integers"),
+        pytest.param([1, 2], "int8", "INT64", "int8", False, id="small integers"),
+        pytest.param([1, 2], "uint32", "INT64", "uint32", False, id="unsigned integers"),
+        pytest.param([1, None], "Int64", "INT64", "Int64", True, id="nullable integers"),
+        pytest.param([1, None], None, "FLOAT64", "float64", True, id="integers with NULLs"),
+        pytest.param([1.5, 2], "float32", "FLOAT64", "float32", False, id="float32"),
+        pytest.param([1.5, None], "Float64", "FLOAT64", "Float64", True, id="nullable floats"),
+        pytest.param([True, False], None, "BOOL", "bool", False, id="booleans"),
+        pytest.param([True, None], "boolean", "BOOL", "boolean", True, id="nullable booleans"),
+        pytest.param([True, None], object, "BOOL", "object", True, id="booleans as objects"),
+        pytest.param(["a", None], None, "STRING", "str", True, id="text"),
+        pytest.param(["a", None], object, "STRING", "object", True, id="text as objects"),
+        pytest.param(["a", "b"], "string", "STRING", "string", False, id="nullable text"),
+        pytest.param([None, None], object, "STRING", "object", True, id="nothing but NULLs"),
+        pytest.param(["a", "b"], "category", "STRING", "category", False, id="text categories"),
+        pytest.param([3, 1, 3], "category", "INT64", "category", False, id="number categories"),
+        pytest.param([True], "category", "BOOL", "category", False, id="boolean categories"),
+        pytest.param([b"a", None], object, "BYTES", "object", True, id="bytes"),
+        pytest.param([MOMENT.date()], object, "DATE", "object", False, id="dates"),
+        pytest.param([MOMENT.time()], object, "TIME", "object", False, id="times"),
+        pytest.param([Decimal("1.5")], object, "NUMERIC", "object", False, id="decimals"),
+        pytest.param(
+            [MOMENT], "datetime64[ns]", "DATETIME", "datetime64[ns]", False, id="moments in ns"
+        ),
+        pytest.param(
+            [MOMENT.replace(tzinfo=UTC), None],
+            "datetime64[us, UTC]",
+            "TIMESTAMP",
+            "datetime64[us, UTC]",
+            True,
+            id="moments of a time zone",
+        ),
+    ],
+)
+def test_a_training_column_has_the_bigquery_type_and_its_own_dtype(
+    values: list[Any], dtype: Any, kind: str, seen_as: str, nullable: bool
+) -> None:
+    feature = Feature.from_series("a", pd.Series(values, dtype=dtype))
+    assert (feature.type, feature.dtype, feature.nullable) == (kind, seen_as, nullable)
+
+
+def test_categories_travel_in_their_order() -> None:
+    dtype = pd.CategoricalDtype(["low", "high"], ordered=True)
+    feature = Feature.from_series("a", pd.Series(["high", None], dtype=dtype))
+    assert feature.categories == ("low", "high")
+    assert feature.ordered
+    assert feature.nullable
+
+
+@pytest.mark.parametrize(
+    ("missing", "spelling"),
+    [
+        pytest.param(None, "none", id="None"),
+        pytest.param(np.nan, "nan", id="NaN"),
+        pytest.param(pd.NA, "nan", id="NA"),
+    ],
+)
+def test_an_object_column_remembers_how_it_spelt_a_missing_value(
+    missing: Any, spelling: str
+) -> None:
+    feature = Feature.from_series("a", pd.Series(["x", missing], dtype=object))
+    assert feature.missing == spelling
+
+
+@pytest.mark.parametrize(
+    ("series", "found"),
+    [
+        pytest.param(pd.Series([1, "a"], dtype=object), "mixed-integer", id="number and text"),
+        pytest.param(pd.Series([b"a", "a"], dtype=object), "mixed", id="bytes and text"),
+        pytest.param(pd.Series([[1], [2]]), "mixed", id="lists"),
+        pytest.param(pd.Series([1j]), "complex", id="complex numbers"),
+        pytest.param(pd.Series(pd.to_timedelta([1], "s")), "timedelta", id="durations"),
+        pytest.param(pd.Series(pd.period_range("2026", periods=2)), "period", id="periods"),
+        pytest.param(pd.Series(pd.cut([1, 2], 2)), "interval", id="intervals of pd.cut"),
+        pytest.param(
+            pd.Series(pd.to_datetime(["2026-01-01"])).astype("category"),
+            "DATETIME values as categories",
+            id="dates as categories",
+        ),
+    ],
+)
+def test_a_column_without_one_flat_type_is_refused_by_name(series: pd.Series, found: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^X: column 'speed' (holds|has) {found}"):
+        Signature.from_data(pd.DataFrame({"speed": series}))
+
+
+def test_the_order_and_spelling_of_the_columns_is_kept() -> None:
+    signature = Signature.from_data(pd.DataFrame({"Sex": ["f"], "age": [1.0], 7: [True]}))
+    assert signature.names == ["Sex", "age", "7"]
+    assert not signature.positional
+
+
+def test_columns_that_differ_in_case_alone_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"\['AGE', 'Age'\] are the same to BigQuery"):
+        Signature.from_data(pd.DataFrame({"Age": [1], "AGE": [2], "Sex": [3]}))
+
+
+def test_an_array_has_a_signature_of_positions() -> None:
+    signature = Signature.from_data(np.array([[1.0, 2.0], [3.0, np.nan]]))
+    assert signature.positional
+    assert signature.names == ["x0", "x1"]
+    assert [f.nullable for f in signature.features] == [False, True]
+    assert Signature.from_data([[1, 2]]) == Signature.from_data(np.array([[1, 2]]))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        pytest.param(np.arange(3), id="one dimension"),
+        pytest.param(np.zeros((2, 2, 2)), id="three dimensions"),
+        pytest.param(pd.Series([1, 2]), id="a Series"),
+        pytest.param(7, id="a number"),
+    ],
+)
+def test_training_data_is_a_table(X: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"dimension\(s\): pass rows x features"):
+        Signature.from_data(X)
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "column", "accepted"),
+    [
+        pytest.param("FLOAT64", "INTEGER", True, id="whole numbers for floats"),
+        pytest.param("FLOAT64", "NUMERIC", True, id="decimals for floats"),
+        pytest.param("INT64", "INTEGER", True, id="the legacy name"),
+        pytest.param("INT64", "FLOAT", False, id="floats for whole numbers"),
+        pytest.param("INT64", "STRING", False, id="digits as text"),
+        pytest.param("BOOL", "INT64", False, id="0 and 1 for booleans"),
+        pytest.param("STRING", "BYTES", False, id="bytes for text"),
+        pytest.param("TIMESTAMP", "DATETIME", False, id="no time zone"),
+        pytest.param("NUMERIC", "FLOAT64", False, id="floats for decimals"),
+    ],
+)
+def test_a_column_is_accepted_if_its_values_keep_their_meaning(
+    trained_on: str, column: str, accepted: bool
+) -> None:
+    assert Feature("a", trained_on, "object").accepts(column) is accepted
+
+
+@pytest.mark.parametrize("kind", sorted(ACCEPTED))
+def test_every_type_accepts_itself(kind: str) -> None:
+    assert Feature("a", kind, "object").accepts(kind)
+
+
+@pytest.mark.parametrize(
+    ("legacy", "standard"),
+    [("INTEGER", "INT64"), ("FLOAT", "FLOAT64"), ("boolean", "BOOL"), ("RECORD", "STRUCT")],
+)
+def test_legacy_type_names_are_translated(legacy: str, standard: str) -> None:
+    assert sql_type(legacy) == standard
+
+
+features = st.builds(
+    Feature,
+    name=st.text(max_size=20),
+    type=st.sampled_from(sorted(ACCEPTED)),
+    dtype=st.sampled_from(["int64", "Int64", "object", "str", UNKNOWN]),
+    nullable=st.booleans(),
+    missing=st.sampled_from(["nan", "none"]),
+)
+categoricals = st.builds(
+    Feature,
+    name=st.text(max_size=20),
+    type=st.sampled_from(["STRING", "INT64", "BOOL"]),
+    dtype=st.just("category"),
+    categories=st.lists(st.text() | st.integers() | st.booleans()).map(tuple),
+    ordered=st.booleans(),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(features | categoricals, min_size=1, unique_by=lambda f: f.name), st.booleans())
+def test_a_signature_comes_back_from_json_as_it_was(found: list[Feature], positional: bool) -> None:
+    signature = Signature(tuple(found), positional)
+    assert Signature.from_dict(json.loads(json.dumps(signature.to_dict()))) == signature
+
+
+@pytest.mark.parametrize(
+    ("item", "dtype"),
+    [
+        pytest.param({"type": "INTEGER"}, "int64", id="INT64"),
+        pytest.param({"type": "float64"}, "float64", id="FLOAT64"),
+        pytest.param({"type": "STRING"}, "str", id="STRING"),
+        pytest.param({"type": "TIMESTAMP"}, "datetime64[us, UTC]", id="TIMESTAMP"),
+        pytest.param({"type": "NUMERIC"}, "object", id="NUMERIC"),
+        pytest.param({"type": "STRING", "categories": ["a"]}, "category", id="categories"),
+        pytest.param({"type": "INT64", "dtype": "int8"}, "int8", id="what is named counts"),
+    ],
+)
+def test_a_handwritten_feature_has_the_usual_dtype_of_its_type(
+    item: dict[str, Any], dtype: str
+) -> None:
+    signature = Signature.from_dict({"features": [{"name": "a", **item}]})
+    assert signature.features[0].dtype == dtype
+    assert signature.features[0].nullable
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param(None, "signature: pass", id="null"),
+        pytest.param([], "signature: pass", id="a list"),
+        pytest.param("a", "signature: pass", id="text"),
+        pytest.param({}, "signature: pass", id="no features"),
+        pytest.param({"features": []}, "signature: pass", id="empty features"),
+        pytest.param({"features": {"a": "INT64"}}, "signature: pass", id="features by name"),
+        pytest.param({"features": ["a"]}, r"features\[0\] has no name", id="names alone"),
+        pytest.param({"features": [{"name": 1}]}, r"features\[0\] has no name", id="number name"),
+        pytest.param({"features": [{"name": "a"}]}, "'a' has type None", id="no type"),
+        pytest.param(
+            {"features": [{"name": "a", "type": "int"}]},
+            r"'a' has type 'int': pass one of \['BIGNUMERIC'",
+            id="an unknown type",
+        ),
+        pytest.param(
+            {"features": [{"name": "a", "type": "ARRAY"}]}, "'a' has type 'ARRAY'", id="an array"
+        ),
+        pytest.param(
+            {"features": [{"name": "a", "type": "INT64"}] * 2}, "'a' is there twice", id="doubled"
+        ),
+        pytest.param(
+            {"features": [{"name": "a", "type": "STRING", "dtype": "category"}]},
+            "'a' needs a list of categories",
+            id="a category of nothing",
+        ),
+    ],
+)
+def test_a_malformed_signature_is_refused_with_its_reason(value: Any, reason: str) -> None:
+    with pytest.raises(MetadataInvalid, match=reason):
+        Signature.from_dict(value)
