@@ -116,7 +116,7 @@ class PredictQuery(BaseModel):
     ] = ("predict",)
     write_disposition: Annotated[
         Literal["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"],
-        Field(description="Append to the output table, replace it, or refuse one with rows"),
+        Field(description="Append to the output table, replace its rows, or refuse one with rows"),
     ] = "WRITE_APPEND"
     dry_run: Annotated[bool, Field(description="Only say whether it would work")] = False
     wait: Annotated[bool, Field(description="false: answer 202 at once, score later")] = True

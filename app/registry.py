@@ -61,7 +61,7 @@ def model_registry(query: EnvQuery) -> dict[str, Any]:
     responses={200: ModelList, 403: Problem, 503: Problem},
 )
 def models(query: EnvQuery) -> dict[str, Any]:
-    from workers.registry_sync import list_models
+    from workers.registry_table import list_models
 
     env = service().settings.require_env(query.env)
     return ModelList(env=env, models=list_models(service().clients, env)).model_dump()

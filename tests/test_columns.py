@@ -82,7 +82,7 @@ def test_a_schema_becomes_columns_with_standard_types() -> None:
         Column("a", "INT64"),
         Column("b", "ARRAY"),
         Column("c", "STRUCT"),
-        Column("d", "FLOAT64"),
+        Column("d", "FLOAT64", "REQUIRED"),
     ]
 
 
@@ -452,7 +452,7 @@ def test_the_output_takes_the_order_and_spelling_of_the_table_it_goes_to() -> No
         Column("run_id", "STRING"),
         Column("note", "STRING"),
         Column("model_name", "STRING"),
-        Column("model_version", "STRING"),
+        Column("model_version", "STRING", "REQUIRED"),
         Column("Prediction", "FLOAT64"),
         Column("ID", "INT64"),
         Column("predicted_at", "TIMESTAMP"),
@@ -476,7 +476,7 @@ def test_every_column_that_does_not_fit_the_output_table_is_named_at_once() -> N
         "run_id": "is not in the output table",
         "batch": "is required there, and the run does not write it",
     }
-    assert "WRITE_TRUNCATE would replace the table, with all its rows" in str(caught.value)
+    assert "pass another output_table" in str(caught.value)
 
 
 def test_parts_hold_the_columns_in_arrow_types() -> None:

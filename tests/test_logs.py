@@ -20,7 +20,7 @@ from mlsys.settings import Emulators, Settings
 LOCAL = Settings(
     "demo-project", envs=("dev",), push_auth="off", emulators=Emulators("http://127.0.0.1:9")
 )
-TRACE = "105445aa7843bc8bf206b12000100000"
+TRACE = "105445aa7843bc8bf206b12000100000"  # pragma: allowlist secret
 
 
 @pytest.fixture

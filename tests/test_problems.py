@@ -16,7 +16,7 @@ from app.problems import STATUS, status_of
 from mlsys import errors
 from mlsys.settings import Emulators, Settings
 
-SECRET = "projects/secret-project/secret text of a backend"
+SECRET = "projects/secret-project/secret text of a backend"  # pragma: allowlist secret
 
 # Every error of ours, and what it answers. 500 is for what a request does not meet.
 ANSWERS: dict[type[Exception], int] = {

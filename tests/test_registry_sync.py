@@ -19,8 +19,10 @@ from mlsys.errors import ObjectNotFound, RegistryBusy, TryAgain
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import dead_letter
 from mlsys.settings import Settings
-from workers import registry_sync
-from workers.registry_sync import converge, list_models, live_row, rescan
+from workers import registry_sync, registry_table
+from workers.registry_rows import live_row
+from workers.registry_sync import converge, rescan
+from workers.registry_table import list_models
 
 CONFLICT = (
     "Could not serialize access to table p:d.model_registry due to concurrent update; "
@@ -385,8 +387,8 @@ def test_a_rescan_cuts_what_it_writes_into_statements_that_bigquery_takes(
         for version in versions:
             case.upload(version=version)
         case.put(json.dumps({"description": "x" * 5000}), "v4/metadata.json")
-    monkeypatch.setattr(registry_sync, "ROWS_PER_STATEMENT", 3)
-    monkeypatch.setattr(registry_sync, "BYTES_PER_STATEMENT", 4000)
+    monkeypatch.setattr(registry_table, "ROWS_PER_STATEMENT", 3)
+    monkeypatch.setattr(registry_table, "BYTES_PER_STATEMENT", 4000)
     asked = failing(monkeypatch, own_clients, iter(()))
     assert rescan(own_clients, "dev").registered == len(versions)
     # v1 v2 v3 by count, v4 by size, v5 v6 v7 by count

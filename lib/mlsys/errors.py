@@ -52,6 +52,10 @@ class InvalidRequest(MlsysError, ValueError):
         self.problems: Sequence[tuple[str, str]] = problems
         super().__init__("; ".join(f"{name}: {text}" for name, text in problems))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error travel between processes."""
+        return type(self), tuple(self.problems)
+
 
 class ModelNotFound(MlsysError, LookupError):
     """The bucket holds no such model version."""
@@ -85,8 +89,13 @@ class SchemaMismatch(MlsysError, ValueError):
 
     def __init__(self, message: str, columns: Sequence[tuple[str, str]] = ()) -> None:
         self.columns = tuple(columns)
+        self._message = message
         details = "; ".join(f"{name}: {text}" for name, text in self.columns)
         super().__init__(f"{message} {details}".rstrip() if details else message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error travel between processes."""
+        return type(self), (self._message, self.columns)
 
 
 class ModelUnusable(MlsysError):

@@ -32,12 +32,18 @@ class Column:
 
     name: str
     type: str
+    mode: str = "NULLABLE"
 
 
 def columns_of(schema: Iterable[SchemaField]) -> list[Column]:
-    """The columns of a table, with ARRAY for repeated ones."""
+    """The columns of a table, with the type ARRAY for repeated ones."""
     return [
-        Column(f.name, "ARRAY" if f.mode == "REPEATED" else sql_type(f.field_type)) for f in schema
+        Column(
+            f.name,
+            "ARRAY" if f.mode == "REPEATED" else sql_type(f.field_type),
+            "REQUIRED" if f.mode == "REQUIRED" else "NULLABLE",
+        )
+        for f in schema
     ]
 
 
@@ -119,7 +125,9 @@ def choose_ids(
             "Columns of these types cannot be carried over: pass id_columns without them.",
             [(c.name, f"is {c.type}") for c in nested],
         )
-    return ids
+    return [
+        Column(c.name, c.type) for c in ids
+    ]  # an id may be REQUIRED there, and not in the output
 
 
 def output_columns(
@@ -172,8 +180,7 @@ def fit_output(columns: Sequence[Column], table: Iterable[SchemaField], name: st
             wrong.append((field.name, "is required there, and the run does not write it"))
     if wrong:
         raise SchemaMismatch(
-            f"The output does not fit the table {name}: pass another output_table "
-            "(write_disposition=WRITE_TRUNCATE would replace the table, with all its rows).",
+            f"The output does not fit the table {name}: pass another output_table.",
             wrong,
         )
     return [c for c in columns_of(fields.values()) if c.type in PARQUET_TYPES]

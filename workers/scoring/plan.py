@@ -186,7 +186,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     read = {n.casefold() for n in [f.name for f in features] + [c.name for c in ids]}
     output, predictions = output_columns(ids, loaded.model, metadata.target, request.outputs)
     there = _output_table(clients, request)
-    if there is not None and request.write_disposition != "WRITE_TRUNCATE":
+    if there is not None:  # WRITE_TRUNCATE too: it replaces the rows of a table of this kind
         output = fit_output(output, there.schema, str(request.output_table))
     plan = Plan(
         run_id=run_id,

@@ -61,7 +61,7 @@ def _start_job(clients: Clients, plan: Plan, job_id: str, uris: Sequence[str]) -
 
     config = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.PARQUET,
-        schema=[bigquery.SchemaField(c.name, c.type) for c in plan.output],
+        schema=[bigquery.SchemaField(c.name, c.type, c.mode) for c in plan.output],
         write_disposition=plan.request["write_disposition"],
         labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version},
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from mlsys.clients import Clients
 from mlsys.errors import (
@@ -91,10 +92,10 @@ def dry_run(clients: Clients, request: ScoringRequest, run_id: str | None = None
     """
     resolved = resolve(clients, request)
     run_id = check_run_id(run_id or resolved.run_id)
-    store = RunStore(clients, request.env, run_id)
+    found = RunStore(clients, request.env, run_id).read("plan.json")
     verdict: dict[str, Any] = {
         "run_id": run_id,
-        "run_exists": store.read("plan.json") is not None,
+        "run_exists": found is not None,
         "model_name": resolved.ref.name,
         "model_version": resolved.ref.version,
         "model_generation": int(resolved.blob.generation),
@@ -102,6 +103,8 @@ def dry_run(clients: Clients, request: ScoringRequest, run_id: str | None = None
         "bytes": resolved.table.num_bytes,
     }
     try:
+        if found is not None:
+            _check_same(Plan.from_dict(found), request)
         plan, _ = make_plan(clients, resolved, run_id)
     except (SchemaMismatch, ModelUnusable, Conflict) as exc:
         columns = [{"column": c, "problem": p} for c, p in getattr(exc, "columns", ())]
@@ -292,7 +295,7 @@ def _output_is_there(clients: Clients, plan: Plan, result: dict[str, Any]) -> bo
     return table is not None and created == result["output_created"]
 
 
-_locks: dict[str, threading.Lock] = {}
+_locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
 _locks_guard = threading.Lock()
 
 
