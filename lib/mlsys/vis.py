@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlsys import vis_data
 from mlsys.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 # The palette of Okabe and Ito (2008), told apart with any kind of colour vision; without its
 # yellow, which is too faint on white.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
-MAX_CLASSES = 100  # more than this are no classes but numbers
-MAX_LABEL_NUMBERS = 20  # up to this many different whole numbers are taken for labels
 BINS = 30
 
 
@@ -69,8 +68,8 @@ def plot_class_balance(y: ArrayLike, *, ax: Axes | None = None) -> Axes:
     Raises:
         InvalidRequest: `y` is empty, has missing values, or more than 100 different ones.
     """
-    labels = _column("y", y)
-    ax = _labels_by_group({"": labels}, _classes(y=labels), ax, shares=False)
+    labels = vis_data.one_column("y", y)
+    ax = _labels_by_group({"": labels}, vis_data.classes_of(y=labels), ax, shares=False)
     ax.set(title=f"Class balance, {len(labels):,} rows", ylabel="Class")
     return ax
 
@@ -104,11 +103,11 @@ def plot_confusion_matrix(
     }
     if normalize not in list(of):
         raise InvalidRequest(("normalize", f"{normalize!r}: pass one of {list(of)}"))
-    true, pred = _column("y_true", y_true), _column("y_pred", y_pred)
-    _same_length(y_true=true, y_pred=pred)
-    classes = _classes(y_true=true, y_pred=pred)
+    true, pred = vis_data.one_column("y_true", y_true), vis_data.one_column("y_pred", y_pred)
+    vis_data.check_same_length(y_true=true, y_pred=pred)
+    classes = vis_data.classes_of(y_true=true, y_pred=pred)
     if labels is not None:
-        classes = _order("labels", labels, true)
+        classes = vis_data.ordered_classes("labels", labels, true)
         if not set(classes) & set(true):
             raise InvalidRequest(("labels", f"{list(labels)}: none of them is in y_true"))
     try:
@@ -157,10 +156,10 @@ def plot_roc(
     import numpy as np
     from sklearn.metrics import RocCurveDisplay, auc, roc_curve
 
-    true, score = _column("y_true", y_true), _numbers("y_score", y_score)
-    _same_length(y_true=true, y_score=score)
-    found = _classes(y_true=true)
-    names = found if classes is None else _order("classes", classes, true)
+    true, score = vis_data.one_column("y_true", y_true), vis_data.numbers("y_score", y_score)
+    vis_data.check_same_length(y_true=true, y_score=score)
+    found = vis_data.classes_of(y_true=true)
+    names = found if classes is None else vis_data.ordered_classes("classes", classes, true)
     columns = 2 if score.ndim == 1 else score.shape[1]
     if len(names) != columns and (score.ndim > 1 or len(names) > 2):
         text = (
@@ -225,16 +224,16 @@ def plot_feature_importance(
 
     if top < 1:
         raise InvalidRequest(("top", f"{top}: pass a number above 0"))
-    model = _fitted(model)
-    values, what = _weights(model)
-    names = _feature_names(model, feature_names, len(values))
+    model = vis_data.fitted(model)
+    values, what = vis_data.weights(model)
+    names = vis_data.feature_names_of(model, feature_names, len(values))
     order = np.argsort(-np.abs(values), kind="stable")[:top]
     shown = values[order]
 
     ax = _axes(ax, bars=len(order))
     colors = [COLORS[0] if value >= 0 else COLORS[5] for value in shown]
     _bars(ax, names[order], shown, [f"{value:.3g}" for value in shown], color=colors)
-    last = _last_step(model)
+    last = vis_data.last_step(model)
     classes = list(getattr(last, "classes_", []))
     if what == "Coefficient":
         ax.axvline(0, color="black", linewidth=0.8)
@@ -261,12 +260,12 @@ def plot_prediction_distribution(
     """
     import numpy as np
 
-    values = _column("predictions", predictions)
+    values = vis_data.one_column("predictions", predictions)
     groups = {"": values}
     if by is not None:
-        group = _column("by", by)
-        _same_length(predictions=values, by=group)
-        names = _classes(by=group)
+        group = vis_data.one_column("by", by)
+        vis_data.check_same_length(predictions=values, by=group)
+        names = vis_data.classes_of(by=group)
         if len(names) > len(COLORS):
             text = f"{len(names)} different values: pass at most {len(COLORS)} groups"
             raise InvalidRequest(("by", text))
@@ -274,11 +273,13 @@ def plot_prediction_distribution(
             f"{name} (n = {np.sum(group == name):,})": values[group == name] for name in names
         }
 
-    if _are_labels(values):
-        ax = _labels_by_group(groups, _classes(predictions=values), ax, shares=by is not None)
+    if vis_data.are_labels(values):
+        ax = _labels_by_group(
+            groups, vis_data.classes_of(predictions=values), ax, shares=by is not None
+        )
         ax.set_ylabel("Prediction")
     else:
-        edges = np.histogram_bin_edges(_numbers("predictions", values), bins=BINS)
+        edges = np.histogram_bin_edges(vis_data.numbers("predictions", values), bins=BINS)
         ax = _histogram(groups, edges, ax, shares=by is not None)
         ax.set_xlabel("Prediction")
     ax.set_title(f"Predictions, {len(values):,} rows")
@@ -290,7 +291,7 @@ def plot_prediction_distribution(
 def _labels_by_group(
     groups: dict[str, np.ndarray], classes: np.ndarray, ax: Axes | None, shares: bool
 ) -> Axes:
-    counts = [_count(part, classes) for part in groups.values()]
+    counts = [vis_data.count(part, classes) for part in groups.values()]
     ax = _axes(ax, bars=len(classes) * len(groups))
     for i, (name, part, count) in enumerate(zip(groups, groups.values(), counts, strict=True)):
         share = count / len(part)
@@ -378,149 +379,3 @@ def _percent(axis: Any) -> None:
     from matplotlib.ticker import PercentFormatter
 
     axis.set_major_formatter(PercentFormatter(xmax=1))
-
-
-def _column(name: str, values: Any) -> np.ndarray:
-    """`values` as a 1-d array of its own type, with at least one value and none missing."""
-    import numpy as np
-    import pandas as pd
-
-    array = np.asarray(values, dtype=object)
-    if array.ndim != 1:
-        raise InvalidRequest((name, f"shape {array.shape}: pass one column, 1-d"))
-    if not len(array):
-        raise InvalidRequest((name, "empty: pass at least one value"))
-    if missing := int(pd.isna(array).sum()):
-        raise InvalidRequest((name, f"{missing:,} of {len(array):,} values are missing: drop them"))
-    return pd.Series(array).infer_objects().to_numpy()
-
-
-def _numbers(name: str, values: Any) -> np.ndarray:
-    """`values` as a 1-d or 2-d array of finite numbers, with at least one."""
-    import numpy as np
-
-    try:
-        array = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as exc:
-        raise InvalidRequest(
-            (name, "not all are numbers: pass numbers alone, none missing")
-        ) from exc
-    if array.ndim not in (1, 2):
-        raise InvalidRequest((name, f"shape {array.shape}: pass a 1-d or 2-d array"))
-    if not array.size:
-        raise InvalidRequest((name, "empty: pass at least one value"))
-    if wrong := int((~np.isfinite(array)).sum()):
-        raise InvalidRequest((name, f"{wrong:,} values are missing or infinite: drop those rows"))
-    return array
-
-
-def _same_length(**columns: np.ndarray) -> None:
-    if len({len(column) for column in columns.values()}) > 1:
-        lengths = " and ".join(f"{name} {len(column):,}" for name, column in columns.items())
-        names = " and ".join(columns)
-        raise InvalidRequest((names, f"of different length ({lengths} rows): pass the same rows"))
-
-
-def _classes(**columns: np.ndarray) -> np.ndarray:
-    """The different values of all `columns` together, sorted."""
-    import numpy as np
-
-    name = " and ".join(columns)
-    kinds = {isinstance(value, str) for column in columns.values() for value in set(column)}
-    if len(kinds) > 1:
-        raise InvalidRequest((name, "texts beside numbers: pass labels of one type"))
-    classes = np.unique(np.concatenate(list(columns.values())))
-    if len(classes) > MAX_CLASSES:
-        text = f"{len(classes):,} different values, more than {MAX_CLASSES}: pass class labels"
-        raise InvalidRequest((name, text))
-    return classes
-
-
-def _order(name: str, given: Sequence[Any], column: np.ndarray) -> np.ndarray:
-    """The classes in the order `given`, once each and of the type of `column`."""
-    classes = _column(name, given)
-    _classes(**{name: classes, "y_true": column})
-    if len(set(classes)) < len(classes):
-        raise InvalidRequest((name, f"{list(given)}: pass each class once"))
-    return classes
-
-
-def _count(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    return np.array([np.sum(labels == name) for name in classes])
-
-
-def _are_labels(values: np.ndarray) -> bool:
-    import numpy as np
-
-    if values.dtype.kind not in "iuf":
-        return True
-    different = np.unique(values)
-    return len(different) <= MAX_LABEL_NUMBERS and bool(np.all(different == np.round(different)))
-
-
-def _fitted(model: Any) -> Any:
-    """`model`, or the best one of a search over models, checked to be fitted."""
-    from sklearn.exceptions import NotFittedError
-    from sklearn.utils.validation import check_is_fitted
-
-    model = getattr(model, "best_estimator_", model)
-    try:
-        check_is_fitted(model)
-    except TypeError as exc:
-        text = f"{type(model).__name__} is no estimator: pass a fitted scikit-learn model"
-        raise InvalidRequest(("model", text)) from exc
-    except NotFittedError as exc:
-        text = f"{type(model).__name__} is not fitted: call fit() first"
-        raise InvalidRequest(("model", text)) from exc
-    return model
-
-
-def _weights(model: Any) -> tuple[np.ndarray, str]:
-    """A weight for each feature of the model's last step, and what the weight is."""
-    import numpy as np
-
-    last = _last_step(model)
-    if (importances := getattr(last, "feature_importances_", None)) is not None:
-        return np.asarray(importances, dtype=float), "Importance"
-    if (coef := getattr(last, "coef_", None)) is None:
-        text = (
-            f"{type(last).__name__} has neither feature_importances_ nor coef_: pass a tree, a "
-            "forest or a linear model, or measure with sklearn.inspection.permutation_importance"
-        )
-        raise InvalidRequest(("model", text))
-    coef = np.atleast_2d(coef.toarray() if hasattr(coef, "toarray") else coef)
-    if len(coef) > 1:
-        return np.abs(coef).mean(axis=0), "Mean absolute coefficient"
-    return coef[0], "Coefficient"
-
-
-def _last_step(model: Any) -> Any:
-    from sklearn.pipeline import Pipeline
-
-    return model[-1] if isinstance(model, Pipeline) else model
-
-
-def _feature_names(model: Any, given: Sequence[str] | None, width: int) -> np.ndarray:
-    """The names of the features that the model's last step takes."""
-    import numpy as np
-
-    names = None
-    if _last_step(model) is not model and len(model) > 1:
-        try:
-            names = model[:-1].get_feature_names_out(given)
-        except AttributeError:  # a step cannot name what it puts out
-            pass
-        except ValueError as exc:
-            raise InvalidRequest(("feature_names", f"{exc}: pass the columns of X")) from exc
-    if names is None:
-        names = given
-    if names is None:
-        names = getattr(_last_step(model), "feature_names_in_", None)
-    if names is None:
-        names = [f"feature {i}" for i in range(width)]
-    if len(names) != width:
-        text = f"{len(names)} names for {width} features: pass one name for each"
-        raise InvalidRequest(("feature_names", text))
-    return np.asarray(names, dtype=object)

@@ -1,0 +1,163 @@
+"""What the plots of `mlsys.vis` do before they draw: check their input, and compute.
+
+Errors name the plot's own parameter and say what to pass instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlsys.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_CLASSES = 100  # more than this are no classes but numbers
+MAX_LABEL_NUMBERS = 20  # up to this many different whole numbers are taken for labels
+
+
+def one_column(name: str, values: Any) -> np.ndarray:
+    """`values` as a 1-d array of its own type, with at least one value and none missing."""
+    import numpy as np
+    import pandas as pd
+
+    array = np.asarray(values, dtype=object)
+    if array.ndim != 1:
+        raise InvalidRequest((name, f"shape {array.shape}: pass one column, 1-d"))
+    if not len(array):
+        raise InvalidRequest((name, "empty: pass at least one value"))
+    if missing := int(pd.isna(array).sum()):
+        raise InvalidRequest((name, f"{missing:,} of {len(array):,} values are missing: drop them"))
+    return pd.Series(array).infer_objects().to_numpy()
+
+
+def numbers(name: str, values: Any) -> np.ndarray:
+    """`values` as a 1-d or 2-d array of finite numbers, with at least one."""
+    import numpy as np
+
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as exc:
+        raise InvalidRequest(
+            (name, "not all are numbers: pass numbers alone, none missing")
+        ) from exc
+    if array.ndim not in (1, 2):
+        raise InvalidRequest((name, f"shape {array.shape}: pass a 1-d or 2-d array"))
+    if not array.size:
+        raise InvalidRequest((name, "empty: pass at least one value"))
+    if wrong := int((~np.isfinite(array)).sum()):
+        raise InvalidRequest((name, f"{wrong:,} values are missing or infinite: drop those rows"))
+    return array
+
+
+def check_same_length(**columns: np.ndarray) -> None:
+    if len({len(column) for column in columns.values()}) > 1:
+        lengths = " and ".join(f"{name} {len(column):,}" for name, column in columns.items())
+        names = " and ".join(columns)
+        raise InvalidRequest((names, f"of different length ({lengths} rows): pass the same rows"))
+
+
+def classes_of(**columns: np.ndarray) -> np.ndarray:
+    """The different values of all `columns` together, sorted."""
+    import numpy as np
+
+    name = " and ".join(columns)
+    kinds = {isinstance(value, str) for column in columns.values() for value in set(column)}
+    if len(kinds) > 1:
+        raise InvalidRequest((name, "texts beside numbers: pass labels of one type"))
+    classes = np.unique(np.concatenate(list(columns.values())))
+    if len(classes) > MAX_CLASSES:
+        text = f"{len(classes):,} different values, more than {MAX_CLASSES}: pass class labels"
+        raise InvalidRequest((name, text))
+    return classes
+
+
+def ordered_classes(name: str, given: Sequence[Any], column: np.ndarray) -> np.ndarray:
+    """The classes in the order `given`, once each and of the type of `column`."""
+    classes = one_column(name, given)
+    classes_of(**{name: classes, "y_true": column})
+    if len(set(classes)) < len(classes):
+        raise InvalidRequest((name, f"{list(given)}: pass each class once"))
+    return classes
+
+
+def count(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.array([np.sum(labels == name) for name in classes])
+
+
+def are_labels(values: np.ndarray) -> bool:
+    import numpy as np
+
+    if values.dtype.kind not in "iuf":
+        return True
+    different = np.unique(values)
+    return len(different) <= MAX_LABEL_NUMBERS and bool(np.all(different == np.round(different)))
+
+
+def fitted(model: Any) -> Any:
+    """`model`, or the best one of a search over models, checked to be fitted."""
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    model = getattr(model, "best_estimator_", model)
+    try:
+        check_is_fitted(model)
+    except TypeError as exc:
+        text = f"{type(model).__name__} is no estimator: pass a fitted scikit-learn model"
+        raise InvalidRequest(("model", text)) from exc
+    except NotFittedError as exc:
+        text = f"{type(model).__name__} is not fitted: call fit() first"
+        raise InvalidRequest(("model", text)) from exc
+    return model
+
+
+def weights(model: Any) -> tuple[np.ndarray, str]:
+    """A weight for each feature of the model's last step, and what the weight is."""
+    import numpy as np
+
+    last = last_step(model)
+    if (importances := getattr(last, "feature_importances_", None)) is not None:
+        return np.asarray(importances, dtype=float), "Importance"
+    if (coef := getattr(last, "coef_", None)) is None:
+        text = (
+            f"{type(last).__name__} has neither feature_importances_ nor coef_: pass a tree, a "
+            "forest or a linear model, or measure with sklearn.inspection.permutation_importance"
+        )
+        raise InvalidRequest(("model", text))
+    coef = np.atleast_2d(coef.toarray() if hasattr(coef, "toarray") else coef)
+    if len(coef) > 1:
+        return np.abs(coef).mean(axis=0), "Mean absolute coefficient"
+    return coef[0], "Coefficient"
+
+
+def last_step(model: Any) -> Any:
+    from sklearn.pipeline import Pipeline
+
+    return model[-1] if isinstance(model, Pipeline) else model
+
+
+def feature_names_of(model: Any, given: Sequence[str] | None, width: int) -> np.ndarray:
+    """The names of the features that the model's last step takes."""
+    import numpy as np
+
+    names = None
+    if last_step(model) is not model and len(model) > 1:
+        try:
+            names = model[:-1].get_feature_names_out(given)
+        except AttributeError:  # a step cannot name what it puts out
+            pass
+        except ValueError as exc:
+            raise InvalidRequest(("feature_names", f"{exc}: pass the columns of X")) from exc
+    if names is None:
+        names = given
+    if names is None:
+        names = getattr(last_step(model), "feature_names_in_", None)
+    if names is None:
+        names = [f"feature {i}" for i in range(width)]
+    if len(names) != width:
+        text = f"{len(names)} names for {width} features: pass one name for each"
+        raise InvalidRequest(("feature_names", text))
+    return np.asarray(names, dtype=object)
