@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 # uv from the PATH, else one of our own in .tools.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 # The uv that requirements-dev.lock pins: another version may write the locks in another form.
-COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.12 pyproject.toml
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --universal --python-version 3.12 pyproject.toml
 COMPILE_DEV = $(COMPILE) --all-extras --group dev
 # bqemulator holds some packages back, so the runtime lock follows the other one.
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate

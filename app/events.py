@@ -116,6 +116,12 @@ def storage() -> tuple[str, int]:
         return _quarantine(body, str(exc))
     logs.note(subscription=message.subscription)
     env = service().settings.env_of_models_bucket(event.bucket)
+    if env is None:
+        log.warning(
+            "A notification of the bucket %r, which no environment served here has: set "
+            "GCS_BUCKET_MODELS_{ENV} or MLSYS_ENVS, or remove the notification",
+            event.bucket[:80],
+        )
     if env is None or event.event_type not in STORAGE_EVENTS:
         logs.note(outcome=f"{event.event_type} in {event.bucket[:80]}: left alone")
         return DONE

@@ -136,7 +136,7 @@ def predict(query: PredictQuery) -> Any:
     responses={200: RunStatus, 403: Problem, 404: Problem, 503: Problem},
 )
 def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
-    from workers.scoring.run import status
+    from workers.scoring.status import status
 
     env = service().settings.require_env(query.env)
     logs.note(run_id=path.run_id)

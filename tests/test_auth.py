@@ -280,17 +280,33 @@ def test_a_very_deep_token_is_refused(client: FlaskClient) -> None:
 
 @pytest.fixture
 def behind_iam(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClient:
-    """The service as a private one on Cloud Run, which has verified the signature itself."""
-    certificates(AssertionError("the certificates were fetched"))
+    """The service as a private one on Cloud Run, which verifies a signature and cuts it off."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
     private = replace(SERVICE, push_auth="platform", on_cloud_run=True)
     return create_app(private, NoClients(private)).test_client()
 
 
-def test_a_token_that_cloud_run_verified_may_lack_its_signature(behind_iam: FlaskClient) -> None:
+def cut_off(payload: Any) -> str:
+    """A token as Cloud Run hands it on once it has verified the signature."""
+    return unsigned({"alg": "RS256", "kid": "googles"}, payload) + "SIGNATURE_REMOVED_BY_GOOGLE"
+
+
+def test_a_token_that_cloud_run_verified_may_lack_its_signature(
+    behind_iam: FlaskClient, certificates: Any
+) -> None:
     assert push(behind_iam, f"Bearer {signed()}").status_code == 204
-    cut_off = signed().rpartition(".")[0] + ".SIGNATURE_REMOVED_BY_GOOGLE"
-    assert push(behind_iam, f"Bearer {cut_off}").status_code == 204
+    certificates(AssertionError("the certificates were fetched"))
+    assert push(behind_iam, f"Bearer {cut_off(claims())}").status_code == 204
+
+
+def test_a_token_that_cloud_run_has_not_looked_at_is_refused(behind_iam: FlaskClient) -> None:
+    """Beside X-Serverless-Authorization, Authorization is whatever the caller wrote."""
+    headers = {
+        "Authorization": f"Bearer {cut_off(claims())}",
+        "X-Serverless-Authorization": "Bearer of-somebody-who-may-invoke",
+    }
+    assert behind_iam.post("/events/storage", json=MESSAGE, headers=headers).status_code == 401
+    assert push(behind_iam, f"Bearer {unsigned({'alg': 'RS256'}, claims())}").status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -298,17 +314,18 @@ def test_a_token_that_cloud_run_verified_may_lack_its_signature(behind_iam: Flas
     [
         pytest.param(None, 401, id="no token"),
         pytest.param("Bearer garbage", 401, id="garbage"),
-        pytest.param("Bearer a.%%%.c", 401, id="garbage of three parts"),
-        pytest.param("Bearer a.é.c", 401, id="other letters"),
-        pytest.param(f"Bearer {unsigned({}, [])}", 401, id="a list for claims"),
-        pytest.param(f"Bearer {unsigned({}, {})}", 401, id="no claims"),
-        pytest.param(f"Bearer {unsigned({}, claims(exp='never'))}", 401, id="no number"),
-        pytest.param(f"Bearer {unsigned({}, claims(exp=NOW - 99))}", 401, id="expired"),
-        pytest.param(f"Bearer {unsigned({}, claims(aud='https://other'))}", 401, id="audience"),
-        pytest.param(f"Bearer {unsigned({}, claims(aud=...))}", 401, id="no audience"),
-        pytest.param(f"Bearer {unsigned({}, claims(iss='https://other'))}", 401, id="issuer"),
-        pytest.param(f"Bearer {unsigned({}, claims(email='a@b'))}", 403, id="somebody else"),
-        pytest.param(f"Bearer {unsigned({}, claims(email_verified=False))}", 403, id="e-mail"),
+        pytest.param("Bearer a.%%%.SIGNATURE_REMOVED_BY_GOOGLE", 401, id="three parts"),
+        pytest.param("Bearer a.é.SIGNATURE_REMOVED_BY_GOOGLE", 401, id="other letters"),
+        pytest.param("Bearer .SIGNATURE_REMOVED_BY_GOOGLE", 401, id="two parts"),
+        pytest.param(f"Bearer {cut_off([])}", 401, id="a list for claims"),
+        pytest.param(f"Bearer {cut_off({})}", 401, id="no claims"),
+        pytest.param(f"Bearer {cut_off(claims(exp='never'))}", 401, id="no number"),
+        pytest.param(f"Bearer {cut_off(claims(exp=NOW - 99))}", 401, id="expired"),
+        pytest.param(f"Bearer {cut_off(claims(aud='https://other'))}", 401, id="audience"),
+        pytest.param(f"Bearer {cut_off(claims(aud=...))}", 401, id="no audience"),
+        pytest.param(f"Bearer {cut_off(claims(iss='https://other'))}", 401, id="issuer"),
+        pytest.param(f"Bearer {cut_off(claims(email='a@b'))}", 403, id="somebody else"),
+        pytest.param(f"Bearer {cut_off(claims(email_verified=False))}", 403, id="e-mail"),
     ],
 )
 def test_what_cloud_run_does_not_look_at_is_looked_at_here(

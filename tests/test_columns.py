@@ -82,7 +82,7 @@ def test_a_schema_becomes_columns_with_standard_types() -> None:
         Column("a", "INT64"),
         Column("b", "ARRAY"),
         Column("c", "STRUCT"),
-        Column("d", "FLOAT64", "REQUIRED"),
+        Column("d", "FLOAT64"),
     ]
 
 
@@ -452,7 +452,7 @@ def test_the_output_takes_the_order_and_spelling_of_the_table_it_goes_to() -> No
         Column("run_id", "STRING"),
         Column("note", "STRING"),
         Column("model_name", "STRING"),
-        Column("model_version", "STRING", "REQUIRED"),
+        Column("model_version", "STRING"),
         Column("Prediction", "FLOAT64"),
         Column("ID", "INT64"),
         Column("predicted_at", "TIMESTAMP"),

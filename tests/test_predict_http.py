@@ -179,7 +179,7 @@ def test_empty_refuses_a_table_that_was_filled_in_the_meantime(
 ) -> None:
     params |= {"write_disposition": "WRITE_EMPTY"}
     lab.here(params | {"write_disposition": "WRITE_APPEND"}).done()
-    monkeypatch.setattr("workers.scoring.plan._output_table", lambda clients, request: None)
+    monkeypatch.setattr("workers.scoring.plan._output_table", lambda clients, request: (None, "US"))
     lab.here(params).problem(409, "conflict", "rows by now", "WRITE_EMPTY")
     assert found(lab, params) == expected()
 
@@ -318,7 +318,7 @@ def test_a_dry_run_names_the_columns_that_do_not_fit(lab: Lab) -> None:
     body = lab.here(params).json
     assert not body["ok"]
     assert body["problems"][0]["columns"] == [
-        {"column": "b", "problem": "is STRING, and INT64 in training"}
+        {"name": "b", "problem": "is STRING, and INT64 in training"}
     ]
     assert not lab.objects(body["run_id"])
 

@@ -24,9 +24,10 @@ from mlsys.local.stack import LocalStack
 from workers.scoring import pool, run, session, shard
 from workers.scoring.plan import Plan, load_pinned
 from workers.scoring.predictor import Predictor
-from workers.scoring.run import Prepared, execute, prepare, status
+from workers.scoring.run import Prepared, execute, prepare
 from workers.scoring.session import current_session
-from workers.scoring.shard import part_rows, score_shard
+from workers.scoring.shard import count_rows, score_shard
+from workers.scoring.status import status
 from workers.scoring.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -105,7 +106,7 @@ def test_a_run_that_was_stopped_tells_its_progress_and_goes_on_in_another_proces
     prepared, progress = interrupt(lab, params)
     first = generations(prepared.store)
     assert len(first) == 1
-    done = sum(part_rows(blob)[1] for blob in prepared.store.parts(0).values())
+    done = sum(count_rows([blob])[1] for blob in prepared.store.parts(0).values())
     expected = {"rows_done": done, "rows_total": ROWS, "shards_done": 1}
     assert 0 < done < ROWS
     assert progress.items() >= expected.items()
@@ -292,7 +293,7 @@ def test_a_part_that_a_twin_has_written_is_kept(
     first = generations(store)
     part = store.parts(0)[store.part_name(0, 0)]
     assert part.size > 4 * shard.CHUNK_BYTES
-    assert part_rows(part) == (rows, rows) == (len(LONG), len(LONG))
+    assert count_rows([part]) == (rows, rows) == (len(LONG), len(LONG))
     calls = break_off(monkeypatch, refusal(412), chunk)
     score_shard(lab.clients, store, opened, 0, predictor)
     assert len(calls) == chunk
@@ -369,7 +370,7 @@ def test_parts_hold_the_planned_columns_and_how_many_rows_were_read(
     store = planned(lab, params).store
     rows = 0
     for blob in store.parts(0).values():
-        read, scored = part_rows(blob)
+        read, scored = count_rows([blob])
         assert read == scored
         rows += scored
         with blob.open("rb") as file:

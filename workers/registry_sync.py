@@ -139,7 +139,9 @@ def _list_bucket(
             else:
                 found[kind][str(ref)] = blob
     except NotFound as exc:
-        raise ObjectNotFound(f"There is no bucket gs://{name}: run `terraform apply`") from exc
+        raise ObjectNotFound(
+            f"There is no bucket gs://{name}: create it (README, First-time set-up)"
+        ) from exc
     for key in sorted(found["metadata"].keys() - found["model"].keys()):
         reason = "there is no model.pkl beside it"
         result.skipped.append({"object": found["metadata"][key].name, "reason": reason})

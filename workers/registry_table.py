@@ -131,7 +131,7 @@ def _query(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterato
     except NotFound as exc:
         raise TryAgain(
             f"The registry {clients.settings.dataset(env)}.model_registry is not there: "
-            "run `terraform apply` for this environment"
+            "create it (README, First-time set-up)"
         ) from exc
     except BadRequest as exc:
         if _is_dml_conflict(exc):

@@ -32,6 +32,7 @@ class ModelMetadata:
     model_class: str | None = None
     feature_names: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
+    outputs: int | None = None  # how many values predict gives a row, as the golden rows show
     id_columns: tuple[str, ...] = ()
     sklearn_version: str | None = None
     python_version: str | None = None
@@ -62,6 +63,7 @@ class ModelMetadata:
             model_class=_text(document, "model_class"),
             feature_names=names,
             target=_names(document, "target"),
+            outputs=_outputs(_mapping(document, "golden").get("predictions")),
             id_columns=_names(document, "id_columns"),
             sklearn_version=_text(versions, "scikit-learn"),
             python_version=_text(versions, "python"),
@@ -230,6 +232,13 @@ def _target_names(y: Any, target: str | Sequence[str] | None) -> tuple[str, ...]
 def _finite(text: str) -> float | None:
     number = float(text)
     return number if math.isfinite(number) else None
+
+
+def _outputs(predictions: Any) -> int | None:
+    if not isinstance(predictions, list) or not predictions:
+        return None
+    first = predictions[0]
+    return max(1, len(first)) if isinstance(first, list) else 1
 
 
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

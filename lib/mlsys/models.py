@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry, default_clients
 from mlsys.errors import InvalidRequest, ModelExists, NotRegistered, ObjectNotFound
+from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
@@ -34,8 +35,8 @@ class ModelRef:
     def __post_init__(self) -> None:
         problems = []
         if not NAME.fullmatch(self.name):
-            text = f"{self.name[:80]!r}: pass lower-case words joined by hyphens, up to 63 letters"
-            problems.append(("model_name", text))
+            rule = "pass lower-case words joined by hyphens, at most 63 characters"
+            problems.append(("model_name", f"{self.name[:80]!r}: {rule}"))
         if not VERSION.fullmatch(self.version):
             problems.append(("model_version", f"{self.version[:80]!r}: pass v1, v2, v3, ..."))
         if problems:
@@ -112,8 +113,8 @@ def upload_model(
 
     clients = default_clients()
     settings = clients.settings
-    if env not in ("dev", "staging", "prod"):
-        raise InvalidRequest(("env", f"{env!r}: pass dev, staging or prod"))
+    if env not in ENVS:
+        raise InvalidRequest(("env", f"{env!r}: pass one of {ENVS}"))
     bucket = clients.storage.bucket(settings.models_bucket(env))
     ModelRef(name, version or "v1")  # names are checked before any work is done
     content = gcs.pickled(model)
@@ -204,7 +205,7 @@ def _wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation
     except NotFound as exc:
         raise NotRegistered(
             f"{ref} is uploaded to {env}, where there is no registry "
-            f"{clients.settings.dataset(env)}.model_registry: run `terraform apply` for {env}"
+            f"{clients.settings.dataset(env)}.model_registry: create it (README, First-time set-up)"
         ) from exc
     except tenacity.RetryError as exc:
         raise NotRegistered(

@@ -32,18 +32,12 @@ class Column:
 
     name: str
     type: str
-    mode: str = "NULLABLE"
 
 
 def columns_of(schema: Iterable[SchemaField]) -> list[Column]:
     """The columns of a table, with the type ARRAY for repeated ones."""
     return [
-        Column(
-            f.name,
-            "ARRAY" if f.mode == "REPEATED" else sql_type(f.field_type),
-            "REQUIRED" if f.mode == "REQUIRED" else "NULLABLE",
-        )
-        for f in schema
+        Column(f.name, "ARRAY" if f.mode == "REPEATED" else sql_type(f.field_type)) for f in schema
     ]
 
 
@@ -125,9 +119,7 @@ def choose_ids(
             "Columns of these types cannot be carried over: pass id_columns without them.",
             [(c.name, f"is {c.type}") for c in nested],
         )
-    return [
-        Column(c.name, c.type) for c in ids
-    ]  # an id may be REQUIRED there, and not in the output
+    return ids
 
 
 def output_columns(
@@ -135,14 +127,17 @@ def output_columns(
     model: Any,
     targets: Sequence[str],
     outputs: Sequence[str],
+    count: int | None = None,
 ) -> tuple[list[Column], list[str]]:
     """Return the columns a run writes, and the names among them that hold the predictions.
+
+    `count` is how many values the model predicts a row, where its metadata says so.
 
     Raises:
         InvalidRequest: the model cannot give what `outputs` asks for.
         SchemaMismatch: two columns would have the same name.
     """
-    predictions = _prediction_columns(model, targets)
+    predictions = _prediction_columns(model, targets, count)
     names = [c.name for c in predictions]
     columns = [*ids, *predictions]
     if "predict_proba" in outputs:
@@ -237,8 +232,8 @@ def _check(features: Sequence[Feature], known: dict[str, Column]) -> None:
         raise SchemaMismatch("The input table does not fit the model.", wrong)
 
 
-def _prediction_columns(model: Any, targets: Sequence[str]) -> list[Column]:
-    types = _prediction_types(model, len(targets))
+def _prediction_columns(model: Any, targets: Sequence[str], count: int | None) -> list[Column]:
+    types = _prediction_types(model, count or len(targets))
     if len(targets) == len(types):
         names = list(targets)
     elif len(types) == 1:
@@ -248,7 +243,7 @@ def _prediction_columns(model: Any, targets: Sequence[str]) -> list[Column]:
     return [Column(n, t) for n, t in zip(names, types, strict=True)]
 
 
-def _prediction_types(model: Any, targets: int) -> list[str]:
+def _prediction_types(model: Any, count: int) -> list[str]:
     """The BigQuery type of each output, from what the fitted model says of itself."""
     from sklearn.utils import get_tags
 
@@ -256,14 +251,14 @@ def _prediction_types(model: Any, targets: int) -> list[str]:
     if classes is not None:
         if isinstance(classes, list):
             return [_class_type(c) for c in classes]
-        return [_class_type(classes)] * max(1, targets)  # several: multilabel, a 0 or 1 a label
+        return [_class_type(classes)] * max(1, count)  # several: multilabel, a 0 or 1 a label
     try:
         kind = get_tags(model).estimator_type
     except (AttributeError, TypeError):  # something that predicts and is no scikit-learn estimator
         kind = None
     if kind in ("clusterer", "outlier_detector", "density_estimator"):
         return ["INT64"]
-    return ["FLOAT64"] * (targets if targets > 1 else _outputs(model))
+    return ["FLOAT64"] * (count if count > 1 else _outputs(model))
 
 
 def _class_type(classes: Any) -> str:

@@ -6,6 +6,7 @@ process, follows it.
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import json
@@ -70,12 +71,19 @@ class Plan:
     predictions: tuple[str, ...]  # names of the output columns that hold predict's values
     output: tuple[Column, ...]  # what a part holds, in the order of the output table
     output_exists: bool
+    output_schema: tuple[Mapping[str, Any], ...]  # the output table's fields, as the API has them
+    location: str  # of the output's dataset: load jobs run there, and are found there alone
     warnings: tuple[str, ...] = ()
 
     @property
     def input_table(self) -> TableRef:
         """The table that is scored."""
         return TableRef.parse(self.request["input_table"])
+
+    @property
+    def write_disposition(self) -> str:
+        """What happens to the rows that are in the output table already."""
+        return self.request.get("write_disposition", "WRITE_APPEND")
 
     @property
     def output_table(self) -> TableRef:
@@ -98,6 +106,7 @@ class Plan:
                 "features": Signature.from_dict({"features": value["features"]}).features,
                 "read_columns": tuple(value["read_columns"]),
                 "predictions": tuple(value["predictions"]),
+                "output_schema": tuple(value["output_schema"]),
                 "warnings": tuple(value["warnings"]),
             }
         )
@@ -184,10 +193,15 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     features, said = choose_features(table, loaded.model, metadata, request.id_columns)
     ids = choose_ids(table, features, metadata, request.id_columns)
     read = {n.casefold() for n in [f.name for f in features] + [c.name for c in ids]}
-    output, predictions = output_columns(ids, loaded.model, metadata.target, request.outputs)
-    there = _output_table(clients, request)
+    output, predictions = output_columns(
+        ids, loaded.model, metadata.target, request.outputs, metadata.outputs
+    )
+    there, location = _output_table(clients, request)
     if there is not None:  # WRITE_TRUNCATE too: it replaces the rows of a table of this kind
         output = fit_output(output, there.schema, str(request.output_table))
+        schema = [field.to_api_repr() for field in there.schema]
+    else:
+        schema = [{"name": c.name, "type": c.type, "mode": "NULLABLE"} for c in output]
     plan = Plan(
         run_id=run_id,
         request=request.to_dict() | {"model_version": resolved.ref.version},
@@ -201,6 +215,8 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         predictions=tuple(predictions),
         output=tuple(output),
         output_exists=there is not None,
+        output_schema=tuple(schema),
+        location=location,
         warnings=(*warnings, *said, *loaded.warnings),
     )
     return plan, loaded
@@ -213,6 +229,7 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
         ModelNotFound: that generation is gone.
         ModelUnusable: see `mlsys.loading.load_model`.
     """
+    import google_crc32c
     from google.api_core.exceptions import NotFound
     from google.cloud.storage.exceptions import DataCorruption
 
@@ -226,6 +243,10 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
         ) from exc
     except DataCorruption as exc:
         raise TryAgain(f"gs://{pin.bucket}/{pin.path} arrived damaged") from exc
+    if base64.b64encode(google_crc32c.Checksum(content).digest()).decode() != pin.crc32c:
+        raise TryAgain(
+            f"gs://{pin.bucket}/{pin.path} is not the object that the run was planned for"
+        )
     return load_model(content, f"gs://{pin.bucket}/{pin.path}")
 
 
@@ -239,14 +260,15 @@ def get_table(clients: Clients, table: TableRef) -> Table | None:
         return None
 
 
-def _output_table(clients: Clients, request: ScoringRequest) -> Table | None:
+def _output_table(clients: Clients, request: ScoringRequest) -> tuple[Table | None, str]:
+    """The output table if it is there, and the location it is in or will be."""
     from google.api_core.exceptions import NotFound
 
     target = request.output_table
     table = get_table(clients, target)
     if table is None:
         try:
-            clients.bigquery.get_dataset(
+            dataset = clients.bigquery.get_dataset(
                 f"{target.project}.{target.dataset}", timeout=TIMEOUT, retry=bigquery_retry()
             )
         except NotFound as exc:
@@ -254,14 +276,15 @@ def _output_table(clients: Clients, request: ScoringRequest) -> Table | None:
                 f"The dataset {target.project}.{target.dataset} of output_table is not there: "
                 "create it first"
             ) from exc
-    elif table.table_type != "TABLE":
+        return None, dataset.location
+    if table.table_type != "TABLE":
         raise SchemaMismatch(f"{target} is a {table.table_type}: pass a table as output_table")
-    elif request.write_disposition == "WRITE_EMPTY" and table.num_rows:
+    if request.write_disposition == "WRITE_EMPTY" and table.num_rows:
         raise Conflict(
             f"{target} has {table.num_rows} rows, and write_disposition is WRITE_EMPTY: pass "
             "another output_table, WRITE_APPEND or WRITE_TRUNCATE"
         )
-    return table
+    return table, table.location
 
 
 def _find_model(clients: Clients, request: ScoringRequest) -> tuple[ModelRef, Blob]:

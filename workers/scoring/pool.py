@@ -24,6 +24,9 @@ from workers.scoring.store import RunStore
 INLINE_ROWS = 2_000_000  # below this a pool costs more to start than it gains
 POLL = 0.5  # seconds
 
+# Two runs in two pools would be no faster than one after the other, and take twice the memory.
+_one_pool = threading.Semaphore(1)
+
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
@@ -36,6 +39,7 @@ class Scoring:
 
 
 def score_shards(
+    clients: Clients,
     scoring: Scoring,
     model: Any,
     shards: Iterable[int],
@@ -43,7 +47,7 @@ def score_shards(
     stop: Callable[[], bool],
     on_rows: Callable[[int], None],
 ) -> None:
-    """Score `shards`, each into its part.
+    """Score `shards`, each into its part; `model` is the plan's, loaded here already.
 
     Raises:
         RunInterrupted: `stop` said so; the parts that are there stay.
@@ -51,9 +55,8 @@ def score_shards(
         TryAgain: a process of the pool died.
     """
     todo = list(shards)
-    processes = min(len(todo), len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1)
+    processes = min(len(todo), _cores())
     if processes < 2 or scoring.plan.rows_expected < INLINE_ROWS:
-        clients = clients_for(scoring.settings)
         store = RunStore(clients, scoring.env, scoring.plan.run_id)
         predictor = Predictor(model, scoring.plan)
         for shard in todo:
@@ -63,10 +66,18 @@ def score_shards(
                 clients, store, scoring.session, shard, predictor, stop=stop, on_rows=on_rows
             )
         return
-    _in_processes(scoring, todo, processes, stop, on_rows)
+    while not _one_pool.acquire(timeout=POLL):
+        if stop():
+            raise RunInterrupted("The run was waiting for another one's processes")
+    try:
+        _in_processes(scoring, todo, processes, stop, on_rows)
+    finally:
+        _one_pool.release()
 
 
-_LINUX = hasattr(os, "sched_getaffinity")
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_processes(

@@ -45,7 +45,7 @@ class Predictor:
                 warnings.simplefilter("ignore")  # of the training's making; a row cannot help it
                 X = model_input(self.model, frame)
                 predicted = self.model.predict(X)
-                if "predict_proba" in self.plan.request["outputs"].split(","):
+                if "predict_proba" in self.plan.request.get("outputs", "").split(","):
                     values |= self._probabilities(self.model.predict_proba(X))
         except Exception as exc:  # whatever the estimator raises is about these rows
             raise PredictionFailed(self._blame(exc, batch)) from exc

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
-from mlsys.errors import Conflict, SchemaMismatch, TryAgain
+from mlsys.errors import Conflict, RunInterrupted, SchemaMismatch, TryAgain
 from workers.scoring.plan import Plan, get_table
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import LoadJob, Table
 
+log = logging.getLogger(__name__)
+
 MAX_TRIES = 100
-LOAD_TIMEOUT = 1800.0  # seconds
+POLL = 0.5  # seconds
 
 
-def publish(clients: Clients, plan: Plan, uris: Sequence[str], rows: int) -> tuple[LoadJob, Table]:
+def publish(
+    clients: Clients,
+    plan: Plan,
+    uris: Sequence[str],
+    rows: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[LoadJob, Table]:
     """Load the parts at `uris` into the output table, once; return the job and the table.
 
     BigQuery applies a load job in one atomic step as it completes, and takes a job id only once.
@@ -27,15 +37,16 @@ def publish(clients: Clients, plan: Plan, uris: Sequence[str], rows: int) -> tup
     Raises:
         SchemaMismatch: the parts do not fit the table as it is now.
         Conflict: WRITE_EMPTY, and somebody filled the table in the meantime.
+        RunInterrupted: `stop` said so while the job was running; the next try finds it.
         TryAgain: the load failed for another reason; nothing was published.
     """
     for k in range(MAX_TRIES):
         job_id = f"mlsys_{plan.run_id}_{k}"
-        job = _find_job(clients, job_id)
+        job = _find_job(clients, plan, job_id)
         if job is not None and job.state == "DONE" and job.error_result is not None:
             continue  # an earlier try that failed, and published nothing
         job = job or _start_job(clients, plan, job_id, uris)
-        _finish(job, plan)
+        _finish(job, plan, stop)
         table = get_table(clients, plan.output_table)
         if table is None or (table.created and job.ended and table.created > job.ended):
             continue
@@ -46,11 +57,15 @@ def publish(clients: Clients, plan: Plan, uris: Sequence[str], rows: int) -> tup
     raise TryAgain(f"{MAX_TRIES} load jobs of {plan.run_id} failed")
 
 
-def _find_job(clients: Clients, job_id: str) -> Any:
+def _find_job(clients: Clients, plan: Plan, job_id: str) -> Any:
     from google.api_core.exceptions import NotFound
 
     try:
-        return clients.bigquery.get_job(job_id, timeout=TIMEOUT, retry=bigquery_retry())
+        # Without its location a job outside the US and EU is not found:
+        # https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/get
+        return clients.bigquery.get_job(
+            job_id, location=plan.location, timeout=TIMEOUT, retry=bigquery_retry()
+        )
     except NotFound:
         return None
 
@@ -61,8 +76,8 @@ def _start_job(clients: Clients, plan: Plan, job_id: str, uris: Sequence[str]) -
 
     config = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.PARQUET,
-        schema=[bigquery.SchemaField(c.name, c.type, c.mode) for c in plan.output],
-        write_disposition=plan.request["write_disposition"],
+        schema=[bigquery.SchemaField.from_api_repr(dict(f)) for f in plan.output_schema],
+        write_disposition=plan.write_disposition,
         labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version},
     )
     if not plan.output_exists:
@@ -73,12 +88,13 @@ def _start_job(clients: Clients, plan: Plan, job_id: str, uris: Sequence[str]) -
             list(uris),
             str(plan.output_table),
             job_id=job_id,
+            location=plan.location,
             job_config=config,
             timeout=TIMEOUT,
             retry=bigquery_retry(),
         )
     except exceptions.Conflict:  # a twin, or our own request whose answer was lost
-        job = _find_job(clients, job_id)
+        job = _find_job(clients, plan, job_id)
         if job is None:
             raise TryAgain(f"{job_id} exists and cannot be read yet") from None
         return job
@@ -86,28 +102,30 @@ def _start_job(clients: Clients, plan: Plan, job_id: str, uris: Sequence[str]) -
         raise _refused(exc, plan) from exc
 
 
-def _finish(job: LoadJob, plan: Plan) -> None:
-    from concurrent.futures import TimeoutError as NotDone
-
+def _finish(job: LoadJob, plan: Plan, stop: Callable[[], bool]) -> None:
+    """Wait until the job is done, or `stop` says so: BigQuery goes on with it by itself."""
     from google.api_core import exceptions
 
     try:
-        job.result(timeout=LOAD_TIMEOUT, retry=bigquery_retry())
+        while not job.done(timeout=TIMEOUT, retry=bigquery_retry()):
+            if stop():
+                raise RunInterrupted(f"The load job {job.job_id} is running")
+            time.sleep(POLL)
+        job.result(timeout=TIMEOUT, retry=bigquery_retry())
     except (exceptions.BadRequest, exceptions.Conflict) as exc:
         raise _refused(exc, plan) from exc
-    except NotDone as exc:
-        raise TryAgain(f"{job.job_id} is still running after {LOAD_TIMEOUT:.0f} seconds") from exc
 
 
 def _refused(exc: Exception, plan: Plan) -> Exception:
     """What a refusal of the load means to the caller."""
     from google.api_core import exceptions
 
+    log.warning("The load was refused: %s", exc, extra={"run_id": plan.run_id})
     # BigQuery calls it a duplicate, a 409
     # (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad);
     # bqemulator a bad request that only its text tells from others.
     filled = isinstance(exc, exceptions.Conflict) or "not empty" in str(exc).lower()
-    if plan.request["write_disposition"] == "WRITE_EMPTY" and filled:
+    if plan.write_disposition == "WRITE_EMPTY" and filled:
         return Conflict(f"{plan.output_table} has rows by now, and WRITE_EMPTY refuses that")
     return SchemaMismatch(
         f"BigQuery refused to load the rows into {plan.output_table}: its schema has changed "

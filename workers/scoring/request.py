@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from mlsys.bq import TableRef
@@ -28,10 +28,16 @@ class ScoringRequest:
     write_disposition: str = "WRITE_APPEND"
 
     def to_dict(self) -> dict[str, Any]:
-        """The request as the texts that `GET /predict` takes."""
-        out: dict[str, Any] = {k: v for k, v in asdict(self).items() if v is not None}
+        """The request as the texts that `GET /predict` takes, without what is default.
+
+        A run's identity is made of it: a parameter that a later version adds changes nothing for
+        those who do not pass it.
+        """
+        defaults = {f.name: f.default for f in fields(self)}
+        out: dict[str, Any] = {k: v for k, v in asdict(self).items() if v != defaults[k]}
         out["input_table"], out["output_table"] = str(self.input_table), str(self.output_table)
-        out["outputs"] = ",".join(self.outputs)
+        if "outputs" in out:
+            out["outputs"] = ",".join(self.outputs)
         if self.id_columns is not None:
             out["id_columns"] = ",".join(self.id_columns)
         return out

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
-from mlsys.clients import Clients
+from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import (
     Conflict,
     MlsysError,
     ModelUnusable,
     RunInterrupted,
-    RunNotFound,
     SchemaMismatch,
     TryAgain,
 )
@@ -27,8 +26,9 @@ from workers.scoring.plan import Plan, get_table, load_pinned, make_plan, resolv
 from workers.scoring.pool import Scoring, score_shards
 from workers.scoring.publish import publish
 from workers.scoring.request import ScoringRequest, check_run_id
-from workers.scoring.session import Session, current_session
-from workers.scoring.shard import part_rows
+from workers.scoring.session import current_session
+from workers.scoring.shard import count_rows
+from workers.scoring.status import progress
 from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def dry_run(clients: Clients, request: ScoringRequest, run_id: str | None = None
             _check_same(Plan.from_dict(found), request)
         plan, _ = make_plan(clients, resolved, run_id)
     except (SchemaMismatch, ModelUnusable, Conflict) as exc:
-        columns = [{"column": c, "problem": p} for c, p in getattr(exc, "columns", ())]
+        columns = [{"name": c, "problem": p} for c, p in getattr(exc, "columns", ())]
         problem = {"detail": str(exc), "columns": columns}
         return verdict | {"ok": False, "problems": [problem]}
     return verdict | {
@@ -147,48 +147,22 @@ def execute(
         result = store.read("result.json")  # another request of this process may have done it
         if result is not None:
             return result | {"reused": True}
+        store.forget("failure.json")
         try:
             return _work(clients, store, plan, prepared.loaded, stop)
         except RunInterrupted as exc:
             raise RunInterrupted(
-                f"{exc}: repeat the same request to resume", _progress(store, plan)
+                f"{exc}: repeat the same request to resume", progress(store, plan)
             ) from exc
         except TryAgain:
             raise
-        except MlsysError as exc:
-            store.note("failure.json", {"detail": str(exc), "at": _now()})
+        except Exception as exc:
+            # Whatever it is, who polls the run must hear of it; foreign texts stay in the log.
+            foreign = f"{type(exc).__name__}: the service's log has the reason"
+            detail = str(exc) if isinstance(exc, MlsysError) else foreign
+            at = dt.datetime.now(dt.UTC).isoformat()
+            store.note("failure.json", {"detail": detail, "at": at})
             raise
-
-
-def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
-    """Return a run's state (`running`, `failed` or `succeeded`), progress, and result.
-
-    A run that nobody works on at the moment is `running` too: a repeated request resumes it.
-
-    Raises:
-        RunNotFound: there is no such run in this environment.
-    """
-    store = RunStore(clients, env, check_run_id(run_id))
-    found = store.read("plan.json")
-    if found is None:
-        raise RunNotFound(f"There is no run {run_id} in {env}")
-    plan = Plan.from_dict(found)
-    result = store.read("result.json")
-    answer = {"run_id": run_id, "env": env, "request": dict(plan.request)}
-    if result is not None:
-        return answer | {
-            "state": "succeeded",
-            "rows_done": result["rows"],
-            "rows_total": result["rows"],
-            "shards_done": result["shards"],
-            "shards_total": result["shards"],
-            "seconds": result["seconds"],
-            "result": result,
-        }
-    failure = store.read("failure.json")
-    seconds = _seconds_since(plan.created_at)
-    state = {"state": "failed", "failure": failure} if failure else {"state": "running"}
-    return answer | state | {"seconds": seconds} | _progress(store, plan)
 
 
 def _work(
@@ -200,7 +174,7 @@ def _work(
 ) -> dict[str, Any]:
     started = time.monotonic()
     session = current_session(clients, store, plan)
-    names = _part_names(store, session)
+    names = [store.part_name(session.number, i) for i in range(session.parts)]
     there = store.parts(session.number)
     todo = [shard for shard, name in enumerate(names) if name not in there]
     done = {"rows": 0}
@@ -218,15 +192,12 @@ def _work(
     if todo:
         loaded = loaded or load_pinned(clients, plan.model)
         scoring = Scoring(clients.settings, store.env, plan, session)
-        score_shards(scoring, loaded.model, todo, stop=stop, on_rows=on_rows)
+        score_shards(clients, scoring, loaded.model, todo, stop=stop, on_rows=on_rows)
         there = store.parts(session.number)
-    read = scored = 0
-    for name in names:
-        part_read, part_scored = part_rows(there[name])
-        read, scored = read + part_read, scored + part_scored
+    read, scored = count_rows(there[name] for name in names)
     if read != scored:
         raise TryAgain(f"{plan.run_id}: {read} rows were read and {scored} scored")
-    job, table = publish(clients, plan, [store.uri(name) for name in names], scored)
+    job, table = publish(clients, plan, [store.uri(name) for name in names], scored, stop)
     result = {
         "run_id": plan.run_id,
         "state": "succeeded",
@@ -236,7 +207,7 @@ def _work(
         "model_generation": plan.model.generation,
         "input_table": str(plan.input_table),
         "output_table": str(plan.output_table),
-        "write_disposition": plan.request["write_disposition"],
+        "write_disposition": plan.write_disposition,
         "rows": scored,
         "shards": len(names),
         "seconds": round(time.monotonic() - started, 3),
@@ -244,33 +215,13 @@ def _work(
         "snapshot_at": plan.snapshot_at,
         "job_id": job.job_id,
         "output_created": table.created.isoformat() if table.created else None,
-        "finished_at": _now(),
+        "finished_at": dt.datetime.now(dt.UTC).isoformat(),
         "warnings": list(plan.warnings),
         "reused": False,
     }
     if not store.create("result.json", result):
         return (store.read("result.json") or result) | {"reused": True}
     return result
-
-
-def _part_names(store: RunStore, session: Session) -> list[str]:
-    """The parts that make up the run: one a stream, and one without rows for an empty input."""
-    return [store.part_name(session.number, i) for i in range(max(1, len(session.streams)))]
-
-
-def _progress(store: RunStore, plan: Plan) -> dict[str, Any]:
-    """How far the run has come, by the parts that are there."""
-    number = 0
-    while store.read(f"session-{number + 1}.json") is not None:
-        number += 1
-    session = store.read(f"session-{number}.json")
-    parts = store.parts(number).values()
-    return {
-        "rows_done": sum(part_rows(blob)[1] for blob in parts),
-        "rows_total": plan.rows_expected,
-        "shards_done": len(parts),
-        "shards_total": max(1, len(session["streams"])) if session else None,
-    }
 
 
 def _check_same(plan: Plan, request: ScoringRequest) -> None:
@@ -289,10 +240,23 @@ def _check_same(plan: Plan, request: ScoringRequest) -> None:
 
 
 def _output_is_there(clients: Clients, plan: Plan, result: dict[str, Any]) -> bool:
-    """Tell whether the table that the run wrote still exists, and was not made anew since."""
+    """Tell whether the run's rows are in the output table still, as far as it shows.
+
+    The table must not be gone or made anew since; where the run replaced its rows, it must not
+    hold another run's.
+    """
     table = get_table(clients, plan.output_table)
     created = table.created.isoformat() if table is not None and table.created else None
-    return table is not None and created == result["output_created"]
+    if table is None or created != result["output_created"]:
+        return False
+    if plan.write_disposition != "WRITE_TRUNCATE":
+        return True
+    fields = [f for f in table.schema if f.name.casefold() == "run_id"]
+    rows = clients.bigquery.list_rows(
+        table, selected_fields=fields, max_results=1, timeout=TIMEOUT, retry=bigquery_retry()
+    )
+    first = next(iter(rows), None)
+    return result["rows"] == 0 if first is None else first[0] == plan.run_id
 
 
 _locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
@@ -311,11 +275,3 @@ def _only_one_here(store: RunStore, stop: Callable[[], bool]) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).isoformat()
-
-
-def _seconds_since(moment: str) -> float:
-    return round((dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(moment)).total_seconds(), 3)

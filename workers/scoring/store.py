@@ -72,13 +72,22 @@ class RunStore:
             return False
         except NotFound as exc:
             raise ObjectNotFound(
-                f"There is no bucket gs://{self.bucket_name}: run `terraform apply`"
+                f"There is no bucket gs://{self.bucket_name}: create it (README, First-time set-up)"
             ) from exc
         return True
 
     def note(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON object that informs people and decides nothing, over what was there."""
         self._upload(name, value)
+
+    def forget(self, name: str) -> None:
+        """Take away a note, if it is there."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            self.blob(name).delete(timeout=TIMEOUT)
+        except NotFound:
+            pass
 
     def parts(self, session: int) -> dict[str, Blob]:
         """The parts that are there, by their names below the run."""

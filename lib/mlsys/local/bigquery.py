@@ -12,11 +12,9 @@ from mlsys.local.processes import Server, answers, listens
 START_SECONDS = 90.0  # it takes 5 to 8 s on a free machine
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 
-# (partitioned by day of, clustered by) as in Terraform, whose google_bigquery_table resources
-# take their columns from the same schema files.
+# (partitioned by day of, clustered by); the columns are those of the schema files.
 _LAYOUT = {
     "model_registry": ("registered_at", ["model_name"]),
-    "prediction_runs": ("finished_at", ["model_name"]),
 }
 
 
@@ -64,7 +62,7 @@ def start_bigquery(
 def create_tables(clients: Clients, envs: Iterable[str]) -> None:
     """Make sure that each environment's dataset `mlsys_{env}` exists, with the service's tables.
 
-    The tables are the files of `mlsys/schemas`, named as the tables, as Terraform takes them.
+    The tables are the files of `mlsys/schemas`, named as the tables.
     """
     from google.cloud import bigquery
 

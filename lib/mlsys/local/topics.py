@@ -1,4 +1,4 @@
-"""The topics and subscriptions that Terraform makes on the cloud, made on this machine."""
+"""The topics and subscriptions of the cloud, made on this machine."""
 
 from mlsys.local.pubsub import PubSub
 from mlsys.local.push import Message, PushSubscription
@@ -39,8 +39,12 @@ def create_topics(pubsub: PubSub, settings: Settings, service: str | None) -> No
     pubsub.create_topic(STORAGE_EVENTS)
     for env in settings.envs:
         pubsub.create_topic(announcements(env))
-        pushed = {model_events(env): "/events/storage", predictions(env): "/events/predictions"}
-        for topic, path in pushed.items():
+        pushed = (
+            (model_events(env), "/events/storage", 10),
+            # A long run is put down and delivered again every nine minutes.
+            (predictions(env), "/events/predictions", 100),
+        )
+        for topic, path, attempts in pushed:
             pubsub.create_topic(topic)
             pubsub.create_topic(dead_letter(topic))
             if service:
@@ -50,6 +54,7 @@ def create_topics(pubsub: PubSub, settings: Settings, service: str | None) -> No
                         topic=topic,
                         endpoint=service + path,
                         ack_deadline=ACK_DEADLINE,
+                        max_delivery_attempts=attempts,
                         dead_letter_topic=dead_letter(topic),
                     )
                 )

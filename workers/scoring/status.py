@@ -1,0 +1,60 @@
+"""How far a run has come, for whoever asks."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from mlsys.clients import Clients
+from mlsys.errors import RunNotFound
+from workers.scoring.plan import Plan
+from workers.scoring.request import check_run_id
+from workers.scoring.session import latest_session
+from workers.scoring.shard import count_rows
+from workers.scoring.store import RunStore
+
+
+def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
+    """Return a run's state (`running`, `failed` or `succeeded`), progress, and result.
+
+    A run that nobody works on at the moment is `running` too: a repeated request resumes it.
+
+    Raises:
+        RunNotFound: there is no such run in this environment.
+    """
+    store = RunStore(clients, env, check_run_id(run_id))
+    found = store.read("plan.json")
+    if found is None:
+        raise RunNotFound(f"There is no run {run_id} in {env}")
+    plan = Plan.from_dict(found)
+    result = store.read("result.json")
+    answer = {"env": env, "request": dict(plan.request)}
+    if result is not None:
+        return answer | {
+            "run_id": run_id,
+            "state": "succeeded",
+            "rows_done": result["rows"],
+            "rows_total": result["rows"],
+            "shards_done": result["shards"],
+            "shards_total": result["shards"],
+            "seconds": result["seconds"],
+            "result": result,
+        }
+    failure = store.read("failure.json")
+    since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(plan.created_at)
+    seconds = round(since.total_seconds(), 3)
+    state = {"state": "failed", "failure": failure} if failure else {"state": "running"}
+    return answer | state | {"seconds": seconds} | progress(store, plan)
+
+
+def progress(store: RunStore, plan: Plan) -> dict[str, Any]:
+    """Return the rows and shards that are done, of all, by the parts that are there."""
+    session = latest_session(store)
+    parts = store.parts(session.number) if session else {}
+    return {
+        "run_id": plan.run_id,
+        "rows_done": count_rows(parts.values())[1],
+        "rows_total": plan.rows_expected,
+        "shards_done": len(parts),
+        "shards_total": session.parts if session else None,
+    }
