@@ -4,6 +4,7 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 STAMP := .venv/.installed
 # uv from the PATH, else one of our own in .tools.
+# Another environment may be active where make is called: ours is named wherever uv is called.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 # The uv that requirements-dev.lock pins: another version may write the locks in another form.
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --universal --python-version 3.12 pyproject.toml
@@ -23,6 +24,7 @@ demo: $(STAMP) ## the whole job on this machine: train, upload, register, score
 	$(BIN)/python notebooks/demo.py
 
 local: $(STAMP) ## keep the local stack up, with its data in .local/
+	@mkdir -p .local
 	$(BIN)/mlsys local up --samples --data-dir .local/data --env-file .local/env
 
 notebook: $(STAMP) ## Jupyter, with the variables that `make local` wrote
@@ -66,9 +68,10 @@ clean: ## remove what the verbs made, but not .local
 	rm -rf .venv .tools .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(STAMP): pyproject.toml requirements-dev.lock | $(UV)
-	test -x $(BIN)/python || $(UV) venv --quiet --python 3.12 .venv
-	$(UV) pip sync --quiet --require-hashes requirements-dev.lock
-	$(UV) pip install --quiet --no-deps --editable .
+	@echo "Installing into .venv"
+	@test -x $(BIN)/python || $(UV) venv --quiet --python 3.12 .venv
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
 .tools/bin/uv:

@@ -124,7 +124,7 @@ class PredictQuery(BaseModel):
     @model_validator(mode="after")
     def _two_tables(self) -> PredictQuery:
         if self.input_table == self.output_table:
-            raise ValueError("output_table is the input table: pass another one")
+            raise ValueError("is the input table: pass another one")
         return self
 
     def to_request(self, settings: Settings) -> ScoringRequest:

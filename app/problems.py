@@ -11,7 +11,7 @@ from typing import Any
 from flask import Response, g, json
 from flask_openapi3 import OpenAPI
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -114,7 +114,8 @@ def answer(exc: Exception) -> BaseResponse:
 
 def _detail(exc: Exception, status: int) -> str:
     if isinstance(exc, HTTPException):
-        return exc.description or exc.name
+        known = "There is no such route: GET /docs lists those there are."
+        return known if isinstance(exc, NotFound) else exc.description or exc.name
     return {
         403: "The service's account lacks a permission on this table or bucket; its log names it.",
         503: "A Google Cloud service did not answer in time. The same request can succeed later.",

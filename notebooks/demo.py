@@ -21,7 +21,7 @@ NOTEBOOK = Path(__file__).parent / "titanic-survival-example.ipynb"
 EXECUTED = Path(__file__).parent.parent / ".demo" / NOTEBOOK.name
 
 PREDICTIONS = """
-SELECT PassengerId, prediction AS survived, model_version, run_id
+SELECT PassengerId, prediction, model_version, run_id
 FROM titanic.demo_predictions ORDER BY PassengerId LIMIT 5
 """
 ACCURACY = """
@@ -88,7 +88,8 @@ def run_notebook() -> None:
         nonlocal done
         if cell.cell_type == "code":
             done += 1
-            print(f"\r  cell {done} of {cells}", end="", flush=True)
+            if sys.stdout.isatty():
+                print(f"\r  cell {done} of {cells}", end="", flush=True)
 
     client = NotebookClient(
         notebook,
@@ -99,7 +100,7 @@ def run_notebook() -> None:
         extra_arguments=["--log-level=40"],  # no warning that loopback TCP is in plain text
     )
     client.execute()
-    print()
+    print(f"\r  {cells} cells run")
     EXECUTED.parent.mkdir(exist_ok=True)
     nbformat.write(notebook, EXECUTED)
 

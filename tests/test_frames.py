@@ -356,3 +356,15 @@ def test_what_is_no_table_is_refused_by_the_parameters_name(text: str) -> None:
     [(parameter, problem)] = caught.value.problems
     assert parameter == "input_table"
     assert "pass project.dataset.table" in problem
+
+
+@pytest.mark.parametrize(
+    ("df", "problem"),
+    [
+        (pd.Series([1], name="a"), "df: is a Series: pass a DataFrame"),
+        (pd.DataFrame([[1, 2]], columns=["a", "A"]), r"df: columns \['A', 'a'\] are there twice"),
+    ],
+)
+def test_what_is_no_table_is_refused(df: Any, problem: str) -> None:
+    with pytest.raises(InvalidRequest, match=problem):
+        from_frame(df)

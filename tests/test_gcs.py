@@ -17,7 +17,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mlsys.clients import Clients
+from mlsys.clients import Clients, default_clients
 from mlsys.errors import InvalidRequest, ObjectNotFound
 from mlsys.gcs import gcs_get, gcs_get_pickle, gcs_list_blobs, gcs_put, gcs_put_pickle
 
@@ -150,3 +150,14 @@ def test_empty_names_are_refused(environment: dict[str, str], bucket_name: str, 
             call(bucket_name, path)
     with pytest.raises(InvalidRequest, match="are empty: pass both"):
         gcs_put(b"", bucket_name, path)
+
+
+def test_a_path_that_registers_no_model_is_warned_of(environment: dict[str, str]) -> None:
+    with pytest.warns(UserWarning, match="registers no model: model_name: 'Titanic'"):
+        gcs_put_pickle({}, "mlsys-models-dev", "Titanic/1/model.pkl")
+    default_clients().storage.bucket("mlsys-models-dev").blob("Titanic/1/model.pkl").delete()
+
+
+def test_what_cannot_be_pickled_is_explained(environment: dict[str, str]) -> None:
+    with pytest.raises(InvalidRequest, match="cannot be pickled .* put a named function into"):
+        gcs_put_pickle(lambda x: x, "mlsys-models-dev", "lambda/v1/model.pkl")

@@ -16,7 +16,7 @@ import pytest
 from conftest import Receiver
 
 from mlsys import cli
-from mlsys.clients import Clients, bigquery_retry
+from mlsys.clients import Clients, bigquery_retry, default_clients
 from mlsys.errors import SettingsError
 from mlsys.local.addresses import choose_port
 from mlsys.local.bigquery import SCHEMAS
@@ -310,3 +310,29 @@ def test_the_command_says_what_to_install(
     monkeypatch.setattr("mlsys.local.stack._PACKAGES", ("no_such_package",))
     assert cli.main(["local", "up"]) == 1
     assert "pip install 'mlsys[local]'" in capsys.readouterr().err
+
+
+def test_a_kept_folder_is_one_stacks_at_a_time_and_keeps_its_ports(tmp_path: Path) -> None:
+    with local_stack(data_dir=tmp_path, with_service=False) as first:
+        addresses = first.environment
+        with (
+            pytest.raises(SettingsError, match="another local stack uses"),
+            local_stack(data_dir=tmp_path, with_service=False),
+        ):
+            pass
+        assert first.clients.storage.bucket("mlsys-models-dev").exists(timeout=10)
+    with local_stack(data_dir=tmp_path, with_service=False) as second:
+        assert second.environment == addresses
+
+
+def test_a_stack_that_is_gone_is_missed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Google's clients would go on trying for two minutes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GCP_PROJECT_ID", "mlsys-local")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{probe.getsockname()[1]}")
+    with pytest.raises(SettingsError, match="No local stack answers at http://127.0.0.1"):
+        default_clients()

@@ -1,6 +1,7 @@
 """upload_model: one call from a fitted model to a registered version."""
 
 import json
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -254,3 +255,12 @@ def test_any_other_path_is_no_models(path: str) -> None:
 def test_versions_are_numbers_to_sort_by() -> None:
     refs = [ModelRef("a", v) for v in ("v10", "v9", "v1")]
     assert [ref.number for ref in sorted(refs, key=lambda ref: ref.number)] == [1, 9, 10]
+
+
+def test_a_function_of_the_notebook_is_refused_before_the_upload(
+    case: ModelCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Untrained, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Untrained", Untrained, raising=False)
+    with pytest.raises(InvalidRequest, match="defined in this notebook"):
+        upload_model(Untrained(), case.name, X=X)

@@ -206,7 +206,7 @@ def test_a_message_of_a_run_that_fails_is_done_with_and_the_run_tells_why(lab: L
     assert lab.push(envelope(params)).status == 204
     state = lab.here({"env": "dev"}, f"/runs/{params['run_id']}").json
     assert state["state"] == "failed"
-    assert "columns with NULLs: b" in state["failure"]["detail"]
+    assert "Columns with NULLs: b" in state["failure"]["detail"]
     assert not lab.exists(params["output_table"])
     later = lab.http(params | {"run_id": unique("push"), "wait": "false"})
     assert settled(lab, later.json["status_url"])["state"] == "failed"

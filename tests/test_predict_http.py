@@ -139,7 +139,7 @@ def test_latest_is_the_highest_number(lab: Lab, params: dict[str, str]) -> None:
     lab.upload(MODEL, X, name, "v9")
     lab.upload(OTHER, X, name, "v10")
     gcs_put("{}", lab.settings.models_bucket("dev"), f"{name}/v11/metadata.json")
-    gcs_put_pickle(MODEL, lab.settings.models_bucket("dev"), f"{name}/v12/old/model.pkl")
+    gcs_put("x", lab.settings.models_bucket("dev"), f"{name}/v12/old/model.pkl")
     gcs_put_pickle(MODEL, lab.settings.models_bucket("dev"), f"{name}-more/v99/model.pkl")
     result = lab.http(params | {"model_version": "latest"}).done()
     assert result["model_version"] == "v10"
@@ -514,12 +514,12 @@ def test_a_model_that_raises_on_nulls_names_their_columns_and_publishes_nothing(
     holes.loc[3, "b"] = np.nan
     params = lab.params(lab.put(holes), name)
     run_id = lab.here(params | {"dry_run": "true"}).json["run_id"]
-    lab.http(params).problem(422, "prediction-failed", "NaN", "columns with NULLs: b")
+    lab.http(params).problem(422, "prediction-failed", "NaN", "Columns with NULLs: b")
     assert not lab.exists(params["output_table"])
     assert not lab.objects(f"{run_id}/parts")
     state = lab.http({"env": "dev"}, f"/runs/{run_id}").json
     assert state["state"] == "failed"
-    assert "columns with NULLs: b" in state["failure"]["detail"]
+    assert "Columns with NULLs: b" in state["failure"]["detail"]
     assert (state["rows_done"], state["rows_total"]) == (0, len(DATA))
     lab.http(params).problem(422, "prediction-failed")  # the same request fails the same way
     # Another number of rows: the local BigQuery does not tell when a load changed a table.

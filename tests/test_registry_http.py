@@ -109,7 +109,7 @@ def test_a_rescan_answers_what_it_found_and_a_second_one_that_nothing_is_left(
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ("env=staging", "is not served here: pass one of"),
+        ("env=staging", "is not served here: pass dev"),
         ("env=qa", "dev"),
         ("env=", "dev"),
         ("", "is missing"),
@@ -138,7 +138,7 @@ def test_a_missing_bucket_is_404(settings: Settings) -> None:
         "type": "urn:mlsys:problem:object-not-found",
         "title": "There is no such bucket or object",
         "status": 404,
-        "detail": "There is no bucket gs://no-such-bucket: run `terraform apply`",
+        "detail": "There is no bucket gs://no-such-bucket: create it (README, First-time set-up)",
     }
 
 
@@ -161,7 +161,7 @@ def test_a_missing_registry_is_503_until_somebody_creates_it(
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
     answer = response.get_json(force=True)
     assert answer["type"] == "urn:mlsys:problem:try-again"
-    assert "mlsys_staging.model_registry is not there: run `terraform apply`" in answer["detail"]
+    assert "mlsys_staging.model_registry is not there: create it" in answer["detail"]
 
 
 def test_a_registry_with_too_many_changes_in_hand_is_503(

@@ -398,7 +398,7 @@ def test_a_rescan_cuts_what_it_writes_into_statements_that_bigquery_takes(
 
 def test_a_rescan_of_a_bucket_that_is_not_there_says_so(settings: Settings) -> None:
     elsewhere = dataclasses.replace(settings, models_buckets=(("dev", "no-such-bucket"),))
-    with pytest.raises(ObjectNotFound, match="gs://no-such-bucket: run `terraform apply`"):
+    with pytest.raises(ObjectNotFound, match="gs://no-such-bucket: create it"):
         rescan(Clients(elsewhere), "dev")
 
 

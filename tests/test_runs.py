@@ -356,7 +356,7 @@ def test_a_model_that_raises_in_the_middle_of_a_shard_leaves_no_part(
         write(self, rows, rows_read=rows_read)
 
     monkeypatch.setattr(shard.PartWriter, "write", seen)
-    with pytest.raises(PredictionFailed, match="columns with NULLs: c"):
+    with pytest.raises(PredictionFailed, match="Columns with NULLs: c"):
         execute(lab.clients, prepared)
     assert 0 < sum(heard) < len(LONG)
     assert generations(prepared.store) == {}

@@ -395,7 +395,7 @@ def test_a_failure_in_a_process_of_the_pool_is_told_as_one_inline(
     monkeypatch.setattr("workers.scoring.session.ROWS_PER_STREAM", 15_000)
     monkeypatch.setattr(pool, "INLINE_ROWS", 0)
     params = lab.params(table, name)
-    lab.here(params).problem(422, "prediction-failed", "columns with NULLs: c")
+    lab.here(params).problem(422, "prediction-failed", "Columns with NULLs: c")
     assert not lab.exists(params["output_table"])
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import pyarrow as pa
+    from google.api_core.exceptions import GoogleAPICallError
     from google.cloud.bigquery import SchemaField, Table
 
     from mlsys.clients import Clients
@@ -90,9 +91,9 @@ def bq_get(query: str) -> pd.DataFrame:
         reader = clients.bigquery_read if use_storage_api else None
         table = rows.to_arrow(bqstorage_client=reader, create_bqstorage_client=False)
     except BadRequest as exc:
-        raise InvalidRequest(("query", exc.message)) from exc
+        raise InvalidRequest(("query", _words(exc))) from exc
     except NotFound as exc:
-        raise TableNotFound(exc.message) from exc
+        raise TableNotFound(_words(exc)) from exc
     return to_frame(table)
 
 
@@ -143,9 +144,15 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
             raise
         raise _filled(table) from exc
     except BadRequest as exc:
-        raise InvalidRequest(("df", exc.message)) from exc
+        raise InvalidRequest(("df", _words(exc))) from exc
     except NotFound as exc:
         raise _no_dataset(table) from exc
+
+
+def _words(exc: GoogleAPICallError) -> str:
+    """What BigQuery itself says, once, without what the client adds."""
+    found = [e["message"] for e in exc.errors if isinstance(e, dict) and e.get("message")]
+    return found[0] if found else str(exc.message)
 
 
 def _table_before(
@@ -184,7 +191,8 @@ def _filled(table: TableRef) -> Conflict:
 
 def _no_dataset(table: TableRef) -> TableNotFound:
     return TableNotFound(
-        f"The dataset {table.project}.{table.dataset} is not there: create it first."
+        f"The dataset {table.project}.{table.dataset} is not there: create it first, for "
+        f"instance with bq_get('CREATE SCHEMA `{table.project}.{table.dataset}`')"
     )
 
 

@@ -9,10 +9,12 @@ servers, over the same protocols. A client is made when it is first used, once a
 from __future__ import annotations
 
 import functools
+import socket
 import threading
+import urllib.parse
 from typing import TYPE_CHECKING, Any
 
-from mlsys.errors import CredentialsMissing
+from mlsys.errors import CredentialsMissing, SettingsError
 from mlsys.settings import Settings
 
 if TYPE_CHECKING:
@@ -70,9 +72,27 @@ def default_clients() -> Clients:
     """The clients of this process's environment: what a notebook's calls use.
 
     Raises:
-        SettingsError: a setting is missing (see `Settings.from_env`).
+        SettingsError: a setting is missing (see `Settings.from_env`), or the local stack that the
+            emulator variables point to does not run.
     """
-    return clients_for(Settings.from_env())
+    settings = Settings.from_env()
+    _check_local_stack(settings)
+    return clients_for(settings)
+
+
+def _check_local_stack(settings: Settings) -> None:
+    """Say at once that a local server is gone: Google's clients would try for two minutes."""
+    for address in (settings.emulators.storage, settings.emulators.bigquery):
+        if not address:
+            continue
+        url = urllib.parse.urlsplit(address)
+        try:
+            socket.create_connection((url.hostname or "", url.port or 80), timeout=2).close()
+        except OSError as exc:
+            raise SettingsError(
+                f"No local stack answers at {address}: start it with `make local`, and export the "
+                "variables that it prints (they are in .local/env too)"
+            ) from exc
 
 
 def bigquery_retry() -> Retry:

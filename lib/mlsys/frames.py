@@ -78,8 +78,14 @@ def from_frame(df: pd.DataFrame) -> pa.Table:
     Raises:
         InvalidRequest: a column mixes types, or has one that BigQuery's flat columns lack.
     """
+    import pandas as pd
     import pyarrow as pa
 
+    if not isinstance(df, pd.DataFrame):
+        raise InvalidRequest(("df", f"is a {type(df).__name__}: pass a DataFrame"))
+    names = [str(name).casefold() for name in df.columns]
+    if doubled := sorted({str(n) for n in df.columns if names.count(str(n).casefold()) > 1}):
+        raise InvalidRequest(("df", f"columns {doubled} are there twice: rename one of each"))
     columns, fields = [], []
     for i, name in enumerate(df.columns):
         try:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import TIMEOUT, default_clients
 from mlsys.errors import InvalidRequest, ObjectNotFound
+from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
@@ -69,8 +72,21 @@ def gcs_put_pickle(obj: Any, bucket_name: str, blob_path: str) -> None:
         ObjectNotFound: there is no such bucket.
     """
     blob = _blob(bucket_name, blob_path)
+    _warn_of_a_path_that_is_not_registered(bucket_name, blob_path)
     blob.metadata = {DESCRIPTION_KEY: json.dumps(describe(obj))}
     _upload(blob, pickled(obj), "application/octet-stream")
+
+
+def _warn_of_a_path_that_is_not_registered(bucket_name: str, blob_path: str) -> None:
+    from mlsys.models import ModelRef
+
+    settings = default_clients().settings
+    if bucket_name not in (settings.models_bucket(env) for env in ENVS):
+        return
+    try:
+        ModelRef.of_object(blob_path)
+    except InvalidRequest as exc:
+        warnings.warn(f"This upload registers no model: {exc}", stacklevel=3)
 
 
 def gcs_list_blobs(bucket_name: str) -> list[str]:
@@ -90,11 +106,24 @@ def gcs_list_blobs(bucket_name: str) -> list[str]:
 
 
 def pickled(obj: Any) -> bytes:
-    """Return `obj` in joblib's format."""
+    """Return `obj` in joblib's format.
+
+    Raises:
+        InvalidRequest: it holds something that cannot be pickled.
+    """
     import joblib
 
     buffer = io.BytesIO()
-    joblib.dump(obj, buffer)
+    try:
+        joblib.dump(obj, buffer)
+    except (pickle.PicklingError, AttributeError, TypeError) as exc:
+        raise InvalidRequest(
+            (
+                "model",
+                f"cannot be pickled ({exc}): a lambda or a function of the notebook does not "
+                "travel; put a named function into a package",
+            )
+        ) from exc
     return buffer.getvalue()
 
 

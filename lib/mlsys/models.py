@@ -34,11 +34,12 @@ class ModelRef:
 
     def __post_init__(self) -> None:
         problems = []
-        if not NAME.fullmatch(self.name):
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
             rule = "pass lower-case words joined by hyphens, at most 63 characters"
-            problems.append(("model_name", f"{self.name[:80]!r}: {rule}"))
-        if not VERSION.fullmatch(self.version):
-            problems.append(("model_version", f"{self.version[:80]!r}: pass v1, v2, v3, ..."))
+            problems.append(("model_name", f"{str(self.name)[:80]!r}: {rule}"))
+        if not isinstance(self.version, str) or not VERSION.fullmatch(self.version):
+            text = f"{str(self.version)[:80]!r}: pass v1, v2, v3, ..."
+            problems.append(("model_version", text))
         if problems:
             raise InvalidRequest(*problems)
 
@@ -114,10 +115,18 @@ def upload_model(
     clients = default_clients()
     settings = clients.settings
     if env not in ENVS:
-        raise InvalidRequest(("env", f"{env!r}: pass one of {ENVS}"))
+        raise InvalidRequest(("env", f"{env!r}: pass dev, staging or prod"))
     bucket = clients.storage.bucket(settings.models_bucket(env))
     ModelRef(name, version or "v1")  # names are checked before any work is done
     content = gcs.pickled(model)
+    if b"__main__" in content:
+        raise InvalidRequest(
+            (
+                "model",
+                "uses a function or class that was defined in this notebook, which does not travel "
+                "with the pickle: move it to a package that the service has too",
+            )
+        )
     document = metadata.build(
         model,
         X=X,

@@ -78,7 +78,8 @@ class Settings:
         project = read("GCP_PROJECT_ID") or read("GOOGLE_CLOUD_PROJECT")
         if project is None:
             wrong.append(
-                "GCP_PROJECT_ID is not set: export it or put it in .env (see .env.example)"
+                "GCP_PROJECT_ID is not set: export it or put it in .env (see .env.example), or "
+                "export what `make local` prints to work without a cloud"
             )
         envs = tuple(
             e.strip() for e in (read("MLSYS_ENVS") or ",".join(ENVS)).split(",") if e.strip()
@@ -150,7 +151,9 @@ class Settings:
             InvalidRequest: naming the environments that can be passed.
         """
         if env not in self.envs:
-            raise InvalidRequest(("env", f"{env!r} is not served here: pass one of {self.envs}"))
+            raise InvalidRequest(
+                ("env", f"{env!r} is not served here: pass {' or '.join(self.envs)}")
+            )
         return env
 
     def models_bucket(self, env: str) -> str:

@@ -67,8 +67,8 @@ def choose_features(
         features = [_untyped(str(n), known.get(str(n).casefold())) for n in names]
         _check(features, known)
         return features, [
-            "metadata.json has no signature: columns were matched by the names the model was "
-            "fitted with, and their types were not checked"
+            "there is no signature (upload_model writes one): columns were matched by the names "
+            "the model was fitted with, and their types were not checked"
         ]
     count = len(signature.features) if signature else getattr(model, "n_features_in_", None)
     ids = {c.casefold() for c in (id_columns or metadata.id_columns)}
@@ -223,7 +223,8 @@ def _check(features: Sequence[Feature], known: dict[str, Column]) -> None:
     for feature in features:
         column = known.get(feature.name.casefold())
         if column is None:
-            wrong.append((feature.name, f"is missing, the model needs it as {feature.type}"))
+            kind = "" if feature.dtype == UNKNOWN else f", the model needs it as {feature.type}"
+            wrong.append((feature.name, f"is missing{kind}"))
         elif column.type not in PARQUET_TYPES:
             wrong.append((feature.name, f"is {column.type}, which no model can be given"))
         elif feature.dtype != UNKNOWN and not feature.accepts(column.type):

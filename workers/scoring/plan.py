@@ -159,7 +159,9 @@ def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
     looked_at = dt.datetime.now(dt.UTC)
     table = get_table(clients, request.input_table)
     if table is None:
-        raise TableNotFound(f"There is no table {request.input_table}")
+        raise TableNotFound(
+            f"There is no table {request.input_table}: look at its project, dataset and name"
+        )
     if table.table_type != "TABLE":
         raise SchemaMismatch(
             f"{request.input_table} is a {table.table_type}: pass a table, for instance what "
@@ -265,16 +267,15 @@ def _output_table(clients: Clients, request: ScoringRequest) -> tuple[Table | No
     from google.api_core.exceptions import NotFound
 
     target = request.output_table
+    name = f"{target.project}.{target.dataset}"
     table = get_table(clients, target)
     if table is None:
         try:
-            dataset = clients.bigquery.get_dataset(
-                f"{target.project}.{target.dataset}", timeout=TIMEOUT, retry=bigquery_retry()
-            )
+            dataset = clients.bigquery.get_dataset(name, timeout=TIMEOUT, retry=bigquery_retry())
         except NotFound as exc:
             raise TableNotFound(
-                f"The dataset {target.project}.{target.dataset} of output_table is not there: "
-                "create it first"
+                f"The dataset {name} of output_table is not there: create it first, for instance "
+                f"with CREATE SCHEMA `{name}`"
             ) from exc
         return None, dataset.location
     if table.table_type != "TABLE":
@@ -304,7 +305,9 @@ def _find_model(clients: Clients, request: ScoringRequest) -> tuple[ModelRef, Bl
     ref = ModelRef(request.model_name, version)
     found = bucket.get_blob(ref.path, timeout=TIMEOUT)
     if found is None:
-        raise ModelNotFound(f"There is no model gs://{bucket.name}/{ref.path}")
+        raise ModelNotFound(
+            f"There is no model gs://{bucket.name}/{ref.path}: GET /models lists those there are"
+        )
     return ref, found
 
 

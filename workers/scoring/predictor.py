@@ -112,9 +112,10 @@ class Predictor:
         """Say what the model said, and which feature columns hold NULLs if any do."""
         if isinstance(exc, SchemaMismatch):
             return str(exc)
-        text = f"The model raised {type(exc).__name__}: {str(exc)[:500]}"
+        first = (str(exc).splitlines() or [""])[0][:300]
+        text = f"The model raised {type(exc).__name__}: {first}"
         folded = {name.casefold(): i for i, name in enumerate(batch.schema.names)}
         nulls = [
             f.name for f in self.plan.features if batch.column(folded[f.name.casefold()]).null_count
         ]
-        return f"{text} (columns with NULLs: {', '.join(nulls)})" if nulls else text
+        return f"Columns with NULLs: {', '.join(nulls)}. {text}" if nulls else text

@@ -1,9 +1,12 @@
 """Where the local stack's servers listen, and the environment that leads others to them."""
 
+import contextlib
 import dataclasses
+import json
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlsys.errors import SettingsError
 from mlsys.settings import Emulators
@@ -69,6 +72,22 @@ def buckets(envs: Sequence[str]) -> dict[str, str]:
         for env in envs
         for kind in ("models", "runs")
     }
+
+
+def usual_ports(wished: Ports, known: Path | None) -> Ports:
+    """`wished`, and where nothing is wished the ports of last time (in `known`) that are free."""
+    try:
+        last = json.loads(known.read_text()) if known else {}
+    except (OSError, ValueError):
+        last = {}
+    found = {}
+    for field in dataclasses.fields(wished):
+        port = getattr(wished, field.name)
+        if port is None and isinstance(last.get(field.name), int):
+            with contextlib.suppress(SettingsError):
+                port = choose_port(last[field.name], field.name)
+        found[field.name] = port
+    return Ports(**found)
 
 
 def choose_addresses(ports: Ports) -> Addresses:

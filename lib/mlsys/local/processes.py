@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
-from mlsys.errors import MlsysError
+from mlsys.errors import MlsysError, SettingsError
 from mlsys.local.addresses import HOST
 from mlsys.local.guard import GRACE
 
@@ -130,3 +131,22 @@ class Server:
             lines.seek(max(0, self.log_file.stat().st_size - _TAIL_BYTES))
             tail = lines.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
         return "\n".join([f"{self.name} {what}; the end of {self.log_file}:", *tail])
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """Take the folder for this process, as long as the file that comes back is open.
+
+    Raises:
+        SettingsError: another process has it.
+    """
+    import fcntl
+
+    lock = (folder / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        lock.close()
+        raise SettingsError(
+            f"another local stack uses {folder}: stop it first, or pass another --data-dir"
+        ) from exc
+    return lock

@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
+import json
 import logging
 import os
 import shutil
@@ -16,12 +18,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from mlsys.clients import Clients, clients_for
 from mlsys.errors import SettingsError
-from mlsys.local.addresses import PROJECT, Addresses, Ports, buckets, choose_addresses
-from mlsys.local.processes import Server
+from mlsys.local.addresses import PROJECT, Addresses, Ports, buckets, choose_addresses, usual_ports
+from mlsys.local.processes import Server, lock_folder
 from mlsys.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class LocalStack:
         self._time_scale = time_scale
         self._progress = progress or log.info
         self._folder: Path | None = None
+        self._lock: IO[str] | None = None
         self._servers: list[Server] = []
         self._service: Server | None = None
 
@@ -129,6 +132,8 @@ class LocalStack:
             server.begin_stop()
         for server in self._running():
             server.stop()
+        if self._lock is not None:
+            self._lock.close()
         if self._folder is not None and self._data_dir is None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -202,6 +207,7 @@ class LocalStack:
             self._folder = self._data_dir
         for name in ("storage", "bigquery", "logs"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(self._folder)
         self.logs = self._folder / "logs"
         self.service_log = self.logs / "service.log"
         self._pid_file = self._folder / "service.pid"
@@ -209,7 +215,10 @@ class LocalStack:
 
     def _choose_addresses(self) -> Addresses:
         """Choose the ports, and set everything that follows from them."""
-        addresses = choose_addresses(self._ports)
+        ports_file = self._data_dir / "ports.json" if self._data_dir else None
+        addresses = choose_addresses(usual_ports(self._ports, ports_file))
+        if ports_file:  # so that kernels and terminals that know them need not be told again
+            ports_file.write_text(json.dumps(dataclasses.asdict(addresses)))
         self.environment = addresses.environment(self._envs, self._with_service)
         self.settings = Settings.from_env(self.environment)
         self.clients = clients_for(self.settings)
