@@ -24,7 +24,7 @@ from app import auth, logs, service
 from app.parameters import PredictQuery
 from app.problems import Problem
 from mlsys.errors import InvalidRequest, MlsysError, TryAgain
-from mlsys.models import ModelRef
+from mlsys.refs import ModelRef
 
 log = logging.getLogger(__name__)
 api = APIBlueprint("events", __name__, abp_tags=[Tag(name="events")])

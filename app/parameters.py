@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
-from mlsys.models import NAME, VERSION
+from mlsys.refs import NAME, VERSION
 from mlsys.settings import Settings
 from workers.scoring.request import LATEST, OUTPUTS, RUN_ID, ScoringRequest
 

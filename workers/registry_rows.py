@@ -13,7 +13,7 @@ from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import MetadataInvalid
 from mlsys.gcs import DESCRIPTION_KEY
 from mlsys.metadata import ModelMetadata
-from mlsys.models import ModelRef
+from mlsys.refs import ModelRef
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob

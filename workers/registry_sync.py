@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ObjectNotFound, RegistryBusy
-from mlsys.models import ModelRef
+from mlsys.refs import ModelRef
 from workers.registry_rows import Identity, ModelRow, identity_of, live_row, read_row
 from workers.registry_table import Trigger, recorded, replace
 

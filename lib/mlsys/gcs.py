@@ -78,7 +78,7 @@ def gcs_put_pickle(obj: Any, bucket_name: str, blob_path: str) -> None:
 
 
 def _warn_of_a_path_that_is_not_registered(bucket_name: str, blob_path: str) -> None:
-    from mlsys.models import ModelRef
+    from mlsys.refs import ModelRef
 
     settings = default_clients().settings
     if bucket_name not in (settings.models_bucket(env) for env in ENVS):

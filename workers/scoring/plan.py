@@ -26,7 +26,7 @@ from mlsys.errors import (
 )
 from mlsys.loading import LoadedModel, load_model
 from mlsys.metadata import ModelMetadata
-from mlsys.models import ModelRef
+from mlsys.refs import ModelRef
 from mlsys.signatures import Feature, Signature
 from workers.scoring.columns import (
     Column,

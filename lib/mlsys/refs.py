@@ -1,0 +1,69 @@
+"""Model versions by name: what a name may be, and where a version's objects lie.
+
+>>> ref = ModelRef("titanic-survival", "v1")
+>>> ref.path
+'titanic-survival/v1/model.pkl'
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from mlsys.errors import InvalidRequest
+
+NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]+(-[a-z0-9]+)*")
+VERSION = re.compile(r"v[1-9][0-9]{0,8}")
+_FILES = {"model.pkl": "model", "metadata.json": "metadata"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ModelRef:
+    """A model version by its two names, both checked."""
+
+    name: str
+    version: str
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
+            rule = "pass lower-case words joined by hyphens, at most 63 characters"
+            problems.append(("model_name", f"{str(self.name)[:80]!r}: {rule}"))
+        if not isinstance(self.version, str) or not VERSION.fullmatch(self.version):
+            text = f"{str(self.version)[:80]!r}: pass v1, v2, v3, ..."
+            problems.append(("model_version", text))
+        if problems:
+            raise InvalidRequest(*problems)
+
+    @classmethod
+    def of_object(cls, path: str) -> tuple[Self, Literal["model", "metadata"]]:
+        """Read an object's path: which model version it belongs to, and as what.
+
+        Raises:
+            InvalidRequest: the path is not `{model-name}/v{N}/model.pkl` or `.../metadata.json`.
+        """
+        parts = path.split("/")
+        if len(parts) != 3 or parts[2] not in _FILES:
+            expected = "{model-name}/v{N}/model.pkl or metadata.json beside it"
+            raise InvalidRequest(("path", f"{path[:200]!r} is not {expected}"))
+        kind: Any = _FILES[parts[2]]
+        return cls(parts[0], parts[1]), kind
+
+    @property
+    def number(self) -> int:
+        """The version as a number, to sort by."""
+        return int(self.version[1:])
+
+    @property
+    def path(self) -> str:
+        """Where the model lies in the environment's models bucket."""
+        return f"{self.name}/{self.version}/model.pkl"
+
+    @property
+    def metadata_path(self) -> str:
+        """Where its metadata lies."""
+        return f"{self.name}/{self.version}/metadata.json"
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"

@@ -1,0 +1,33 @@
+"""The examples in the docstrings of the library run, but for those that need a cloud."""
+
+import doctest
+import importlib
+import pkgutil
+
+import matplotlib
+import pytest
+
+import mlsys
+
+MODULES = sorted(
+    info.name
+    for info in pkgutil.iter_modules(mlsys.__path__, "mlsys.")
+    if info.name not in ("mlsys.cli", "mlsys.local")
+)
+
+
+def test_there_are_examples_that_run() -> None:
+    finder = doctest.DocTestFinder()
+    tests = [t for name in MODULES for t in finder.find(importlib.import_module(name))]
+    run = [e for t in tests for e in t.examples if doctest.SKIP not in e.options]
+    assert len(run) >= 5
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_a_module_run(name: str) -> None:
+    matplotlib.use("Agg")
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.failed == 0
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
