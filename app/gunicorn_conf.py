@@ -16,6 +16,20 @@ threads = 8
 timeout = 0
 graceful_timeout = 8
 accesslog = None  # the app writes one line a request itself
+logconfig_dict = {  # gunicorn's own lines in the form of all others
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"cloud": {"()": "app.logs.CloudFormatter"}},
+    "handlers": {
+        "out": {
+            "class": "logging.StreamHandler",
+            "stream": "ext://sys.stdout",
+            "formatter": "cloud",
+        }
+    },
+    "root": {"level": "INFO", "handlers": ["out"]},
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["out"], "propagate": False}},
+}
 control_socket_disable = True  # it needs a home directory, which the image's user has not
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from app import create_app, logs
 from mlsys.errors import RegistryBusy
+from mlsys.local.stack import LocalStack
 from mlsys.settings import Emulators, Settings
 
 LOCAL = Settings(
@@ -214,3 +215,11 @@ def test_configuring_twice_writes_each_record_once(monkeypatch: pytest.MonkeyPat
     root.info("once")
     root.debug("never")
     assert [line["message"] for line in lines(stream)] == ["once"]
+
+
+def test_every_line_of_the_running_service_is_json(stack: LocalStack) -> None:
+    """gunicorn's own lines too: Cloud Logging takes anything else for text without a severity."""
+    lines = stack.service_log.read_text().splitlines()
+    assert any("Listening at" in line for line in lines)
+    for line in lines:
+        assert json.loads(line)["severity"] in ("INFO", "WARNING", "ERROR")

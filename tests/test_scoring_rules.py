@@ -4,6 +4,7 @@ import datetime as dt
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,15 +73,18 @@ def test_a_job_is_looked_for_where_it_runs(
 
 
 @pytest.mark.parametrize(
-    ("raised", "expected", "words"),
+    ("raised", "days", "expected", "words"),
     [
         pytest.param(
             exceptions.InvalidArgument("snapshot out of range"),
+            8,
             Conflict,
             "can no longer be read",
             id="a snapshot older than time travel",
         ),
-        pytest.param(exceptions.NotFound("gone"), TableNotFound, "is gone", id="a dropped table"),
+        pytest.param(
+            exceptions.NotFound("gone"), 0, TableNotFound, "is gone", id="a dropped table"
+        ),
     ],
 )
 def test_a_run_whose_rows_are_gone_says_so(
@@ -88,10 +92,13 @@ def test_a_run_whose_rows_are_gone_says_so(
     params: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     raised: Exception,
+    days: int,
     expected: type[Exception],
     words: str,
 ) -> None:
     prepared = prepare(lab.clients, lab.request(params))
+    then = dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
+    prepared = replace(prepared, plan=replace(prepared.plan, snapshot_at=then.isoformat()))
 
     def refuse(**_: Any) -> Any:
         raise raised
@@ -102,6 +109,21 @@ def test_a_run_whose_rows_are_gone_says_so(
     found = status(lab.clients, "dev", prepared.plan.run_id)
     assert found["state"] == "failed"
     assert words in found["failure"]["detail"]
+
+
+def test_a_snapshot_that_is_in_bigquerys_future_is_waited_for(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(lab.clients, lab.request(params))
+
+    def refuse(**_: Any) -> Any:
+        raise exceptions.InvalidArgument("snapshot in the future")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
+        with pytest.raises(TryAgain, match="yet"):
+            execute(lab.clients, prepared)
+    assert execute(lab.clients, prepared)["rows"] == len(X)
 
 
 def test_a_session_that_ends_while_it_is_read_is_followed_by_another(

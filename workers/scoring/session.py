@@ -25,6 +25,7 @@ MAX_STREAMS = 1000  # https://cloud.google.com/bigquery/quotas#storage-limits
 MAX_SESSIONS = 1000
 BATCH_ROWS = 65_536  # near the best for every estimator measured
 BATCH_BYTES = 64 * 1024 * 1024  # of Arrow data; wide rows come in smaller batches
+TIME_TRAVEL = dt.timedelta(days=2)  # at the least
 MARGIN = dt.timedelta(minutes=10)  # beyond the time that a request may last
 
 
@@ -59,7 +60,7 @@ def current_session(clients: Clients, store: RunStore, plan: Plan) -> Session:
     Raises:
         TableNotFound: the input table is gone.
         Conflict: the snapshot is older than BigQuery keeps.
-        TryAgain: the sessions of the run kept expiring under our hands.
+        TryAgain: the sessions of the run kept expiring, or this machine's clock is ahead.
     """
     for number in range(MAX_SESSIONS):
         name = f"session-{number}.json"
@@ -155,7 +156,12 @@ def _open(clients: Clients, plan: Plan, number: int) -> Session:
         raise TableNotFound(f"The input table {plan.input_table} is gone") from exc
     except exceptions.InvalidArgument as exc:
         # Time travel ends after two to seven days, by the dataset's setting:
-        # https://cloud.google.com/bigquery/docs/time-travel
+        # https://cloud.google.com/bigquery/docs/time-travel. A younger snapshot that is refused
+        # lies in the future by BigQuery's clock, and will not for long.
+        if dt.datetime.now(dt.UTC) - snapshot_at < TIME_TRAVEL:
+            raise TryAgain(
+                f"{plan.input_table} cannot be read as of {plan.snapshot_at} yet"
+            ) from exc
         raise Conflict(
             f"{plan.input_table} as it was at {plan.snapshot_at} can no longer be read, and the "
             f"run {plan.run_id} cannot be finished: pass a run_id of your own to start another one"
