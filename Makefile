@@ -49,9 +49,8 @@ lock: $(STAMP) ## write the lock files after a change of pyproject.toml
 	$(COMPILE_DEV) --output-file requirements-dev.lock
 	$(COMPILE_RUNTIME) --constraint requirements-dev.lock --output-file requirements.lock
 
-upgrade: $(STAMP) ## write the lock files with the newest versions that fit
-	$(COMPILE_DEV) --upgrade --output-file requirements-dev.lock
-	$(COMPILE_RUNTIME) --upgrade --constraint requirements-dev.lock --output-file requirements.lock
+upgrade: COMPILE += --upgrade
+upgrade: lock ## write the lock files with the newest versions that fit
 
 check-locks: $(STAMP)
 	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \

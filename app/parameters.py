@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
-from mlsys.refs import NAME, VERSION
+from mlsys.refs import NAME, NAME_RULE, VERSION
 from mlsys.settings import Settings
 from workers.scoring.request import LATEST, OUTPUTS, RUN_ID, ScoringRequest
 
@@ -61,7 +61,7 @@ Table = Annotated[
 ]
 ModelName = Annotated[
     str,
-    _matching(NAME.fullmatch, "pass lower-case words joined by hyphens, at most 63 characters"),
+    _matching(NAME.fullmatch, NAME_RULE),
     _schema("titanic-survival", "The model's name"),
 ]
 ModelVersion = Annotated[

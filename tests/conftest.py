@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from mlsys.clients import Clients
-from mlsys.local.service import SOURCE_ROOT
 from mlsys.local.stack import LocalStack, local_stack
 from mlsys.settings import Settings
 
@@ -17,8 +16,7 @@ from mlsys.settings import Settings
 @pytest.fixture(scope="session")
 def stack() -> Iterator[LocalStack]:
     """Google Cloud on this machine with the service and the sample tables, started once."""
-    with_service = (SOURCE_ROOT / "app" / "__init__.py").is_file()
-    with local_stack(with_service=with_service, samples=True, time_scale=0.01) as running:
+    with local_stack(samples=True, time_scale=0.01) as running:
         yield running
 
 

@@ -109,9 +109,6 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
         TableNotFound: the dataset is not there.
         Conflict: WRITE_EMPTY, and the table has rows.
     """
-    import io
-
-    import pyarrow.parquet as pq
     from google.api_core.exceptions import BadRequest, NotFound
     from google.api_core.exceptions import Conflict as Duplicate
     from google.cloud import bigquery
@@ -126,19 +123,9 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
     there = _table_before(clients, table, rows.schema, write_disposition)
     if there is not None and write_disposition != "WRITE_TRUNCATE":
         rows = _fit(rows, there.schema, table)
-    buffer = io.BytesIO()
-    pq.write_table(rows, buffer, coerce_timestamps="us", allow_truncated_timestamps=True)
-    buffer.seek(0)
-    config = bigquery.LoadJobConfig(
-        source_format=bigquery.SourceFormat.PARQUET,
-        write_disposition=write_disposition,
-        schema=[bigquery.SchemaField(f.name, sql_name(f.type)) for f in rows.schema],
-    )
+    schema = [bigquery.SchemaField(f.name, sql_name(f.type)) for f in rows.schema]
     try:
-        # No size: the client then uploads in resumable chunks, which it retries on its own.
-        clients.bigquery.load_table_from_file(buffer, str(table), job_config=config).result(
-            timeout=600, retry=bigquery_retry()
-        )
+        load_rows(clients, rows, table, schema, write_disposition)
     except Duplicate as exc:
         if write_disposition != "WRITE_EMPTY":
             raise
@@ -147,6 +134,42 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
         raise InvalidRequest(("df", _words(exc))) from exc
     except NotFound as exc:
         raise _no_dataset(table) from exc
+
+
+def load_rows(
+    clients: Clients,
+    rows: pa.Table,
+    table: TableRef,
+    schema: Sequence[SchemaField],
+    write_disposition: str,
+) -> None:
+    """Load Arrow rows into a table by one job, which is waited for; its errors are Google's own."""
+    import io
+
+    import pyarrow.parquet as pq
+    from google.cloud import bigquery
+
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, coerce_timestamps="us", allow_truncated_timestamps=True)
+    buffer.seek(0)
+    config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET,
+        write_disposition=write_disposition,
+        schema=schema,
+    )
+    # No size: the client then uploads in resumable chunks, which it retries on its own.
+    job = clients.bigquery.load_table_from_file(buffer, str(table), job_config=config)
+    job.result(timeout=600, retry=bigquery_retry())
+
+
+def find_table(clients: Clients, table: TableRef) -> Table | None:
+    """Return what BigQuery knows of the table now, or None."""
+    from google.api_core.exceptions import NotFound
+
+    try:
+        return clients.bigquery.get_table(str(table), timeout=TIMEOUT, retry=bigquery_retry())
+    except NotFound:
+        return None
 
 
 def _words(exc: GoogleAPICallError) -> str:
@@ -162,9 +185,8 @@ def _table_before(
     from google.api_core.exceptions import NotFound
 
     client, retry = clients.bigquery, bigquery_retry()
-    try:
-        there = client.get_table(str(table), timeout=TIMEOUT, retry=retry)
-    except NotFound:
+    there = find_table(clients, table)
+    if there is None:
         dataset = f"{table.project}.{table.dataset}"
         try:
             client.get_dataset(dataset, timeout=TIMEOUT, retry=retry)

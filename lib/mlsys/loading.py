@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 from dataclasses import dataclass
@@ -61,6 +62,13 @@ def load_model(content: bytes, name: str = "model.pkl") -> LoadedModel:
         )
     _pin_jobs(model, set())
     return LoadedModel(model, tuple(dict.fromkeys(str(w.message) for w in caught)))
+
+
+def crc32c(content: bytes) -> str:
+    """Return the checksum of `content` as Cloud Storage writes it: base64, big-endian."""
+    import google_crc32c
+
+    return base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
 
 
 def model_input(model: Any, frame: pd.DataFrame) -> Any:

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import Any, Self
 
 from mlsys.errors import InvalidRequest, MetadataInvalid
-from mlsys.loading import model_input
+from mlsys.loading import crc32c, model_input
 from mlsys.signatures import Signature
 
 GOLDEN_ROWS = 5
@@ -97,10 +97,6 @@ def build(
         InvalidRequest: X, y or metrics have a form that cannot be described; the model cannot
             predict on X.
     """
-    import base64
-
-    import google_crc32c
-
     signature = Signature.from_data(X)
     names = _target_names(y, target)
     document = {
@@ -116,7 +112,7 @@ def build(
             "mlsys": version("mlsys"),
         },
         "artifact": {
-            "crc32c": base64.b64encode(google_crc32c.Checksum(artifact).digest()).decode(),
+            "crc32c": crc32c(artifact),
             "size_bytes": len(artifact),
         },
         "profile": _profile(X, signature),

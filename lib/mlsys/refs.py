@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from mlsys.errors import InvalidRequest
 
+NAME_RULE = "pass lower-case words joined by hyphens, at most 63 characters"
 NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]+(-[a-z0-9]+)*")
 VERSION = re.compile(r"v[1-9][0-9]{0,8}")
 _FILES = {"model.pkl": "model", "metadata.json": "metadata"}
@@ -28,8 +29,7 @@ class ModelRef:
     def __post_init__(self) -> None:
         problems = []
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
-            rule = "pass lower-case words joined by hyphens, at most 63 characters"
-            problems.append(("model_name", f"{str(self.name)[:80]!r}: {rule}"))
+            problems.append(("model_name", f"{str(self.name)[:80]!r}: {NAME_RULE}"))
         if not isinstance(self.version, str) or not VERSION.fullmatch(self.version):
             text = f"{str(self.version)[:80]!r}: pass v1, v2, v3, ..."
             problems.append(("model_version", text))

@@ -6,7 +6,7 @@ process, follows it.
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -14,17 +14,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from mlsys.bq import TableRef
+from mlsys.bq import TableRef, find_table
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import (
     Conflict,
+    InvalidRequest,
     MetadataInvalid,
     ModelNotFound,
     SchemaMismatch,
     TableNotFound,
     TryAgain,
 )
-from mlsys.loading import LoadedModel, load_model
+from mlsys.loading import LoadedModel, crc32c, load_model
 from mlsys.metadata import ModelMetadata
 from mlsys.refs import ModelRef
 from mlsys.signatures import Feature, Signature
@@ -157,7 +158,7 @@ def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
         SchemaMismatch: the input is no table (a view, an external table, ...).
     """
     looked_at = dt.datetime.now(dt.UTC)
-    table = get_table(clients, request.input_table)
+    table = find_table(clients, request.input_table)
     if table is None:
         raise TableNotFound(
             f"There is no table {request.input_table}: look at its project, dataset and name"
@@ -231,7 +232,6 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
         ModelNotFound: that generation is gone.
         ModelUnusable: see `mlsys.loading.load_model`.
     """
-    import google_crc32c
     from google.api_core.exceptions import NotFound
     from google.cloud.storage.exceptions import DataCorruption
 
@@ -245,21 +245,11 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
         ) from exc
     except DataCorruption as exc:
         raise TryAgain(f"gs://{pin.bucket}/{pin.path} arrived damaged") from exc
-    if base64.b64encode(google_crc32c.Checksum(content).digest()).decode() != pin.crc32c:
+    if crc32c(content) != pin.crc32c:
         raise TryAgain(
             f"gs://{pin.bucket}/{pin.path} is not the object that the run was planned for"
         )
     return load_model(content, f"gs://{pin.bucket}/{pin.path}")
-
-
-def get_table(clients: Clients, table: TableRef) -> Table | None:
-    """Return what BigQuery knows of the table now, or None."""
-    from google.api_core.exceptions import NotFound
-
-    try:
-        return clients.bigquery.get_table(str(table), timeout=TIMEOUT, retry=bigquery_retry())
-    except NotFound:
-        return None
 
 
 def _output_table(clients: Clients, request: ScoringRequest) -> tuple[Table | None, str]:
@@ -268,7 +258,7 @@ def _output_table(clients: Clients, request: ScoringRequest) -> tuple[Table | No
 
     target = request.output_table
     name = f"{target.project}.{target.dataset}"
-    table = get_table(clients, target)
+    table = find_table(clients, target)
     if table is None:
         try:
             dataset = clients.bigquery.get_dataset(name, timeout=TIMEOUT, retry=bigquery_retry())
@@ -294,11 +284,9 @@ def _find_model(clients: Clients, request: ScoringRequest) -> tuple[ModelRef, Bl
     if version == LATEST:
         refs = []
         for blob in bucket.list_blobs(prefix=f"{request.model_name}/", timeout=TIMEOUT):
-            if blob.name.endswith("/model.pkl") and blob.name.count("/") == 2:
-                try:
-                    refs.append(ModelRef.of_object(blob.name)[0])
-                except ValueError:
-                    continue
+            with contextlib.suppress(InvalidRequest):  # an object that is no part of a model
+                ref, kind = ModelRef.of_object(blob.name)
+                refs += [ref] if kind == "model" else []
         if not refs:
             raise ModelNotFound(f"There is no version of {request.model_name} in {bucket.name}")
         version = max(refs, key=lambda r: r.number).version

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlsys.bq import find_table
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import Conflict, RunInterrupted, SchemaMismatch, TryAgain
-from workers.scoring.plan import Plan, get_table
+from workers.scoring.plan import Plan
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import LoadJob, Table
@@ -47,7 +48,7 @@ def publish(
             continue  # an earlier try that failed, and published nothing
         job = job or _start_job(clients, plan, job_id, uris)
         _finish(job, plan, stop)
-        table = get_table(clients, plan.output_table)
+        table = find_table(clients, plan.output_table)
         if table is None or (table.created and job.ended and table.created > job.ended):
             continue
         # No `!=`: bqemulator gives the rows of the whole table, and a job loads no more than all.

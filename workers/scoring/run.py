@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
+from mlsys.bq import find_table
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import (
     Conflict,
@@ -22,7 +23,7 @@ from mlsys.errors import (
     TryAgain,
 )
 from mlsys.loading import LoadedModel
-from workers.scoring.plan import Plan, get_table, load_pinned, make_plan, resolve
+from workers.scoring.plan import Plan, load_pinned, make_plan, resolve
 from workers.scoring.pool import Scoring, score_shards
 from workers.scoring.publish import publish
 from workers.scoring.request import ScoringRequest, check_run_id
@@ -245,7 +246,7 @@ def _output_is_there(clients: Clients, plan: Plan, result: dict[str, Any]) -> bo
     The table must not be gone or made anew since; where the run replaced its rows, it must not
     hold another run's.
     """
-    table = get_table(clients, plan.output_table)
+    table = find_table(clients, plan.output_table)
     created = table.created.isoformat() if table is not None and table.created else None
     if table is None or created != result["output_created"]:
         return False

@@ -74,30 +74,25 @@ def buckets(envs: Sequence[str]) -> dict[str, str]:
     }
 
 
-def usual_ports(wished: Ports, known: Path | None) -> Ports:
-    """`wished`, and where nothing is wished the ports of last time (in `known`) that are free."""
-    try:
-        last = json.loads(known.read_text()) if known else {}
-    except (OSError, ValueError):
-        last = {}
-    found = {}
-    for field in dataclasses.fields(wished):
-        port = getattr(wished, field.name)
-        if port is None and isinstance(last.get(field.name), int):
-            with contextlib.suppress(SettingsError):
-                port = choose_port(last[field.name], field.name)
-        found[field.name] = port
-    return Ports(**found)
-
-
-def choose_addresses(ports: Ports) -> Addresses:
-    """Choose a port for every server.
+def choose_addresses(ports: Ports, known: Path | None = None) -> Addresses:
+    """Choose a port for every server: the one wished for, else last time's (in `known`) if free.
 
     Raises:
         SettingsError: a port that was wished for is taken.
     """
-    wished = {field.name: getattr(ports, field.name) for field in dataclasses.fields(ports)}
-    return Addresses(**{name: choose_port(port, name) for name, port in wished.items()})
+    try:
+        last = json.loads(known.read_text()) if known else {}
+    except (OSError, ValueError):
+        last = {}
+
+    def choose(name: str) -> int:
+        wished = getattr(ports, name)
+        if wished is None and isinstance(last.get(name), int):
+            with contextlib.suppress(SettingsError):
+                return choose_port(last[name], name)
+        return choose_port(wished, name)
+
+    return Addresses(**{field.name: choose(field.name) for field in dataclasses.fields(ports)})
 
 
 def choose_port(wanted: int | None, what: str) -> int:

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from mlsys.clients import Clients, clients_for
 from mlsys.errors import SettingsError
-from mlsys.local.addresses import PROJECT, Addresses, Ports, buckets, choose_addresses, usual_ports
+from mlsys.local.addresses import PROJECT, Addresses, Ports, buckets, choose_addresses
 from mlsys.local.processes import Server, lock_folder
 from mlsys.settings import Settings
 
@@ -216,7 +216,7 @@ class LocalStack:
     def _choose_addresses(self) -> Addresses:
         """Choose the ports, and set everything that follows from them."""
         ports_file = self._data_dir / "ports.json" if self._data_dir else None
-        addresses = choose_addresses(usual_ports(self._ports, ports_file))
+        addresses = choose_addresses(self._ports, ports_file)
         if ports_file:  # so that kernels and terminals that know them need not be told again
             ports_file.write_text(json.dumps(dataclasses.asdict(addresses)))
         self.environment = addresses.environment(self._envs, self._with_service)

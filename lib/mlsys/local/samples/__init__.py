@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlsys.bq import TableRef, load_rows
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from google.cloud import bigquery
 
 FOLDER = Path(__file__).parent
 DATASET = "titanic"
 ROWS = {"train": 891, "test": 418, "test_survived": 418}
-_LOAD_SECONDS = 120.0
 _INTEGERS = ("PassengerId", "Survived", "Pclass", "SibSp", "Parch")
 _FLOATS = ("Age", "Fare")
 
@@ -43,7 +41,7 @@ def load_samples(clients: Clients) -> list[str]:
         )
         if client.get_table(table, timeout=TIMEOUT, retry=bigquery_retry()).num_rows == expected:
             continue
-        _load(client, table.reference, rows, schema)
+        load_rows(clients, rows, TableRef.parse(f"{dataset}.{name}"), schema, "WRITE_TRUNCATE")
     return [f"{DATASET}.{name}" for name in ROWS]
 
 
@@ -75,25 +73,3 @@ def _sql_type(column: str) -> str:
     if column in _INTEGERS:
         return "INTEGER"
     return "FLOAT" if column in _FLOATS else "STRING"
-
-
-def _load(
-    client: bigquery.Client,
-    table: bigquery.TableReference,
-    rows: pa.Table,
-    schema: list[bigquery.SchemaField],
-) -> None:
-    import pyarrow.parquet as pq
-    from google.cloud import bigquery
-
-    buffer = io.BytesIO()
-    pq.write_table(rows, buffer)
-    buffer.seek(0)
-    config = bigquery.LoadJobConfig(
-        source_format=bigquery.SourceFormat.PARQUET,
-        write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-        schema=schema,
-    )
-    # Without a size the upload is resumable; the emulator refuses the multipart kind.
-    job = client.load_table_from_file(buffer, table, job_config=config)
-    job.result(timeout=_LOAD_SECONDS, retry=bigquery_retry())
