@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.refs import NAME, NAME_RULE, VERSION
 from mlsys.settings import Settings
-from workers.scoring.request import LATEST, OUTPUTS, RUN_ID, ScoringRequest
+from workers.scoring.request import LATEST, OUTPUTS, RUN_ID, MaxRejects, ScoringRequest
+
+MAX_WHERE = 10_000  # characters; a URL is no place for more
+MAX_RUNS = 1000
 
 Env = Annotated[Literal["dev", "staging", "prod"], Field(description="The environment")]
 
@@ -27,13 +39,18 @@ def _matching(test: Callable[[str], Any], instead: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _table(value: Any) -> TableRef:
-    if not isinstance(value, str):
-        raise ValueError(f"{str(value)[:80]!r}: pass project.dataset.table")
-    try:
-        return TableRef.parse(value)
-    except InvalidRequest as exc:
-        raise ValueError(exc.problems[0][1]) from exc
+def _reading(read: Callable[[str], Any], instead: str) -> BeforeValidator:
+    """A value that is read from a text by one of the workers' own parsers."""
+
+    def parse(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValueError(f"{str(value)[:80]!r}: {instead}")
+        try:
+            return read(value)
+        except InvalidRequest as exc:
+            raise ValueError(exc.problems[0][1]) from exc
+
+    return BeforeValidator(parse)
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -50,14 +67,29 @@ def _outputs(value: Any) -> tuple[str, ...]:
     return tuple(o for o in OUTPUTS if o in names)
 
 
+def _id_columns(value: Any) -> tuple[str, ...]:
+    names = _names(value)
+    if "*" in names and len(names) > 1:
+        raise ValueError(f"{value[:80]!r}: pass * alone for every column, or names")
+    return names
+
+
 def _schema(example: str, description: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "example": example, "description": description})
 
 
 Table = Annotated[
     TableRef,
-    BeforeValidator(_table),
-    _schema("my-project.titanic.test", "A BigQuery table, project.dataset.table"),
+    _reading(TableRef.parse, "pass project.dataset.table"),
+    _schema("my-project.titanic.test", "A BigQuery table or view, project.dataset.table"),
+]
+OutputTable = Annotated[
+    TableRef,
+    _reading(lambda text: TableRef.parse(text, partition=True), "pass project.dataset.table"),
+    _schema(
+        "my-project.titanic.predictions",
+        "A BigQuery table, project.dataset.table; with $20261122 behind it one of its partitions",
+    ),
 ]
 ModelName = Annotated[
     str,
@@ -79,8 +111,20 @@ RunId = Annotated[
 ]
 IdColumns = Annotated[
     tuple[str, ...],
-    BeforeValidator(_names),
-    _schema("PassengerId", "Columns carried over; default: the model's, else all others"),
+    BeforeValidator(_id_columns),
+    _schema(
+        "PassengerId",
+        "Columns carried over, or * for all; default: the model's, else all that are no features",
+    ),
+]
+Rejects = Annotated[
+    MaxRejects,
+    _reading(MaxRejects.parse, "pass a number of rows, or a share of them such as 0.01 or 1%"),
+    _schema(
+        "1%",
+        "How many rows may be set aside in {output_table}_rejects because the model cannot score "
+        "them, a count or a share; with more the run fails and publishes nothing",
+    ),
 ]
 
 
@@ -97,6 +141,14 @@ class RunPath(BaseModel):
     run_id: RunId
 
 
+class RunsQuery(EnvQuery):
+    """Which of the runs that finished to list."""
+
+    model_name: ModelName | None = None
+    state: Annotated[Literal["succeeded", "failed"] | None, Field(description="Only these")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="The latest so many")] = 100
+
+
 class PredictQuery(BaseModel):
     """What to score, with which model, into what."""
 
@@ -104,7 +156,7 @@ class PredictQuery(BaseModel):
 
     env: Env
     input_table: Table
-    output_table: Table
+    output_table: OutputTable
     model_name: ModelName
     model_version: ModelVersion
     run_id: RunId | None = None
@@ -112,20 +164,43 @@ class PredictQuery(BaseModel):
     outputs: Annotated[
         tuple[str, ...],
         BeforeValidator(_outputs),
-        _schema("predict,predict_proba", "predict, and predict_proba for a column a class"),
+        _schema(
+            "predict,predict_proba",
+            f"Which of the model's methods to write: any of {', '.join(OUTPUTS)}",
+        ),
     ] = ("predict",)
     write_disposition: Annotated[
         Literal["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"],
         Field(description="Append to the output table, replace its rows, or refuse one with rows"),
     ] = "WRITE_APPEND"
+    where: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=MAX_WHERE,
+            description="Score only the rows of this SQL condition on the input's columns",
+            json_schema_extra={"example": "age > 30"},
+        ),
+    ] = None
+    max_rejects: Rejects = MaxRejects()
     dry_run: Annotated[bool, Field(description="Only say whether it would work")] = False
+    check_ids: Annotated[
+        bool, Field(description="With dry_run: also count rows of the same ids, by a query")
+    ] = False
     wait: Annotated[bool, Field(description="false: answer 202 at once, score later")] = True
 
     @model_validator(mode="after")
     def _two_tables(self) -> PredictQuery:
-        if self.input_table == self.output_table:
+        if self.input_table == self.output_table.base:
             raise ValueError("is the input table: pass another one")
         return self
+
+    @field_validator("check_ids")
+    @classmethod
+    def _for_a_dry_run(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("dry_run"):
+            raise ValueError("is a part of dry_run=true: pass both")
+        return value
 
     def to_request(self, settings: Settings) -> ScoringRequest:
         """The request as the workers take it.
@@ -142,4 +217,6 @@ class PredictQuery(BaseModel):
             id_columns=self.id_columns,
             outputs=self.outputs,
             write_disposition=self.write_disposition,
+            where=self.where,
+            max_rejects=self.max_rejects,
         )

@@ -1,4 +1,4 @@
-"""`GET /predict` scores a table, `GET /runs/{run_id}` tells how far a run has come."""
+"""`GET /predict` scores a table; `GET /runs` and `GET /runs/{run_id}` tell of its runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, RootModel
 
 from app import logs, service
-from app.parameters import EnvQuery, PredictQuery, RunPath
+from app.parameters import EnvQuery, PredictQuery, RunPath, RunsQuery
 from app.problems import Problem
 
 api = APIBlueprint("predictions", __name__, abp_tags=[Tag(name="predictions")])
@@ -31,9 +31,14 @@ class RunResult(BaseModel):
     model_generation: int
     input_table: str
     output_table: str
+    rejects_table: str | None
     write_disposition: str
     rows: int
+    rows_read: int
+    rows_rejected: int
+    bytes_read: int
     shards: int
+    attempts: int
     seconds: float
     predicted_at: str
     snapshot_at: str
@@ -47,19 +52,27 @@ class RunResult(BaseModel):
 class Verdict(BaseModel):
     """What `dry_run=true` found: whether the run would start, and if not, why."""
 
+    ok: bool
+    problems: list[dict[str, Any]]
+    warnings: list[str] = []
     run_id: str
     run_exists: bool
+    run_is_done: bool
+    run_id_is_new: bool
     model_name: str
     model_version: str
     model_generation: int
+    versions: list[dict[str, str]]
     rows: int | None
-    bytes: int | None
-    ok: bool
-    problems: list[dict[str, Any]]
+    bytes: int | None = None
+    price_usd: float | None = None
+    price_basis: str | None = None
+    nulls: dict[str, int] | None = None
+    doubled_ids: int | None = None
     reads: list[str] = []
     writes: list[dict[str, str]] = []
     output_table_exists: bool | None = None
-    warnings: list[str] = []
+    rejects_table: str | None = None
 
 
 class Answer(RootModel[RunResult | Verdict]):
@@ -83,11 +96,20 @@ class RunStatus(BaseModel):
     request: dict[str, Any]
     rows_done: int
     rows_total: int | None
+    rows_rejected: int
     shards_done: int
     shards_total: int | None
+    attempts: int
     seconds: float
     result: RunResult | None = None
     failure: dict[str, Any] | None = None
+
+
+class RunList(BaseModel):
+    """The ledger's rows, the latest first; runs that are not finished are not in it."""
+
+    env: str
+    runs: list[dict[str, Any]]
 
 
 @api.get(
@@ -106,13 +128,14 @@ class RunStatus(BaseModel):
     },
 )
 def predict(query: PredictQuery) -> Any:
-    from workers.scoring.run import dry_run, execute, prepare
+    from workers.scoring.preflight import preflight
+    from workers.scoring.run import execute, prepare
 
     clients = service().clients
     request = query.to_request(service().settings)
     logs.note(model=f"{query.model_name}/{query.model_version}")
     if query.dry_run:
-        verdict = dry_run(clients, request, query.run_id)
+        verdict = preflight(clients, request, query.run_id, query.check_ids)
         logs.note(run_id=verdict["run_id"], outcome="dry run")
         return Verdict(**verdict).model_dump()
     prepared = prepare(clients, request, query.run_id)
@@ -131,6 +154,21 @@ def predict(query: PredictQuery) -> Any:
 
 
 @api.get(
+    "/runs",
+    summary="List the runs that finished, well or not",
+    responses={200: RunList, 403: Problem, 503: Problem},
+)
+def runs(query: RunsQuery) -> dict[str, Any]:
+    from workers.scoring.ledger import list_runs
+
+    env = service().settings.require_env(query.env)
+    found = list_runs(
+        service().clients, env, model_name=query.model_name, state=query.state, limit=query.limit
+    )
+    return RunList(env=env, runs=found).model_dump()
+
+
+@api.get(
     "/runs/<run_id>",
     summary="How far is a run?",
     responses={200: RunStatus, 403: Problem, 404: Problem, 503: Problem},
@@ -140,7 +178,7 @@ def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
 
     env = service().settings.require_env(query.env)
     logs.note(run_id=path.run_id)
-    return RunStatus(**status(service().clients, env, path.run_id)).model_dump(exclude_none=True)
+    return RunStatus(**status(service().clients, env, path.run_id)).model_dump(exclude_unset=True)
 
 
 def _publish(message: dict[str, Any], env: str) -> None:

@@ -45,6 +45,7 @@ class Problem(BaseModel):
     detail: str
     parameters: list[dict[str, str]] | None = None
     columns: list[dict[str, str]] | None = None
+    rows: list[dict[str, Any]] | None = None
     progress: dict[str, Any] | None = None
 
 
@@ -102,6 +103,8 @@ def answer(exc: Exception) -> BaseResponse:
         body["parameters"] = [{"name": n, "problem": p} for n, p in exc.problems]
     if isinstance(exc, errors.SchemaMismatch) and exc.columns:
         body["columns"] = [{"name": n, "problem": p} for n, p in exc.columns]
+    if isinstance(exc, errors.PredictionFailed) and exc.rows:
+        body["rows"] = exc.rows
     if isinstance(exc, errors.TryAgain) and exc.progress:
         body["progress"] = exc.progress
     response = Response(

@@ -30,10 +30,9 @@ from workers.scoring.columns import (
     choose_features,
     choose_ids,
     columns_of,
-    fit_output,
-    output_columns,
-    probability_names,
 )
+from workers.scoring.destination import fit_output
+from workers.scoring.outputs import output_columns, probability_names
 
 ROWS = np.random.default_rng(0).normal(size=(12, 2))
 NAMED = pd.DataFrame(ROWS, columns=["Age", "Fare"])
@@ -337,7 +336,7 @@ def test_predictions_have_the_models_types_and_the_targets_names(
     model: Any, targets: Sequence[str], expected: dict[str, str]
 ) -> None:
     columns, names = output_columns(TABLE[:1], model, targets, ["predict"])
-    assert names == list(expected)
+    assert names == {"predict": tuple(expected)}
     assert columns == [TABLE[0], *(Column(n, t) for n, t in expected.items()), *STAMPS]
     predicted = np.asarray(model.predict(ROWS)).reshape(12, -1)
     assert predicted.shape[1] == len(expected)
@@ -396,19 +395,27 @@ def test_each_class_has_a_column_of_its_probability(
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "words"),
     [
-        pytest.param(on_array, id="a regressor"),
-        pytest.param(RidgeClassifier().fit(ROWS, BINARY), id="a classifier without them"),
-        pytest.param(GaussianMixture(2, random_state=0).fit(ROWS), id="no classes"),
+        pytest.param(on_array, "predict_proba: pass outputs=predict", id="a regressor"),
+        pytest.param(
+            RidgeClassifier().fit(ROWS, BINARY),
+            "predict_proba: pass outputs=predict,decision_function",
+            id="a classifier without them",
+        ),
+        pytest.param(
+            GaussianMixture(2, random_state=0).fit(ROWS),
+            "classes to name its predict_proba by: pass other outputs",
+            id="no classes",
+        ),
     ],
 )
-def test_probabilities_of_a_model_that_has_none_are_refused(model: Any) -> None:
+def test_probabilities_of_a_model_that_has_none_are_refused(model: Any, words: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         output_columns([], model, (), ["predict", "predict_proba"])
     [(parameter, problem)] = caught.value.problems
     assert parameter == "outputs"
-    assert problem == f"{type(model).__name__} has no predict_proba: pass outputs=predict"
+    assert problem == f"{type(model).__name__} has no {words}"
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_a_notification_without_an_attribute_is_kept_with_its_name(
         pytest.param({}, "env", id="an empty object"),
         pytest.param(REQUEST | {"model_version": "1"}, "model_version", id="a bad version"),
         pytest.param(REQUEST | {"input_table": {"a": 1}}, "input_table", id="a table object"),
-        pytest.param(REQUEST | {"where": "1=1"}, "where", id="an unknown part"),
+        pytest.param(REQUEST | {"unheard": "of"}, "unheard", id="an unknown part"),
         pytest.param(REQUEST | {"env": "prod"}, "'prod' is not served here", id="another env"),
         pytest.param(
             REQUEST | {"output_table": REQUEST["input_table"]}, "input table", id="onto itself"

@@ -238,7 +238,7 @@ BAD = {
     "write_disposition": ("REPLACE", "'REPLACE': "),
     "dry_run": ("perhaps", "'perhaps': "),
     "wait": ("", "'': "),
-    "where": ("1=1", "is no parameter of this route"),
+    "unheard": ("of", "is no parameter of this route"),
 }
 
 

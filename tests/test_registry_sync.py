@@ -499,7 +499,7 @@ def test_conflicts_without_end_are_a_busy_registry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = failing(monkeypatch, own_clients, itertools.repeat(CONFLICT))
-    with pytest.raises(RegistryBusy, match="too many changes"):
+    with pytest.raises(TryAgain, match="too many changes"):
         converge(own_clients, "dev", case.ref())
     assert len(asked) == 6
 
@@ -527,7 +527,7 @@ def test_a_registry_that_is_not_there_may_come(
 ) -> None:
     buckets = (("staging", case.bucket),)
     clients = Clients(dataclasses.replace(settings, envs=("staging",), models_buckets=buckets))
-    with pytest.raises(TryAgain, match=r"mlsys_staging\.model_registry is not there"):
+    with pytest.raises(TryAgain, match="mlsys_staging lacks model_registry"):
         act(clients, case)
 
 

@@ -21,12 +21,15 @@ from sklearn.tree import DecisionTreeRegressor
 
 from mlsys.errors import PredictionFailed, RunInterrupted, SchemaMismatch
 from mlsys.local.stack import LocalStack
-from workers.scoring import pool, run, session, shard
-from workers.scoring.plan import Plan, load_pinned
+from workers.scoring import part, pool, run, session
+from workers.scoring.model import load_pinned
+from workers.scoring.part import count_rows
+from workers.scoring.plan import Plan
 from workers.scoring.predictor import Predictor
+from workers.scoring.request import MaxRejects
 from workers.scoring.run import Prepared, execute, prepare
 from workers.scoring.session import current_session
-from workers.scoring.shard import count_rows, score_shard
+from workers.scoring.shard import score_shard
 from workers.scoring.status import status
 from workers.scoring.store import RunStore
 
@@ -106,7 +109,7 @@ def test_a_run_that_was_stopped_tells_its_progress_and_goes_on_in_another_proces
     prepared, progress = interrupt(lab, params)
     first = generations(prepared.store)
     assert len(first) == 1
-    done = sum(count_rows([blob])[1] for blob in prepared.store.parts(0).values())
+    done = sum(count_rows([blob])[0].scored for blob in prepared.store.parts(0).values())
     expected = {"rows_done": done, "rows_total": ROWS, "shards_done": 1}
     assert 0 < done < ROWS
     assert progress.items() >= expected.items()
@@ -177,7 +180,7 @@ def test_a_crash_between_the_last_part_and_the_load_loses_nothing(
 
     prepared = planned(lab, params)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(run, "publish", crash)
+        patched.setattr(run, "publish_output", crash)
         execute(lab.clients, prepared)
     parts = generations(prepared.store)
     assert not lab.exists(params["output_table"])
@@ -247,7 +250,7 @@ def test_a_session_that_expires_within_minutes_is_not_begun(
 ) -> None:
     prepared = planned(lab, params)
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
-    value = {"number": 0, "streams": ["gone"], "expires_at": soon.isoformat()}
+    value = {"number": 0, "streams": ["gone"], "expires_at": soon.isoformat(), "rows": 1}
     assert prepared.store.create("session-0.json", value)
     assert current_session(lab.clients, prepared.store, prepared.plan).number == 1
     lab.here(params).done()
@@ -257,7 +260,8 @@ def test_a_session_that_expires_within_minutes_is_not_begun(
 
 def test_progress_is_that_of_the_last_session(lab: Lab, params: dict[str, str]) -> None:
     prepared, _ = interrupt(lab, params)
-    prepared.store.note("session-1.json", {"number": 1, "streams": ["a", "b"], "expires_at": None})
+    value = {"number": 1, "streams": ["a", "b"], "expires_at": None, "rows": ROWS}
+    prepared.store.note("session-1.json", value)
     state = lab.here({"env": "dev"}, f"/runs/{prepared.plan.run_id}").json
     assert (state["rows_done"], state["shards_done"], state["shards_total"]) == (0, 0, 2)
 
@@ -273,7 +277,7 @@ def long_table(lab: Lab) -> str:
 
 def one_long_shard(lab: Lab, table: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A request whose one part goes up in several chunks."""
-    monkeypatch.setattr(shard, "CHUNK_BYTES", 256 * 1024)
+    monkeypatch.setattr(part, "CHUNK_BYTES", 256 * 1024)
     return lab.params(table, lab.upload(SLOPE, LONG[FEATURES]))
 
 
@@ -289,13 +293,14 @@ def test_a_part_that_a_twin_has_written_is_kept(
     store, plan = prepared.store, prepared.plan
     opened = current_session(lab.clients, store, plan)
     predictor = Predictor(load_pinned(lab.clients, plan.model).model, plan)
-    rows = score_shard(lab.clients, store, opened, 0, predictor)
+    counts = score_shard(lab.clients, store, opened, 0, predictor, MaxRejects())
     first = generations(store)
-    part = store.parts(0)[store.part_name(0, 0)]
-    assert part.size > 4 * shard.CHUNK_BYTES
-    assert count_rows([part]) == (rows, rows) == (len(LONG), len(LONG))
+    blob = store.parts(0)[store.part_name(0, 0)]
+    assert blob.size > 4 * part.CHUNK_BYTES
+    assert count_rows([blob]) == [counts]
+    assert (counts.read, counts.scored, counts.rejected) == (len(LONG), len(LONG), 0)
     calls = break_off(monkeypatch, refusal(412), chunk)
-    score_shard(lab.clients, store, opened, 0, predictor)
+    score_shard(lab.clients, store, opened, 0, predictor, MaxRejects())
     assert len(calls) == chunk
     assert generations(store) == first
 
@@ -349,13 +354,13 @@ def test_a_model_that_raises_in_the_middle_of_a_shard_leaves_no_part(
     params = one_long_shard(lab, lab.put(holes), monkeypatch)
     prepared = planned(lab, params)
     heard: list[int] = []
-    write = shard.PartWriter.write
+    write = part.PartWriter.write
 
-    def seen(self: shard.PartWriter, rows: Any, *, rows_read: int) -> None:
-        heard.append(rows_read)
-        write(self, rows, rows_read=rows_read)
+    def seen(self: part.PartWriter, rows: Any) -> None:
+        heard.append(rows.num_rows)
+        write(self, rows)
 
-    monkeypatch.setattr(shard.PartWriter, "write", seen)
+    monkeypatch.setattr(part.PartWriter, "write", seen)
     with pytest.raises(PredictionFailed, match="Columns with NULLs: c"):
         execute(lab.clients, prepared)
     assert 0 < sum(heard) < len(LONG)
@@ -370,12 +375,13 @@ def test_parts_hold_the_planned_columns_and_how_many_rows_were_read(
     store = planned(lab, params).store
     rows = 0
     for blob in store.parts(0).values():
-        read, scored = count_rows([blob])
-        assert read == scored
-        rows += scored
+        [counts] = count_rows([blob])
+        assert counts.read == counts.scored
+        assert counts.bytes >= 8 * 4 * counts.read
+        rows += counts.scored
         with blob.open("rb") as file:
             names = pq.read_schema(file).names
-        assert names == [c.name for c in planned(lab, params).plan.output]
+        assert names == [c.name for c in planned(lab, params).plan.output.columns]
     assert rows == ROWS
 
 

@@ -158,7 +158,9 @@ def test_classes_that_are_words_come_out_as_words(lab: Lab, kind: str) -> None:
 def test_classes_that_are_true_and_false_come_out_as_bool(lab: Lab) -> None:
     X, y = iris()
     model = DecisionTreeClassifier(random_state=0).fit(X, y == 1)
-    params = lab.params(lab.put(identified(X)), lab.upload(model, X), outputs="predict_proba")
+    params = lab.params(
+        lab.put(identified(X)), lab.upload(model, X), outputs="predict,predict_proba"
+    )
     lab.here(params).done()
     assert lab.schema(params["output_table"])["prediction"] == "BOOL"
     rows = lab.rows(params["output_table"])

@@ -143,10 +143,10 @@ def test_a_session_that_ends_while_it_is_read_is_followed_by_another(
 
 def test_a_session_must_last_as_long_as_the_request_may() -> None:
     now = dt.datetime.now(dt.UTC)
-    at_six = session.Session(0, ("s",), (now + dt.timedelta(hours=6)).isoformat())
+    at_six = session.Session(0, ("s",), (now + dt.timedelta(hours=6)).isoformat(), 1)
     assert not at_six.expired(now + dt.timedelta(hours=1))
     assert at_six.expired(now + dt.timedelta(hours=7))
-    assert not session.Session(0, ("s",), None).expired(now)
+    assert not session.Session(0, ("s",), None, 1).expired(now)
 
 
 def test_wide_rows_come_in_small_batches(
@@ -155,7 +155,7 @@ def test_wide_rows_come_in_small_batches(
     prepared = prepare(lab.clients, lab.request(params))
     opened = session.current_session(lab.clients, prepared.store, prepared.plan)
     monkeypatch.setattr(session, "BATCH_BYTES", 200)  # a row has 24
-    batches = list(session.read_batches(lab.clients, prepared.plan, opened.streams[0]))
+    batches = list(session.read_batches(lab.clients, opened.streams[0]))
     assert sum(batch.num_rows for batch in batches) == len(X)
     assert max(batch.num_rows for batch in batches) <= 16
     assert len(batches) >= 3

@@ -219,8 +219,9 @@ def test_a_whole_number_that_no_float_can_hold_is_refused(lab: Lab) -> None:
     name = lab.upload(witness().fit(X), X)
     table = lab.put(pa.table({"id": column("INT64", [1]), "a": column("INT64", [2**53 + 1])}))
     params = lab.params(table, name)
-    body = lab.here(params).problem(422, "schema-mismatch")
-    assert [c["name"] for c in body["columns"]] == ["a"]
+    [row] = lab.here(params).problem(422, "prediction-failed", "id=1")["rows"]
+    assert row["id"] == 1
+    assert "a: int64 values do not fit float64" in row["reason"]
     assert not lab.exists(params["output_table"])
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from mlsys.clients import RETRY_DEADLINE, TIMEOUT, Clients, bigquery_retry
-from mlsys.errors import RegistryBusy, TryAgain
+from mlsys.clients import Clients
+from workers.query import run
 from workers.registry_rows import Identity, ModelRow
 from workers.sql import statement
-
-if TYPE_CHECKING:
-    from google.cloud.bigquery.table import RowIterator
 
 ROWS_PER_STATEMENT = 500
 # BigQuery takes 10 MB a request, parameters included: https://cloud.google.com/bigquery/quotas
@@ -26,13 +23,13 @@ def recorded(clients: Clients, env: str, key: str = "") -> dict[str, list[Identi
     """Return what the registry holds of `key` ("name/version"), or of all, by key.
 
     Raises:
-        TryAgain: the registry's table is not there.
+        TryAgain: see `workers.query.run`.
     """
     from google.cloud import bigquery
 
     parameter = bigquery.ScalarQueryParameter("key", "STRING", key)
     out: dict[str, list[Identity]] = {}
-    for row in _query(clients, env, statement("recorded_models"), parameter):
+    for row in run(clients, env, statement("recorded_models"), parameter):
         identity = (row["gcs_uri"], row["generation"], row["metadata_generation"])
         out.setdefault(row["key"], []).append(identity)
     return out
@@ -51,13 +48,12 @@ def replace(
     several.
 
     Raises:
-        RegistryBusy: others kept changing the table.
-        TryAgain: the registry's table is not there.
+        TryAgain: see `workers.query.run`.
     """
     from google.cloud import bigquery
 
     for some, rows in _batches(keys, read, trigger):
-        _query(
+        run(
             clients,
             env,
             statement("replace_models"),
@@ -69,7 +65,7 @@ def replace(
 def list_models(clients: Clients, env: str) -> list[dict[str, Any]]:
     """Return the registry's rows as JSON values, newest version of each model first."""
     out = []
-    for row in _query(clients, env, statement("list_models")):
+    for row in run(clients, env, statement("list_models")):
         values = dict(row.items())
         for key in ("uploaded_at", "registered_at"):
             values[key] = values[key].isoformat() if values[key] else None
@@ -101,51 +97,3 @@ def _batches(
 def _to_json(row: ModelRow, trigger: Trigger) -> str:
     values = asdict(row) | {"registered_by": trigger}
     return json.dumps({k: v for k, v in values.items() if v is not None})
-
-
-def _query(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
-    """Run a statement on the environment's dataset, again where it lost to another change."""
-    import tenacity
-    from google.api_core.exceptions import BadRequest, NotFound
-    from google.cloud import bigquery
-
-    config = bigquery.QueryJobConfig(
-        default_dataset=clients.settings.dataset(env),
-        query_parameters=list(parameters),
-        use_query_cache=False,
-    )
-
-    def run() -> RowIterator:
-        retry = bigquery_retry()
-        job = clients.bigquery.query(sql, job_config=config, timeout=TIMEOUT, retry=retry)
-        return job.result(timeout=RETRY_DEADLINE, retry=retry)
-
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_dml_conflict),
-        wait=tenacity.wait_random_exponential(multiplier=0.5, max=8),
-        stop=tenacity.stop_after_attempt(6),
-        reraise=True,
-    )
-    try:
-        return retrying(run)
-    except NotFound as exc:
-        raise TryAgain(
-            f"The registry {clients.settings.dataset(env)}.model_registry is not there: "
-            "create it (README, First-time set-up)"
-        ) from exc
-    except BadRequest as exc:
-        if _is_dml_conflict(exc):
-            raise RegistryBusy("BigQuery has too many changes to the registry in hand") from exc
-        raise
-
-
-def _is_dml_conflict(exc: BaseException) -> bool:
-    """Conflicts of concurrent changes come as 400 invalidQuery, told apart by their text alone.
-
-    https://cloud.google.com/bigquery/docs/data-manipulation-language#dml-limitations; the client
-    does not retry them.
-    """
-    from google.api_core.exceptions import BadRequest
-
-    texts = ("Could not serialize access", "Too many DML statements outstanding", "is aborted due")
-    return isinstance(exc, BadRequest) and any(text in str(exc) for text in texts)

@@ -36,20 +36,22 @@ _TABLE_ID = re.compile(
     r"(?P<project>(?:[a-z0-9][a-z0-9.-]{0,61}[a-z0-9]:)?[a-z][a-z0-9-]{4,28}[a-z0-9])"
     r"\.(?P<dataset>[A-Za-z0-9_]{1,1024})"
     r"\.(?P<table>[\w-]{1,1024})"
+    r"(?:\$(?P<partition>[0-9]{1,19}))?"
 )
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class TableRef:
-    """A BigQuery table by its three names."""
+    """A BigQuery table by its three names, or one partition of it."""
 
     project: str
     dataset: str
     table: str
+    partition: str | None = None  # what stands behind the $ of a partition decorator
 
     @classmethod
-    def parse(cls, text: str, parameter: str = "table_id") -> Self:
-        """Read `project.dataset.table`.
+    def parse(cls, text: str, parameter: str = "table_id", *, partition: bool = False) -> Self:
+        """Read `project.dataset.table`, or with `partition` also `project.dataset.table$20261122`.
 
         >>> TableRef.parse("my-project.titanic.train").path
         'projects/my-project/datasets/titanic/tables/train'
@@ -62,7 +64,16 @@ class TableRef:
             raise InvalidRequest(
                 (parameter, f"{text[:200]!r} is no table: pass project.dataset.table")
             )
+        if match["partition"] is not None and not partition:
+            raise InvalidRequest(
+                (parameter, f"{text[:200]!r} is a partition: pass the table, without the $")
+            )
         return cls(**match.groupdict())
+
+    @property
+    def base(self) -> TableRef:
+        """The table itself, whichever partition is meant."""
+        return TableRef(self.project, self.dataset, self.table)
 
     @property
     def path(self) -> str:
@@ -70,7 +81,8 @@ class TableRef:
         return f"projects/{self.project}/datasets/{self.dataset}/tables/{self.table}"
 
     def __str__(self) -> str:
-        return f"{self.project}.{self.dataset}.{self.table}"
+        decorator = "" if self.partition is None else f"${self.partition}"
+        return f"{self.project}.{self.dataset}.{self.table}{decorator}"
 
 
 def bq_get(query: str) -> pd.DataFrame:
@@ -163,11 +175,11 @@ def load_rows(
 
 
 def find_table(clients: Clients, table: TableRef) -> Table | None:
-    """Return what BigQuery knows of the table now, or None."""
+    """Return what BigQuery knows of the table (the whole of it) now, or None."""
     from google.api_core.exceptions import NotFound
 
     try:
-        return clients.bigquery.get_table(str(table), timeout=TIMEOUT, retry=bigquery_retry())
+        return clients.bigquery.get_table(str(table.base), timeout=TIMEOUT, retry=bigquery_retry())
     except NotFound:
         return None
 

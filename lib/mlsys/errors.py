@@ -103,7 +103,18 @@ class ModelUnusable(MlsysError):
 
 
 class PredictionFailed(MlsysError):
-    """The model raised on rows of the input table; nothing was published."""
+    """The model raised on rows of the input table; nothing was published.
+
+    `rows` holds some of them: the id columns, and the `reason`.
+    """
+
+    def __init__(self, message: str, rows: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.rows = [dict(row) for row in rows]
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error travel between processes."""
+        return type(self), (str(self), self.rows)
 
 
 class MetadataInvalid(MlsysError, ValueError):

@@ -135,7 +135,9 @@ def describe(obj: Any) -> dict[str, Any]:
     """
     from mlsys.metadata import library_versions, model_class
 
-    out: dict[str, Any] = {"model_class": model_class(obj)} | library_versions()
+    out: dict[str, Any] = {"model_class": model_class(obj)}
+    versions = library_versions()
+    out |= {"python_version": versions["python"], "sklearn_version": versions["scikit-learn"]}
     names = getattr(obj, "feature_names_in_", None)
     if names is not None and len(json.dumps(list(names))) < 6000:
         out["feature_names"] = list(names)

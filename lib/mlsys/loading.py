@@ -55,10 +55,11 @@ def load_model(content: bytes, name: str = "model.pkl") -> LoadedModel:
                 f"{name} is no pickled model ({type(exc).__name__}): upload it with "
                 "gcs_put_pickle, upload_model or joblib.dump"
             ) from exc
-    if not callable(getattr(model, "predict", None)):
+    transforms = hasattr(model, "fit") and hasattr(model, "transform")  # a DataFrame has the latter
+    if not hasattr(model, "predict") and not transforms:
         raise ModelUnusable(
             f"{name} holds a {type(model).__name__}, "
-            "which has no predict: upload a fitted estimator"
+            "which has no predict and no transform: upload a fitted estimator"
         )
     _pin_jobs(model, set())
     return LoadedModel(model, tuple(dict.fromkeys(str(w.message) for w in caught)))

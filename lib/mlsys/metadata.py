@@ -70,6 +70,11 @@ class ModelMetadata:
             artifact_crc32c=_text(_mapping(document, "artifact"), "crc32c"),
         )
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """The libraries that the model was saved with, and their versions."""
+        return {name: str(v) for name, v in _mapping(self.document, "versions").items()}
+
     def describes(self, crc32c: str | None) -> bool:
         """Tell whether this is about the object with that checksum, as far as it says."""
         return self.artifact_crc32c is None or self.artifact_crc32c == crc32c
@@ -106,11 +111,7 @@ def build(
         "id_columns": [id_columns] if isinstance(id_columns, str) else list(id_columns),
         "metrics": json_value(dict(metrics or {})),
         "description": description,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in _LIBRARIES},
-            "mlsys": version("mlsys"),
-        },
+        "versions": library_versions() | {"mlsys": version("mlsys")},
         "artifact": {
             "crc32c": crc32c(artifact),
             "size_bytes": len(artifact),
@@ -127,10 +128,7 @@ _LIBRARIES = ("scikit-learn", "numpy", "pandas", "joblib")
 
 def library_versions() -> dict[str, str]:
     """The versions that decide whether a pickled model loads as it was saved."""
-    return {
-        "python_version": platform.python_version(),
-        "sklearn_version": version("scikit-learn"),
-    }
+    return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def model_class(model: Any) -> str:

@@ -1,12 +1,12 @@
-"""Which columns a run reads, and which it writes: decided from names and types alone."""
+"""Which columns a run reads: decided from names and types alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlsys.errors import InvalidRequest, SchemaMismatch
+from mlsys.errors import SchemaMismatch
 from mlsys.frames import arrow_type
 from mlsys.metadata import ModelMetadata
 from mlsys.signatures import UNKNOWN, Feature, sql_type
@@ -15,15 +15,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from google.cloud.bigquery import SchemaField
 
-STAMPS = {
-    "predicted_at": "TIMESTAMP",
-    "model_name": "STRING",
-    "model_version": "STRING",
-    "run_id": "STRING",
-}
 PARQUET_TYPES = frozenset(
     "INT64 FLOAT64 BOOL STRING BYTES DATE TIME DATETIME TIMESTAMP NUMERIC BIGNUMERIC".split()
 )
+ALL = ("*",)  # id_columns=*: every column of the input
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +66,8 @@ def choose_features(
             "the model was fitted with, and their types were not checked"
         ]
     count = len(signature.features) if signature else getattr(model, "n_features_in_", None)
-    ids = {c.casefold() for c in (id_columns or metadata.id_columns)}
+    named = id_columns if id_columns and tuple(id_columns) != ALL else metadata.id_columns
+    ids = {c.casefold() for c in named}
     rest = [c for c in table if c.name.casefold() not in ids]
     if count is None or len(rest) != count:
         needs = "an unknown number of" if count is None else str(count)
@@ -100,12 +96,17 @@ def choose_ids(
 ) -> list[Column]:
     """Return the columns that are carried over to the output, to tell its rows apart.
 
+    `id_columns` names them, or is `*` for every column; None means those of metadata.json, else
+    every column that is no feature.
+
     Raises:
         SchemaMismatch: a named column is not there, or a column has no flat type.
     """
     known = {c.name.casefold(): c for c in table}
     wanted = id_columns or metadata.id_columns
-    if wanted:
+    if tuple(wanted) == ALL:
+        ids = list(table)
+    elif wanted:
         if missing := [c for c in wanted if c.casefold() not in known]:
             raise SchemaMismatch(
                 "The table lacks id columns.", [(c, "is not in the input table") for c in missing]
@@ -122,65 +123,6 @@ def choose_ids(
     return ids
 
 
-def output_columns(
-    ids: Sequence[Column],
-    model: Any,
-    targets: Sequence[str],
-    outputs: Sequence[str],
-    count: int | None = None,
-) -> tuple[list[Column], list[str]]:
-    """Return the columns a run writes, and the names among them that hold the predictions.
-
-    `count` is how many values the model predicts a row, where its metadata says so.
-
-    Raises:
-        InvalidRequest: the model cannot give what `outputs` asks for.
-        SchemaMismatch: two columns would have the same name.
-    """
-    predictions = _prediction_columns(model, targets, count)
-    names = [c.name for c in predictions]
-    columns = [*ids, *predictions]
-    if "predict_proba" in outputs:
-        columns += [Column(n, "FLOAT64") for n in probability_names(model, names)]
-    columns += [Column(n, t) for n, t in STAMPS.items()]
-    folded = [c.name.casefold() for c in columns]
-    if doubled := sorted({c.name for c in columns if folded.count(c.name.casefold()) > 1}):
-        raise SchemaMismatch(
-            "The output would have two columns of the same name: pass id_columns without it, or "
-            "upload the model with another target name.",
-            [(name, "is doubled") for name in doubled],
-        )
-    return columns, names
-
-
-def fit_output(columns: Sequence[Column], table: Iterable[SchemaField], name: str) -> list[Column]:
-    """Return the existing table's columns, in its order, if the output fits them.
-
-    Raises:
-        SchemaMismatch: naming every column that is missing there, has another type, or is
-            required there and not written.
-    """
-    fields = {f.name.casefold(): f for f in table}
-    types = {c.name.casefold(): c.type for c in columns_of(fields.values())}
-    mine = {c.name.casefold() for c in columns}
-    wrong = []
-    for column in columns:
-        there = types.get(column.name.casefold())
-        if there is None:
-            wrong.append((column.name, "is not in the output table"))
-        elif there != column.type:
-            wrong.append((column.name, f"is {column.type}, and {there} there"))
-    for folded, field in fields.items():
-        if folded not in mine and field.mode == "REQUIRED":
-            wrong.append((field.name, "is required there, and the run does not write it"))
-    if wrong:
-        raise SchemaMismatch(
-            f"The output does not fit the table {name}: pass another output_table.",
-            wrong,
-        )
-    return [c for c in columns_of(fields.values()) if c.type in PARQUET_TYPES]
-
-
 def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
     """The columns as the parts hold them."""
     import pyarrow as pa
@@ -188,29 +130,25 @@ def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
     return pa.schema([pa.field(c.name, arrow_type(c.type)) for c in columns])
 
 
-def probability_names(model: Any, predictions: Sequence[str]) -> list[str]:
-    """The names `probability_<class>` (with the output's name between, if there are several).
+def assemble(schema: pa.Schema, values: Mapping[str, Any], rows: int) -> pa.Table:
+    """Return a table of `rows` rows and the schema's columns, in their order.
 
-    Raises:
-        InvalidRequest: the model has no predict_proba.
+    A column's value is an Arrow array, or one Python value for all rows; a column without a value
+    is NULL. Names are compared without case, as BigQuery does.
     """
-    classes = getattr(model, "classes_", None)
-    if classes is None or not hasattr(model, "predict_proba"):
-        raise InvalidRequest(
-            ("outputs", f"{type(model).__name__} has no predict_proba: pass outputs=predict")
-        )
-    if not isinstance(classes, list):
-        return [f"probability_{_word(c)}" for c in classes]
-    return [
-        f"probability_{name}_{_word(c)}"
-        for name, own in zip(predictions, classes, strict=True)
-        for c in own
-    ]
+    import pyarrow as pa
 
-
-def _word(value: Any) -> str:
-    """A class as a part of a column name, which takes letters, digits and underscores."""
-    return "".join(ch if ch.isalnum() or ch == "_" else "_" for ch in str(value))
+    folded = {name.casefold(): value for name, value in values.items()}
+    columns = []
+    for field in schema:
+        value = folded.get(field.name.casefold())
+        if value is None:
+            columns.append(pa.nulls(rows, field.type))
+        elif isinstance(value, pa.Array | pa.ChunkedArray):
+            columns.append(value.cast(field.type))
+        else:
+            columns.append(pa.repeat(pa.scalar(value, field.type), rows))
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _untyped(name: str, column: Column | None) -> Feature:
@@ -231,56 +169,3 @@ def _check(features: Sequence[Feature], known: dict[str, Column]) -> None:
             wrong.append((feature.name, f"is {column.type}, and {feature.type} in training"))
     if wrong:
         raise SchemaMismatch("The input table does not fit the model.", wrong)
-
-
-def _prediction_columns(model: Any, targets: Sequence[str], count: int | None) -> list[Column]:
-    types = _prediction_types(model, count or len(targets))
-    if len(targets) == len(types):
-        names = list(targets)
-    elif len(types) == 1:
-        names = ["prediction"]
-    else:
-        names = [f"prediction_{i}" for i in range(len(types))]
-    return [Column(n, t) for n, t in zip(names, types, strict=True)]
-
-
-def _prediction_types(model: Any, count: int) -> list[str]:
-    """The BigQuery type of each output, from what the fitted model says of itself."""
-    from sklearn.utils import get_tags
-
-    classes = getattr(model, "classes_", None)
-    if classes is not None:
-        if isinstance(classes, list):
-            return [_class_type(c) for c in classes]
-        return [_class_type(classes)] * max(1, count)  # several: multilabel, a 0 or 1 a label
-    try:
-        kind = get_tags(model).estimator_type
-    except (AttributeError, TypeError):  # something that predicts and is no scikit-learn estimator
-        kind = None
-    if kind in ("clusterer", "outlier_detector", "density_estimator"):
-        return ["INT64"]
-    return ["FLOAT64"] * (count if count > 1 else _outputs(model))
-
-
-def _class_type(classes: Any) -> str:
-    import numpy as np
-
-    kind = np.asarray(classes).dtype.kind
-    return {"b": "BOOL", "i": "INT64", "u": "INT64", "f": "FLOAT64"}.get(kind, "STRING")
-
-
-def _outputs(model: Any) -> int:
-    """How many values a regressor predicts a row: scikit-learn has no one attribute for it."""
-    inner: Any = model
-    outer: Any = None
-    while inner is not outer:  # searches, TransformedTargetRegressor and pipelines, in any order
-        outer = inner
-        inner = getattr(inner, "best_estimator_", inner)
-        inner = getattr(inner, "regressor_", inner)
-        inner = inner[-1] if hasattr(inner, "steps") else inner
-    if hasattr(inner, "n_outputs_"):
-        return int(inner.n_outputs_)
-    if type(inner).__name__ in ("MultiOutputRegressor", "RegressorChain"):
-        return len(inner.estimators_)
-    shape: tuple[int, ...] = getattr(getattr(inner, "coef_", None), "shape", ())
-    return int(shape[0]) if len(shape) == 2 else 1

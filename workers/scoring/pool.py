@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 from mlsys.clients import Clients, clients_for
 from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
-from workers.scoring.plan import Plan, load_pinned
+from workers.scoring.model import load_pinned
+from workers.scoring.part import Counts
+from workers.scoring.plan import Plan
 from workers.scoring.predictor import Predictor
+from workers.scoring.request import MaxRejects
 from workers.scoring.session import Session
 from workers.scoring.shard import score_shard
 from workers.scoring.store import RunStore
@@ -36,6 +40,16 @@ class Scoring:
     env: str
     plan: Plan
     session: Session
+    max_rejects: MaxRejects
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard that was scored, what became of its rows, and the seconds it took."""
+
+    number: int
+    counts: Counts
+    seconds: float
 
 
 def score_shards(
@@ -45,32 +59,31 @@ def score_shards(
     shards: Iterable[int],
     *,
     stop: Callable[[], bool],
-    on_rows: Callable[[int], None],
+    on_shard: Callable[[Shard], None],
 ) -> None:
     """Score `shards`, each into its part; `model` is the plan's, loaded here already.
 
+    `on_shard` hears of each one as it is done.
+
     Raises:
         RunInterrupted: `stop` said so; the parts that are there stay.
-        PredictionFailed, SchemaMismatch: see `Predictor.score`.
+        PredictionFailed: rows cannot be scored, more than `max_rejects`.
         TryAgain: a process of the pool died.
     """
     todo = list(shards)
     processes = min(len(todo), _cores())
-    if processes < 2 or scoring.plan.rows_expected < INLINE_ROWS:
-        store = RunStore(clients, scoring.env, scoring.plan.run_id)
+    if processes < 2 or scoring.session.rows < INLINE_ROWS:
         predictor = Predictor(model, scoring.plan)
         for shard in todo:
             if stop():
                 raise RunInterrupted("The run was stopped between two shards")
-            score_shard(
-                clients, store, scoring.session, shard, predictor, stop=stop, on_rows=on_rows
-            )
+            on_shard(_score(clients, scoring, shard, predictor, stop))
         return
     while not _one_pool.acquire(timeout=POLL):
         if stop():
             raise RunInterrupted("The run was waiting for another one's processes")
     try:
-        _in_processes(scoring, todo, processes, stop, on_rows)
+        _in_processes(scoring, todo, processes, stop, on_shard)
     finally:
         _one_pool.release()
 
@@ -85,7 +98,7 @@ def _in_processes(
     todo: list[int],
     processes: int,
     stop: Callable[[], bool],
-    on_rows: Callable[[int], None],
+    on_shard: Callable[[Shard], None],
 ) -> None:
     pool = cf.ProcessPoolExecutor(
         processes,
@@ -98,7 +111,7 @@ def _in_processes(
         while waiting:
             done, waiting = cf.wait(waiting, POLL, cf.FIRST_COMPLETED)
             for future in done:
-                on_rows(future.result())
+                on_shard(future.result())
             if waiting and stop():
                 raise RunInterrupted("The run was stopped between two shards")
     except cf.process.BrokenProcessPool as exc:
@@ -131,11 +144,25 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _score_in_worker(scoring: Scoring, shard: int) -> int:
+def _score_in_worker(scoring: Scoring, shard: int) -> Shard:
     clients = clients_for(scoring.settings)
-    store = RunStore(clients, scoring.env, scoring.plan.run_id)
     predictor = _predictor(clients, json.dumps(scoring.plan.to_dict()))
-    return score_shard(clients, store, scoring.session, shard, predictor)
+    return _score(clients, scoring, shard, predictor, lambda: False)
+
+
+def _score(
+    clients: Clients,
+    scoring: Scoring,
+    shard: int,
+    predictor: Predictor,
+    stop: Callable[[], bool],
+) -> Shard:
+    began = time.monotonic()
+    store = RunStore(clients, scoring.env, scoring.plan.run_id)
+    counts = score_shard(
+        clients, store, scoring.session, shard, predictor, scoring.max_rejects, stop=stop
+    )
+    return Shard(shard, counts, time.monotonic() - began)
 
 
 @functools.lru_cache(maxsize=1)

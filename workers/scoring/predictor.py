@@ -6,10 +6,10 @@ import datetime as dt
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from mlsys.errors import PredictionFailed, SchemaMismatch
+from mlsys.errors import ModelUnusable, PredictionFailed, TryAgain
 from mlsys.frames import to_model_frame
 from mlsys.loading import model_input
-from workers.scoring.columns import arrow_schema, probability_names
+from workers.scoring.columns import arrow_schema, assemble
 from workers.scoring.plan import Plan
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Predictor:
     def __init__(self, model: Any, plan: Plan) -> None:
         self.model = model
         self.plan = plan
-        self.schema = arrow_schema(plan.output)
+        self.schema = arrow_schema(plan.output.columns)
         self._stamps = {
             "predicted_at": dt.datetime.fromisoformat(plan.created_at),
             "model_name": plan.model.name,
@@ -36,64 +36,48 @@ class Predictor:
 
         Raises:
             SchemaMismatch: values of a column cannot be given to the model.
-            PredictionFailed: the model raised, or gave something else than a value a row.
+            PredictionFailed: the model raised, or gave values that do not fit their column.
+            ModelUnusable: it gave something else than a value a row, whatever the rows are.
+            TryAgain: there was not enough memory.
         """
         frame = to_model_frame(batch, self.plan.features)
-        values: dict[str, Any] = {}
+        given: dict[str, Any] = {}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the training's making; a row cannot help it
                 X = model_input(self.model, frame)
-                predicted = self.model.predict(X)
-                if "predict_proba" in self.plan.request.get("outputs", "").split(","):
-                    values |= self._probabilities(self.model.predict_proba(X))
+                for method in self.plan.outputs:
+                    given[method] = getattr(self.model, method)(X)
+        except MemoryError as exc:
+            raise TryAgain(
+                f"There was not enough memory to score {batch.num_rows} rows at once: give the "
+                "service more"
+            ) from exc
         except Exception as exc:  # whatever the estimator raises is about these rows
             raise PredictionFailed(self._blame(exc, batch)) from exc
-        values |= self._predictions(predicted, len(frame))
-        return self._assemble(batch, values)
+        types = {field.name.casefold(): field for field in self.schema}
+        values: dict[str, Any] = {c.name: batch.column(c.name) for c in self.plan.ids}
+        for method in self.plan.outputs:
+            for name, column in self._columns(method, given[method], len(frame)).items():
+                values[name] = self._array(types[name.casefold()], column)
+        return assemble(self.schema, values | self._stamps, batch.num_rows)
 
-    def _predictions(self, predicted: Any, rows: int) -> dict[str, Any]:
+    def _columns(self, method: str, given: Any, rows: int) -> dict[str, np.ndarray]:
+        """Split what a method of the model gave into the columns that the plan has for it."""
         import numpy as np
 
-        array = np.asarray(predicted)
-        width = len(self.plan.predictions)
-        if array.shape[:1] != (rows,) or array.size != rows * width:
-            raise PredictionFailed(
-                f"The model gave an array of shape {array.shape} for {rows} rows, where "
-                f"{width} column(s) were expected: name every output with "
-                "upload_model(..., target=[...])"
+        names = self.plan.outputs[method]
+        if isinstance(given, list) and method == "predict_proba":
+            given = np.hstack(given)  # one array for each of several outputs
+        array = np.asarray(given.toarray() if hasattr(given, "toarray") else given)
+        if array.shape[:1] != (rows,) or array.size != rows * len(names):
+            hint = ": name every output with upload_model(..., target=[...])"
+            raise ModelUnusable(
+                f"The model's {method} gave an array of shape {array.shape} for {rows} rows, where "
+                f"{len(names)} column(s) were expected{hint if method == 'predict' else ''}"
             )
-        columns = array.reshape(rows, width)
-        return {name: columns[:, i] for i, name in enumerate(self.plan.predictions)}
-
-    def _probabilities(self, probabilities: Any) -> dict[str, np.ndarray]:
-        import numpy as np
-
-        names = probability_names(self.model, self.plan.predictions)
-        several = isinstance(probabilities, list)
-        array = np.hstack(probabilities) if several else np.asarray(probabilities)
-        return dict(zip(names, array.T, strict=True))
-
-    def _assemble(self, batch: pa.Table, values: dict[str, Any]) -> pa.Table:
-        """Put the columns in the order of the plan; what the output table has besides is NULL."""
-        import pyarrow as pa
-
-        values = {name.casefold(): v for name, v in values.items()}
-        stamps = {name.casefold(): v for name, v in self._stamps.items()}
-        ids = {c.name.casefold() for c in self.plan.ids}
-        source = {name.casefold(): i for i, name in enumerate(batch.schema.names)}
-        columns = []
-        for field in self.schema:
-            name = field.name.casefold()
-            if name in values:
-                columns.append(self._array(field, values[name]))
-            elif name in stamps:
-                columns.append(pa.repeat(pa.scalar(stamps[name], field.type), batch.num_rows))
-            elif name in ids:
-                columns.append(batch.column(source[name]).cast(field.type))
-            else:
-                columns.append(pa.nulls(batch.num_rows, field.type))
-        return pa.Table.from_arrays(columns, schema=self.schema)
+        columns = array.reshape(rows, len(names))
+        return {name: columns[:, i] for i, name in enumerate(names)}
 
     def _array(self, field: pa.Field, values: np.ndarray) -> pa.Array:
         import pyarrow as pa
@@ -110,8 +94,6 @@ class Predictor:
 
     def _blame(self, exc: Exception, batch: pa.Table) -> str:
         """Say what the model said, and which feature columns hold NULLs if any do."""
-        if isinstance(exc, SchemaMismatch):
-            return str(exc)
         first = (str(exc).splitlines() or [""])[0][:300]
         text = f"The model raised {type(exc).__name__}: {first}"
         folded = {name.casefold(): i for i, name in enumerate(batch.schema.names)}

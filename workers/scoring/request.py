@@ -3,15 +3,59 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any, Self
 
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
-OUTPUTS = ("predict", "predict_proba")
+OUTPUTS = ("predict", "predict_proba", "decision_function", "transform")
 LATEST = "latest"
+
+_COUNT = re.compile(r"[0-9]{1,15}")
+_SHARE = re.compile(r"(0?\.[0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,9})?)%")
+
+
+@dataclass(frozen=True, slots=True)
+class MaxRejects:
+    """How many rows a run may set aside: a count, or a share of the rows it reads."""
+
+    rows: int = 0
+    share: Fraction | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a count (`100`) or a share (`0.01` or `1%`).
+
+        >>> MaxRejects.parse("1%").limit(250)
+        2
+
+        Raises:
+            InvalidRequest: the text is neither.
+        """
+        if _COUNT.fullmatch(text):
+            return cls(int(text))
+        if match := _SHARE.fullmatch(text):
+            share = Fraction(match[1] or "0") if match[1] else Fraction(match[2]) / 100
+            if share <= 1:
+                return cls(share=share)
+        raise InvalidRequest(
+            (
+                "max_rejects",
+                f"{text[:80]!r}: pass a number of rows, or a share of them such as 0.01 or 1%",
+            )
+        )
+
+    def limit(self, rows: int) -> int:
+        """How many of `rows` rows may be set aside."""
+        return self.rows if self.share is None else int(self.share * rows)
+
+    def __str__(self) -> str:
+        if self.share is None:
+            return str(self.rows)
+        return f"{float(self.share * 100):.9f}".rstrip("0").rstrip(".") + "%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +70,26 @@ class ScoringRequest:
     id_columns: tuple[str, ...] | None = None  # None: the model's, else every column no feature
     outputs: tuple[str, ...] = ("predict",)
     write_disposition: str = "WRITE_APPEND"
+    where: str | None = None
+    max_rejects: MaxRejects = MaxRejects()
 
     def to_dict(self) -> dict[str, Any]:
-        """The request as the texts that `GET /predict` takes, without what is default.
-
-        A run's identity is made of it: a parameter that a later version adds changes nothing for
-        those who do not pass it.
-        """
+        """The request as the texts that `GET /predict` takes, without what is default."""
         defaults = {f.name: f.default for f in fields(self)}
-        out: dict[str, Any] = {k: v for k, v in asdict(self).items() if v != defaults[k]}
-        out["input_table"], out["output_table"] = str(self.input_table), str(self.output_table)
-        if "outputs" in out:
-            out["outputs"] = ",".join(self.outputs)
-        if self.id_columns is not None:
-            out["id_columns"] = ",".join(self.id_columns)
+        names = [n for n in defaults if getattr(self, n) != defaults[n]]
+        out: dict[str, Any] = {name: getattr(self, name) for name in names}
+        for name, value in out.items():
+            out[name] = ",".join(value) if isinstance(value, tuple) else str(value)
         return out
+
+    def identity(self) -> dict[str, Any]:
+        """What of the request decides the rows that are written, as texts: a run is known by it.
+
+        Defaults are left out, so that a parameter that a later version adds changes nothing for
+        those who do not pass it. `max_rejects` is no part of it: a run that failed over its bad
+        rows can be resumed with a larger one.
+        """
+        return {k: v for k, v in self.to_dict().items() if k != "max_rejects"}
 
 
 def check_run_id(run_id: str) -> str:

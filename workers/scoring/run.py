@@ -14,21 +14,18 @@ from weakref import WeakValueDictionary
 
 from mlsys.bq import find_table
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
-from mlsys.errors import (
-    Conflict,
-    MlsysError,
-    ModelUnusable,
-    RunInterrupted,
-    SchemaMismatch,
-    TryAgain,
-)
+from mlsys.errors import Conflict, MlsysError, PredictionFailed, RunInterrupted, TryAgain
 from mlsys.loading import LoadedModel
-from workers.scoring.plan import Plan, load_pinned, make_plan, resolve
-from workers.scoring.pool import Scoring, score_shards
-from workers.scoring.publish import publish
-from workers.scoring.request import ScoringRequest, check_run_id
+from workers.scoring.ledger import record
+from workers.scoring.model import load_pinned
+from workers.scoring.part import Counts, count_rows
+from workers.scoring.plan import Plan, make_plan
+from workers.scoring.pool import Scoring, Shard, score_shards
+from workers.scoring.publish import publish_output, publish_rejects
+from workers.scoring.rejects import read_rejects, too_many
+from workers.scoring.request import MaxRejects, ScoringRequest, check_run_id
 from workers.scoring.session import current_session
-from workers.scoring.shard import count_rows
+from workers.scoring.source import Resolved, resolve
 from workers.scoring.status import progress
 from workers.scoring.store import RunStore
 
@@ -43,20 +40,31 @@ class Prepared:
 
     store: RunStore
     plan: Plan
+    max_rejects: MaxRejects
     result: dict[str, Any] | None = None  # the run is done, and its rows are in the output table
     loaded: LoadedModel | None = None  # the model, if planning has loaded it just now
 
 
-def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> Prepared:
-    """Find the run that `request` means, or plan it.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where the run that a request means lies, and how far it is."""
+
+    store: RunStore
+    plan: Plan | None  # None: it is still to be planned
+    result: dict[str, Any] | None
+    resolved: Resolved | None  # None: the plan was there, and nothing had to be looked up
+
+
+def find_run(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> Found:
+    """Find the run that `request` means, which may not be there yet; nothing is written.
 
     The run is the caller's `run_id`, or follows from the request, the model's generation and the
     input's state. A run that is done counts only while the output table that it wrote still
-    exists; else the next free suffix (`-2`, `-3`, ...) starts a new one.
+    exists; else it is the one with the next free suffix (`-2`, `-3`, ...).
 
     Raises:
         Conflict: `run_id` is taken by another request.
-        TableNotFound, ModelNotFound, SchemaMismatch, ModelUnusable: see `resolve`, `make_plan`.
+        TableNotFound, ModelNotFound, SchemaMismatch: see `resolve`.
     """
     resolved = None
     if run_id is None:
@@ -66,59 +74,35 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
     for suffix in range(1, MAX_SUFFIX):
         store = RunStore(clients, request.env, run_id if suffix == 1 else f"{run_id}-{suffix}")
         found = store.read("plan.json")
-        loaded = None
         if found is None:
-            resolved = resolved or resolve(clients, request)
-            plan, loaded = make_plan(clients, resolved, store.run_id)
-            if not store.create("plan.json", plan.to_dict()):
-                found, loaded = store.read("plan.json"), None  # a twin was first: join it
-        if found is not None:
-            plan = Plan.from_dict(found)
+            return Found(store, None, None, resolved or resolve(clients, request))
+        plan = Plan.from_dict(found)
         _check_same(plan, request)
         result = store.read("result.json")
-        if result is None:
-            return Prepared(store, plan, None, loaded)
-        if _output_is_there(clients, plan, result):
-            return Prepared(store, plan, result | {"reused": True})
+        if result is None or _output_is_there(clients, plan, result):
+            return Found(store, plan, result, resolved)
     raise Conflict(f"{run_id} was run {MAX_SUFFIX} times: pass another run_id")
 
 
-def dry_run(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> dict[str, Any]:
-    """Return the verdict on `request` without writing anything or loading a row.
-
-    `ok` tells whether the run would start; if not, `problems` says why, with the columns.
+def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> Prepared:
+    """Find the run that `request` means, or plan it.
 
     Raises:
-        TableNotFound, ModelNotFound: see `resolve`.
+        Conflict: `run_id` is taken by another request.
+        TableNotFound, ModelNotFound, SchemaMismatch, ModelUnusable, InvalidRequest: see
+            `resolve`, `make_plan`.
     """
-    resolved = resolve(clients, request)
-    run_id = check_run_id(run_id or resolved.run_id)
-    found = RunStore(clients, request.env, run_id).read("plan.json")
-    verdict: dict[str, Any] = {
-        "run_id": run_id,
-        "run_exists": found is not None,
-        "model_name": resolved.ref.name,
-        "model_version": resolved.ref.version,
-        "model_generation": int(resolved.blob.generation),
-        "rows": resolved.table.num_rows,
-        "bytes": resolved.table.num_bytes,
-    }
-    try:
-        if found is not None:
-            _check_same(Plan.from_dict(found), request)
-        plan, _ = make_plan(clients, resolved, run_id)
-    except (SchemaMismatch, ModelUnusable, Conflict) as exc:
-        columns = [{"name": c, "problem": p} for c, p in getattr(exc, "columns", ())]
-        problem = {"detail": str(exc), "columns": columns}
-        return verdict | {"ok": False, "problems": [problem]}
-    return verdict | {
-        "ok": True,
-        "problems": [],
-        "reads": list(plan.read_columns),
-        "writes": [{"name": c.name, "type": c.type} for c in plan.output],
-        "output_table_exists": plan.output_exists,
-        "warnings": list(plan.warnings),
-    }
+    found = find_run(clients, request, run_id)
+    store, plan, loaded = found.store, found.plan, None
+    if plan is None:
+        assert found.resolved is not None
+        plan, loaded = make_plan(clients, found.resolved, store.run_id)
+        if not store.create("plan.json", plan.to_dict()):  # a twin was first: join it
+            plan, loaded = Plan.from_dict(store.read("plan.json") or {}), None
+            _check_same(plan, request)
+    if found.result is not None:
+        return Prepared(store, plan, request.max_rejects, found.result | {"reused": True})
+    return Prepared(store, plan, request.max_rejects, None, loaded)
 
 
 def execute(
@@ -135,22 +119,28 @@ def execute(
 
     Raises:
         RunInterrupted: out of time; carries the progress.
-        PredictionFailed, SchemaMismatch, ModelUnusable: nothing was published.
+        PredictionFailed: more rows than `max_rejects` cannot be scored; nothing was published.
+        SchemaMismatch, ModelUnusable, Conflict, InvalidRequest: nothing was published.
     """
-    if prepared.result is not None:
-        return prepared.result
     store, plan = prepared.store, prepared.plan
 
     def stop() -> bool:
         return stopping() or (deadline is not None and time.monotonic() > deadline)
 
+    def done(result: dict[str, Any]) -> dict[str, Any]:
+        record(clients, store, plan)
+        return result
+
+    if prepared.result is not None:
+        return done(prepared.result)
     with _only_one_here(store, stop):
         result = store.read("result.json")  # another request of this process may have done it
         if result is not None:
-            return result | {"reused": True}
+            return done(result | {"reused": True})
         store.forget("failure.json")
+        store.begin_attempt()
         try:
-            return _work(clients, store, plan, prepared.loaded, stop)
+            return done(_work(clients, prepared, stop))
         except RunInterrupted as exc:
             raise RunInterrupted(
                 f"{exc}: repeat the same request to resume", progress(store, plan)
@@ -158,47 +148,54 @@ def execute(
         except TryAgain:
             raise
         except Exception as exc:
-            # Whatever it is, who polls the run must hear of it; foreign texts stay in the log.
-            foreign = f"{type(exc).__name__}: the service's log has the reason"
-            detail = str(exc) if isinstance(exc, MlsysError) else foreign
-            at = dt.datetime.now(dt.UTC).isoformat()
-            store.note("failure.json", {"detail": detail, "at": at})
+            _fail(clients, store, plan, exc)
             raise
 
 
-def _work(
-    clients: Clients,
-    store: RunStore,
-    plan: Plan,
-    loaded: LoadedModel | None,
-    stop: Callable[[], bool],
-) -> dict[str, Any]:
-    started = time.monotonic()
-    session = current_session(clients, store, plan)
+def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dict[str, Any]:
+    store, plan, max_rejects = prepared.store, prepared.plan, prepared.max_rejects
+    session = current_session(clients, store, plan, stop)
     names = [store.part_name(session.number, i) for i in range(session.parts)]
     there = store.parts(session.number)
     todo = [shard for shard, name in enumerate(names) if name not in there]
-    done = {"rows": 0}
+    done = len(names) - len(todo)
 
-    def on_rows(rows: int) -> None:
-        done["rows"] += rows
+    def on_shard(shard: Shard) -> None:
+        nonlocal done
+        done += 1
         log.info(
-            "%s: %s rows scored by this try, of %s",
+            "%s: shard %s scored %s of %s rows in %.1f s, %s of %s shards are done",
             plan.run_id,
-            done["rows"],
-            plan.rows_expected,
+            shard.number,
+            shard.counts.scored,
+            shard.counts.read,
+            shard.seconds,
+            done,
+            len(names),
             extra={"run_id": plan.run_id},
         )
 
     if todo:
-        loaded = loaded or load_pinned(clients, plan.model)
-        scoring = Scoring(clients.settings, store.env, plan, session)
-        score_shards(clients, scoring, loaded.model, todo, stop=stop, on_rows=on_rows)
+        loaded = prepared.loaded or load_pinned(clients, plan.model)
+        scoring = Scoring(clients.settings, store.env, plan, session, max_rejects)
+        score_shards(clients, scoring, loaded.model, todo, stop=stop, on_shard=on_shard)
         there = store.parts(session.number)
-    read, scored = count_rows(there[name] for name in names)
-    if read != scored:
-        raise TryAgain(f"{plan.run_id}: {read} rows were read and {scored} scored")
-    job, table = publish(clients, plan, [store.uri(name) for name in names], scored, stop)
+    counts = count_rows(there[name] for name in names)
+    total = sum(counts, Counts())
+    if total.read != total.scored + total.rejected:
+        raise TryAgain(
+            f"{plan.run_id}: {total.read} rows were read, {total.scored} scored and "
+            f"{total.rejected} rejected"
+        )
+    rejects = [store.rejects_name(session.number, i) for i, c in enumerate(counts) if c.rejected]
+    if total.rejected > max_rejects.limit(total.read):
+        raise too_many(plan, read_rejects(store, rejects), max_rejects)
+    uris = [store.uri(name) for name in names]
+    job, table = publish_output(clients, plan, uris, total.scored, stop)
+    if rejects:
+        uris = [store.uri(name) for name in rejects]
+        publish_rejects(clients, plan, uris, total.rejected, stop)
+    finished_at = dt.datetime.now(dt.UTC)
     result = {
         "run_id": plan.run_id,
         "state": "succeeded",
@@ -207,16 +204,21 @@ def _work(
         "model_version": plan.model.version,
         "model_generation": plan.model.generation,
         "input_table": str(plan.input_table),
-        "output_table": str(plan.output_table),
-        "write_disposition": plan.write_disposition,
-        "rows": scored,
+        "output_table": str(plan.output.table),
+        "rejects_table": str(plan.rejects.table) if rejects else None,
+        "write_disposition": plan.output.write_disposition,
+        "rows": total.scored,
+        "rows_read": total.read,
+        "rows_rejected": total.rejected,
+        "bytes_read": total.bytes,
         "shards": len(names),
-        "seconds": round(time.monotonic() - started, 3),
+        "attempts": store.attempts(),
+        "seconds": _seconds(plan, finished_at),
         "predicted_at": plan.created_at,
         "snapshot_at": plan.snapshot_at,
         "job_id": job.job_id,
         "output_created": table.created.isoformat() if table.created else None,
-        "finished_at": dt.datetime.now(dt.UTC).isoformat(),
+        "finished_at": finished_at.isoformat(),
         "warnings": list(plan.warnings),
         "reused": False,
     }
@@ -225,9 +227,35 @@ def _work(
     return result
 
 
+def _fail(clients: Clients, store: RunStore, plan: Plan, exc: Exception) -> None:
+    """Note why the run failed: who polls it must hear of it. Foreign texts stay in the log."""
+    foreign = f"{type(exc).__name__}: the service's log has the reason"
+    finished_at = dt.datetime.now(dt.UTC)
+    failure = {
+        "run_id": plan.run_id,
+        "state": "failed",
+        "detail": str(exc) if isinstance(exc, MlsysError) else foreign,
+        "attempts": store.attempts(),
+        "seconds": _seconds(plan, finished_at),
+        "finished_at": finished_at.isoformat(),
+    }
+    if isinstance(exc, PredictionFailed):
+        failure["rows"] = exc.rows
+    store.note("failure.json", failure)
+    try:
+        record(clients, store, plan)
+    except Exception:  # the run's own failure is what the caller must hear of
+        log.exception("The failed run is not in the ledger", extra={"run_id": plan.run_id})
+
+
+def _seconds(plan: Plan, finished_at: dt.datetime) -> float:
+    """The seconds from the plan to the end, with all pauses between tries."""
+    return round((finished_at - dt.datetime.fromisoformat(plan.created_at)).total_seconds(), 3)
+
+
 def _check_same(plan: Plan, request: ScoringRequest) -> None:
     """Refuse a run_id that is another request's; `latest` may have meant the plan's version."""
-    asked = request.to_dict()
+    asked = request.identity()
     if asked["model_version"] == "latest":
         asked["model_version"] = plan.request["model_version"]
     differing = sorted(
@@ -243,18 +271,23 @@ def _check_same(plan: Plan, request: ScoringRequest) -> None:
 def _output_is_there(clients: Clients, plan: Plan, result: dict[str, Any]) -> bool:
     """Tell whether the run's rows are in the output table still, as far as it shows.
 
-    The table must not be gone or made anew since; where the run replaced its rows, it must not
-    hold another run's.
+    The table must not be gone or made anew since; where the run replaced its rows (or those of a
+    partition), it must not hold another run's.
     """
-    table = find_table(clients, plan.output_table)
+    into = plan.output
+    table = find_table(clients, into.table)
     created = table.created.isoformat() if table is not None and table.created else None
     if table is None or created != result["output_created"]:
         return False
-    if plan.write_disposition != "WRITE_TRUNCATE":
+    if into.write_disposition != "WRITE_TRUNCATE":
         return True
     fields = [f for f in table.schema if f.name.casefold() == "run_id"]
     rows = clients.bigquery.list_rows(
-        table, selected_fields=fields, max_results=1, timeout=TIMEOUT, retry=bigquery_retry()
+        str(into.table),
+        selected_fields=fields,
+        max_results=1,
+        timeout=TIMEOUT,
+        retry=bigquery_retry(),
     )
     first = next(iter(rows), None)
     return result["rows"] == 0 if first is None else first[0] == plan.run_id

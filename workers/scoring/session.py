@@ -8,17 +8,23 @@ alone: when it has expired, the run goes on with a new session over the same sna
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from mlsys.bq import TableRef
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import Conflict, TableNotFound, TryAgain
 from workers.scoring.plan import Plan
+from workers.scoring.source import bad_where
 from workers.scoring.store import RunStore
+from workers.scoring.view import write_down
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 ROWS_PER_STREAM = 250_000  # what is lost at the most when a shard is interrupted
 MAX_STREAMS = 1000  # https://cloud.google.com/bigquery/quotas#storage-limits
@@ -36,6 +42,7 @@ class Session:
     number: int
     streams: tuple[str, ...]
     expires_at: str | None
+    rows: int  # of the input; with a filter more than the streams hold
 
     @property
     def parts(self) -> int:
@@ -45,7 +52,7 @@ class Session:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """Read a `session-{k}.json`."""
-        return cls(value["number"], tuple(value["streams"]), value["expires_at"])
+        return cls(value["number"], tuple(value["streams"]), value["expires_at"], value["rows"])
 
     def expired(self, moment: dt.datetime) -> bool:
         """Tell whether the session is over at `moment`."""
@@ -54,19 +61,24 @@ class Session:
         return moment > dt.datetime.fromisoformat(self.expires_at)
 
 
-def current_session(clients: Clients, store: RunStore, plan: Plan) -> Session:
+def current_session(
+    clients: Clients, store: RunStore, plan: Plan, stop: Callable[[], bool] = lambda: False
+) -> Session:
     """Return the run's latest session, opening one if there is none or it has expired.
 
     Raises:
         TableNotFound: the input table is gone.
+        InvalidRequest: the filter is none that the Storage Read API takes.
+        SchemaMismatch: the view cannot be queried.
         Conflict: the snapshot is older than BigQuery keeps.
+        RunInterrupted: `stop` said so while a view was being written down.
         TryAgain: the sessions of the run kept expiring, or this machine's clock is ahead.
     """
     for number in range(MAX_SESSIONS):
         name = f"session-{number}.json"
         found = store.read(name)
         if found is None:
-            session = _open(clients, plan, number)
+            session = _open(clients, store, plan, number, stop)
             if store.create(name, asdict(session)):
                 return session
             found = store.read(name)  # a twin was first: its session is the run's
@@ -90,8 +102,11 @@ def latest_session(store: RunStore) -> Session | None:
     return session
 
 
-def read_batches(clients: Clients, plan: Plan, stream: str) -> Iterator[pa.Table]:
-    """Yield the rows of a stream in tables of about BATCH_ROWS rows, at most BATCH_BYTES large.
+def read_batches(clients: Clients, stream: str) -> Iterator[pa.Table]:
+    """Yield the rows of a stream in tables of BATCH_ROWS rows, fewer where rows are wide.
+
+    The cut does not depend on how the rows were packed into messages, which may change when a
+    connection breaks: the last bits of a prediction can depend on the size of the batch.
 
     Raises:
         TryAgain: the session is over; the next try opens another one.
@@ -101,8 +116,10 @@ def read_batches(clients: Clients, plan: Plan, stream: str) -> Iterator[pa.Table
     held: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in _messages(clients, stream):
-        for start in range(0, batch.num_rows, _rows_that_fit(batch)):
-            part = batch.slice(start, _rows_that_fit(batch))
+        start = 0
+        while start < batch.num_rows:
+            part = batch.slice(start, min(_rows_that_fit(batch), BATCH_ROWS - rows))
+            start += part.num_rows
             held.append(part)
             rows, size = rows + part.num_rows, size + part.nbytes
             if rows >= BATCH_ROWS or size >= BATCH_BYTES:
@@ -135,40 +152,68 @@ def _rows_that_fit(batch: pa.RecordBatch) -> int:
     return max(1, batch.num_rows * BATCH_BYTES // max(batch.nbytes, BATCH_BYTES))
 
 
-def _open(clients: Clients, plan: Plan, number: int) -> Session:
+def _open(
+    clients: Clients, store: RunStore, plan: Plan, number: int, stop: Callable[[], bool]
+) -> Session:
     from google.api_core import exceptions
-    from google.cloud.bigquery_storage_v1 import types
 
-    snapshot_at: Any = dt.datetime.fromisoformat(plan.snapshot_at)
+    table, rows = plan.input_table, plan.rows_expected or 0
+    if plan.is_query:
+        table, rows = write_down(clients, store.env, plan, stop)
     try:
-        opened = clients.bigquery_read.create_read_session(
-            parent=f"projects/{clients.settings.project}",
-            read_session=types.ReadSession(
-                table=plan.input_table.path,
-                data_format=types.DataFormat.ARROW,
-                table_modifiers=types.ReadSession.TableModifiers(snapshot_time=snapshot_at),
-                read_options=types.ReadSession.TableReadOptions(selected_fields=plan.read_columns),
-            ),
-            max_stream_count=min(MAX_STREAMS, 1 + plan.rows_expected // ROWS_PER_STREAM),
-            timeout=TIMEOUT,
-        )
+        opened = _create(clients, plan, table, rows, plan.where)
     except exceptions.NotFound as exc:
-        raise TableNotFound(f"The input table {plan.input_table} is gone") from exc
+        raise TableNotFound(f"The input table {table} is gone") from exc
     except exceptions.InvalidArgument as exc:
-        # Time travel ends after two to seven days, by the dataset's setting:
-        # https://cloud.google.com/bigquery/docs/time-travel. A younger snapshot that is refused
-        # lies in the future by BigQuery's clock, and will not for long.
-        if dt.datetime.now(dt.UTC) - snapshot_at < TIME_TRAVEL:
-            raise TryAgain(
-                f"{plan.input_table} cannot be read as of {plan.snapshot_at} yet"
-            ) from exc
-        raise Conflict(
-            f"{plan.input_table} as it was at {plan.snapshot_at} can no longer be read, and the "
-            f"run {plan.run_id} cannot be finished: pass a run_id of your own to start another one"
-        ) from exc
+        raise _refused(clients, plan, table, exc) from exc
     expires = opened.expire_time
     return Session(
         number=number,
         streams=tuple(stream.name for stream in opened.streams),
         expires_at=expires.isoformat() if expires else None,
+        rows=rows,
+    )
+
+
+def _create(clients: Clients, plan: Plan, table: TableRef, rows: int, where: str | None) -> Any:
+    from google.cloud.bigquery_storage_v1 import types
+
+    snapshot_at: Any = dt.datetime.fromisoformat(plan.snapshot_at)
+    modifiers = types.ReadSession.TableModifiers(snapshot_time=snapshot_at)
+    return clients.bigquery_read.create_read_session(
+        parent=f"projects/{clients.settings.project}",
+        read_session=types.ReadSession(
+            table=table.path,
+            data_format=types.DataFormat.ARROW,
+            # What was written down of a view did not exist at the snapshot, and never changes.
+            table_modifiers=None if plan.is_query else modifiers,
+            read_options=types.ReadSession.TableReadOptions(
+                selected_fields=plan.read_columns, row_restriction=where or ""
+            ),
+        ),
+        max_stream_count=min(MAX_STREAMS, 1 + rows // ROWS_PER_STREAM),
+        timeout=TIMEOUT,
+    )
+
+
+def _refused(clients: Clients, plan: Plan, table: TableRef, exc: Exception) -> Exception:
+    """Why the Storage Read API took the session for invalid: the filter, or the snapshot."""
+    from google.api_core import exceptions
+
+    log.warning("The read session was refused: %s", exc, extra={"run_id": plan.run_id})
+    if plan.where is not None:
+        try:
+            _create(clients, plan, table, 0, None)
+        except exceptions.InvalidArgument:
+            pass
+        else:  # it is the filter: without it all is well
+            return bad_where(plan.input_table)
+    # Time travel ends after two to seven days, by the dataset's setting:
+    # https://cloud.google.com/bigquery/docs/time-travel. A younger snapshot that is refused
+    # lies in the future by BigQuery's clock, and will not for long.
+    if dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(plan.snapshot_at) < TIME_TRAVEL:
+        return TryAgain(f"{plan.input_table} cannot be read as of {plan.snapshot_at} yet")
+    return Conflict(
+        f"{plan.input_table} as it was at {plan.snapshot_at} can no longer be read, and the "
+        f"run {plan.run_id} cannot be finished: pass a run_id of your own to start another one"
     )

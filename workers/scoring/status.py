@@ -7,10 +7,10 @@ from typing import Any
 
 from mlsys.clients import Clients
 from mlsys.errors import RunNotFound
+from workers.scoring.part import count_rows
 from workers.scoring.plan import Plan
 from workers.scoring.request import check_run_id
 from workers.scoring.session import latest_session
-from workers.scoring.shard import count_rows
 from workers.scoring.store import RunStore
 
 
@@ -33,10 +33,12 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
         return answer | {
             "run_id": run_id,
             "state": "succeeded",
-            "rows_done": result["rows"],
-            "rows_total": result["rows"],
+            "rows_done": result["rows_read"],
+            "rows_total": result["rows_read"],
+            "rows_rejected": result["rows_rejected"],
             "shards_done": result["shards"],
             "shards_total": result["shards"],
+            "attempts": result["attempts"],
             "seconds": result["seconds"],
             "result": result,
         }
@@ -44,17 +46,25 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
     since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(plan.created_at)
     seconds = round(since.total_seconds(), 3)
     state = {"state": "failed", "failure": failure} if failure else {"state": "running"}
-    return answer | state | {"seconds": seconds} | progress(store, plan)
+    attempts = {"attempts": store.attempts(), "seconds": seconds}
+    return answer | state | attempts | progress(store, plan)
 
 
 def progress(store: RunStore, plan: Plan) -> dict[str, Any]:
-    """Return the rows and shards that are done, of all, by the parts that are there."""
+    """Return the rows and shards that are done, of all, by the parts that are there.
+
+    How many rows a filter lets through, or a view has, is not known before they are read or
+    written down: the total is None then.
+    """
     session = latest_session(store)
     parts = store.parts(session.number) if session else {}
+    counts = count_rows(parts.values())
+    total = session.rows if session else plan.rows_expected
     return {
         "run_id": plan.run_id,
-        "rows_done": count_rows(parts.values())[1],
-        "rows_total": plan.rows_expected,
+        "rows_done": sum(c.read for c in counts),
+        "rows_total": None if plan.where else total,
+        "rows_rejected": sum(c.rejected for c in counts),
         "shards_done": len(parts),
         "shards_total": session.parts if session else None,
     }

@@ -4,7 +4,9 @@
 gs://mlsys-runs-{env}/{run_id}/
     plan.json                  the decisions, made once
     session-{k}.json           a read session; the next one is opened when it expires
-    parts/{k}/{shard}.parquet  one a shard: its existence is the checkpoint
+    rejects/{k}/{shard}.parquet  the shard's rows that cannot be scored, if there are any
+    parts/{k}/{shard}.parquet  one a shard, written last: its existence is the checkpoint
+    attempts/{time}.json       a try began: for the count alone
     result.json                the run is done, and how it went
     failure.json               why the last try failed; the next one may succeed
 ```
@@ -12,6 +14,7 @@ gs://mlsys-runs-{env}/{run_id}/
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,6 +51,10 @@ class RunStore:
     def part_name(self, session: int, shard: int) -> str:
         """The name of a shard's part; a new session splits the rows anew and has its own parts."""
         return f"parts/{session}/{shard:05d}.parquet"
+
+    def rejects_name(self, session: int, shard: int) -> str:
+        """The name of the shard's rows that cannot be scored."""
+        return f"rejects/{session}/{shard:05d}.parquet"
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a JSON object of the run, or None if it was not written yet."""
@@ -91,9 +98,25 @@ class RunStore:
 
     def parts(self, session: int) -> dict[str, Blob]:
         """The parts that are there, by their names below the run."""
+        return self._list(f"parts/{session}/")
+
+    def rejects(self, session: int) -> dict[str, Blob]:
+        """The rejects that are there, by their names below the run."""
+        return self._list(f"rejects/{session}/")
+
+    def begin_attempt(self) -> None:
+        """Note that somebody has begun to work on the run."""
+        now = dt.datetime.now(dt.UTC)
+        self._upload(f"attempts/{now:%Y%m%dT%H%M%S%f}.json", {"at": now.isoformat()})
+
+    def attempts(self) -> int:
+        """How often somebody has begun to work on the run."""
+        return len(self._list("attempts/"))
+
+    def _list(self, folder: str) -> dict[str, Blob]:
         prefix = f"{self.run_id}/"
         blobs = self.clients.storage.list_blobs(
-            self.bucket_name, prefix=f"{prefix}parts/{session}/", timeout=TIMEOUT
+            self.bucket_name, prefix=f"{prefix}{folder}", timeout=TIMEOUT
         )
         return {blob.name.removeprefix(prefix): blob for blob in blobs}
 

@@ -15,6 +15,7 @@ SCHEMAS = Path(__file__).parents[1] / "schemas"
 # (partitioned by day of, clustered by); the columns are those of the schema files.
 _LAYOUT = {
     "model_registry": ("registered_at", ["model_name"]),
+    "prediction_runs": ("finished_at", ["model_name"]),
 }
 
 

@@ -1,0 +1,84 @@
+"""Run SQL on BigQuery: a statement to its end, or a dry run that reads nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlsys.clients import RETRY_DEADLINE, TIMEOUT, Clients, bigquery_retry
+from mlsys.errors import TryAgain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from google.cloud.bigquery import SchemaField
+    from google.cloud.bigquery.table import RowIterator
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What BigQuery says of a query without running it."""
+
+    schema: Sequence[SchemaField]
+    bytes: int  # that it would read; the local BigQuery says 0
+
+
+def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
+    """Run a statement on the environment's dataset, again where it lost to another change.
+
+    Raises:
+        TryAgain: others kept changing the table, or a table of the dataset is not there.
+    """
+    import tenacity
+    from google.api_core.exceptions import BadRequest, NotFound
+    from google.cloud import bigquery
+
+    config = bigquery.QueryJobConfig(
+        default_dataset=clients.settings.dataset(env),
+        query_parameters=list(parameters),
+        use_query_cache=False,
+    )
+
+    def once() -> RowIterator:
+        retry = bigquery_retry()
+        job = clients.bigquery.query(sql, job_config=config, timeout=TIMEOUT, retry=retry)
+        return job.result(timeout=RETRY_DEADLINE, retry=retry)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_dml_conflict),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=8),
+        stop=tenacity.stop_after_attempt(6),
+        reraise=True,
+    )
+    try:
+        return retrying(once)
+    except NotFound as exc:
+        raise TryAgain(
+            f"{clients.settings.dataset(env)} lacks model_registry or prediction_runs: create them "
+            "(README, First-time set-up)"
+        ) from exc
+    except BadRequest as exc:
+        if _is_dml_conflict(exc):
+            raise TryAgain("BigQuery has too many changes of one table in hand") from exc
+        raise
+
+
+def dry_run(clients: Clients, sql: str) -> DryRun:
+    """Return what a query would give and read; BigQuery's refusals are its own exceptions."""
+    from google.cloud import bigquery
+
+    config = bigquery.QueryJobConfig(dry_run=True, use_query_cache=False)
+    job = clients.bigquery.query(sql, job_config=config, timeout=TIMEOUT, retry=bigquery_retry())
+    return DryRun(job.schema or (), job.total_bytes_processed or 0)
+
+
+def _is_dml_conflict(exc: BaseException) -> bool:
+    """Conflicts of concurrent changes come as 400 invalidQuery, told apart by their text alone.
+
+    https://cloud.google.com/bigquery/docs/data-manipulation-language#dml-limitations; the client
+    does not retry them.
+    """
+    from google.api_core.exceptions import BadRequest
+
+    texts = ("Could not serialize access", "Too many DML statements outstanding", "is aborted due")
+    return isinstance(exc, BadRequest) and any(text in str(exc) for text in texts)

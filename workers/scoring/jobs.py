@@ -1,0 +1,75 @@
+"""BigQuery jobs that run once, however often they are asked for: their ids follow from the run.
+
+BigQuery takes a job id only once
+(https://googleapis.dev/python/bigquery/latest/design/query-retries.html). The ids of a job are its
+stem and 0, 1, ...: the first one that did not fail is the job, found by looking from 0 up, so
+whoever comes second joins it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.errors import RunInterrupted, TryAgain
+
+MAX_TRIES = 100
+POLL = 0.5  # seconds
+
+
+def jobs_of(
+    clients: Clients, stem: str, location: str, start: Callable[[str], Any]
+) -> Iterator[Any]:
+    """Yield the job that runs or has succeeded under the first id that did not fail.
+
+    If there is none, `start` is called with the next id. Whoever finds that a job does not count
+    (any more) goes on to the one after it.
+
+    Raises:
+        TryAgain: a twin has started the job, and it cannot be seen yet; or too many have failed.
+    """
+    from google.api_core.exceptions import Conflict
+
+    for k in range(MAX_TRIES):
+        job_id = f"{stem}{k}"
+        job = _find(clients, job_id, location)
+        if job is not None and job.state == "DONE" and job.error_result is not None:
+            continue  # an earlier try that failed, and did nothing
+        if job is None:
+            try:
+                job = start(job_id)
+            except Conflict:  # a twin, or our own request whose answer was lost
+                job = _find(clients, job_id, location)
+                if job is None:
+                    raise TryAgain(f"{job_id} exists and cannot be read yet") from None
+        yield job
+    raise TryAgain(f"{MAX_TRIES} jobs {stem}... failed")
+
+
+def finish(job: Any, stop: Callable[[], bool]) -> None:
+    """Wait until the job is done, or `stop` says so: BigQuery goes on with it by itself.
+
+    Raises:
+        RunInterrupted: `stop` said so.
+        google.api_core.exceptions.GoogleAPICallError: the job failed.
+    """
+    while not job.done(timeout=TIMEOUT, retry=bigquery_retry()):
+        if stop():
+            raise RunInterrupted(f"The job {job.job_id} is running")
+        time.sleep(POLL)
+    job.result(timeout=TIMEOUT, retry=bigquery_retry())
+
+
+def _find(clients: Clients, job_id: str, location: str) -> Any:
+    from google.api_core.exceptions import NotFound
+
+    try:
+        # Without its location a job outside the US and EU is not found:
+        # https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/get
+        return clients.bigquery.get_job(
+            job_id, location=location, timeout=TIMEOUT, retry=bigquery_retry()
+        )
+    except NotFound:
+        return None

@@ -1,0 +1,112 @@
+"""BigQuery's `prediction_runs`: one row for each run that finished, well or not.
+
+As the registry is the bucket's projection, the ledger is that of the run's own objects: `record`
+looks at both, replaces the row if they differ, and looks again until they agree. So it can be
+called at any time, and by several at once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+from mlsys.clients import Clients
+from mlsys.errors import TryAgain
+from workers.query import run
+from workers.scoring.plan import Plan
+from workers.scoring.store import RunStore
+from workers.sql import statement
+
+LOOKS = 5
+
+_TIMES = ("snapshot_at", "started_at", "finished_at")
+
+
+def record(clients: Clients, store: RunStore, plan: Plan) -> None:
+    """Make the ledger's row of the run equal to its result, or to why it failed.
+
+    Raises:
+        TryAgain: BigQuery is busy, or the ledger's table is not there.
+    """
+    from google.cloud import bigquery
+
+    key = [
+        bigquery.ScalarQueryParameter("run_id", "STRING", plan.run_id),
+        # Nothing of the run is older, so that older partitions need not be read.
+        bigquery.ScalarQueryParameter(
+            "since", "TIMESTAMP", dt.datetime.fromisoformat(plan.created_at)
+        ),
+    ]
+    for _ in range(LOOKS):
+        end = store.read("result.json") or store.read("failure.json")
+        if end is None:
+            return
+        live = (end["state"], dt.datetime.fromisoformat(end["finished_at"]))
+        rows = run(clients, store.env, statement("recorded_run"), *key)
+        if [(row["state"], row["finished_at"]) for row in rows] == [live]:
+            return
+        row = bigquery.ScalarQueryParameter("row", "STRING", json.dumps(_row(plan, end)))
+        run(clients, store.env, statement("replace_run"), *key, row)
+    raise TryAgain(f"The ledger's row of {plan.run_id} kept changing")
+
+
+def list_runs(
+    clients: Clients,
+    env: str,
+    *,
+    model_name: str | None = None,
+    state: str | None = None,
+    limit: int = 100,
+) -> list[dict[str, Any]]:
+    """Return the runs that finished, the latest first, as JSON values.
+
+    Raises:
+        TryAgain: the ledger's table is not there.
+    """
+    from google.cloud import bigquery
+
+    found = run(
+        clients,
+        env,
+        statement("list_runs"),
+        bigquery.ScalarQueryParameter("model_name", "STRING", model_name or ""),
+        bigquery.ScalarQueryParameter("state", "STRING", state or ""),
+        bigquery.ScalarQueryParameter("limit", "INT64", limit),
+    )
+    out = []
+    for row in found:
+        values = dict(row.items())
+        for key in _TIMES:
+            values[key] = values[key].isoformat() if values[key] else None
+        values["request"] = json.loads(values["request"]) if values["request"] else None
+        out.append(values)
+    return out
+
+
+def _row(plan: Plan, end: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run_id": plan.run_id,
+        "state": end["state"],
+        "failure": end.get("detail"),
+        "model_name": plan.model.name,
+        "model_version": plan.model.version,
+        "model_generation": plan.model.generation,
+        "model_crc32c": plan.model.crc32c,
+        "input_table": str(plan.input_table),
+        "output_table": str(plan.output.table),
+        "rejects_table": end.get("rejects_table"),
+        "write_disposition": plan.output.write_disposition,
+        "request": dict(plan.request),
+        "snapshot_at": plan.snapshot_at,
+        "started_at": plan.created_at,
+        "finished_at": end["finished_at"],
+        "seconds": end["seconds"],
+        "rows_read": end.get("rows_read"),
+        "rows_scored": end.get("rows"),
+        "rows_rejected": end.get("rows_rejected"),
+        "bytes_read": end.get("bytes_read"),
+        "shards": end.get("shards"),
+        "attempts": end["attempts"],
+        "job_id": end.get("job_id"),
+    }

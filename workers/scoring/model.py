@@ -1,0 +1,106 @@
+"""The one model object that a run uses: which it is, its bytes, and what is known of it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlsys.clients import TIMEOUT, Clients
+from mlsys.errors import InvalidRequest, MetadataInvalid, ModelNotFound, TryAgain
+from mlsys.loading import LoadedModel, crc32c, load_model
+from mlsys.metadata import ModelMetadata
+from mlsys.refs import ModelRef
+from workers.scoring.request import LATEST, ScoringRequest
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPin:
+    """The one object that is loaded: its place, generation and checksum."""
+
+    bucket: str
+    path: str
+    generation: int
+    crc32c: str
+    name: str
+    version: str
+
+
+def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
+    """Return the object that the request's model name and version mean now.
+
+    Raises:
+        ModelNotFound: there is none.
+    """
+    bucket = clients.storage.bucket(clients.settings.models_bucket(request.env))
+    version = request.model_version
+    if version == LATEST:
+        refs = []
+        for blob in bucket.list_blobs(prefix=f"{request.model_name}/", timeout=TIMEOUT):
+            with contextlib.suppress(InvalidRequest):  # an object that is no part of a model
+                ref, kind = ModelRef.of_object(blob.name)
+                refs += [ref] if kind == "model" else []
+        if not refs:
+            raise ModelNotFound(f"There is no version of {request.model_name} in {bucket.name}")
+        version = max(refs, key=lambda r: r.number).version
+    ref = ModelRef(request.model_name, version)
+    found: Blob | None = bucket.get_blob(ref.path, timeout=TIMEOUT)
+    if found is None:
+        raise ModelNotFound(
+            f"There is no model gs://{bucket.name}/{ref.path}: GET /models lists those there are"
+        )
+    return ModelPin(
+        bucket=bucket.name,
+        path=found.name,
+        generation=int(found.generation),
+        crc32c=found.crc32c,
+        name=ref.name,
+        version=ref.version,
+    )
+
+
+def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
+    """Load exactly the bytes that the plan pinned, checked against their checksum.
+
+    Raises:
+        ModelNotFound: that generation is gone.
+        ModelUnusable: see `mlsys.loading.load_model`.
+    """
+    from google.api_core.exceptions import NotFound
+    from google.cloud.storage.exceptions import DataCorruption
+
+    blob = clients.storage.bucket(pin.bucket).blob(pin.path, generation=pin.generation)
+    try:
+        content = blob.download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
+    except NotFound as exc:
+        raise ModelNotFound(
+            f"gs://{pin.bucket}/{pin.path} was replaced or deleted since (generation "
+            f"{pin.generation}): repeat the request without run_id"
+        ) from exc
+    except DataCorruption as exc:
+        raise TryAgain(f"gs://{pin.bucket}/{pin.path} arrived damaged") from exc
+    if crc32c(content) != pin.crc32c:
+        raise TryAgain(
+            f"gs://{pin.bucket}/{pin.path} is not the object that the run was planned for"
+        )
+    return load_model(content, f"gs://{pin.bucket}/{pin.path}")
+
+
+def read_metadata(clients: Clients, pin: ModelPin) -> tuple[ModelMetadata, list[str]]:
+    """Return what metadata.json says of exactly this model, and warnings if it is left out."""
+    from google.api_core.exceptions import NotFound
+
+    path = ModelRef(pin.name, pin.version).metadata_path
+    try:
+        content = clients.storage.bucket(pin.bucket).blob(path).download_as_bytes(timeout=TIMEOUT)
+        metadata = ModelMetadata.parse(content)
+    except NotFound:
+        return ModelMetadata(), []
+    except MetadataInvalid as exc:
+        return ModelMetadata(), [f"metadata.json was left out: {exc}"]
+    if not metadata.describes(pin.crc32c):
+        return ModelMetadata(), ["metadata.json was left out: it is about another model.pkl"]
+    return metadata, []

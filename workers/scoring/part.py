@@ -1,0 +1,98 @@
+"""Parquet parts in Cloud Storage, which can only be created, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, astuple, dataclass, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from google.cloud.storage import Blob
+
+CHUNK_BYTES = 8 * 1024 * 1024  # of one upload request; a multiple of 256 KiB
+FOOTERS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of some of the input's rows; `bytes` is their size in memory as Arrow."""
+
+    read: int = 0
+    scored: int = 0
+    rejected: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Counts(*(mine + theirs for mine, theirs in pairs))
+
+
+class PartWriter:
+    """A Parquet file that streams to Cloud Storage and is published when the block ends well.
+
+    If the file is there already (a twin or an earlier try wrote it), ours is dropped without a
+    word: both hold the same rows.
+    """
+
+    def __init__(self, blob: Blob, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq
+
+        self._upload = blob.open("wb", chunk_size=CHUNK_BYTES, if_generation_match=0)
+        self._parquet = pq.ParquetWriter(self._upload, schema, compression="zstd")
+        self._taken = False  # the file is there already
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def write(self, rows: pa.Table) -> None:
+        """Append a batch of rows."""
+        self._unless_taken(lambda: self._parquet.write_table(rows))
+
+    def note(self, counts: Counts) -> None:
+        """Put the shard's counts into the file's footer."""
+        values = {f"mlsys.{name}": str(count) for name, count in asdict(counts).items()}
+        self._parquet.add_key_value_metadata(values)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._unless_taken(self._close)
+        finally:
+            if not self._upload.closed:
+                # Both would be closed as they are collected, and so publish what was written.
+                self._parquet.is_open = False
+                self._upload.terminate()
+
+    def _close(self) -> None:
+        self._parquet.close()
+        self._upload.close()
+
+    def _unless_taken(self, do: Callable[[], None]) -> None:
+        from google.api_core.exceptions import from_http_response
+        from google.cloud.storage.exceptions import InvalidResponse
+
+        if self._taken:
+            return
+        try:
+            do()
+        except InvalidResponse as exc:
+            # Any chunk of a large part may be the one to hear that it is there.
+            if exc.response.status_code != 412:
+                raise from_http_response(exc.response) from exc
+            self._taken = True
+
+
+def count_rows(parts: Iterable[Blob]) -> list[Counts]:
+    """Return the counts of each of the parts, from their footers."""
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        return list(pool.map(_counts, parts))
+
+
+def _counts(blob: Blob) -> Counts:
+    import pyarrow.parquet as pq
+
+    with blob.open("rb", chunk_size=256 * 1024) as file:
+        metadata = pq.read_metadata(file).metadata
+    return Counts(*(int(metadata[f"mlsys.{field.name}".encode()]) for field in fields(Counts)))

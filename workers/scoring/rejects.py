@@ -1,0 +1,143 @@
+"""Rows that the model cannot score: found by halving the batch, and kept with the reason.
+
+They go to the table `{output_table}_rejects`, with the id columns, the row as JSON and the reason.
+How many of them a run may have is `max_rejects`; with more it fails and publishes nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlsys.errors import PredictionFailed, RunInterrupted, SchemaMismatch
+from workers.scoring.columns import arrow_schema, assemble
+from workers.scoring.plan import Plan
+from workers.scoring.predictor import Predictor
+from workers.scoring.request import MaxRejects
+from workers.scoring.store import RunStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EXAMPLES = 10  # rows that a failed run names
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that could not be scored: its values by column, and why."""
+
+    row: Mapping[str, Any]
+    reason: str
+
+
+def score_rows(
+    predictor: Predictor,
+    batch: pa.Table,
+    room: int,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[list[pa.Table], list[Reject]]:
+    """Return the output rows of `batch`, in order, and the input rows that cannot be scored.
+
+    Where the model raises on a batch, each half of it is tried, down to the single row. Once more
+    than `room` rows, and enough of them to show, have failed, the rest is not looked at.
+
+    Raises:
+        RunInterrupted: `stop` said so.
+    """
+    scored: list[pa.Table] = []
+    rejects: list[Reject] = []
+    waiting = [batch]
+    while waiting and len(rejects) <= max(room, EXAMPLES):
+        rows = waiting.pop()
+        try:
+            scored.append(predictor.score(rows))
+        except (PredictionFailed, SchemaMismatch) as exc:
+            if stop():
+                raise RunInterrupted("The run was stopped while bad rows were looked for") from exc
+            if rows.num_rows == 1:
+                rejects.append(Reject(rows.to_pylist()[0], str(exc)))
+            else:
+                half = rows.num_rows // 2
+                waiting += [rows.slice(half), rows.slice(0, half)]
+    return scored, rejects
+
+
+def too_many(plan: Plan, rejects: Sequence[Reject], allowed: MaxRejects) -> PredictionFailed:
+    """The error of a run with more bad rows than it may have, naming some of them."""
+    ids = [c.name for c in plan.ids]
+    rows = [
+        {name: plain(reject.row[name]) for name in ids} | {"reason": reject.reason}
+        for reject in rejects[:EXAMPLES]
+    ]
+    first = rows[0]
+    where = ", ".join(f"{name}={first[name]!r}" for name in ids[:3])
+    return PredictionFailed(
+        f"Rows of the table cannot be scored, and max_rejects is {allowed}: nothing was "
+        f"published. The first one{' has ' + where if where else ''}: {first['reason']} Mend the "
+        f"rows, train the model with such rows, or pass max_rejects to set them aside in "
+        f"{plan.rejects.table}.",
+        rows,
+    )
+
+
+class RejectsTable:
+    """What the rejects of a run look like as rows of `{output_table}_rejects`."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.schema = arrow_schema(plan.rejects.columns)
+        self._stamps = {
+            "rejected_at": dt.datetime.fromisoformat(plan.created_at),
+            "model_name": plan.model.name,
+            "model_version": plan.model.version,
+            "run_id": plan.run_id,
+        }
+
+    def rows(self, rejects: Sequence[Reject]) -> pa.Table:
+        """Return the rejects as Arrow, one row each."""
+        import pyarrow as pa
+
+        types = {field.name.casefold(): field.type for field in self.schema}
+        ids = [c.name for c in self.plan.ids if c.name.casefold() in types]
+        values: dict[str, Any] = {
+            name: pa.array([r.row[name] for r in rejects], types[name.casefold()]) for name in ids
+        }
+        values["row"] = pa.array([json.dumps(plain(r.row)) for r in rejects], pa.string())
+        values["reason"] = pa.array([r.reason for r in rejects], pa.string())
+        return assemble(self.schema, values | self._stamps, len(rejects))
+
+
+def read_rejects(store: RunStore, names: Sequence[str]) -> list[Reject]:
+    """Return some of the rejects that the run's objects of these names hold, to show them."""
+    import pyarrow.parquet as pq
+
+    out: list[Reject] = []
+    for name in names:
+        if len(out) >= EXAMPLES:
+            break
+        with store.blob(name).open("rb") as file:
+            for rows in pq.ParquetFile(file).iter_batches(EXAMPLES, columns=["row", "reason"]):
+                out += [Reject(json.loads(r["row"]), r["reason"]) for r in rows.to_pylist()]
+                break
+    return out
+
+
+def plain(value: Any) -> Any:
+    """A value of a BigQuery row as JSON has it, in the forms of TO_JSON_STRING.
+
+    https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions#json_encodings
+    """
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,140 @@
+"""What is scored: a table as it was at one moment, or the rows of a view, written down once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlsys.bq import TableRef, find_table
+from mlsys.clients import Clients
+from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
+from workers.query import dry_run
+from workers.scoring.model import ModelPin, find_model
+from workers.scoring.request import ScoringRequest
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import SchemaField, Table
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a request refers to, looked up now: from it follow the run's id and its plan."""
+
+    request: ScoringRequest
+    looked_at: dt.datetime  # just before the table was looked up
+    table: Table
+    schema: Sequence[SchemaField]
+    model: ModelPin
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def is_query(self) -> bool:
+        """Whether the input's rows are made by a query: a view, an external table, ...
+
+        The Storage Read API reads tables alone
+        (https://cloud.google.com/bigquery/docs/reference/storage#limitations).
+        """
+        return self.table.table_type != "TABLE"
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are, at the most where `where` is given; None if nobody knows."""
+        return None if self.is_query else self.table.num_rows or 0
+
+    @property
+    def snapshot_at(self) -> dt.datetime:
+        """A moment at which the table was in the state that was looked up."""
+        modified = self.table.modified
+        if modified is None or modified <= self.looked_at:
+            return self.looked_at
+        return modified + dt.timedelta(milliseconds=1)  # BigQuery tells the time in milliseconds
+
+    @property
+    def run_id(self) -> str:
+        """A hash of the request, the model's generation and the input's state.
+
+        The clock and the output table have no part in it, so an identical request on an unchanged
+        table and model is the same run. A view has no state to hash: each request is a new run.
+        """
+        name = f"{self.model.name}-{self.model.version}"
+        if self.is_query:
+            return f"{name}-{self.token[:16]}"
+        buffer = self.table.streaming_buffer
+        state = {
+            "request": self.request.identity() | {"model_version": self.model.version},
+            "generation": self.model.generation,
+            "modified": self.table.modified.isoformat() if self.table.modified else None,
+            "rows": self.table.num_rows,
+            "buffered": buffer.estimated_rows if buffer else 0,
+        }
+        digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+        return f"{name}-{digest[:16]}"
+
+
+def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
+    """Look up the input table and the model that `request` names.
+
+    Raises:
+        TableNotFound, ModelNotFound: one of them is not there.
+        SchemaMismatch: the input is a view that cannot be queried.
+    """
+    looked_at = dt.datetime.now(dt.UTC)
+    table = find_table(clients, request.input_table)
+    if table is None:
+        raise TableNotFound(
+            f"There is no table {request.input_table}: look at its project, dataset and name"
+        )
+    schema = table.schema
+    if table.table_type != "TABLE":
+        schema = _columns_of_query(clients, request.input_table, table.table_type)
+    return Resolved(request, looked_at, table, schema, find_model(clients, request))
+
+
+def check_where(clients: Clients, table: TableRef, where: str) -> None:
+    """Have BigQuery look at the filter, without running anything.
+
+    What passes is run by the Storage Read API as a row restriction, which knows less than SQL: no
+    subqueries, no other tables.
+
+    Raises:
+        InvalidRequest: it is no condition on the table's columns.
+    """
+    from google.api_core.exceptions import BadRequest, NotFound
+
+    try:
+        dry_run(clients, f"SELECT * FROM `{table}` WHERE (\n{where}\n)")
+    except (BadRequest, NotFound) as exc:
+        log.info("BigQuery refused the filter %r: %s", where, exc)
+        raise bad_where(table) from exc
+
+
+def bad_where(table: TableRef) -> InvalidRequest:
+    """The error for a filter that BigQuery does not take."""
+    return InvalidRequest(
+        (
+            "where",
+            f"BigQuery refuses it as a filter of {table}: pass a condition on its own columns, "
+            "such as age > 30 AND sex = 'male', without subqueries",
+        )
+    )
+
+
+def _columns_of_query(clients: Clients, table: TableRef, kind: str) -> Sequence[SchemaField]:
+    from google.api_core.exceptions import BadRequest, NotFound
+
+    try:
+        return dry_run(clients, f"SELECT * FROM `{table}`").schema
+    except (BadRequest, NotFound) as exc:
+        log.info("%s cannot be queried: %s", table, exc)
+        raise SchemaMismatch(
+            f"{table} is a {kind} that BigQuery cannot query: run SELECT * FROM `{table}` to see "
+            "why"
+        ) from exc
