@@ -16,6 +16,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 
 from app import create_app
+from app.parameters import PredictQuery
 from mlsys.bq import TableRef
 from mlsys.clients import bigquery_retry
 from mlsys.frames import arrow_type, from_frame, sql_name, to_frame
@@ -109,6 +110,13 @@ class Lab:
         job = self.clients.bigquery.load_table_from_file(buffer, table, job_config=config)
         job.result(timeout=TIMEOUT, retry=bigquery_retry())
         return table
+
+    def view(self, query: str) -> str:
+        """Create a view and return its id."""
+        view = bigquery.Table(self.name("view"))
+        view.view_query = query
+        self.clients.bigquery.create_table(view, timeout=TIMEOUT)
+        return f"{view.project}.{view.dataset_id}.{view.table_id}"
 
     def create(self, schema: Mapping[str, str], table: str | None = None) -> str:
         """Create a table without rows and return its id."""
@@ -213,13 +221,7 @@ class Lab:
 
     def request(self, params: Mapping[str, str]) -> ScoringRequest:
         """The request as the workers take it."""
-        return ScoringRequest(
-            env=params["env"],
-            input_table=TableRef.parse(params["input_table"]),
-            output_table=TableRef.parse(params["output_table"]),
-            model_name=params["model_name"],
-            model_version=params["model_version"],
-        )
+        return PredictQuery.model_validate(dict(params)).to_request(self.settings)
 
     # Runs
 
