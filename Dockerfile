@@ -16,6 +16,8 @@ COPY --from=builder /srv/.venv .venv
 COPY app app
 COPY workers workers
 ENV PATH=/srv/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT=8080
+# What a thread no longer needs goes back to the machine: docs/decisions/0014
+ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 ARROW_DEFAULT_MEMORY_POOL=system
 USER 10001
 EXPOSE 8080
 CMD ["python", "-m", "gunicorn", "--config", "python:app.gunicorn_conf", "app:create_app()"]

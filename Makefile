@@ -13,10 +13,10 @@ COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo local notebook test lint format bench lock upgrade check-locks clean
+.PHONY: help install demo local notebook test test-long lint format bench bench-memory lock upgrade check-locks clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv with everything in it
 
@@ -33,6 +33,9 @@ notebook: $(STAMP) ## Jupyter, with the variables that `make local` wrote
 test: $(STAMP) ## the tests, over the local stack
 	$(BIN)/pytest
 
+test-long: $(STAMP) ## the long forms: hundreds of runs, a thousand kills, about half an hour
+	$(BIN)/pytest -m long -s
+
 lint: $(STAMP) check-locks ## ruff, mypy, import rules, secrets, notebooks, stale locks
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
 	$(BIN)/mypy
@@ -44,6 +47,9 @@ format: $(STAMP) ## put the code in order
 
 bench: $(STAMP) ## the service against the whole-table way, as ratios
 	$(BIN)/python -m benchmarks
+
+bench-memory: $(STAMP) ## the service's memory, for tables of 1 to 20 million rows
+	$(BIN)/python -m benchmarks.memory
 
 lock: $(STAMP) ## write the lock files after a change of pyproject.toml
 	$(COMPILE_DEV) --output-file requirements-dev.lock

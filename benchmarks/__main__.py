@@ -14,16 +14,14 @@ import resource
 import statistics
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import requests
 
+from benchmarks.processes import PeakMemory, service_processes
 from mlsys.bq import bq_put
 from mlsys.clients import default_clients
 from mlsys.frames import to_frame
@@ -100,12 +98,12 @@ def score_by_service(stack: LocalStack, i: int) -> dict[str, float]:
     }
     session = requests.Session()
     session.trust_env = False
-    with peak_memory(lambda: service_processes(stack)) as peak:
+    with PeakMemory(lambda: service_processes(stack)) as peak:
         began = time.monotonic()
         answer = session.get(f"{stack.url}/predict", params=parameters, timeout=3600)
         seconds = time.monotonic() - began
     answer.raise_for_status()
-    return {"seconds": seconds, "rows": answer.json()["rows"], "peak": peak.bytes}
+    return {"seconds": seconds, "rows": answer.json()["rows"], "peak": peak.together}
 
 
 def score_by_notebook(i: int) -> dict[str, float]:
@@ -134,47 +132,6 @@ def whole_table(output: str) -> dict[str, float]:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {"seconds": seconds, "rows": len(df), "peak": peak}
-
-
-def service_processes(stack: LocalStack) -> list[psutil.Process]:
-    """gunicorn with its worker and their scoring processes."""
-    port = stack.url.rsplit(":", 1)[1] if stack.url else ""
-    found: list[psutil.Process] = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "gunicorn" in " ".join(process.cmdline()) and process.environ().get("PORT") == port:
-                found += [process, *process.children(recursive=True)]
-        except psutil.Error:
-            continue
-    return list(set(found))
-
-
-class peak_memory:
-    """The most bytes that some processes hold together (resident) while the block runs."""
-
-    def __init__(self, processes: Callable[[], list[psutil.Process]]) -> None:
-        self.bytes = 0
-        self._processes = processes
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> peak_memory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.1):
-            total = 0
-            for process in self._processes():
-                try:
-                    total += process.memory_info().rss
-                except psutil.Error:
-                    continue
-            self.bytes = max(self.bytes, total)
 
 
 def report(rows: int, service: list[dict[str, Any]], notebook: list[dict[str, Any]]) -> None:

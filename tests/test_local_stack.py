@@ -23,6 +23,7 @@ from mlsys.local.bigquery import SCHEMAS
 from mlsys.local.processes import Server, ServerNotReady, answers
 from mlsys.local.push import PushSubscription
 from mlsys.local.samples import ROWS, load_samples, read_sample
+from mlsys.local.service import MEMORY, SOURCE_ROOT
 from mlsys.local.stack import LocalStack, Ports, local_stack
 from mlsys.local.topics import model_events
 from mlsys.settings import Settings
@@ -336,3 +337,9 @@ def test_a_stack_that_is_gone_is_missed_at_once(
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{probe.getsockname()[1]}")
     with pytest.raises(SettingsError, match="No local stack answers at http://127.0.0.1"):
         default_clients()
+
+
+def test_the_local_service_has_the_images_memory_settings() -> None:
+    dockerfile = (SOURCE_ROOT / "Dockerfile").read_text()
+    for name, value in MEMORY.items():
+        assert f"{name}={value}" in dockerfile

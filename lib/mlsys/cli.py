@@ -1,4 +1,7 @@
-"""The `mlsys` command: `mlsys local up` is Google Cloud on this machine, until Ctrl-C."""
+"""The `mlsys` command.
+
+`mlsys predict` scores a table by the service, `mlsys local up` is Google Cloud on this machine.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from mlsys import __version__
+from mlsys import __version__, cli_predict
 from mlsys.errors import MlsysError, SettingsError
 from mlsys.local.stack import TIME_SCALE, Ports, local_stack
 from mlsys.settings import ENVS
@@ -34,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlsys", description=__doc__)
     parser.add_argument("--version", action="version", version=f"mlsys {__version__}")
     groups = parser.add_subparsers(metavar="COMMAND", required=True)
+    cli_predict.add_to(groups)
     local = groups.add_parser("local", help="Google Cloud on this machine")
     commands = local.add_subparsers(metavar="COMMAND", required=True)
     up = commands.add_parser("up", help="start it, and stop it with Ctrl-C")

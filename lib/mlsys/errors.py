@@ -16,8 +16,10 @@ MlsysError
 ├── PredictionFailed         the model raised on rows of the table
 ├── MetadataInvalid          a metadata.json that cannot be read
 ├── NotRegistered            an upload that the registry did not show in time
+├── Refused                  the service says no to `mlsys predict` (`mlsys.remote`)
 ├── ServerNotReady           a server of the local stack did not come up (`mlsys.local.processes`)
 └── TryAgain                 may pass: the same request can succeed later
+    ├── Unreachable          the service did not answer `mlsys predict` (`mlsys.remote`)
     ├── RegistryBusy         the registry row kept changing under our hands
     └── RunInterrupted       the run stopped before its end and resumes on the same request
 ```

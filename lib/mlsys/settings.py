@@ -177,6 +177,11 @@ class Settings:
         return f"projects/{self.project}/topics/mlsys-predictions-{env}"
 
 
+def variable(name: str) -> str | None:
+    """The value of one variable of the environment, or of the nearest `.env`; None: not set."""
+    return _environment().get(name)
+
+
 def _per_env(prefix: str, values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     keys = ((env, f"{prefix}_{env.upper()}") for env in ENVS)
     found = ((env, values.get(key, "").strip()) for env, key in keys)

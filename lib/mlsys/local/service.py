@@ -13,6 +13,14 @@ from mlsys.local.addresses import HOST
 from mlsys.local.processes import Server, answers
 
 START_SECONDS = 60.0
+
+# As in the Dockerfile: glibc else keeps what each thread once needed, and the memory of a long run
+# grows with it (docs/decisions/0014).
+MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 SOURCE_ROOT = Path(__file__).parents[3]
 
 
@@ -55,7 +63,7 @@ def start_service(
         ready=lambda: answers(f"http://{HOST}:{port}/health"),
         seconds=START_SECONDS,
         log_file=log_file,
-        environment={**environment, **own},
+        environment={**environment, **own, **MEMORY},
         folder=SOURCE_ROOT,
     )
 

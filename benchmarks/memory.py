@@ -1,0 +1,280 @@
+"""`make bench-memory`: does the service's memory depend on the size of the table?
+
+Tables of an id, ten floats and two strings are scored by a freshly started service each, in two
+ways that are compared with themselves alone: in one process (the service is given one core), and in
+a process a core, which the service does by itself for tables of 2 million rows and more.
+
+Memory is what the service's processes need together, sampled: see `PeakMemory`. The local BigQuery
+holds its tables in memory; that is its own business, and told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import requests
+from google.cloud import bigquery
+
+from benchmarks.limits import MemoryGroup, one_core
+from benchmarks.processes import PeakMemory, emulator_processes, service_processes
+from mlsys.local.stack import LocalStack, local_stack
+from mlsys.models import upload_model
+from workers.scoring.pool import INLINE_ROWS
+
+FLOATS = [f"x{i}" for i in range(10)]
+STRINGS = ["colour", "city"]
+SLICE = 500_000  # rows of a file; all of the table that this process ever holds
+MIB = 2**20
+ALLOWED = 1.1  # times the memory of the smallest table
+ONE, ALL = "one process", "a process a core"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One `GET /predict`."""
+
+    mode: str
+    rows: int
+    seconds: float
+    idle: int  # bytes before the request
+    together: int  # bytes, at the peak, as the next ones
+    largest: int
+    processes: int
+    group: int | None  # the control group's own figure, page cache included
+    emulators: int
+    problem: str | None = None
+
+
+def main() -> int:
+    """Print a table; the exit code is 1 if the memory grew or a run failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    sizes = [1_000_000, 5_000_000, 20_000_000]
+    parser.add_argument("--rows", type=int, nargs="+", default=sizes, help="default: %(default)s")
+    parser.add_argument("--limit-mib", type=int, help="the service may use this much in all")
+    options = parser.parse_args()
+    with contextlib.ExitStack() as exits:
+        groups = exits.enter_context(_groups(options.limit_mib))
+        stack = exits.enter_context(local_stack(progress=print))
+        os.environ.update(stack.environment)
+        stack.clients.bigquery.create_dataset("bench", exists_ok=True)
+        upload(stack)
+        done = []
+        for rows, modes in plan(options.rows):
+            table = load(stack, rows)
+            done += [measure(stack, mode, table, rows, groups) for mode in modes]
+            stack.clients.bigquery.delete_table(table)
+    return report(done, options.limit_mib)
+
+
+def plan(sizes: Sequence[int]) -> list[tuple[int, list[str]]]:
+    """The tables, and how each is scored: every size in one process, and what is large enough.
+
+    A table below the service's limit for more processes cannot be had in them, so the smallest
+    that can stands in for it, and like is compared with like.
+
+    >>> plan([1_000_000])
+    [(1000000, ['one process']), (2000000, ['a process a core'])]
+    """
+    modes = {rows: [ONE] for rows in sizes}
+    for rows in sizes:
+        modes.setdefault(max(rows, INLINE_ROWS), []).append(ALL)
+    return [(rows, list(dict.fromkeys(modes[rows]))) for rows in sorted(modes)]
+
+
+def slices(rows: int) -> Iterator[tuple[int, pa.Table]]:
+    """The table's rows in slices, each with the number of its first row. Always the same."""
+    for start in range(0, rows, SLICE):
+        count = min(SLICE, rows - start)
+        random = np.random.default_rng(start)
+        columns = {"id": pa.array(np.arange(start, start + count))}
+        columns |= {name: pa.array(random.normal(size=count)) for name in FLOATS}
+        for name in STRINGS:
+            words = pa.array([f"{name}-{k}" for k in range(12)])
+            columns[name] = words.take(pa.array(random.integers(0, 12, count)))
+        yield start, pa.table(columns)
+
+
+def upload(stack: LocalStack) -> None:
+    """Fit a Pipeline on a few rows and upload it."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    _, rows = next(slices(20_000))
+    sample = pd.DataFrame(rows.to_pydict())
+    columns = ColumnTransformer(
+        [
+            ("floats", StandardScaler(), FLOATS),
+            ("strings", OneHotEncoder(handle_unknown="ignore"), STRINGS),
+        ]
+    )
+    model = Pipeline([("columns", columns), ("model", LogisticRegression(max_iter=200))])
+    X, y = sample[FLOATS + STRINGS], sample["x0"] + sample["x1"] > 0
+    model.fit(X, y)
+    upload_model(model, "bench-memory", "v1", X=X, y=y, target="positive", id_columns=["id"])
+
+
+def load(stack: LocalStack, rows: int) -> str:
+    """Make a table of so many rows, by Parquet files in Cloud Storage and one load job."""
+    table = f"{stack.settings.project}.bench.rows_{rows}"
+    bucket = stack.clients.storage.bucket(stack.settings.runs_bucket("dev"))
+    names = []
+    for start, part in slices(rows):
+        content = io.BytesIO()
+        pq.write_table(part, content)
+        names.append(f"bench/{rows}/{start:010}.parquet")
+        bucket.blob(names[-1]).upload_from_string(content.getvalue(), timeout=300)
+    kinds = {"id": "INT64"} | dict.fromkeys(FLOATS, "FLOAT64") | dict.fromkeys(STRINGS, "STRING")
+    schema = [bigquery.SchemaField(name, kind) for name, kind in kinds.items()]
+    stack.clients.bigquery.create_table(bigquery.Table(table, schema))
+    config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET, schema=schema)
+    uris = [f"gs://{bucket.name}/{name}" for name in names]
+    stack.clients.bigquery.load_table_from_uri(uris, table, job_config=config).result(timeout=1800)
+    for name in names:
+        bucket.blob(name).delete(timeout=300)
+    return table
+
+
+def measure(stack: LocalStack, mode: str, table: str, rows: int, groups: Groups) -> Measured:
+    """Score a table of so many rows by a service that has just started."""
+    print(f"  {rows:,} rows, {mode}", flush=True)
+    output = f"{stack.settings.project}.bench.scored"
+    with contextlib.ExitStack() as limits:
+        group = groups.enter(limits)
+        if mode == ONE:
+            limits.enter_context(one_core())
+        stack.restart_service()
+    groups.limit_processes(service_processes(stack))
+    parameters = {
+        "env": "dev",
+        "input_table": table,
+        "output_table": output,
+        "model_name": "bench-memory",
+        "model_version": "v1",
+    }
+    session = requests.Session()
+    session.trust_env = False
+    with PeakMemory(lambda: service_processes(stack)) as idle:
+        time.sleep(1.0)
+    with (
+        PeakMemory(lambda: service_processes(stack)) as peak,
+        PeakMemory(emulator_processes) as emulators,
+    ):
+        began = time.monotonic()
+        problem = None
+        try:
+            answer = session.get(f"{stack.url}/predict", params=parameters, timeout=3600)
+            if not answer.ok or answer.json()["rows"] != rows:
+                problem = answer.text
+        except requests.RequestException as exc:
+            problem = str(exc)
+        seconds = time.monotonic() - began
+    if group is not None and group.killed:
+        problem = f"{group.killed} process(es) ended for want of memory. {problem or ''}"
+    stack.clients.bigquery.delete_table(output, not_found_ok=True)
+    return Measured(
+        mode=mode,
+        rows=rows,
+        seconds=seconds,
+        idle=idle.together,
+        together=peak.together,
+        largest=peak.largest,
+        processes=peak.most_at_once,
+        group=group.peak if group is not None else None,
+        emulators=emulators.together,
+        problem=problem,
+    )
+
+
+class Groups:
+    """How the service's memory is limited, if it is: by control groups, else by each process."""
+
+    def __init__(self, limit_mib: int | None, exits: contextlib.ExitStack) -> None:
+        self._limit = limit_mib * MIB if limit_mib else None
+        self._exits = exits
+        self._by_group = True
+
+    def enter(self, block: contextlib.ExitStack) -> MemoryGroup | None:
+        """Let what is started in the block run within a new group, which is returned."""
+        if self._limit is None or not self._by_group:
+            return None
+        try:
+            group = MemoryGroup(self._limit)
+        except OSError as exc:
+            self._by_group = False
+            print(
+                f"  no control groups here ({exc}): each process has the limit for itself, and for "
+                "what it reserves, which is more than it uses"
+            )
+            return None
+        self._exits.callback(group.remove)
+        block.enter_context(group.inside())
+        return group
+
+    def limit_processes(self, processes: Sequence[psutil.Process]) -> None:
+        """Where there are no groups: limit the data of each process, and of what it starts."""
+        if self._limit is None or self._by_group:
+            return
+        import resource
+
+        for process in processes:
+            process.rlimit(resource.RLIMIT_DATA, (self._limit, self._limit))
+
+
+@contextlib.contextmanager
+def _groups(limit_mib: int | None) -> Iterator[Groups]:
+    """The groups go after the stack, whose processes are in them."""
+    with contextlib.ExitStack() as exits:
+        yield Groups(limit_mib, exits)
+
+
+def report(done: Sequence[Measured], limit_mib: int | None) -> int:
+    """Print what was measured, and whether the memory grew; 1 if it did or a run failed."""
+    print(
+        "\nPeak MiB of the service: its processes together (anonymous memory by PSS, mapped files"
+    )
+    print("once), the largest of them (resident), and before the request.")
+    if any(m.group for m in done):
+        print(f"Within a control group of {limit_mib} MiB, whose own peak has page cache in it.")
+    head = ("rows", "seconds", "rows/s", "together", "ratio", "largest", "processes")
+    more = ("idle", "group", "emulators")
+    bad = 0
+    for mode in dict.fromkeys(m.mode for m in done):
+        print(f"\n{mode}\n" + "".join(f"{name:>12}" for name in head + more))
+        mine = [m for m in done if m.mode == mode]
+        for m in mine:
+            ratio = m.together / mine[0].together
+            group = "" if m.group is None else f"{m.group / MIB:.0f}"
+            print(
+                f"{m.rows:12,}{m.seconds:12.1f}{m.rows / m.seconds:12,.0f}"
+                f"{m.together / MIB:12.0f}{ratio:12.2f}{m.largest / MIB:12.0f}{m.processes:12}"
+                f"{m.idle / MIB:12.0f}{group:>12}{m.emulators / MIB:12.0f}"
+            )
+            if m.problem:
+                print(f"  FAILED: {m.problem}")
+        bad += any(m.problem for m in mine)
+        if len(mine) > 1:
+            ratio = mine[-1].together / mine[0].together
+            bad += ratio > ALLOWED
+            print(
+                f"{mine[-1].rows:,} rows take {ratio:.2f} times the memory of {mine[0].rows:,}: "
+                f"{'more than' if ratio > ALLOWED else 'at most'} {ALLOWED} times"
+            )
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

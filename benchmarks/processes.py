@@ -1,0 +1,101 @@
+"""The stack's processes, and how much memory they take while something runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from mlsys.local.stack import LocalStack
+
+INTERVAL = 0.2  # seconds between two samples
+
+
+def service_processes(stack: LocalStack) -> list[psutil.Process]:
+    """gunicorn with its worker and their scoring processes."""
+    port = stack.url.rsplit(":", 1)[1] if stack.url else ""
+    return _with_children(
+        lambda p: "gunicorn" in " ".join(p.cmdline()) and p.environ().get("PORT") == port
+    )
+
+
+def emulator_processes() -> list[psutil.Process]:
+    """The local BigQuery and Cloud Storage, which are Google's business on the cloud."""
+    return _with_children(
+        lambda p: any(w in " ".join(p.cmdline()) for w in ("bqemulator", "-filesystem-root"))
+    )
+
+
+def _with_children(wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "mlsys.local.guard" not in process.cmdline() and wanted(process):
+                found += [process, *process.children(recursive=True)]
+        except psutil.Error:
+            continue
+    return list(set(found))
+
+
+class PeakMemory:
+    """The most bytes that some processes hold together and each, while the block runs.
+
+    `together`, at each sample, is what the processes need as a group: their anonymous memory by
+    its proportional set size, so that a page that several share since a fork counts once, and the
+    mapped files (the libraries, which all of them share) of the process that maps the most. The
+    usual sum of PSS would leave out what other programs of this machine happen to map too. Where
+    there is no smaps_rollup (that is, not on Linux) it is the sum of the resident sets.
+    """
+
+    def __init__(self, processes: Callable[[], list[psutil.Process]]) -> None:
+        self.together = 0
+        self.each: dict[int, int] = {}  # pid: the most bytes resident
+        self.most_at_once = 0  # processes
+        self._processes = processes
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def largest(self) -> int:
+        """The most bytes resident in any one process."""
+        return max(self.each.values(), default=0)
+
+    def _watch(self) -> None:
+        while not self._done.wait(INTERVAL):
+            own: list[int] = []
+            files = [0]
+            for process in self._processes():
+                try:
+                    resident, anonymous = _memory(process)
+                except (psutil.Error, OSError):
+                    continue
+                own.append(anonymous)
+                files.append(resident - anonymous)
+                self.each[process.pid] = max(self.each.get(process.pid, 0), resident)
+            # `files` is a little too large where anonymous pages are shared: on the safe side.
+            self.together = max(self.together, sum(own) + max(files))
+            self.most_at_once = max(self.most_at_once, len(own))
+
+
+def _memory(process: psutil.Process) -> tuple[int, int]:
+    """The bytes resident in a process, and its share of anonymous memory among them."""
+    rollup = Path(f"/proc/{process.pid}/smaps_rollup")
+    if not rollup.exists():
+        resident = process.memory_info().rss
+        return resident, resident
+    lines = (line.split() for line in rollup.read_text().splitlines()[1:])
+    kilobytes = {words[0].rstrip(":"): int(words[1]) for words in lines}
+    return kilobytes["Rss"] * 1024, kilobytes["Pss_Anon"] * 1024

@@ -1,0 +1,216 @@
+"""One call of `/predict` from beginning to end: asked again until it is answered, and watched."""
+
+from __future__ import annotations
+
+import concurrent.futures as cf
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlsys.errors import MlsysError, TryAgain
+from mlsys.remote import Refused, Service, Unreachable
+
+TRIES = 10  # in a row, without a new row scored
+ANSWER_TIMEOUT = 3900.0  # seconds; a request to Cloud Run lasts an hour at the most
+POLL, POLL_MOST = 1.0, 30.0  # seconds between two looks at the run
+POLL_SHARE = 10  # a look takes at most a tenth of the time; the service counts rows for each
+LOST_AFTER = 30.0  # seconds after a run's end in which its answer must have come
+LINE_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
+
+
+def say(line: str) -> None:
+    """Print a line on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+class Call:
+    """One prediction that is asked for, however often that takes."""
+
+    def __init__(
+        self, service: Service, params: Mapping[str, str], *, check_ids: bool = False
+    ) -> None:
+        self.service = service
+        self.params = dict(params)
+        self.run_id = self.params.get("run_id")  # the run, once it is known
+        self.sent = False  # the verdict was good, and more than a dry run was asked for
+        self._dry = {"dry_run": "true"} | ({"check_ids": "true"} if check_ids else {})
+
+    def verdict(self) -> dict[str, Any]:
+        """What the service would do. A run_id of this call alone is passed from here on.
+
+        Raises:
+            Refused, TryAgain, CredentialsMissing: see `Service.get`.
+        """
+        for left in reversed(range(TRIES)):
+            try:
+                verdict = self.service.get("/predict", self.params | self._dry, timeout=600)
+                break
+            except Unreachable:
+                raise  # nothing is under way that would be worth waiting for
+            except TryAgain as exc:
+                _wait(exc, left)
+        if verdict.get("run_id_is_new"):
+            self.params["run_id"] = verdict["run_id"]
+        self.run_id = verdict["run_id"]
+        return verdict
+
+    def start(self) -> dict[str, Any]:
+        """Hand the run over, and return the answer: accepted, or the result if it is done."""
+        self.sent = True
+        for left in reversed(range(TRIES)):
+            try:
+                return self.service.get("/predict", self.params | {"wait": "false"}, timeout=600)
+            except TryAgain as exc:
+                self._name_run(exc)
+                _wait(exc, left)
+        raise AssertionError("the last try raises")
+
+    def score(self) -> dict[str, Any]:
+        """Ask until the run is done, showing its progress meanwhile, and return the result.
+
+        Raises:
+            Refused, CredentialsMissing: see `Service.get`.
+            TryAgain: the service put the request off again and again, with no row scored between.
+        """
+        self.sent = True
+        before = self._status()
+        progress = Progress()
+        try:
+            left, rows = TRIES, _rows(before)
+            while True:
+                try:
+                    return self._ask_once(before, progress)
+                except TryAgain as exc:
+                    self._name_run(exc)
+                    now = max(_rows(exc.progress), progress.rows)
+                    left = TRIES - 1 if now > rows else left - 1
+                    rows = max(rows, now)
+                    _wait(exc, left, progress.note)
+        finally:
+            progress.close()
+
+    def _ask_once(self, before: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """One request in a thread of its own; this one looks after the run until it answers."""
+        service, params = self.service.twin(), dict(self.params)
+        answer = _in_thread(lambda: service.get("/predict", params, timeout=ANSWER_TIMEOUT))
+        ended_at, pause = None, POLL
+        while not _wait_for(answer, pause):
+            began = time.monotonic()
+            status = self._status()
+            pause = min(POLL_MOST, max(POLL, POLL_SHARE * (time.monotonic() - began)))
+            if not status or before.get("result"):
+                continue  # not planned yet; or done earlier, and what is scored has another name
+            # From now on the run has a name: a repeat means it, whatever the input does.
+            self.params.setdefault("run_id", status["run_id"])
+            progress.show(status)
+            end = status.get("result") or status.get("failure")
+            if end is None or end == (before.get("result") or before.get("failure")):
+                ended_at = None
+            elif ended_at is None:
+                ended_at = time.monotonic()
+            elif time.monotonic() - ended_at > LOST_AFTER:
+                return _end(status)  # the answer was lost on its way
+        return answer.result()
+
+    def _status(self) -> dict[str, Any]:
+        """The state of the run; empty if it cannot be told, which is no reason to stop."""
+        try:
+            path = f"/runs/{self.run_id}"
+            return self.service.get(path, {"env": self.params["env"]}, timeout=30)
+        except MlsysError:
+            return {}
+
+    def _name_run(self, exc: TryAgain) -> None:
+        if run_id := exc.progress.get("run_id"):
+            self.run_id = self.params["run_id"] = run_id
+
+
+class Progress:
+    """Rows that are done, on stderr: a bar on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._bar: Any = None
+        self._began = self._said = time.monotonic()
+
+    def show(self, status: Mapping[str, Any]) -> None:
+        """Show what `GET /runs/{run_id}` told."""
+        self.rows = _rows(status)
+        total = status.get("rows_total")  # None: of a view or a filter it is not known before
+        shards, of = status["shards_done"], status.get("shards_total")
+        told = f"{shards} of {of} shards" if of else ""
+        if sys.stderr.isatty():
+            self._draw(total, told)
+        elif time.monotonic() - self._said >= LINE_EVERY:
+            self._said = time.monotonic()
+            rows = f"{self.rows:,}" + (f" of {total:,}" if total else "") + " rows"
+            seconds = f"{self._said - self._began:.0f} s"
+            say(", ".join(filter(None, (rows, told, seconds))))
+
+    def note(self, line: str) -> None:
+        """Say something between two looks at the bar."""
+        if self._bar is None:
+            say(line)
+        else:
+            self._bar.write(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _draw(self, total: int | None, told: str) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:  # `initial`: rows of an earlier try say nothing about the speed
+            self._bar = tqdm(
+                total=total,
+                initial=self.rows,
+                unit=" rows",
+                unit_scale=True,
+                dynamic_ncols=True,
+                leave=False,  # the result says it all
+                file=sys.stderr,
+            )
+        self._bar.total = total
+        self._bar.set_postfix_str(told, refresh=False)
+        self._bar.update(self.rows - self._bar.n)
+        self._bar.refresh()
+
+
+def _in_thread(ask: Callable[[], dict[str, Any]]) -> cf.Future[dict[str, Any]]:
+    """Run `ask` in a thread that does not keep the process from ending, as a pool's would."""
+    future: cf.Future[dict[str, Any]] = cf.Future()
+
+    def work() -> None:
+        try:
+            future.set_result(ask())
+        except BaseException as exc:
+            future.set_exception(exc)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
+
+
+def _wait_for(answer: cf.Future[dict[str, Any]], seconds: float) -> bool:
+    return bool(cf.wait([answer], seconds).done)
+
+
+def _wait(exc: TryAgain, left: int, note: Callable[[str], None] | None = None) -> None:
+    """Wait as long as the service asks for, or raise `exc` if no try is left."""
+    if left < 1:
+        raise exc
+    (note or say)(f"{exc}; asking again in {exc.retry_after} s")
+    time.sleep(exc.retry_after)
+
+
+def _end(status: Mapping[str, Any]) -> dict[str, Any]:
+    if result := status.get("result"):
+        return dict(result)
+    raise Refused(str(status["failure"]["detail"]), status["failure"])
+
+
+def _rows(status: Mapping[str, Any]) -> int:
+    return int(status.get("rows_done") or 0)

@@ -1,0 +1,189 @@
+"""`mlsys predict`: `GET /predict` with progress, repeated until it is answered.
+
+The result goes to stdout, everything else to stderr. The service checks the parameters; this
+command knows their names only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlsys.errors import TryAgain
+
+if TYPE_CHECKING:
+    from mlsys.calls import Call
+
+REQUIRED = {
+    "env": ("ENV", "dev, staging or prod"),
+    "input_table": ("P.D.T", "the table to score, project.dataset.table"),
+    "output_table": ("P.D.T", "where the predictions go; made if it is not there"),
+    "model_name": ("NAME", "the model, such as titanic-survival"),
+}
+OPTIONAL = {
+    "run_id": ("ID", "name the run yourself (default: it follows from the request and the input)"),
+    "id_columns": ("A,B", "columns to carry over (default: the model's, else all no feature)"),
+    "outputs": ("A,B", "what the model is asked for, such as predict,predict_proba"),
+    "write_disposition": ("W", "WRITE_APPEND (default), WRITE_TRUNCATE or WRITE_EMPTY"),
+    "where": ("SQL", "score only the rows for which this condition holds"),
+    "max_rejects": ("N", "how many rows the model may fail on before the run fails"),
+}
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser's others."""
+    parser = commands.add_parser(
+        "predict",
+        help="score a BigQuery table by the service, and show how far it is",
+        description="Score a BigQuery table by the service: asks whether it would work, scores, "
+        "shows the progress, repeats what timed out, and prints the result. Ctrl-C stops the "
+        "waiting, not the run. Options are checked by the service; GET /docs describes them.",
+    )
+    parser.set_defaults(run=run)
+    for name, (metavar, text) in REQUIRED.items():
+        parser.add_argument(_flag(name), required=True, metavar=metavar, help=text)
+    parser.add_argument(
+        "--model-version", default="latest", metavar="V", help="v1, v2, ... (default: %(default)s)"
+    )
+    for name, (metavar, text) in OPTIONAL.items():
+        parser.add_argument(_flag(name), metavar=metavar, help=text)
+    parser.add_argument(
+        "--check-ids", action="store_true", help="also have rows of the same ids counted before"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say whether it would work")
+    parser.add_argument("--no-wait", action="store_true", help="start the run and do not wait")
+    parser.add_argument("--url", help="the service's address (default: MLSYS_URL)")
+    parser.add_argument("--json", action="store_true", help="print the service's JSON answer alone")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line says and return the exit code: 0, 1, or 130 after Ctrl-C."""
+    from mlsys.calls import Call
+    from mlsys.remote import Refused, Service, faults, service_url
+
+    names = [*REQUIRED, "model_version", *OPTIONAL]
+    given = {name: getattr(options, name) for name in names}
+    params = {name: value for name, value in given.items() if value is not None}
+    call = Call(Service(service_url(options.url)), params, check_ids=options.check_ids)
+    try:
+        return _run(call, options)
+    except Refused as exc:
+        if options.json and exc.body:
+            _print_json(exc.body)
+        _tell(f"mlsys: {exc}", *_indented(faults(exc.body or {})))
+        return 1
+    except TryAgain as exc:
+        _tell(f"mlsys: {exc}", *_ways_on(call, options))
+        return 1
+    except KeyboardInterrupt:
+        said = "No longer waiting; the run is not stopped." if call.sent else "Stopped."
+        _tell("", said, *_ways_on(call, options))
+        return 130
+
+
+def _run(call: Call, options: argparse.Namespace) -> int:
+    verdict = call.verdict()
+    if options.dry_run:
+        if options.json:
+            _print_json(verdict)
+        else:
+            _print_verdict(call, verdict)
+    if not verdict["ok"]:
+        if options.json and not options.dry_run:
+            _print_json(verdict)
+        _tell(*_problems(verdict))
+        return 1
+    if options.dry_run:
+        return 0
+    _tell(_headline(call, verdict), *(f"warning: {w}" for w in verdict.get("warnings", ())))
+    result = call.start() if options.no_wait else call.score()
+    if options.json:
+        _print_json(result)
+    elif "status_url" in result:
+        print(f"run_id        {result['run_id']}")
+        print(f"its state     {call.service.address(result['status_url'])}")
+    else:
+        _print_result(result)
+    return 0
+
+
+def _ways_on(call: Call, options: argparse.Namespace) -> list[str]:
+    """How to see the run's state, and the command that resumes it; nothing before it began."""
+    if not call.sent:
+        return []
+    words = ["mlsys", "predict"]
+    for name, value in call.params.items():
+        words += [_flag(name), value]
+    words += ["--url", options.url] if options.url else []
+    words += [_flag(n) for n in ("no_wait", "json") if getattr(options, n)]
+    lines = [f"To resume it or to see its result: {shlex.join(words)}"]
+    if call.run_id:
+        state = call.service.address(f"/runs/{call.run_id}", {"env": call.params["env"]})
+        lines.insert(0, f"Its state: {state}")
+    return lines
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _headline(call: Call, verdict: Mapping[str, Any]) -> str:
+    rows = "rows not counted yet" if verdict["rows"] is None else f"{verdict['rows']:,} rows"
+    model = f"{verdict['model_name']} {verdict['model_version']}"
+    return f"{model} on {call.params['input_table']}: {rows}"
+
+
+def _problems(verdict: Mapping[str, Any]) -> list[str]:
+    from mlsys.remote import faults, sentence
+
+    lines = []
+    for problem in verdict["problems"]:
+        lines += [f"mlsys: {sentence(problem)}", *_indented(faults(problem))]
+    return lines
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _tell(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _print_json(body: Mapping[str, Any]) -> None:
+    print(json.dumps(body, indent=2, ensure_ascii=False))
+
+
+def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
+    print(_headline(call, verdict))
+    state = "is there already" if verdict["run_exists"] else "is new"
+    print(f"run_id        {verdict['run_id']} ({state})")
+    if verdict["ok"]:
+        state = "is there already" if verdict["output_table_exists"] else "would be made"
+        print(f"output table  {call.params['output_table']} ({state})")
+        print(f"reads         {', '.join(verdict['reads'])}")
+        print(f"writes        {', '.join(f'{c["name"]} {c["type"]}' for c in verdict['writes'])}")
+        if verdict.get("price_usd") is not None:
+            price = f"{verdict['price_usd']:.4f} USD for {verdict['bytes']:,} bytes"
+            print(f"price         {price}: {verdict['price_basis']}")
+        if verdict.get("doubled_ids") is not None:
+            print(f"doubled ids   {verdict['doubled_ids']:,} rows")
+        for warning in verdict["warnings"]:
+            print(f"warning       {warning}")
+    print("It would work." if verdict["ok"] else "It would not work.")
+
+
+def _print_result(result: Mapping[str, Any]) -> None:
+    print(f"rows          {result['rows']:,}")
+    if rejected := result.get("rows_rejected"):
+        print(f"rejected      {rejected:,} rows, in {result['rejects_table']}")
+    print(f"output table  {result['output_table']}")
+    print(f"run_id        {result['run_id']}")
+    print(f"seconds       {result['seconds']}")
+    if result["reused"]:
+        print("reused        the rows were there already")

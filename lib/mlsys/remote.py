@@ -1,0 +1,173 @@
+"""The service over HTTP: where it is, and what it answers.
+
+On Cloud Run the service is private, so every request carries an identity token for its address;
+a service on this machine asks for none, and gets none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+from mlsys import __version__, settings
+from mlsys.errors import MlsysError, SettingsError, TryAgain
+from mlsys.identity import IdentityToken
+
+if TYPE_CHECKING:
+    import requests
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# What may pass: too many requests at once, an instance that ended, a request that took too long
+# (https://cloud.google.com/run/docs/troubleshooting).
+PASSING = (429, 502, 503, 504)
+CONNECT_TIMEOUT = 10.0  # seconds
+
+
+class Refused(MlsysError):
+    """The service will not do what it was asked; `body` is its JSON answer, if it gave one."""
+
+    def __init__(self, message: str, body: Mapping[str, Any] | None = None) -> None:
+        self.body = body
+        super().__init__(message)
+
+
+class Unreachable(TryAgain):
+    """The connection to the service failed, broke or took too long."""
+
+
+def service_url(given: str | None = None) -> str:
+    """Return the service's address: `given`, else `MLSYS_URL` of the environment or `.env`.
+
+    >>> service_url("http://127.0.0.1:8080/")
+    'http://127.0.0.1:8080'
+
+    Raises:
+        SettingsError: there is none, or a token would travel to it unencrypted.
+    """
+    url = (given or settings.variable("MLSYS_URL") or "").strip().rstrip("/")
+    if not url:
+        raise SettingsError(
+            "the service's address is not known: pass --url, or set MLSYS_URL in the environment "
+            "or in .env (`make local` prints that of the local stack)"
+        )
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(f"{url!r} is no address of a service: pass https://HOST")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise SettingsError(
+            f"{url} would carry your identity token unencrypted: pass https://{parts.netloc}"
+        )
+    return url
+
+
+class Service:
+    """The service at an address. One object for each thread; they can share a `token`."""
+
+    def __init__(self, url: str, token: IdentityToken | None = None) -> None:
+        """Ask nothing yet. The token is `token`, or one for `url` where that needs one."""
+        self.url = url
+        self._local = urlsplit(url).hostname in LOOPBACK
+        self._token = None if self._local else token or IdentityToken(url)
+        self._session: requests.Session | None = None
+
+    def twin(self) -> Service:
+        """The same service, for another thread."""
+        return Service(self.url, self._token)
+
+    def address(self, path: str, params: Mapping[str, str] | None = None) -> str:
+        """The full address of a route, to show or to call."""
+        return f"{self.url}{path}" + (f"?{urlencode(params)}" if params else "")
+
+    def get(
+        self, path: str, params: Mapping[str, str] | None = None, *, timeout: float = 60.0
+    ) -> dict[str, Any]:
+        """Return the JSON answer to `GET path`, waiting `timeout` seconds for it at the most.
+
+        Raises:
+            TryAgain: the service says that the same request can succeed later.
+            Unreachable: the connection failed, broke or took too long.
+            Refused: the service says no; or nobody there is the service.
+            CredentialsMissing: there is no identity token to show.
+        """
+        import requests
+
+        if self._session is None:
+            self._session = requests.Session()
+            self._session.trust_env = not self._local  # no proxy leads to this machine
+            self._session.headers["User-Agent"] = f"mlsys/{__version__}"
+        headers = {"Authorization": f"Bearer {self._token.get()}"} if self._token else {}
+        try:
+            answer = self._session.get(
+                f"{self.url}{path}",
+                params=params,
+                headers=headers,
+                timeout=(CONNECT_TIMEOUT, timeout),
+                allow_redirects=False,  # the token is for this address alone
+            )
+        except requests.exceptions.SSLError as exc:
+            raise Refused(f"{self.url} does not prove who it is: {exc}") from exc
+        except (
+            requests.exceptions.ConnectionError,
+            requests.exceptions.Timeout,
+            requests.exceptions.ChunkedEncodingError,
+        ) as exc:
+            late = isinstance(exc, requests.exceptions.Timeout)
+            what = "did not answer in time" if late else "cannot be reached, or hung up"
+            raise Unreachable(f"{self.url} {what}") from exc
+        except requests.exceptions.RequestException as exc:
+            raise Refused(f"{self.url}{path} cannot be asked: {exc}") from exc
+        return _body(self.url, answer)
+
+
+def _body(url: str, answer: requests.Response) -> dict[str, Any]:
+    """The answer's JSON, or the exception that it stands for."""
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if answer.ok and answer.status_code < 300 and isinstance(body, dict):
+        return body
+    ours = isinstance(body, dict) and str(body.get("type")).startswith("urn:mlsys:")
+    if answer.status_code in PASSING:
+        detail = body["detail"] if ours else f"{url} answered {answer.status_code}"
+        error = TryAgain(detail, body.get("progress") if ours else None)
+        error.retry_after = _seconds(answer.headers.get("Retry-After"), error.retry_after)
+        raise error
+    if ours:
+        raise Refused(sentence(body), body)
+    reason = {
+        401: "does not take your identity token: is it for another service? `gcloud auth login`",
+        403: "does not let your account in: ask for roles/run.invoker on it",
+    }.get(answer.status_code, f"answered {answer.status_code}: is it the address of mlsys?")
+    raise Refused(f"{url} {reason}")
+
+
+def sentence(problem: Mapping[str, Any]) -> str:
+    """What a problem says, without the columns or parameters that `faults` lists.
+
+    >>> sentence({"detail": "It does not fit. a: is missing",
+    ...           "columns": [{"name": "a", "problem": "is missing"}]})
+    'It does not fit.'
+    """
+    detail = str(problem["detail"])
+    told = "; ".join(faults(problem))
+    return detail.removesuffix(told).strip() or str(problem.get("title", detail))
+
+
+def faults(problem: Mapping[str, Any]) -> list[str]:
+    """The columns, parameters or rows that a problem names, a line each."""
+    lists = [value for value in problem.values() if isinstance(value, list)]
+    return [_fault(item) for found in lists for item in found]
+
+
+def _fault(item: Any) -> str:
+    if isinstance(item, dict) and item.keys() >= {"name", "problem"}:
+        return f"{item['name']}: {item['problem']}"
+    if isinstance(item, dict):
+        return ", ".join(f"{key} {value}" for key, value in item.items())
+    return str(item)
+
+
+def _seconds(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdigit() else default
