@@ -37,7 +37,7 @@ from mlsys.clients import Clients
 from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
 from workers.scoring import jobs, pool, run, session
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request import MaxRejects, ScoringRequest
 
 WARM = (google.cloud.storage, grpc, pandas, pyarrow.parquet, sklearn.linear_model, sklearn.pipeline)
 LIFETIME = 120  # seconds that a caller lives at the most
@@ -88,7 +88,9 @@ def _call(told: dict[str, Any], pipe: int) -> tuple[str, Any]:
     clients = Clients(Settings.from_env(told["environment"]))
     tables = {k: TableRef.parse(told["request"][k]) for k in ("input_table", "output_table")}
     outputs = tuple(told["request"]["outputs"])
-    request = ScoringRequest(**told["request"] | tables | {"outputs": outputs})
+    max_rejects = MaxRejects(told["request"]["max_rejects"])
+    given = told["request"] | tables | {"outputs": outputs, "max_rejects": max_rejects}
+    request = ScoringRequest(**given)
     run_id = None
     if told["design"] == "fresh run id":
         run_id = f"fresh-{uuid4().hex}"

@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,14 @@ from mlsys.local.stack import LocalStack
 
 ROWS = 4_000
 STREAMS = 5
+BAD = [5, 1_234, 3_998]  # rows that the model cannot score; they are set aside
+SCORED = ROWS - len(BAD)
 OUTPUTS = ["predict", "predict_proba"]
 COMPARED = ["id", "word", "weight", "prediction"]  # and every probability
 
 
-def table_of(rows: int, width: int = 260) -> pd.DataFrame:
-    """Rows with ids of several types, and features.
+def table_of(rows: int, width: int = 260, bad: Sequence[int] = ()) -> pd.DataFrame:
+    """Rows with ids of several types, and features; the model cannot score the `bad` ones.
 
     The local BigQuery splits what is read into several streams from 1 MB on.
     """
@@ -38,13 +40,14 @@ def table_of(rows: int, width: int = 260) -> pd.DataFrame:
     frame["b"] = rng.normal(size=rows)
     frame["word"] = [f"{'x' * width}{n * 7919 % rows}" for n in range(rows)]
     frame["weight"] = np.where(frame["id"] % 10 == 3, np.nan, rng.normal(size=rows))
-    frame.loc[5, "weight"] = -0.0
+    frame.loc[8, "weight"] = -0.0
+    frame.loc[list(bad), "b"] = np.nan
     return frame
 
 
 def fitted(frame: pd.DataFrame) -> Any:
     """A classifier of three classes."""
-    X = frame[["a", "b"]].head(2_000)
+    X = frame[["a", "b"]].head(2_000).dropna()
     classes = np.array(["high", "low", "mid"])[np.digitize(X["a"] + X["b"] ** 2, [0.3, 1.5])]
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(X, classes)
 
@@ -76,7 +79,7 @@ class Bench:
 
     def __init__(self, stack: LocalStack, rules: Rules, zygote: Zygote) -> None:
         self.lab, self.rules, self.zygote = Lab(stack), rules, zygote
-        frame = table_of(ROWS)
+        frame = table_of(ROWS, bad=BAD)
         self.model = fitted(frame)
         self.frame = frame
         self.table = self.lab.put(frame)
@@ -112,7 +115,8 @@ class Bench:
         it follows, `pool` whether it scores in processes of its own.
         """
         params = self.lab.params(table or self.table, self.name, output_table=output)
-        told = {"request": params | {"outputs": OUTPUTS}, "environment": self.rules.environment}
+        request = params | {"outputs": OUTPUTS, "max_rejects": len(BAD)}
+        told = {"request": request, "environment": self.rules.environment}
         told |= {"at": at, "design": design, "pool": pool}
         return self.zygote.fork(told | {"rows_per_stream": rows_per_stream})
 
@@ -127,14 +131,22 @@ class Bench:
 
     def problems(self, output: str, clean: pd.DataFrame | None = None) -> list[str]:
         """What is wrong with the output table, and with the jobs that filled it."""
-        jobs = self.rules.succeeded(output)
-        said = [] if jobs == 1 else [f"{jobs} load jobs succeeded"]
-        clean = self.clean if clean is None else clean
+        said = self._jobs(output)
+        if clean is None:
+            clean = self.clean
+            said += [f"rejects: {problem}" for problem in self._jobs(f"{output}_rejects")]
+            rejected = self.lab.rows(f"{output}_rejects")["id"].tolist()
+            said += [] if rejected == BAD else [f"rejected ids: {rejected}"]
         return said + differences(self.lab.rows(output), clean)
 
+    def _jobs(self, table: str) -> list[str]:
+        jobs = self.rules.succeeded(table)
+        return [] if jobs == 1 else [f"{jobs} load jobs succeeded"]
+
     def forget(self, output: str) -> None:
-        """Drop the output table."""
-        self.lab.clients.bigquery.delete_table(output, timeout=SECONDS)
+        """Drop the output table and its rejects."""
+        for table in (output, f"{output}_rejects"):
+            self.lab.clients.bigquery.delete_table(table, not_found_ok=True, timeout=SECONDS)
 
 
 @contextlib.contextmanager
@@ -159,6 +171,7 @@ def random_point(rng: random.Random, made: Counter[str]) -> dict[str, Any]:
     parts = max(0, STREAMS - made["PUT part"])
     writes = ["POST part", "PUT part"] if parts else []
     writes += [n for n in ("POST plan.json", "POST session", "POST load") if not made[n]]
+    writes += ["POST reject"] if made["POST reject"] < len(BAD) else []
     if writes and rng.random() < 0.4:
         name = rng.choice(writes)
         return point | {"name": name, "number": rng.randint(1, parts) if "part" in name else 1}
@@ -191,7 +204,7 @@ def killed_run(bench: Bench, seed: int, kills: int = 5, design: str = "") -> Cou
         made.update(name for moment, name in outcome.calls if moment == "before")
         phases[outcome.phase] += outcome.kind == "killed"
     result = bench.finish(output, design=design)
-    assert result["rows"] == ROWS, f"seed {seed}: {result}"
+    assert result["rows"] == SCORED, f"seed {seed}: {result}"
     problems = bench.problems(output)
     assert problems == [], f"seed {seed}: {problems}"
     bench.forget(output)

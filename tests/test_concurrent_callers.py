@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from kill_cases import ROWS, Bench, open_bench
+from kill_cases import SCORED, Bench, open_bench
 from zygote import Outcome
 
 from mlsys.local.stack import LocalStack
@@ -34,7 +34,7 @@ def plain(result: dict[str, Any]) -> dict[str, Any]:
 def check(bench: Bench, output: str, outcomes: list[Outcome]) -> None:
     """All callers have one result, or none yet; a repetition has it, and every row is there."""
     result = bench.finish(output)
-    assert result["rows"] == ROWS
+    assert result["rows"] == SCORED
     for outcome in outcomes:
         assert outcome.kind in ("result", "again"), outcome.value
         if outcome.kind == "result":

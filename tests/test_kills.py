@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kill_cases import ROWS, STREAMS, Bench, killed_run, open_bench, random_point
+from kill_cases import BAD, SCORED, STREAMS, Bench, killed_run, open_bench, random_point
 
 from mlsys.local.stack import LocalStack
 
@@ -35,9 +35,10 @@ def at(moment: str, name: str, number: int = 1, number_of_signal: int = KILL) ->
 
 
 def test_a_clean_run_gives_what_the_model_gives(bench: Bench) -> None:
-    clean, X = bench.clean.sort_values("id", ignore_index=True), bench.frame[["a", "b"]]
-    assert clean["id"].tolist() == bench.frame["id"].tolist()
-    assert clean["word"].tolist() == bench.frame["word"].tolist()
+    clean, frame = bench.clean.sort_values("id", ignore_index=True), bench.frame.drop(BAD)
+    X = frame[["a", "b"]]
+    assert clean["id"].tolist() == frame["id"].tolist()
+    assert clean["word"].tolist() == frame["word"].tolist()
     assert clean["prediction"].tolist() == bench.model.predict(X).tolist()
     names = [f"probability_{c}" for c in bench.model.classes_]
     np.testing.assert_allclose(clean[names], bench.model.predict_proba(X), rtol=1e-9)
@@ -71,6 +72,10 @@ CRITICAL = [
     pytest.param(at("before", "POST load"), 0.0, id="before the load job is inserted"),
     pytest.param(at("after", "POST load"), 0.0, id="after the load job was inserted"),
     pytest.param(at("after", "POST load"), 0.5, id="while the load job is running"),
+    pytest.param(at("before", "POST load", 2), 0.0, id="between the two loads"),
+    pytest.param(at("after", "POST load", 2), 0.0, id="after the rejects were inserted"),
+    pytest.param(at("before", "POST reject"), 0.0, id="before the first rejects are sent"),
+    pytest.param(at("after", "PUT reject"), 0.0, id="after the first rejects were sent"),
     pytest.param(at("before", "POST result.json"), 0.5, id="before the result is written"),
     pytest.param(at("after", "POST result.json"), 0.0, id="after the result was written"),
 ]
@@ -85,7 +90,7 @@ def test_a_caller_killed_where_it_matters_is_followed_by_one_that_ends_its_work(
     outcome = bench.start(output, at=point).end()
     assert outcome.kind == "killed"
     assert outcome.calls[-1] == (point["moment"], point["name"])
-    assert bench.finish(output)["rows"] == ROWS
+    assert bench.finish(output)["rows"] == SCORED
     assert bench.problems(output) == []
 
 
@@ -93,9 +98,9 @@ def test_a_caller_killed_where_it_matters_is_followed_by_one_that_ends_its_work(
     ("design", "expected"),
     [
         ("", []),
-        ("checkpoint after append", ["800 ids more than once"]),
-        ("fresh run id", ["2 load jobs succeeded", "4000 ids more than once"]),
-        ("random job id", ["2 load jobs succeeded", "4000 ids more than once"]),
+        ("checkpoint after append", ["799 ids more than once"]),
+        ("fresh run id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
+        ("random job id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
     ],
 )
 def test_a_weaker_design_is_caught_and_ours_is_not(
@@ -182,7 +187,7 @@ def run_with_a_dying_process(bench: Bench, seconds: float) -> None:
             held.release.set()
             outcome = caller.end()
     assert (outcome.kind, "process died" in str(outcome.value)) == ("again", True), outcome
-    assert bench.finish(output)["rows"] == ROWS
+    assert bench.finish(output)["rows"] == SCORED
     assert bench.problems(output) == []
 
 

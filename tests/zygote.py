@@ -32,7 +32,13 @@ class Outcome:
         """Where it ended, by the calls that it made."""
         phase = "planning"
         for moment, name in self.calls:
-            if name in ("POST session", "POST part", "read_rows", "create_read_session"):
+            if name in (
+                "POST session",
+                "POST part",
+                "POST reject",
+                "read_rows",
+                "create_read_session",
+            ):
                 phase = "scoring"
             elif name in ("GET part", "GET job") or (moment, name) == ("before", "POST load"):
                 phase = "publishing"
