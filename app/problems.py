@@ -16,6 +16,7 @@ from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
 from mlsys import errors
+from mlsys.clients import is_passing
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def status_of(exc: Exception) -> tuple[int, str]:
             return status, title
     if isinstance(exc, HTTPException):
         return exc.code or 500, exc.name
-    if not isinstance(exc, errors.MlsysError) and _is_passing(exc):
+    if not isinstance(exc, errors.MlsysError) and is_passing(exc):
         return BUSY
     if _is_forbidden(exc):
         return FORBIDDEN
@@ -129,30 +130,6 @@ def _slug(exc: Exception) -> str:
     """`TableNotFound` becomes `table-not-found`."""
     name = type(exc).__name__
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
-
-
-def _is_passing(exc: Exception) -> bool:
-    from google.api_core import exceptions
-    from google.auth.exceptions import GoogleAuthError, TransportError
-    from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
-
-    if isinstance(exc, exceptions.Forbidden):
-        # https://cloud.google.com/bigquery/docs/error-messages: limits come as 403 there
-        reasons = {e.get("reason") for e in exc.errors if isinstance(e, dict)}
-        return bool(reasons & {"quotaExceeded", "rateLimitExceeded"})
-    if isinstance(exc, GoogleAuthError):
-        return exc.retryable or isinstance(exc, TransportError)
-    return isinstance(
-        exc,
-        exceptions.ServerError
-        | exceptions.TooManyRequests
-        | exceptions.RetryError
-        | exceptions.Aborted
-        | ChunkedEncodingError
-        | ConnectionError
-        | Timeout
-        | TimeoutError,  # a job or a publish that was waited for
-    )
 
 
 def _is_forbidden(exc: Exception) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rules import Rules
-from scoring_cases import Lab
+from scoring_cases import Lab, rejected_ids
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -135,7 +135,7 @@ class Bench:
         if clean is None:
             clean = self.clean
             said += [f"rejects: {problem}" for problem in self._jobs(f"{output}_rejects")]
-            rejected = self.lab.rows(f"{output}_rejects")["id"].tolist()
+            rejected = rejected_ids(self.lab, f"{output}_rejects")
             said += [] if rejected == BAD else [f"rejected ids: {rejected}"]
         return said + differences(self.lab.rows(output), clean)
 

@@ -19,7 +19,9 @@ IDLE = 2.0  # seconds after which a connection to a local server is not used aga
 HEAD = 1 << 20  # bytes of a request that are read before it is passed on; the rest streams
 PIECE = 1 << 16
 _HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "proxy-connection"}
-_OBJECT = re.compile(r"(session-\d+|[a-z]+)\.(json|pkl)\b|(parts|[a-z]+)/(\d+/)?\d+\.parquet")
+_OBJECT = re.compile(
+    r"(session-\d+|[a-z]+)\.(json|pkl)\b|(parts|[a-z]+)/(\d+/)?\d+(?:-[0-9a-f]+)?\.parquet"
+)
 
 
 def name_call(method: str, target: str, body: Any = b"") -> str:

@@ -236,6 +236,18 @@ class Lab:
         return {blob.name: int(blob.generation) for blob in blobs}
 
 
+def rejects_of(lab: Lab, table: str) -> pd.DataFrame:
+    """The rows of a table of rejects, with their ids and rows read, in the order of the ids."""
+    found = lab.rows(table, by=None)
+    found = found.assign(ids=found["ids"].map(json.loads), row=found["row"].map(json.loads))
+    return found.sort_values("ids", key=lambda ids: ids.map(str), ignore_index=True)
+
+
+def rejected_ids(lab: Lab, table: str) -> list[int]:
+    """The column `id` of the rows in a table of rejects, sorted."""
+    return sorted(ids["id"] for ids in rejects_of(lab, table)["ids"])
+
+
 def column(kind: str, values: list[Any]) -> pa.Array:
     """Values as BigQuery's type of that name is read."""
     return pa.array(values, arrow_type(kind))

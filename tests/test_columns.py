@@ -366,7 +366,7 @@ def test_predictions_have_the_models_types_and_the_targets_names(
         pytest.param(
             LogisticRegression().fit(ROWS, np.where(BINARY, "very good!", "não")),
             ["lived"],
-            ["probability_não", "probability_very_good_"],
+            ["probability_n_o", "probability_very_good_"],
             id="text",
         ),
         pytest.param(

@@ -60,7 +60,7 @@ def decorators(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     https://cloud.google.com/bigquery/docs/managing-partitioned-table-data#load-data-partition
     """
     client = lab.clients.bigquery
-    load, list_rows = client.load_table_from_uri, client.list_rows
+    load = client.load_table_from_uri
 
     def start(uris: list[str], table: str, *, job_config: Any, **options: Any) -> Any:
         ref = TableRef.parse(table, partition=True)
@@ -80,17 +80,7 @@ def decorators(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         client.query(sql, timeout=30).result(timeout=30)
         return job
 
-    def of_partition(table: Any, **options: Any) -> Any:
-        name = str(table)
-        if "$" not in name:
-            return list_rows(table, **options)
-        ref = TableRef.parse(name, partition=True)
-        day = dt.datetime.strptime(ref.partition or "", "%Y%m%d").date()
-        sql = f"SELECT run_id FROM `{ref.base}` WHERE day = DATE '{day}' LIMIT 1"
-        return client.query(sql, timeout=30).result(timeout=30)
-
     monkeypatch.setattr(client, "load_table_from_uri", start)
-    monkeypatch.setattr(client, "list_rows", of_partition)
 
 
 @pytest.mark.usefixtures("decorators")

@@ -52,8 +52,39 @@ def test_a_verdict_tells_the_run_that_it_would_be(lab: Lab, params: dict[str, st
     result = lab.here(params | {"dry_run": "false"}).done()
     assert result["run_id"] == found["run_id"]
     again = verdict(lab, params)
-    assert again["run_exists"] and again["run_is_done"]
+    assert again["ok"] and again["run_exists"] and again["run_is_done"]
     assert again["run_id"] == result["run_id"]
+    assert again["rows"] == ROWS
+
+
+def test_a_run_that_is_done_is_no_problem_though_its_table_has_rows_by_now(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    params |= {"write_disposition": "WRITE_EMPTY"}
+    lab.here(params | {"dry_run": "false"}).done()
+    found = verdict(lab, params)
+    assert found["ok"] and found["run_is_done"]
+    lab.clients.bigquery.delete_table(params["input_table"], timeout=30)
+    own = verdict(lab, params, run_id=found["run_id"])
+    assert own["ok"] and own["rows"] == ROWS
+
+
+def test_a_table_that_wants_a_filter_gets_one_or_says_so(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local BigQuery does not mind.
+
+    https://cloud.google.com/bigquery/docs/querying-partitioned-tables#require_a_partition_filter_in_queries
+    """
+    monkeypatch.setattr(bigquery.Table, "require_partition_filter", True)
+    monkeypatch.setattr(bigquery.Table, "time_partitioning", bigquery.TimePartitioning(field="day"))
+    problem = verdict(lab, params)["problems"][0]
+    assert "pass a condition on day" in problem["detail"]
+    lab.here(params | {"dry_run": "false"}).problem(400, "invalid-request", "condition on day")
+    found = verdict(lab, params, where="id < 5", check_ids="true")
+    assert found["ok"]
+    assert (found["nulls"], found["doubled_ids"]) == (None, None)
+    assert len(found["warnings"]) == 2
 
 
 def test_the_run_id_is_the_one_with_the_suffix_once_the_output_is_gone(
@@ -125,7 +156,7 @@ def test_required_columns_need_no_count(
     def refuse(*_: Any) -> None:
         raise AssertionError("a query ran")
 
-    monkeypatch.setattr(preflight, "run", refuse)
+    monkeypatch.setattr(preflight, "select", refuse)
     assert verdict(lab, params, input_table=table)["nulls"] == {}
 
 

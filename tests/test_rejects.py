@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scoring_cases import Lab
+from scoring_cases import Lab, rejected_ids, rejects_of
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 
 from mlsys.errors import InvalidRequest, PredictionFailed, RunInterrupted
 from mlsys.local.stack import LocalStack
 from workers.scoring import rejects, session
+from workers.scoring.part import PartWriter
 from workers.scoring.rejects import plain, score_rows
 from workers.scoring.request import MaxRejects
 from workers.scoring.run import execute, prepare
@@ -124,12 +126,14 @@ def test_looking_ends_when_the_run_must_stop() -> None:
     [
         (None, None),
         (True, True),
-        (2**60, 2**60),
-        (float("nan"), "nan"),
-        (float("-inf"), "-inf"),
+        (2**50, 2**50),
+        (2**60 + 1, str(2**60 + 1)),
+        (float("nan"), "NaN"),
+        (float("inf"), "Infinity"),
+        (float("-inf"), "-Infinity"),
         (b"\x00\xff", "AP8="),
         (dt.date(2026, 11, 23), "2026-11-23"),
-        (dt.datetime(2026, 11, 23, 1, 2, tzinfo=dt.UTC), "2026-11-23T01:02:00+00:00"),
+        (dt.datetime(2026, 11, 23, 1, 2, tzinfo=dt.UTC), "2026-11-23T01:02:00Z"),
         ({"a": b"x"}, {"a": "eA=="}),
     ],
 )
@@ -170,11 +174,9 @@ def test_rows_at_fault_are_set_aside_with_the_reason(
     assert result["rejects_table"] == params["output_table"] + "_rejects"
     rows = lab.rows(params["output_table"])
     assert rows["id"].tolist() == [i for i in range(ROWS) if i not in BAD]
-    found = lab.rows(result["rejects_table"])
-    assert found["id"].tolist() == BAD
-    assert [json.loads(row) for row in found["row"]] == [
-        {"a": None, "b": X["b"][i], "id": i} for i in BAD
-    ]
+    found = rejects_of(lab, result["rejects_table"])
+    assert found["ids"].tolist() == [{"id": i} for i in BAD]
+    assert found["row"].tolist() == [{"a": None, "b": X["b"][i], "id": i} for i in BAD]
     assert all("Columns with NULLs: a" in reason for reason in found["reason"])
     assert set(found["run_id"]) == {result["run_id"]}
     assert set(found["model_version"]) == {"v1"}
@@ -223,7 +225,7 @@ def test_a_second_runs_rejects_are_added_to_the_firsts(lab: Lab, params: dict[st
     params |= {"max_rejects": "3", "write_disposition": "WRITE_TRUNCATE"}
     first = lab.here(params | {"run_id": f"first-{params['model_name']}"}).done()
     second = lab.here(params | {"run_id": f"second-{params['model_name']}"}).done()
-    found = lab.rows(second["rejects_table"])
+    found = lab.rows(second["rejects_table"], by=None)
     assert sorted(found["run_id"]) == sorted([first["run_id"], second["run_id"]] * 3)
     assert set(lab.rows(params["output_table"])["run_id"]) == {second["run_id"]}
 
@@ -241,33 +243,27 @@ def test_a_crash_between_the_two_loads_loses_and_doubles_nothing(
     assert lab.count(params["output_table"]) == ROWS - len(BAD)
     result = lab.here(params | {"max_rejects": "3"}).done()
     assert lab.count(params["output_table"]) == ROWS - len(BAD)
-    assert lab.rows(result["rejects_table"])["id"].tolist() == BAD
+    assert rejected_ids(lab, result["rejects_table"]) == BAD
 
 
-def test_id_columns_named_as_the_rejects_own_are_in_the_rows_json(lab: Lab, model: str) -> None:
-    rows = X.assign(id=range(ROWS), reason="late", row="7")
+def test_id_columns_of_any_name_and_type_fit_every_table_of_rejects(lab: Lab, model: str) -> None:
+    rows = X.assign(id=range(ROWS), Reason="late", row=range(ROWS), rejected_at=1.5)
     rows.loc[BAD, "a"] = np.nan
-    result, _ = lab.score(lab.put(rows), model, max_rejects="3", id_columns="id,reason,row")
-    found = lab.rows(result["rejects_table"])
-    assert [json.loads(row)["reason"] for row in found["row"]] == ["late"] * 3
+    params = lab.params(
+        lab.put(rows), model, max_rejects="3", id_columns="id,Reason,row,rejected_at"
+    )
+    result = lab.here(params).done()
+    found = rejects_of(lab, result["rejects_table"])
+    assert found["ids"].tolist() == [
+        {"id": i, "Reason": "late", "row": i, "rejected_at": 1.5} for i in BAD
+    ]
     assert all("NULLs" in reason for reason in found["reason"])
-
-
-def test_an_existing_rejects_table_takes_the_ids_that_it_has(
-    lab: Lab, model: str, params: dict[str, str]
-) -> None:
-    lab.here(params | {"max_rejects": "3"}).done()
-    rows = X.assign(id=range(ROWS), street="x")
-    rows.loc[BAD, "a"] = np.nan
-    other = params | {
-        "input_table": lab.put(rows),
-        "output_table": params["output_table"],
-        "id_columns": "id",
-        "max_rejects": "3",
-    }
-    lab.here(other).done()
-    found = lab.rows(params["output_table"] + "_rejects")
-    assert found["id"].tolist() == sorted(BAD * 2)
+    words = X.assign(id=[f"p{i}" for i in range(ROWS)])
+    words.loc[BAD, "a"] = np.nan
+    other = lab.create({**lab.schema(params["output_table"]), "id": "STRING"})
+    lab.here(
+        params | {"input_table": lab.put(words), "output_table": other, "id_columns": "id"}
+    ).done()
 
 
 def test_a_table_of_that_name_which_is_none_of_rejects_is_refused(
@@ -276,6 +272,83 @@ def test_a_table_of_that_name_which_is_none_of_rejects_is_refused(
     lab.create({"x": "INT64"}, params["output_table"] + "_rejects")
     body = lab.here(params).problem(422, "schema-mismatch", "_rejects")
     assert "row" in {c["name"] for c in body["columns"]}
+
+
+def test_a_view_of_that_name_is_refused(lab: Lab, params: dict[str, str]) -> None:
+    name = lab.name("output")
+    lab.clients.bigquery.query(f"CREATE VIEW `{name}_rejects` AS SELECT 1 AS x", timeout=30).result(
+        timeout=30
+    )
+    lab.here(params | {"output_table": name}).problem(422, "schema-mismatch", "VIEW")
+
+
+def test_a_rejects_table_that_was_spoilt_since_keeps_the_output_back(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    """Nothing is published if the rejects could not be."""
+    lab.here(params).problem(422, "prediction-failed")
+    lab.create({"x": "INT64"}, params["output_table"] + "_rejects")
+    lab.here(params | {"max_rejects": "3"}).problem(422, "schema-mismatch", "_rejects")
+    assert not lab.exists(params["output_table"])
+    lab.clients.bigquery.delete_table(params["output_table"] + "_rejects", timeout=30)
+    assert lab.here(params | {"max_rejects": "3"}).done()["rows_rejected"] == 3
+
+
+def test_a_decision_to_publish_stands_whatever_the_next_caller_puts_up_with(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    prepared = prepare(lab.clients, lab.request(params | {"max_rejects": "3"}))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("workers.scoring.run.publish_rejects", crash)
+        execute(lab.clients, prepared)
+    result = lab.here(params).done()
+    assert (result["rows"], result["rows_rejected"]) == (ROWS - len(BAD), len(BAD))
+    assert lab.count(params["output_table"]) == ROWS - len(BAD)
+
+
+def test_a_part_is_published_with_the_rejects_of_its_own_try(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try that died before its part leaves rejects behind, which nothing names."""
+    prepared = prepare(lab.clients, lab.request(params | {"max_rejects": "3"}))
+    close = PartWriter._close
+    parts: list[str] = []
+
+    def dying(self: PartWriter) -> None:
+        parts.append(self._upload._blob.name)
+        if "/parts/" in parts[-1]:
+            raise KeyboardInterrupt
+        close(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(PartWriter, "_close", dying)
+        execute(lab.clients, prepared)
+    assert len(lab.objects(f"{prepared.plan.run_id}/rejects/")) == 1
+    result = lab.here(params | {"max_rejects": "3"}).done()
+    assert len(lab.objects(f"{prepared.plan.run_id}/rejects/")) == 2
+    assert rejected_ids(lab, result["rejects_table"]) == BAD
+
+
+def test_many_bad_rows_leave_one_row_group_a_batch(lab: Lab, model: str) -> None:
+    rows = X.assign(id=range(ROWS))
+    rows.loc[::7, "a"] = np.nan
+    result = lab.here(lab.params(lab.put(rows), model, max_rejects="50%")).done()
+    [blob] = lab.store(result["run_id"]).parts(0).values()
+    with blob.open("rb") as file:
+        assert pq.read_metadata(file).num_row_groups == 1
+
+
+def test_what_is_shown_of_a_bad_row_has_an_end(lab: Lab, model: str) -> None:
+    rows = X.assign(id=range(ROWS), story="x" * 5000)
+    rows.loc[0, "a"] = np.nan
+    params = lab.params(lab.put(rows), model, id_columns="id,story")
+    [row] = lab.here(params).problem(422, "prediction-failed")["rows"]
+    assert row["story"].startswith("xxx")
+    assert row["story"].endswith("... (5000 characters)")
+    assert len(row["story"]) < 250
 
 
 class WrongShape(BaseEstimator):

@@ -1,17 +1,20 @@
 """A run that stops anywhere goes on from what is there, and each row arrives once."""
 
+import dataclasses
 import datetime as dt
 import gc
 import json
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import requests
+from google.api_core.exceptions import ServiceUnavailable
 from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.fileio import BlobWriter
 from requests.exceptions import ConnectionError
@@ -19,11 +22,15 @@ from scoring_cases import Lab, unique
 from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeRegressor
 
+from mlsys.bq import TableRef
+from mlsys.clients import Clients
 from mlsys.errors import PredictionFailed, RunInterrupted, SchemaMismatch
+from mlsys.local.bigquery import create_tables
 from mlsys.local.stack import LocalStack
+from mlsys.local.storage import create_buckets
 from workers.scoring import part, pool, run, session
 from workers.scoring.model import load_pinned
-from workers.scoring.part import count_rows
+from workers.scoring.part import Footer, read_footers
 from workers.scoring.plan import Plan
 from workers.scoring.predictor import Predictor
 from workers.scoring.request import MaxRejects
@@ -109,7 +116,7 @@ def test_a_run_that_was_stopped_tells_its_progress_and_goes_on_in_another_proces
     prepared, progress = interrupt(lab, params)
     first = generations(prepared.store)
     assert len(first) == 1
-    done = sum(count_rows([blob])[0].scored for blob in prepared.store.parts(0).values())
+    done = sum(read_footers([blob])[0].counts.scored for blob in prepared.store.parts(0).values())
     expected = {"rows_done": done, "rows_total": ROWS, "shards_done": 1}
     assert 0 < done < ROWS
     assert progress.items() >= expected.items()
@@ -297,7 +304,7 @@ def test_a_part_that_a_twin_has_written_is_kept(
     first = generations(store)
     blob = store.parts(0)[store.part_name(0, 0)]
     assert blob.size > 4 * part.CHUNK_BYTES
-    assert count_rows([blob]) == [counts]
+    assert read_footers([blob]) == [Footer(counts, None)]
     assert (counts.read, counts.scored, counts.rejected) == (len(LONG), len(LONG), 0)
     calls = break_off(monkeypatch, refusal(412), chunk)
     score_shard(lab.clients, store, opened, 0, predictor, MaxRejects())
@@ -375,7 +382,7 @@ def test_parts_hold_the_planned_columns_and_how_many_rows_were_read(
     store = planned(lab, params).store
     rows = 0
     for blob in store.parts(0).values():
-        [counts] = count_rows([blob])
+        counts = read_footers([blob])[0].counts
         assert counts.read == counts.scored
         assert counts.bytes >= 8 * 4 * counts.read
         rows += counts.scored
@@ -432,3 +439,125 @@ def test_a_run_keeps_the_model_it_was_planned_with(lab: Lab, params: dict[str, s
     body = lab.here(params | {"run_id": run_id}).problem(404, "model-not-found", "was replaced")
     assert str(prepared.plan.model.generation) in body["detail"]
     assert not lab.exists(params["output_table"])
+
+
+# What belongs to whom
+
+
+def test_a_run_of_the_same_name_in_another_environment_is_another_run(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    """Environments can share a project, where job ids are the project's."""
+    other = dataclasses.replace(
+        lab.settings,
+        envs=("dev", "staging"),
+        models_buckets=(("staging", lab.settings.models_bucket("dev")),),
+        runs_buckets=(("staging", unique("runs")),),
+    )
+    create_buckets(
+        urlsplit(lab.settings.emulators.storage).port, lab.project, [other.runs_bucket("staging")]
+    )
+    clients = Clients(other)
+    create_tables(clients, ["staging"])
+    run_id = unique("same")
+    first = execute(lab.clients, planned(lab, params, run_id))
+    request = dataclasses.replace(
+        lab.request(params),
+        env="staging",
+        output_table=TableRef.parse(
+            lab.put(
+                DATA[:0].assign(
+                    prediction=0.0,
+                    predicted_at=pd.Timestamp.now("UTC"),
+                    model_name="",
+                    model_version="",
+                    run_id="",
+                )
+            )
+        ),
+    )
+    second = execute(clients, prepare(clients, request, run_id))
+    assert first["job_id"] != second["job_id"]
+    assert lab.count(str(request.output_table)) == ROWS
+
+
+def test_a_run_whose_objects_were_deleted_is_not_taken_for_done(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    params |= {"run_id": unique("deleted")}
+    first = lab.here(params).done()
+    bucket = lab.clients.storage.bucket(lab.settings.runs_bucket("dev"))
+    for name in lab.objects(f"{params['run_id']}/"):
+        bucket.blob(name).delete(timeout=30)
+    again = lab.here(params).done()
+    assert again["job_id"] != first["job_id"]
+    assert lab.count(params["output_table"]) == 2 * ROWS
+
+
+def test_a_run_whose_publishing_has_begun_needs_neither_input_nor_model_nor_session(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params |= {"input_table": lab.put(DATA)}
+    prepared = planned(lab, params, unique("decided"))
+    create = RunStore.create
+
+    def dying(self: RunStore, name: str, value: Any) -> bool:
+        if name == "result.json":
+            raise KeyboardInterrupt
+        return create(self, name, value)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunStore, "create", dying)
+        execute(lab.clients, prepared)
+    lab.clients.bigquery.delete_table(params["input_table"], timeout=30)
+    prepared.store.forget("session-0.json")
+    models = lab.clients.storage.bucket(lab.settings.models_bucket("dev"))
+    models.blob(f"{params['model_name']}/v1/model.pkl").delete(timeout=30)
+    result = lab.here(params | {"run_id": prepared.plan.run_id}).done()
+    assert result["rows"] == ROWS
+    assert_each_row_is_there_once(lab, params)
+
+
+def test_a_passing_fault_is_no_failure_of_the_run(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = planned(lab, params)
+    with monkeypatch.context() as patch, pytest.raises(ServiceUnavailable):
+        patch.setattr(
+            lab.clients.bigquery_read,
+            "create_read_session",
+            lambda **_: (_ for _ in ()).throw(ServiceUnavailable("not now")),
+        )
+        execute(lab.clients, prepared)
+    assert prepared.store.read("failure.json") is None
+    assert status(lab.clients, "dev", prepared.plan.run_id)["state"] == "running"
+
+
+def test_somebody_elses_run_of_a_suffixs_name_is_passed_over(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    run_id = unique("mine")
+    lab.here(params | {"run_id": f"{run_id}-2", "output_table": lab.name()}).done()
+    lab.here(params | {"run_id": run_id}).done()
+    lab.clients.bigquery.delete_table(params["output_table"], timeout=30)
+    assert lab.here(params | {"run_id": run_id}).done()["run_id"] == f"{run_id}-3"
+
+
+def test_a_run_id_that_leaves_no_room_for_a_suffix_says_so(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    run_id = "x" * 128
+    lab.here(params | {"run_id": run_id}).done()
+    lab.clients.bigquery.delete_table(params["output_table"], timeout=30)
+    lab.here(params | {"run_id": run_id}).problem(409, "conflict", "no suffix left")
+
+
+def test_more_columns_in_the_output_are_scored_in_smaller_batches(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    plan = planned(lab, params).plan
+    assert session.batch_rows(plan) == session.BATCH_ROWS
+    wide = dataclasses.replace(plan.output, columns=plan.output.columns * 1000)
+    rows = session.batch_rows(dataclasses.replace(plan, output=wide))
+    assert rows * 8 * len(wide.columns) <= session.BATCH_BYTES
+    assert 1000 < rows < 2000

@@ -155,7 +155,7 @@ def test_wide_rows_come_in_small_batches(
     prepared = prepare(lab.clients, lab.request(params))
     opened = session.current_session(lab.clients, prepared.store, prepared.plan)
     monkeypatch.setattr(session, "BATCH_BYTES", 200)  # a row has 24
-    batches = list(session.read_batches(lab.clients, opened.streams[0]))
+    batches = list(session.read_batches(lab.clients, opened.streams[0], 65_536))
     assert sum(batch.num_rows for batch in batches) == len(X)
     assert max(batch.num_rows for batch in batches) <= 16
     assert len(batches) >= 3

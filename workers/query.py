@@ -63,6 +63,15 @@ def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
         raise
 
 
+def select(clients: Clients, sql: str, *parameters: Any) -> RowIterator:
+    """Run a query that names its tables in full; BigQuery's refusals are its own exceptions."""
+    from google.cloud import bigquery
+
+    config = bigquery.QueryJobConfig(query_parameters=list(parameters))
+    job = clients.bigquery.query(sql, job_config=config, timeout=TIMEOUT, retry=bigquery_retry())
+    return job.result(timeout=RETRY_DEADLINE, retry=bigquery_retry())
+
+
 def dry_run(clients: Clients, sql: str) -> DryRun:
     """Return what a query would give and read; BigQuery's refusals are its own exceptions."""
     from google.cloud import bigquery

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlsys.errors import MlsysError, TryAgain
-from mlsys.remote import Refused, Service, Unreachable
+from mlsys.remote import Service, Unreachable
 
 TRIES = 10  # in a row, without a new row scored
 ANSWER_TIMEOUT = 3900.0  # seconds; a request to Cloud Run lasts an hour at the most
@@ -105,13 +105,13 @@ class Call:
             # From now on the run has a name: a repeat means it, whatever the input does.
             self.params.setdefault("run_id", status["run_id"])
             progress.show(status)
-            end = status.get("result") or status.get("failure")
-            if end is None or end == (before.get("result") or before.get("failure")):
+            # A failure may be another caller's, with a smaller max_rejects: ours is still at work.
+            if status.get("result") is None:
                 ended_at = None
             elif ended_at is None:
                 ended_at = time.monotonic()
             elif time.monotonic() - ended_at > LOST_AFTER:
-                return _end(status)  # the answer was lost on its way
+                return dict(status["result"])  # the answer was lost on its way
         return answer.result()
 
     def _status(self) -> dict[str, Any]:
@@ -204,12 +204,6 @@ def _wait(exc: TryAgain, left: int, note: Callable[[str], None] | None = None) -
         raise exc
     (note or say)(f"{exc}; asking again in {exc.retry_after} s")
     time.sleep(exc.retry_after)
-
-
-def _end(status: Mapping[str, Any]) -> dict[str, Any]:
-    if result := status.get("result"):
-        return dict(result)
-    raise Refused(str(status["failure"]["detail"]), status["failure"])
 
 
 def _rows(status: Mapping[str, Any]) -> int:

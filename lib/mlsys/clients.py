@@ -102,6 +102,31 @@ def bigquery_retry() -> Retry:
     return DEFAULT_RETRY.with_timeout(RETRY_DEADLINE)
 
 
+def is_passing(exc: Exception) -> bool:
+    """Tell whether an exception of Google's clients may be gone when the same call is repeated."""
+    from google.api_core import exceptions
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
+
+    if isinstance(exc, exceptions.Forbidden):
+        # https://cloud.google.com/bigquery/docs/error-messages: limits come as 403 there
+        reasons = {e.get("reason") for e in exc.errors if isinstance(e, dict)}
+        return bool(reasons & {"quotaExceeded", "rateLimitExceeded"})
+    if isinstance(exc, GoogleAuthError):
+        return exc.retryable or isinstance(exc, TransportError)
+    return isinstance(
+        exc,
+        exceptions.ServerError
+        | exceptions.TooManyRequests
+        | exceptions.RetryError
+        | exceptions.Aborted
+        | ChunkedEncodingError
+        | ConnectionError
+        | Timeout
+        | TimeoutError,  # a job or a publish that was waited for
+    )
+
+
 def _credentials(emulator: str | None) -> Any:
     if emulator:
         from google.auth.credentials import AnonymousCredentials

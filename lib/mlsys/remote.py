@@ -129,7 +129,8 @@ def _body(url: str, answer: requests.Response) -> dict[str, Any]:
     if answer.ok and answer.status_code < 300 and isinstance(body, dict):
         return body
     ours = isinstance(body, dict) and str(body.get("type")).startswith("urn:mlsys:")
-    if answer.status_code in PASSING:
+    # Cloud Run answers 500 itself where an instance ran out of memory.
+    if answer.status_code in PASSING or (answer.status_code == 500 and not ours):
         detail = body["detail"] if ours else f"{url} answered {answer.status_code}"
         error = TryAgain(detail, body.get("progress") if ours else None)
         error.retry_after = _seconds(answer.headers.get("Retry-After"), error.retry_after)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mlsys.bq import TableRef, find_table
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
-from mlsys.errors import Conflict, SchemaMismatch, TableNotFound
+from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
 from workers.scoring.columns import PARQUET_TYPES, Column, columns_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 # https://cloud.google.com/bigquery/docs/managing-partitioned-table-data#load-data-partition
 _PARTITIONS = {"HOUR": "%Y%m%d%H", "DAY": "%Y%m%d", "MONTH": "%Y%m", "YEAR": "%Y"}
 
+MAX_TABLE_NAME = 1024  # bytes; https://cloud.google.com/bigquery/docs/tables#table_naming
+
+# The same for every run, whatever its id columns are, so that none can misfit the table.
 REJECTS = {
+    "ids": "STRING",
     "row": "STRING",
     "reason": "STRING",
     "rejected_at": "TIMESTAMP",
@@ -122,25 +126,27 @@ def output_destination(
     )
 
 
-def rejects_destination(clients: Clients, output: TableRef, ids: Sequence[Column]) -> Destination:
+def rejects_destination(clients: Clients, output: TableRef) -> Destination:
     """Return how rows that cannot be scored get into `{output_table}_rejects`; always appended.
 
-    An id column of the name of one of the table's own, or that an existing table lacks or has with
-    another type, is left out: the row's JSON has it.
-
     Raises:
-        SchemaMismatch: the table is there, and is none of rejects.
+        SchemaMismatch: something is there under this name, and it is no table of rejects.
+        InvalidRequest: the name would be longer than a table's may be.
     """
     base = output.base
     table = TableRef(base.project, base.dataset, f"{base.table}_rejects")
-    there = find_table(clients, table)
-    own = [Column(name, kind) for name, kind in REJECTS.items()]
-    ids = [c for c in ids if c.name.casefold() not in REJECTS]
-    columns: Sequence[Column] = [*ids, *own]
+    if len(table.table.encode()) > MAX_TABLE_NAME:
+        raise InvalidRequest(
+            (
+                "output_table",
+                f"the name of its rejects would have more than {MAX_TABLE_NAME} bytes: pass a "
+                "shorter one",
+            )
+        )
+    there, _ = output_location(clients, table)
+    columns: Sequence[Column] = [Column(name, kind) for name, kind in REJECTS.items()]
     if there is not None:
-        known = {(c.name.casefold(), c.type) for c in columns_of(there.schema)}
-        carried = [c for c in ids if (c.name.casefold(), c.type) in known]
-        columns = fit_output([*carried, *own], there.schema, str(table))
+        columns = fit_output(columns, there.schema, str(table))
     return Destination(
         table=table,
         columns=tuple(columns),

@@ -32,6 +32,7 @@ def jobs_of(
     """
     from google.api_core.exceptions import Conflict
 
+    job = None
     for k in range(MAX_TRIES):
         job_id = f"{stem}{k}"
         job = _find(clients, job_id, location)
@@ -45,6 +46,8 @@ def jobs_of(
                 if job is None:
                     raise TryAgain(f"{job_id} exists and cannot be read yet") from None
         yield job
+    if job is not None:
+        job.result(timeout=TIMEOUT, retry=bigquery_retry())  # raises why it failed
     raise TryAgain(f"{MAX_TRIES} jobs {stem}... failed")
 
 

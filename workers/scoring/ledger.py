@@ -19,6 +19,7 @@ from workers.scoring.store import RunStore
 from workers.sql import statement
 
 LOOKS = 5
+CLOCKS_DIFFER = dt.timedelta(days=1)  # between the machines that plan and finish, at the most
 
 _TIMES = ("snapshot_at", "started_at", "finished_at")
 
@@ -35,7 +36,7 @@ def record(clients: Clients, store: RunStore, plan: Plan) -> None:
         bigquery.ScalarQueryParameter("run_id", "STRING", plan.run_id),
         # Nothing of the run is older, so that older partitions need not be read.
         bigquery.ScalarQueryParameter(
-            "since", "TIMESTAMP", dt.datetime.fromisoformat(plan.created_at)
+            "since", "TIMESTAMP", dt.datetime.fromisoformat(plan.created_at) - CLOCKS_DIFFER
         ),
     ]
     for _ in range(LOOKS):

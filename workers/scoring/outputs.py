@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ STAMPS = {
 }
 # A BigQuery table has at most 10,000 columns: https://cloud.google.com/bigquery/quotas
 MAX_COLUMNS = 10_000
+MAX_WORD = 200  # characters; a column's name has 300 at the most
 
 
 def output_columns(
@@ -56,7 +58,8 @@ def output_columns(
     if doubled := sorted({c.name for c in columns if folded.count(c.name.casefold()) > 1}):
         raise SchemaMismatch(
             "The output would have two columns of the same name: pass id_columns without it, or "
-            "upload the model with another target name.",
+            "upload the model with another target name, or with classes that differ in letters and "
+            "digits.",
             [(name, "is doubled") for name in doubled],
         )
     return columns, {method: tuple(c.name for c in some) for method, some in written.items()}
@@ -93,13 +96,13 @@ def decision_names(model: Any, predictions: Sequence[str]) -> list[str]:
     in scikit-learn's order: `decision_<class>_<class>`.
     """
     classes = getattr(model, "classes_", None)
-    if classes is None or isinstance(classes, list) or len(classes) <= 2:
+    inner = _innermost(model)
+    if classes is None or isinstance(classes, list):
+        return ["decision"]
+    if len(classes) <= 2 and not getattr(inner, "multilabel_", False):
         return ["decision"]
     words = [_word(c) for c in classes]
-    last = model
-    while hasattr(last, "steps"):
-        last = last[-1]
-    if getattr(last, "decision_function_shape", None) == "ovo":
+    if getattr(inner, "decision_function_shape", None) == "ovo" and len(classes) > 2:
         pairs = [(a, b) for i, a in enumerate(words) for b in words[i + 1 :]]
         return [f"decision_{a}_{b}" for a, b in pairs]
     return [f"decision_{word}" for word in words]
@@ -139,8 +142,11 @@ def _cannot(model: Any, method: str) -> InvalidRequest:
 
 
 def _word(value: Any) -> str:
-    """A class as a part of a column name, which takes letters, digits and underscores."""
-    return "".join(ch if ch.isalnum() or ch == "_" else "_" for ch in str(value))
+    """A class as a part of a column name, which takes letters, digits and underscores.
+
+    https://cloud.google.com/bigquery/docs/schemas#column_names
+    """
+    return re.sub(r"[^A-Za-z0-9_]", "_", str(value))[:MAX_WORD]
 
 
 def _prediction_columns(model: Any, targets: Sequence[str], count: int | None) -> list[Column]:
@@ -181,16 +187,22 @@ def _class_type(classes: Any) -> str:
 
 def _outputs(model: Any) -> int:
     """How many values a regressor predicts a row: scikit-learn has no one attribute for it."""
-    inner: Any = model
-    outer: Any = None
-    while inner is not outer:  # searches, TransformedTargetRegressor and pipelines, in any order
-        outer = inner
-        inner = getattr(inner, "best_estimator_", inner)
-        inner = getattr(inner, "regressor_", inner)
-        inner = inner[-1] if hasattr(inner, "steps") else inner
+    inner = _innermost(model)
     if hasattr(inner, "n_outputs_"):
         return int(inner.n_outputs_)
     if type(inner).__name__ in ("MultiOutputRegressor", "RegressorChain"):
         return len(inner.estimators_)
     shape: tuple[int, ...] = getattr(getattr(inner, "coef_", None), "shape", ())
     return int(shape[0]) if len(shape) == 2 else 1
+
+
+def _innermost(model: Any) -> Any:
+    """The estimator within searches, TransformedTargetRegressor and pipelines, in any order."""
+    inner: Any = model
+    outer: Any = None
+    while inner is not outer:
+        outer = inner
+        inner = getattr(inner, "best_estimator_", inner)
+        inner = getattr(inner, "regressor_", inner)
+        inner = inner[-1] if hasattr(inner, "steps") else inner
+    return inner

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 8 * 1024 * 1024  # of one upload request; a multiple of 256 KiB
 FOOTERS_AT_ONCE = 16
+REJECTS = "mlsys.rejects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,10 @@ class PartWriter:
         """Append a batch of rows."""
         self._unless_taken(lambda: self._parquet.write_table(rows))
 
-    def note(self, counts: Counts) -> None:
-        """Put the shard's counts into the file's footer."""
+    def note(self, counts: Counts, rejects: str | None) -> None:
+        """Put the shard's counts, and the name of its rejects, into the file's footer."""
         values = {f"mlsys.{name}": str(count) for name, count in asdict(counts).items()}
-        self._parquet.add_key_value_metadata(values)
+        self._parquet.add_key_value_metadata(values | {REJECTS: rejects or ""})
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
@@ -84,15 +85,24 @@ class PartWriter:
             self._taken = True
 
 
-def count_rows(parts: Iterable[Blob]) -> list[Counts]:
-    """Return the counts of each of the parts, from their footers."""
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a part says of its shard: the counts, and the name of the rejects if it has some."""
+
+    counts: Counts
+    rejects: str | None
+
+
+def read_footers(parts: Iterable[Blob]) -> list[Footer]:
+    """Return the footers of the parts, in their order."""
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-        return list(pool.map(_counts, parts))
+        return list(pool.map(_footer, parts))
 
 
-def _counts(blob: Blob) -> Counts:
+def _footer(blob: Blob) -> Footer:
     import pyarrow.parquet as pq
 
     with blob.open("rb", chunk_size=256 * 1024) as file:
         metadata = pq.read_metadata(file).metadata
-    return Counts(*(int(metadata[f"mlsys.{field.name}".encode()]) for field in fields(Counts)))
+    counts = Counts(*(int(metadata[f"mlsys.{field.name}".encode()]) for field in fields(Counts)))
+    return Footer(counts, metadata[REJECTS.encode()].decode() or None)

@@ -7,6 +7,7 @@ process, follows it.
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -32,12 +33,13 @@ class Plan:
     """The decisions of a run."""
 
     run_id: str
+    token: str  # of this plan alone: jobs and tables of another one with the same id are not ours
     request: Mapping[str, Any]  # `ScoringRequest.identity`, with the version that latest meant
     model: ModelPin
     is_query: bool  # the input's rows are made by a query (a view), and written down first
     snapshot_at: str  # ISO time: the rows that are scored are the table's rows at this moment
     created_at: str  # ISO time: `predicted_at` of every row
-    rows_expected: int | None  # at the most, with a filter; None: nobody knows yet
+    rows_expected: int | None  # about, and before any filter; None: nobody knows yet
     features: tuple[Feature, ...]
     ids: tuple[Column, ...]
     read_columns: tuple[str, ...]  # features and ids, each once, as the input table spells them
@@ -51,6 +53,11 @@ class Plan:
     def input_table(self) -> TableRef:
         """The table or view that is scored."""
         return TableRef.parse(self.request["input_table"])
+
+    @property
+    def job_stem(self) -> str:
+        """What the ids of the run's jobs begin with; a capital may follow, as in no run_id."""
+        return f"mlsys_{self.request['env']}_{self.run_id}_{self.token}"
 
     @property
     def where(self) -> str | None:
@@ -94,8 +101,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         TableNotFound: the output's dataset is not there.
     """
     request = resolved.request
-    if request.where is not None:
-        check_where(clients, request.input_table, request.where)
+    check_where(clients, resolved)
     loaded = load_pinned(clients, resolved.model)
     metadata, warnings = read_metadata(clients, resolved.model)
     table = columns_of(resolved.schema)
@@ -109,6 +115,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     created_at = dt.datetime.now(dt.UTC)
     plan = Plan(
         run_id=run_id,
+        token=uuid.uuid4().hex[:8],
         request=request.identity() | {"model_version": resolved.model.version},
         model=resolved.model,
         is_query=resolved.is_query,
@@ -122,7 +129,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         output=output_destination(
             request.output_table, there, columns, request.write_disposition, created_at
         ),
-        rejects=rejects_destination(clients, request.output_table, ids),
+        rejects=rejects_destination(clients, request.output_table),
         location=location,
         warnings=(*_odd(resolved), *warnings, *said, *loaded.warnings),
     )

@@ -145,9 +145,14 @@ def _end_with_parent() -> None:
 
 
 def _score_in_worker(scoring: Scoring, shard: int) -> Shard:
+    from google.api_core.exceptions import GoogleAPICallError
+
     clients = clients_for(scoring.settings)
-    predictor = _predictor(clients, json.dumps(scoring.plan.to_dict()))
-    return _score(clients, scoring, shard, predictor, lambda: False)
+    try:
+        predictor = _predictor(clients, json.dumps(scoring.plan.to_dict()))
+        return _score(clients, scoring, shard, predictor, lambda: False)
+    except GoogleAPICallError as exc:  # it may hold its connection, which cannot travel
+        raise type(exc)(exc.message, errors=exc.errors) from None
 
 
 def _score(

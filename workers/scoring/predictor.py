@@ -86,7 +86,7 @@ class Predictor:
             if pa.types.is_string(field.type):
                 return pa.array([str(v) for v in values], field.type)
             return pa.array(values.tolist() if values.dtype == object else values, field.type)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as exc:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, OverflowError) as exc:
             raise PredictionFailed(
                 f"The model predicts {values.dtype} values, which do not fit the column "
                 f"{field.name!r} of type {field.type}: {exc}"

@@ -6,7 +6,6 @@ ids where that is asked for or cheap.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from mlsys.clients import Clients
@@ -15,19 +14,18 @@ from mlsys.errors import (
     InvalidRequest,
     MlsysError,
     ModelUnusable,
-    PredictionFailed,
     SchemaMismatch,
     TableNotFound,
 )
 from mlsys.metadata import ModelMetadata, library_versions
 from mlsys.signatures import UNKNOWN
-from workers.query import dry_run, run
+from workers.query import dry_run, select
 from workers.scoring.destination import output_location
 from workers.scoring.model import read_metadata
 from workers.scoring.plan import Plan, make_plan
 from workers.scoring.request import ScoringRequest
-from workers.scoring.run import find_run
-from workers.scoring.source import Resolved, check_where, resolve
+from workers.scoring.run import Found, find_run
+from workers.scoring.source import Resolved, check_where
 
 TIB = 2**40
 # List prices in the US multi-region, before each month's free use (1 TiB of queries, 300 TiB of
@@ -41,7 +39,7 @@ PRICE_BASIS = (
 CHEAP_BYTES = 10 * 2**30  # NULLs are counted unasked up to here: a query of some cents
 
 # What a plan may be refused for; anything else is no verdict but an error.
-_PROBLEMS = (InvalidRequest, SchemaMismatch, ModelUnusable, PredictionFailed, Conflict)
+_PROBLEMS = (InvalidRequest, SchemaMismatch, ModelUnusable, Conflict)
 
 
 def preflight(
@@ -57,17 +55,20 @@ def preflight(
         Conflict: `run_id` is another request's.
     """
     found = find_run(clients, request, run_id)
-    resolved = found.resolved or resolve(clients, request)
+    if found.plan is not None:
+        return _known(found, found.plan, run_id)
+    resolved = found.resolved
+    assert resolved is not None  # find_run looks it up where there is no plan
     plan, problems = _plan(clients, resolved, found.store.run_id)
     metadata, _ = read_metadata(clients, resolved.model)
     verdict: dict[str, Any] = {
-        "run_id": found.store.run_id,
-        "run_exists": found.plan is not None,
-        "run_is_done": found.result is not None,
-        # Of a view nothing tells that a repeated request means the same run, but its run_id.
-        "run_id_is_new": resolved.is_query and run_id is None,
         "ok": not problems,
         "problems": [_problem(exc) for exc in problems],
+        "run_id": found.store.run_id,
+        "run_exists": False,
+        "run_is_done": False,
+        # Of a view nothing tells that a repeated request means the same run, but its run_id.
+        "run_id_is_new": resolved.is_query and run_id is None,
         "model_name": resolved.model.name,
         "model_version": resolved.model.version,
         "model_generation": resolved.model.generation,
@@ -79,19 +80,46 @@ def preflight(
     size = _bytes(clients, resolved, plan)
     warnings = [*plan.warnings, *_version_warnings(metadata)]
     nulls = _count_nulls(clients, resolved, plan, warnings)
-    doubled = _count_doubled_ids(clients, plan, warnings) if check_ids else None
+    doubled = _count_doubled_ids(clients, resolved, plan, warnings) if check_ids else None
     usd_per_tib = USD_PER_TIB_QUERIED if resolved.is_query else USD_PER_TIB_READ
-    return verdict | {
-        "bytes": size,
-        "price_usd": round(size / TIB * usd_per_tib, 4),
-        "price_basis": PRICE_BASIS,
+    return (
+        verdict
+        | _tables(plan)
+        | {
+            "bytes": size,
+            "price_usd": round(size / TIB * usd_per_tib, 4),
+            "price_basis": PRICE_BASIS,
+            "nulls": nulls,
+            "doubled_ids": doubled,
+            "warnings": list(dict.fromkeys(warnings)),
+        }
+    )
+
+
+def _known(found: Found, plan: Plan, run_id: str | None) -> dict[str, Any]:
+    """The verdict on a run that is planned already: it goes on by its plan, or is done."""
+    return _tables(plan) | {
+        "ok": True,
+        "problems": [],
+        "warnings": list(plan.warnings),
+        "run_id": plan.run_id,
+        "run_exists": True,
+        "run_is_done": found.result is not None,
+        "run_id_is_new": False,
+        "model_name": plan.model.name,
+        "model_version": plan.model.version,
+        "model_generation": plan.model.generation,
+        "versions": [],
+        "rows": plan.rows_expected if found.result is None else found.result["rows_read"],
+    }
+
+
+def _tables(plan: Plan) -> dict[str, Any]:
+    return {
         "reads": list(plan.read_columns),
         "writes": [{"name": c.name, "type": c.type} for c in plan.output.columns],
         "output_table_exists": plan.output.exists,
         "rejects_table": str(plan.rejects.table),
-        "nulls": nulls,
-        "doubled_ids": doubled,
-        "warnings": list(dict.fromkeys(warnings)),
     }
 
 
@@ -99,28 +127,21 @@ def _plan(
     clients: Clients, resolved: Resolved, run_id: str
 ) -> tuple[Plan | None, list[MlsysError]]:
     """Plan the run, or return everything that is in the way of it."""
-    request = resolved.request
     problems: list[MlsysError] = []
-    try:
-        return make_plan(clients, resolved, run_id)[0], []
-    except (*_PROBLEMS, TableNotFound) as exc:
-        problems.append(exc)
-
-    def where() -> None:
-        if request.where is not None:
-            check_where(clients, request.input_table, request.where)
-
-    # Planning ends at the first problem; these need nothing that comes before them.
-    others: list[Callable[[], object]] = [
-        where,
-        lambda: output_location(clients, request.output_table),
-    ]
-    for check in others:
+    # Planning ends at the first problem; the others need nothing that comes before them.
+    for check in (
+        lambda: make_plan(clients, resolved, run_id)[0],
+        lambda: check_where(clients, resolved),
+        lambda: output_location(clients, resolved.request.output_table),
+    ):
         try:
-            check()
+            plan = check()
         except (*_PROBLEMS, TableNotFound) as exc:
             if str(exc) not in map(str, problems):
                 problems.append(exc)
+        else:
+            if isinstance(plan, Plan):
+                return plan, []
     return None, problems
 
 
@@ -134,10 +155,13 @@ def _bytes(clients: Clients, resolved: Resolved, plan: Plan) -> int:
 
     Both are charged by the columns' logical size, whatever `where` lets through.
     """
-    table = resolved.request.input_table
     columns = ", ".join(f"`{name}`" for name in plan.read_columns) or "1"
-    found = dry_run(clients, f"SELECT {columns} FROM `{table}`").bytes
-    return found or resolved.table.num_bytes or 0
+    if resolved.is_query and plan.where:  # the filter is applied later, and may name any column
+        columns = "*"
+    sql = f"SELECT {columns} FROM `{plan.input_table}`"
+    if plan.where and not resolved.is_query:
+        sql += f" WHERE (\n{plan.where}\n)"  # some tables cannot be queried without
+    return dry_run(clients, sql).bytes or resolved.table.num_bytes or 0
 
 
 def _versions(metadata: ModelMetadata) -> list[dict[str, str]]:
@@ -172,6 +196,9 @@ def _count_nulls(
     ]
     if not names:
         return {}
+    if resolved.table.require_partition_filter:
+        warnings.append(f"NULLs were not counted: {plan.input_table} needs a filter to be queried")
+        return None
     counts = ", ".join(f"COUNTIF(`{name}` IS NULL) AS n{i}" for i, name in enumerate(names))
     sql = f"SELECT {counts} FROM `{plan.input_table}`"
     size = dry_run(clients, sql).bytes
@@ -181,7 +208,7 @@ def _count_nulls(
             f"counted, which would read {size / 2**30:,.0f} GiB"
         )
         return None
-    row = next(iter(run(clients, plan.request["env"], sql)))
+    row = next(iter(select(clients, sql)))
     found = {name: row[f"n{i}"] for i, name in enumerate(names) if row[f"n{i}"]}
     everywhere = " of the whole table" if plan.where else ""
     for name, count in found.items():
@@ -191,8 +218,13 @@ def _count_nulls(
     return found
 
 
-def _count_doubled_ids(clients: Clients, plan: Plan, warnings: list[str]) -> int:
-    """How many rows have the ids of another one."""
+def _count_doubled_ids(
+    clients: Clients, resolved: Resolved, plan: Plan, warnings: list[str]
+) -> int | None:
+    """How many rows have the ids of another one; None if nobody counted."""
+    if resolved.table.require_partition_filter:
+        warnings.append(f"Ids were not counted: {plan.input_table} needs a filter to be queried")
+        return None
     names = ", ".join(f"`{c.name}`" for c in plan.ids)
     if not names:
         warnings.append("there are no id columns: the output's rows cannot be told apart")
@@ -201,7 +233,7 @@ def _count_doubled_ids(clients: Clients, plan: Plan, warnings: list[str]) -> int
         f"SELECT COUNT(*) - COUNT(DISTINCT TO_JSON_STRING(STRUCT({names}))) AS doubled "
         f"FROM `{plan.input_table}`"
     )
-    doubled = next(iter(run(clients, plan.request["env"], sql)))["doubled"]
+    doubled = next(iter(select(clients, sql)))["doubled"]
     if doubled:
         warnings.append(
             f"{doubled} rows have the {', '.join(c.name for c in plan.ids)} of another row: the "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlsys.bq import find_table
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
-from mlsys.errors import Conflict, SchemaMismatch, TryAgain
+from mlsys.errors import Conflict, SchemaMismatch, TableNotFound, TryAgain
 from workers.scoring.destination import Destination
 from workers.scoring.jobs import finish, jobs_of
 from workers.scoring.plan import Plan
@@ -23,15 +23,14 @@ def publish_output(
     clients: Clients, plan: Plan, uris: Sequence[str], rows: int, stop: Callable[[], bool]
 ) -> tuple[LoadJob, Table]:
     """Load the parts at `uris` into the output table; see `load_once`."""
-    return load_once(clients, plan, plan.output, f"mlsys_{plan.run_id}_", uris, rows, stop)
+    return load_once(clients, plan, plan.output, f"{plan.job_stem}_", uris, rows, stop)
 
 
 def publish_rejects(
     clients: Clients, plan: Plan, uris: Sequence[str], rows: int, stop: Callable[[], bool]
 ) -> tuple[LoadJob, Table]:
     """Load the rejects at `uris` into their table; see `load_once`."""
-    # A run's id has no capital letters, so that no run's output has such a job id.
-    return load_once(clients, plan, plan.rejects, f"mlsys_{plan.run_id}_R", uris, rows, stop)
+    return load_once(clients, plan, plan.rejects, f"{plan.job_stem}_R", uris, rows, stop)
 
 
 def load_once(
@@ -65,7 +64,7 @@ def load_once(
         try:
             job = next(jobs)
             finish(job, stop)
-        except (exceptions.BadRequest, exceptions.Conflict) as exc:
+        except (exceptions.BadRequest, exceptions.Conflict, exceptions.NotFound) as exc:
             raise _refused(exc, plan, into) from exc
         table = find_table(clients, into.table)
         if table is None or (table.created and job.ended and table.created > job.ended):
@@ -120,7 +119,12 @@ def _refused(exc: Exception, plan: Plan, into: Destination) -> Exception:
             "another partition, or the table's schema has changed since the run was planned. Pass "
             "an output_table whose partition has all the rows."
         )
+    if isinstance(exc, exceptions.NotFound):
+        return TableNotFound(
+            f"The dataset of {into.table} is gone, or what was to be loaded into it"
+        )
     return SchemaMismatch(
         f"BigQuery refused to load the rows into {into.table}: its schema has changed "
-        "since the run was planned, or cannot be replaced. Pass another output_table."
+        "since the run was planned, or cannot be replaced, or its dataset lies elsewhere than the "
+        "runs bucket. Pass another output_table."
     )

@@ -1,6 +1,6 @@
 """Rows that the model cannot score: found by halving the batch, and kept with the reason.
 
-They go to the table `{output_table}_rejects`, with the id columns, the row as JSON and the reason.
+They go to the table `{output_table}_rejects`: id columns and row as JSON, and the reason.
 How many of them a run may have is `max_rejects`; with more it fails and publishes nothing.
 """
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EXAMPLES = 10  # rows that a failed run names
+MAX_SHOWN = 200  # characters of a value in it
+MAX_IDS_SHOWN = 20
+MAX_EXACT = 2**53  # beyond it a JSON number is not exact everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,9 @@ def score_rows(
 
 def too_many(plan: Plan, rejects: Sequence[Reject], allowed: MaxRejects) -> PredictionFailed:
     """The error of a run with more bad rows than it may have, naming some of them."""
-    ids = [c.name for c in plan.ids]
+    ids = [c.name for c in plan.ids][:MAX_IDS_SHOWN]
     rows = [
-        {name: plain(reject.row[name]) for name in ids} | {"reason": reject.reason}
+        {name: _short(plain(reject.row[name])) for name in ids} | {"reason": reject.reason}
         for reject in rejects[:EXAMPLES]
     ]
     first = rows[0]
@@ -102,13 +105,12 @@ class RejectsTable:
         """Return the rejects as Arrow, one row each."""
         import pyarrow as pa
 
-        types = {field.name.casefold(): field.type for field in self.schema}
-        ids = [c.name for c in self.plan.ids if c.name.casefold() in types]
+        ids = [c.name for c in self.plan.ids]
         values: dict[str, Any] = {
-            name: pa.array([r.row[name] for r in rejects], types[name.casefold()]) for name in ids
+            "ids": pa.array([_json({n: r.row[n] for n in ids}) for r in rejects], pa.string()),
+            "row": pa.array([_json(r.row) for r in rejects], pa.string()),
+            "reason": pa.array([r.reason for r in rejects], pa.string()),
         }
-        values["row"] = pa.array([json.dumps(plain(r.row)) for r in rejects], pa.string())
-        values["reason"] = pa.array([r.reason for r in rejects], pa.string())
         return assemble(self.schema, values | self._stamps, len(rejects))
 
 
@@ -137,7 +139,21 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, int) and abs(value) > MAX_EXACT:
         return str(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if hasattr(value, "isoformat"):
+        return value.isoformat().replace("+00:00", "Z")
+    return str(value)
+
+
+def _json(row: Mapping[str, Any]) -> str:
+    return json.dumps(plain(row), ensure_ascii=False)
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_SHOWN:
+        return f"{value[:MAX_SHOWN]}... ({len(value)} characters)"
+    return value

@@ -10,7 +10,8 @@ from typing import Any, Self
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
 
-RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,127}")
+MAX_RUN_ID = 128
+RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
 OUTPUTS = ("predict", "predict_proba", "decision_function", "transform")
 LATEST = "latest"
 

@@ -8,22 +8,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
 from mlsys.bq import find_table
-from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.clients import Clients, is_passing
 from mlsys.errors import Conflict, MlsysError, PredictionFailed, RunInterrupted, TryAgain
 from mlsys.loading import LoadedModel
+from workers.query import select
+from workers.scoring.destination import rejects_destination
 from workers.scoring.ledger import record
 from workers.scoring.model import load_pinned
-from workers.scoring.part import Counts, count_rows
+from workers.scoring.part import Counts, read_footers
 from workers.scoring.plan import Plan, make_plan
 from workers.scoring.pool import Scoring, Shard, score_shards
 from workers.scoring.publish import publish_output, publish_rejects
 from workers.scoring.rejects import read_rejects, too_many
-from workers.scoring.request import MaxRejects, ScoringRequest, check_run_id
+from workers.scoring.request import MAX_RUN_ID, MaxRejects, ScoringRequest, check_run_id
 from workers.scoring.session import current_session
 from workers.scoring.source import Resolved, resolve
 from workers.scoring.status import progress
@@ -32,6 +34,7 @@ from workers.scoring.store import RunStore
 log = logging.getLogger(__name__)
 
 MAX_SUFFIX = 1000
+DECISION = "publish.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +75,22 @@ def find_run(clients: Clients, request: ScoringRequest, run_id: str | None = Non
         run_id = resolved.run_id
     check_run_id(run_id)
     for suffix in range(1, MAX_SUFFIX):
-        store = RunStore(clients, request.env, run_id if suffix == 1 else f"{run_id}-{suffix}")
+        name = run_id if suffix == 1 else f"{run_id}-{suffix}"
+        if len(name) > MAX_RUN_ID:
+            break
+        store = RunStore(clients, request.env, name)
         found = store.read("plan.json")
         if found is None:
             return Found(store, None, None, resolved or resolve(clients, request))
         plan = Plan.from_dict(found)
-        _check_same(plan, request)
+        if differing := _differing(plan, request):
+            if suffix > 1:  # somebody's own name for another request
+                continue
+            raise _taken(plan, differing)
         result = store.read("result.json")
         if result is None or _output_is_there(clients, plan, result):
             return Found(store, plan, result, resolved)
-    raise Conflict(f"{run_id} was run {MAX_SUFFIX} times: pass another run_id")
+    raise Conflict(f"{run_id} has no suffix left for another run: pass another run_id")
 
 
 def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> Prepared:
@@ -99,7 +108,8 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
         plan, loaded = make_plan(clients, found.resolved, store.run_id)
         if not store.create("plan.json", plan.to_dict()):  # a twin was first: join it
             plan, loaded = Plan.from_dict(store.read("plan.json") or {}), None
-            _check_same(plan, request)
+            if differing := _differing(plan, request):
+                raise _taken(plan, differing)
     if found.result is not None:
         return Prepared(store, plan, request.max_rejects, found.result | {"reused": True})
     return Prepared(store, plan, request.max_rejects, None, loaded)
@@ -140,19 +150,77 @@ def execute(
         store.forget("failure.json")
         store.begin_attempt()
         try:
-            return done(_work(clients, prepared, stop))
+            result = _work(clients, prepared, stop)
         except RunInterrupted as exc:
             raise RunInterrupted(
                 f"{exc}: repeat the same request to resume", progress(store, plan)
             ) from exc
-        except TryAgain:
-            raise
         except Exception as exc:
-            _fail(clients, store, plan, exc)
+            if not isinstance(exc, TryAgain) and not is_passing(exc):
+                _fail(clients, store, plan, exc)
             raise
+        return done(result)
 
 
 def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dict[str, Any]:
+    """Score what is still to be scored, decide what is published, publish it, and say so.
+
+    The decision is written down before the first load job: from then on nothing else counts,
+    neither the session, which may expire, nor the input or the model, which may go.
+    """
+    store, plan = prepared.store, prepared.plan
+    decided = store.read(DECISION)
+    if decided is None:
+        decided = _score(clients, prepared, stop)
+        if not store.create(DECISION, decided):
+            decided = store.read(DECISION) or decided  # a twin was first: its parts are loaded
+    total = Counts(**decided["counts"])
+    rejects = decided["rejects"]
+    uris = [store.uri(name) for name in decided["parts"]]
+    job, table = publish_output(clients, plan, uris, total.scored, stop)
+    if rejects:
+        uris = [store.uri(name) for name in rejects]
+        publish_rejects(clients, plan, uris, total.rejected, stop)
+    finished_at = dt.datetime.now(dt.UTC)
+    result = {
+        "run_id": plan.run_id,
+        "state": "succeeded",
+        "env": store.env,
+        "model_name": plan.model.name,
+        "model_version": plan.model.version,
+        "model_generation": plan.model.generation,
+        "input_table": str(plan.input_table),
+        "output_table": str(plan.output.table),
+        "rejects_table": str(plan.rejects.table) if rejects else None,
+        "write_disposition": plan.output.write_disposition,
+        "rows": total.scored,
+        "rows_read": total.read,
+        "rows_rejected": total.rejected,
+        "bytes_read": total.bytes,
+        "shards": len(decided["parts"]),
+        "attempts": store.attempts(),
+        "seconds": _seconds(plan, finished_at),
+        "predicted_at": plan.created_at,
+        "snapshot_at": plan.snapshot_at,
+        "job_id": job.job_id,
+        "output_created": table.created.isoformat() if table.created else None,
+        "finished_at": finished_at.isoformat(),
+        "warnings": list(plan.warnings),
+        "reused": False,
+    }
+    if not store.create("result.json", result):
+        return (store.read("result.json") or result) | {"reused": True}
+    return result
+
+
+def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dict[str, Any]:
+    """Score the shards that have no part yet, and return what is to be published.
+
+    Raises:
+        PredictionFailed: more rows than `max_rejects` cannot be scored.
+        SchemaMismatch: the table of rejects is none any more.
+        TryAgain: rows were read and neither scored nor rejected.
+    """
     store, plan, max_rejects = prepared.store, prepared.plan, prepared.max_rejects
     session = current_session(clients, store, plan, stop)
     names = [store.part_name(session.number, i) for i in range(session.parts)]
@@ -180,51 +248,19 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dic
         scoring = Scoring(clients.settings, store.env, plan, session, max_rejects)
         score_shards(clients, scoring, loaded.model, todo, stop=stop, on_shard=on_shard)
         there = store.parts(session.number)
-    counts = count_rows(there[name] for name in names)
-    total = sum(counts, Counts())
+    footers = read_footers(there[name] for name in names)
+    total = sum((footer.counts for footer in footers), Counts())
     if total.read != total.scored + total.rejected:
         raise TryAgain(
             f"{plan.run_id}: {total.read} rows were read, {total.scored} scored and "
             f"{total.rejected} rejected"
         )
-    rejects = [store.rejects_name(session.number, i) for i, c in enumerate(counts) if c.rejected]
+    rejects = [footer.rejects for footer in footers if footer.rejects]
     if total.rejected > max_rejects.limit(total.read):
         raise too_many(plan, read_rejects(store, rejects), max_rejects)
-    uris = [store.uri(name) for name in names]
-    job, table = publish_output(clients, plan, uris, total.scored, stop)
-    if rejects:
-        uris = [store.uri(name) for name in rejects]
-        publish_rejects(clients, plan, uris, total.rejected, stop)
-    finished_at = dt.datetime.now(dt.UTC)
-    result = {
-        "run_id": plan.run_id,
-        "state": "succeeded",
-        "env": store.env,
-        "model_name": plan.model.name,
-        "model_version": plan.model.version,
-        "model_generation": plan.model.generation,
-        "input_table": str(plan.input_table),
-        "output_table": str(plan.output.table),
-        "rejects_table": str(plan.rejects.table) if rejects else None,
-        "write_disposition": plan.output.write_disposition,
-        "rows": total.scored,
-        "rows_read": total.read,
-        "rows_rejected": total.rejected,
-        "bytes_read": total.bytes,
-        "shards": len(names),
-        "attempts": store.attempts(),
-        "seconds": _seconds(plan, finished_at),
-        "predicted_at": plan.created_at,
-        "snapshot_at": plan.snapshot_at,
-        "job_id": job.job_id,
-        "output_created": table.created.isoformat() if table.created else None,
-        "finished_at": finished_at.isoformat(),
-        "warnings": list(plan.warnings),
-        "reused": False,
-    }
-    if not store.create("result.json", result):
-        return (store.read("result.json") or result) | {"reused": True}
-    return result
+    if rejects:  # nothing is published if they could not be
+        rejects_destination(clients, plan.output.table)
+    return {"parts": names, "rejects": rejects, "counts": asdict(total)}
 
 
 def _fail(clients: Clients, store: RunStore, plan: Plan, exc: Exception) -> None:
@@ -235,17 +271,16 @@ def _fail(clients: Clients, store: RunStore, plan: Plan, exc: Exception) -> None
         "run_id": plan.run_id,
         "state": "failed",
         "detail": str(exc) if isinstance(exc, MlsysError) else foreign,
-        "attempts": store.attempts(),
         "seconds": _seconds(plan, finished_at),
         "finished_at": finished_at.isoformat(),
     }
     if isinstance(exc, PredictionFailed):
         failure["rows"] = exc.rows
-    store.note("failure.json", failure)
     try:
+        store.note("failure.json", failure | {"attempts": store.attempts()})
         record(clients, store, plan)
     except Exception:  # the run's own failure is what the caller must hear of
-        log.exception("The failed run is not in the ledger", extra={"run_id": plan.run_id})
+        log.exception("That the run failed was not recorded", extra={"run_id": plan.run_id})
 
 
 def _seconds(plan: Plan, finished_at: dt.datetime) -> float:
@@ -253,19 +288,20 @@ def _seconds(plan: Plan, finished_at: dt.datetime) -> float:
     return round((finished_at - dt.datetime.fromisoformat(plan.created_at)).total_seconds(), 3)
 
 
-def _check_same(plan: Plan, request: ScoringRequest) -> None:
-    """Refuse a run_id that is another request's; `latest` may have meant the plan's version."""
+def _differing(plan: Plan, request: ScoringRequest) -> list[str]:
+    """Where the plan is another request's; `latest` may have meant the plan's version."""
     asked = request.identity()
     if asked["model_version"] == "latest":
         asked["model_version"] = plan.request["model_version"]
-    differing = sorted(
-        k for k in asked.keys() | plan.request.keys() if asked.get(k) != plan.request.get(k)
+    keys = asked.keys() | plan.request.keys()
+    return sorted(k for k in keys if asked.get(k) != plan.request.get(k))
+
+
+def _taken(plan: Plan, differing: list[str]) -> Conflict:
+    return Conflict(
+        f"{plan.run_id} is the run of another request, which differs in "
+        f"{', '.join(differing)}: pass another run_id, or none"
     )
-    if differing:
-        raise Conflict(
-            f"{plan.run_id} is the run of another request, which differs in "
-            f"{', '.join(differing)}: pass another run_id, or none"
-        )
 
 
 def _output_is_there(clients: Clients, plan: Plan, result: dict[str, Any]) -> bool:
@@ -274,6 +310,8 @@ def _output_is_there(clients: Clients, plan: Plan, result: dict[str, Any]) -> bo
     The table must not be gone or made anew since; where the run replaced its rows (or those of a
     partition), it must not hold another run's.
     """
+    from google.cloud import bigquery
+
     into = plan.output
     table = find_table(clients, into.table)
     created = table.created.isoformat() if table is not None and table.created else None
@@ -281,16 +319,15 @@ def _output_is_there(clients: Clients, plan: Plan, result: dict[str, Any]) -> bo
         return False
     if into.write_disposition != "WRITE_TRUNCATE":
         return True
-    fields = [f for f in table.schema if f.name.casefold() == "run_id"]
-    rows = clients.bigquery.list_rows(
-        str(into.table),
-        selected_fields=fields,
-        max_results=1,
-        timeout=TIMEOUT,
-        retry=bigquery_retry(),
+    if result["rows"] == 0:
+        return True
+    sql = f"SELECT 1 FROM `{into.table.base}` WHERE run_id = @run_id AND predicted_at = @at LIMIT 1"
+    at = dt.datetime.fromisoformat(plan.created_at)  # one partition, where it is the partitions'
+    key = (
+        bigquery.ScalarQueryParameter("run_id", "STRING", plan.run_id),
+        bigquery.ScalarQueryParameter("at", "TIMESTAMP", at),
     )
-    first = next(iter(rows), None)
-    return result["rows"] == 0 if first is None else first[0] == plan.run_id
+    return next(iter(select(clients, sql, *key)), None) is not None
 
 
 _locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()

@@ -42,7 +42,7 @@ class Session:
     number: int
     streams: tuple[str, ...]
     expires_at: str | None
-    rows: int  # of the input; with a filter more than the streams hold
+    rows: int  # of the input, about, and before any filter
 
     @property
     def parts(self) -> int:
@@ -102,11 +102,17 @@ def latest_session(store: RunStore) -> Session | None:
     return session
 
 
-def read_batches(clients: Clients, stream: str) -> Iterator[pa.Table]:
-    """Yield the rows of a stream in tables of BATCH_ROWS rows, fewer where rows are wide.
+def batch_rows(plan: Plan) -> int:
+    """How many rows are scored at once: fewer where each of them gives a thousand numbers."""
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // (8 * len(plan.output.columns))))
 
-    The cut does not depend on how the rows were packed into messages, which may change when a
-    connection breaks: the last bits of a prediction can depend on the size of the batch.
+
+def read_batches(clients: Clients, stream: str, most: int) -> Iterator[pa.Table]:
+    """Yield the rows of a stream in tables of `most` rows, the last one of fewer.
+
+    Up to 1 KiB a row the cut does not depend on how the rows were packed into messages, which may
+    change when a connection breaks: the last bits of a prediction can depend on the size of the
+    batch. Wider rows are cut at about BATCH_BYTES.
 
     Raises:
         TryAgain: the session is over; the next try opens another one.
@@ -118,11 +124,11 @@ def read_batches(clients: Clients, stream: str) -> Iterator[pa.Table]:
     for batch in _messages(clients, stream):
         start = 0
         while start < batch.num_rows:
-            part = batch.slice(start, min(_rows_that_fit(batch), BATCH_ROWS - rows))
+            part = batch.slice(start, min(_rows_that_fit(batch), most - rows))
             start += part.num_rows
             held.append(part)
             rows, size = rows + part.num_rows, size + part.nbytes
-            if rows >= BATCH_ROWS or size >= BATCH_BYTES:
+            if rows >= most or size >= BATCH_BYTES:
                 yield pa.Table.from_batches(held)
                 held, rows, size = [], 0, 0
     if held:

@@ -11,7 +11,7 @@ from workers.scoring.part import Counts, PartWriter
 from workers.scoring.predictor import Predictor
 from workers.scoring.rejects import RejectsTable, score_rows, too_many
 from workers.scoring.request import MaxRejects
-from workers.scoring.session import Session, read_batches
+from workers.scoring.session import Session, batch_rows, read_batches
 from workers.scoring.store import RunStore
 
 
@@ -36,31 +36,34 @@ def score_shard(
         RunInterrupted: `stop` said so; nothing was written.
         PredictionFailed: more rows cannot be scored than the whole run may set aside.
     """
+    import pyarrow as pa
+
     counts = Counts()
-    room = max_rejects.limit(session.rows)
-    table = RejectsTable(predictor.plan)
+    plan = predictor.plan
+    table = RejectsTable(plan)
     with ExitStack() as writers:
         # Left in reverse order: the part is published after the rejects.
         part = writers.enter_context(
             PartWriter(store.blob(store.part_name(session.number, shard)), predictor.schema)
         )
         rejects: PartWriter | None = None
+        name = None
         for stream in session.streams[shard : shard + 1]:  # none: the input is empty
-            for batch in read_batches(clients, stream):
+            for batch in read_batches(clients, stream, batch_rows(plan)):
                 if stop():
                     raise RunInterrupted("The run was stopped between two batches")
-                scored, bad = score_rows(predictor, batch, room - counts.rejected, stop)
-                if counts.rejected + len(bad) > room:
-                    raise too_many(predictor.plan, bad, max_rejects)
-                for rows in scored:
-                    part.write(rows)
+                # A streaming buffer's rows are only estimated, so there may be more than planned.
+                allowed = max_rejects.limit(max(session.rows, counts.read + batch.num_rows))
+                scored, bad = score_rows(predictor, batch, allowed - counts.rejected, stop)
+                if counts.rejected + len(bad) > allowed:
+                    raise too_many(plan, bad, max_rejects)
+                if scored:  # as one piece: each write is a row group
+                    part.write(pa.concat_tables(scored).combine_chunks())
                 if bad:
                     if rejects is None:
-                        blob = store.blob(store.rejects_name(session.number, shard))
-                        rejects = writers.enter_context(PartWriter(blob, table.schema))
+                        name = store.rejects_name(session.number, shard)
+                        rejects = writers.enter_context(PartWriter(store.blob(name), table.schema))
                     rejects.write(table.rows(bad))
-                counts += Counts(
-                    batch.num_rows, sum(rows.num_rows for rows in scored), len(bad), batch.nbytes
-                )
-        part.note(counts)
+                counts += Counts(batch.num_rows, batch.num_rows - len(bad), len(bad), batch.nbytes)
+        part.note(counts, name)
     return counts

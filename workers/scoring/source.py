@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import logging
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField, Table
 
 log = logging.getLogger(__name__)
+
+_LITERALS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`""")
+_VOLATILE = re.compile(r"\b(?:CURRENT_\w+|RAND|GENERATE_UUID|SESSION_USER)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,11 @@ class Resolved:
 
     @property
     def rows(self) -> int | None:
-        """How many rows there are, at the most where `where` is given; None if nobody knows."""
-        return None if self.is_query else self.table.num_rows or 0
+        """About how many rows there are, before any filter; None if nobody knows."""
+        if self.is_query:
+            return None
+        buffer = self.table.streaming_buffer  # its rows are read, and not in num_rows
+        return (self.table.num_rows or 0) + (int(buffer.estimated_rows or 0) if buffer else 0)
 
     @property
     def snapshot_at(self) -> dt.datetime:
@@ -98,17 +105,35 @@ def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
     return Resolved(request, looked_at, table, schema, find_model(clients, request))
 
 
-def check_where(clients: Clients, table: TableRef, where: str) -> None:
-    """Have BigQuery look at the filter, without running anything.
+def check_where(clients: Clients, resolved: Resolved) -> None:
+    """Have BigQuery look at the request's filter, without running anything.
 
     What passes is run by the Storage Read API as a row restriction, which knows less than SQL: no
     subqueries, no other tables.
 
     Raises:
-        InvalidRequest: it is no condition on the table's columns.
+        InvalidRequest: it is no condition on the table's columns, depends on when it is asked, or
+            is missing where the table asks for one.
     """
     from google.api_core.exceptions import BadRequest, NotFound
 
+    where, table = resolved.request.where, resolved.request.input_table
+    if where is None:
+        if getattr(resolved.table, "require_partition_filter", None):
+            partitioning = resolved.table.time_partitioning or resolved.table.range_partitioning
+            column = getattr(partitioning, "field", None) or "_PARTITIONTIME"
+            text = f"{table} can only be read with a filter: pass a condition on {column}"
+            raise InvalidRequest(("where", text))
+        return
+    if found := _VOLATILE.search(_LITERALS.sub("''", where)):
+        raise InvalidRequest(
+            (
+                "where",
+                f"{found[0]} gives something else each time, and a run that is resumed must read "
+                "the same rows: pass a fixed date, or MOD(FARM_FINGERPRINT(id), 10) = 0 for a "
+                "sample",
+            )
+        )
     try:
         dry_run(clients, f"SELECT * FROM `{table}` WHERE (\n{where}\n)")
     except (BadRequest, NotFound) as exc:

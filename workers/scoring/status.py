@@ -7,7 +7,7 @@ from typing import Any
 
 from mlsys.clients import Clients
 from mlsys.errors import RunNotFound
-from workers.scoring.part import count_rows
+from workers.scoring.part import read_footers
 from workers.scoring.plan import Plan
 from workers.scoring.request import check_run_id
 from workers.scoring.session import latest_session
@@ -58,7 +58,7 @@ def progress(store: RunStore, plan: Plan) -> dict[str, Any]:
     """
     session = latest_session(store)
     parts = store.parts(session.number) if session else {}
-    counts = count_rows(parts.values())
+    counts = [footer.counts for footer in read_footers(parts.values())]
     total = session.rows if session else plan.rows_expected
     return {
         "run_id": plan.run_id,

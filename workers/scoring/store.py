@@ -4,8 +4,9 @@
 gs://mlsys-runs-{env}/{run_id}/
     plan.json                  the decisions, made once
     session-{k}.json           a read session; the next one is opened when it expires
-    rejects/{k}/{shard}.parquet  the shard's rows that cannot be scored, if there are any
+    rejects/{k}/{shard}-{try}.parquet  rows that cannot be scored, of one try; its part names it
     parts/{k}/{shard}.parquet  one a shard, written last: its existence is the checkpoint
+    publish.json               which parts are loaded, decided once: from here on the run is decided
     attempts/{time}.json       a try began: for the count alone
     result.json                the run is done, and how it went
     failure.json               why the last try failed; the next one may succeed
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -53,8 +55,8 @@ class RunStore:
         return f"parts/{session}/{shard:05d}.parquet"
 
     def rejects_name(self, session: int, shard: int) -> str:
-        """The name of the shard's rows that cannot be scored."""
-        return f"rejects/{session}/{shard:05d}.parquet"
+        """A name for the shard's rows that cannot be scored, which no other try of it has."""
+        return f"rejects/{session}/{shard:05d}-{uuid.uuid4().hex[:8]}.parquet"
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a JSON object of the run, or None if it was not written yet."""
@@ -99,10 +101,6 @@ class RunStore:
     def parts(self, session: int) -> dict[str, Blob]:
         """The parts that are there, by their names below the run."""
         return self._list(f"parts/{session}/")
-
-    def rejects(self, session: int) -> dict[str, Blob]:
-        """The rejects that are there, by their names below the run."""
-        return self._list(f"rejects/{session}/")
 
     def begin_attempt(self) -> None:
         """Note that somebody has begun to work on the run."""

@@ -33,10 +33,10 @@ def write_down(
     from google.cloud import bigquery
 
     project, dataset = clients.settings.dataset(env).rsplit(".", 1)
-    table = TableRef(project, dataset, f"view_rows_{plan.run_id}")
+    table = TableRef(project, dataset, f"view_rows_{plan.run_id}_{plan.token}")
     # A filter is applied as the rows are read, and may name any column.
     columns = "*" if plan.where else ", ".join(f"`{name}`" for name in plan.read_columns)
-    expires = dt.datetime.fromisoformat(plan.created_at) + ROWS_LAST
+    expires = dt.datetime.now(dt.UTC) + ROWS_LAST
     sql = (
         f"CREATE TABLE IF NOT EXISTS `{table}`\n"
         f"OPTIONS (expiration_timestamp = TIMESTAMP '{expires:%Y-%m-%d %H:%M:%S}+00') AS\n"
@@ -57,8 +57,7 @@ def write_down(
             retry=bigquery_retry(),
         )
 
-    # A run's id has no capital letters, so that no run's output has such a job id.
-    jobs = jobs_of(clients, f"mlsys_{plan.run_id}_V", location, start)
+    jobs = jobs_of(clients, f"{plan.job_stem}_V", location, start)
     while True:
         try:
             finish(next(jobs), stop)
