@@ -119,11 +119,12 @@ IdColumns = Annotated[
 ]
 Rejects = Annotated[
     MaxRejects,
-    _reading(MaxRejects.parse, "pass a number of rows, or a share of them such as 0.01 or 1%"),
+    _reading(MaxRejects.parse, "pass a whole number of rows, or a share of them: 0.01, 1%, 100%"),
     _schema(
         "1%",
         "How many rows may be set aside in {output_table}_rejects because the model cannot score "
-        "them, a count or a share; with more the run fails and publishes nothing",
+        "them: a count, 100, or a share of the rows, 0.01 or 1%; with more the run fails and "
+        "publishes nothing",
     ),
 ]
 

@@ -36,6 +36,7 @@ class RunResult(BaseModel):
     rows: int
     rows_read: int
     rows_rejected: int
+    max_rejects: str
     bytes_read: int
     shards: int
     attempts: int
@@ -58,7 +59,7 @@ class Verdict(BaseModel):
     run_id: str
     run_exists: bool
     run_is_done: bool
-    run_id_is_new: bool
+    pass_run_id: bool
     model_name: str
     model_version: str
     model_generation: int

@@ -267,7 +267,7 @@ def test_rejected_rows_and_warnings_are_told(
 
 
 def test_only_a_run_id_that_no_other_call_can_get_is_passed_on(stub: Stub) -> None:
-    new = VERDICT | {"run_id": "view-1", "run_id_is_new": True, "rows": None}
+    new = VERDICT | {"run_id": "view-1", "pass_run_id": True, "rows": None}
     stub.answer = lambda path, q: (200, new) if "dry_run" in q else fine(path, q)
     assert cli.main(words(ASKED)) == 0
     assert [q.get("run_id") for q in stub.scored] == ["view-1"]

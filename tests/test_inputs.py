@@ -81,6 +81,12 @@ def test_another_filter_is_another_run(lab: Lab, params: dict[str, str]) -> None
         "id IN (SELECT id FROM `mlsys-local.titanic.train`)",
         "city = 'Rome' AND rand() < 0.1",
         "DATE '2026-01-01' < current_date",
+        "a < 3) OR (1=1",
+        "a < 3) OR (b < 3",
+        "((a < 3)",
+        "a < 3 -- and more",
+        "a < 3 # and more",
+        "a < 3 /* and */",
     ],
 )
 def test_a_filter_that_is_no_condition_on_the_tables_columns_is_refused(
@@ -89,6 +95,26 @@ def test_a_filter_that_is_no_condition_on_the_tables_columns_is_refused(
     body = lab.here(params | {"where": where}).problem(400, "invalid-request", "where")
     assert [p["name"] for p in body["parameters"]] == ["where"]
     assert not lab.exists(params["output_table"])
+
+
+def test_a_filter_that_is_refused_names_the_columns_that_are_not_there(
+    lab: Lab, params: dict[str, str], view: str
+) -> None:
+    asked = params | {"where": "idd < 3 AND city = 'nowhere' AND Aa > 1"}
+    lab.here(asked).problem(400, "invalid-request", "has no column Aa, idd")
+    for dry_run in ("true", "false"):
+        asked = params | {"input_table": view, "where": "id IN (SELECT 1)", "dry_run": dry_run}
+        assert "'SELECT' has no place in a filter" in lab.here(asked).text
+
+
+def test_a_filter_may_have_signs_in_its_literals(lab: Lab, params: dict[str, str]) -> None:
+    params |= {"where": "city != 'a) -- ; (' AND (id < 10 OR (id > 90))"}
+    assert lab.here(params).done()["rows"] == 19
+
+
+def test_a_filter_that_no_row_fulfils_is_warned_of(lab: Lab, params: dict[str, str]) -> None:
+    result = lab.here(params | {"where": "id < 0"}).done()
+    assert result["warnings"] == ["no row fulfils the condition of where"]
 
 
 @pytest.mark.parametrize("where", ["", "x" * 10_001])
@@ -168,14 +194,14 @@ def test_each_request_for_a_view_is_a_new_run_but_for_its_run_id(
     assert lab.count(params["output_table"]) == 120
 
 
-def test_a_dry_run_says_that_a_views_run_id_is_new(
+def test_a_dry_run_says_that_a_views_pass_run_id(
     lab: Lab, params: dict[str, str], view: str
 ) -> None:
     params |= {"input_table": view, "dry_run": "true"}
     found = lab.here(params).json
-    assert found["ok"] and found["run_id_is_new"]
+    assert found["ok"] and found["pass_run_id"]
     assert found["rows"] is None
-    assert not lab.here(params | {"run_id": found["run_id"]}).json["run_id_is_new"]
+    assert not lab.here(params | {"run_id": found["run_id"]}).json["pass_run_id"]
 
 
 def test_a_views_rows_are_written_down_once(

@@ -89,6 +89,7 @@ def test_a_run_that_failed_is_in_the_ledger_until_it_succeeds(
     assert again["state"] == "succeeded"
     assert (again["run_id"], again["attempts"]) == (row["run_id"], 2)
     assert again["rejects_table"] == params["output_table"] + "_rejects"
+    assert again["request"] == params | {"max_rejects": "1"}
     assert rows(lab, params, state="failed") == []
 
 

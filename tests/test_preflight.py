@@ -69,6 +69,21 @@ def test_a_run_that_is_done_is_no_problem_though_its_table_has_rows_by_now(
     assert own["ok"] and own["rows"] == ROWS
 
 
+def test_a_run_that_failed_is_told_of_with_the_reason_and_the_nulls(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    rows = X.assign(id=range(ROWS))
+    rows.loc[:4, "a"] = np.nan
+    params |= {"input_table": lab.put(rows)}
+    lab.here(params | {"dry_run": "false"}).problem(422, "prediction-failed")
+    found = verdict(lab, params, check_ids="true", max_rejects="5")
+    assert found["ok"] and found["run_exists"]
+    failed, nulls = found["warnings"]
+    assert "its last try failed: At least 5 of 50 rows" in failed
+    assert (found["nulls"], found["doubled_ids"]) == ({"a": 5}, 0)
+    assert nulls.startswith("a is NULL in 5 rows")
+
+
 def test_a_table_that_wants_a_filter_gets_one_or_says_so(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

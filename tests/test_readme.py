@@ -39,7 +39,7 @@ def model(stack: LocalStack) -> None:
     from mlsys.gcs import pickled
     from workers.registry_sync import rescan
 
-    stack.clients.bigquery.delete_table("titanic.predictions", not_found_ok=True)
+    stack.clients.bigquery.delete_table("titanic.scored", not_found_ok=True)
     rows = stack.clients.bigquery.list_rows("titanic.train")
     passengers = to_frame(rows.to_arrow(create_bqstorage_client=False))
     model = DummyClassifier().fit(passengers[["Pclass", "SibSp"]], passengers["Survived"])

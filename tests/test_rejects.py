@@ -76,7 +76,7 @@ def test_max_rejects_is_a_count_or_a_share(text: str, expected: MaxRejects, of_1
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "101%", "1e3", "all", "%", " 1", "1 %", "0.5%%"])
 def test_a_malformed_max_rejects_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="a number of rows, or a share"):
+    with pytest.raises(InvalidRequest, match="a whole number of rows, or a share"):
         MaxRejects.parse(text)
 
 
@@ -184,7 +184,8 @@ def test_rows_at_fault_are_set_aside_with_the_reason(
 
 @pytest.mark.parametrize("allowed", ["2", "0.4%"])
 def test_one_row_too_many_publishes_nothing(lab: Lab, params: dict[str, str], allowed: str) -> None:
-    lab.here(params | {"max_rejects": allowed}).problem(422, "prediction-failed", allowed)
+    words = (f"max_rejects is {allowed}", "3 of 600 rows")
+    lab.here(params | {"max_rejects": allowed}).problem(422, "prediction-failed", *words)
     assert not lab.exists(params["output_table"])
     assert not lab.exists(params["output_table"] + "_rejects")
 
@@ -215,7 +216,7 @@ def test_bad_rows_of_many_shards_together_are_too_many(
     rows.loc[[1, 100 * ROWS - 1], "a"] = np.nan
     monkeypatch.setattr(session, "ROWS_PER_STREAM", 100 * ROWS // 4)
     params = lab.params(lab.put(rows), model, max_rejects="1")
-    body = lab.here(params).problem(422, "prediction-failed", "max_rejects is 1")
+    body = lab.here(params).problem(422, "prediction-failed", "2 of 60000 rows", "max_rejects is 1")
     assert {row["id"] for row in body["rows"]} == {1, 100 * ROWS - 1}
     assert not lab.exists(params["output_table"])
     assert lab.here(params | {"max_rejects": "2"}).done()["rows_rejected"] == 2

@@ -129,16 +129,24 @@ def test_a_snapshot_that_is_in_bigquerys_future_is_waited_for(
 def test_a_session_that_ends_while_it_is_read_is_followed_by_another(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As when the local stack was restarted, whose sessions do not say when they expire."""
     prepared = prepare(lab.clients, lab.request(params))
+    first = session.current_session(lab.clients, prepared.store, prepared.plan)
+    read = lab.clients.bigquery_read.read_rows
 
-    def over(*_: Any, **__: Any) -> Any:
-        raise exceptions.FailedPrecondition("session expired")
+    def over(stream: str, **options: Any) -> Any:
+        if stream in first.streams:
+            raise exceptions.NotFound("no such session")
+        return read(stream, **options)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(lab.clients.bigquery_read, "read_rows", over)
-        with pytest.raises(TryAgain, match="session is over"):
-            execute(lab.clients, prepared)
+    monkeypatch.setattr(lab.clients.bigquery_read, "read_rows", over)
+    with pytest.raises(TryAgain, match="has ended the read session"):
+        execute(lab.clients, prepared)
+    assert status(lab.clients, "dev", prepared.plan.run_id)["state"] == "running"
     assert execute(lab.clients, prepared)["rows"] == len(X)
+    assert prepared.store.parts(0) == {}
+    assert len(prepared.store.parts(1)) == 1
+    assert lab.count(params["output_table"]) == len(X)
 
 
 def test_a_session_must_last_as_long_as_the_request_may() -> None:

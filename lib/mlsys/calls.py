@@ -51,7 +51,7 @@ class Call:
                 raise  # nothing is under way that would be worth waiting for
             except TryAgain as exc:
                 _wait(exc, left)
-        if verdict.get("run_id_is_new"):
+        if verdict.get("pass_run_id"):
             self.params["run_id"] = verdict["run_id"]
         self.run_id = verdict["run_id"]
         return verdict

@@ -30,7 +30,10 @@ OPTIONAL = {
     "outputs": ("A,B", "what the model is asked for, such as predict,predict_proba"),
     "write_disposition": ("W", "WRITE_APPEND (default), WRITE_TRUNCATE or WRITE_EMPTY"),
     "where": ("SQL", "score only the rows for which this condition holds"),
-    "max_rejects": ("N", "how many rows the model may fail on before the run fails"),
+    "max_rejects": (
+        "N",
+        "how many rows may be set aside, 100 or 1%% of them (default: 0)",
+    ),
 }
 
 
@@ -127,12 +130,18 @@ def _ways_on(call: Call, options: argparse.Namespace) -> list[str]:
     return lines
 
 
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
 def _headline(call: Call, verdict: Mapping[str, Any]) -> str:
-    rows = "rows not counted yet" if verdict["rows"] is None else f"{verdict['rows']:,} rows"
+    rows = "rows not counted yet" if verdict["rows"] is None else _rows(verdict["rows"])
+    if where := call.params.get("where"):
+        rows += f", of which those where {where}"
     model = f"{verdict['model_name']} {verdict['model_version']}"
     return f"{model} on {call.params['input_table']}: {rows}"
 
@@ -164,22 +173,27 @@ def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
     state = "is there already" if verdict["run_exists"] else "is new"
     print(f"run_id        {verdict['run_id']} ({state})")
     if verdict["ok"]:
-        state = "is there already" if verdict["output_table_exists"] else "would be made"
+        state = "is there" if verdict["output_table_exists"] else "would be made"
         print(f"output table  {call.params['output_table']} ({state})")
         print(f"reads         {', '.join(verdict['reads'])}")
         print(f"writes        {', '.join(f'{c["name"]} {c["type"]}' for c in verdict['writes'])}")
         if verdict.get("price_usd") is not None:
             price = f"{verdict['price_usd']:.4f} USD for {verdict['bytes']:,} bytes"
-            print(f"price         {price}: {verdict['price_basis']}")
+            print(f"price         {price}, at US list prices")
         if verdict.get("doubled_ids") is not None:
             print(f"doubled ids   {verdict['doubled_ids']:,} rows")
         for warning in verdict["warnings"]:
             print(f"warning       {warning}")
-    print("It would work." if verdict["ok"] else "It would not work.")
+    if verdict["run_is_done"]:
+        print("It is done: the same request answers with its result.")
+    else:
+        print("It would work." if verdict["ok"] else "It would not work.")
 
 
 def _print_result(result: Mapping[str, Any]) -> None:
     print(f"rows          {result['rows']:,}")
+    for warning in result["warnings"] if not result["rows"] else ():
+        print(f"warning       {warning}")
     if rejected := result.get("rows_rejected"):
         print(f"rejected      {rejected:,} rows, in {result['rejects_table']}")
     print(f"output table  {result['output_table']}")

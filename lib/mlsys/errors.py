@@ -20,6 +20,7 @@ MlsysError
 ├── ServerNotReady           a server of the local stack did not come up (`mlsys.local.processes`)
 └── TryAgain                 may pass: the same request can succeed later
     ├── Unreachable          the service did not answer `mlsys predict` (`mlsys.remote`)
+    ├── SessionOver          the read session ended before its time; the next try opens another one
     ├── RegistryBusy         the registry row kept changing under our hands
     └── RunInterrupted       the run stopped before its end and resumes on the same request
 ```
@@ -139,6 +140,10 @@ class TryAgain(MlsysError):
 
 class RegistryBusy(TryAgain):
     """The registry row was changed by others faster than it could be settled."""
+
+
+class SessionOver(TryAgain):
+    """The read session of a run ended before its time; the next try opens another one."""
 
 
 class RunInterrupted(TryAgain):

@@ -53,7 +53,9 @@ def service_url(given: str | None = None) -> str:
         )
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(f"{url!r} is no address of a service: pass https://HOST")
+        raise SettingsError(
+            f"{url!r} is no address of a service: pass https://HOST, or http://127.0.0.1:PORT"
+        )
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise SettingsError(
             f"{url} would carry your identity token unencrypted: pass https://{parts.netloc}"
@@ -114,6 +116,8 @@ class Service:
         ) as exc:
             late = isinstance(exc, requests.exceptions.Timeout)
             what = "did not answer in time" if late else "cannot be reached, or hung up"
+            if self._local and not late:
+                what += " (is `make local` up, and MLSYS_URL its address?)"
             raise Unreachable(f"{self.url} {what}") from exc
         except requests.exceptions.RequestException as exc:
             raise Refused(f"{self.url}{path} cannot be asked: {exc}") from exc

@@ -85,6 +85,11 @@ def list_runs(
     return out
 
 
+def _tolerance(end: dict[str, Any]) -> dict[str, str]:
+    max_rejects = end.get("max_rejects", "0")
+    return {} if max_rejects == "0" else {"max_rejects": max_rejects}
+
+
 def _row(plan: Plan, end: dict[str, Any]) -> dict[str, Any]:
     return {
         "run_id": plan.run_id,
@@ -98,7 +103,7 @@ def _row(plan: Plan, end: dict[str, Any]) -> dict[str, Any]:
         "output_table": str(plan.output.table),
         "rejects_table": end.get("rejects_table"),
         "write_disposition": plan.output.write_disposition,
-        "request": dict(plan.request),
+        "request": dict(plan.request) | _tolerance(end),
         "snapshot_at": plan.snapshot_at,
         "started_at": plan.created_at,
         "finished_at": end["finished_at"],

@@ -44,13 +44,17 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
                 ref, kind = ModelRef.of_object(blob.name)
                 refs += [ref] if kind == "model" else []
         if not refs:
-            raise ModelNotFound(f"There is no version of {request.model_name} in {bucket.name}")
+            raise ModelNotFound(
+                f"There is no version of {request.model_name} in {bucket.name}: "
+                f"GET /models?env={request.env} lists the models there are"
+            )
         version = max(refs, key=lambda r: r.number).version
     ref = ModelRef(request.model_name, version)
     found: Blob | None = bucket.get_blob(ref.path, timeout=TIMEOUT)
     if found is None:
         raise ModelNotFound(
-            f"There is no model gs://{bucket.name}/{ref.path}: GET /models lists those there are"
+            f"There is no model gs://{bucket.name}/{ref.path}: GET /models?env={request.env} "
+            "lists those there are"
         )
     return ModelPin(
         bucket=bucket.name,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from google.cloud.storage import Blob
 
-CHUNK_BYTES = 8 * 1024 * 1024  # of one upload request; a multiple of 256 KiB
+CHUNK_BYTES = 2 * 1024 * 1024  # of one upload request, held twice; a multiple of 256 KiB
 FOOTERS_AT_ONCE = 16
 REJECTS = "mlsys.rejects"
 

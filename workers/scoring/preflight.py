@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlsys.bq import find_table
 from mlsys.clients import Clients
 from mlsys.errors import (
     Conflict,
@@ -55,20 +56,23 @@ def preflight(
         Conflict: `run_id` is another request's.
     """
     found = find_run(clients, request, run_id)
-    if found.plan is not None:
-        return _known(found, found.plan, run_id)
+    if found.result is not None or found.resolved is None:
+        assert found.plan is not None  # find_run looks everything up where there is no plan
+        return _known(clients, found, found.plan)
     resolved = found.resolved
-    assert resolved is not None  # find_run looks it up where there is no plan
-    plan, problems = _plan(clients, resolved, found.store.run_id)
+    plan = found.plan
+    problems: list[MlsysError] = []
+    if plan is None:
+        plan, problems = _plan(clients, resolved, found.store.run_id)
     metadata, _ = read_metadata(clients, resolved.model)
     verdict: dict[str, Any] = {
         "ok": not problems,
         "problems": [_problem(exc) for exc in problems],
         "run_id": found.store.run_id,
-        "run_exists": False,
+        "run_exists": found.plan is not None,
         "run_is_done": False,
         # Of a view nothing tells that a repeated request means the same run, but its run_id.
-        "run_id_is_new": resolved.is_query and run_id is None,
+        "pass_run_id": resolved.is_query and run_id is None,
         "model_name": resolved.model.name,
         "model_version": resolved.model.version,
         "model_generation": resolved.model.generation,
@@ -78,13 +82,13 @@ def preflight(
     if plan is None:
         return verdict
     size = _bytes(clients, resolved, plan)
-    warnings = [*plan.warnings, *_version_warnings(metadata)]
+    warnings = [*_failed_before(found), *plan.warnings, *_version_warnings(metadata)]
     nulls = _count_nulls(clients, resolved, plan, warnings)
     doubled = _count_doubled_ids(clients, resolved, plan, warnings) if check_ids else None
     usd_per_tib = USD_PER_TIB_QUERIED if resolved.is_query else USD_PER_TIB_READ
     return (
         verdict
-        | _tables(plan)
+        | _tables(clients, plan)
         | {
             "bytes": size,
             "price_usd": round(size / TIB * usd_per_tib, 4),
@@ -96,16 +100,16 @@ def preflight(
     )
 
 
-def _known(found: Found, plan: Plan, run_id: str | None) -> dict[str, Any]:
-    """The verdict on a run that is planned already: it goes on by its plan, or is done."""
-    return _tables(plan) | {
+def _known(clients: Clients, found: Found, plan: Plan) -> dict[str, Any]:
+    """The verdict on a run that is done, or goes on by its plan whatever the input is by now."""
+    return _tables(clients, plan) | {
         "ok": True,
         "problems": [],
-        "warnings": list(plan.warnings),
+        "warnings": [*_failed_before(found), *plan.warnings],
         "run_id": plan.run_id,
         "run_exists": True,
         "run_is_done": found.result is not None,
-        "run_id_is_new": False,
+        "pass_run_id": False,
         "model_name": plan.model.name,
         "model_version": plan.model.version,
         "model_generation": plan.model.generation,
@@ -114,11 +118,16 @@ def _known(found: Found, plan: Plan, run_id: str | None) -> dict[str, Any]:
     }
 
 
-def _tables(plan: Plan) -> dict[str, Any]:
+def _failed_before(found: Found) -> list[str]:
+    failure = found.store.read("failure.json") if found.result is None else None
+    return [f"the run is there, and its last try failed: {failure['detail']}"] if failure else []
+
+
+def _tables(clients: Clients, plan: Plan) -> dict[str, Any]:
     return {
         "reads": list(plan.read_columns),
         "writes": [{"name": c.name, "type": c.type} for c in plan.output.columns],
-        "output_table_exists": plan.output.exists,
+        "output_table_exists": find_table(clients, plan.output.table) is not None,
         "rejects_table": str(plan.rejects.table),
     }
 

@@ -70,21 +70,29 @@ def score_rows(
     return scored, rejects
 
 
-def too_many(plan: Plan, rejects: Sequence[Reject], allowed: MaxRejects) -> PredictionFailed:
-    """The error of a run with more bad rows than it may have, naming some of them."""
+def too_many(
+    plan: Plan,
+    rejects: Sequence[Reject],
+    allowed: MaxRejects,
+    found: int,
+    rows: int,
+    at_least: bool = False,
+) -> PredictionFailed:
+    """The error of a run with `found` bad rows of `rows`, more than it may have; names some."""
     ids = [c.name for c in plan.ids][:MAX_IDS_SHOWN]
-    rows = [
+    shown = [
         {name: _short(plain(reject.row[name])) for name in ids} | {"reason": reject.reason}
         for reject in rejects[:EXAMPLES]
     ]
-    first = rows[0]
+    first = shown[0]
     where = ", ".join(f"{name}={first[name]!r}" for name in ids[:3])
+    limit = f"{allowed} ({allowed.limit(rows)} rows)" if allowed.share else str(allowed)
     return PredictionFailed(
-        f"Rows of the table cannot be scored, and max_rejects is {allowed}: nothing was "
-        f"published. The first one{' has ' + where if where else ''}: {first['reason']} Mend the "
-        f"rows, train the model with such rows, or pass max_rejects to set them aside in "
-        f"{plan.rejects.table}.",
-        rows,
+        f"{'At least ' if at_least else ''}{found} of {rows} rows cannot be scored, and "
+        f"max_rejects is {limit}: nothing was published. The first one"
+        f"{' has ' + where if where else ''}: {first['reason']} Mend the rows, train the model "
+        f"with such rows, or pass max_rejects to set them aside in {plan.rejects.table}.",
+        shown,
     )
 
 

@@ -45,7 +45,7 @@ class MaxRejects:
         raise InvalidRequest(
             (
                 "max_rejects",
-                f"{text[:80]!r}: pass a number of rows, or a share of them such as 0.01 or 1%",
+                f"{text[:80]!r}: pass a whole number of rows, or a share of them: 0.01, 1%, 100%",
             )
         )
 

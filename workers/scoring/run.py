@@ -14,7 +14,14 @@ from weakref import WeakValueDictionary
 
 from mlsys.bq import find_table
 from mlsys.clients import Clients, is_passing
-from mlsys.errors import Conflict, MlsysError, PredictionFailed, RunInterrupted, TryAgain
+from mlsys.errors import (
+    Conflict,
+    MlsysError,
+    PredictionFailed,
+    RunInterrupted,
+    SessionOver,
+    TryAgain,
+)
 from mlsys.loading import LoadedModel
 from workers.query import select
 from workers.scoring.destination import rejects_destination
@@ -26,7 +33,7 @@ from workers.scoring.pool import Scoring, Shard, score_shards
 from workers.scoring.publish import publish_output, publish_rejects
 from workers.scoring.rejects import read_rejects, too_many
 from workers.scoring.request import MAX_RUN_ID, MaxRejects, ScoringRequest, check_run_id
-from workers.scoring.session import current_session
+from workers.scoring.session import current_session, give_up
 from workers.scoring.source import Resolved, resolve
 from workers.scoring.status import progress
 from workers.scoring.store import RunStore
@@ -157,7 +164,7 @@ def execute(
             ) from exc
         except Exception as exc:
             if not isinstance(exc, TryAgain) and not is_passing(exc):
-                _fail(clients, store, plan, exc)
+                _fail(clients, prepared, exc)
             raise
         return done(result)
 
@@ -196,6 +203,7 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dic
         "rows": total.scored,
         "rows_read": total.read,
         "rows_rejected": total.rejected,
+        "max_rejects": decided["max_rejects"],
         "bytes_read": total.bytes,
         "shards": len(decided["parts"]),
         "attempts": store.attempts(),
@@ -205,7 +213,7 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dic
         "job_id": job.job_id,
         "output_created": table.created.isoformat() if table.created else None,
         "finished_at": finished_at.isoformat(),
-        "warnings": list(plan.warnings),
+        "warnings": [*plan.warnings, *_odd(plan, total)],
         "reused": False,
     }
     if not store.create("result.json", result):
@@ -246,7 +254,11 @@ def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> di
     if todo:
         loaded = prepared.loaded or load_pinned(clients, plan.model)
         scoring = Scoring(clients.settings, store.env, plan, session, max_rejects)
-        score_shards(clients, scoring, loaded.model, todo, stop=stop, on_shard=on_shard)
+        try:
+            score_shards(clients, scoring, loaded.model, todo, stop=stop, on_shard=on_shard)
+        except SessionOver:
+            give_up(store, session)
+            raise
         there = store.parts(session.number)
     footers = read_footers(there[name] for name in names)
     total = sum((footer.counts for footer in footers), Counts())
@@ -257,20 +269,28 @@ def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> di
         )
     rejects = [footer.rejects for footer in footers if footer.rejects]
     if total.rejected > max_rejects.limit(total.read):
-        raise too_many(plan, read_rejects(store, rejects), max_rejects)
+        examples = read_rejects(store, rejects)
+        raise too_many(plan, examples, max_rejects, total.rejected, total.read)
     if rejects:  # nothing is published if they could not be
         rejects_destination(clients, plan.output.table)
-    return {"parts": names, "rejects": rejects, "counts": asdict(total)}
+    return {
+        "parts": names,
+        "rejects": rejects,
+        "counts": asdict(total),
+        "max_rejects": str(max_rejects),
+    }
 
 
-def _fail(clients: Clients, store: RunStore, plan: Plan, exc: Exception) -> None:
+def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
     """Note why the run failed: who polls it must hear of it. Foreign texts stay in the log."""
+    store, plan = prepared.store, prepared.plan
     foreign = f"{type(exc).__name__}: the service's log has the reason"
     finished_at = dt.datetime.now(dt.UTC)
     failure = {
         "run_id": plan.run_id,
         "state": "failed",
         "detail": str(exc) if isinstance(exc, MlsysError) else foreign,
+        "max_rejects": str(prepared.max_rejects),
         "seconds": _seconds(plan, finished_at),
         "finished_at": finished_at.isoformat(),
     }
@@ -281,6 +301,10 @@ def _fail(clients: Clients, store: RunStore, plan: Plan, exc: Exception) -> None
         record(clients, store, plan)
     except Exception:  # the run's own failure is what the caller must hear of
         log.exception("That the run failed was not recorded", extra={"run_id": plan.run_id})
+
+
+def _odd(plan: Plan, total: Counts) -> list[str]:
+    return ["no row fulfils the condition of where"] if plan.where and not total.read else []
 
 
 def _seconds(plan: Plan, finished_at: dt.datetime) -> float:

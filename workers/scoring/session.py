@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mlsys.bq import TableRef
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import Conflict, TableNotFound, TryAgain
+from mlsys.errors import Conflict, SessionOver, TableNotFound, TryAgain
 from workers.scoring.plan import Plan
 from workers.scoring.source import bad_where
 from workers.scoring.store import RunStore
@@ -85,10 +85,21 @@ def current_session(
         if found is None:
             break
         session = Session.from_dict(found)
+        if store.read(_over(number)) is not None:
+            continue
         lasts = dt.timedelta(seconds=clients.settings.request_timeout) + MARGIN
         if not session.expired(dt.datetime.now(dt.UTC) + lasts):
             return session
     raise TryAgain(f"The read sessions of {plan.run_id} kept expiring")
+
+
+def give_up(store: RunStore, session: Session) -> None:
+    """Note that the session has ended before its time, so that nobody goes on with it."""
+    store.create(_over(session.number), {"at": dt.datetime.now(dt.UTC).isoformat()})
+
+
+def _over(number: int) -> str:
+    return f"session-{number}-over.json"
 
 
 def latest_session(store: RunStore) -> Session | None:
@@ -115,7 +126,7 @@ def read_batches(clients: Clients, stream: str, most: int) -> Iterator[pa.Table]
     batch. Wider rows are cut at about BATCH_BYTES.
 
     Raises:
-        TryAgain: the session is over; the next try opens another one.
+        SessionOver: BigQuery does not know the session any more.
     """
     import pyarrow as pa
 
@@ -150,7 +161,9 @@ def _messages(clients: Clients, stream: str) -> Iterator[pa.RecordBatch]:
                 content = pa.py_buffer(message.arrow_record_batch.serialized_record_batch)
                 yield pa.ipc.read_record_batch(content, schema)
     except (exceptions.NotFound, exceptions.FailedPrecondition) as exc:
-        raise TryAgain(f"The read session is over: {stream}") from exc
+        raise SessionOver(
+            "BigQuery has ended the read session: the next try opens another"
+        ) from exc
 
 
 def _rows_that_fit(batch: pa.RecordBatch) -> int:

@@ -56,7 +56,8 @@ def score_shard(
                 allowed = max_rejects.limit(max(session.rows, counts.read + batch.num_rows))
                 scored, bad = score_rows(predictor, batch, allowed - counts.rejected, stop)
                 if counts.rejected + len(bad) > allowed:
-                    raise too_many(plan, bad, max_rejects)
+                    found = counts.rejected + len(bad)
+                    raise too_many(plan, bad, max_rejects, found, session.rows, at_least=True)
                 if scored:  # as one piece: each write is a row group
                     part.write(pa.concat_tables(scored).combine_chunks())
                 if bad:
@@ -64,6 +65,8 @@ def score_shard(
                         name = store.rejects_name(session.number, shard)
                         rejects = writers.enter_context(PartWriter(store.blob(name), table.schema))
                     rejects.write(table.rows(bad))
+                del scored
+                pa.default_memory_pool().release_unused()  # glibc else keeps it: decision 0014
                 counts += Counts(batch.num_rows, batch.num_rows - len(bad), len(bad), batch.nbytes)
         part.note(counts, name)
     return counts

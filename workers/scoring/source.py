@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LITERALS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`""")
+_STATEMENT = re.compile(r"--|#|/\*|;|\b(?:SELECT|UNION|FROM|WITH)\b", re.IGNORECASE)
+_WORD = re.compile(r"\b[A-Za-z_]\w*\b(?!\s*\()")
+_KEYWORDS = frozenset(
+    "AND OR NOT IN IS NULL TRUE FALSE LIKE BETWEEN CASE WHEN THEN ELSE END AS DATE TIME DATETIME "
+    "TIMESTAMP INTERVAL NUMERIC STRING INT64 FLOAT64 BOOL BYTES DAY MONTH YEAR HOUR MINUTE".split()
+)
 _VOLATILE = re.compile(r"\b(?:CURRENT_\w+|RAND|GENERATE_UUID|SESSION_USER)\b", re.IGNORECASE)
 
 
@@ -125,7 +131,8 @@ def check_where(clients: Clients, resolved: Resolved) -> None:
             text = f"{table} can only be read with a filter: pass a condition on {column}"
             raise InvalidRequest(("where", text))
         return
-    if found := _VOLATILE.search(_LITERALS.sub("''", where)):
+    bare = _LITERALS.sub("''", where)
+    if found := _VOLATILE.search(bare):
         raise InvalidRequest(
             (
                 "where",
@@ -134,20 +141,42 @@ def check_where(clients: Clients, resolved: Resolved) -> None:
                 "sample",
             )
         )
+    if problem := _no_condition(bare):
+        raise InvalidRequest(("where", f"{problem}: pass one condition on the table's columns"))
     try:
         dry_run(clients, f"SELECT * FROM `{table}` WHERE (\n{where}\n)")
     except (BadRequest, NotFound) as exc:
         log.info("BigQuery refused the filter %r: %s", where, exc)
-        raise bad_where(table) from exc
+        raise bad_where(table, _unknown(bare, resolved.schema)) from exc
 
 
-def bad_where(table: TableRef) -> InvalidRequest:
+def _no_condition(bare: str) -> str | None:
+    """What in a filter without its literals shows that it is more than one condition."""
+    if found := _STATEMENT.search(bare):
+        return f"{found[0]!r} has no place in a filter"
+    depth = 0
+    for sign in bare:
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if depth < 0:
+            break
+    return "its parentheses do not match" if depth else None
+
+
+def _unknown(bare: str, schema: Sequence[SchemaField]) -> list[str]:
+    """The words of a filter that look like columns and are none."""
+    known = {f.name.casefold() for f in schema}
+    words = _WORD.findall(bare)
+    return sorted({w for w in words if w.casefold() not in known and w.upper() not in _KEYWORDS})
+
+
+def bad_where(table: TableRef, unknown: Sequence[str] = ()) -> InvalidRequest:
     """The error for a filter that BigQuery does not take."""
+    lacks = f" ({table.table} has no column {', '.join(unknown)})" if unknown else ""
     return InvalidRequest(
         (
             "where",
-            f"BigQuery refuses it as a filter of {table}: pass a condition on its own columns, "
-            "such as age > 30 AND sex = 'male', without subqueries",
+            f"BigQuery refuses it as a filter of {table}{lacks}: pass a condition on its own "
+            "columns, such as age > 30 AND sex = 'male', without subqueries",
         )
     )
 

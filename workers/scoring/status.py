@@ -46,6 +46,8 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
     since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(plan.created_at)
     seconds = round(since.total_seconds(), 3)
     state = {"state": "failed", "failure": failure} if failure else {"state": "running"}
+    if failure:  # its clock stands still
+        seconds = failure["seconds"]
     attempts = {"attempts": store.attempts(), "seconds": seconds}
     return answer | state | attempts | progress(store, plan)
 

@@ -4,6 +4,7 @@
 gs://mlsys-runs-{env}/{run_id}/
     plan.json                  the decisions, made once
     session-{k}.json           a read session; the next one is opened when it expires
+    session-{k}-over.json      it ended before its time
     rejects/{k}/{shard}-{try}.parquet  rows that cannot be scored, of one try; its part names it
     parts/{k}/{shard}.parquet  one a shard, written last: its existence is the checkpoint
     publish.json               which parts are loaded, decided once: from here on the run is decided
