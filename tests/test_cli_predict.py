@@ -1,6 +1,7 @@
 """`mlsys predict` asks, waits, repeats, and says what came of it."""
 
 import datetime as dt
+import functools
 import ipaddress
 import json
 import re
@@ -338,7 +339,10 @@ def test_a_connection_that_broke_is_made_again(
     stub.server.handle_error = lambda *_: None
     assert cli.main(words(ASKED)) == 0
     assert len(stub.scored) == 2
-    assert "hung up; asking again" in capsys.readouterr().err
+    assert (
+        "hung up (is `make local` up, and MLSYS_URL its address?); asking again"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_address_where_nobody_answers_is_told_at_once(
@@ -348,7 +352,8 @@ def test_an_address_where_nobody_answers_is_told_at_once(
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         assert cli.main(words(ASKED, "--url", url)) == 1
-    assert capsys.readouterr().err == f"mlsys: {url} cannot be reached, or hung up\n"
+    said = "cannot be reached, or hung up (is `make local` up, and MLSYS_URL its address?)"
+    assert capsys.readouterr().err == f"mlsys: {url} {said}\n"
 
 
 def running(rows: int, total: int | None = 100) -> tuple[int, dict[str, Any]]:
@@ -433,7 +438,9 @@ def test_ctrl_c_stops_the_client_and_says_how_to_go_on(stub: Stub) -> None:
 
     stub.answer = answer
     command = [sys.executable, "-m", "mlsys.cli", *words(ASKED | {"run_id": "run-1"})]
-    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
+    # A shell that runs the tests in the background has SIGINT ignored, which is inherited.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, preexec_fn=heed) as process:
         assert asked.wait(30)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)

@@ -41,6 +41,7 @@ def test_the_api_describes_every_route_and_parameter(client: FlaskClient) -> Non
     assert set(document["paths"]) == {
         "/health",
         "/predict",
+        "/runs",
         "/runs/{run_id}",
         "/model-registry",
         "/models",
@@ -59,7 +60,10 @@ def test_the_api_describes_every_route_and_parameter(client: FlaskClient) -> Non
         "id_columns": False,
         "outputs": False,
         "write_disposition": False,
+        "where": False,
+        "max_rejects": False,
         "dry_run": False,
+        "check_ids": False,
         "wait": False,
     }
     assert {"200", "202", "400", "404", "409", "422", "503"} <= set(predict["responses"])

@@ -38,6 +38,7 @@ ANSWERS: dict[type[Exception], int] = {
     errors.TryAgain: 503,
     errors.RegistryBusy: 503,
     errors.RunInterrupted: 503,
+    errors.SessionOver: 503,
 }
 
 

@@ -161,7 +161,7 @@ def test_a_missing_registry_is_503_until_somebody_creates_it(
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
     answer = response.get_json(force=True)
     assert answer["type"] == "urn:mlsys:problem:try-again"
-    assert "mlsys_staging.model_registry is not there: create it" in answer["detail"]
+    assert "mlsys_staging lacks model_registry or prediction_runs: create them" in answer["detail"]
 
 
 def test_a_registry_with_too_many_changes_in_hand_is_503(
@@ -183,7 +183,7 @@ def test_a_registry_with_too_many_changes_in_hand_is_503(
     ):
         assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
         answer = response.get_json(force=True)
-        assert answer["type"] == "urn:mlsys:problem:registry-busy"
+        assert answer["type"] == "urn:mlsys:problem:try-again"
         assert "secret-host" not in response.text
 
 

@@ -64,6 +64,15 @@ class Plan:
         """The filter of the input's rows."""
         return self.request.get("where")
 
+    def stamps(self, at: str) -> dict[str, Any]:
+        """What each row says of the run; `at` is the column with its time."""
+        return {
+            at: dt.datetime.fromisoformat(self.created_at),
+            "model_name": self.model.name,
+            "model_version": self.model.version,
+            "run_id": self.run_id,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON values, as `plan.json` holds it."""
         return asdict(self) | {

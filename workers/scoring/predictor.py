@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +23,7 @@ class Predictor:
         self.model = model
         self.plan = plan
         self.schema = arrow_schema(plan.output.columns)
-        self._stamps = {
-            "predicted_at": dt.datetime.fromisoformat(plan.created_at),
-            "model_name": plan.model.name,
-            "model_version": plan.model.version,
-            "run_id": plan.run_id,
-        }
+        self._stamps = plan.stamps("predicted_at")
 
     def score(self, batch: pa.Table) -> pa.Table:
         """Return the output rows of `batch` (n rows in, n rows out, in the same order).

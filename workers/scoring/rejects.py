@@ -7,7 +7,6 @@ How many of them a run may have is `max_rejects`; with more it fails and publish
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -102,12 +101,7 @@ class RejectsTable:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.schema = arrow_schema(plan.rejects.columns)
-        self._stamps = {
-            "rejected_at": dt.datetime.fromisoformat(plan.created_at),
-            "model_name": plan.model.name,
-            "model_version": plan.model.version,
-            "run_id": plan.run_id,
-        }
+        self._stamps = plan.stamps("rejected_at")
 
     def rows(self, rejects: Sequence[Reject]) -> pa.Table:
         """Return the rejects as Arrow, one row each."""
