@@ -96,7 +96,7 @@ def test_a_class_of_the_notebook_does_not_travel(monkeypatch: pytest.MonkeyPatch
     ("obj", "name"),
     [
         pytest.param({"model": 1}, "dict", id="a dictionary"),
-        pytest.param(X, "DataFrame", id="a frame"),
+        pytest.param(pd.Index(["a", "b"]), "Index", id="an index"),
         pytest.param(KFold(), "KFold", id="a splitter"),
         pytest.param(None, "NoneType", id="nothing"),
     ],
@@ -106,6 +106,22 @@ def test_what_does_not_predict_is_refused_by_its_class(obj: Any, name: str) -> N
         ModelUnusable, match=f"holds a {name}, which has no predict and no transform"
     ):
         load_model(dumped(obj))
+
+
+def test_what_is_not_on_the_list_is_named_with_what_helps() -> None:
+    with pytest.raises(ModelUnusable, match=r"needs `pandas\.DataFrame`, .*MLSYS_TRUSTED_GLOBALS"):
+        load_model(dumped(X))
+
+
+def test_how_deep_a_model_goes_is_no_limit() -> None:
+    model = LinearRegression().fit(X, Y)
+    model.deep_ = ()
+    content = pickle.dumps(model, protocol=2)
+    at = content.index(b"deep_") + len("deep_")
+    while content[at : at + 1] != b")":
+        at += 1
+    content = content[:at] + b"]" * 100_000 + b"a" * 99_999 + content[at + 1 :]
+    assert load_model(content).model.coef_.tolist() == model.coef_.tolist()
 
 
 def jobs_of(value: Any) -> list[Any]:

@@ -490,7 +490,7 @@ def test_a_model_of_a_class_that_is_not_there_is_refused(
     name = lab.put_pickle(OfTheNotebook())
     monkeypatch.delattr(sys.modules[__name__], "OfTheNotebook")
     lab.here(params | {"model_name": name}).problem(
-        422, "model-unusable", "OfTheNotebook", "does not travel with the pickle"
+        422, "model-unusable", "OfTheNotebook", "not on the list", "MLSYS_TRUSTED_GLOBALS"
     )
 
 

@@ -1,5 +1,6 @@
 """What reaches the output table is what `model.predict` gives for the same rows, for any model."""
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -27,9 +28,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mlsys.bq import bq_get
+from mlsys.clients import clients_for
+from mlsys.errors import ModelUnusable
 from mlsys.gcs import gcs_put
 from mlsys.local.stack import LocalStack
 from workers.scoring import pool
+from workers.scoring.model import find_model, load_pinned
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -336,6 +340,30 @@ def test_a_model_of_the_teams_own_making_is_scored(lab: Lab) -> None:
     lab.here(params).done()
     assert lab.schema(params["output_table"])["prediction"] == "FLOAT64"
     assert lab.rows(params["output_table"])["prediction"].tolist() == [2.0, 4.0, 6.0]
+
+
+def test_a_model_of_the_teams_own_making_is_named_where_the_settings_do_not_admit_it(
+    lab: Lab,
+) -> None:
+    X = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
+    params = lab.params(lab.put(identified(X)), lab.upload(Doubling().fit(X), X))
+    body = lab.http(params).problem(422, "model-unusable", "test_scoring.Doubling")
+    assert "to MLSYS_TRUSTED_GLOBALS" in body["detail"]
+
+
+def test_a_model_that_is_too_large_is_not_downloaded(lab: Lab) -> None:
+    X, y = iris()
+    name = lab.upload(DecisionTreeClassifier(random_state=0).fit(X, y), X)
+    small = clients_for(dataclasses.replace(lab.settings, max_model_bytes=1000))
+    request = lab.request(lab.params(lab.put(identified(X)), name))
+    pin = find_model(small, request)
+    assert pin.size is not None and pin.size > 1000
+    with pytest.raises(ModelUnusable, match="more than the 1,000 of MLSYS_MAX_MODEL_BYTES"):
+        load_pinned(small, dataclasses.replace(pin, generation=1))  # there is no such generation
+    older = dataclasses.replace(pin, size=None)  # of a plan without sizes
+    with pytest.raises(ModelUnusable, match="more than 1,000 bytes"):
+        load_pinned(small, older)
+    assert load_pinned(lab.clients, older).model.get_depth() > 0
 
 
 def test_predictions_can_be_missing(lab: Lab) -> None:

@@ -1,5 +1,6 @@
 """Settings: every problem in one message, lazy constants, and what the service refuses."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,22 @@ def test_every_wrong_key_is_named_in_one_message() -> None:
             )
             for value in ("0", "-1", "nan", "1h")
         ),
+        *(
+            pytest.param(
+                {"GCP_PROJECT_ID": "p", "MLSYS_MAX_MODEL_BYTES": value},
+                "MLSYS_MAX_MODEL_BYTES",
+                id=f"bytes {value}",
+            )
+            for value in ("0", "-1", "1.5", "2GiB", "9" * 5000)
+        ),
+        *(
+            pytest.param(
+                {"GCP_PROJECT_ID": "p", "MLSYS_TRUSTED_GLOBALS": f"churn.Ratio,{value}"},
+                rf"MLSYS_TRUSTED_GLOBALS names \[{re.escape(repr(value))}\]",
+                id=f"name {value}",
+            )
+            for value in ("churn.*", "churn", "churn.", ".Ratio", "a..b", "a b.c", "a:b", "churn.é")
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(environ: dict[str, str], key: str) -> None:
@@ -96,6 +113,8 @@ def test_every_variable_reaches_its_setting() -> None:
             "MLSYS_PUSH_AUDIENCE": "https://mlsys.example",
             "MLSYS_PUSH_SERVICE_ACCOUNT": "push@example.com",
             "MLSYS_REQUEST_TIMEOUT": "90.5",
+            "MLSYS_TRUSTED_GLOBALS": " churn.features.Ratio , churn.to_ratio,churn.to_ratio,",
+            "MLSYS_MAX_MODEL_BYTES": "1000",
             "K_SERVICE": "mlsys-prod",
         }
     )
@@ -113,6 +132,8 @@ def test_every_variable_reaches_its_setting() -> None:
         push_service_account="push@example.com",
         request_timeout=90.5,
         on_cloud_run=True,
+        trusted_globals=("churn.features.Ratio", "churn.to_ratio"),
+        max_model_bytes=1000,
     )
     assert settings.runs_bucket("dev") == "mlsys-runs-dev"
 

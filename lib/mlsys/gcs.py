@@ -51,7 +51,9 @@ def gcs_put(content: bytes | str, bucket_name: str, blob_path: str) -> None:
 def gcs_get_pickle(bucket_name: str, blob_path: str) -> Any:
     """Return the object that `gcs_put_pickle` (or joblib, or pickle) wrote.
 
-    A pickle can run any code as it is loaded: only load what you or your team wrote.
+    A pickle can run any code as it is loaded: only load what you or your team wrote. The service's
+    list of names does not apply here, because a notebook reads its own files, of any class, with
+    the rights of whoever runs it.
 
     Raises:
         ObjectNotFound: there is no such bucket or object.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
-import io
+import importlib.util
+import sys
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import ModelUnusable
+from mlsys.pickle_stack import Refused
+from mlsys.settings import MAX_MODEL_BYTES
+from mlsys.trusted_pickle import Untrusted, loads
+from mlsys.unpacking import TooLarge, unpack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,47 +27,89 @@ class LoadedModel:
     warnings: tuple[str, ...] = ()
 
 
-def load_model(content: bytes, name: str = "model.pkl") -> LoadedModel:
+def load_model(
+    content: bytes,
+    name: str = "model.pkl",
+    *,
+    trusted: tuple[str, ...] = (),
+    max_bytes: int = MAX_MODEL_BYTES,
+) -> LoadedModel:
     """Load a model that joblib or pickle wrote; `name` stands for it in error messages.
+
+    It may be made of what fitted scikit-learn estimators are made of (`mlsys.trusted_pickle`) and
+    of `trusted`, more names of the form `module.Name`; nothing else of it is looked up or called.
+    `max_bytes` is the most it may unpack to.
 
     Every nested `n_jobs` is set to 1: a forest that adds up its trees in parallel does so in a
     different order each time, and its probabilities then differ in their last bits.
 
-    A pickle can run any code as it is loaded. The caller vouches for the bytes.
-
     Raises:
-        ModelUnusable: the bytes are no pickle, need a package or class that is not there, or hold
-            something that does not predict.
+        ModelUnusable: the bytes are no pickle, need a package, class or function that is not there
+            or not trusted, are too many, or hold something that does not predict.
     """
-    import joblib
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        try:
-            model = joblib.load(io.BytesIO(content))
-        except ModuleNotFoundError as exc:
-            raise ModelUnusable(
-                f"{name} needs the package {exc.name!r}, which is not installed here: train with "
-                "scikit-learn alone, or add the package to the service's dependencies"
-            ) from exc
-        except (AttributeError, ImportError) as exc:
-            raise ModelUnusable(
-                f"{name} needs code that is not installed here: {exc}. A class or function that "
-                "was defined in the notebook does not travel with the pickle; move it to a package"
-            ) from exc
-        except Exception as exc:  # an unpickler raises anything, by the bytes it is fed
-            raise ModelUnusable(
-                f"{name} is no pickled model ({type(exc).__name__}): upload it with "
-                "gcs_put_pickle, upload_model or joblib.dump"
-            ) from exc
+        model = _load(content, name, trusted, max_bytes)
     transforms = hasattr(model, "fit") and hasattr(model, "transform")  # a DataFrame has the latter
     if not hasattr(model, "predict") and not transforms:
         raise ModelUnusable(
             f"{name} holds a {type(model).__name__}, "
             "which has no predict and no transform: upload a fitted estimator"
         )
-    _pin_jobs(model, set())
+    _pin_jobs(model)
     return LoadedModel(model, tuple(dict.fromkeys(str(w.message) for w in caught)))
+
+
+def _load(content: bytes, name: str, trusted: tuple[str, ...], max_bytes: int) -> Any:
+    try:
+        return loads(unpack(content, max_bytes), trusted)
+    except TooLarge as exc:
+        raise ModelUnusable(
+            f"{name} is or unpacks to more than {max_bytes:,} bytes: raise MLSYS_MAX_MODEL_BYTES "
+            "if the service has the memory, or train a smaller model"
+        ) from exc
+    except Untrusted as exc:
+        raise ModelUnusable(f"{name} {_why_not(exc)}") from exc
+    except Refused as exc:
+        raise ModelUnusable(
+            f"{name} {exc}: it was not loaded; dump the fitted estimator again with "
+            "gcs_put_pickle, upload_model or joblib.dump"
+        ) from exc
+    except ModuleNotFoundError as exc:
+        raise ModelUnusable(f"{name} {_missing(exc.name)}") from exc
+    except (AttributeError, ImportError) as exc:
+        raise ModelUnusable(
+            f"{name} needs code that is not installed here: {exc}. A class or function that "
+            "was defined in the notebook does not travel with the pickle; move it to a package"
+        ) from exc
+    except Exception as exc:  # an unpickler raises anything, by the bytes it is fed
+        raise ModelUnusable(
+            f"{name} is no pickled model ({type(exc).__name__}): upload it with "
+            "gcs_put_pickle, upload_model or joblib.dump"
+        ) from exc
+
+
+def _missing(package: str | None) -> str:
+    return (
+        f"needs the package {package!r}, which is not installed here: train with "
+        "scikit-learn alone, or add the package to the service's dependencies"
+    )
+
+
+def _why_not(exc: Untrusted) -> str:
+    """Say what is wrong with a name that is not on the list, and what helps."""
+    package = exc.key.partition(".")[0]
+    if package == "__main__":
+        return (
+            f"needs code that is not installed here: {exc.key}. A class or function that was "
+            "defined in the notebook does not travel with the pickle; move it to a package, and "
+            "add its name there to MLSYS_TRUSTED_GLOBALS"
+        )
+    # Only the package's place is looked up; nothing is imported.
+    known = package in sys.modules or not package.isidentifier()
+    if not known and importlib.util.find_spec(package) is None:
+        return f"{_missing(package)} and {exc.key} to MLSYS_TRUSTED_GLOBALS"
+    return str(exc)
 
 
 def crc32c(content: bytes) -> str:
@@ -81,20 +128,20 @@ def model_input(model: Any, frame: pd.DataFrame) -> Any:
     return frame.to_numpy() if fitted_on_array and hasattr(frame, "to_numpy") else frame
 
 
-def _pin_jobs(value: Any, seen: set[int]) -> None:
+def _pin_jobs(model: Any) -> None:
     """Set n_jobs to 1 in the estimator and in every estimator inside it, fitted ones too."""
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, list | tuple):
-        children = list(value)
-    elif isinstance(value, dict):
-        children = list(value.values())
-    elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
-        if "n_jobs" in value.__dict__:
-            value.n_jobs = 1
-        children = list(value.__dict__.values())
-    else:
-        return
-    for child in children:
-        _pin_jobs(child, seen)
+    seen: set[int] = set()
+    left = [model]
+    while left:  # no recursion: how deep it goes is the pickle's choice
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, list | tuple):
+            left += value
+        elif isinstance(value, dict):
+            left += value.values()
+        elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
+            if "n_jobs" in value.__dict__:
+                value.n_jobs = 1
+            left += value.__dict__.values()

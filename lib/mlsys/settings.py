@@ -8,6 +8,7 @@ constants that notebooks use (`GCP_PROJECT_ID`, `GCP_REGION`, `GCS_BUCKET_MODELS
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -16,6 +17,9 @@ from mlsys.errors import InvalidRequest, SettingsError
 
 ENVS = ("dev", "staging", "prod")
 PUSH_AUTH_MODES = ("app", "platform", "off")
+MAX_MODEL_BYTES = 2 << 30
+# module.Name, exactly: no wildcard, and no class inside another
+_GLOBAL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 
 _CONSTANTS = {
     "GCP_PROJECT_ID": lambda s: s.project,
@@ -61,6 +65,8 @@ class Settings:
     push_service_account: str | None = None
     request_timeout: float = 3600.0  # seconds; Cloud Run's limit for one request
     on_cloud_run: bool = False
+    trusted_globals: tuple[str, ...] = ()  # module.Name, beyond what models are made of anyway
+    max_model_bytes: int = MAX_MODEL_BYTES  # of a model.pkl, and of what it unpacks to
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -98,6 +104,18 @@ class Settings:
         except ValueError:
             request_timeout = 0.0
             wrong.append(f"MLSYS_REQUEST_TIMEOUT is {timeout!r}: pass a number of seconds above 0")
+        listed = (read("MLSYS_TRUSTED_GLOBALS") or "").split(",")
+        trusted_globals = tuple(dict.fromkeys(t.strip() for t in listed if t.strip()))
+        malformed = [t for t in trusted_globals if not _GLOBAL.fullmatch(t)]
+        if malformed:
+            wrong.append(
+                f"MLSYS_TRUSTED_GLOBALS names {malformed}: pass exact names, module.Name, "
+                "separated by commas"
+            )
+        size = read("MLSYS_MAX_MODEL_BYTES") or str(MAX_MODEL_BYTES)
+        max_model_bytes = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0
+        if not max_model_bytes:
+            wrong.append(f"MLSYS_MAX_MODEL_BYTES is {size!r}: pass a whole number above 0")
         if wrong:
             raise SettingsError("; ".join(wrong))
         return cls(
@@ -112,6 +130,8 @@ class Settings:
             push_service_account=read("MLSYS_PUSH_SERVICE_ACCOUNT"),
             request_timeout=request_timeout,
             on_cloud_run=bool(read("K_SERVICE")),
+            trusted_globals=trusted_globals,
+            max_model_bytes=max_model_bytes,
         )
 
     def check_service(self) -> None:

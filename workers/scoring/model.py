@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import InvalidRequest, MetadataInvalid, ModelNotFound, TryAgain
+from mlsys.errors import InvalidRequest, MetadataInvalid, ModelNotFound, ModelUnusable, TryAgain
 from mlsys.loading import LoadedModel, crc32c, load_model
 from mlsys.metadata import ModelMetadata
 from mlsys.refs import ModelRef
@@ -27,6 +27,7 @@ class ModelPin:
     crc32c: str
     name: str
     version: str
+    size: int | None = None  # bytes; None: planned before sizes were kept
 
 
 def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
@@ -63,6 +64,7 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
         crc32c=found.crc32c,
         name=ref.name,
         version=ref.version,
+        size=found.size,
     )
 
 
@@ -71,11 +73,17 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
 
     Raises:
         ModelNotFound: that generation is gone.
-        ModelUnusable: see `mlsys.loading.load_model`.
+        ModelUnusable: it is too large, or see `mlsys.loading.load_model`.
     """
     from google.api_core.exceptions import NotFound
     from google.cloud.storage.exceptions import DataCorruption
 
+    settings = clients.settings
+    if pin.size is not None and pin.size > settings.max_model_bytes:
+        raise ModelUnusable(
+            f"gs://{pin.bucket}/{pin.path} has {pin.size:,} bytes, more than the "
+            f"{settings.max_model_bytes:,} of MLSYS_MAX_MODEL_BYTES: it was not downloaded"
+        )
     blob = clients.storage.bucket(pin.bucket).blob(pin.path, generation=pin.generation)
     try:
         content = blob.download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
@@ -90,7 +98,12 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
         raise TryAgain(
             f"gs://{pin.bucket}/{pin.path} is not the object that the run was planned for"
         )
-    return load_model(content, f"gs://{pin.bucket}/{pin.path}")
+    return load_model(
+        content,
+        f"gs://{pin.bucket}/{pin.path}",
+        trusted=settings.trusted_globals,
+        max_bytes=settings.max_model_bytes,
+    )
 
 
 def read_metadata(clients: Clients, pin: ModelPin) -> tuple[ModelMetadata, list[str]]:

@@ -1,0 +1,323 @@
+"""The exact names that a model's pickle may hold, by module.
+
+Made from scikit-learn 1.9's estimators and from what they, fitted, were seen to pickle;
+`tests/test_trusted_names.py` says which are missing when a library changes. `mlsys.pickle_parts`
+has the names that may also be called.
+"""
+
+from collections.abc import Mapping
+
+# Made empty, by `__new__` without an argument; then a state is put in. Their constructors are
+# never called.
+CLASSES: dict[str, str] = {
+    "numpy": "ndarray",
+    "numpy.ma": "MaskedArray",
+    "numpy.random._mt19937": "MT19937",
+    "numpy.random._pcg64": "PCG64 PCG64DXSM",
+    "numpy.random._philox": "Philox",
+    "numpy.random._sfc64": "SFC64",
+    "numpy.random.bit_generator": "SeedSequence",
+    "pandas": "Index RangeIndex",
+    "pandas.arrays": "ArrowStringArray",
+    "scipy.interpolate._bsplines": "BSpline _BSpline",
+    "scipy.sparse._csc": "csc_array csc_matrix",
+    "scipy.sparse._csr": "csr_array csr_matrix",
+    "sklearn._loss._loss": "CyHalfMultinomialLoss",
+    "sklearn._loss.link": "HalfLogitLink IdentityLink Interval LogLink LogitLink MultinomialLogit",
+    "sklearn._loss.loss": (
+        "AbsoluteError ExponentialLoss HalfBinomialLoss HalfBinomialLossArrayAPI HalfGammaLoss "
+        "HalfMultinomialLoss HalfMultinomialLossArrayAPI HalfPoissonLoss HalfPoissonLossArrayAPI "
+        "HalfSquaredError HalfTweedieLoss HalfTweedieLossIdentity HuberLoss PinballLoss"
+    ),
+    "sklearn.calibration": (
+        "CalibratedClassifierCV _CalibratedClassifier _SigmoidCalibration _TemperatureScaling"
+    ),
+    "sklearn.cluster._affinity_propagation": "AffinityPropagation",
+    "sklearn.cluster._agglomerative": "AgglomerativeClustering FeatureAgglomeration",
+    "sklearn.cluster._bicluster": "SpectralBiclustering SpectralCoclustering",
+    "sklearn.cluster._birch": "Birch _CFNode _CFSubcluster",
+    "sklearn.cluster._bisect_k_means": "BisectingKMeans _BisectingTree",
+    "sklearn.cluster._dbscan": "DBSCAN",
+    "sklearn.cluster._hdbscan.hdbscan": "HDBSCAN",
+    "sklearn.cluster._kmeans": "KMeans MiniBatchKMeans",
+    "sklearn.cluster._mean_shift": "MeanShift",
+    "sklearn.cluster._optics": "OPTICS",
+    "sklearn.cluster._spectral": "SpectralClustering",
+    "sklearn.compose._column_transformer": "ColumnTransformer make_column_selector",
+    "sklearn.compose._target": "TransformedTargetRegressor",
+    "sklearn.covariance._elliptic_envelope": "EllipticEnvelope",
+    "sklearn.covariance._empirical_covariance": "EmpiricalCovariance",
+    "sklearn.covariance._graph_lasso": "GraphicalLasso GraphicalLassoCV",
+    "sklearn.covariance._robust_covariance": "MinCovDet",
+    "sklearn.covariance._shrunk_covariance": "LedoitWolf OAS ShrunkCovariance",
+    "sklearn.cross_decomposition._pls": "CCA PLSCanonical PLSRegression PLSSVD",
+    "sklearn.decomposition._dict_learning": (
+        "DictionaryLearning MiniBatchDictionaryLearning SparseCoder"
+    ),
+    "sklearn.decomposition._factor_analysis": "FactorAnalysis",
+    "sklearn.decomposition._fastica": "FastICA",
+    "sklearn.decomposition._incremental_pca": "IncrementalPCA",
+    "sklearn.decomposition._kernel_pca": "KernelPCA",
+    "sklearn.decomposition._lda": "LatentDirichletAllocation",
+    "sklearn.decomposition._nmf": "MiniBatchNMF NMF",
+    "sklearn.decomposition._pca": "PCA",
+    "sklearn.decomposition._sparse_pca": "MiniBatchSparsePCA SparsePCA",
+    "sklearn.decomposition._truncated_svd": "TruncatedSVD",
+    "sklearn.discriminant_analysis": "LinearDiscriminantAnalysis QuadraticDiscriminantAnalysis",
+    "sklearn.dummy": "DummyClassifier DummyRegressor",
+    "sklearn.ensemble._bagging": "BaggingClassifier BaggingRegressor",
+    "sklearn.ensemble._forest": (
+        "ExtraTreesClassifier ExtraTreesRegressor RandomForestClassifier RandomForestRegressor "
+        "RandomTreesEmbedding"
+    ),
+    "sklearn.ensemble._gb": "GradientBoostingClassifier GradientBoostingRegressor",
+    "sklearn.ensemble._hist_gradient_boosting.binning": "_BinMapper",
+    "sklearn.ensemble._hist_gradient_boosting.gradient_boosting": (
+        "HistGradientBoostingClassifier HistGradientBoostingRegressor"
+    ),
+    "sklearn.ensemble._hist_gradient_boosting.predictor": "TreePredictor",
+    "sklearn.ensemble._iforest": "IsolationForest",
+    "sklearn.ensemble._stacking": "StackingClassifier StackingRegressor",
+    "sklearn.ensemble._voting": "VotingClassifier VotingRegressor",
+    "sklearn.ensemble._weight_boosting": "AdaBoostClassifier AdaBoostRegressor",
+    "sklearn.feature_extraction._dict_vectorizer": "DictVectorizer",
+    "sklearn.feature_extraction._hash": "FeatureHasher",
+    "sklearn.feature_extraction.image": "PatchExtractor",
+    "sklearn.feature_extraction.text": (
+        "CountVectorizer HashingVectorizer TfidfTransformer TfidfVectorizer"
+    ),
+    "sklearn.feature_selection._from_model": "SelectFromModel",
+    "sklearn.feature_selection._rfe": "RFE RFECV",
+    "sklearn.feature_selection._sequential": "SequentialFeatureSelector",
+    "sklearn.feature_selection._univariate_selection": (
+        "GenericUnivariateSelect SelectFdr SelectFpr SelectFwe SelectKBest SelectPercentile"
+    ),
+    "sklearn.feature_selection._variance_threshold": "VarianceThreshold",
+    "sklearn.frozen._frozen": "FrozenEstimator",
+    "sklearn.gaussian_process._gpc": (
+        "GaussianProcessClassifier _BinaryGaussianProcessClassifierLaplace"
+    ),
+    "sklearn.gaussian_process._gpr": "GaussianProcessRegressor",
+    "sklearn.gaussian_process.kernels": (
+        "CompoundKernel ConstantKernel DotProduct ExpSineSquared Exponentiation Matern "
+        "PairwiseKernel Product RBF RationalQuadratic Sum WhiteKernel"
+    ),
+    "sklearn.impute._base": "MissingIndicator SimpleImputer",
+    "sklearn.impute._iterative": "IterativeImputer _ImputerTriplet",
+    "sklearn.impute._knn": "KNNImputer",
+    "sklearn.isotonic": "IsotonicRegression",
+    "sklearn.kernel_approximation": (
+        "AdditiveChi2Sampler Nystroem PolynomialCountSketch RBFSampler SkewedChi2Sampler"
+    ),
+    "sklearn.kernel_ridge": "KernelRidge",
+    "sklearn.linear_model._base": "LinearRegression",
+    "sklearn.linear_model._bayes": "ARDRegression BayesianRidge",
+    "sklearn.linear_model._coordinate_descent": (
+        "ElasticNet ElasticNetCV Lasso LassoCV MultiTaskElasticNet MultiTaskElasticNetCV "
+        "MultiTaskLasso MultiTaskLassoCV"
+    ),
+    "sklearn.linear_model._glm.glm": "GammaRegressor PoissonRegressor TweedieRegressor",
+    "sklearn.linear_model._huber": "HuberRegressor",
+    "sklearn.linear_model._least_angle": "Lars LarsCV LassoLars LassoLarsCV LassoLarsIC",
+    "sklearn.linear_model._logistic": "LogisticRegression LogisticRegressionCV",
+    "sklearn.linear_model._omp": "OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV",
+    "sklearn.linear_model._passive_aggressive": (
+        "PassiveAggressiveClassifier PassiveAggressiveRegressor"
+    ),
+    "sklearn.linear_model._perceptron": "Perceptron",
+    "sklearn.linear_model._quantile": "QuantileRegressor",
+    "sklearn.linear_model._ransac": "RANSACRegressor",
+    "sklearn.linear_model._ridge": (
+        "Ridge RidgeCV RidgeClassifier RidgeClassifierCV _IdentityClassifier _IdentityRegressor "
+        "_RidgeGCV"
+    ),
+    "sklearn.linear_model._stochastic_gradient": "SGDClassifier SGDOneClassSVM SGDRegressor",
+    "sklearn.linear_model._theil_sen": "TheilSenRegressor",
+    "sklearn.manifold._classical_mds": "ClassicalMDS",
+    "sklearn.manifold._isomap": "Isomap",
+    "sklearn.manifold._locally_linear": "LocallyLinearEmbedding",
+    "sklearn.manifold._mds": "MDS",
+    "sklearn.manifold._spectral_embedding": "SpectralEmbedding",
+    "sklearn.manifold._t_sne": "TSNE",
+    "sklearn.metrics._dist_metrics": (
+        "BrayCurtisDistance32 BrayCurtisDistance64 CanberraDistance32 CanberraDistance64 "
+        "ChebyshevDistance32 ChebyshevDistance64 DiceDistance32 DiceDistance64 "
+        "EuclideanDistance32 EuclideanDistance64 HammingDistance32 HammingDistance64 "
+        "HaversineDistance32 HaversineDistance64 JaccardDistance32 JaccardDistance64 "
+        "KulsinskiDistance32 KulsinskiDistance64 MahalanobisDistance32 MahalanobisDistance64 "
+        "ManhattanDistance32 ManhattanDistance64 MatchingDistance32 MatchingDistance64 "
+        "MinkowskiDistance32 MinkowskiDistance64 RogersTanimotoDistance32 "
+        "RogersTanimotoDistance64 RussellRaoDistance32 RussellRaoDistance64 SEuclideanDistance32 "
+        "SEuclideanDistance64 SokalMichenerDistance32 SokalMichenerDistance64 "
+        "SokalSneathDistance32 SokalSneathDistance64"
+    ),
+    "sklearn.metrics._scorer": "_CurveScorer _MultimetricScorer _PassthroughScorer _Scorer",
+    "sklearn.mixture._bayesian_mixture": "BayesianGaussianMixture",
+    "sklearn.mixture._gaussian_mixture": "GaussianMixture",
+    "sklearn.model_selection._classification_threshold": (
+        "FixedThresholdClassifier TunedThresholdClassifierCV"
+    ),
+    "sklearn.model_selection._search": "GridSearchCV RandomizedSearchCV",
+    "sklearn.model_selection._search_successive_halving": (
+        "HalvingGridSearchCV HalvingRandomSearchCV"
+    ),
+    "sklearn.model_selection._split": (
+        "GroupKFold GroupShuffleSplit KFold LeaveOneGroupOut LeaveOneOut LeavePGroupsOut "
+        "LeavePOut PredefinedSplit RepeatedKFold RepeatedStratifiedKFold ShuffleSplit "
+        "StratifiedGroupKFold StratifiedKFold StratifiedShuffleSplit TimeSeriesSplit "
+        "_CVIterableWrapper"
+    ),
+    "sklearn.multiclass": (
+        "OneVsOneClassifier OneVsRestClassifier OutputCodeClassifier _ConstantPredictor"
+    ),
+    "sklearn.multioutput": (
+        "ClassifierChain MultiOutputClassifier MultiOutputRegressor RegressorChain"
+    ),
+    "sklearn.naive_bayes": "BernoulliNB CategoricalNB ComplementNB GaussianNB MultinomialNB",
+    "sklearn.neighbors._ball_tree": "BallTree",
+    "sklearn.neighbors._classification": "KNeighborsClassifier RadiusNeighborsClassifier",
+    "sklearn.neighbors._graph": "KNeighborsTransformer RadiusNeighborsTransformer",
+    "sklearn.neighbors._kd_tree": "KDTree",
+    "sklearn.neighbors._kde": "KernelDensity",
+    "sklearn.neighbors._lof": "LocalOutlierFactor",
+    "sklearn.neighbors._nca": "NeighborhoodComponentsAnalysis",
+    "sklearn.neighbors._nearest_centroid": "NearestCentroid",
+    "sklearn.neighbors._regression": "KNeighborsRegressor RadiusNeighborsRegressor",
+    "sklearn.neighbors._unsupervised": "NearestNeighbors",
+    "sklearn.neural_network._multilayer_perceptron": "MLPClassifier MLPRegressor",
+    "sklearn.neural_network._rbm": "BernoulliRBM",
+    "sklearn.neural_network._stochastic_optimizers": "AdamOptimizer SGDOptimizer",
+    "sklearn.pipeline": "FeatureUnion Pipeline",
+    "sklearn.preprocessing._data": (
+        "Binarizer KernelCenterer MaxAbsScaler MinMaxScaler Normalizer PowerTransformer "
+        "QuantileTransformer RobustScaler StandardScaler"
+    ),
+    "sklearn.preprocessing._discretization": "KBinsDiscretizer",
+    "sklearn.preprocessing._encoders": "OneHotEncoder OrdinalEncoder",
+    "sklearn.preprocessing._function_transformer": "FunctionTransformer",
+    "sklearn.preprocessing._label": "LabelBinarizer LabelEncoder MultiLabelBinarizer",
+    "sklearn.preprocessing._polynomial": "PolynomialFeatures SplineTransformer",
+    "sklearn.preprocessing._target_encoder": "TargetEncoder",
+    "sklearn.random_projection": "GaussianRandomProjection SparseRandomProjection",
+    "sklearn.semi_supervised._label_propagation": "LabelPropagation LabelSpreading",
+    "sklearn.semi_supervised._self_training": "SelfTrainingClassifier",
+    "sklearn.svm._classes": "LinearSVC LinearSVR NuSVC NuSVR OneClassSVM SVC SVR",
+    "sklearn.tree._classes": (
+        "DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor"
+    ),
+    "sklearn.utils._bunch": "Bunch",
+    "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",
+}
+
+# Losses of compiled code, called with one or two numbers or none.
+OF_NUMBERS: dict[str, str] = {
+    "sklearn._loss._loss": (
+        "CyAbsoluteError CyExponentialLoss CyHalfBinomialLoss CyHalfGammaLoss CyHalfPoissonLoss "
+        "CyHalfSquaredError CyHalfTweedieLoss CyHalfTweedieLossIdentity CyHuberLoss CyPinballLoss"
+    ),
+    "sklearn.linear_model._sgd_fast": (
+        "EpsilonInsensitive Hinge ModifiedHuber SquaredEpsilonInsensitive SquaredHinge"
+    ),
+}
+
+# What random generators are made of.
+BIT_GENERATORS: dict[str, str] = {
+    "numpy.random._mt19937": "MT19937",
+    "numpy.random._pcg64": "PCG64 PCG64DXSM",
+    "numpy.random._philox": "Philox",
+    "numpy.random._sfc64": "SFC64",
+}
+
+# Types and functions of arrays that a fitted estimator keeps and may call as it predicts. Nothing
+# here opens a file, imports, evaluates text or calls what it is given. Never called at load.
+NAMED: dict[str, str] = {
+    "builtins": "bool dict float int list object str tuple",
+    "numpy": (
+        "absolute add amax amin arccos arccosh arcsin arcsinh arctan arctan2 arctanh array "
+        "asarray bitwise_and bitwise_count bitwise_or bitwise_xor bool bytes_ cbrt ceil clip "
+        "complex128 complex64 conjugate copysign cos cosh cumsum datetime64 deg2rad degrees diff "
+        "divide divmod equal exp exp2 expm1 fabs float16 float32 float64 float_power floor "
+        "floor_divide fmax fmin fmod frexp gcd greater greater_equal heaviside hypot int16 int32 "
+        "int64 int8 invert isfinite isinf isnan isnat lcm ldexp left_shift less less_equal log "
+        "log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor "
+        "matmul matvec max maximum mean median min minimum modf multiply nan_to_num nanmean "
+        "nanmedian negative nextafter not_equal object_ positive power prod rad2deg radians ravel "
+        "reciprocal remainder reshape right_shift rint round sign signbit sin sinh sort spacing "
+        "sqrt square squeeze std str_ subtract sum tan tanh timedelta64 transpose trunc uint16 "
+        "uint32 uint64 uint8 unique var vecdot vecmat"
+    ),
+    "scipy.special._special_ufuncs": "cbrt erf erfc exp10 exp2 expit log_expit logit xlog1py xlogy",
+    "scipy.special._ufuncs": "boxcox boxcox1p inv_boxcox inv_boxcox1p",
+    "sklearn.cluster._kmeans": "_kmeans_single_elkan _kmeans_single_lloyd",
+    "sklearn.feature_selection._mutual_info": "mutual_info_classif mutual_info_regression",
+    "sklearn.feature_selection._univariate_selection": "chi2 f_classif f_regression r_regression",
+    "sklearn.metrics._classification": (
+        "accuracy_score balanced_accuracy_score brier_score_loss cohen_kappa_score d2_brier_score "
+        "d2_log_loss_score f1_score fbeta_score hamming_loss hinge_loss jaccard_score log_loss "
+        "matthews_corrcoef precision_score recall_score zero_one_loss"
+    ),
+    "sklearn.metrics._ranking": "average_precision_score roc_auc_score top_k_accuracy_score",
+    "sklearn.metrics._regression": (
+        "d2_absolute_error_score explained_variance_score max_error mean_absolute_error "
+        "mean_absolute_percentage_error mean_gamma_deviance mean_pinball_loss "
+        "mean_poisson_deviance mean_squared_error mean_squared_log_error mean_tweedie_deviance "
+        "median_absolute_error r2_score root_mean_squared_error root_mean_squared_log_error"
+    ),
+    "sklearn.metrics._scorer": "negative_likelihood_ratio positive_likelihood_ratio",
+    "sklearn.metrics.cluster._supervised": (
+        "adjusted_mutual_info_score adjusted_rand_score completeness_score fowlkes_mallows_score "
+        "homogeneity_score mutual_info_score normalized_mutual_info_score rand_score "
+        "v_measure_score"
+    ),
+    "sklearn.metrics.pairwise": (
+        "additive_chi2_kernel chi2_kernel cosine_distances cosine_similarity euclidean_distances "
+        "haversine_distances laplacian_kernel linear_kernel manhattan_distances "
+        "nan_euclidean_distances polynomial_kernel rbf_kernel sigmoid_kernel"
+    ),
+    "sklearn.utils.validation": "check_array",
+}
+
+# Never imported: an empty object takes their place. SciPy's distributions, which searches keep,
+# run `exec` on a text of their state; a memmap opens files.
+STAND_INS: dict[str, str] = {
+    "numpy": "memmap vectorize",
+    "scipy.stats._continuous_distns": (
+        "alpha_gen anglit_gen arcsine_gen argus_gen beta_gen betaprime_gen bradford_gen "
+        "burr12_gen burr_gen cauchy_gen chi2_gen chi_gen cosine_gen crystalball_gen dgamma_gen "
+        "dpareto_lognorm_gen dweibull_gen erlang_gen expon_gen exponnorm_gen exponpow_gen "
+        "exponweib_gen f_gen fatiguelife_gen fisk_gen foldcauchy_gen foldnorm_gen gamma_gen "
+        "gausshyper_gen genexpon_gen genextreme_gen gengamma_gen genhalflogistic_gen "
+        "genhyperbolic_gen geninvgauss_gen genlogistic_gen gennorm_gen genpareto_gen gibrat_gen "
+        "gompertz_gen gumbel_l_gen gumbel_r_gen halfcauchy_gen halfgennorm_gen halflogistic_gen "
+        "halfnorm_gen hypsecant_gen invgamma_gen invgauss_gen invweibull_gen irwinhall_gen "
+        "jf_skew_t_gen johnsonsb_gen johnsonsu_gen kappa3_gen kappa4_gen ksone_gen kstwo_gen "
+        "kstwobign_gen landau_gen laplace_asymmetric_gen laplace_gen levy_gen levy_l_gen "
+        "loggamma_gen logistic_gen loglaplace_gen lognorm_gen lomax_gen maxwell_gen mielke_gen "
+        "moyal_gen nakagami_gen ncf_gen nct_gen ncx2_gen norm_gen norminvgauss_gen pareto_gen "
+        "pearson3_gen powerlaw_gen powerlognorm_gen powernorm_gen rayleigh_gen rdist_gen "
+        "recipinvgauss_gen reciprocal_gen rel_breitwigner_gen rice_gen semicircular_gen "
+        "skewcauchy_gen skewnorm_gen studentized_range_gen t_gen trapezoid_gen triang_gen "
+        "truncexpon_gen truncnorm_gen truncpareto_gen truncweibull_min_gen tukeylambda_gen "
+        "uniform_gen vonmises_gen wald_gen weibull_max_gen weibull_min_gen wrapcauchy_gen"
+    ),
+    "scipy.stats._discrete_distns": (
+        "bernoulli_gen betabinom_gen betanbinom_gen binom_gen boltzmann_gen dlaplace_gen geom_gen "
+        "hypergeom_gen logser_gen nbinom_gen nchypergeom_fisher_gen nchypergeom_wallenius_gen "
+        "nhypergeom_gen planck_gen poisson_binom_gen poisson_gen randint_gen skellam_gen "
+        "yulesimon_gen zipf_gen zipfian_gen"
+    ),
+    "scipy.stats._distn_infrastructure": "rv_continuous_frozen rv_discrete_frozen",
+}
+
+# What older releases of NumPy called the same.
+RENAMED = {
+    "numpy.core.multiarray._reconstruct": "numpy._core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar": "numpy._core.multiarray.scalar",
+    "numpy.core.numeric._frombuffer": "numpy._core.numeric._frombuffer",
+    "numpy.ma.core.MaskedArray": "numpy.ma.MaskedArray",
+}
+
+
+def keys(table: Mapping[str, str]) -> frozenset[str]:
+    """Return a table's names, each with its module: `module.name`."""
+    return frozenset(f"{module}.{n}" for module, names in table.items() for n in names.split())

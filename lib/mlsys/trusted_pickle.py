@@ -1,0 +1,285 @@
+"""Load a pickle that is made of nothing but what a fitted scikit-learn model is made of.
+
+Three rules, one after another:
+
+1. Only the exact names of `mlsys.trusted_names` and `mlsys.pickle_parts`, and those that the
+   settings add, are looked up. A module is imported for a listed name alone.
+2. A listed class is made empty and given a state; it is never called. What must be called has a
+   function of ours in `mlsys.pickle_parts`. Functions that estimators keep are not called here.
+3. A state is looked at (`mlsys.pickle_states`) before it is put in.
+
+Python's own unpickler is the base, in its Python form, as joblib's is: there each opcode is a
+method. joblib's arrays, which lie between the opcodes, are read here and not by joblib.
+"""
+
+from __future__ import annotations
+
+import _compat_pickle
+import io
+import pickle
+from collections import OrderedDict, defaultdict
+from typing import Any
+
+from mlsys import trusted_names
+from mlsys.pickle_arrays import array_bytes, settled
+from mlsys.pickle_parts import CONSTRUCTORS
+from mlsys.pickle_stack import Handle, Refused, StandIn, need, new, resolve, simple_key
+from mlsys.pickle_states import put_state
+
+ARRAY = "joblib.numpy_pickle.NumpyArrayWrapper"
+BUNCH = "sklearn.utils._bunch.Bunch"
+
+CLASSES = trusted_names.keys(trusted_names.CLASSES)
+NAMED = trusted_names.keys(trusted_names.NAMED)
+STAND_INS = trusted_names.keys(trusted_names.STAND_INS)
+NAMES = CLASSES | NAMED | STAND_INS | {ARRAY} | set(CONSTRUCTORS)
+
+_Base: Any = pickle._Unpickler  # its methods of opcodes are in no stub
+
+
+class Untrusted(Refused):
+    """A name that is not on the list; `key` is the name."""
+
+    def __init__(self, key: str) -> None:
+        key = self.key = (key if key.isprintable() else ascii(key))[:200]
+        super().__init__(
+            f"needs `{key}`, which is not on the list of what a model may be made of: train with "
+            f"scikit-learn's own estimators, or add {key} to MLSYS_TRUSTED_GLOBALS if you trust it"
+        )
+
+
+class _ArrayHeader:
+    """In place of joblib's NumpyArrayWrapper: what it says of the array that follows."""
+
+
+def loads(content: bytes, trusted: tuple[str, ...] = ()) -> Any:
+    """Return the object that `content`, which is not compressed, is the pickle of.
+
+    `trusted` are more names, each a `module.Name`. They may be called with anything.
+
+    Raises:
+        Refused: it asks for more than a model needs; nothing of that was done.
+        Exception: what an unpickler raises of bytes that are no pickle: nearly anything.
+    """
+    return _Unpickler(io.BytesIO(content), len(content), frozenset(trusted)).load()
+
+
+class _Unpickler(_Base):
+    dispatch = dict(_Base.dispatch)
+
+    def __init__(self, file: io.BytesIO, size: int, trusted: frozenset[str]) -> None:
+        super().__init__(file)
+        self._file, self._size, self._trusted = file, size, trusted
+        self._found: dict[str, Any] = {}
+        self._classes: dict[type, str] = {}  # what was made of a listed class, by its class
+        self._free: dict[int, Any] = {}  # what the settings add, by identity
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what stands for the name on our stack.
+
+        Raises:
+            Untrusted: it is not on the list.
+        """
+        if self.proto < 3:
+            if (module, name) in _compat_pickle.NAME_MAPPING:
+                module, name = _compat_pickle.NAME_MAPPING[(module, name)]
+            else:
+                module = _compat_pickle.IMPORT_MAPPING.get(module, module)
+        key = f"{module}.{name}"
+        key = trusted_names.RENAMED.get(key, key)
+        if "." in name or not (key in self._trusted or key in NAMES):
+            raise Untrusted(key)
+        if key not in self._found:
+            self._found[key] = self._look_up(key)
+        return self._found[key]
+
+    def _look_up(self, key: str) -> Any:
+        if key in self._trusted:
+            found = resolve(key)
+            self._free[id(found)] = found
+            return found
+        if key in CONSTRUCTORS:
+            return Handle(key, make=CONSTRUCTORS[key])
+        if key in STAND_INS:
+            return Handle(key, StandIn)
+        if key == ARRAY:
+            return Handle(key, _ArrayHeader)
+        found = resolve(key)
+        if key in NAMED:
+            return found
+        self._classes[found] = key
+        return Handle(key, found)
+
+    # What makes objects.
+
+    def load_reduce(self) -> None:
+        args = self.stack.pop()
+        func = self.stack[-1]
+        if type(func) is Handle and func.value is StandIn:
+            self.stack[-1] = StandIn()
+        elif type(func) is Handle and func.make is not None:
+            self.stack[-1] = func.make(*args)
+        elif id(func) in self._free:
+            self.stack[-1] = func(*args)
+        else:
+            raise Refused(f"calls {_told(func)}, which nothing does that a model is made of")
+
+    def load_newobj(self) -> None:
+        args = self.stack.pop()
+        cls = self.stack[-1]
+        if id(cls) in self._free:
+            self.stack[-1] = cls.__new__(cls, *args)
+        elif type(cls) is Handle and cls.value is StandIn:
+            self.stack[-1] = StandIn()
+        else:
+            need(type(cls) is Handle and type(args) is tuple, _told(cls))
+            self.stack[-1] = new(cls, args)
+
+    def load_newobj_ex(self) -> None:
+        keywords = self.stack.pop()
+        args = self.stack.pop()
+        cls = self.stack[-1]
+        if id(cls) not in self._free:
+            raise Refused(f"makes {_told(cls)} in a way that no library does")
+        self.stack[-1] = cls.__new__(cls, *args, **keywords)
+
+    def _instantiate(self, klass: Any, args: Any) -> None:
+        if id(klass) not in self._free:
+            raise Refused(f"makes {_told(klass)} in a way that no library does")
+        self.append(klass(*args))
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        inst = self.stack[-1]
+        if type(inst) is _ArrayHeader:
+            self.stack[-1] = self._read_array(state)
+        elif id(type(inst)) in self._free:
+            self.stack.append(state)
+            super().load_build()
+        elif type(inst) is Handle or isinstance(inst, type) or id(inst) in self._free:
+            raise Refused(f"changes {_told(inst)} itself, not an object of it")
+        else:
+            put_state(inst, state, self._classes.get(type(inst)))
+
+    # What fills containers: the built-in ones, with keys whose hash is their own.
+
+    def _container(self, depth: int, *kinds: type) -> None:
+        """Look at the container that lies `depth` below the top, or below the last mark."""
+        held = self.metastack[-1] if depth == 0 else self.stack
+        inst = held[-max(depth, 1)]
+        if type(inst) in kinds or id(type(inst)) in self._free:
+            return
+        if dict in kinds and self._classes.get(type(inst)) == BUNCH:
+            return
+        need(type(inst) is StandIn, _told(inst))
+
+    def _keys(self, keys: Any) -> None:
+        need(all(map(simple_key, keys)), "a dictionary or a set")
+
+    def load_append(self) -> None:
+        self._container(2, list)
+        super().load_append()
+
+    def load_appends(self) -> None:
+        self._container(0, list)
+        super().load_appends()
+
+    def load_setitem(self) -> None:
+        self._container(3, dict, OrderedDict, defaultdict)
+        self._keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        self._container(0, dict, OrderedDict, defaultdict)
+        self._keys(self.stack[::2])
+        super().load_setitems()
+
+    def load_additems(self) -> None:
+        self._container(0, set)
+        self._keys(self.stack)
+        super().load_additems()
+
+    def load_dict(self) -> None:
+        self._keys(self.stack[::2])
+        super().load_dict()
+
+    def load_frozenset(self) -> None:
+        self._keys(self.stack)
+        super().load_frozenset()
+
+    # What no model has.
+
+    def load_bytearray8(self) -> None:
+        size = int.from_bytes(self.read(8), "little")
+        need(size <= self._size, "a bytearray")  # before it is allocated
+        content = self.read(size)
+        need(len(content) == size, "a bytearray")
+        self.append(bytearray(content))
+
+    def _never(self) -> None:
+        raise pickle.UnpicklingError("an opcode that no library's pickle has")
+
+    for _code, _method in (
+        (pickle.REDUCE, load_reduce),
+        (pickle.NEWOBJ, load_newobj),
+        (pickle.NEWOBJ_EX, load_newobj_ex),
+        (pickle.BUILD, load_build),
+        (pickle.APPEND, load_append),
+        (pickle.APPENDS, load_appends),
+        (pickle.SETITEM, load_setitem),
+        (pickle.SETITEMS, load_setitems),
+        (pickle.ADDITEMS, load_additems),
+        (pickle.DICT, load_dict),
+        (pickle.FROZENSET, load_frozenset),
+        (pickle.BYTEARRAY8, load_bytearray8),
+        (pickle.EXT1, _never),
+        (pickle.EXT2, _never),
+        (pickle.EXT4, _never),
+        (pickle.PERSID, _never),
+        (pickle.BINPERSID, _never),
+        (pickle.NEXT_BUFFER, _never),
+        (pickle.READONLY_BUFFER, _never),
+    ):
+        dispatch[_code[0]] = _method
+
+    def _read_array(self, state: Any) -> Any:
+        """Read the array that joblib wrote behind its header; allocate what is there, not more."""
+        import numpy as np
+
+        what = "an array"
+        need(type(state) is dict and {"subclass", "shape", "order", "dtype"} <= set(state), what)
+        subclass, shape, dtype = state["subclass"], state["shape"], state["dtype"]
+        need(type(subclass) is Handle, what)
+        need(subclass.key in ("numpy.ndarray", "numpy.memmap"), what)
+        need(isinstance(dtype, np.dtype) and type(shape) is tuple, what)
+        dtype = settled(dtype)
+        need(state["order"] in ("C", "F"), what)
+        size = array_bytes(shape, dtype)
+        if dtype.hasobject:
+            inner = _Unpickler(self._file, self._size, self._trusted)
+            array = inner.load()
+            need(type(array) is np.ndarray and array.dtype == object, what)
+            return array
+        if state.get("numpy_array_alignment_bytes") is not None:
+            self._file.seek(self._file.read(1)[0], io.SEEK_CUR)
+        if size > self._size - self._file.tell():
+            raise Refused(
+                f"has an array of {size} bytes, which are not in the file: it was cut off or forged"
+            )
+        flat = np.empty(size // max(dtype.itemsize, 1), dtype)
+        if dtype.itemsize:
+            self._file.readinto(flat.view(np.uint8))
+        fortran = state["order"] == "F"
+        array = flat.reshape(shape[::-1]).transpose() if fortran else flat.reshape(shape)
+        if dtype.isnative:
+            return array
+        return array.byteswap().view(dtype.newbyteorder("="))
+
+
+def _told(value: Any) -> str:
+    """The name of what stands on the stack; nothing of it is called for that."""
+    if type(value) is Handle:
+        return f"`{value.key}`"
+    if isinstance(value, type):
+        return f"`{value.__module__}.{value.__qualname__}`"
+    return f"an object of `{type(value).__module__}.{type(value).__qualname__}`"

@@ -1,0 +1,106 @@
+"""The list of names: all of it is there, nothing of it is dangerous, and nothing is missing."""
+
+import builtins
+import inspect
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.utils import all_estimators
+
+from mlsys import pickle_parts, pickle_states, trusted_names
+from mlsys.pickle_stack import resolve
+from mlsys.trusted_names import BIT_GENERATORS, CLASSES, NAMED, OF_NUMBERS, STAND_INS, keys
+from mlsys.trusted_pickle import ARRAY, BUNCH, NAMES
+
+# Modules that open files, talk to others, run code or look things up by name.
+NEVER = (
+    "code", "codecs", "commands", "ctypes", "dill", "cloudpickle", "http", "importlib", "inspect",
+    "io", "marshal", "multiprocessing", "nt", "ntpath", "operator", "os", "pathlib", "pickle",
+    "pkgutil", "platform", "posix", "posixpath", "pty", "runpy", "shutil", "site", "socket",
+    "subprocess", "sys", "tempfile", "threading", "timeit", "types", "urllib", "webbrowser",
+    "joblib.memory", "numpy.f2py", "numpy.lib", "numpy.testing", "pandas.io", "sklearn.callback",
+    "sklearn.datasets", "sklearn.externals", "sklearn.utils._testing", "sklearn.utils.fixes",
+)  # fmt: skip
+# Words in the source of a function that is only kept: what no function of arrays needs.
+WORDS = ("eval(", "exec(", "open(", "import_module", "__import__", "pickle", "subprocess", "os.")
+
+
+def test_every_estimator_is_listed() -> None:
+    missing = {f"{k.__module__}.{k.__name__}" for _, k in all_estimators()} - keys(CLASSES)
+    assert not missing
+
+
+@pytest.mark.parametrize("key", sorted(keys(CLASSES) | keys(OF_NUMBERS)))
+def test_a_listed_class_is_there_and_is_a_class(key: str) -> None:
+    found = resolve(key)
+    assert isinstance(found, type)
+    assert not issubclass(found, types.ModuleType | BaseException)
+    assert found.__name__ == key.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("key", sorted(keys(NAMED)))
+def test_what_may_be_kept_is_a_type_or_a_function_of_arrays(key: str) -> None:
+    found = resolve(key)
+    assert callable(found) and not isinstance(found, types.ModuleType)
+    if isinstance(found, type):
+        assert found.__module__ in ("builtins", "numpy")
+        assert not issubclass(found, np.memmap | np.ndarray)
+        return
+    assert key.split(".")[0] in ("numpy", "scipy", "sklearn")
+    if isinstance(found, types.FunctionType):
+        source = inspect.getsource(found)
+        code = source.replace(inspect.getdoc(found) or "\0", "")
+        body = code.split('"""')[0] + code.split('"""')[-1]
+        assert not [word for word in WORDS if word in body]
+        assert not {"func", "callable", "metric"} & set(inspect.signature(found).parameters)
+
+
+@pytest.mark.parametrize(
+    "key", sorted(set(pickle_parts.CONSTRUCTORS) | {ARRAY, BUNCH} | set(pickle_states.STATES))
+)
+def test_what_a_function_of_ours_stands_for_is_there(key: str) -> None:
+    assert resolve(key) is not None
+
+
+@pytest.mark.parametrize("key", sorted(keys(STAND_INS)))
+def test_a_stand_in_stands_for_something(key: str) -> None:
+    assert isinstance(resolve(key), type)
+
+
+def test_states_are_checked_of_listed_names_alone() -> None:
+    assert set(pickle_states.STATES) | set(pickle_states.AFTERWARDS) <= NAMES
+    assert keys(BIT_GENERATORS) <= keys(CLASSES)
+    assert set(trusted_names.RENAMED.values()) <= NAMES
+    assert not set(trusted_names.RENAMED) & NAMES
+
+
+def test_nothing_is_listed_twice_with_different_rights() -> None:
+    tables = [keys(CLASSES), keys(NAMED), keys(STAND_INS), frozenset(pickle_parts.CONSTRUCTORS)]
+    assert sum(map(len, tables)) + 1 == len(NAMES)
+
+
+def test_no_name_of_a_dangerous_module_is_listed() -> None:
+    assert not [k for k in NAMES if k.startswith(tuple(f"{m}." for m in NEVER))]
+    assert all(k.count("..") == 0 and "*" not in k for k in NAMES)
+
+
+def test_of_the_builtins_only_what_holds_values_is_listed() -> None:
+    listed = {k.removeprefix("builtins.") for k in NAMES if k.startswith("builtins.")}
+    # getattr is a function of ours, which answers for stand-ins alone
+    assert pickle_parts.CONSTRUCTORS["builtins.getattr"] is not builtins.getattr
+    assert listed == {
+        "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "getattr", "int",
+        "list", "object", "range", "set", "slice", "str", "tuple",
+    }  # fmt: skip
+
+
+def test_the_only_functions_that_load_calls_are_ours() -> None:
+    for key, make in pickle_parts.CONSTRUCTORS.items():
+        assert make.__module__ in ("mlsys.pickle_parts", "mlsys.pickle_arrays"), key
+
+
+def test_the_list_has_no_estimator_that_only_tests_need() -> None:
+    assert not [k for k in NAMES if "mock" in k.lower() or "test" in k.lower()]
+    assert Path(trusted_names.__file__).stat().st_size < 40_000
