@@ -20,7 +20,7 @@ from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.refs import NAME, NAME_RULE, VERSION
 from mlsys.settings import Settings
-from workers.scoring.request import LATEST, OUTPUTS, RUN_ID, MaxRejects, ScoringRequest
+from workers.scoring.request import LATEST, OUTPUTS, MaxRejects, ScoringRequest, check_run_id
 
 MAX_WHERE = 10_000  # characters; a URL is no place for more
 MAX_RUNS = 1000
@@ -103,7 +103,7 @@ ModelVersion = Annotated[
 ]
 RunId = Annotated[
     str,
-    _matching(RUN_ID.fullmatch, "pass lower-case letters, digits, _ and -, at most 128"),
+    _reading(check_run_id, "pass lower-case letters, digits, _ and -, at most 128"),
     _schema(
         "titanic-2026-11",
         "Names the run; by default it follows from request, model and the state of the input",

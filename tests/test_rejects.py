@@ -231,9 +231,11 @@ def test_a_second_runs_rejects_are_added_to_the_firsts(lab: Lab, params: dict[st
     assert set(lab.rows(params["output_table"])["run_id"]) == {second["run_id"]}
 
 
-def test_a_crash_between_the_two_loads_loses_and_doubles_nothing(
+def die_between_the_loads(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Publish the output of a run that may set its rows aside, and nothing more."""
+
     def crash(*_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -241,6 +243,12 @@ def test_a_crash_between_the_two_loads_loses_and_doubles_nothing(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("workers.scoring.run.publish_rejects", crash)
         execute(lab.clients, prepared)
+
+
+def test_a_crash_between_the_two_loads_loses_and_doubles_nothing(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_between_the_loads(lab, params, monkeypatch)
     assert lab.count(params["output_table"]) == ROWS - len(BAD)
     result = lab.here(params | {"max_rejects": "3"}).done()
     assert lab.count(params["output_table"]) == ROWS - len(BAD)
@@ -298,13 +306,7 @@ def test_a_rejects_table_that_was_spoilt_since_keeps_the_output_back(
 def test_a_decision_to_publish_stands_whatever_the_next_caller_puts_up_with(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    prepared = prepare(lab.clients, lab.request(params | {"max_rejects": "3"}))
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("workers.scoring.run.publish_rejects", crash)
-        execute(lab.clients, prepared)
+    die_between_the_loads(lab, params, monkeypatch)
     result = lab.here(params).done()
     assert (result["rows"], result["rows_rejected"]) == (ROWS - len(BAD), len(BAD))
     assert lab.count(params["output_table"]) == ROWS - len(BAD)

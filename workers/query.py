@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from mlsys.clients import RETRY_DEADLINE, TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import TryAgain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from google.cloud.bigquery import SchemaField
     from google.cloud.bigquery.table import RowIterator
@@ -70,6 +71,21 @@ def select(clients: Clients, sql: str, *parameters: Any) -> RowIterator:
     config = bigquery.QueryJobConfig(query_parameters=list(parameters))
     job = clients.bigquery.query(sql, job_config=config, timeout=TIMEOUT, retry=bigquery_retry())
     return job.result(timeout=RETRY_DEADLINE, retry=bigquery_retry())
+
+
+def json_rows(
+    rows: Iterable[Any], times: Iterable[str], documents: Iterable[str]
+) -> list[dict[str, Any]]:
+    """Return rows as JSON values: `times` as ISO texts, `documents` parsed from their texts."""
+    out = []
+    for row in rows:
+        values = dict(row.items())
+        for key in times:
+            values[key] = values[key].isoformat() if values[key] else None
+        for key in documents:
+            values[key] = json.loads(values[key]) if values[key] else None
+        out.append(values)
+    return out
 
 
 def dry_run(clients: Clients, sql: str) -> DryRun:

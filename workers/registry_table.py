@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from mlsys.clients import Clients
-from workers.query import run
+from workers.query import json_rows, run
 from workers.registry_rows import Identity, ModelRow
 from workers.sql import statement
 
@@ -64,15 +64,8 @@ def replace(
 
 def list_models(clients: Clients, env: str) -> list[dict[str, Any]]:
     """Return the registry's rows as JSON values, newest version of each model first."""
-    out = []
-    for row in run(clients, env, statement("list_models")):
-        values = dict(row.items())
-        for key in ("uploaded_at", "registered_at"):
-            values[key] = values[key].isoformat() if values[key] else None
-        for key in ("metrics", "metadata"):
-            values[key] = json.loads(values[key]) if values[key] else None
-        out.append(values)
-    return out
+    rows = run(clients, env, statement("list_models"))
+    return json_rows(rows, ("uploaded_at", "registered_at"), ("metrics", "metadata"))
 
 
 def _batches(

@@ -13,15 +13,13 @@ from typing import Any
 
 from mlsys.clients import Clients
 from mlsys.errors import TryAgain
-from workers.query import run
+from workers.query import json_rows, run
 from workers.scoring.plan import Plan
 from workers.scoring.store import RunStore
 from workers.sql import statement
 
 LOOKS = 5
 CLOCKS_DIFFER = dt.timedelta(days=1)  # between the machines that plan and finish, at the most
-
-_TIMES = ("snapshot_at", "started_at", "finished_at")
 
 
 def record(clients: Clients, store: RunStore, plan: Plan) -> None:
@@ -75,14 +73,7 @@ def list_runs(
         bigquery.ScalarQueryParameter("state", "STRING", state or ""),
         bigquery.ScalarQueryParameter("limit", "INT64", limit),
     )
-    out = []
-    for row in found:
-        values = dict(row.items())
-        for key in _TIMES:
-            values[key] = values[key].isoformat() if values[key] else None
-        values["request"] = json.loads(values["request"]) if values["request"] else None
-        out.append(values)
-    return out
+    return json_rows(found, ("snapshot_at", "started_at", "finished_at"), ("request",))
 
 
 def _tolerance(end: dict[str, Any]) -> dict[str, str]:

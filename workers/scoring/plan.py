@@ -7,7 +7,6 @@ process, follows it.
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -124,7 +123,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     created_at = dt.datetime.now(dt.UTC)
     plan = Plan(
         run_id=run_id,
-        token=uuid.uuid4().hex[:8],
+        token=resolved.token[:8],
         request=request.identity() | {"model_version": resolved.model.version},
         model=resolved.model,
         is_query=resolved.is_query,

@@ -22,7 +22,7 @@ from mlsys.metadata import ModelMetadata, library_versions
 from mlsys.signatures import UNKNOWN
 from workers.query import dry_run, select
 from workers.scoring.destination import output_location
-from workers.scoring.model import read_metadata
+from workers.scoring.model import ModelPin, read_metadata
 from workers.scoring.plan import Plan, make_plan
 from workers.scoring.request import ScoringRequest
 from workers.scoring.run import Found, find_run
@@ -65,17 +65,11 @@ def preflight(
     if plan is None:
         plan, problems = _plan(clients, resolved, found.store.run_id)
     metadata, _ = read_metadata(clients, resolved.model)
-    verdict: dict[str, Any] = {
+    verdict = _head(found, resolved.model) | {
         "ok": not problems,
         "problems": [_problem(exc) for exc in problems],
-        "run_id": found.store.run_id,
-        "run_exists": found.plan is not None,
-        "run_is_done": False,
         # Of a view nothing tells that a repeated request means the same run, but its run_id.
         "pass_run_id": resolved.is_query and run_id is None,
-        "model_name": resolved.model.name,
-        "model_version": resolved.model.version,
-        "model_generation": resolved.model.generation,
         "versions": _versions(metadata),
         "rows": resolved.rows,
     }
@@ -102,19 +96,26 @@ def preflight(
 
 def _known(clients: Clients, found: Found, plan: Plan) -> dict[str, Any]:
     """The verdict on a run that is done, or goes on by its plan whatever the input is by now."""
-    return _tables(clients, plan) | {
+    verdict = _head(found, plan.model) | _tables(clients, plan)
+    return verdict | {
         "ok": True,
         "problems": [],
         "warnings": [*_failed_before(found), *plan.warnings],
-        "run_id": plan.run_id,
-        "run_exists": True,
-        "run_is_done": found.result is not None,
         "pass_run_id": False,
-        "model_name": plan.model.name,
-        "model_version": plan.model.version,
-        "model_generation": plan.model.generation,
         "versions": [],
         "rows": plan.rows_expected if found.result is None else found.result["rows_read"],
+    }
+
+
+def _head(found: Found, model: ModelPin) -> dict[str, Any]:
+    """Which run it would be, with which model."""
+    return {
+        "run_id": found.store.run_id,
+        "run_exists": found.plan is not None,
+        "run_is_done": found.result is not None,
+        "model_name": model.name,
+        "model_version": model.version,
+        "model_generation": model.generation,
     }
 
 
@@ -136,21 +137,20 @@ def _plan(
     clients: Clients, resolved: Resolved, run_id: str
 ) -> tuple[Plan | None, list[MlsysError]]:
     """Plan the run, or return everything that is in the way of it."""
-    problems: list[MlsysError] = []
-    # Planning ends at the first problem; the others need nothing that comes before them.
+    try:
+        return make_plan(clients, resolved, run_id)[0], []
+    except (*_PROBLEMS, TableNotFound) as exc:
+        problems: list[MlsysError] = [exc]
+    # Planning ends at the first problem; these need nothing that comes before them.
     for check in (
-        lambda: make_plan(clients, resolved, run_id)[0],
         lambda: check_where(clients, resolved),
         lambda: output_location(clients, resolved.request.output_table),
     ):
         try:
-            plan = check()
+            check()
         except (*_PROBLEMS, TableNotFound) as exc:
             if str(exc) not in map(str, problems):
                 problems.append(exc)
-        else:
-            if isinstance(plan, Plan):
-                return plan, []
     return None, problems
 
 

@@ -101,6 +101,6 @@ def check_run_id(run_id: str) -> str:
     """
     if not RUN_ID.fullmatch(run_id):
         raise InvalidRequest(
-            ("run_id", f"{run_id[:80]!r}: pass lower-case letters, digits, _ and -, up to 128")
+            ("run_id", f"{run_id[:80]!r}: pass lower-case letters, digits, _ and -, at most 128")
         )
     return run_id

@@ -341,9 +341,7 @@ def _output_is_there(clients: Clients, plan: Plan, result: dict[str, Any]) -> bo
     created = table.created.isoformat() if table is not None and table.created else None
     if table is None or created != result["output_created"]:
         return False
-    if into.write_disposition != "WRITE_TRUNCATE":
-        return True
-    if result["rows"] == 0:
+    if into.write_disposition != "WRITE_TRUNCATE" or result["rows"] == 0:
         return True
     sql = f"SELECT 1 FROM `{into.table.base}` WHERE run_id = @run_id AND predicted_at = @at LIMIT 1"
     at = dt.datetime.fromisoformat(plan.created_at)  # one partition, where it is the partitions'

@@ -55,8 +55,8 @@ def score_shard(
                 # A streaming buffer's rows are only estimated, so there may be more than planned.
                 allowed = max_rejects.limit(max(session.rows, counts.read + batch.num_rows))
                 scored, bad = score_rows(predictor, batch, allowed - counts.rejected, stop)
-                if counts.rejected + len(bad) > allowed:
-                    found = counts.rejected + len(bad)
+                found = counts.rejected + len(bad)
+                if found > allowed:
                     raise too_many(plan, bad, max_rejects, found, session.rows, at_least=True)
                 if scored:  # as one piece: each write is a row group
                     part.write(pa.concat_tables(scored).combine_chunks())

@@ -43,6 +43,7 @@ class Resolved:
     table: Table
     schema: Sequence[SchemaField]
     model: ModelPin
+    # Of this look-up alone: it names the runs of views, and the jobs of the plan made from it.
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
