@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from app import auth, logs, service
 from app.parameters import PredictQuery
 from app.problems import Problem
-from mlsys.errors import InvalidRequest, MlsysError, TryAgain
+from mlsys.errors import InvalidRequest, MlsysError, NotAllowed, TryAgain
 from mlsys.refs import ModelRef
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def predictions() -> tuple[str, int]:
         if query.dry_run:
             raise Malformed("dry_run has nobody to answer to: ask GET /predict")
         asked = query.to_request(service().settings)
-    except (Malformed, ValidationError, InvalidRequest) as exc:
+    except (Malformed, ValidationError, InvalidRequest, NotAllowed) as exc:
         return _quarantine(body, str(exc))
     logs.note(model=f"{query.model_name}/{query.model_version}", run_id=query.run_id)
     clients = service().clients
@@ -169,7 +169,8 @@ def predictions() -> tuple[str, int]:
 def _quarantine(body: bytes, reason: str) -> tuple[str, int]:
     from workers.quarantine import quarantine
 
-    uri = quarantine(service().clients, service().settings.envs[0], body, reason)
+    env = service().settings.envs[0]
+    uri = quarantine(service().clients, env, request.path, body, reason)
     log.warning("A message was put into quarantine at %s: %s", uri, reason)
     logs.note(outcome="quarantined")
     return DONE

@@ -184,6 +184,12 @@ class PredictQuery(BaseModel):
         ),
     ] = None
     max_rejects: Rejects = MaxRejects()
+    allow_rejected: Annotated[
+        bool, Field(description="Use the model even if its golden rows come out otherwise")
+    ] = False
+    allow_version_mismatch: Annotated[
+        bool, Field(description="Use the model even if another scikit-learn has saved it")
+    ] = False
     dry_run: Annotated[bool, Field(description="Only say whether it would work")] = False
     check_ids: Annotated[
         bool, Field(description="With dry_run: also count rows of the same ids, by a query")
@@ -208,9 +214,13 @@ class PredictQuery(BaseModel):
 
         Raises:
             InvalidRequest: the environment is not served here.
+            NotAllowed: a table lies in a dataset that the service does not touch.
         """
+        env = settings.require_env(self.env)
+        settings.check_input(self.input_table.project, self.input_table.dataset)
+        settings.check_output(self.output_table.project, self.output_table.dataset)
         return ScoringRequest(
-            env=settings.require_env(self.env),
+            env=env,
             input_table=self.input_table,
             output_table=self.output_table,
             model_name=self.model_name,
@@ -220,4 +230,6 @@ class PredictQuery(BaseModel):
             write_disposition=self.write_disposition,
             where=self.where,
             max_rejects=self.max_rejects,
+            allow_rejected=self.allow_rejected,
+            allow_version_mismatch=self.allow_version_mismatch,
         )

@@ -1,9 +1,12 @@
 """What the tests of the registry share: model names of their own, and what became of them."""
 
 import contextlib
+import http.client
+import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -13,7 +16,7 @@ from sklearn.linear_model import LinearRegression
 
 from mlsys.clients import Clients, bigquery_retry
 from mlsys.gcs import gcs_put, gcs_put_pickle
-from mlsys.local.push import Message, PushSubscription
+from mlsys.local.push import Message, PushSubscription, envelope
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import ACK_DEADLINE, dead_letter, model_events
 from mlsys.models import ModelRef
@@ -58,6 +61,11 @@ class ModelCase:
     def blob(self, version: str = "v1", file: str = "model.pkl") -> Blob | None:
         bucket = self.clients.storage.bucket(self.bucket)
         return bucket.get_blob(f"{self.name}/{version}/{file}", timeout=10)
+
+    def paths(self) -> list[str]:
+        """What the bucket holds under the model's name, for instance `v1/metadata.json`."""
+        blobs = self.clients.storage.list_blobs(self.bucket, prefix=f"{self.name}/", timeout=10)
+        return [blob.name.removeprefix(f"{self.name}/") for blob in blobs]
 
     def settle(self) -> None:
         """Wait until every notification has been delivered."""
@@ -104,7 +112,7 @@ class ModelCase:
         return [
             message
             for message in self.stack.pubsub.messages(TOPIC)
-            if message.attributes["objectId"].startswith(f"{self.name}/")
+            if message.attributes.get("objectId", "").startswith(f"{self.name}/")
         ]
 
 
@@ -141,3 +149,23 @@ def notifications_lost(stack: LocalStack) -> Iterator[None]:
                 dead_letter_topic=dead_letter(TOPIC),
             )
         )
+
+
+def push(stack: LocalStack, message: Message) -> int:
+    """Push a message once, as its subscription does, and return the answer's status."""
+    address = urlsplit(stack.url or "")
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
+    try:
+        name = f"projects/{stack.settings.project}/subscriptions/{TOPIC}"
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", "/events/storage", envelope(message, name, 1), headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def shuffled(messages: Iterable[Message], times: int, seed: int) -> list[Message]:
+    """Each message so many times, in an order that the seed decides."""
+    copies = [message for message in messages for _ in range(times)]
+    random.Random(seed).shuffle(copies)
+    return copies

@@ -280,6 +280,18 @@ def test_ids_are_checked_before_the_run_and_not_with_it(stub: Stub) -> None:
     assert [q.get("check_ids") for q in stub.scored] == [None]
 
 
+def test_what_is_put_up_with_is_asked_for_and_told_again(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.more["Retry-After"] = "0"
+    stub.answer = lambda path, q: fine(path, q) if "dry_run" in q else problem(503, "later")
+    assert cli.main(words(ASKED) + ["--allow-version-mismatch"]) == 1
+    asked = [q for path, q in stub.requests if path == "/predict"]
+    assert {q.get("allow_version_mismatch") for q in asked} == {"true"}
+    assert {q.get("allow_rejected") for q in asked} == {None}
+    assert "--allow-version-mismatch" in shlex.split(capsys.readouterr().err.splitlines()[-1])
+
+
 def test_the_rows_that_the_model_failed_on_are_told(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:

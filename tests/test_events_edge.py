@@ -17,7 +17,7 @@ from mlsys.models import ModelRef
 from mlsys.settings import Emulators, Settings
 
 SERVICE = Settings(
-    "demo-project",
+    "my-project",
     envs=("dev",),
     push_auth="off",
     emulators=Emulators("http://127.0.0.1:9"),
@@ -53,7 +53,8 @@ class Recorder:
         self.scored: list[Any] = []
         self.fault: Exception | None = None
 
-    def quarantine(self, _: Clients, env: str, body: bytes, reason: str) -> str:
+    def quarantine(self, _: Clients, env: str, route: str, body: bytes, reason: str) -> str:
+        assert route in ("/events/storage", "/events/predictions")
         assert env == "dev"
         self.quarantined.append((body, reason))
         return "gs://mlsys-runs-dev/quarantine/x.json"

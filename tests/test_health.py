@@ -62,6 +62,8 @@ def test_the_api_describes_every_route_and_parameter(client: FlaskClient) -> Non
         "write_disposition": False,
         "where": False,
         "max_rejects": False,
+        "allow_rejected": False,
+        "allow_version_mismatch": False,
         "dry_run": False,
         "check_ids": False,
         "wait": False,

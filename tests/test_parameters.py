@@ -15,7 +15,7 @@ from mlsys.models import ModelRef
 from mlsys.settings import Settings
 from workers.scoring.request import ScoringRequest, check_run_id
 
-SERVICE = Settings("demo-project", envs=("dev", "staging"))
+SERVICE = Settings("my-project", envs=("dev", "staging"))
 GOOD: dict[str, Any] = {
     "env": "dev",
     "input_table": "my-project.titanic.test",

@@ -26,6 +26,7 @@ ANSWERS: dict[type[Exception], int] = {
     errors.MetadataInvalid: 500,
     errors.NotRegistered: 500,
     errors.InvalidRequest: 400,
+    errors.NotAllowed: 403,
     errors.ModelNotFound: 404,
     errors.ObjectNotFound: 404,
     errors.TableNotFound: 404,

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
-from registry_cases import TOPIC, ModelCase, model_case, notifications_lost
+from registry_cases import TOPIC, ModelCase, model_case, notifications_lost, push, shuffled
 
-from mlsys.local.push import Message, envelope
+from mlsys.local.push import Message
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import dead_letter
 
@@ -24,19 +24,6 @@ MAX_DELIVERIES = 200  # of one message; Pub/Sub's own dead letter policy would e
 def case(stack: LocalStack, environment: dict[str, str]) -> Iterator[ModelCase]:
     with model_case(stack, "redelivery") as fresh:
         yield fresh
-
-
-def push(stack: LocalStack, message: Message) -> int:
-    """Push a message once, as its subscription does, and return the answer's status."""
-    address = urlsplit(stack.url or "")
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
-    try:
-        name = f"projects/{stack.settings.project}/subscriptions/{TOPIC}"
-        headers = {"Content-Type": "application/json"}
-        connection.request("POST", "/events/storage", envelope(message, name, 1), headers)
-        return connection.getresponse().status
-    finally:
-        connection.close()
 
 
 def deliver(stack: LocalStack, messages: Iterable[Message]) -> set[int]:
@@ -52,12 +39,6 @@ def deliver(stack: LocalStack, messages: Iterable[Message]) -> set[int]:
 
     with ThreadPoolExecutor(THREADS) as pool:
         return set().union(*pool.map(until_acknowledged, messages))
-
-
-def shuffled(messages: Iterable[Message], times: int, seed: int) -> list[Message]:
-    copies = [message for message in messages for _ in range(times)]
-    random.Random(seed).shuffle(copies)
-    return copies
 
 
 def kinds(messages: Iterable[Message]) -> list[str]:

@@ -113,7 +113,7 @@ def test_an_object_that_mlsys_did_not_write_is_registered_with_what_can_be_known
     case.put(b"from somewhere else", "v12/model.pkl")
     row = case.row()
     assert (row["model_version"], row["version_number"]) == ("v12", 12)
-    assert (row["size_bytes"], row["status"]) == (19, "ready")
+    assert (row["size_bytes"], row["status"]) == (19, "rejected")
     assert (row["model_class"], row["feature_names"], row["sklearn_version"]) == (None, [], None)
 
 
@@ -266,7 +266,7 @@ def test_a_description_that_cannot_be_used_is_left_out(case: ModelCase, descript
     blob.metadata = {"mlsys": description}
     blob.upload_from_string(b"model", timeout=10)
     row = case.row()
-    assert (row["status"], row["feature_names"], row["model_class"]) == ("ready", [], None)
+    assert (row["status"], row["feature_names"], row["model_class"]) == ("rejected", [], None)
 
 
 def test_an_object_that_is_no_model_is_acknowledged_and_skipped(case: ModelCase) -> None:

@@ -12,6 +12,7 @@ not that they grow (https://cloud.google.com/storage/docs/metadata#generation-nu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -19,8 +20,10 @@ from typing import TYPE_CHECKING, Literal
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ObjectNotFound, RegistryBusy
 from mlsys.refs import ModelRef
+from workers.announcements import announce
 from workers.registry_rows import Identity, ModelRow, identity_of, live_row, read_row
 from workers.registry_table import Trigger, recorded, replace
+from workers.verification import verify_row
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
@@ -76,7 +79,9 @@ def converge(clients: Clients, env: str, ref: ModelRef, trigger: Trigger = "even
         live = {} if row is None else {str(ref): row.identity}
         return _Seen(live, lambda _: row, recorded(clients, env, str(ref)))
 
-    return _settle(clients, env, trigger, look).change(str(ref))
+    change = _settle(clients, env, trigger, look).change(str(ref))
+    _announce(clients, env, str(ref), change)
+    return change
 
 
 def rescan(clients: Clients, env: str) -> Rescan:
@@ -104,6 +109,7 @@ def rescan(clients: Clients, env: str) -> Rescan:
     for key in seen.live.keys() | seen.recorded.keys():
         change = seen.change(key)
         setattr(result, change, getattr(result, change) + 1)
+        _announce(clients, env, key, change)
     return result
 
 
@@ -114,11 +120,28 @@ def _settle(clients: Clients, env: str, trigger: Trigger, look: Callable[[], _Se
         keys = seen.differing()
         if not keys:
             return first
-        replace(clients, env, keys, seen.row, trigger)
+        replace(clients, env, keys, functools.partial(_judged, clients, seen), trigger)
         seen = look()
     if not seen.differing():
         return first
     raise RegistryBusy(f"The registry of {env} kept changing over {LOOKS} looks: try again shortly")
+
+
+def _judged(clients: Clients, seen: _Seen, key: str) -> ModelRow | None:
+    return verify_row(clients, seen.row(key))
+
+
+def _announce(clients: Clients, env: str, key: str, change: Change) -> None:
+    if change == "unchanged":
+        return
+    name, version = key.split("/")
+    announce(
+        clients,
+        env,
+        "model.removed" if change == "removed" else "model.registered",
+        key,
+        {"env": env, "model_name": name, "model_version": version, "change": change},
+    )
 
 
 def _list_bucket(

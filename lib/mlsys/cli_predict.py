@@ -35,6 +35,10 @@ OPTIONAL = {
         "how many rows may be set aside, 100 or 1%% of them (default: 0)",
     ),
 }
+FLAGS = {
+    "allow_rejected": "also use a model that its golden rows reject",
+    "allow_version_mismatch": "also use a model that another scikit-learn saved",
+}
 
 
 def add_to(commands: Any) -> None:
@@ -54,6 +58,10 @@ def add_to(commands: Any) -> None:
     )
     for name, (metavar, text) in OPTIONAL.items():
         parser.add_argument(_flag(name), metavar=metavar, help=text)
+    for name, text in FLAGS.items():
+        parser.add_argument(
+            _flag(name), action="store_const", const="true", help=f"{text} (default: refuse)"
+        )
     parser.add_argument(
         "--check-ids", action="store_true", help="also have rows of the same ids counted before"
     )
@@ -68,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     from mlsys.calls import Call
     from mlsys.remote import Refused, Service, faults, service_url
 
-    names = [*REQUIRED, "model_version", *OPTIONAL]
+    names = [*REQUIRED, "model_version", *OPTIONAL, *FLAGS]
     given = {name: getattr(options, name) for name in names}
     params = {name: value for name, value in given.items() if value is not None}
     call = Call(Service(service_url(options.url)), params, check_ids=options.check_ids)
@@ -120,7 +128,7 @@ def _ways_on(call: Call, options: argparse.Namespace) -> list[str]:
         return []
     words = ["mlsys", "predict"]
     for name, value in call.params.items():
-        words += [_flag(name), value]
+        words += [_flag(name)] if name in FLAGS else [_flag(name), value]
     words += ["--url", options.url] if options.url else []
     words += [_flag(n) for n in ("no_wait", "json") if getattr(options, n)]
     lines = [f"To resume it or to see its result: {shlex.join(words)}"]

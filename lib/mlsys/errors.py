@@ -5,6 +5,7 @@ MlsysError
 ├── SettingsError            a missing or contradictory setting; all of them named at once
 ├── CredentialsMissing       no Google credentials were found
 ├── InvalidRequest           a malformed name, table, parameter or value
+├── NotAllowed               a dataset that the service may not read or write
 ├── ModelNotFound            no such model version
 ├── ObjectNotFound           no such bucket or object in Cloud Storage
 ├── TableNotFound            no such BigQuery table or dataset
@@ -58,6 +59,10 @@ class InvalidRequest(MlsysError, ValueError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Let the error travel between processes."""
         return type(self), tuple(self.problems)
+
+
+class NotAllowed(MlsysError, PermissionError):
+    """The service's settings do not let it touch this dataset."""
 
 
 class ModelNotFound(MlsysError, LookupError):

@@ -25,6 +25,7 @@ class LoadedModel:
 
     model: Any
     warnings: tuple[str, ...] = ()
+    version_mismatch: str | None = None  # another scikit-learn saved it than is here
 
 
 def load_model(
@@ -57,7 +58,22 @@ def load_model(
             "which has no predict and no transform: upload a fitted estimator"
         )
     _pin_jobs(model)
-    return LoadedModel(model, tuple(dict.fromkeys(str(w.message) for w in caught)))
+    said = tuple(dict.fromkeys(str(w.message) for w in caught))
+    return LoadedModel(model, said, _version_mismatch(caught))
+
+
+def _version_mismatch(caught: list[warnings.WarningMessage]) -> str | None:
+    """What scikit-learn's InconsistentVersionWarning says, if it was among the warnings."""
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    for warning in caught:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            then, now = (
+                warning.message.original_sklearn_version,
+                warning.message.current_sklearn_version,
+            )
+            return f"the model was saved with scikit-learn {then}, and the service has {now}"
+    return None
 
 
 def _load(content: bytes, name: str, trusted: tuple[str, ...], max_bytes: int) -> Any:
@@ -82,6 +98,8 @@ def _load(content: bytes, name: str, trusted: tuple[str, ...], max_bytes: int) -
             f"{name} needs code that is not installed here: {exc}. A class or function that "
             "was defined in the notebook does not travel with the pickle; move it to a package"
         ) from exc
+    except MemoryError as exc:
+        raise ModelUnusable(f"{name} needs more memory than there is") from exc
     except Exception as exc:  # an unpickler raises anything, by the bytes it is fed
         raise ModelUnusable(
             f"{name} is no pickled model ({type(exc).__name__}): upload it with "

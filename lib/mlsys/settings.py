@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from mlsys.errors import InvalidRequest, SettingsError
+from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
 
 ENVS = ("dev", "staging", "prod")
 PUSH_AUTH_MODES = ("app", "platform", "off")
 MAX_MODEL_BYTES = 2 << 30
 # module.Name, exactly: no wildcard, and no class inside another
 _GLOBAL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+_DATASET = re.compile(r"[a-z0-9.:-]+\.(?:[A-Za-z0-9_]+|\*)")
 
 _CONSTANTS = {
     "GCP_PROJECT_ID": lambda s: s.project,
@@ -65,6 +66,8 @@ class Settings:
     push_service_account: str | None = None
     request_timeout: float = 3600.0  # seconds; Cloud Run's limit for one request
     on_cloud_run: bool = False
+    input_datasets: tuple[str, ...] = ()  # project.dataset or project.*; empty: the project's own
+    output_datasets: tuple[str, ...] = ()
     trusted_globals: tuple[str, ...] = ()  # module.Name, beyond what models are made of anyway
     max_model_bytes: int = MAX_MODEL_BYTES  # of a model.pkl, and of what it unpacks to
 
@@ -104,10 +107,16 @@ class Settings:
         except ValueError:
             request_timeout = 0.0
             wrong.append(f"MLSYS_REQUEST_TIMEOUT is {timeout!r}: pass a number of seconds above 0")
+        datasets = {}
+        for key in ("MLSYS_INPUT_DATASETS", "MLSYS_OUTPUT_DATASETS"):
+            datasets[key] = tuple(d.strip() for d in (read(key) or "").split(",") if d.strip())
+            if malformed := [d for d in datasets[key] if not _DATASET.fullmatch(d)]:
+                wrong.append(
+                    f"{key} names {malformed}: pass project.dataset or project.*, comma-separated"
+                )
         listed = (read("MLSYS_TRUSTED_GLOBALS") or "").split(",")
         trusted_globals = tuple(dict.fromkeys(t.strip() for t in listed if t.strip()))
-        malformed = [t for t in trusted_globals if not _GLOBAL.fullmatch(t)]
-        if malformed:
+        if malformed := [t for t in trusted_globals if not _GLOBAL.fullmatch(t)]:
             wrong.append(
                 f"MLSYS_TRUSTED_GLOBALS names {malformed}: pass exact names, module.Name, "
                 "separated by commas"
@@ -130,6 +139,8 @@ class Settings:
             push_service_account=read("MLSYS_PUSH_SERVICE_ACCOUNT"),
             request_timeout=request_timeout,
             on_cloud_run=bool(read("K_SERVICE")),
+            input_datasets=datasets["MLSYS_INPUT_DATASETS"],
+            output_datasets=datasets["MLSYS_OUTPUT_DATASETS"],
             trusted_globals=trusted_globals,
             max_model_bytes=max_model_bytes,
         )
@@ -192,14 +203,57 @@ class Settings:
         """The environment's own dataset, `project.mlsys_{env}`."""
         return f"{self.project}.mlsys_{env}"
 
+    def model_events_topic(self, env: str) -> str:
+        """The full name of the topic that the models bucket announces its objects on."""
+        return f"projects/{self.project}/topics/mlsys-model-events-{env}"
+
     def predictions_topic(self, env: str) -> str:
         """The full name of the topic that scoring requests with `wait=false` go to."""
         return f"projects/{self.project}/topics/mlsys-predictions-{env}"
+
+    def events_topic(self, env: str) -> str:
+        """The full name of the topic that mlsys announces models and runs on."""
+        return f"projects/{self.project}/topics/mlsys-events-{env}"
+
+    def check_input(self, project: str, dataset: str) -> None:
+        """Refuse to read a dataset that MLSYS_INPUT_DATASETS does not have.
+
+        Raises:
+            NotAllowed: saying which datasets may be read.
+        """
+        if not _listed(self.input_datasets or (f"{self.project}.*",), project, dataset):
+            raise NotAllowed(
+                f"input_table: the service may not read {project}.{dataset}, but "
+                f"{', '.join(self.input_datasets) or f'datasets of {self.project}'}: pass a table "
+                "of these, or add it to MLSYS_INPUT_DATASETS"
+            )
+
+    def check_output(self, project: str, dataset: str) -> None:
+        """Refuse to write a dataset that MLSYS_OUTPUT_DATASETS does not have, or mlsys's own.
+
+        Raises:
+            NotAllowed: saying which datasets may be written.
+        """
+        if dataset in {f"mlsys_{env}" for env in ENVS}:
+            raise NotAllowed(
+                f"output_table: {project}.{dataset} is mlsys's own, with the registry and the "
+                "ledger: pass a table of another dataset"
+            )
+        if not _listed(self.output_datasets or (f"{self.project}.*",), project, dataset):
+            raise NotAllowed(
+                f"output_table: the service may not write {project}.{dataset}, but "
+                f"{', '.join(self.output_datasets) or f'datasets of {self.project}'}: pass a table "
+                "of these, or add it to MLSYS_OUTPUT_DATASETS"
+            )
 
 
 def variable(name: str) -> str | None:
     """The value of one variable of the environment, or of the nearest `.env`; None: not set."""
     return _environment().get(name)
+
+
+def _listed(patterns: tuple[str, ...], project: str, dataset: str) -> bool:
+    return f"{project}.{dataset}" in patterns or f"{project}.*" in patterns
 
 
 def _per_env(prefix: str, values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

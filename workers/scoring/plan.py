@@ -13,7 +13,9 @@ from typing import Any, Self
 
 from mlsys.bq import TableRef
 from mlsys.clients import Clients
+from mlsys.errors import ModelUnusable
 from mlsys.loading import LoadedModel
+from mlsys.metadata import ModelMetadata
 from mlsys.signatures import Feature, Signature
 from workers.scoring.columns import Column, choose_features, choose_ids, columns_of
 from workers.scoring.destination import (
@@ -24,7 +26,9 @@ from workers.scoring.destination import (
 )
 from workers.scoring.model import ModelPin, load_pinned, read_metadata
 from workers.scoring.outputs import output_columns
+from workers.scoring.request import ScoringRequest
 from workers.scoring.source import Resolved, check_where
+from workers.verification import judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     check_where(clients, resolved)
     loaded = load_pinned(clients, resolved.model)
     metadata, warnings = read_metadata(clients, resolved.model)
+    warnings += _check_model(loaded, metadata, request)
     table = columns_of(resolved.schema)
     features, said = choose_features(table, loaded.model, metadata, request.id_columns)
     ids = choose_ids(table, features, metadata, request.id_columns)
@@ -139,7 +144,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         ),
         rejects=rejects_destination(clients, request.output_table),
         location=location,
-        warnings=(*_odd(resolved), *warnings, *said, *loaded.warnings),
+        warnings=(*_odd(resolved), *warnings, *said),
     )
     return plan, loaded
 
@@ -153,3 +158,25 @@ def _odd(resolved: Resolved) -> list[str]:
         "nothing tells whether its rows have changed: a repeated request is this run only with "
         "its run_id"
     ]
+
+
+def _check_model(
+    loaded: LoadedModel, metadata: ModelMetadata, request: ScoringRequest
+) -> list[str]:
+    """Return what is odd about the model, if the request puts up with it.
+
+    Raises:
+        ModelUnusable: another scikit-learn saved it, or it answers otherwise than it did then.
+    """
+    if loaded.version_mismatch and not request.allow_version_mismatch:
+        raise ModelUnusable(
+            f"{loaded.version_mismatch}: train and upload the model with the service's release, or "
+            "pass allow_version_mismatch=true"
+        )
+    verdict = judge(loaded, metadata)
+    if verdict.status == "rejected" and not request.allow_rejected:
+        raise ModelUnusable(
+            f"The model is rejected: {verdict.reason}. Upload it again from where it was trained, "
+            "or pass allow_rejected=true"
+        )
+    return [verdict.reason] if verdict.reason else []

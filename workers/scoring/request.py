@@ -14,6 +14,7 @@ MAX_RUN_ID = 128
 RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
 OUTPUTS = ("predict", "predict_proba", "decision_function", "transform")
 LATEST = "latest"
+TOLERANCES = ("max_rejects", "allow_rejected", "allow_version_mismatch")
 
 _COUNT = re.compile(r"[0-9]{1,15}")
 _SHARE = re.compile(r"(0?\.[0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,9})?)%")
@@ -73,6 +74,8 @@ class ScoringRequest:
     write_disposition: str = "WRITE_APPEND"
     where: str | None = None
     max_rejects: MaxRejects = MaxRejects()
+    allow_rejected: bool = False
+    allow_version_mismatch: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The request as the texts that `GET /predict` takes, without what is default."""
@@ -81,16 +84,18 @@ class ScoringRequest:
         out: dict[str, Any] = {name: getattr(self, name) for name in names}
         for name, value in out.items():
             out[name] = ",".join(value) if isinstance(value, tuple) else str(value)
+            if isinstance(value, bool):
+                out[name] = "true"  # no parameter is true by default
         return out
 
     def identity(self) -> dict[str, Any]:
         """What of the request decides the rows that are written, as texts: a run is known by it.
 
         Defaults are left out, so that a parameter that a later version adds changes nothing for
-        those who do not pass it. `max_rejects` is no part of it: a run that failed over its bad
-        rows can be resumed with a larger one.
+        those who do not pass it. What the caller puts up with is no part of it: a run that failed
+        over its bad rows can be resumed with a larger `max_rejects`.
         """
-        return {k: v for k, v in self.to_dict().items() if k != "max_rejects"}
+        return {k: v for k, v in self.to_dict().items() if k not in TOLERANCES}
 
 
 def check_run_id(run_id: str) -> str:

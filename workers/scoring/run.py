@@ -23,6 +23,7 @@ from mlsys.errors import (
     TryAgain,
 )
 from mlsys.loading import LoadedModel
+from workers.announcements import announce
 from workers.query import select
 from workers.scoring.destination import rejects_destination
 from workers.scoring.ledger import record
@@ -146,6 +147,8 @@ def execute(
 
     def done(result: dict[str, Any]) -> dict[str, Any]:
         record(clients, store, plan)
+        if not result["reused"]:
+            announce(clients, store.env, "run.finished", plan.run_id, result)
         return result
 
     if prepared.result is not None:
@@ -301,6 +304,7 @@ def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
         record(clients, store, plan)
     except Exception:  # the run's own failure is what the caller must hear of
         log.exception("That the run failed was not recorded", extra={"run_id": plan.run_id})
+    announce(clients, store.env, "run.failed", plan.run_id, {"env": store.env} | failure)
 
 
 def _odd(plan: Plan, total: Counts) -> list[str]:
