@@ -140,21 +140,29 @@ def test_a_request_comes_back_from_the_message_that_carries_it(request: ScoringR
     assert query.run_id == "a-run"
 
 
+def path_of(ref: ModelRef, kind: str) -> str:
+    paths = {"model": ref.path, "metadata": ref.metadata_path, "signature": ref.signature_path}
+    return paths[kind]
+
+
 @settings(deadline=None)
-@given(st.text() | st.from_regex(r"[a-z/v0-9.-]*(model\.pkl|metadata\.json)\n?", fullmatch=True))
+@given(
+    st.text()
+    | st.from_regex(r"[a-z/v0-9.-]*(model\.pkl|metadata\.json|model\.sig)\n?", fullmatch=True)
+)
 def test_an_object_path_is_a_model_version_only_if_it_gives_the_path_back(path: str) -> None:
     try:
         ref, kind = ModelRef.of_object(path)
     except InvalidRequest:
         return
-    assert path == (ref.path if kind == "model" else ref.metadata_path)
+    assert path == path_of(ref, kind)
 
 
 @settings(deadline=None)
-@given(NAME, st.integers(1, 10**9 - 1), st.sampled_from(["model", "metadata"]))
+@given(NAME, st.integers(1, 10**9 - 1), st.sampled_from(["model", "metadata", "signature"]))
 def test_a_model_version_comes_back_from_its_paths(name: str, number: int, kind: str) -> None:
     ref = ModelRef(name, f"v{number}")
-    assert ModelRef.of_object(ref.path if kind == "model" else ref.metadata_path) == (ref, kind)
+    assert ModelRef.of_object(path_of(ref, kind)) == (ref, kind)
     assert ref.number == number
 
 

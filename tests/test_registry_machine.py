@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from registry_machine import RegistryMachine
 from registry_world import Design, Message, Mismatch, nothing_takes_time
 
-from workers.registry_rows import ModelRow, live_row, read_row
+from workers.registry_rows import ModelRow, Objects, live_row, read_row
 from workers.registry_sync import converge
 from workers.registry_table import recorded, replace
 
@@ -80,7 +80,7 @@ def only_if_newer(clients: Any, message: Message, acknowledge: Callable[[], None
         there = recorded(clients, "dev", key).get(key, [])
         older = row is not None and all(
             (generation, number or 0) < (row.generation, row.metadata_generation or 0)
-            for _, generation, number in there
+            for _, generation, number, _ in there
         )
         if there == identities(row) or (len(there) == 1 and row is not None and not older):
             return acknowledge()
@@ -128,7 +128,8 @@ def trust_in_the_event(clients: Any, message: Message, acknowledge: Callable[[],
         converge(clients, "dev", message.ref)
         return acknowledge()
     key = str(message.ref)
-    row = read_row("dev", message.blob, clients.bucket.get_blob(message.ref.metadata_path))
+    beside = clients.bucket.objects.get(message.ref.metadata_path)
+    row = read_row("dev", Objects(message.blob, beside))
     there = recorded(clients, "dev", key).get(key, [])
     if message.event == "FINALIZE" and there != identities(row):
         replace(clients, "dev", [key], a_row(row), "event")

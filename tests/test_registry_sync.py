@@ -91,6 +91,7 @@ def test_an_upload_registers_itself_with_every_column(case: ModelCase) -> None:
         "gcs_uri": f"gs://{case.bucket}/{case.name}/v1/model.pkl",
         "generation": blob.generation,
         "metadata_generation": None,
+        "signature_generation": None,
         "size_bytes": blob.size,
         "crc32c": blob.crc32c,
         "md5": blob.md5_hash,
@@ -102,6 +103,9 @@ def test_an_upload_registers_itself_with_every_column(case: ModelCase) -> None:
         "target": [],
         "sklearn_version": sklearn.__version__,
         "python_version": platform.python_version(),
+        "promoted_from": None,
+        "promoted_by": None,
+        "promoted_at": None,
         "metrics": None,
         "metadata": None,
     }
@@ -160,7 +164,8 @@ def test_metadata_is_in_the_row_whether_it_came_before_or_after_the_model(
     row = case.row()
     metadata = case.blob(file="metadata.json")
     assert metadata is not None and row["metadata_generation"] == metadata.generation
-    assert (row["status"], row["status_reason"]) == ("ready", None)
+    said = f"the model was saved with scikit-learn 1.8.0, and the service has {sklearn.__version__}"
+    assert (row["status"], row["status_reason"]) == ("ready", said)
     assert row["metadata"] == METADATA
     assert row["metrics"] == METADATA["metrics"]
     assert (row["model_class"], row["feature_names"], row["target"]) == (

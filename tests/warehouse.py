@@ -92,16 +92,12 @@ class Bucket:
     def delete(self, path: str) -> Blob:
         return self.objects.pop(path)
 
-    def get_blob(self, path: str, **options: Any) -> Blob | None:
-        pause("get_blob")
-        return self.objects.get(path)
-
     def blob(self, path: str, generation: int | None = None) -> Blob:
         return Blob(self, path, generation)
 
-    def list(self) -> list[Blob]:
+    def list(self, prefix: str) -> list[Blob]:
         pause("list_blobs")
-        return list(self.objects.values())
+        return [blob for path, blob in self.objects.items() if path.startswith(prefix)]
 
 
 @dataclass(frozen=True)
@@ -186,7 +182,8 @@ class Warehouse:
         self.registry = Registry()
         self.announced: list[str] = []
         self.storage = SimpleNamespace(
-            bucket=lambda name: self.bucket, list_blobs=lambda name, timeout: self.bucket.list()
+            bucket=lambda name: self.bucket,
+            list_blobs=lambda name, prefix, timeout: self.bucket.list(prefix or ""),
         )
         self.bigquery = SimpleNamespace(query=self._query)
         self.publisher = SimpleNamespace(publish=self._publish)
@@ -197,7 +194,8 @@ class Warehouse:
         pause("query")
         if sql == statement("recorded_models"):
             rows = [
-                row.values | {"key": row.key, "metadata_generation": metadata_generation(row)}
+                {"metadata_generation": None, "signature_generation": None, "key": row.key}
+                | row.values
                 for row in self.registry.rows
                 if given["key"] in ("", row.key)
             ]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import MetadataInvalid
-from mlsys.gcs import DESCRIPTION_KEY
+from mlsys.errors import InvalidRequest, MetadataInvalid, ObjectNotFound
+from mlsys.gcs import DESCRIPTION_KEY, PROMOTION_KEY
 from mlsys.metadata import ModelMetadata
 from mlsys.refs import ModelRef
 
@@ -23,7 +23,29 @@ log = logging.getLogger(__name__)
 MAX_METADATA = 1_000_000  # bytes of a metadata.json
 MAX_DEPTH = 100  # of JSON values; https://cloud.google.com/bigquery/docs/json-data ends at 500
 
-Identity = tuple[str, int, int | None]  # gcs_uri, generation, generation of metadata.json
+# gcs_uri, and the generations of model.pkl, metadata.json and model.sig
+Identity = tuple[str, int, int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The objects of one model version, as a listing has them; the model's is there."""
+
+    model: Blob
+    metadata: Blob | None = None
+    signature: Blob | None = None
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return 1 + (self.metadata is not None) + (self.signature is not None)
+
+    @property
+    def identity(self) -> Identity:
+        """What a recorded row must have to be current."""
+        beside = (None if b is None else int(b.generation) for b in (self.metadata, self.signature))
+        uri = f"gs://{self.model.bucket.name}/{self.model.name}"
+        return uri, int(self.model.generation), *beside  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +59,7 @@ class ModelRow:
     gcs_uri: str
     generation: int
     metadata_generation: int | None
+    signature_generation: int | None
     size_bytes: int | None
     crc32c: str | None
     md5: str | None
@@ -48,38 +71,70 @@ class ModelRow:
     target: tuple[str, ...]
     sklearn_version: str | None
     python_version: str | None
+    promoted_from: str | None
+    promoted_by: str | None
+    promoted_at: str | None
     metrics: Any
     metadata: Any
 
     @property
     def identity(self) -> Identity:
         """What a recorded row must have to count as this one."""
-        return self.gcs_uri, self.generation, self.metadata_generation
+        return (
+            self.gcs_uri,
+            self.generation,
+            self.metadata_generation,
+            self.signature_generation,
+        )
+
+
+def list_objects(
+    clients: Clients, env: str, prefix: str = ""
+) -> tuple[dict[str, Objects], dict[str, str]]:
+    """List the models bucket: what belongs to each model version, and why other paths do not.
+
+    Raises:
+        ObjectNotFound: the environment's models bucket is not there.
+    """
+    from google.api_core.exceptions import NotFound
+
+    name = clients.settings.models_bucket(env)
+    found: dict[str, dict[str, Blob]] = {}
+    others: dict[str, str] = {}
+    try:
+        for blob in clients.storage.list_blobs(name, prefix=prefix or None, timeout=TIMEOUT):
+            try:
+                ref, kind = ModelRef.of_object(blob.name)
+            except InvalidRequest as exc:
+                others[blob.name] = str(exc)
+            else:
+                found.setdefault(str(ref), {})[kind] = blob
+    except NotFound as exc:
+        raise ObjectNotFound(
+            f"There is no bucket gs://{name}: create it (README, First-time set-up)"
+        ) from exc
+    for key in [key for key, blobs in found.items() if "model" not in blobs]:
+        for blob in found.pop(key).values():
+            others[blob.name] = "there is no model.pkl beside it"
+    return {key: Objects(**blobs) for key, blobs in found.items()}, others
 
 
 def live_row(clients: Clients, env: str, ref: ModelRef) -> ModelRow | None:
     """Return the row that the bucket's objects call for now, or None without a model.pkl."""
-    bucket = clients.storage.bucket(clients.settings.models_bucket(env))
-    blob = bucket.get_blob(ref.path, timeout=TIMEOUT)
-    if blob is None:
+    found, _ = list_objects(clients, env, f"{ref}/")
+    return read_row(env, found.get(str(ref)))
+
+
+def read_row(env: str, objects: Objects | None) -> ModelRow | None:
+    """Read what the objects of a model version say, as the registry's row."""
+    if objects is None:
         return None
-    return read_row(env, blob, bucket.get_blob(ref.metadata_path, timeout=TIMEOUT))
-
-
-def identity_of(blob: Blob, metadata_blob: Blob | None) -> Identity:
-    """What a recorded row must have to be current, from the objects' listing alone."""
-    generation = int(metadata_blob.generation) if metadata_blob is not None else None
-    return f"gs://{blob.bucket.name}/{blob.name}", int(blob.generation), generation
-
-
-def read_row(env: str, blob: Blob | None, metadata_blob: Blob | None) -> ModelRow | None:
-    """Read what `blob` and the metadata beside it say, as the registry's row."""
-    if blob is None:
-        return None
-    metadata, reason = _read_metadata(blob, metadata_blob)
-    described = _description(blob)
+    blob = objects.model
+    metadata, reason = _read_metadata(blob, objects.metadata)
+    described = _described(blob, DESCRIPTION_KEY)
+    promoted = _described(blob, PROMOTION_KEY)
     ref, _ = ModelRef.of_object(blob.name)
-    uri, generation, metadata_generation = identity_of(blob, metadata_blob)
+    uri, generation, metadata_generation, signature_generation = objects.identity
     listed = described.get("feature_names")
     names: Iterable[str] = metadata.feature_names or (listed if isinstance(listed, list) else ())
     return ModelRow(
@@ -90,6 +145,7 @@ def read_row(env: str, blob: Blob | None, metadata_blob: Blob | None) -> ModelRo
         gcs_uri=uri,
         generation=generation,
         metadata_generation=metadata_generation,
+        signature_generation=signature_generation,
         size_bytes=blob.size,
         crc32c=blob.crc32c,
         md5=blob.md5_hash,
@@ -101,6 +157,9 @@ def read_row(env: str, blob: Blob | None, metadata_blob: Blob | None) -> ModelRo
         target=metadata.target,
         sklearn_version=metadata.sklearn_version or described.get("sklearn_version"),
         python_version=metadata.python_version or described.get("python_version"),
+        promoted_from=promoted.get("from"),
+        promoted_by=promoted.get("by"),
+        promoted_at=promoted.get("at"),
         metrics=metadata.document.get("metrics"),
         metadata=dict(metadata.document) or None,
     )
@@ -131,10 +190,10 @@ def _read_metadata(blob: Blob, metadata_blob: Blob | None) -> tuple[ModelMetadat
     return metadata, None
 
 
-def _description(blob: Blob) -> Mapping[str, Any]:
-    """What `gcs_put_pickle` wrote into the object's custom metadata, if it was the uploader."""
+def _described(blob: Blob, key: str) -> Mapping[str, Any]:
+    """What mlsys wrote into the object's custom metadata, if it was the uploader."""
     try:
-        value = json.loads((blob.metadata or {}).get(DESCRIPTION_KEY, "{}"))
+        value = json.loads((blob.metadata or {}).get(key, "{}"))
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) and not _unstorable(value) else {}

@@ -6,6 +6,10 @@ looks again until they agree; `rescan` does the same for all model versions at o
 after a look that found both equal, so a stale or doubled write by a racing twin is always seen by
 somebody later. Duplicates, reordering, lost messages and crashes need no code of their own.
 
+One thing is not covered: a statement that BigQuery ends after everybody's last look, because its
+handler died and the message was handled again before it ended. The next upload or rescan mends it
+(`docs/decisions/0019`).
+
 Generations are compared for equality, never by `>`: Cloud Storage promises that they are unique,
 not that they grow (https://cloud.google.com/storage/docs/metadata#generation-number).
 """
@@ -15,18 +19,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import InvalidRequest, ObjectNotFound, RegistryBusy
+from mlsys.clients import Clients
+from mlsys.errors import RegistryBusy
 from mlsys.refs import ModelRef
 from workers.announcements import announce
-from workers.registry_rows import Identity, ModelRow, identity_of, live_row, read_row
+from workers.registry_rows import Identity, ModelRow, list_objects, live_row, read_row
 from workers.registry_table import Trigger, recorded, replace
 from workers.verification import verify_row
-
-if TYPE_CHECKING:
-    from google.cloud.storage import Blob
 
 LOOKS = 5
 
@@ -96,14 +97,13 @@ def rescan(clients: Clients, env: str) -> Rescan:
 
     def look() -> _Seen:
         nonlocal first
-        models, metadata = _list_bucket(clients, env, result if first else Rescan())
-        first = False
-        live = {key: identity_of(blob, metadata.get(key)) for key, blob in models.items()}
-        return _Seen(
-            live,
-            lambda key: read_row(env, models.get(key), metadata.get(key)),
-            recorded(clients, env),
-        )
+        found, others = list_objects(clients, env)
+        if first:
+            first = False
+            result.scanned = len(others) + sum(o.number for o in found.values())
+            result.skipped = [{"object": p, "reason": r} for p, r in sorted(others.items())]
+        live = {key: objects.identity for key, objects in found.items()}
+        return _Seen(live, lambda key: read_row(env, found.get(key)), recorded(clients, env))
 
     seen = _settle(clients, env, "rescan", look)
     for key in seen.live.keys() | seen.recorded.keys():
@@ -142,30 +142,3 @@ def _announce(clients: Clients, env: str, key: str, change: Change) -> None:
         key,
         {"env": env, "model_name": name, "model_version": version, "change": change},
     )
-
-
-def _list_bucket(
-    clients: Clients, env: str, result: Rescan
-) -> tuple[dict[str, Blob], dict[str, Blob]]:
-    """List the bucket once: the models and the metadata by key; the rest is counted as skipped."""
-    from google.api_core.exceptions import NotFound
-
-    name = clients.settings.models_bucket(env)
-    found: dict[str, dict[str, Blob]] = {"model": {}, "metadata": {}}
-    try:
-        for blob in clients.storage.list_blobs(name, timeout=TIMEOUT):
-            result.scanned += 1
-            try:
-                ref, kind = ModelRef.of_object(blob.name)
-            except InvalidRequest as exc:
-                result.skipped.append({"object": blob.name, "reason": str(exc)})
-            else:
-                found[kind][str(ref)] = blob
-    except NotFound as exc:
-        raise ObjectNotFound(
-            f"There is no bucket gs://{name}: create it (README, First-time set-up)"
-        ) from exc
-    for key in sorted(found["metadata"].keys() - found["model"].keys()):
-        reason = "there is no model.pkl beside it"
-        result.skipped.append({"object": found["metadata"][key].name, "reason": reason})
-    return found["model"], found["metadata"]

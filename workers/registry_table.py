@@ -17,6 +17,7 @@ ROWS_PER_STATEMENT = 500
 BYTES_PER_STATEMENT = 3_000_000  # of JSON, which is escaped once more within the request
 
 Trigger = Literal["event", "rescan"]
+IDENTITY = ("gcs_uri", "generation", "metadata_generation", "signature_generation")
 
 
 def recorded(clients: Clients, env: str, key: str = "") -> dict[str, list[Identity]]:
@@ -30,7 +31,8 @@ def recorded(clients: Clients, env: str, key: str = "") -> dict[str, list[Identi
     parameter = bigquery.ScalarQueryParameter("key", "STRING", key)
     out: dict[str, list[Identity]] = {}
     for row in run(clients, env, statement("recorded_models"), parameter):
-        identity = (row["gcs_uri"], row["generation"], row["metadata_generation"])
+        uri, *generations = (row[column] for column in IDENTITY)
+        identity = (uri, *generations)
         out.setdefault(row["key"], []).append(identity)
     return out
 
@@ -65,7 +67,7 @@ def replace(
 def list_models(clients: Clients, env: str) -> list[dict[str, Any]]:
     """Return the registry's rows as JSON values, newest version of each model first."""
     rows = run(clients, env, statement("list_models"))
-    return json_rows(rows, ("uploaded_at", "registered_at"), ("metrics", "metadata"))
+    return json_rows(rows, ("uploaded_at", "registered_at", "promoted_at"), ("metrics", "metadata"))
 
 
 def _batches(

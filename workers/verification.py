@@ -19,11 +19,13 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
+from mlsys import signing
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import MetadataInvalid, MlsysError, TryAgain
+from mlsys.errors import MetadataInvalid, MlsysError, ModelUnusable, TryAgain
 from mlsys.golden import replay
 from mlsys.loading import LoadedModel, load_model
-from mlsys.metadata import ModelMetadata
+from mlsys.metadata import ModelMetadata, version_warnings
+from mlsys.refs import ModelRef
 from mlsys.settings import MAX_MODEL_BYTES
 from workers.registry_rows import ModelRow
 
@@ -34,6 +36,7 @@ START_SECONDS = 120.0  # for the first one, with its imports on a busy machine
 IDLE_SECONDS = 60.0  # after which the process goes
 MEMORY = 4 * 2**30  # bytes of data that the process may hold
 REMEMBERED = 1000  # verdicts
+MAX_SIGNATURE = 1000  # bytes of a model.sig that are looked at
 
 Status = Literal["ready", "rejected"]
 
@@ -54,7 +57,9 @@ def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
         return Verdict("ready", f"the golden rows were not replayed: {exc}")
     if different is not None:
         return Verdict("rejected", different)
-    return Verdict("ready", "; ".join(loaded.warnings) or None)
+    mismatch = [loaded.version_mismatch] if loaded.version_mismatch else []
+    said = dict.fromkeys([*mismatch, *version_warnings(metadata), *loaded.warnings])
+    return Verdict("ready", "; ".join(said) or None)
 
 
 class Verifier:
@@ -179,6 +184,19 @@ def verifier() -> Verifier:
     return Verifier()
 
 
+def signature_of(clients: Clients, bucket: str, ref: ModelRef) -> bytes | None:
+    """Return what `model.sig` holds, where a signature is asked for and there is one."""
+    from google.api_core.exceptions import NotFound
+
+    if not clients.settings.signing_keys:
+        return None
+    blob = clients.storage.bucket(bucket).blob(ref.signature_path)
+    try:
+        return blob.download_as_bytes(end=MAX_SIGNATURE - 1, timeout=TIMEOUT)
+    except NotFound:
+        return None
+
+
 def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
     """Return the registry's row with the verdict on its model.
 
@@ -201,6 +219,11 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
         content = blob.download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
     except NotFound:
         return row
+    ref = ModelRef(row.model_name, row.model_version)
+    try:
+        signing.check(ref, content, signature_of(clients, bucket, ref), settings.signing_keys)
+    except ModelUnusable as exc:
+        return replace(row, status="rejected", status_reason=str(exc))
     verdict = verifier().verdict(
         row.identity,
         content,

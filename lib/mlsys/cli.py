@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from mlsys import __version__, cli_predict, cli_quarantine
+from mlsys import __version__, cli_predict, cli_quarantine, cli_sign
 from mlsys.errors import MlsysError, SettingsError
 from mlsys.local.stack import TIME_SCALE, Ports, local_stack
 from mlsys.settings import ENVS
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     groups = parser.add_subparsers(metavar="COMMAND", required=True)
     cli_predict.add_to(groups)
     cli_quarantine.add_to(groups)
+    cli_sign.add_to(groups)
     local = groups.add_parser("local", help="Google Cloud on this machine")
     commands = local.add_subparsers(metavar="COMMAND", required=True)
     up = commands.add_parser("up", help="start it, and stop it with Ctrl-C")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # The custom metadata key under which a pickled model's class and versions travel with the object,
 # so that the registry can show them without loading the pickle.
 DESCRIPTION_KEY = "mlsys"
+PROMOTION_KEY = "mlsys-promotion"  # and that of where a promoted model came from, and by whom
 
 
 def gcs_get(bucket_name: str, blob_path: str) -> bytes:

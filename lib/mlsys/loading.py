@@ -58,22 +58,24 @@ def load_model(
             "which has no predict and no transform: upload a fitted estimator"
         )
     _pin_jobs(model)
-    said = tuple(dict.fromkeys(str(w.message) for w in caught))
-    return LoadedModel(model, said, _version_mismatch(caught))
+    mismatch = _version_mismatch(caught)
+    said = dict.fromkeys(str(w.message) for w in caught if not _is_mismatch(w))
+    return LoadedModel(model, tuple(said), mismatch)
 
 
 def _version_mismatch(caught: list[warnings.WarningMessage]) -> str | None:
     """What scikit-learn's InconsistentVersionWarning says, if it was among the warnings."""
+    for warning in filter(_is_mismatch, caught):
+        then = getattr(warning.message, "original_sklearn_version", "?")
+        now = getattr(warning.message, "current_sklearn_version", "?")
+        return f"the model was saved with scikit-learn {then}, and the service has {now}"
+    return None
+
+
+def _is_mismatch(warning: warnings.WarningMessage) -> bool:
     from sklearn.exceptions import InconsistentVersionWarning
 
-    for warning in caught:
-        if isinstance(warning.message, InconsistentVersionWarning):
-            then, now = (
-                warning.message.original_sklearn_version,
-                warning.message.current_sklearn_version,
-            )
-            return f"the model was saved with scikit-learn {then}, and the service has {now}"
-    return None
+    return isinstance(warning.message, InconsistentVersionWarning)
 
 
 def _load(content: bytes, name: str, trusted: tuple[str, ...], max_bytes: int) -> Any:

@@ -131,6 +131,16 @@ def library_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
+def version_warnings(metadata: ModelMetadata) -> list[str]:
+    """Where the model was saved by another release than is here; patches are not told."""
+    here = library_versions()
+    return [
+        f"the model was saved with {name} {saved}, and the service has {here[name]}"
+        for name, saved in metadata.versions.items()
+        if name in here and saved.split(".")[:2] != here[name].split(".")[:2]
+    ]
+
+
 def model_class(model: Any) -> str:
     """The model's class with what it is made of: `Pipeline(ColumnTransformer, Ridge)`.
 

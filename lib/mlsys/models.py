@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry, default_clients
-from mlsys.errors import InvalidRequest, ModelExists, NotRegistered, ObjectNotFound
+from mlsys.errors import (
+    InvalidRequest,
+    ModelExists,
+    ModelNotFound,
+    NotRegistered,
+    ObjectNotFound,
+)
 from mlsys.refs import VERSION, ModelRef
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
 
-__all__ = ["ModelRef", "upload_model"]
+__all__ = ["ModelRef", "sign_model", "upload_model"]
 
 
 def upload_model(
@@ -31,6 +38,7 @@ def upload_model(
     env: str = "dev",
     overwrite: bool = False,
     wait: bool = True,
+    signing_key: str | Path | None = None,
 ) -> ModelRef:
     """Upload a fitted model with its metadata, and return its name and version.
 
@@ -38,20 +46,21 @@ def upload_model(
     the target. Its names and types become the signature that every table is checked against.
     Without `version` the next free one is taken; a version that exists is refused unless
     `overwrite`. With `wait` the call returns once the registry shows the upload (60 seconds at
-    the most).
+    the most). `signing_key` is the file of a private key, for a service that asks for signatures
+    (`mlsys sign new-key`).
 
     `metadata.json` is written first and `model.pkl` last, so that whoever hears of the model
     finds its metadata; the metadata carries the model's checksum and counts for that model alone.
 
     Raises:
-        InvalidRequest: a malformed name or version, or data that cannot be described.
+        InvalidRequest: a malformed name or version, data that cannot be described, or no key.
         ModelExists: the version is taken.
         ObjectNotFound: the environment's bucket is not there.
         NotRegistered: the model is in the bucket, and the registry did not show it in time.
     """
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
-    from mlsys import gcs, metadata
+    from mlsys import gcs, metadata, signing
 
     clients = default_clients()
     settings = clients.settings
@@ -85,13 +94,10 @@ def upload_model(
             raise ModelExists(f"{ref} exists in {env}: pass overwrite=True or another version")
         # Two uploads at the same time mostly part here already. Where they cross, the checksum in
         # the metadata keeps one's metadata from counting for the other's model.
-        beside = bucket.get_blob(ref.metadata_path, timeout=TIMEOUT)
-        bucket.blob(ref.metadata_path).upload_from_string(
-            json.dumps(document, indent=1),
-            content_type="application/json",
-            if_generation_match=beside.generation if beside is not None else 0,
-            timeout=TIMEOUT,
-        )
+        _replace(bucket, ref.metadata_path, json.dumps(document, indent=1), "application/json")
+        if signing_key is not None:
+            signature = signing.sign(ref, content, signing_key)
+            _replace(bucket, ref.signature_path, signature, "text/plain")
         blob = bucket.blob(ref.path)
         blob.metadata = {gcs.DESCRIPTION_KEY: json.dumps(gcs.describe(model))}
         blob.upload_from_string(
@@ -109,6 +115,38 @@ def upload_model(
     if wait:
         _wait_until_registered(clients, env, ref, int(blob.generation))
     return ref
+
+
+def sign_model(ref: ModelRef, env: str, key: str | Path) -> str:
+    """Sign the model that is in the bucket now, and return where the signature lies.
+
+    Raises:
+        InvalidRequest: no private key is in the file.
+        ModelNotFound: there is no such model.
+    """
+    from google.api_core.exceptions import NotFound
+
+    from mlsys import signing
+
+    clients = default_clients()
+    bucket = clients.storage.bucket(clients.settings.models_bucket(env))
+    try:
+        content = bucket.blob(ref.path).download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
+    except NotFound as exc:
+        raise ModelNotFound(f"There is no model gs://{bucket.name}/{ref.path}") from exc
+    _replace(bucket, ref.signature_path, signing.sign(ref, content, key), "text/plain")
+    return f"gs://{bucket.name}/{ref.signature_path}"
+
+
+def _replace(bucket: Bucket, path: str, content: str | bytes, content_type: str) -> None:
+    """Write an object over what is there now, and over nothing else."""
+    there = bucket.get_blob(path, timeout=TIMEOUT)
+    bucket.blob(path).upload_from_string(
+        content,
+        content_type=content_type,
+        if_generation_match=there.generation if there is not None else 0,
+        timeout=TIMEOUT,
+    )
 
 
 def _next_version(bucket: Bucket, name: str) -> str:

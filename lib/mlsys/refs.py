@@ -16,7 +16,7 @@ from mlsys.errors import InvalidRequest
 NAME_RULE = "pass lower-case words joined by hyphens, at most 63 characters"
 NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]+(-[a-z0-9]+)*")
 VERSION = re.compile(r"v[1-9][0-9]{0,8}")
-_FILES = {"model.pkl": "model", "metadata.json": "metadata"}
+_FILES = {"model.pkl": "model", "metadata.json": "metadata", "model.sig": "signature"}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,15 +37,16 @@ class ModelRef:
             raise InvalidRequest(*problems)
 
     @classmethod
-    def of_object(cls, path: str) -> tuple[Self, Literal["model", "metadata"]]:
+    def of_object(cls, path: str) -> tuple[Self, Literal["model", "metadata", "signature"]]:
         """Read an object's path: which model version it belongs to, and as what.
 
         Raises:
-            InvalidRequest: the path is not `{model-name}/v{N}/model.pkl` or `.../metadata.json`.
+            InvalidRequest: the path is not `{model-name}/v{N}/model.pkl`, and no `metadata.json` or
+                `model.sig` beside it.
         """
         parts = path.split("/")
         if len(parts) != 3 or parts[2] not in _FILES:
-            expected = "{model-name}/v{N}/model.pkl or metadata.json beside it"
+            expected = "{model-name}/v{N}/model.pkl, or metadata.json or model.sig beside it"
             raise InvalidRequest(("path", f"{path[:200]!r} is not {expected}"))
         kind: Any = _FILES[parts[2]]
         return cls(parts[0], parts[1]), kind
@@ -64,6 +65,11 @@ class ModelRef:
     def metadata_path(self) -> str:
         """Where its metadata lies."""
         return f"{self.name}/{self.version}/metadata.json"
+
+    @property
+    def signature_path(self) -> str:
+        """Where its signature lies, if it has one."""
+        return f"{self.name}/{self.version}/model.sig"
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"

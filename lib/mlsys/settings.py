@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
+from mlsys.signing import is_public_key
 
 ENVS = ("dev", "staging", "prod")
 PUSH_AUTH_MODES = ("app", "platform", "off")
@@ -69,6 +70,7 @@ class Settings:
     input_datasets: tuple[str, ...] = ()  # project.dataset or project.*; empty: the project's own
     output_datasets: tuple[str, ...] = ()
     trusted_globals: tuple[str, ...] = ()  # module.Name, beyond what models are made of anyway
+    signing_keys: tuple[str, ...] = ()  # public ones; empty: models need no signature
     max_model_bytes: int = MAX_MODEL_BYTES  # of a model.pkl, and of what it unpacks to
 
     @classmethod
@@ -121,6 +123,13 @@ class Settings:
                 f"MLSYS_TRUSTED_GLOBALS names {malformed}: pass exact names, module.Name, "
                 "separated by commas"
             )
+        listed = (read("MLSYS_MODEL_SIGNING_KEY") or "").split(",")
+        signing_keys = tuple(dict.fromkeys(k.strip() for k in listed if k.strip()))
+        if not all(map(is_public_key, signing_keys)):
+            wrong.append(
+                "MLSYS_MODEL_SIGNING_KEY is no Ed25519 public key: pass what `mlsys sign new-key` "
+                "prints; several are separated by commas"
+            )
         size = read("MLSYS_MAX_MODEL_BYTES") or str(MAX_MODEL_BYTES)
         max_model_bytes = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0
         if not max_model_bytes:
@@ -142,6 +151,7 @@ class Settings:
             input_datasets=datasets["MLSYS_INPUT_DATASETS"],
             output_datasets=datasets["MLSYS_OUTPUT_DATASETS"],
             trusted_globals=trusted_globals,
+            signing_keys=signing_keys,
             max_model_bytes=max_model_bytes,
         )
 

@@ -6,12 +6,14 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlsys import signing
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelNotFound, ModelUnusable, TryAgain
 from mlsys.loading import LoadedModel, crc32c, load_model
 from mlsys.metadata import ModelMetadata
 from mlsys.refs import ModelRef
 from workers.scoring.request import LATEST, ScoringRequest
+from workers.verification import signature_of
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
@@ -28,6 +30,7 @@ class ModelPin:
     name: str
     version: str
     size: int | None = None  # bytes; None: planned before sizes were kept
+    signature: str | None = None  # what model.sig held, where one is asked for
 
 
 def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
@@ -57,6 +60,7 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
             f"There is no model gs://{bucket.name}/{ref.path}: GET /models?env={request.env} "
             "lists those there are"
         )
+    signature = signature_of(clients, bucket.name, ref)
     return ModelPin(
         bucket=bucket.name,
         path=found.name,
@@ -65,6 +69,7 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
         name=ref.name,
         version=ref.version,
         size=found.size,
+        signature=None if signature is None else signature.decode("latin-1"),
     )
 
 
@@ -73,7 +78,7 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
 
     Raises:
         ModelNotFound: that generation is gone.
-        ModelUnusable: it is too large, or see `mlsys.loading.load_model`.
+        ModelUnusable: it is too large, not signed as it must be, or see `mlsys.loading.load_model`.
     """
     from google.api_core.exceptions import NotFound
     from google.cloud.storage.exceptions import DataCorruption
@@ -98,6 +103,8 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
         raise TryAgain(
             f"gs://{pin.bucket}/{pin.path} is not the object that the run was planned for"
         )
+    signature = None if pin.signature is None else pin.signature.encode("latin-1")
+    signing.check(ModelRef(pin.name, pin.version), content, signature, settings.signing_keys)
     return load_model(
         content,
         f"gs://{pin.bucket}/{pin.path}",

@@ -76,7 +76,7 @@ def preflight(
     if plan is None:
         return verdict
     size = _bytes(clients, resolved, plan)
-    warnings = [*_failed_before(found), *plan.warnings, *_version_warnings(metadata)]
+    warnings = [*_failed_before(found), *plan.warnings]
     nulls = _count_nulls(clients, resolved, plan, warnings)
     doubled = _count_doubled_ids(clients, resolved, plan, warnings) if check_ids else None
     usd_per_tib = USD_PER_TIB_QUERIED if resolved.is_query else USD_PER_TIB_READ
@@ -180,15 +180,6 @@ def _versions(metadata: ModelMetadata) -> list[dict[str, str]]:
         {"library": name, "model": saved, "service": here[name]}
         for name, saved in metadata.versions.items()
         if name in here
-    ]
-
-
-def _version_warnings(metadata: ModelMetadata) -> list[str]:
-    """Where the model was saved by another release than the service has; patches aside."""
-    return [
-        f"the model was saved with {v['library']} {v['model']}, and the service has {v['service']}"
-        for v in _versions(metadata)
-        if v["model"].split(".")[:2] != v["service"].split(".")[:2]
     ]
 
 

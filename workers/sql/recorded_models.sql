@@ -3,6 +3,7 @@ SELECT
   CONCAT(model_name, '/', model_version) AS key,
   gcs_uri,
   generation,
-  metadata_generation
+  metadata_generation,
+  signature_generation
 FROM model_registry
 WHERE @key = '' OR CONCAT(model_name, '/', model_version) = @key

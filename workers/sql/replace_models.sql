@@ -13,6 +13,7 @@ USING (
     JSON_VALUE(item, '$.gcs_uri') AS gcs_uri,
     CAST(JSON_VALUE(item, '$.generation') AS INT64) AS generation,
     CAST(JSON_VALUE(item, '$.metadata_generation') AS INT64) AS metadata_generation,
+    CAST(JSON_VALUE(item, '$.signature_generation') AS INT64) AS signature_generation,
     CAST(JSON_VALUE(item, '$.size_bytes') AS INT64) AS size_bytes,
     JSON_VALUE(item, '$.crc32c') AS crc32c,
     JSON_VALUE(item, '$.md5') AS md5,
@@ -25,6 +26,9 @@ USING (
     JSON_VALUE_ARRAY(item, '$.target') AS target,
     JSON_VALUE(item, '$.sklearn_version') AS sklearn_version,
     JSON_VALUE(item, '$.python_version') AS python_version,
+    JSON_VALUE(item, '$.promoted_from') AS promoted_from,
+    JSON_VALUE(item, '$.promoted_by') AS promoted_by,
+    SAFE_CAST(JSON_VALUE(item, '$.promoted_at') AS TIMESTAMP) AS promoted_at,
     PARSE_JSON(JSON_QUERY(item, '$.metrics'), wide_number_mode => 'round') AS metrics,
     PARSE_JSON(JSON_QUERY(item, '$.metadata'), wide_number_mode => 'round') AS metadata
   FROM UNNEST(JSON_QUERY_ARRAY(@rows)) AS item
@@ -35,12 +39,12 @@ WHEN NOT MATCHED BY SOURCE
   THEN DELETE
 WHEN NOT MATCHED THEN INSERT (
   model_name, model_version, version_number, environment, gcs_uri, generation,
-  metadata_generation, size_bytes, crc32c, md5, uploaded_at, registered_at, registered_by, status,
-  status_reason, model_class, feature_names, target, sklearn_version, python_version, metrics,
-  metadata
+  metadata_generation, signature_generation, size_bytes, crc32c, md5, uploaded_at, registered_at,
+  registered_by, status, status_reason, model_class, feature_names, target, sklearn_version,
+  python_version, promoted_from, promoted_by, promoted_at, metrics, metadata
 ) VALUES (
   model_name, model_version, version_number, environment, gcs_uri, generation,
-  metadata_generation, size_bytes, crc32c, md5, uploaded_at, CURRENT_TIMESTAMP(), registered_by,
-  status, status_reason, model_class, feature_names, target, sklearn_version, python_version,
-  metrics, metadata
+  metadata_generation, signature_generation, size_bytes, crc32c, md5, uploaded_at,
+  CURRENT_TIMESTAMP(), registered_by, status, status_reason, model_class, feature_names, target,
+  sklearn_version, python_version, promoted_from, promoted_by, promoted_at, metrics, metadata
 )
