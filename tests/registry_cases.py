@@ -151,9 +151,12 @@ def notifications_lost(stack: LocalStack) -> Iterator[None]:
         )
 
 
-def push(stack: LocalStack, message: Message) -> int:
-    """Push a message once, as its subscription does, and return the answer's status."""
-    address = urlsplit(stack.url or "")
+def push(stack: LocalStack, message: Message, url: str | None = None) -> int:
+    """Push a message once, as its subscription does, and return the answer's status.
+
+    It goes to the stack's service, or to another one at `url`.
+    """
+    address = urlsplit(url or stack.url or "")
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
     try:
         name = f"projects/{stack.settings.project}/subscriptions/{TOPIC}"

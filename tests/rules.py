@@ -1,5 +1,7 @@
 """Rules of Google Cloud that the local servers do not keep, kept by a proxy in front of them.
 
+With `faults`, such a share of the calls goes wrong besides (`faults.Faulty`).
+
 Clients of any process that use `Rules.environment` talk to the local servers through it:
 
 - **A job id is taken once.** "Any subsequent request with the same job ID fails as a duplicate":
@@ -27,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from faults import Faulty
 from proxy import TIMEOUT, Call, Proxy, Reply
 
 from mlsys.clients import Clients
@@ -56,7 +59,9 @@ class Hold:
 class Rules:
     """The layer over a local stack, from `with` on to its end."""
 
-    def __init__(self, stack: LocalStack, job_seconds: float = 0.0) -> None:
+    def __init__(
+        self, stack: LocalStack, job_seconds: float = 0.0, faults: float = 0.0, seed: int = 0
+    ) -> None:
         self.job_seconds = job_seconds
         self.loads: dict[str, Load] = {}
         self._guard = threading.Lock()
@@ -64,9 +69,11 @@ class Rules:
         self._holds: list[Hold] = []
         self.running: list[threading.Thread] = []  # load jobs that take their time
         upstream = stack.settings.emulators
+        services = [_Storage(self), _BigQuery(self)]
+        self.faulty = [Faulty(service, faults, seed + n) for n, service in enumerate(services)]
         self._servers = [
-            Proxy(upstream.storage or "", _Storage(self)),
-            Proxy(upstream.bigquery or "", _BigQuery(self)),
+            Proxy(url or "", service)
+            for url, service in zip((upstream.storage, upstream.bigquery), self.faulty, strict=True)
         ]
         storage, bigquery = (server.url for server in self._servers)
         here = replace(upstream, storage=storage, bigquery=bigquery)

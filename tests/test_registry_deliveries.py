@@ -11,11 +11,16 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from faults import KINDS
 from registry_cases import ModelCase, fitted, model_case, notifications_lost, push
+from rules import Rules
 
+from mlsys.local.addresses import choose_port
 from mlsys.local.push import Message
+from mlsys.local.service import start_service
 from mlsys.local.stack import LocalStack
 
 THREADS = 16
@@ -59,8 +64,9 @@ def copies(messages: list[Message], deliveries: int, seed: int) -> list[Message]
 class Deliveries:
     """Deliveries by many threads, each until it is acknowledged."""
 
-    def __init__(self, stack: LocalStack) -> None:
+    def __init__(self, stack: LocalStack, url: str | None = None) -> None:
         self.stack = stack
+        self.url = url  # of another service than the stack's
         self.answers: Counter[int | str] = Counter()
         self._lock = threading.Lock()
 
@@ -76,7 +82,7 @@ class Deliveries:
         for _ in range(ATTEMPTS):
             answer: int | str
             try:
-                answer = push(self.stack, message)
+                answer = push(self.stack, message, self.url)
             except (OSError, http.client.HTTPException):
                 answer = "none"
                 time.sleep(0.1)
@@ -97,6 +103,31 @@ def bulk(case: ModelCase, objects: int, number: int) -> None:
     seconds = time.monotonic() - began
     print(f"\n{len(messages)} deliveries in {seconds:.0f} s: {dict(deliveries.answers)}")
     assert deliveries.answers == {204: number}
+    assert len(case.registered()) == objects
+    assert case.registered() == case.stored()
+
+
+def disturbed(case: ModelCase, objects: int, number: int, folder: Path) -> None:
+    """Deliver while a fifth of the service's calls goes wrong: what is repeated does no harm."""
+    messages = copies(upload(case, objects), number, seed=objects)
+    port = choose_port(None, "service")
+    with Rules(case.stack, faults=0.2, seed=number) as rules:
+        server = start_service(
+            port=port,
+            environment=rules.environment,
+            log_file=folder / "service.log",
+            pid_file=folder / "service.pid",
+        )
+        try:
+            server.wait_until_ready()
+            deliveries = Deliveries(case.stack, f"http://127.0.0.1:{port}")
+            deliveries.run(messages)
+        finally:
+            server.stop()
+        done = [dict(faulty.done) for faulty in rules.faulty]
+    print(f"\n{number} deliveries: {dict(deliveries.answers)}; calls: {done}")
+    assert set(deliveries.answers) <= {204, 503}
+    assert all(faults[kind] for faults in done for kind in KINDS)
     assert len(case.registered()) == objects
     assert case.registered() == case.stored()
 
@@ -130,6 +161,20 @@ def test_300_deliveries_of_30_objects_leave_one_row_a_version(case: ModelCase) -
 
 def test_a_service_killed_3_times_in_60_deliveries_needs_no_rescan(case: ModelCase) -> None:
     killed(case, 20, 60, kills=3)
+
+
+def test_60_deliveries_of_which_a_fifth_of_all_calls_go_wrong_leave_one_row_a_version(
+    case: ModelCase, tmp_path: Path
+) -> None:
+    disturbed(case, 8, 60, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_10000_deliveries_of_which_a_fifth_of_all_calls_go_wrong(
+    case: ModelCase, tmp_path: Path
+) -> None:
+    disturbed(case, 1_000, 10_000, tmp_path)
 
 
 @pytest.mark.long
