@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from mlsys import __version__, cli_predict, cli_quarantine, cli_sign
+from mlsys import __version__, cli_predict, cli_promote, cli_quarantine, cli_sign
 from mlsys.errors import MlsysError, SettingsError
 from mlsys.local.stack import TIME_SCALE, Ports, local_stack
 from mlsys.settings import ENVS
@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mlsys {__version__}")
     groups = parser.add_subparsers(metavar="COMMAND", required=True)
     cli_predict.add_to(groups)
+    cli_promote.add_to(groups)
     cli_quarantine.add_to(groups)
     cli_sign.add_to(groups)
     local = groups.add_parser("local", help="Google Cloud on this machine")

@@ -7,15 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlsys.clients import TIMEOUT, Clients, bigquery_retry, default_clients
-from mlsys.errors import (
-    InvalidRequest,
-    ModelExists,
-    ModelNotFound,
-    NotRegistered,
-    ObjectNotFound,
-)
+from mlsys.clients import TIMEOUT, default_clients
+from mlsys.errors import InvalidRequest, ModelExists, ModelNotFound, ObjectNotFound
 from mlsys.refs import VERSION, ModelRef
+from mlsys.registry import wait_until_registered
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
@@ -113,7 +108,7 @@ def upload_model(
             f"The bucket gs://{bucket.name} is not there: is {env} set up in {settings.project}?"
         ) from exc
     if wait:
-        _wait_until_registered(clients, env, ref, int(blob.generation))
+        wait_until_registered(clients, env, ref, int(blob.generation))
     return ref
 
 
@@ -157,46 +152,3 @@ def _next_version(bucket: Bucket, name: str) -> str:
         if VERSION.fullmatch(version):
             found = max(found, int(version[1:]))
     return f"v{found + 1}"
-
-
-def _wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation: int) -> None:
-    import tenacity
-    from google.api_core.exceptions import NotFound
-    from google.cloud import bigquery
-
-    config = bigquery.QueryJobConfig(
-        default_dataset=clients.settings.dataset(env),
-        query_parameters=[
-            bigquery.ScalarQueryParameter("model_name", "STRING", ref.name),
-            bigquery.ScalarQueryParameter("model_version", "STRING", ref.version),
-            bigquery.ScalarQueryParameter("generation", "INT64", generation),
-        ],
-    )
-    query = (
-        "SELECT 1 FROM model_registry WHERE model_name = @model_name "
-        "AND model_version = @model_version AND generation = @generation"
-    )
-
-    def registered() -> bool:
-        job = clients.bigquery.query(
-            query, job_config=config, timeout=TIMEOUT, retry=bigquery_retry()
-        )
-        return job.result(timeout=TIMEOUT, retry=bigquery_retry()).total_rows > 0
-
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda done: not done),
-        wait=tenacity.wait_exponential(multiplier=0.25, max=3),
-        stop=tenacity.stop_after_delay(60),
-    )
-    try:
-        retrying(registered)
-    except NotFound as exc:
-        raise NotRegistered(
-            f"{ref} is uploaded to {env}, where there is no registry "
-            f"{clients.settings.dataset(env)}.model_registry: create it (README, First-time set-up)"
-        ) from exc
-    except tenacity.RetryError as exc:
-        raise NotRegistered(
-            f"{ref} is uploaded to {env}, and the registry does not show it after 60 seconds. "
-            f"A full rescan repairs a lost notification: GET /model-registry?env={env}"
-        ) from exc

@@ -1,0 +1,56 @@
+"""`mlsys promote`: take a model version to the next environment."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+from dataclasses import replace
+from typing import Any
+
+from mlsys.errors import InvalidRequest
+from mlsys.settings import ENVS
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser's others."""
+    parser = commands.add_parser(
+        "promote",
+        help="take a model version to the next environment",
+        description="Copy a model version with its metadata and signature to the bucket of another "
+        "environment, where the copy registers itself. Only a version that the registry knows as "
+        "ready is promoted; who did it, when and from where is in the new registry row.",
+    )
+    parser.set_defaults(run=_promote)
+    parser.add_argument("name", help="the model, such as titanic-survival")
+    parser.add_argument("version", help="v1, v2, ...")
+    parser.add_argument("--from", dest="source", required=True, choices=ENVS, help="where it is")
+    parser.add_argument("--to", dest="target", required=True, choices=ENVS, help="where it goes")
+    parser.add_argument(
+        "--by", help="who promotes it (default: GITHUB_ACTOR, or the user of this machine)"
+    )
+    parser.add_argument("--from-project", help="the source's project (default: GCP_PROJECT_ID)")
+    parser.add_argument("--to-project", help="the target's project (default: GCP_PROJECT_ID)")
+    parser.add_argument(
+        "--confirm", metavar="NAME/VERSION", help="say it once more; needed for prod"
+    )
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from mlsys.clients import clients_for, default_clients
+    from mlsys.models import ModelRef
+    from mlsys.promotion import promote
+
+    ref = ModelRef(options.name, options.version)
+    if (options.target == "prod" or options.confirm) and options.confirm != str(ref):
+        raise InvalidRequest(("confirm", f"prod asks for it: pass --confirm {ref}"))
+    settings = default_clients().settings
+    here, there = (
+        clients_for(replace(settings, project=project or settings.project))
+        for project in (options.from_project, options.to_project)
+    )
+    by = options.by or os.environ.get("GITHUB_ACTOR") or getpass.getuser()
+    row = promote(ref, options.source, options.target, by=by, here=here, there=there)
+    said = f" ({row.status_reason})" if row.status_reason else ""
+    print(f"{ref} is in {options.target}, {row.status}{said}")
+    return 0

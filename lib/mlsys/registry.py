@@ -1,0 +1,83 @@
+"""What an environment's `model_registry` says of one model version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.errors import NotRegistered
+from mlsys.refs import ModelRef
+
+SECONDS = 60.0  # that an upload may take to be registered
+
+_QUERY = """
+SELECT generation, crc32c, status, status_reason
+FROM model_registry
+WHERE model_name = @model_name AND model_version = @model_version
+ORDER BY registered_at DESC
+LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What counts of a registry's row."""
+
+    generation: int
+    crc32c: str | None
+    status: str
+    status_reason: str | None
+
+
+def registered(clients: Clients, env: str, ref: ModelRef) -> Registered | None:
+    """Return what the registry says of the model version, or None if it is not there.
+
+    Raises:
+        NotRegistered: the environment has no registry.
+    """
+    from google.api_core.exceptions import NotFound
+    from google.cloud import bigquery
+
+    config = bigquery.QueryJobConfig(
+        default_dataset=clients.settings.dataset(env),
+        query_parameters=[
+            bigquery.ScalarQueryParameter("model_name", "STRING", ref.name),
+            bigquery.ScalarQueryParameter("model_version", "STRING", ref.version),
+        ],
+    )
+    retry = bigquery_retry()
+    try:
+        job = clients.bigquery.query(_QUERY, job_config=config, timeout=TIMEOUT, retry=retry)
+        rows = [Registered(*row.values()) for row in job.result(timeout=TIMEOUT, retry=retry)]
+    except NotFound as exc:
+        raise NotRegistered(
+            f"{env} has no registry {clients.settings.dataset(env)}.model_registry: create it "
+            "(README, First-time set-up)"
+        ) from exc
+    return rows[0] if rows else None
+
+
+def wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation: int) -> Registered:
+    """Wait until the registry shows that generation of `model.pkl`, and return what it says.
+
+    Raises:
+        NotRegistered: it does not show it after 60 seconds, or there is no registry.
+    """
+    import tenacity
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda row: row is None or row.generation != generation),
+        wait=tenacity.wait_exponential(multiplier=0.25, max=3),
+        stop=tenacity.stop_after_delay(SECONDS),
+    )
+    try:
+        row = retrying(registered, clients, env, ref)
+        assert row is not None
+        return row
+    except NotRegistered as exc:
+        raise NotRegistered(f"{ref} is uploaded, and {exc}") from exc
+    except tenacity.RetryError as exc:
+        raise NotRegistered(
+            f"{ref} is uploaded to {env}, and the registry does not show it after {SECONDS:.0f} "
+            f"seconds. A full rescan repairs a lost notification: GET /model-registry?env={env}"
+        ) from exc

@@ -1,0 +1,144 @@
+"""`mlsys promote`: the same bytes in the next environment, and who took them there."""
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from mlsys.cli import main
+from mlsys.gcs import pickled
+from mlsys.local.stack import LocalStack, local_stack
+from mlsys.models import upload_model
+from mlsys.signing import new_key
+from workers.registry_table import list_models
+
+X = pd.DataFrame({"a": np.linspace(0, 1, 30)})
+MODEL = LinearRegression().fit(X, X["a"])
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with local_stack(envs=("dev", "staging", "prod"), time_scale=0.01) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def here(environment: dict[str, str]) -> None:
+    """This process's environment points at the stack."""
+
+
+def promote(name: str, source: str, target: str, *more: str) -> int:
+    route = ["--from", source, "--to", target]
+    return main(["promote", name, "v1", *route, "--by", "ada@example.com", *more])
+
+
+def content(stack: LocalStack, env: str, name: str, file: str = "model.pkl") -> bytes:
+    bucket = stack.clients.storage.bucket(stack.settings.models_bucket(env))
+    return bucket.blob(f"{name}/v1/{file}").download_as_bytes(timeout=10)
+
+
+def row(stack: LocalStack, env: str, name: str) -> dict[str, Any]:
+    [found] = [r for r in list_models(stack.clients, env) if r["model_name"] == name]
+    return found
+
+
+def put(stack: LocalStack, env: str, path: str, what: bytes) -> None:
+    bucket = stack.clients.storage.bucket(stack.settings.models_bucket(env))
+    bucket.blob(path).upload_from_string(what, timeout=10)
+    stack.pubsub.wait_until_quiet(30)
+
+
+def test_a_version_goes_to_staging_and_then_to_prod_as_it_is(
+    stack: LocalStack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_key(tmp_path / "key.pem")
+    upload_model(MODEL, "churn", "v1", X=X, metrics={"r2": 1.0}, signing_key=tmp_path / "key.pem")
+    assert promote("churn", "dev", "staging") == 0
+    assert capsys.readouterr().out == "churn/v1 is in staging, ready\n"
+    assert promote("churn", "staging", "prod", "--confirm", "churn/v1") == 0
+    for file in ("model.pkl", "metadata.json", "model.sig"):
+        assert content(stack, "prod", "churn", file) == content(stack, "dev", "churn", file)
+    first, second, third = (row(stack, env, "churn") for env in ("dev", "staging", "prod"))
+    for column in ("crc32c", "md5", "size_bytes", "model_class", "metrics", "metadata", "status"):
+        assert first[column] == second[column] == third[column]
+    assert (first["promoted_from"], first["promoted_by"], first["promoted_at"]) == (None,) * 3
+    staging = stack.settings.models_bucket("staging")
+    assert third["promoted_from"] == f"gs://{staging}/churn/v1/model.pkl#{second['generation']}"
+    assert third["promoted_by"] == "ada@example.com"
+    age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(third["promoted_at"])
+    assert dt.timedelta(0) <= age < dt.timedelta(minutes=5)
+
+
+def test_promoting_again_changes_nothing(stack: LocalStack) -> None:
+    upload_model(MODEL, "again", "v1", X=X)
+    assert promote("again", "dev", "staging") == 0
+    before = row(stack, "staging", "again")
+    assert promote("again", "dev", "staging") == 0
+    stack.pubsub.wait_until_quiet(30)
+    after = row(stack, "staging", "again")
+    assert after["generation"] == before["generation"]
+    assert after["promoted_at"] == before["promoted_at"]
+
+
+def test_a_promotion_that_was_cut_off_is_taken_up(stack: LocalStack) -> None:
+    upload_model(MODEL, "cut", "v1", X=X)
+    put(stack, "staging", "cut/v1/metadata.json", content(stack, "dev", "cut", "metadata.json"))
+    assert promote("cut", "dev", "staging") == 0
+    assert row(stack, "staging", "cut")["status"] == "ready"
+
+
+def test_a_version_that_is_there_with_other_bytes_is_not_replaced(
+    stack: LocalStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upload_model(MODEL, "taken", "v1", X=X)
+    other = pickled(LinearRegression().fit(X, 5 * X["a"]))
+    put(stack, "staging", "taken/v1/model.pkl", other)
+    assert promote("taken", "dev", "staging") == 1
+    assert "staging has another model as taken/v1" in capsys.readouterr().err
+    assert content(stack, "staging", "taken") == other
+
+
+def test_what_is_not_ready_is_not_promoted(
+    stack: LocalStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upload_model(MODEL, "wrong", "v1", X=X)
+    document = json.loads(content(stack, "dev", "wrong", "metadata.json"))
+    document["golden"]["predictions"] = [1000.0 for _ in document["golden"]["predictions"]]
+    put(stack, "dev", "wrong/v1/metadata.json", json.dumps(document).encode())
+    assert promote("wrong", "dev", "staging") == 1
+    assert "wrong/v1 is rejected in dev: " in capsys.readouterr().err
+    assert [r for r in list_models(stack.clients, "staging") if r["model_name"] == "wrong"] == []
+
+
+def test_what_the_registry_does_not_know_as_it_is_is_not_promoted(
+    stack: LocalStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upload_model(MODEL, "behind", "v1", X=X)
+    query = "UPDATE mlsys_dev.model_registry SET generation = 7 WHERE model_name = 'behind'"
+    stack.clients.bigquery.query(query, timeout=10).result(timeout=10)
+    assert promote("behind", "dev", "staging") == 1
+    assert "ask for a rescan" in capsys.readouterr().err
+    assert promote("nobody", "dev", "staging") == 1
+    assert "There is no model gs://" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "more", "words"),
+    [
+        ("staging", "prod", [], "prod asks for it: pass --confirm careful/v1"),
+        ("staging", "prod", ["--confirm", "careful/v2"], "pass --confirm careful/v1"),
+        ("staging", "dev", [], "dev does not come after staging: dev -> staging -> prod"),
+        ("dev", "dev", [], "dev does not come after dev"),
+    ],
+)
+def test_a_promotion_that_may_be_a_mistake_is_refused(
+    source: str, target: str, more: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert promote("careful", source, target, *more) == 1
+    assert words in capsys.readouterr().err
