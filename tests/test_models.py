@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from registry_cases import ModelCase, X, fitted, model_case, notifications_lost
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from mlsys.errors import InvalidRequest, ModelExists, NotRegistered, ObjectNotFound
 from mlsys.gcs import gcs_get_pickle
@@ -264,3 +266,15 @@ def test_a_function_of_the_notebook_is_refused_before_the_upload(
     monkeypatch.setattr(sys.modules["__main__"], "Untrained", Untrained, raising=False)
     with pytest.raises(InvalidRequest, match="defined in this notebook"):
         upload_model(Untrained(), case.name, X=X)
+
+
+def shout(frame: pd.DataFrame) -> pd.DataFrame:
+    """A function of a package that the service does not trust."""
+    return frame
+
+
+def test_an_upload_that_the_service_rejects_is_told_at_once(case: ModelCase) -> None:
+    model = make_pipeline(FunctionTransformer(shout), fitted()).fit(X, X["height"])
+    with pytest.warns(UserWarning, match=r"/v1 is rejected in dev: .*test_models\.shout"):
+        upload_model(model, case.name, X=X)
+    assert case.row()["status"] == "rejected"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,8 @@ def upload_model(
     the target. Its names and types become the signature that every table is checked against.
     Without `version` the next free one is taken; a version that exists is refused unless
     `overwrite`. With `wait` the call returns once the registry shows the upload (60 seconds at
-    the most). `signing_key` is the file of a private key, for a service that asks for signatures
-    (`mlsys sign new-key`).
+    the most), and warns if the service rejects the model. `signing_key` is the file of a private
+    key, for a service that asks for signatures (`mlsys sign new-key`).
 
     `metadata.json` is written first and `model.pkl` last, so that whoever hears of the model
     finds its metadata; the metadata carries the model's checksum and counts for that model alone.
@@ -108,7 +109,9 @@ def upload_model(
             f"The bucket gs://{bucket.name} is not there: is {env} set up in {settings.project}?"
         ) from exc
     if wait:
-        wait_until_registered(clients, env, ref, int(blob.generation))
+        row = wait_until_registered(clients, env, ref, int(blob.generation))
+        if row.status != "ready":
+            warnings.warn(f"{ref} is {row.status} in {env}: {row.status_reason}", stacklevel=2)
     return ref
 
 
