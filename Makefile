@@ -13,10 +13,10 @@ COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo local notebook test test-long lint format bench bench-memory lock upgrade check-locks clean
+.PHONY: help install demo local notebook test test-long lint format bench bench-memory check-infrastructure lock upgrade check-locks clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv with everything in it
 
@@ -50,6 +50,9 @@ bench: $(STAMP) ## the service against the whole-table way, as ratios
 
 bench-memory: $(STAMP) ## the service's memory, for tables of 1 to 20 million rows
 	$(BIN)/python -m benchmarks.memory
+
+check-infrastructure: ## Terraform: format, validity and tests of every root; needs terraform
+	infrastructure/check
 
 lock: $(STAMP) ## write the lock files after a change of pyproject.toml
 	$(COMPILE_DEV) --output-file requirements-dev.lock

@@ -19,7 +19,16 @@ from app import service
 log = logging.getLogger("mlsys.request")
 
 # What a log call may pass as `extra=` to have it as a field of the line.
-FIELDS = ("run_id", "model", "httpRequest", "seconds", "outcome", "problem", "subscription")
+FIELDS = (
+    "run_id",
+    "model",
+    "httpRequest",
+    "seconds",
+    "outcome",
+    "problem",
+    "subscription",
+    "event",
+)
 
 
 class CloudFormatter(logging.Formatter):

@@ -304,6 +304,8 @@ def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
         record(clients, store, plan)
     except Exception:  # the run's own failure is what the caller must hear of
         log.exception("That the run failed was not recorded", extra={"run_id": plan.run_id})
+    told = {"event": "run.failed", "run_id": plan.run_id}  # alerts look for it
+    log.error("%s failed: %s", plan.run_id, failure["detail"], extra=told)
     announce(clients, store.env, "run.failed", plan.run_id, {"env": store.env} | failure)
 
 

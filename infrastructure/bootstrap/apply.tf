@@ -1,0 +1,43 @@
+# Accounts that apply Terraform for the deploy workflow, in the environments that ask for it. Whoever
+# can apply can give itself every right in the project, so an environment that shares its project with
+# another one cannot have it: dev would own prod.
+resource "google_service_account" "apply" {
+  for_each = var.apply_from_github
+
+  project      = var.projects[each.key]
+  account_id   = "mlsys-apply-${each.key}"
+  display_name = "mlsys ${each.key}: terraform apply of the deploy workflow"
+}
+
+# Only jobs that run in the GitHub environment of that name, as with the deploy account.
+resource "google_service_account_iam_member" "apply" {
+  for_each = google_service_account.apply
+
+  service_account_id = each.value.name
+  role               = "roles/iam.workloadIdentityUser"
+  member             = "${local.github}/attribute.environment/${each.key}"
+}
+
+locals {
+  # What modules/mlsys makes, role by role.
+  apply_roles = [
+    "roles/bigquery.admin",
+    "roles/cloudscheduler.admin",
+    "roles/iam.serviceAccountAdmin",
+    "roles/iam.serviceAccountUser",
+    "roles/logging.configWriter",
+    "roles/monitoring.editor",
+    "roles/pubsub.admin",
+    "roles/resourcemanager.projectIamAdmin",
+    "roles/run.admin",
+    "roles/storage.admin",
+  ]
+}
+
+resource "google_project_iam_member" "apply" {
+  for_each = { for pair in setproduct(var.apply_from_github, local.apply_roles) : "${pair[0]}/${pair[1]}" => pair }
+
+  project = var.projects[each.value[0]]
+  role    = each.value[1]
+  member  = google_service_account.apply[each.value[0]].member
+}

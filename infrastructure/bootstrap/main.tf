@@ -1,0 +1,75 @@
+# What is made once, by somebody who owns the projects: state buckets, APIs, the image repository,
+# and who of GitHub may act as which account. docs/deploying.md has the commands.
+terraform {
+  required_version = ">= 1.10"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 6.50"
+    }
+  }
+
+  # Made by hand, the only thing that is: Terraform cannot keep its state in a bucket that it has
+  # still to make. The state is its own, since it tells of prod too.
+  backend "gcs" {
+    bucket = "mlsys-terraform-state-bootstrap"
+    prefix = "bootstrap"
+  }
+}
+
+provider "google" {
+  project = var.shared_project
+  region  = var.region
+}
+
+data "google_project" "this" {
+  for_each = toset(local.projects)
+
+  project_id = each.key
+}
+
+locals {
+  projects = distinct(concat([var.shared_project], values(var.projects)))
+
+  apis = [
+    "artifactregistry", "bigquery", "bigquerystorage", "cloudresourcemanager", "cloudscheduler", "iam",
+    "iamcredentials", "logging", "monitoring", "pubsub", "run", "serviceusage", "storage", "sts",
+  ]
+
+  # principalSet://iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/github
+  github = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github.name}"
+}
+
+resource "google_project_service" "apis" {
+  for_each = { for pair in setproduct(local.projects, local.apis) : "${pair[0]}/${pair[1]}" => pair }
+
+  project            = each.value[0]
+  service            = "${each.value[1]}.googleapis.com"
+  disable_on_destroy = false # others may need it
+}
+
+# Each in its environment's project: what prod is made of is not for everybody who may change dev.
+resource "google_storage_bucket" "state" {
+  for_each = var.projects
+
+  project                     = each.value
+  name                        = "${var.bucket_prefix}mlsys-terraform-state-${each.key}"
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+
+  versioning {
+    enabled = true
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      num_newer_versions         = 20
+      days_since_noncurrent_time = 90
+    }
+  }
+}

@@ -1,0 +1,44 @@
+terraform {
+  required_version = ">= 1.10"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 6.50"
+    }
+  }
+
+  backend "gcs" {
+    bucket = "mlsys-terraform-state-dev"
+    prefix = "mlsys"
+  }
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+}
+
+module "mlsys" {
+  source = "../../modules/mlsys"
+
+  env                 = "dev"
+  project             = var.project
+  region              = var.region
+  bucket_prefix       = var.bucket_prefix
+  image               = var.image
+  deletion_protection = var.deletion_protection
+
+  cpu           = 2
+  memory        = "2Gi"
+  max_instances = 5
+
+  # Who and what belongs to the environment. Edited here, so that each change is reviewed.
+  invokers              = []
+  model_readers         = [] # mlsys-deploy-staging, which promotes from here
+  model_writers         = []
+  input_datasets        = []
+  output_datasets       = []
+  notification_channels = []
+  scheduled_predictions = {}
+}

@@ -1,0 +1,43 @@
+terraform {
+  required_version = ">= 1.10"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 6.50"
+    }
+  }
+
+  backend "gcs" {
+    bucket = "mlsys-terraform-state-prod"
+    prefix = "mlsys"
+  }
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+}
+
+module "mlsys" {
+  source = "../../modules/mlsys"
+
+  env                 = "prod"
+  project             = var.project
+  region              = var.region
+  bucket_prefix       = var.bucket_prefix
+  image               = var.image
+  deletion_protection = var.deletion_protection
+
+  cpu           = 4
+  memory        = "8Gi"
+  max_instances = 20
+
+  # Who and what belongs to the environment. Edited here, so that each change is reviewed.
+  invokers              = []
+  model_writers         = [] # nobody: models come by promotion
+  input_datasets        = []
+  output_datasets       = []
+  notification_channels = []
+  scheduled_predictions = {}
+}

@@ -1,0 +1,75 @@
+locals {
+  # The column that each table is partitioned by, by day. Tables and columns are those that the
+  # local stack makes, from the same files.
+  tables = {
+    model_registry  = "registered_at"
+    prediction_runs = "finished_at"
+  }
+
+  own_dataset     = "${var.project}.mlsys_${var.env}"
+  input_datasets  = distinct(concat([local.own_dataset], var.input_datasets, var.output_datasets))
+  output_datasets = distinct(concat([local.own_dataset], var.output_datasets))
+}
+
+# A dataset that is made without an access list lets the project's basic roles in (owners, editors
+# and viewers): https://cloud.google.com/bigquery/docs/access-control-basic-roles. Give those to
+# few, and a project of its own to prod.
+resource "google_bigquery_dataset" "this" {
+  project                    = var.project
+  dataset_id                 = "mlsys_${var.env}"
+  location                   = local.location
+  description                = "mlsys: the registry of models, the ledger of runs, and rows of views for seven days"
+  delete_contents_on_destroy = !var.deletion_protection
+}
+
+resource "google_bigquery_table" "this" {
+  for_each = local.tables
+
+  project             = var.project
+  dataset_id          = google_bigquery_dataset.this.dataset_id
+  table_id            = each.key
+  schema              = file("${path.module}/../../../lib/mlsys/schemas/${each.key}.json")
+  clustering          = ["model_name"]
+  deletion_protection = var.deletion_protection
+
+  time_partitioning {
+    type  = "DAY"
+    field = each.value
+  }
+}
+
+resource "google_bigquery_dataset_iam_member" "runtime_edits_own" {
+  project    = var.project
+  dataset_id = google_bigquery_dataset.this.dataset_id
+  role       = "roles/bigquery.dataEditor"
+  member     = google_service_account.runtime.member
+}
+
+resource "google_bigquery_dataset_iam_member" "runtime_reads" {
+  for_each = toset(setsubtract(var.input_datasets, var.output_datasets))
+
+  project    = split(".", each.key)[0]
+  dataset_id = split(".", each.key)[1]
+  role       = "roles/bigquery.dataViewer"
+  member     = google_service_account.runtime.member
+}
+
+resource "google_bigquery_dataset_iam_member" "runtime_writes" {
+  for_each = toset(var.output_datasets)
+
+  project    = split(".", each.key)[0]
+  dataset_id = split(".", each.key)[1]
+  role       = "roles/bigquery.dataEditor"
+  member     = google_service_account.runtime.member
+}
+
+# upload_model and mlsys promote return when the registry shows the model, and what is promoted from
+# here must be ready by this registry.
+resource "google_bigquery_dataset_iam_member" "model_writers" {
+  for_each = merge(local.model_writers, { for member in var.model_readers : member => member })
+
+  project    = var.project
+  dataset_id = google_bigquery_dataset.this.dataset_id
+  role       = "roles/bigquery.dataViewer"
+  member     = each.value
+}

@@ -1,0 +1,54 @@
+locals {
+  charts = {
+    "Requests, by answer" = {
+      filter = local.requests_filter, aligner = "ALIGN_RATE", reducer = "REDUCE_SUM", by = ["metric.labels.response_code"]
+    }
+    "Oldest message, in seconds" = {
+      filter  = "${local.subscription_filter}one_of(${join(",", [for s in google_pubsub_subscription.pushed : "\"${s.name}\""])}) AND ${local.old_message_metric}"
+      aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", by = ["resource.labels.subscription_id"]
+    }
+    "Messages in dead-letter subscriptions" = {
+      filter = local.dead_letter_filter, aligner = "ALIGN_MAX", reducer = "REDUCE_SUM", by = ["resource.labels.subscription_id"]
+    }
+    "Failed runs" = {
+      filter  = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.failed_runs.name}\""
+      aligner = "ALIGN_DELTA", reducer = "REDUCE_SUM", by = []
+    }
+    "Memory of instances, as a share" = {
+      filter  = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${local.name}\" AND metric.type=\"run.googleapis.com/container/memory/utilizations\""
+      aligner = "ALIGN_PERCENTILE_99", reducer = "REDUCE_MAX", by = ["resource.labels.revision_name"]
+    }
+  }
+}
+
+resource "google_monitoring_dashboard" "this" {
+  project = var.project
+
+  dashboard_json = jsonencode({
+    displayName = "mlsys ${var.env}"
+    gridLayout = {
+      columns = "2"
+      widgets = [
+        for title, chart in local.charts : {
+          title = title
+          xyChart = {
+            dataSets = [{
+              plotType = "LINE"
+              timeSeriesQuery = {
+                timeSeriesFilter = {
+                  filter = chart.filter
+                  aggregation = {
+                    alignmentPeriod    = "60s"
+                    perSeriesAligner   = chart.aligner
+                    crossSeriesReducer = chart.reducer
+                    groupByFields      = chart.by
+                  }
+                }
+              }
+            }]
+          }
+        }
+      ]
+    }
+  })
+}

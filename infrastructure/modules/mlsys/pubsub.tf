@@ -1,0 +1,122 @@
+locals {
+  # By the middle of the topic's name. A long run is put down and delivered again every nine
+  # minutes, so that its message may be old, and delivered often, with nothing wrong.
+  pushed = {
+    model-events = { route = "/events/storage", attempts = 10, old_seconds = 1800 }
+    predictions  = { route = "/events/predictions", attempts = 100, old_seconds = 21600 }
+  }
+}
+
+resource "google_pubsub_topic" "pushed" {
+  for_each = local.pushed
+
+  project = var.project
+  name    = "mlsys-${each.key}-${var.env}"
+}
+
+resource "google_pubsub_topic" "dead_letter" {
+  for_each = local.pushed
+
+  project = var.project
+  name    = "mlsys-${each.key}-${var.env}-dead-letter"
+}
+
+# What mlsys announces: models registered, runs finished. Who wants to know subscribes.
+resource "google_pubsub_topic" "announcements" {
+  project = var.project
+  name    = "mlsys-events-${var.env}"
+}
+
+resource "google_pubsub_subscription" "pushed" {
+  for_each = local.pushed
+
+  project = var.project
+  name    = google_pubsub_topic.pushed[each.key].name
+  topic   = google_pubsub_topic.pushed[each.key].id
+
+  # The longest that Pub/Sub waits for an answer.
+  ack_deadline_seconds = 600
+
+  push_config {
+    push_endpoint = "${local.service_url}${each.value.route}"
+
+    oidc_token {
+      service_account_email = google_service_account.push.email
+      audience              = local.service_url
+    }
+  }
+
+  retry_policy {
+    minimum_backoff = "10s"
+    maximum_backoff = "600s"
+  }
+
+  dead_letter_policy {
+    dead_letter_topic     = google_pubsub_topic.dead_letter[each.key].id
+    max_delivery_attempts = each.value.attempts
+  }
+
+  # Never: a month without an upload must not end the subscription.
+  expiration_policy {
+    ttl = ""
+  }
+
+  # Pushes that come before these rights would count as attempts.
+  depends_on = [
+    google_cloud_run_v2_service_iam_member.invokers,
+    google_service_account_iam_member.push_token_creator,
+  ]
+}
+
+# A topic that nobody subscribes to loses its messages.
+resource "google_pubsub_subscription" "dead_letter" {
+  for_each = local.pushed
+
+  project                    = var.project
+  name                       = google_pubsub_topic.dead_letter[each.key].name
+  topic                      = google_pubsub_topic.dead_letter[each.key].id
+  message_retention_duration = "2678400s" # 31 days, the longest there is
+
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+resource "google_pubsub_topic_iam_member" "storage_publishes" {
+  project = var.project
+  topic   = google_pubsub_topic.pushed["model-events"].name
+  role    = "roles/pubsub.publisher"
+  member  = "serviceAccount:${data.google_storage_project_service_account.this.email_address}"
+}
+
+# The service asks itself for runs with wait=false, and announces.
+resource "google_pubsub_topic_iam_member" "runtime_publishes" {
+  for_each = {
+    predictions = google_pubsub_topic.pushed["predictions"].name
+    events      = google_pubsub_topic.announcements.name
+  }
+
+  project = var.project
+  topic   = each.value
+  role    = "roles/pubsub.publisher"
+  member  = google_service_account.runtime.member
+}
+
+# Pub/Sub itself moves what cannot be delivered: it takes it from the one and puts it into the other.
+resource "google_pubsub_topic_iam_member" "agent_publishes_dead_letters" {
+  for_each = local.pushed
+
+  project = var.project
+  topic   = google_pubsub_topic.dead_letter[each.key].name
+  role    = "roles/pubsub.publisher"
+  member  = local.pubsub_agent
+}
+
+resource "google_pubsub_subscription_iam_member" "agent_takes_dead_letters" {
+  for_each = local.pushed
+
+  project      = var.project
+  subscription = google_pubsub_subscription.pushed[each.key].name
+  role         = "roles/pubsub.subscriber"
+  member       = local.pubsub_agent
+}

@@ -1,0 +1,128 @@
+locals {
+  # What the service reads: lib/mlsys/settings.py. Empty ones are left to their defaults.
+  environment = {
+    GCP_PROJECT_ID                        = var.project
+    GCP_REGION                            = var.region
+    "GCS_BUCKET_MODELS_${upper(var.env)}" = google_storage_bucket.models.name
+    "GCS_BUCKET_RUNS_${upper(var.env)}"   = google_storage_bucket.runs.name
+    MLSYS_ENVS                            = var.env
+    MLSYS_INPUT_DATASETS                  = join(",", local.input_datasets)
+    MLSYS_MAX_MODEL_BYTES                 = var.max_model_bytes == null ? "" : tostring(var.max_model_bytes)
+    MLSYS_MODEL_SIGNING_KEY               = join(",", var.model_signing_keys)
+    MLSYS_OUTPUT_DATASETS                 = join(",", local.output_datasets)
+    MLSYS_PUSH_AUDIENCE                   = local.service_url
+    MLSYS_PUSH_AUTH                       = "platform"
+    MLSYS_PUSH_SERVICE_ACCOUNT            = google_service_account.push.email
+    MLSYS_REQUEST_TIMEOUT                 = tostring(local.request_timeout)
+    MLSYS_TRUSTED_GLOBALS                 = join(",", var.trusted_globals)
+  }
+
+  # Named by role, so that a list of people may change without touching the accounts.
+  invokers = merge(
+    {
+      push      = google_service_account.push.member
+      scheduler = google_service_account.scheduler.member
+      deploy    = local.deploy_member # asks a new revision for /health before it gets traffic
+    },
+    { for member in var.invokers : member => member },
+  )
+}
+
+resource "google_cloud_run_v2_service" "this" {
+  project             = var.project
+  name                = local.name
+  location            = var.region
+  deletion_protection = var.deletion_protection
+
+  # Callers come from anywhere, and sign in: with this check off push tokens would be believed
+  # unverified (MLSYS_PUSH_AUTH=platform).
+  ingress              = "INGRESS_TRAFFIC_ALL"
+  invoker_iam_disabled = false
+
+  template {
+    service_account                  = google_service_account.runtime.email
+    timeout                          = "${local.request_timeout}s"
+    max_instance_request_concurrency = 8 # gunicorn's threads
+
+    scaling {
+      max_instance_count = var.max_instances
+    }
+
+    containers {
+      name  = "mlsys"
+      image = var.image
+
+      ports {
+        container_port = 8080
+      }
+
+      dynamic "env" {
+        for_each = { for name, value in local.environment : name => value if value != "" }
+
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+
+      resources {
+        limits = {
+          cpu    = tostring(var.cpu)
+          memory = var.memory
+        }
+        cpu_idle          = true # CPU is paid for while a request is answered
+        startup_cpu_boost = true
+      }
+
+      startup_probe {
+        period_seconds    = 3
+        timeout_seconds   = 2 # shorter than the period
+        failure_threshold = 40
+
+        http_get {
+          path = "/health"
+        }
+      }
+    }
+  }
+
+  # The deploy workflow owns the image and who gets the traffic: docs/decisions/0018. The name of a
+  # revision is not listed: ignored, it would be sent again with the next change, and refused.
+  lifecycle {
+    ignore_changes = [
+      client,
+      client_version,
+      template[0].annotations,
+      template[0].containers[0].image,
+      template[0].labels,
+      traffic,
+    ]
+  }
+
+  # The first instance looks at what it is told of.
+  depends_on = [
+    google_bigquery_dataset_iam_member.runtime_edits_own,
+    google_project_iam_member.runtime_bigquery,
+    google_storage_bucket_iam_member.runtime_keeps_runs,
+    google_storage_bucket_iam_member.runtime_reads_models,
+  ]
+}
+
+resource "google_cloud_run_v2_service_iam_member" "invokers" {
+  for_each = local.invokers
+
+  project  = var.project
+  location = var.region
+  name     = google_cloud_run_v2_service.this.name
+  role     = "roles/run.invoker"
+  member   = each.value
+}
+
+# New revisions and traffic of this one service, and no say in who may call it.
+resource "google_cloud_run_v2_service_iam_member" "deploy" {
+  project  = var.project
+  location = var.region
+  name     = google_cloud_run_v2_service.this.name
+  role     = "roles/run.developer"
+  member   = local.deploy_member
+}

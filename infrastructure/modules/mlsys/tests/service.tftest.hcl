@@ -1,0 +1,115 @@
+# The service runs as it was built to, told what it needs, and nobody reaches it unnamed.
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+variables {
+  env             = "dev"
+  project         = "example-dev"
+  region          = "europe-west1"
+  image           = "europe-west1-docker.pkg.dev/example/mlsys/mlsys@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+  invokers        = ["group:analysts@example.com"]
+  output_datasets = ["warehouse.scores"]
+  trusted_globals = ["churn.features.Ratio", "churn.features.to_ratio"]
+}
+
+run "the_service_is_told_what_it_needs" {
+  assert {
+    condition = { for e in google_cloud_run_v2_service.this.template[0].containers[0].env : e.name => e.value } == {
+      GCP_PROJECT_ID             = "example-dev"
+      GCP_REGION                 = "europe-west1"
+      GCS_BUCKET_MODELS_DEV      = "mlsys-models-dev"
+      GCS_BUCKET_RUNS_DEV        = "mlsys-runs-dev"
+      MLSYS_ENVS                 = "dev"
+      MLSYS_INPUT_DATASETS       = "example-dev.mlsys_dev,warehouse.scores"
+      MLSYS_OUTPUT_DATASETS      = "example-dev.mlsys_dev,warehouse.scores"
+      MLSYS_PUSH_AUDIENCE        = "https://mlsys-dev-123456789012.europe-west1.run.app"
+      MLSYS_PUSH_AUTH            = "platform"
+      MLSYS_PUSH_SERVICE_ACCOUNT = "push@example-dev.iam.gserviceaccount.com"
+      MLSYS_REQUEST_TIMEOUT      = "3600"
+      MLSYS_TRUSTED_GLOBALS      = "churn.features.Ratio,churn.features.to_ratio"
+    }
+    error_message = "The service's variables are others."
+  }
+  assert {
+    condition     = output.service_url == "https://mlsys-dev-123456789012.europe-west1.run.app"
+    error_message = "The address is not the one that tokens are made for."
+  }
+}
+
+run "the_service_runs_as_it_was_built_to" {
+  assert {
+    condition = (
+      google_cloud_run_v2_service.this.name == "mlsys-dev" &&
+      google_cloud_run_v2_service.this.template[0].service_account == "runtime@example-dev.iam.gserviceaccount.com" &&
+      google_cloud_run_v2_service.this.template[0].timeout == "3600s" &&
+      google_cloud_run_v2_service.this.template[0].max_instance_request_concurrency == 8 &&
+      google_cloud_run_v2_service.this.template[0].scaling[0].max_instance_count == 10
+    )
+    error_message = "Name, account, timeout, concurrency or instances are others."
+  }
+  assert {
+    condition = (
+      google_cloud_run_v2_service.this.template[0].containers[0].startup_probe[0].http_get[0].path == "/health" &&
+      google_cloud_run_v2_service.this.template[0].containers[0].resources[0].startup_cpu_boost &&
+      google_cloud_run_v2_service.this.template[0].containers[0].resources[0].cpu_idle &&
+      google_cloud_run_v2_service.this.template[0].containers[0].resources[0].limits == tomap({ cpu = "2", memory = "2Gi" })
+    )
+    error_message = "Probe or resources are others."
+  }
+}
+
+run "only_the_named_may_call" {
+  assert {
+    condition = { for key, m in google_cloud_run_v2_service_iam_member.invokers : key => m.member } == {
+      push                         = "serviceAccount:push@example-dev.iam.gserviceaccount.com"
+      scheduler                    = "serviceAccount:scheduler@example-dev.iam.gserviceaccount.com"
+      deploy                       = "serviceAccount:mlsys-deploy-dev@example-dev.iam.gserviceaccount.com"
+      "group:analysts@example.com" = "group:analysts@example.com"
+    }
+    error_message = "Others may call the service."
+  }
+  assert {
+    condition     = !google_cloud_run_v2_service.this.invoker_iam_disabled
+    error_message = "Cloud Run must check who calls: the service believes that it did."
+  }
+  assert {
+    condition = (
+      google_cloud_run_v2_service_iam_member.deploy.role == "roles/run.developer" &&
+      google_service_account_iam_member.deploy_acts_as_runtime.role == "roles/iam.serviceAccountUser" &&
+      google_service_account_iam_member.deploy_acts_as_runtime.member == "serviceAccount:mlsys-deploy-dev@example-dev.iam.gserviceaccount.com"
+    )
+    error_message = "The deploy account rolls out revisions, and cannot say who calls."
+  }
+}
+
+run "a_public_service_is_refused" {
+  command = plan
+
+  variables {
+    invokers      = ["allUsers"]
+    model_writers = ["allAuthenticatedUsers"]
+  }
+
+  expect_failures = [var.invokers, var.model_writers]
+}
+
+run "an_image_by_its_tag_is_refused" {
+  command = plan
+
+  variables {
+    image = "europe-west1-docker.pkg.dev/example/mlsys/mlsys:latest"
+  }
+
+  expect_failures = [var.image]
+}
+
+run "an_unknown_environment_is_refused" {
+  command = plan
+
+  variables {
+    env = "production"
+  }
+
+  expect_failures = [var.env]
+}
