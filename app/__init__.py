@@ -35,18 +35,20 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     Raises:
         SettingsError: settings are missing or contradict each other.
     """
-    from app import events, health, logs, predictions, problems, registry
+    from app import auth, events, health, logs, predictions, problems, registry
+    from app.description import Description
 
     settings = settings or Settings.from_env()
     settings.check_service()
     logs.configure()
-    app = OpenAPI(
+    app = Description(
         __name__,
         info=Info(
             title="mlsys",
             version=mlsys.__version__,
             description="Registers scikit-learn models and scores BigQuery tables with them.",
         ),
+        security_schemes={"push": auth.SCHEME},
         doc_prefix="/docs",
         validation_error_status=400,
         validation_error_model=problems.Problem,

@@ -19,10 +19,11 @@ from typing import Any, Self
 from flask import request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import ValidationError
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from app import auth, logs, service
+from app import MAX_BODY, auth, logs, service
 from app.parameters import PredictQuery
-from app.problems import Problem
+from app.problems import documented
 from mlsys.errors import InvalidRequest, MlsysError, NotAllowed, TryAgain
 from mlsys.refs import ModelRef
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 api = APIBlueprint("events", __name__, abp_tags=[Tag(name="events")])
 
 STORAGE_EVENTS = ("OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE")
+MAX_REASON = 2_000  # characters of a log line: a message can have a hundred thousand mistakes
 PUSH_BUDGET = 540.0  # seconds, below the subscription's acknowledgement deadline of 600
 DONE = ("", 204)
 
@@ -96,25 +98,55 @@ class StorageEvent:
 
 RESPONSES: dict[Any, Any] = {
     204: {"description": "Done, a duplicate, irrelevant, or put into quarantine"},
-    401: Problem,
-    403: Problem,
-    413: Problem,
-    503: Problem,
+    **documented(400, 401, 403, 413, 503),
+}
+TEXT = {"type": "string"}
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "description": "What Pub/Sub pushes; anything else goes into quarantine",
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["message"],
+                    "properties": {
+                        "message": {
+                            "type": "object",
+                            "properties": {
+                                "attributes": {"type": "object", "additionalProperties": TEXT},
+                                "data": TEXT | {"description": "In base64"},
+                                "messageId": TEXT,
+                                "publishTime": TEXT | {"format": "date-time"},
+                            },
+                        },
+                        "subscription": TEXT,
+                    },
+                }
+            }
+        },
+    }
 }
 
 
-@api.post("/events/storage", summary="A storage notification", responses=RESPONSES)
+@api.post(
+    "/events/storage",
+    summary="A storage notification",
+    responses=RESPONSES,
+    security=[{"push": []}],
+    openapi_extensions=BODY,
+)
 def storage() -> tuple[str, int]:
     from workers.registry_sync import converge
 
     auth.check_push()
-    body = request.get_data()
+    body = _body()
     try:
         message = PushMessage.parse(body)
         event = StorageEvent.from_message(message)
     except Malformed as exc:
         return _quarantine(body, str(exc))
-    logs.note(subscription=message.subscription)
+    logs.note(subscription=message.subscription[:200])
     env = service().settings.env_of_models_bucket(event.bucket)
     if env is None:
         log.warning(
@@ -123,7 +155,7 @@ def storage() -> tuple[str, int]:
             event.bucket[:80],
         )
     if env is None or event.event_type not in STORAGE_EVENTS:
-        logs.note(outcome=f"{event.event_type} in {event.bucket[:80]}: left alone")
+        logs.note(outcome=f"{event.event_type[:80]} in {event.bucket[:80]}: left alone")
         return DONE
     try:
         ref, _ = ModelRef.of_object(event.path)
@@ -134,12 +166,18 @@ def storage() -> tuple[str, int]:
     return DONE
 
 
-@api.post("/events/predictions", summary="A scoring request", responses=RESPONSES)
+@api.post(
+    "/events/predictions",
+    summary="A scoring request",
+    responses=RESPONSES,
+    security=[{"push": []}],
+    openapi_extensions=BODY,
+)
 def predictions() -> tuple[str, int]:
     from workers.scoring.run import execute, prepare
 
     auth.check_push()
-    body = request.get_data()
+    body = _body()
     try:
         message = PushMessage.parse(body)
         query = PredictQuery.model_validate_json(message.data)
@@ -166,10 +204,34 @@ def predictions() -> tuple[str, int]:
     return DONE
 
 
+def _body() -> bytes:
+    """The whole body, or none: half a message would go into quarantine, and be acknowledged.
+
+    Werkzeug cuts a body in chunks at the limit, and takes one that ends before its length.
+
+    Raises:
+        RequestEntityTooLarge: it is longer than `MAX_BODY`.
+        BadRequest: it ends too early, or its chunks are malformed.
+    """
+    from gunicorn.http.errors import ParseException
+
+    request.max_content_length = MAX_BODY + 1
+    try:
+        body = request.get_data()
+    except ParseException as exc:
+        raise BadRequest("The body's chunks are malformed.") from exc
+    if len(body) > MAX_BODY:
+        raise RequestEntityTooLarge()
+    if len(body) < (request.content_length or 0):
+        raise BadRequest("The body ends before its Content-Length.")
+    return body
+
+
 def _quarantine(body: bytes, reason: str) -> tuple[str, int]:
     from workers.quarantine import quarantine
 
     env = service().settings.envs[0]
+    reason = reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}..."
     uri = quarantine(service().clients, env, request.path, body, reason)
     log.warning("A message was put into quarantine at %s: %s", uri, reason)
     logs.note(outcome="quarantined")

@@ -16,11 +16,19 @@ from pydantic import (
     model_validator,
 )
 
+from app.description import as_passed
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.refs import NAME, NAME_RULE, VERSION
 from mlsys.settings import Settings
-from workers.scoring.request import LATEST, OUTPUTS, MaxRejects, ScoringRequest, check_run_id
+from workers.scoring.request import (
+    LATEST,
+    OUTPUTS,
+    RUN_ID,
+    MaxRejects,
+    ScoringRequest,
+    check_run_id,
+)
 
 MAX_WHERE = 10_000  # characters; a URL is no place for more
 MAX_RUNS = 1000
@@ -74,8 +82,9 @@ def _id_columns(value: Any) -> tuple[str, ...]:
     return names
 
 
-def _schema(example: str, description: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "example": example, "description": description})
+def _schema(example: str, description: str, **more: Any) -> WithJsonSchema:
+    about = {"type": "string", "example": example, "description": description}
+    return WithJsonSchema(about | more)
 
 
 Table = Annotated[
@@ -94,12 +103,17 @@ OutputTable = Annotated[
 ModelName = Annotated[
     str,
     _matching(NAME.fullmatch, NAME_RULE),
-    _schema("titanic-survival", "The model's name"),
+    _schema(
+        "titanic-survival",
+        "The model's name",
+        pattern="^[a-z0-9]+(-[a-z0-9]+)*$",
+        maxLength=63,
+    ),
 ]
 ModelVersion = Annotated[
     str,
     _matching(lambda v: v == LATEST or VERSION.fullmatch(v), "pass v1, v2, ... or latest"),
-    _schema("v1", "The model's version, or latest"),
+    _schema("v1", "The model's version, or latest", pattern=f"^({VERSION.pattern}|{LATEST})$"),
 ]
 RunId = Annotated[
     str,
@@ -107,6 +121,7 @@ RunId = Annotated[
     _schema(
         "titanic-2026-11",
         "Names the run; by default it follows from request, model and the state of the input",
+        pattern=f"^{RUN_ID.pattern}$",
     ),
 ]
 IdColumns = Annotated[
@@ -132,7 +147,7 @@ Rejects = Annotated[
 class EnvQuery(BaseModel):
     """The one parameter of the routes that read."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=as_passed)
     env: Env
 
 
@@ -153,7 +168,9 @@ class RunsQuery(EnvQuery):
 class PredictQuery(BaseModel):
     """What to score, with which model, into what."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, json_schema_extra=as_passed
+    )
 
     env: Env
     input_table: Table

@@ -13,7 +13,7 @@ from pydantic import BaseModel, RootModel
 
 from app import logs, service
 from app.parameters import EnvQuery, PredictQuery, RunPath, RunsQuery
-from app.problems import Problem
+from app.problems import documented
 
 api = APIBlueprint("predictions", __name__, abp_tags=[Tag(name="predictions")])
 
@@ -121,11 +121,7 @@ class RunList(BaseModel):
     responses={
         200: Answer,
         202: Accepted,
-        403: Problem,
-        404: Problem,
-        409: Problem,
-        422: Problem,
-        503: Problem,
+        **documented(400, 403, 404, 409, 422, 503),
     },
 )
 def predict(query: PredictQuery) -> Any:
@@ -157,7 +153,7 @@ def predict(query: PredictQuery) -> Any:
 @api.get(
     "/runs",
     summary="List the runs that finished, well or not",
-    responses={200: RunList, 403: Problem, 503: Problem},
+    responses={200: RunList, **documented(400, 403, 503)},
 )
 def runs(query: RunsQuery) -> dict[str, Any]:
     from workers.scoring.ledger import list_runs
@@ -172,7 +168,7 @@ def runs(query: RunsQuery) -> dict[str, Any]:
 @api.get(
     "/runs/<run_id>",
     summary="How far is a run?",
-    responses={200: RunStatus, 403: Problem, 404: Problem, 503: Problem},
+    responses={200: RunStatus, **documented(400, 403, 404, 503)},
 )
 def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
     from workers.scoring.status import status

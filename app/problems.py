@@ -6,6 +6,7 @@ No stack trace and no raw text of a backend leaves the service; both go to the l
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
 from flask import Response, g, json
@@ -49,6 +50,19 @@ class Problem(BaseModel):
     columns: list[dict[str, str]] | None = None
     rows: list[dict[str, Any]] | None = None
     progress: dict[str, Any] | None = None
+
+
+def documented(*statuses: int) -> dict[Any, Any]:
+    """What a route's description says of these statuses: a problem, in the type it comes in."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    found: dict[Any, Any] = {}
+    for status in statuses:
+        found[status] = {"description": HTTPStatus(status).phrase, "content": content}
+    if 503 in found:
+        found[503]["headers"] = {
+            "Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}
+        }
+    return found
 
 
 def register(app: OpenAPI) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from app import logs, service
 from app.parameters import EnvQuery
-from app.problems import Problem
+from app.problems import documented
 
 api = APIBlueprint("registry", __name__, abp_tags=[Tag(name="registry")])
 
@@ -44,7 +44,7 @@ class ModelList(BaseModel):
 @api.get(
     "/model-registry",
     summary="Compare the whole bucket with the registry, and repair what differs",
-    responses={200: RescanResult, 403: Problem, 404: Problem, 503: Problem},
+    responses={200: RescanResult, **documented(400, 403, 404, 503)},
 )
 def model_registry(query: EnvQuery) -> dict[str, Any]:
     from workers.registry_sync import rescan
@@ -58,7 +58,7 @@ def model_registry(query: EnvQuery) -> dict[str, Any]:
 @api.get(
     "/models",
     summary="List the registry",
-    responses={200: ModelList, 403: Problem, 503: Problem},
+    responses={200: ModelList, **documented(400, 403, 503)},
 )
 def models(query: EnvQuery) -> dict[str, Any]:
     from workers.registry_table import list_models

@@ -1,7 +1,6 @@
 """Who may push: a token that Google signed, for this service, of the account that pushes."""
 
 import base64
-import datetime as dt
 import json
 import time
 from collections.abc import Callable
@@ -9,72 +8,26 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
 from flask.testing import FlaskClient
-from google.auth import crypt, jwt
 from google.auth.exceptions import TransportError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokens import (
+    AUDIENCE,
+    GOOGLES,
+    MESSAGE,
+    PUSHER,
+    SERVICE,
+    STRANGERS,
+    claims,
+    cut_off,
+    signed,
+    signed_by_secret,
+    unsigned,
+)
 
 from app import create_app
 from mlsys.clients import Clients
-from mlsys.settings import Settings
-
-AUDIENCE = "https://mlsys.example"
-PUSHER = "push@demo-project.iam.gserviceaccount.com"
-SERVICE = Settings(
-    "demo-project", envs=("dev",), push_audience=AUDIENCE, push_service_account=PUSHER
-)
-# A message that is acknowledged without any work: it is about a bucket of somebody else.
-MESSAGE = {
-    "message": {
-        "attributes": {
-            "eventType": "OBJECT_FINALIZE",
-            "bucketId": "somebody-elses",
-            "objectId": "titanic/v1/model.pkl",
-        }
-    }
-}
-
-
-@dataclass(frozen=True)
-class Key:
-    """A signing key with the certificate that verifies it."""
-
-    signer: crypt.RSASigner
-    certificate: str
-
-    @classmethod
-    def make(cls, key_id: str) -> "Key":
-        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-        now = dt.datetime.now(dt.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(private.public_key())
-            .serial_number(1)
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .sign(private, hashes.SHA256())
-        )
-        pem = private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        return cls(
-            crypt.RSASigner.from_string(pem, key_id),
-            certificate.public_bytes(serialization.Encoding.PEM).decode(),
-        )
-
-
-GOOGLES = Key.make("googles")
-STRANGERS = Key.make("strangers")
 
 
 @dataclass
@@ -115,32 +68,6 @@ def client(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClient:
     return create_app(SERVICE, NoClients(SERVICE)).test_client()
 
 
-def claims(**changed: Any) -> dict[str, Any]:
-    """The claims of a good token, with changes; `...` takes one away."""
-    now = int(time.time())
-    good = {
-        "iss": "https://accounts.google.com",
-        "aud": AUDIENCE,
-        "email": PUSHER,
-        "email_verified": True,
-        "iat": now - 10,
-        "exp": now + 3600,
-        "sub": "1234",
-    }
-    return {k: v for k, v in (good | changed).items() if v is not ...}
-
-
-def signed(key: Key = GOOGLES, key_id: str | None = None, **changed: Any) -> str:
-    """A token with those claims, which may say that another key signed it."""
-    return jwt.encode(key.signer, claims(**changed), key_id=key_id).decode()
-
-
-def unsigned(header: Any, payload: Any) -> str:
-    """A token whose parts are whatever they are, and that nobody signed."""
-    parts = (json.dumps(part).encode() for part in (header, payload))
-    return ".".join([*(base64.urlsafe_b64encode(p).decode().rstrip("=") for p in parts), ""])
-
-
 def push(client: FlaskClient, authorization: str | None) -> Any:
     """What the service answers to a push."""
     headers = {} if authorization is None else {"Authorization": authorization}
@@ -157,6 +84,7 @@ def test_the_token_of_the_push_subscription_is_let_through(client: FlaskClient) 
     [
         pytest.param({"iat": 25}, id="issued in 25 seconds"),
         pytest.param({"iat": -3600, "exp": -25}, id="expired 25 seconds ago"),
+        pytest.param({"nbf": 25}, id="good in 25 seconds"),
     ],
 )
 def test_clocks_may_differ_by_half_a_minute(client: FlaskClient, changed: dict[str, int]) -> None:
@@ -165,6 +93,7 @@ def test_clocks_may_differ_by_half_a_minute(client: FlaskClient, changed: dict[s
 
 
 NOW = int(time.time())
+ELLIPTIC = unsigned({"alg": "ES256", "kid": "googles"}, claims())
 
 
 @pytest.mark.parametrize(
@@ -183,6 +112,10 @@ NOW = int(time.time())
         pytest.param(f"Bearer {signed()[:-8]}", 401, id="cut off"),
         pytest.param(f"Bearer {signed(iat=NOW - 7200, exp=NOW - 3600)}", 401, id="expired"),
         pytest.param(f"Bearer {signed(iat=NOW + 900, exp=NOW + 999)}", 401, id="of the future"),
+        pytest.param(f"Bearer {signed(iat=NOW + 600)}", 401, id="issued in ten minutes"),
+        pytest.param(f"Bearer {signed(nbf=NOW + 600)}", 401, id="good in ten minutes"),
+        pytest.param(f"Bearer {signed(nbf='later')}", 401, id="good at no number"),
+        pytest.param(f"Bearer {signed(exp=NOW - 60)}", 401, id="expired a minute ago"),
         pytest.param(f"Bearer {signed(aud='https://other.example')}", 401, id="other audience"),
         pytest.param(f"Bearer {signed(aud=AUDIENCE + '/')}", 401, id="audience with a slash"),
         pytest.param(f"Bearer {signed(aud=[AUDIENCE])}", 401, id="a list of audiences"),
@@ -199,6 +132,17 @@ NOW = int(time.time())
             f"Bearer {unsigned({'alg': 'none', 'kid': 'googles'}, claims())}", 401, id="none, key"
         ),
         pytest.param(f"Bearer {unsigned({'alg': 'HS256'}, claims())}", 401, id="a shared secret"),
+        pytest.param(f"Bearer {signed_by_secret(GOOGLES.public)}", 401, id="the key as secret"),
+        pytest.param(
+            f"Bearer {signed_by_secret(GOOGLES.public, kid='googles')}", 401, id="the named key"
+        ),
+        pytest.param(
+            f"Bearer {signed_by_secret(GOOGLES.certificate, kid='googles')}", 401, id="certificate"
+        ),
+        pytest.param(f"Bearer {ELLIPTIC}{'A' * 86}", 401, id="another kind of key"),
+        pytest.param(f"Bearer {signed().rpartition('.')[0]}.", 401, id="an empty signature"),
+        pytest.param(f"Bearer {signed().rpartition('.')[0]}", 401, id="no signature"),
+        pytest.param(f"Bearer {cut_off(claims())}", 401, id="as if Cloud Run had verified it"),
         pytest.param(
             f"Bearer {unsigned({'alg': 'RS256', 'kid': 'googles'}, claims())}", 401, id="unsigned"
         ),
@@ -286,11 +230,6 @@ def behind_iam(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClien
     return create_app(private, NoClients(private)).test_client()
 
 
-def cut_off(payload: Any) -> str:
-    """A token as Cloud Run hands it on once it has verified the signature."""
-    return unsigned({"alg": "RS256", "kid": "googles"}, payload) + "SIGNATURE_REMOVED_BY_GOOGLE"
-
-
 def test_a_token_that_cloud_run_verified_may_lack_its_signature(
     behind_iam: FlaskClient, certificates: Any
 ) -> None:
@@ -321,6 +260,7 @@ def test_a_token_that_cloud_run_has_not_looked_at_is_refused(behind_iam: FlaskCl
         pytest.param(f"Bearer {cut_off({})}", 401, id="no claims"),
         pytest.param(f"Bearer {cut_off(claims(exp='never'))}", 401, id="no number"),
         pytest.param(f"Bearer {cut_off(claims(exp=NOW - 99))}", 401, id="expired"),
+        pytest.param(f"Bearer {cut_off(claims(nbf=NOW + 99))}", 401, id="not good yet"),
         pytest.param(f"Bearer {cut_off(claims(aud='https://other'))}", 401, id="audience"),
         pytest.param(f"Bearer {cut_off(claims(aud=...))}", 401, id="no audience"),
         pytest.param(f"Bearer {cut_off(claims(iss='https://other'))}", 401, id="issuer"),

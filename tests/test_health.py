@@ -71,6 +71,53 @@ def test_the_api_describes_every_route_and_parameter(client: FlaskClient) -> Non
     assert {"200", "202", "400", "404", "409", "422", "503"} <= set(predict["responses"])
 
 
+def test_every_parameter_is_described_beside_its_name(client: FlaskClient) -> None:
+    paths = client.get("/openapi.json").json["paths"]
+    for operation in (operation for path in paths.values() for operation in path.values()):
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"], parameter["name"]
+            assert "anyOf" not in parameter["schema"], parameter["name"]
+            assert parameter["schema"]["type"] in ("string", "integer", "boolean")
+            assert parameter["schema"].get("default", "") is not None
+
+
+def test_defaults_are_described_as_one_would_pass_them(client: FlaskClient) -> None:
+    predict = client.get("/openapi.json").json["paths"]["/predict"]["get"]
+    defaults = {p["name"]: p["schema"].get("default", ...) for p in predict["parameters"]}
+    assert {name: value for name, value in defaults.items() if value is not ...} == {
+        "outputs": "predict",
+        "write_disposition": "WRITE_APPEND",
+        "max_rejects": "0",
+        "allow_rejected": False,
+        "allow_version_mismatch": False,
+        "dry_run": False,
+        "check_ids": False,
+        "wait": True,
+    }
+
+
+def test_errors_are_described_in_the_type_they_come_in(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    assert "Problem" in document["components"]["schemas"]
+    for path in document["paths"].values():
+        for operation in path.values():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    assert answer["content"] == problem
+                    assert ("Retry-After" in answer.get("headers", {})) == (status == "503")
+    assert set(document["paths"]["/health"]["get"]["responses"]) == {"200"}
+
+
+def test_the_routes_that_are_pushed_to_ask_for_a_token(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    [(name, scheme)] = document["components"]["securitySchemes"].items()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    operations = {path: next(iter(o.values())) for path, o in document["paths"].items()}
+    asking = {path for path, about in operations.items() if about.get("security") == [{name: []}]}
+    assert asking == {"/events/storage", "/events/predictions"}
+
+
 def test_the_documentation_leads_to_a_page(client: FlaskClient) -> None:
     assert client.get("/docs", follow_redirects=True).status_code == 200
     assert client.get("/docs/swagger").status_code == 200
