@@ -13,7 +13,7 @@ COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo local notebook test test-long lint format bench bench-memory check-infrastructure lock upgrade check-locks clean
+.PHONY: help install demo local notebook test test-long lint format bench bench-start bench-memory check-infrastructure lock upgrade check-locks clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ format: $(STAMP) ## put the code in order
 
 bench: $(STAMP) ## the service against the whole-table way, as ratios
 	$(BIN)/python -m benchmarks
+
+bench-start: $(STAMP) ## seconds to the first answers, beside bare Flask
+	$(BIN)/python -m benchmarks.start
 
 bench-memory: $(STAMP) ## the service's memory, for tables of 1 to 20 million rows
 	$(BIN)/python -m benchmarks.memory

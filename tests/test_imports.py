@@ -4,7 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from mlsys.local.stack import LocalStack
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("pandas", "sklearn", "pyarrow", "matplotlib", "google.cloud.bigquery")
@@ -76,7 +79,15 @@ def test_the_library_alone_imports_without_the_service(tmp_path: Path) -> None:
     """A notebook needs neither Flask nor our own service."""
     code = """
 import sys
+import time
 import mlsys.bq, mlsys.gcs, mlsys.models, mlsys.settings
 print([name for name in ("flask", "pydantic", "app", "workers", "pandas") if name in sys.modules])
 """
     assert run(code, tmp_path).strip() == "[]"
+
+
+def test_what_the_first_answer_leaves_out_is_imported_after_it(stack: LocalStack) -> None:
+    deadline = time.monotonic() + 60
+    while "Warmed up in" not in stack.service_log.read_text():  # the stack has asked for /health
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

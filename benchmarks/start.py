@@ -1,0 +1,118 @@
+"""`make bench-start`: how long the service takes to its first answers.
+
+Bare Flask under the same gunicorn is started beside it, in turn, so that the difference of one run
+is what to read. The first prediction is asked for at once, and once more of a service that has had
+time to warm up (`app/gunicorn_conf.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import requests
+from sklearn.linear_model import LinearRegression
+
+from mlsys.bq import bq_get, bq_put
+from mlsys.local.addresses import choose_port
+from mlsys.local.service import start_service
+from mlsys.local.stack import LocalStack, local_stack
+from mlsys.models import upload_model
+
+BARE = """
+from flask import Flask
+app = Flask(__name__)
+app.add_url_rule("/health", view_func=lambda: {"status": "healthy"})
+"""
+POLL = 0.005  # seconds
+
+
+def main() -> None:
+    """Print a table of the medians."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
+    parser.add_argument("--repeat", type=int, default=5, help="default: %(default)s")
+    repeat = parser.parse_args().repeat
+    seconds: dict[str, list[float]] = {}
+    with local_stack(progress=print) as stack, tempfile.TemporaryDirectory() as folder:
+        os.environ.update(stack.environment)
+        frame = pd.DataFrame({"a": np.linspace(0, 1, 100)})
+        upload_model(LinearRegression().fit(frame, frame["a"]), "start", "v1", X=frame)
+        bq_get("CREATE SCHEMA `mlsys-local.bench`")
+        bq_put(frame.assign(id=range(100)), "mlsys-local.bench.start")
+        (Path(folder) / "bare.py").write_text(BARE)
+        for round_ in range(repeat):
+            print(f"  round {round_ + 1} of {repeat}", flush=True)
+            seconds.setdefault("bare Flask, /health", []).append(_bare(Path(folder)))
+            for warm in (False, True):
+                health, prediction = _service(stack, Path(folder), f"{round_}_{warm}", warm)
+                seconds.setdefault("the service, /health", []).append(health)
+                name = "first prediction, warmed up" if warm else "first prediction, at once"
+                seconds.setdefault(name, []).append(prediction)
+    for name, found in seconds.items():
+        print(f"{name:28} {statistics.median(found):6.2f} s  (median of {len(found)})")
+    medians = {name: statistics.median(found) for name, found in seconds.items()}
+    more = medians["the service, /health"] - medians["bare Flask, /health"]
+    print(f"the service over bare Flask  {more:6.2f} s")
+
+
+def _bare(folder: Path) -> float:
+    port = choose_port(None, "service")
+    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "bare:app"]
+    began = time.monotonic()
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
+    try:
+        return _first_health(port) - began
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _service(stack: LocalStack, folder: Path, name: str, warm: bool) -> tuple[float, float]:
+    """Seconds from the start to the first /health, and of the first prediction."""
+    port = choose_port(None, "service")
+    log = folder / f"{name}.log"
+    began = time.monotonic()
+    server = start_service(
+        port=port, environment=stack.environment, log_file=log, pid_file=folder / "pid"
+    )
+    try:
+        health = _first_health(port) - began
+        while warm and "Warmed up" not in log.read_text():
+            time.sleep(0.1)
+        asked = time.monotonic()
+        params = {
+            "env": "dev",
+            "input_table": "mlsys-local.bench.start",
+            "output_table": f"mlsys-local.bench.start_{name}",
+            "model_name": "start",
+            "model_version": "v1",
+        }
+        requests.get(
+            f"http://127.0.0.1:{port}/predict", params=params, timeout=120
+        ).raise_for_status()
+        return health, time.monotonic() - asked
+    finally:
+        server.stop()
+
+
+def _first_health(port: int) -> float:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if requests.get(f"http://127.0.0.1:{port}/health", timeout=5).ok:
+                return time.monotonic()
+        except requests.ConnectionError:
+            time.sleep(POLL)
+    raise TimeoutError("no answer from /health within a minute")
+
+
+if __name__ == "__main__":
+    main()
