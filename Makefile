@@ -13,7 +13,8 @@ COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo local notebook test test-long lint format bench bench-start bench-memory check-infrastructure lock upgrade check-locks clean
+.PHONY: help install demo local notebook test test-long test-image lint format bench bench-start bench-memory bench-image \
+	check-infrastructure lock upgrade check-locks clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +37,10 @@ test: $(STAMP) ## the tests, over the local stack
 test-long: $(STAMP) ## the long forms: hundreds of runs, a thousand kills, about half an hour
 	$(BIN)/pytest -m long -s
 
-lint: $(STAMP) check-locks ## ruff, mypy, import rules, secrets, notebooks, stale locks
+test-image: $(STAMP) ## build the image with podman (or CONTAINER_ENGINE) and run it
+	$(BIN)/pytest -m image tests/test_image.py
+
+lint: $(STAMP) check-locks ## ruff, mypy, import rules, secrets, notebooks, workflows, stale locks
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
 	$(BIN)/mypy
 	$(BIN)/lint-imports
@@ -53,6 +57,9 @@ bench-start: $(STAMP) ## seconds to the first answers, beside bare Flask
 
 bench-memory: $(STAMP) ## the service's memory, for tables of 1 to 20 million rows
 	$(BIN)/python -m benchmarks.memory
+
+bench-image: $(STAMP) ## the image's size, and how long it takes to answer
+	$(BIN)/python -m benchmarks.image
 
 check-infrastructure: ## Terraform: format, validity and tests of every root; needs terraform
 	infrastructure/check

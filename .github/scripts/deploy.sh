@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Rolls an image out to a Cloud Run service, and back if the service is not well with it.
+#   deploy.sh running SERVICE                          the image that has all the traffic, by digest
+#   deploy.sh url SERVICE                              its address
+#   deploy.sh check ENV DIGEST CONFIRMATION RUNNING    may DIGEST go to ENV? prints the image
+#   deploy.sh release SERVICE IMAGE                    roll IMAGE out
+# Project and region come from gcloud's own variables, CLOUDSDK_CORE_PROJECT and CLOUDSDK_RUN_REGION.
+# release also reads
+#   ID_TOKEN       what the service is called with; its audience is the service's address
+#   SMOKE_PREDICT  parameters of /predict for a dry run, `env=dev&input_table=...`; none: only /health
+#   SMOKE_TRIES    how often a new revision is asked before it counts as broken (default 10)
+#   SMOKE_DELAY    seconds between two tries (default 3)
+set -euo pipefail
+
+fail() {
+  echo "deploy: $*" >&2
+  exit 1
+}
+
+describe() {
+  gcloud run services describe "$1" --format=json ||
+    fail "cannot see the service $1: if it is not there yet, Terraform makes it (docs/deploying.md)"
+}
+
+# Revisions with traffic and their shares, as --to-revisions takes them: "mlsys-dev-00001-abc=100".
+traffic() {
+  jq -r '[.status.traffic // [] | .[] | select((.percent // 0) > 0) | "\(.revisionName)=\(.percent)"] | join(",")'
+}
+
+image_of() {
+  gcloud run revisions describe "$1" --format='value(spec.containers[0].image)'
+}
+
+running() {
+  local split
+  split=$(describe "$1" | traffic)
+  [[ $split =~ ^([a-z0-9-]+)=100$ ]] ||
+    fail "no revision of $1 has all the traffic (${split:-none has any})"
+  image_of "${BASH_REMATCH[1]}"
+}
+
+check() {
+  local env=$1 digest=$2 confirmation=$3 running=$4 from
+  case $env in
+    staging) from=dev ;;
+    prod) from=staging ;;
+    *) fail "$env is not deployed to by hand: pass staging or prod" ;;
+  esac
+  [ "$confirmation" = "$env" ] || fail "not confirmed: type $env to deploy to $env"
+  [[ $digest =~ ^sha256:[0-9a-f]{64}$ ]] || fail "'$digest' is no digest: pass sha256: and 64 digits"
+  [ "${running#*@}" = "$digest" ] || fail "$from runs $running, not $digest: it has not been tried there"
+  echo "$running"
+}
+
+# One GET with the token, which is kept off the command line.
+get() {
+  printf 'header = "Authorization: Bearer %s"\n' "${ID_TOKEN:-}" |
+    curl --config - --silent --show-error --fail --max-time 60 "$1"
+}
+
+well() {
+  get "$1/health" | jq -e '.status == "healthy"' >/dev/null || return 1
+  [ -n "${SMOKE_PREDICT:-}" ] || return 0
+  get "$1/predict?$SMOKE_PREDICT&dry_run=true" | jq -e '.ok == true' >/dev/null
+}
+
+smoke() {
+  local try
+  for ((try = 1; try <= ${SMOKE_TRIES:-10}; try++)); do
+    if well "$1"; then
+      echo "deploy: $1 is well"
+      return 0
+    fi
+    sleep "${SMOKE_DELAY:-3}"
+  done
+  echo "deploy: $1 is not well" >&2
+  return 1
+}
+
+# However release ends: nothing keeps the tag, and unless all went well the traffic is where it was.
+leave() {
+  local code=$?
+  trap - EXIT
+  if [ "$moved" = true ] && [ "$code" -ne 0 ]; then
+    if [ -n "$before" ]; then
+      echo "deploy: traffic goes back to $before" >&2
+      gcloud run services update-traffic "$service" --to-revisions="$before" --quiet || code=2
+    else
+      echo "deploy: there is no revision to go back to" >&2
+    fi
+  fi
+  if [ "$tagged" = true ]; then
+    gcloud run services update-traffic "$service" --remove-tags=candidate --quiet ||
+      echo "deploy: the tag candidate is left on $service" >&2
+  fi
+  exit "$code"
+}
+
+release() {
+  local state revision url candidate
+  service=$1 image=$2 moved=false tagged=false
+  [[ $image =~ @sha256:[0-9a-f]{64}$ ]] || fail "'$image' is not named by its digest"
+  state=$(describe "$service")
+  before=$(traffic <<<"$state")
+  url=$(jq -r '.status.url' <<<"$state")
+  trap leave EXIT
+  trap 'exit 130' INT TERM
+
+  gcloud run services update "$service" --image="$image" --no-traffic --quiet
+  revision=$(describe "$service" | jq -r '.status.latestCreatedRevisionName')
+  # Not with --tag on the update: gcloud would then name the revision itself, and Terraform's next
+  # plan would want that name gone (docs/decisions/0018).
+  tagged=true
+  gcloud run services update-traffic "$service" --update-tags="candidate=$revision" --quiet
+  candidate=$(describe "$service" | jq -er '.status.traffic[] | select(.tag == "candidate") | .url')
+  smoke "$candidate"
+
+  moved=true
+  gcloud run services update-traffic "$service" --to-revisions="$revision=100" --quiet
+  smoke "$url"
+  echo "deploy: $service runs $image as $revision (before: ${before:-nothing})"
+  if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then
+    echo "**$service** runs \`$revision\`: \`${image#*@}\`" >>"$GITHUB_STEP_SUMMARY"
+  fi
+}
+
+verb=${1:-}
+shift || true
+case $verb/$# in
+  running/1) running "$@" ;;
+  url/1) describe "$1" | jq -r '.status.url' ;;
+  check/4) check "$@" ;;
+  release/2) release "$@" ;;
+  *) fail "usage: deploy.sh running|url SERVICE, check ENV DIGEST CONFIRMATION RUNNING, release SERVICE IMAGE" ;;
+esac

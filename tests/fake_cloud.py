@@ -1,0 +1,129 @@
+"""gcloud and curl for tests of deploy.sh: one Cloud Run service, in a JSON file.
+
+The name that it is called by says which of the two it is. FAKE_CLOUD names a folder with
+`state.json`, and `calls`, to which each command line is added. What it does not know, it refuses.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(os.environ.get("FAKE_CLOUD", "."))
+URL = "https://mlsys-dev-1.example.run.app"
+
+
+def new_state(service: str = "mlsys-dev") -> dict[str, Any]:
+    """A service that Terraform has just made, without any revision."""
+    return {
+        "service": service,
+        "revisions": {},  # name: image
+        "traffic": {},  # revision or LATEST: percent
+        "tags": {},  # tag: revision
+        "unready": [],  # images that never start
+        "sick": {},  # image: where it is not well: candidate, traffic or predict
+        "refuse": [],  # options that gcloud fails with
+    }
+
+
+def add_revision(state: dict[str, Any], image: str) -> str:
+    """Make a revision of `image` and return its name; the traffic stays."""
+    name = f"{state['service']}-{len(state['revisions']) + 1:05}-abc"
+    state["revisions"][name] = image
+    return name
+
+
+def split(state: dict[str, Any]) -> dict[str, int]:
+    """The traffic by the names of revisions."""
+    latest = list(state["revisions"])[-1:]
+    return {(latest[0] if r == "LATEST" else r): p for r, p in state["traffic"].items() if latest}
+
+
+def gcloud(state: dict[str, Any], arguments: list[str]) -> int:
+    words = [a for a in arguments if not a.startswith("--")]
+    options = dict(a[2:].partition("=")[::2] for a in arguments if a.startswith("--"))
+    if set(options) & set(state["refuse"]):
+        return fail("refused, as the test wants it")
+    verb, names = words[:3], words[3:]
+    if verb == ["run", "revisions", "describe"]:
+        assert options == {"format": "value(spec.containers[0].image)"}
+        print(state["revisions"][names[0]])
+        return 0
+    if names != [state["service"]]:
+        return fail(f"Cannot find service {names}")
+    if verb == ["run", "services", "describe"]:
+        assert options == {"format": "json"}
+        print(json.dumps({"status": status(state)}))
+        return 0
+    options.pop("quiet")  # else it may ask
+    if verb == ["run", "services", "update"]:
+        image = options.pop("image")
+        assert options == {"no-traffic": ""}
+        state["traffic"] = split(state)  # what the latest has is pinned to it
+        add_revision(state, image)
+        return fail("the revision is not ready") if image in state["unready"] else 0
+    if verb == ["run", "services", "update-traffic"]:
+        if tags := options.pop("update-tags", None):
+            tag, revision = tags.split("=")
+            assert revision in state["revisions"]
+            state["tags"][tag] = revision
+        if tag := options.pop("remove-tags", None):
+            state["tags"].pop(tag, None)
+        if revisions := options.pop("to-revisions", None):
+            traffic = {r: int(p) for r, p in (part.split("=") for part in revisions.split(","))}
+            assert sum(traffic.values()) == 100 and traffic.keys() <= state["revisions"].keys()
+            state["traffic"] = traffic
+        assert not options
+        return 0
+    raise AssertionError(arguments)
+
+
+def status(state: dict[str, Any]) -> dict[str, Any]:
+    """`status` of the service in the form of the Cloud Run Admin API, version 1."""
+    found: dict[str, Any] = {"url": URL}
+    if state["revisions"]:
+        found["latestCreatedRevisionName"] = list(state["revisions"])[-1]
+    targets = [{"revisionName": r, "percent": p} for r, p in split(state).items()]
+    for tag, revision in state["tags"].items():
+        url = URL.replace("https://", f"https://{tag}---")
+        targets.append({"revisionName": revision, "tag": tag, "url": url})
+    return found | ({"traffic": targets} if targets else {})
+
+
+def curl(state: dict[str, Any], arguments: list[str]) -> int:
+    assert arguments[:2] == ["--config", "-"] and "--fail" in arguments
+    if sys.stdin.read() != 'header = "Authorization: Bearer the-token"\n':
+        return 22
+    base, _, path = arguments[-1].removeprefix("https://").partition("/")
+    tag, tagged, _ = base.partition("---")
+    if tagged:
+        revisions = [state["tags"][tag]] if tag in state["tags"] else []
+    else:
+        revisions = [r for r, percent in split(state).items() if percent]
+    for revision in revisions:
+        sick = state["sick"].get(state["revisions"][revision])
+        if sick == ("candidate" if tagged else "traffic"):
+            return 22
+        if path.startswith("predict") and sick == "predict":
+            print('{"ok": false, "problems": ["no such table"]}')
+            return 0
+    if not revisions:
+        return 22
+    print('{"ok": true}' if path.startswith("predict") else '{"status": "healthy"}')
+    return 0
+
+
+def fail(message: str) -> int:
+    print(f"ERROR: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    program, arguments = Path(sys.argv[0]).name, sys.argv[1:]
+    with (FOLDER / "calls").open("a") as calls:
+        calls.write(" ".join([program, *arguments]) + "\n")
+    state = json.loads((FOLDER / "state.json").read_text())
+    code = {"gcloud": gcloud, "curl": curl}[program](state, arguments)
+    (FOLDER / "state.json").write_text(json.dumps(state))
+    sys.exit(code)
