@@ -38,6 +38,7 @@ class RunResult(BaseModel):
     rows_rejected: int
     max_rejects: str
     bytes_read: int
+    path: str = ""
     shards: int
     attempts: int
     seconds: float

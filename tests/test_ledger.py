@@ -44,7 +44,16 @@ def test_a_run_that_succeeded_is_in_the_ledger_with_its_figures(
     result = lab.http(params).done()
     [row] = rows(lab, params)
     same = ("run_id", "state", "model_version", "model_generation", "rows_read", "rows_rejected")
-    same += ("bytes_read", "shards", "attempts", "seconds", "job_id", "finished_at", "snapshot_at")
+    same += (
+        "bytes_read",
+        "shards",
+        "attempts",
+        "path",
+        "seconds",
+        "job_id",
+        "finished_at",
+        "snapshot_at",
+    )
     assert {name: row[name] for name in same} == {name: result[name] for name in same}
     assert row["rows_scored"] == result["rows"] == 50
     assert row["bytes_read"] >= 50 * 3 * 8

@@ -120,6 +120,18 @@ def to_model_frame(table: pa.Table | pa.RecordBatch, features: Sequence[Feature]
             where the model saw floats; the column is named.
     """
     import pandas as pd
+
+    return pd.DataFrame(model_columns(table, features), copy=False)
+
+
+def model_columns(
+    table: pa.Table | pa.RecordBatch, features: Sequence[Feature]
+) -> dict[str, pd.Series]:
+    """Return the columns that `to_model_frame` makes its frame of, by the features' names.
+
+    Raises:
+        SchemaMismatch: as `to_model_frame`.
+    """
     import pyarrow as pa
 
     index = {name.casefold(): i for i, name in enumerate(table.schema.names)}
@@ -133,7 +145,7 @@ def to_model_frame(table: pa.Table | pa.RecordBatch, features: Sequence[Feature]
                 "The table holds values that the model cannot be given.",
                 [(feature.name, f"{column.type} values do not fit {feature.dtype}: {exc}")],
             ) from exc
-    return pd.DataFrame(columns, copy=False)
+    return columns
 
 
 def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:

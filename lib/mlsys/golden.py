@@ -20,6 +20,7 @@ from mlsys.signatures import Signature
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 # Another release of NumPy or another processor adds in another order.
 TOLERANCE = 1e-6  # relative; below 1e-9 absolute
@@ -45,14 +46,8 @@ def replay(model: Any, metadata: ModelMetadata) -> str | None:
     Raises:
         MetadataInvalid: the golden rows cannot be read by the signature.
     """
-    golden = metadata.document.get("golden")
-    if metadata.signature is None or not isinstance(golden, Mapping):
-        return None
-    rows, expected = golden.get("rows"), golden.get("predictions")
-    if not isinstance(rows, list) or not isinstance(expected, list) or len(rows) != len(expected):
-        raise MetadataInvalid("golden: rows and predictions must be lists of the same length")
-    pairs = [(r, e) for r, e in zip(rows, expected, strict=True) if _whole(r, metadata.signature)]
-    if not pairs:
+    pairs = _pairs(metadata)
+    if not pairs or metadata.signature is None:
         return None
     frame = golden_frame(metadata.signature, [row for row, _ in pairs])
     try:
@@ -68,12 +63,39 @@ def replay(model: Any, metadata: ModelMetadata) -> str | None:
     return None
 
 
+def golden_table(metadata: ModelMetadata) -> pa.Table | None:
+    """Return the golden rows as a table of BigQuery holds them, or None if there are none.
+
+    Raises:
+        MetadataInvalid: they cannot be read by the signature.
+    """
+    pairs = _pairs(metadata)
+    if not pairs or metadata.signature is None:
+        return None
+    return _table(metadata.signature, [row for row, _ in pairs])
+
+
 def golden_frame(signature: Signature, rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
     """Return rows of JSON values as the frame that the model saw in training.
 
     Raises:
         MetadataInvalid: a value is not one of its feature's type.
     """
+    return to_model_frame(_table(signature, rows), signature.features)
+
+
+def _pairs(metadata: ModelMetadata) -> list[tuple[Any, Any]]:
+    """The golden rows that can be replayed, each with the model's answer."""
+    golden = metadata.document.get("golden")
+    if metadata.signature is None or not isinstance(golden, Mapping):
+        return []
+    rows, expected = golden.get("rows"), golden.get("predictions")
+    if not isinstance(rows, list) or not isinstance(expected, list) or len(rows) != len(expected):
+        raise MetadataInvalid("golden: rows and predictions must be lists of the same length")
+    return [(r, e) for r, e in zip(rows, expected, strict=True) if _whole(r, metadata.signature)]
+
+
+def _table(signature: Signature, rows: Sequence[Sequence[Any]]) -> pa.Table:
     import pyarrow as pa
 
     columns = {}
@@ -84,7 +106,7 @@ def golden_frame(signature: Signature, rows: Sequence[Sequence[Any]]) -> pd.Data
             columns[feature.name] = pa.array(values, arrow_type(feature.type))
         except (ValueError, TypeError, ArithmeticError, pa.ArrowException) as exc:
             raise MetadataInvalid(f"golden: {feature.name} is no {feature.type}: {exc}") from exc
-    return to_model_frame(pa.table(columns), signature.features)
+    return pa.table(columns)
 
 
 def _whole(row: Any, signature: Signature) -> bool:

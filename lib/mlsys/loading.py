@@ -140,12 +140,13 @@ def crc32c(content: bytes) -> str:
 
 
 def model_input(model: Any, frame: pd.DataFrame) -> Any:
-    """Return `frame` in the form the model was fitted on: itself, or its values as an array.
+    """Return `frame` in the form the model was fitted on: itself, or its values as an array."""
+    return frame.to_numpy() if fitted_on_array(model) and hasattr(frame, "to_numpy") else frame
 
-    A model that knows how many features it has but not their names was fitted on an array.
-    """
-    fitted_on_array = hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_")
-    return frame.to_numpy() if fitted_on_array and hasattr(frame, "to_numpy") else frame
+
+def fitted_on_array(model: Any) -> bool:
+    """Tell whether the model knows how many features it has, and not their names."""
+    return hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_")
 
 
 def _pin_jobs(model: Any) -> None:

@@ -105,5 +105,6 @@ def _row(plan: Plan, end: dict[str, Any]) -> dict[str, Any]:
         "bytes_read": end.get("bytes_read"),
         "shards": end.get("shards"),
         "attempts": end["attempts"],
+        "path": end.get("path") or plan.path or None,
         "job_id": end.get("job_id"),
     }

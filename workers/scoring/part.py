@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 2 * 1024 * 1024  # of one upload request, held twice; a multiple of 256 KiB
 FOOTERS_AT_ONCE = 16
-REJECTS = "mlsys.rejects"
+REJECTS, PATH = "mlsys.rejects", "mlsys.path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class PartWriter:
         """Append a batch of rows."""
         self._unless_taken(lambda: self._parquet.write_table(rows))
 
-    def note(self, counts: Counts, rejects: str | None) -> None:
-        """Put the shard's counts, and the name of its rejects, into the file's footer."""
+    def note(self, counts: Counts, rejects: str | None, path: str = "") -> None:
+        """Put the shard's counts, its rejects' name and its rows' path into the file's footer."""
         values = {f"mlsys.{name}": str(count) for name, count in asdict(counts).items()}
-        self._parquet.add_key_value_metadata(values | {REJECTS: rejects or ""})
+        self._parquet.add_key_value_metadata(values | {REJECTS: rejects or "", PATH: path})
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
@@ -87,10 +87,14 @@ class PartWriter:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a part says of its shard: the counts, and the name of the rejects if it has some."""
+    """What a part says of its shard: the counts, the name of the rejects if it has some.
+
+    `path` is the way its rows took to the model (`Predictor.path`); empty in parts that are older.
+    """
 
     counts: Counts
     rejects: str | None
+    path: str = ""
 
 
 def read_footers(parts: Iterable[Blob]) -> list[Footer]:
@@ -105,4 +109,5 @@ def _footer(blob: Blob) -> Footer:
     with blob.open("rb", chunk_size=256 * 1024) as file:
         metadata = pq.read_metadata(file).metadata
     counts = Counts(*(int(metadata[f"mlsys.{field.name}".encode()]) for field in fields(Counts)))
-    return Footer(counts, metadata[REJECTS.encode()].decode() or None)
+    path = metadata.get(PATH.encode(), b"").decode()
+    return Footer(counts, metadata[REJECTS.encode()].decode() or None, path)

@@ -26,6 +26,7 @@ from workers.scoring.destination import (
 )
 from workers.scoring.model import ModelPin, load_pinned, read_metadata
 from workers.scoring.outputs import output_columns
+from workers.scoring.path import choose_path
 from workers.scoring.request import ScoringRequest
 from workers.scoring.source import Resolved, check_where
 from workers.verification import judge
@@ -51,6 +52,7 @@ class Plan:
     rejects: Destination
     location: str  # of the output's dataset: load jobs run there, and are found there alone
     warnings: tuple[str, ...] = ()
+    path: str = "plain: planned before there was another way"  # of the rows: `choose_path`
 
     @property
     def input_table(self) -> TableRef:
@@ -145,6 +147,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         rejects=rejects_destination(clients, request.output_table),
         location=location,
         warnings=(*_odd(resolved), *warnings, *said),
+        path=choose_path(loaded.model, features, outputs, metadata),
     )
     return plan, loaded
 

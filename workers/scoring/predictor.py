@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from mlsys.errors import ModelUnusable, PredictionFailed, TryAgain
+from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
 from mlsys.frames import to_model_frame
 from mlsys.loading import model_input
+from workers.scoring.arrow_plan import Compiled, compile_model
 from workers.scoring.columns import arrow_schema, assemble
+from workers.scoring.one_pass import same_bits
+from workers.scoring.path import ARROW
 from workers.scoring.plan import Plan
 
 if TYPE_CHECKING:
@@ -16,14 +20,26 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+log = logging.getLogger(__name__)
+
+PROOF = 10_000  # rows that both ways must agree on; a batch can be small
+
+
 class Predictor:
-    """A loaded model with the plan it follows. The same rows always give the same bytes."""
+    """A loaded model with the plan it follows. The same rows always give the same bytes.
+
+    `path` says how the rows get to the model: `arrow`, or `plain` and why.
+    """
 
     def __init__(self, model: Any, plan: Plan) -> None:
         self.model = model
         self.plan = plan
         self.schema = arrow_schema(plan.output.columns)
+        self.path = plan.path
         self._stamps = plan.stamps("predicted_at")
+        compiled = compile_model(model, plan.features) if plan.path == ARROW else None
+        self._compiled = compiled if isinstance(compiled, Compiled) else None
+        self._proven = 0  # rows that have gone both ways, with the same answers
 
     def score(self, batch: pa.Table) -> pa.Table:
         """Return the output rows of `batch` (n rows in, n rows out, in the same order).
@@ -34,14 +50,12 @@ class Predictor:
             ModelUnusable: it gave something else than a value a row, whatever the rows are.
             TryAgain: there was not enough memory.
         """
-        frame = to_model_frame(batch, self.plan.features)
-        given: dict[str, Any] = {}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of the training's making; a row cannot help it
-                X = model_input(self.model, frame)
-                for method in self.plan.outputs:
-                    given[method] = getattr(self.model, method)(X)
+                given = self._given(batch)
+        except SchemaMismatch:
+            raise
         except MemoryError as exc:
             raise TryAgain(
                 f"There was not enough memory to score {batch.num_rows} rows at once: give the "
@@ -52,9 +66,32 @@ class Predictor:
         types = {field.name.casefold(): field for field in self.schema}
         values: dict[str, Any] = {c.name: batch.column(c.name) for c in self.plan.ids}
         for method in self.plan.outputs:
-            for name, column in self._columns(method, given[method], len(frame)).items():
+            for name, column in self._columns(method, given[method], batch.num_rows).items():
                 values[name] = self._array(types[name.casefold()], column)
         return assemble(self.schema, values | self._stamps, batch.num_rows)
+
+    def _given(self, batch: pa.Table) -> dict[str, Any]:
+        """Return what each method of the model gives.
+
+        The first rows go both ways, batch by batch, until there are enough. On any error the model itself is asked, so that it is its errors that a row gets.
+        """
+        methods = list(self.plan.outputs)
+        fast = None
+        if self._compiled is not None:
+            try:
+                fast = self._compiled.answers(batch, methods)
+            except Exception as exc:
+                log.debug("A batch goes to the model itself: %s", exc)
+            if fast is not None and self._proven >= PROOF:
+                return fast
+        X = model_input(self.model, to_model_frame(batch, self.plan.features))
+        given = {method: getattr(self.model, method)(X) for method in methods}
+        if fast is not None:
+            if differing := [m for m in methods if not same_bits(fast[m], given[m])]:
+                log.error("%s differs by the Arrow path, which is left", ", ".join(differing))
+                self.path, self._compiled = f"plain: {', '.join(differing)} differed", None
+            self._proven += batch.num_rows
+        return given
 
     def _columns(self, method: str, given: Any, rows: int) -> dict[str, np.ndarray]:
         """Split what a method of the model gave into the columns that the plan has for it."""

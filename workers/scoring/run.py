@@ -208,6 +208,7 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dic
         "rows_rejected": total.rejected,
         "max_rejects": decided["max_rejects"],
         "bytes_read": total.bytes,
+        "path": decided.get("path", ""),
         "shards": len(decided["parts"]),
         "attempts": store.attempts(),
         "seconds": _seconds(plan, finished_at),
@@ -281,6 +282,7 @@ def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> di
         "rejects": rejects,
         "counts": asdict(total),
         "max_rejects": str(max_rejects),
+        "path": "; ".join(sorted({footer.path for footer in footers if footer.path})),
     }
 
 

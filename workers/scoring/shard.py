@@ -68,5 +68,5 @@ def score_shard(
                 del scored
                 pa.default_memory_pool().release_unused()  # glibc else keeps it: decision 0014
                 counts += Counts(batch.num_rows, batch.num_rows - len(bad), len(bad), batch.nbytes)
-        part.note(counts, name)
+        part.note(counts, name, predictor.path)
     return counts

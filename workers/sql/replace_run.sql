@@ -26,6 +26,7 @@ USING (
     CAST(JSON_VALUE(item, '$.bytes_read') AS INT64) AS bytes_read,
     CAST(JSON_VALUE(item, '$.shards') AS INT64) AS shards,
     CAST(JSON_VALUE(item, '$.attempts') AS INT64) AS attempts,
+    JSON_VALUE(item, '$.path') AS path,
     JSON_VALUE(item, '$.job_id') AS job_id
   FROM UNNEST([@row]) AS item
 ) AS live
@@ -36,9 +37,9 @@ WHEN NOT MATCHED BY SOURCE
 WHEN NOT MATCHED THEN INSERT (
   run_id, state, failure, model_name, model_version, model_generation, model_crc32c, input_table,
   output_table, rejects_table, write_disposition, request, snapshot_at, started_at, finished_at,
-  seconds, rows_read, rows_scored, rows_rejected, bytes_read, shards, attempts, job_id
+  seconds, rows_read, rows_scored, rows_rejected, bytes_read, shards, attempts, path, job_id
 ) VALUES (
   run_id, state, failure, model_name, model_version, model_generation, model_crc32c, input_table,
   output_table, rejects_table, write_disposition, request, snapshot_at, started_at, finished_at,
-  seconds, rows_read, rows_scored, rows_rejected, bytes_read, shards, attempts, job_id
+  seconds, rows_read, rows_scored, rows_rejected, bytes_read, shards, attempts, path, job_id
 )

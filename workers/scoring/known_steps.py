@@ -1,0 +1,102 @@
+"""The steps of a model that the Arrow path knows, and what must hold of each."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from workers.scoring.lookups import NotCompiled
+
+
+@functools.cache
+def known() -> dict[str, Any]:
+    """The classes that are known, each exactly: a subclass may do anything."""
+    from sklearn import ensemble, linear_model, naive_bayes, neighbors, svm, tree
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import (
+        FunctionTransformer,
+        MaxAbsScaler,
+        MinMaxScaler,
+        OneHotEncoder,
+        OrdinalEncoder,
+        RobustScaler,
+        StandardScaler,
+    )
+
+    trees = ("RandomForest", "ExtraTrees", "GradientBoosting", "HistGradientBoosting")
+    kinds = ("Classifier", "Regressor")
+    linear = "LinearRegression Ridge Lasso ElasticNet LogisticRegression RidgeClassifier".split()
+    return {
+        "columns": ColumnTransformer,
+        "imputer": SimpleImputer,
+        "encoders": (OneHotEncoder, OrdinalEncoder),
+        # These begin with validate_data, which makes the array that Batch.numbers makes.
+        "numeric": (
+            *(SimpleImputer, StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler),
+            FunctionTransformer,
+        ),
+        "estimators": (
+            *(getattr(ensemble, t + k) for t in trees for k in kinds),
+            *(getattr(tree, "DecisionTree" + k) for k in kinds),
+            *(getattr(neighbors, "KNeighbors" + k) for k in kinds),
+            *(getattr(linear_model, name) for name in linear),
+            *(naive_bayes.GaussianNB, svm.SVC, svm.SVR, svm.LinearSVC, svm.LinearSVR),
+        ),
+    }
+
+
+def steps_of(model: Any) -> list[Any]:
+    """The steps of a Pipeline and of the Pipelines in it; else the model alone."""
+    from sklearn.pipeline import Pipeline
+
+    if type(model) is not Pipeline:
+        return [model]
+    *head, last = [step for _, step in model.steps]
+    kept = [step for step in head if step is not None and step != "passthrough"]
+    return [inner for step in [*kept, last] for inner in steps_of(step)]
+
+
+def is_plain_passthrough(step: Any) -> bool:
+    """Tell whether a FunctionTransformer, if it is one, is what "passthrough" becomes."""
+    return not hasattr(step, "func") or (step.func is None and not step.validate)
+
+
+def check_copies(model: Any) -> None:
+    """Refuse a model with a step that writes into the columns it is given.
+
+    scikit-learn lets `copy=False` write into a pandas column (check_array, force_writeable), which
+    the next branch then sees changed.
+    """
+    seen: set[int] = set()
+    left = [model]
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, list | tuple):
+            left += value
+        elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
+            if value.__dict__.get("copy") is False:
+                raise NotCompiled(f"{name_of(value)} changes what it is given (copy=False)")
+            left += value.__dict__.values()
+
+
+def check_output(step: Any) -> None:
+    from sklearn.utils._set_output import _get_output_config
+
+    if _get_output_config("transform", step)["dense"] not in (None, "default"):
+        raise NotCompiled(f"{name_of(step)} gives frames (set_output)")
+
+
+def check_names(step: Any, names: Sequence[str]) -> None:
+    """Leave it to scikit-learn to say that the columns are not those of the training."""
+    fitted = getattr(step, "feature_names_in_", names)
+    if list(fitted) != list(names) or getattr(step, "n_features_in_", len(names)) != len(names):
+        raise NotCompiled(f"{name_of(step)} was fitted on other columns")
+
+
+def name_of(step: Any) -> str:
+    return step if isinstance(step, str) else type(step).__name__

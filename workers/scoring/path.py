@@ -1,0 +1,57 @@
+"""Which way a run's rows take to the model: decided once, as the run is planned."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mlsys.errors import MetadataInvalid
+from mlsys.frames import to_model_frame
+from mlsys.golden import golden_table
+from mlsys.loading import model_input
+from mlsys.metadata import ModelMetadata
+from mlsys.signatures import Feature
+from workers.scoring.arrow_plan import Compiled, compile_model
+from workers.scoring.one_pass import same_bits
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ARROW = "arrow"
+
+
+def choose_path(
+    model: Any, features: Sequence[Feature], methods: Iterable[str], metadata: ModelMetadata
+) -> str:
+    """Return `arrow`, or `plain: ` and the reason.
+
+    The model's golden rows, where it has some, go both ways.
+    """
+    compiled = compile_model(model, features)
+    if not isinstance(compiled, Compiled):
+        return f"plain: {compiled}"
+    try:
+        golden = golden_table(metadata)
+    except MetadataInvalid:  # the verification says so
+        golden = None
+    if golden is None or golden.num_columns != len(features):
+        return ARROW
+    golden = golden.rename_columns([f.name for f in features])
+    differing = differences(model, compiled, golden, list(methods))
+    return f"plain: {', '.join(differing)} differed on the golden rows" if differing else ARROW
+
+
+def differences(
+    model: Any, compiled: Compiled, table: pa.Table, methods: Sequence[str]
+) -> list[str]:
+    """Return the methods that answer otherwise for the rows of `table`, where both ways answer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            fast = compiled.answers(table, methods)
+            X = model_input(model, to_model_frame(table, compiled.features))
+            plain = {method: getattr(model, method)(X) for method in methods}
+        except Exception:  # such rows go to the model itself
+            return []
+    return [method for method in methods if not same_bits(fast[method], plain[method])]
