@@ -512,19 +512,20 @@ def predictor(model: Any, X: pd.DataFrame, path: str = "arrow") -> Predictor:
     return Predictor(model, plan)  # type: ignore[arg-type]
 
 
-def test_the_first_batch_goes_both_ways_and_the_others_by_arrow_alone(
+def test_the_first_rows_go_both_ways_and_the_others_by_arrow_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     df = training()
+    monkeypatch.setattr("workers.scoring.predictor.PROOF", len(df) + 1)
     model = make_pipeline(prepared(), LogisticRegression()).fit(df, classes(df, 2))
     scores, plain = predictor(model, df), predictor(model, df, "plain: so it is asked").score
     calls = []
     real = Pipeline.predict
     monkeypatch.setattr(Pipeline, "predict", lambda *a: calls.append(1) or real(*a))
     table = from_frame(df)
-    first, second = scores.score(table), scores.score(table)
-    assert len(calls) == 1
-    assert first == second == plain(table)
+    first, second, third = (scores.score(table) for _ in range(3))
+    assert len(calls) == 2
+    assert first == second == third == plain(table)
     assert scores.path == "arrow"
 
 

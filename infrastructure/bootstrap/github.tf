@@ -22,7 +22,7 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   # there would refuse the token.
   attribute_mapping = {
     "google.subject"        = "assertion.sub"
-    "attribute.environment" = "has(assertion.environment) ? assertion.environment : ''"
+    "attribute.environment" = "has(assertion.environment) && assertion.ref == 'refs/heads/main' ? assertion.environment : ''"
     "attribute.event_name"  = "assertion.event_name"
     "attribute.repository"  = "assertion.repository"
   }
@@ -42,8 +42,8 @@ resource "google_service_account" "deploy" {
   display_name = "mlsys ${each.key}: the deploy workflow"
 }
 
-# Only jobs that run in the GitHub environment of that name. Who may start those, and who must
-# approve, is set there: docs/deploying.md.
+# Only jobs of the main branch that run in the GitHub environment of that name: a branch may bring
+# workflows of its own. Who must approve is set in the environment: docs/deploying.md.
 resource "google_service_account_iam_member" "deploy" {
   for_each = google_service_account.deploy
 

@@ -32,6 +32,8 @@ data "google_project" "this" {
 locals {
   projects = distinct(concat([var.shared_project], values(var.projects)))
 
+  agents = { cloudscheduler = "gcp-sa-cloudscheduler", pubsub = "gcp-sa-pubsub", run = "serverless-robot-prod" }
+
   apis = [
     "artifactregistry", "bigquery", "bigquerystorage", "cloudresourcemanager", "cloudscheduler", "iam",
     "iamcredentials", "logging", "monitoring", "pubsub", "run", "serviceusage", "storage", "sts",
@@ -39,6 +41,18 @@ locals {
 
   # principalSet://iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/github
   github = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github.name}"
+}
+
+# An agent that was asked for (docs/deploying.md) has no role yet:
+# https://cloud.google.com/iam/docs/create-service-agents
+resource "google_project_iam_member" "agents" {
+  for_each = { for pair in setproduct(toset(values(var.projects)), keys(local.agents)) : "${pair[0]}/${pair[1]}" => pair }
+
+  project = each.value[0]
+  role    = "roles/${each.value[1]}.serviceAgent"
+  member  = "serviceAccount:service-${data.google_project.this[each.value[0]].number}@${local.agents[each.value[1]]}.iam.gserviceaccount.com"
+
+  depends_on = [google_project_service.apis]
 }
 
 resource "google_project_service" "apis" {

@@ -10,11 +10,11 @@ resource "google_artifact_registry_repository" "images" {
     id     = "delete-old"
     action = "DELETE"
     condition {
-      older_than = "7776000s" # 90 days
+      older_than = "31536000s" # a year: what prod runs may be old
     }
   }
 
-  # Keeping wins over deleting: what may still be rolled back to stays, however old.
+  # Keeping wins over deleting: the newest stay, however old.
   cleanup_policies {
     id     = "keep-latest"
     action = "KEEP"
@@ -39,6 +39,17 @@ resource "google_artifact_registry_repository_iam_member" "cloud_run_pulls" {
 
 resource "google_artifact_registry_repository_iam_member" "deploy_reads" {
   for_each = google_service_account.deploy
+
+  project    = var.shared_project
+  location   = var.region
+  repository = google_artifact_registry_repository.images.name
+  role       = "roles/artifactregistry.reader"
+  member     = each.value.member
+}
+
+# Who makes a revision must see its image.
+resource "google_artifact_registry_repository_iam_member" "apply_reads" {
+  for_each = google_service_account.apply
 
   project    = var.shared_project
   location   = var.region

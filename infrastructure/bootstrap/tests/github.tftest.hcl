@@ -36,8 +36,8 @@ run "an_environments_jobs_alone_act_as_its_account" {
     error_message = "Other repositories get a token."
   }
   assert {
-    condition     = google_iam_workload_identity_pool_provider.github.attribute_mapping["attribute.environment"] == "has(assertion.environment) ? assertion.environment : ''"
-    error_message = "The environment is not the token's own claim."
+    condition     = google_iam_workload_identity_pool_provider.github.attribute_mapping["attribute.environment"] == "has(assertion.environment) && assertion.ref == 'refs/heads/main' ? assertion.environment : ''"
+    error_message = "The environment is not the token's own claim, or another branch than main may be in it."
   }
 }
 

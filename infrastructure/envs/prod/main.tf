@@ -31,7 +31,7 @@ module "mlsys" {
 
   cpu           = 4
   memory        = "8Gi"
-  max_instances = 20
+  max_instances = 5 # a new project's quota is 20 CPUs and 40 GiB in a region
 
   # Who and what belongs to the environment. Edited here, so that each change is reviewed.
   invokers              = []

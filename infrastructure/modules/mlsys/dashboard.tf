@@ -37,12 +37,12 @@ resource "google_monitoring_dashboard" "this" {
               timeSeriesQuery = {
                 timeSeriesFilter = {
                   filter = chart.filter
-                  aggregation = {
+                  # The API leaves an empty list out, which would be a difference in every plan.
+                  aggregation = merge({
                     alignmentPeriod    = "60s"
                     perSeriesAligner   = chart.aligner
                     crossSeriesReducer = chart.reducer
-                    groupByFields      = chart.by
-                  }
+                  }, length(chart.by) > 0 ? { groupByFields = chart.by } : {})
                 }
               }
             }]

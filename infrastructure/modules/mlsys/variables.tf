@@ -52,7 +52,7 @@ variable "input_datasets" {
   default     = []
 
   validation {
-    condition     = alltrue([for d in var.input_datasets : can(regex("^[a-z][a-z0-9:.-]*\\.[A-Za-z0-9_]+$", d))])
+    condition     = alltrue([for d in var.input_datasets : can(regex("^[a-z][a-z0-9-]*\\.[A-Za-z0-9_]+$", d))])
     error_message = "Name each dataset as project.dataset."
   }
 
@@ -152,7 +152,7 @@ variable "output_datasets" {
   default     = []
 
   validation {
-    condition     = alltrue([for d in var.output_datasets : can(regex("^[a-z][a-z0-9:.-]*\\.[A-Za-z0-9_]+$", d))])
+    condition     = alltrue([for d in var.output_datasets : can(regex("^[a-z][a-z0-9-]*\\.[A-Za-z0-9_]+$", d))])
     error_message = "Name each dataset as project.dataset."
   }
 
