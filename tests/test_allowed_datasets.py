@@ -21,6 +21,8 @@ def listed(**datasets: tuple[str, ...]) -> Settings:
         (HOME, "my-project", "titanic", True),
         (HOME, "other-project", "titanic", False),
         (HOME, "my-project", "mlsys_dev", True),
+        (HOME, "my-project", "mlsys_prod", False),
+        (HOME, "my-project", "MLSYS_PROD", False),
         (listed(input_datasets=("other-project.open",)), "other-project", "open", True),
         (listed(input_datasets=("other-project.open",)), "other-project", "secret", False),
         (listed(input_datasets=("other-project.open",)), "my-project", "titanic", False),
@@ -32,7 +34,7 @@ def test_what_may_be_read(settings: Settings, project: str, dataset: str, allowe
     if allowed:
         settings.check_input(project, dataset)
         return
-    with pytest.raises(NotAllowed, match=f"may not read {project}.{dataset}"):
+    with pytest.raises(NotAllowed, match=rf"{project}\.{dataset}"):
         settings.check_input(project, dataset)
 
 
@@ -43,6 +45,7 @@ def test_what_may_be_read(settings: Settings, project: str, dataset: str, allowe
         (HOME, "other-project", "titanic", "MLSYS_OUTPUT_DATASETS"),
         (HOME, "my-project", "mlsys_dev", "registry"),
         (HOME, "my-project", "mlsys_prod", "registry"),
+        (HOME, "my-project", "MLSYS_DEV", "registry"),
         (listed(output_datasets=("my-project.out",)), "my-project", "out", None),
         (listed(output_datasets=("my-project.out",)), "my-project", "titanic", "my-project.out"),
         (listed(output_datasets=("my-project.*",)), "my-project", "mlsys_dev", "registry"),

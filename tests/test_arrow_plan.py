@@ -253,7 +253,7 @@ def cases(draw: st.DrawFn) -> tuple[Any, list[Feature], pa.Table]:
     model = make_pipeline(columns, *behind, Witness())
     try:
         model.fit(X)
-    except (ValueError, TypeError):  # not a model that anybody could upload
+    except (ValueError, TypeError, ArithmeticError):  # not a model that anybody could upload
         reject()
     table = pa.table({name: column(kind, m, False) for name, kind in kinds.items()})
     cut = draw(st.integers(0, m))

@@ -93,6 +93,30 @@ def test_a_promotion_that_was_cut_off_is_taken_up(stack: LocalStack) -> None:
     assert row(stack, "staging", "cut")["status"] == "ready"
 
 
+def test_a_signature_that_the_target_has_given_stays(stack: LocalStack, tmp_path: Path) -> None:
+    for name in ("dev", "staging"):
+        new_key(tmp_path / name)
+    upload_model(MODEL, "twice", "v1", X=X, signing_key=tmp_path / "dev")
+    assert promote("twice", "dev", "staging") == 0
+    key = ["--key", str(tmp_path / "staging")]
+    bucket = stack.clients.storage.bucket(stack.settings.models_bucket("staging"))
+    bucket.blob("twice/v1/model.sig").delete(timeout=10)
+    assert main(["sign", "model", "twice", "v1", "--env", "staging", *key]) == 0
+    own = content(stack, "staging", "twice", "model.sig")
+    assert promote("twice", "dev", "staging") == 0
+    assert content(stack, "staging", "twice", "model.sig") == own
+
+
+def test_files_of_somebody_else_are_not_overwritten(
+    stack: LocalStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upload_model(MODEL, "beside", "v1", X=X)
+    put(stack, "staging", "beside/v1/metadata.json", b"{}")
+    assert promote("beside", "dev", "staging") == 1
+    assert "by somebody else" in capsys.readouterr().err
+    assert content(stack, "staging", "beside", "metadata.json") == b"{}"
+
+
 def test_a_version_that_is_there_with_other_bytes_is_not_replaced(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,7 +80,7 @@ def only_if_newer(clients: Any, message: Message, acknowledge: Callable[[], None
         there = recorded(clients, "dev", key).get(key, [])
         older = row is not None and all(
             (generation, number or 0) < (row.generation, row.metadata_generation or 0)
-            for _, generation, number, _ in there
+            for _, generation, number, *_ in there
         )
         if there == identities(row) or (len(there) == 1 and row is not None and not older):
             return acknowledge()
@@ -129,7 +129,7 @@ def trust_in_the_event(clients: Any, message: Message, acknowledge: Callable[[],
         return acknowledge()
     key = str(message.ref)
     beside = clients.bucket.objects.get(message.ref.metadata_path)
-    row = read_row("dev", Objects(message.blob, beside))
+    row = read_row(clients.settings, "dev", Objects(message.blob, beside))
     there = recorded(clients, "dev", key).get(key, [])
     if message.event == "FINALIZE" and there != identities(row):
         replace(clients, "dev", [key], a_row(row), "event")

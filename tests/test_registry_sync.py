@@ -83,6 +83,7 @@ def test_an_upload_registers_itself_with_every_column(case: ModelCase) -> None:
     registered_at = dt.datetime.fromisoformat(row.pop("registered_at"))
     assert before <= registered_at <= dt.datetime.now(dt.UTC)
     assert dt.datetime.fromisoformat(row.pop("uploaded_at")) == blob.time_created
+    assert row.pop("verified_with")
     assert row == {
         "model_name": case.name,
         "model_version": "v1",

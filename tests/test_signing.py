@@ -107,7 +107,21 @@ def test_a_setting_that_is_no_public_key_is_refused(value: str, key: Path) -> No
         Settings.from_env(values)
 
 
+def test_a_setting_of_commas_alone_is_not_taken_for_none() -> None:
+    for name in ("MLSYS_MODEL_SIGNING_KEY", "MLSYS_INPUT_DATASETS", "MLSYS_OUTPUT_DATASETS"):
+        with pytest.raises(SettingsError, match=f"{name} is ',', which names nothing"):
+            Settings.from_env({"GCP_PROJECT_ID": "p", name: " , "})
+
+
 # The service
+
+
+def test_an_empty_signature_is_a_wrong_one(case: ModelCase, strict: Clients) -> None:
+    with notifications_lost(case.stack):
+        case.upload()
+        case.put(b"", "v1/model.sig")
+        assert converge(strict, "dev", case.ref()) == "registered"
+    assert "sign it again" in case.rows()[0]["status_reason"]
 
 
 def test_an_unsigned_model_is_rejected_until_it_is_signed(

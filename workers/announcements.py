@@ -10,40 +10,60 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlsys.clients import Clients
 
 log = logging.getLogger(__name__)
 
-SECONDS = 10.0  # that an announcement may take
+SECONDS = 10.0  # that announcements may take
 
 Kind = Literal["model.registered", "model.removed", "run.finished", "run.failed"]
 
 
-def announce(clients: Clients, env: str, kind: Kind, subject: str, data: Mapping[str, Any]) -> None:
-    """Publish an event about `subject` (a model version or a run); failures are logged alone.
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to `subject`, a model version or a run."""
+
+    kind: Kind
+    subject: str
+    data: Mapping[str, Any]
+
+
+def announce(clients: Clients, env: str, *events: Event) -> None:
+    """Publish events, all within ten seconds; failures are logged alone.
 
     The attributes are those of CloudEvents over Pub/Sub in binary mode
     (https://github.com/googleapis/google-cloudevents/blob/main/docs/spec/pubsub.md): `ce-id`,
     `ce-source`, `ce-specversion`, `ce-subject`, `ce-time`, `ce-type`.
     """
     settings = clients.settings
-    attributes = {
-        "ce-id": uuid.uuid4().hex,
-        "ce-source": f"//mlsys/projects/{settings.project}/environments/{env}",
-        "ce-specversion": "1.0",
-        "ce-subject": subject,
-        "ce-time": dt.datetime.now(dt.UTC).isoformat(),
-        "ce-type": f"mlsys.{kind}",
-        "content-type": "application/json",
-    }
-    try:
-        publisher = clients.publisher
-        topic = settings.events_topic(env)
-        content = json.dumps(data, default=str).encode()
-        publisher.publish(topic, content, timeout=SECONDS, **attributes).result(timeout=SECONDS)
-    except Exception:  # whatever Pub/Sub has, the work itself is done
-        log.warning("%s of %s was not announced", kind, subject, exc_info=True)
+    topic = settings.events_topic(env)
+    until = time.monotonic() + SECONDS
+    sent: list[tuple[Event, Any]] = []
+    for event in events:
+        attributes = {
+            "ce-id": uuid.uuid4().hex,
+            "ce-source": f"//mlsys/projects/{settings.project}/environments/{env}",
+            "ce-specversion": "1.0",
+            "ce-subject": event.subject,
+            "ce-time": dt.datetime.now(dt.UTC).isoformat(),
+            "ce-type": f"mlsys.{event.kind}",
+            "content-type": "application/json",
+        }
+        try:
+            content = json.dumps(event.data, default=str).encode()
+            sent.append(
+                (event, clients.publisher.publish(topic, content, timeout=SECONDS, **attributes))
+            )
+        except Exception:  # whatever Pub/Sub has, the work itself is done
+            log.warning("%s of %s was not announced", event.kind, event.subject, exc_info=True)
+    for event, future in sent:
+        try:
+            future.result(timeout=max(0.0, until - time.monotonic()))
+        except Exception:
+            log.warning("%s of %s was not announced", event.kind, event.subject, exc_info=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import logging
 import sys
@@ -9,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import mlsys
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, MetadataInvalid, ObjectNotFound
 from mlsys.gcs import DESCRIPTION_KEY, PROMOTION_KEY
-from mlsys.metadata import ModelMetadata
+from mlsys.metadata import ModelMetadata, library_versions
 from mlsys.refs import ModelRef
+from mlsys.settings import Settings
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
@@ -23,8 +27,8 @@ log = logging.getLogger(__name__)
 MAX_METADATA = 1_000_000  # bytes of a metadata.json
 MAX_DEPTH = 100  # of JSON values; https://cloud.google.com/bigquery/docs/json-data ends at 500
 
-# gcs_uri, and the generations of model.pkl, metadata.json and model.sig
-Identity = tuple[str, int, int | None, int | None]
+# gcs_uri, the generations of model.pkl, metadata.json and model.sig, and what it was verified with
+Identity = tuple[str, int, int | None, int | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,14 @@ class Objects:
         """How many there are."""
         return 1 + (self.metadata is not None) + (self.signature is not None)
 
-    @property
-    def identity(self) -> Identity:
+    def identity(self, settings: Settings) -> Identity:
         """What a recorded row must have to be current."""
-        beside = (None if b is None else int(b.generation) for b in (self.metadata, self.signature))
+        metadata, signature = (
+            None if blob is None else int(blob.generation)
+            for blob in (self.metadata, self.signature)
+        )
         uri = f"gs://{self.model.bucket.name}/{self.model.name}"
-        return uri, int(self.model.generation), *beside  # type: ignore[return-value]
+        return uri, int(self.model.generation), metadata, signature, verified_with(settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class ModelRow:
     generation: int
     metadata_generation: int | None
     signature_generation: int | None
+    verified_with: str
     size_bytes: int | None
     crc32c: str | None
     md5: str | None
@@ -85,6 +92,7 @@ class ModelRow:
             self.generation,
             self.metadata_generation,
             self.signature_generation,
+            self.verified_with,
         )
 
 
@@ -122,10 +130,18 @@ def list_objects(
 def live_row(clients: Clients, env: str, ref: ModelRef) -> ModelRow | None:
     """Return the row that the bucket's objects call for now, or None without a model.pkl."""
     found, _ = list_objects(clients, env, f"{ref}/")
-    return read_row(env, found.get(str(ref)))
+    return read_row(clients.settings, env, found.get(str(ref)))
 
 
-def read_row(env: str, objects: Objects | None) -> ModelRow | None:
+@functools.cache
+def verified_with(settings: Settings) -> str:
+    """What a verdict depends on besides the objects, as a digest: the service, and its settings."""
+    known = [settings.signing_keys, settings.trusted_globals, settings.max_model_bytes]
+    text = json.dumps([*known, mlsys.__version__, library_versions()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_row(settings: Settings, env: str, objects: Objects | None) -> ModelRow | None:
     """Read what the objects of a model version say, as the registry's row."""
     if objects is None:
         return None
@@ -134,7 +150,7 @@ def read_row(env: str, objects: Objects | None) -> ModelRow | None:
     described = _described(blob, DESCRIPTION_KEY)
     promoted = _described(blob, PROMOTION_KEY)
     ref, _ = ModelRef.of_object(blob.name)
-    uri, generation, metadata_generation, signature_generation = objects.identity
+    uri, generation, metadata_generation, signature_generation, basis = objects.identity(settings)
     listed = described.get("feature_names")
     names: Iterable[str] = metadata.feature_names or (listed if isinstance(listed, list) else ())
     return ModelRow(
@@ -146,6 +162,7 @@ def read_row(env: str, objects: Objects | None) -> ModelRow | None:
         generation=generation,
         metadata_generation=metadata_generation,
         signature_generation=signature_generation,
+        verified_with=basis,
         size_bytes=blob.size,
         crc32c=blob.crc32c,
         md5=blob.md5_hash,

@@ -17,19 +17,22 @@ not that they grow (https://cloud.google.com/storage/docs/metadata#generation-nu
 from __future__ import annotations
 
 import functools
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from mlsys.clients import Clients
-from mlsys.errors import RegistryBusy
+from mlsys.errors import RegistryBusy, TryAgain
 from mlsys.refs import ModelRef
-from workers.announcements import announce
+from workers.announcements import Event, announce
 from workers.registry_rows import Identity, ModelRow, list_objects, live_row, read_row
 from workers.registry_table import Trigger, recorded, replace
 from workers.verification import verify_row
 
 LOOKS = 5
+RESERVE = 400.0  # seconds of a request that the verification of one more model may take
 
 Change = Literal["registered", "updated", "removed", "unchanged"]
 
@@ -81,7 +84,7 @@ def converge(clients: Clients, env: str, ref: ModelRef, trigger: Trigger = "even
         return _Seen(live, lambda _: row, recorded(clients, env, str(ref)))
 
     change = _settle(clients, env, trigger, look).change(str(ref))
-    _announce(clients, env, str(ref), change)
+    announce(clients, env, *_events(env, str(ref), change))
     return change
 
 
@@ -92,7 +95,8 @@ def rescan(clients: Clients, env: str) -> Rescan:
         ObjectNotFound: the environment's models bucket is not there.
         RegistryBusy, TryAgain: as `converge`.
     """
-    result = Rescan()
+    result, settings = Rescan(), clients.settings
+    until = time.monotonic() + max(60.0, settings.request_timeout - RESERVE)
     first = True
 
     def look() -> _Seen:
@@ -102,43 +106,51 @@ def rescan(clients: Clients, env: str) -> Rescan:
             first = False
             result.scanned = len(others) + sum(o.number for o in found.values())
             result.skipped = [{"object": p, "reason": r} for p, r in sorted(others.items())]
-        live = {key: objects.identity for key, objects in found.items()}
-        return _Seen(live, lambda key: read_row(env, found.get(key)), recorded(clients, env))
+        live = {key: objects.identity(settings) for key, objects in found.items()}
+        return _Seen(
+            live, lambda key: read_row(settings, env, found.get(key)), recorded(clients, env)
+        )
 
-    seen = _settle(clients, env, "rescan", look)
-    for key in seen.live.keys() | seen.recorded.keys():
+    seen = _settle(clients, env, "rescan", look, until)
+    events: list[Event] = []
+    for key in sorted(seen.live.keys() | seen.recorded.keys()):
         change = seen.change(key)
         setattr(result, change, getattr(result, change) + 1)
-        _announce(clients, env, key, change)
+        events += _events(env, key, change)
+    announce(clients, env, *events)
     return result
 
 
-def _settle(clients: Clients, env: str, trigger: Trigger, look: Callable[[], _Seen]) -> _Seen:
+def _settle(
+    clients: Clients,
+    env: str,
+    trigger: Trigger,
+    look: Callable[[], _Seen],
+    until: float = math.inf,
+) -> _Seen:
     """Look, replace what differs, and look again until nothing does; return the first look."""
     first = seen = look()
     for _ in range(LOOKS):
         keys = seen.differing()
         if not keys:
             return first
-        replace(clients, env, keys, functools.partial(_judged, clients, seen), trigger)
+        replace(clients, env, keys, functools.partial(_judged, clients, seen, until), trigger)
         seen = look()
     if not seen.differing():
         return first
     raise RegistryBusy(f"The registry of {env} kept changing over {LOOKS} looks: try again shortly")
 
 
-def _judged(clients: Clients, seen: _Seen, key: str) -> ModelRow | None:
+def _judged(clients: Clients, seen: _Seen, until: float, key: str) -> ModelRow | None:
+    if time.monotonic() > until:
+        raise TryAgain("There are more models to verify than one request has time for: ask again")
     return verify_row(clients, seen.row(key))
 
 
-def _announce(clients: Clients, env: str, key: str, change: Change) -> None:
+def _events(env: str, key: str, change: Change) -> list[Event]:
+    """What is announced of a model version that changed."""
     if change == "unchanged":
-        return
+        return []
     name, version = key.split("/")
-    announce(
-        clients,
-        env,
-        "model.removed" if change == "removed" else "model.registered",
-        key,
-        {"env": env, "model_name": name, "model_version": version, "change": change},
-    )
+    data = {"env": env, "model_name": name, "model_version": version, "change": change}
+    return [Event("model.removed" if change == "removed" else "model.registered", key, data)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Literal
@@ -15,9 +16,12 @@ from workers.sql import statement
 ROWS_PER_STATEMENT = 500
 # BigQuery takes 10 MB a request, parameters included: https://cloud.google.com/bigquery/quotas
 BYTES_PER_STATEMENT = 3_000_000  # of JSON, which is escaped once more within the request
+SECONDS_PER_STATEMENT = 30.0  # that rows are gathered for: each model is verified first
 
 Trigger = Literal["event", "rescan"]
-IDENTITY = ("gcs_uri", "generation", "metadata_generation", "signature_generation")
+IDENTITY = (
+    *("gcs_uri", "generation", "metadata_generation", "signature_generation", "verified_with"),
+)
 
 
 def recorded(clients: Clients, env: str, key: str = "") -> dict[str, list[Identity]]:
@@ -31,8 +35,7 @@ def recorded(clients: Clients, env: str, key: str = "") -> dict[str, list[Identi
     parameter = bigquery.ScalarQueryParameter("key", "STRING", key)
     out: dict[str, list[Identity]] = {}
     for row in run(clients, env, statement("recorded_models"), parameter):
-        uri, *generations = (row[column] for column in IDENTITY)
-        identity = (uri, *generations)
+        identity: Any = tuple(row[column] for column in IDENTITY)
         out.setdefault(row["key"], []).append(identity)
     return out
 
@@ -76,13 +79,15 @@ def _batches(
     """Cut what differs into statements that BigQuery takes: keys, and their rows as JSON."""
     batch: list[str] = []
     rows: list[str] = []
+    began = time.monotonic()
     for key in keys:
         row = read(key)
         new = [] if row is None else [_to_json(row, trigger)]
         size = sum(map(len, rows + new))
-        if len(batch) == ROWS_PER_STATEMENT or (batch and size > BYTES_PER_STATEMENT):
+        full = len(batch) == ROWS_PER_STATEMENT or size > BYTES_PER_STATEMENT
+        if batch and (full or time.monotonic() - began > SECONDS_PER_STATEMENT):
             yield batch, f"[{','.join(rows)}]"
-            batch, rows = [], []
+            batch, rows, began = [], [], time.monotonic()
         batch.append(key)
         rows += new
     if batch:

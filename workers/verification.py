@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 import multiprocessing
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Literal
 
 from mlsys import signing
@@ -32,11 +34,14 @@ from workers.registry_rows import ModelRow
 log = logging.getLogger(__name__)
 
 SECONDS = 60.0  # for one model, once the process is up
+WAIT_SECONDS = 200.0  # for the verdicts on others, below the 600 in which a push must be answered
 START_SECONDS = 120.0  # for the first one, with its imports on a busy machine
 IDLE_SECONDS = 60.0  # after which the process goes
-MEMORY = 4 * 2**30  # bytes of data that the process may hold
+MEMORY = 4 * 2**30  # bytes of data that the process may hold, at the most
 REMEMBERED = 1000  # verdicts
 MAX_SIGNATURE = 1000  # bytes of a model.sig that are looked at
+MAX_REASON = 2000  # characters
+MAX_ANSWER = 100_000  # bytes
 
 Status = Literal["ready", "rejected"]
 
@@ -63,11 +68,15 @@ def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
 
 
 class Verifier:
-    """The child process, and the verdicts that it gave. Safe to share by threads."""
+    """The child process, and the verdicts that it gave. Safe to share by threads.
 
-    def __init__(self, seconds: float = SECONDS, memory: int = MEMORY) -> None:
+    The child may be anybody's by the time it answers: of what it sends only JSON is read, and every
+    exchange with it ends by the clock.
+    """
+
+    def __init__(self, seconds: float = SECONDS, memory: int | None = None) -> None:
         self._seconds = seconds
-        self._memory = memory
+        self._memory = memory or memory_limit()
         self._lock = threading.Lock()
         self._process: Any = None
         self._pipe: Connection | None = None
@@ -76,41 +85,67 @@ class Verifier:
     def verdict(
         self,
         key: Any,
-        content: bytes,
+        fetch: Callable[[], bytes],
         document: Mapping[str, Any],
         trusted: tuple[str, ...] = (),
         max_bytes: int = MAX_MODEL_BYTES,
     ) -> Verdict:
-        """Return the verdict on the model in `content` with its metadata's document.
+        """Return the verdict on the model that `fetch` gives, with its metadata's document.
 
-        `key` stands for both; a verdict that was given for it is given again.
+        `key` stands for both; a verdict that was given for it is given again. Models are fetched
+        and looked at one at a time.
+
+        Raises:
+            TryAgain: others took too long, or the process does not come up.
+            Exception: what `fetch` raises.
         """
-        with self._lock:
-            if key not in self._known:
-                self._known[key] = self._ask(content, dict(document), trusted, max_bytes)
-                while len(self._known) > REMEMBERED:
-                    self._known.popitem(last=False)
-            return self._known[key]
+        if (known := self._known.get(key)) is not None:
+            return known
+        if not self._lock.acquire(timeout=WAIT_SECONDS):
+            raise TryAgain("Other models are still being verified")
+        try:
+            if (known := self._known.get(key)) is not None:
+                return known
+            content = fetch()
+            asked = json.dumps([dict(document), trusted, max_bytes]).encode()
+            verdict = self._ask(asked, content)
+            if verdict is None:  # the machine may have been busy with something else
+                verdict = self._ask(asked, content) or self._ended()
+            self._known[key] = verdict
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+            if trusted:  # code of somebody's own may stay behind in it
+                self._end()
+            return verdict
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """End the process, if it runs."""
         with self._lock:
             self._end()
 
-    def _ask(self, *asked: Any) -> Verdict:
-        try:
-            pipe = self._start()
-            pipe.send(asked)
-            if pipe.poll(self._seconds):
-                return pipe.recv()
-            reason = f"loading it and replaying its golden rows took over {self._seconds:.0f} s"
-        except (EOFError, OSError):
-            reason = (
-                "the process that loaded it died, perhaps over its limit of "
-                f"{self._memory // 2**20} MiB of memory"
-            )
+    def _ended(self) -> Verdict:
+        return Verdict(
+            "rejected",
+            f"loading it and replaying its golden rows took over {self._seconds:.0f} s or "
+            f"{self._memory // 2**20} MiB of memory, twice",
+        )
+
+    def _ask(self, asked: bytes, content: bytes) -> Verdict | None:
+        """Return the process's verdict; None: it took too long, or died."""
+        pipe = self._start()
+        with (
+            _ends(self._process, self._seconds),
+            contextlib.suppress(EOFError, OSError, ValueError, TypeError),
+        ):
+            pipe.send_bytes(asked)
+            pipe.send_bytes(content)
+            status, reason = json.loads(pipe.recv_bytes(MAX_ANSWER))
+            if status in ("ready", "rejected") and isinstance(reason, str | None):
+                return Verdict(status, reason)
         self._end()
-        return Verdict("rejected", reason)
+        return None
 
     def _start(self) -> Connection:
         """Return the pipe to a process that is up.
@@ -118,27 +153,36 @@ class Verifier:
         Raises:
             TryAgain: it does not come up.
         """
-        if self._pipe is not None and self._process.is_alive():
-            with contextlib.suppress(EOFError, OSError):
-                self._pipe.send(None)  # it may just be about to go
-                if self._pipe.poll(5) and self._pipe.recv() is None:
-                    return self._pipe
+        if self._pipe is not None and self._up(5.0, ask=True):
+            return self._pipe
         self._end()
         # Spawned: gRPC does not survive a fork.
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
+        ours, theirs = context.Pipe()
+        process = context.Process(
             target=_serve, args=(theirs, self._memory, IDLE_SECONDS), daemon=True
         )
-        self._process.start()
-        theirs.close()
         try:
-            if self._pipe.poll(START_SECONDS) and self._pipe.recv() is None:
-                return self._pipe
-        except (EOFError, OSError) as exc:
-            log.warning("The process that verifies models ended at once", exc_info=exc)
+            process.start()
+        except OSError as exc:
+            ours.close()
+            raise TryAgain("The process that verifies models cannot be started") from exc
+        finally:
+            theirs.close()
+        self._pipe, self._process = ours, process
+        if self._up(START_SECONDS, ask=False):
+            return ours
         self._end()
         raise TryAgain("The process that verifies models did not come up")
+
+    def _up(self, seconds: float, *, ask: bool) -> bool:
+        """Whether the process says in time that it is up."""
+        assert self._pipe is not None
+        with contextlib.suppress(EOFError, OSError), _ends(self._process, seconds):
+            if ask:  # it may just be about to go
+                self._pipe.send_bytes(b"")
+            return self._pipe.recv_bytes(1) == b""
+        return False
 
     def _end(self) -> None:
         if self._pipe is not None:
@@ -149,33 +193,71 @@ class Verifier:
         self._pipe = self._process = None
 
 
+@contextlib.contextmanager
+def _ends(process: Any, seconds: float) -> Iterator[None]:
+    """Kill the process if the block takes longer, which ends every wait for it."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def memory_limit() -> int:
+    """The bytes that the process may hold: half of what there is, and 4 GiB at the most."""
+    import os
+
+    there = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups 2 and 1
+        with contextlib.suppress(OSError, ValueError):
+            there.append(int(Path("/sys/fs/cgroup", path).read_text()))
+    return min(MEMORY, min(there) // 2)
+
+
 def _serve(pipe: Connection, memory: int, idle: float) -> None:
-    """Answer with None when up and when asked with None, else with a verdict; go when idle."""
+    """Say that it is up, when it is and when asked with nothing; else judge. Goes when idle."""
     import resource
 
     import sklearn.pipeline  # noqa: F401  what nearly every model needs, before the clock runs
 
     with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    pipe.send(None)
+    pipe.send_bytes(b"")
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while pipe.poll(idle):
-            asked = pipe.recv()
-            pipe.send(None if asked is None else _verdict(*asked))
+            asked = pipe.recv_bytes()
+            if not asked:
+                pipe.send_bytes(b"")
+                continue
+            document, trusted, max_bytes = json.loads(asked)
+            verdict = _verdict(pipe, document, tuple(trusted), max_bytes)
+            pipe.send_bytes(json.dumps([verdict.status, _short(verdict.reason)]).encode())
 
 
 def _verdict(
-    content: bytes, document: dict[str, Any], trusted: tuple[str, ...], max_bytes: int
+    pipe: Connection, document: dict[str, Any], trusted: tuple[str, ...], max_bytes: int
 ) -> Verdict:
-    import json
-
     try:
-        loaded = load_model(content, trusted=trusted, max_bytes=max_bytes)
+        loaded = load_model(pipe.recv_bytes(), trusted=trusted, max_bytes=max_bytes)
         return judge(loaded, ModelMetadata.parse(json.dumps(document).encode()))
     except MemoryError:
         return Verdict("rejected", "loading it needs more memory than a model may take")
     except MlsysError as exc:
         return Verdict("rejected", str(exc))
+    except (EOFError, OSError):
+        raise
+    except Exception as exc:  # the file may be anything
+        return Verdict("rejected", f"verifying it raised {type(exc).__name__}")
+
+
+def _short(reason: str | None) -> str | None:
+    """A reason as a row can hold it: texts in a model have any length, and any characters."""
+    if reason is None:
+        return None
+    clean = reason.encode("utf-8", "backslashreplace").decode()
+    return clean if len(clean) <= MAX_REASON else f"{clean[:MAX_REASON]}..."
 
 
 @functools.cache
@@ -186,7 +268,7 @@ def verifier() -> Verifier:
 
 def signature_of(clients: Clients, bucket: str, ref: ModelRef) -> bytes | None:
     """Return what `model.sig` holds, where a signature is asked for and there is one."""
-    from google.api_core.exceptions import NotFound
+    from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
     if not clients.settings.signing_keys:
         return None
@@ -195,6 +277,8 @@ def signature_of(clients: Clients, bucket: str, ref: ModelRef) -> bytes | None:
         return blob.download_as_bytes(end=MAX_SIGNATURE - 1, timeout=TIMEOUT)
     except NotFound:
         return None
+    except RequestRangeNotSatisfiable:  # it is empty
+        return b""
 
 
 def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
@@ -203,6 +287,7 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
     A model that was replaced or deleted in the meantime keeps its row: the next look sees it.
     """
     from google.api_core.exceptions import NotFound
+    from google.cloud.storage.exceptions import DataCorruption
 
     if row is None:
         return None
@@ -215,21 +300,26 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
         return replace(row, status="rejected", status_reason=reason)
     bucket, path = row.gcs_uri.removeprefix("gs://").split("/", 1)
     blob = clients.storage.bucket(bucket).blob(path, generation=row.generation)
-    try:
+    ref = ModelRef(row.model_name, row.model_version)
+
+    def fetch() -> bytes:
         content = blob.download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
+        signing.check(ref, content, signature_of(clients, bucket, ref), settings.signing_keys)
+        return content
+
+    try:
+        verdict = verifier().verdict(
+            row.identity,
+            fetch,
+            row.metadata or {},
+            settings.trusted_globals,
+            settings.max_model_bytes,
+        )
     except NotFound:
         return row
-    ref = ModelRef(row.model_name, row.model_version)
-    try:
-        signing.check(ref, content, signature_of(clients, bucket, ref), settings.signing_keys)
+    except DataCorruption as exc:
+        raise TryAgain(f"{row.gcs_uri} arrived damaged") from exc
     except ModelUnusable as exc:
-        return replace(row, status="rejected", status_reason=str(exc))
-    verdict = verifier().verdict(
-        row.identity,
-        content,
-        row.metadata or {},
-        settings.trusted_globals,
-        settings.max_model_bytes,
-    )
+        verdict = Verdict("rejected", str(exc))
     reasons = [r for r in (verdict.reason, row.status_reason) if r]
-    return replace(row, status=verdict.status, status_reason="; ".join(reasons) or None)
+    return replace(row, status=verdict.status, status_reason=_short("; ".join(reasons) or None))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from mlsys.errors import MetadataInvalid
+from mlsys.errors import MetadataInvalid, SchemaMismatch
 from mlsys.frames import arrow_type, to_model_frame
 from mlsys.loading import model_input
 from mlsys.metadata import ModelMetadata, json_value
@@ -81,7 +81,10 @@ def golden_frame(signature: Signature, rows: Sequence[Sequence[Any]]) -> pd.Data
     Raises:
         MetadataInvalid: a value is not one of its feature's type.
     """
-    return to_model_frame(_table(signature, rows), signature.features)
+    try:
+        return to_model_frame(_table(signature, rows), signature.features)
+    except SchemaMismatch as exc:
+        raise MetadataInvalid(f"golden: the rows cannot be given to the model: {exc}") from exc
 
 
 def _pairs(metadata: ModelMetadata) -> list[tuple[Any, Any]]:
@@ -104,7 +107,7 @@ def _table(signature: Signature, rows: Sequence[Sequence[Any]]) -> pa.Table:
         try:
             values = [None if row[i] is None else read(row[i]) for row in rows]
             columns[feature.name] = pa.array(values, arrow_type(feature.type))
-        except (ValueError, TypeError, ArithmeticError, pa.ArrowException) as exc:
+        except Exception as exc:  # they may be any JSON
             raise MetadataInvalid(f"golden: {feature.name} is no {feature.type}: {exc}") from exc
     return pa.table(columns)
 
@@ -129,5 +132,8 @@ def _same(before: Any, now: Any) -> bool:
     if isinstance(before, bool) or isinstance(now, bool):
         return before == now
     if isinstance(before, int | float) and isinstance(now, int | float):
-        return math.isclose(before, now, rel_tol=TOLERANCE, abs_tol=1e-9)
+        try:
+            return math.isclose(before, now, rel_tol=TOLERANCE, abs_tol=1e-9)
+        except OverflowError:  # an integer that no double holds
+            return before == now
     return before == now

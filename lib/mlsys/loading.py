@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import ModelUnusable
 from mlsys.pickle_stack import Refused
+from mlsys.pickle_states import saved_by
 from mlsys.settings import MAX_MODEL_BYTES
 from mlsys.trusted_pickle import Untrusted, loads
 from mlsys.unpacking import TooLarge, unpack
@@ -48,9 +49,14 @@ def load_model(
         ModelUnusable: the bytes are no pickle, need a package, class or function that is not there
             or not trusted, are too many, or hold something that does not predict.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model = _load(content, name, trusted, max_bytes)
+    seen: set[str] = set()
+    token = saved_by.set(seen)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = _load(content, name, trusted, max_bytes)
+    finally:
+        saved_by.reset(token)
     transforms = hasattr(model, "fit") and hasattr(model, "transform")  # a DataFrame has the latter
     if not hasattr(model, "predict") and not transforms:
         raise ModelUnusable(
@@ -58,18 +64,20 @@ def load_model(
             "which has no predict and no transform: upload a fitted estimator"
         )
     _pin_jobs(model)
-    mismatch = _version_mismatch(caught)
     said = dict.fromkeys(str(w.message) for w in caught if not _is_mismatch(w))
-    return LoadedModel(model, tuple(said), mismatch)
+    return LoadedModel(model, tuple(said), _version_mismatch(seen))
 
 
-def _version_mismatch(caught: list[warnings.WarningMessage]) -> str | None:
-    """What scikit-learn's InconsistentVersionWarning says, if it was among the warnings."""
-    for warning in filter(_is_mismatch, caught):
-        then = getattr(warning.message, "original_sklearn_version", "?")
-        now = getattr(warning.message, "current_sklearn_version", "?")
-        return f"the model was saved with scikit-learn {then}, and the service has {now}"
-    return None
+def _version_mismatch(seen: set[str]) -> str | None:
+    """Say that another scikit-learn saved the model than is here, if one did."""
+    import sklearn
+
+    if not (others := sorted(seen - {sklearn.__version__})):
+        return None
+    then = ascii(", ".join(others))[1:-1]
+    return (
+        f"the model was saved with scikit-learn {then}, and the service has {sklearn.__version__}"
+    )
 
 
 def _is_mismatch(warning: warnings.WarningMessage) -> bool:

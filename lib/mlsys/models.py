@@ -41,8 +41,8 @@ def upload_model(
     X is the training data the model was fitted on (rows x features, without target and ids), y
     the target. Its names and types become the signature that every table is checked against.
     Without `version` the next free one is taken; a version that exists is refused unless
-    `overwrite`. With `wait` the call returns once the registry shows the upload (60 seconds at
-    the most), and warns if the service rejects the model. `signing_key` is the file of a private
+    `overwrite`. With `wait` the call returns once the registry shows the upload (four minutes
+    at the most), and warns if the service rejects the model. `signing_key` is the file of a private
     key, for a service that asks for signatures (`mlsys sign new-key`).
 
     `metadata.json` is written first and `model.pkl` last, so that whoever hears of the model

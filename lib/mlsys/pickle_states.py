@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from mlsys.pickle_arrays import array_state, put_dtype, put_masked
@@ -16,6 +17,11 @@ from mlsys.pickle_stack import Handle, Refused, StandIn, need, resolve
 
 # Repeated splitters keep the class of what they repeat.
 KEPT = {"sklearn.model_selection._split.KFold", "sklearn.model_selection._split.StratifiedKFold"}
+
+MAX_VERSIONS = 10
+# The releases of scikit-learn that saved the estimators of the model that is being loaded. Not by
+# its InconsistentVersionWarning: warnings are caught for all threads of a process at once.
+saved_by: ContextVar[set[str] | None] = ContextVar("saved_by", default=None)
 
 
 def put_state(inst: Any, state: Any, key: str | None) -> None:
@@ -49,6 +55,15 @@ def put_state(inst: Any, state: Any, key: str | None) -> None:
         AFTERWARDS[name](inst)
 
 
+def _note_version(inst: Any, state: dict[str, Any]) -> None:
+    """Note which scikit-learn saved an estimator, as `BaseEstimator.__setstate__` looks at it."""
+    from sklearn.base import BaseEstimator
+
+    seen = saved_by.get()
+    if seen is not None and isinstance(inst, BaseEstimator) and len(seen) < MAX_VERSIONS:
+        seen.add(str(state.get("_sklearn_version", "before 0.18"))[:40])
+
+
 def _attributes(inst: Any, state: Any) -> None:
     """Attributes by name, none of which hides a method of the class."""
     kind, name = type(inst), type(inst).__name__
@@ -71,6 +86,7 @@ def _attributes(inst: Any, state: Any) -> None:
                     f"has a {name} with input={str(value)!r}, which opens files of the service: "
                     "pass the texts themselves (input='content')"
                 )
+    _note_version(inst, state)
     state = {**state, **kept}
     own_way = getattr(kind, "__setstate__", None)
     if own_way is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ModelExists, ModelNotFound, ModelUnusable, ObjectNotFound
@@ -54,14 +54,14 @@ def promote(
             )
         beside = [ref.metadata_path, ref.signature_path]
         for blob in filter(None, (old.get_blob(path, timeout=TIMEOUT) for path in beside)):
-            _copy(blob, new, {})
+            _copy_beside(blob, new, keep=found is not None)
         if found is None:
             origin = {
                 "from": f"gs://{old.name}/{ref.path}#{model.generation}",
                 "by": by,
                 "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             }
-            found = _copy(model, new, {PROMOTION_KEY: json.dumps(origin)}, create=True)
+            found = _copy(model, new, {PROMOTION_KEY: json.dumps(origin)})
     except PreconditionFailed as exc:
         raise ModelExists(f"{ref} was uploaded to {target} by somebody else just now") from exc
     except NotFound as exc:
@@ -90,20 +90,41 @@ def _ready(clients: Clients, env: str, ref: ModelRef, bucket: Bucket) -> Blob:
     return blob
 
 
-def _copy(blob: Blob, bucket: Bucket, metadata: dict[str, str], create: bool = False) -> Blob:
-    """Copy exactly this generation, in Cloud Storage itself, and compare the checksums."""
+def _copy_beside(blob: Blob, bucket: Bucket, *, keep: bool) -> None:
+    """Copy a file that lies beside the model; what is there stays, if it is the same or `keep`.
+
+    The target may have signed the model by a key of its own.
+
+    Raises:
+        PreconditionFailed: another file is there.
+    """
+    from google.api_core.exceptions import PreconditionFailed
+
+    there = bucket.get_blob(blob.name, timeout=TIMEOUT)
+    if there is None:
+        _copy(blob, bucket, {})
+    elif not keep and there.crc32c != blob.crc32c:
+        raise PreconditionFailed(f"gs://{bucket.name}/{blob.name} is another one")
+
+
+def _copy(blob: Blob, bucket: Bucket, metadata: dict[str, str]) -> Blob:
+    """Copy exactly this generation, in Cloud Storage itself, to where nothing is.
+
+    Raises:
+        PreconditionFailed: something is there.
+        ModelUnusable: the copy has another checksum.
+    """
     copy = bucket.blob(blob.name)
     copy.content_type = blob.content_type
     copy.metadata = (blob.metadata or {}) | metadata
-    token, *_ = copy.rewrite(blob, **_conditions(blob, create))
+    conditions: dict[str, Any] = {
+        "if_source_generation_match": int(blob.generation or 0),
+        "if_generation_match": 0,
+        "timeout": TIMEOUT,
+    }
+    token, *_ = copy.rewrite(blob, **conditions)
     while token is not None:
-        token, *_ = copy.rewrite(blob, token=token, **_conditions(blob, create))
+        token, *_ = copy.rewrite(blob, token=token, **conditions)
     if copy.crc32c != blob.crc32c:
-        raise ModelExists(f"gs://{bucket.name}/{blob.name} is not what was copied: {copy.crc32c}")
+        raise ModelUnusable(f"gs://{bucket.name}/{blob.name} is not what was copied: delete it")
     return copy
-
-
-def _conditions(blob: Blob, create: bool) -> dict[str, int | float]:
-    conditions: dict[str, int | float] = {"timeout": TIMEOUT}
-    conditions["if_source_generation_match"] = int(blob.generation or 0)
-    return conditions | ({"if_generation_match": 0} if create else {})

@@ -8,7 +8,7 @@ from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import NotRegistered
 from mlsys.refs import ModelRef
 
-SECONDS = 60.0  # that an upload may take to be registered
+SECONDS = 240.0  # that an upload may take to be registered: it is verified, after others
 
 _QUERY = """
 SELECT generation, crc32c, status, status_reason
@@ -61,7 +61,7 @@ def wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation:
     """Wait until the registry shows that generation of `model.pkl`, and return what it says.
 
     Raises:
-        NotRegistered: it does not show it after 60 seconds, or there is no registry.
+        NotRegistered: it does not show it after four minutes, or there is no registry.
     """
     import tenacity
 
@@ -79,5 +79,6 @@ def wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation:
     except tenacity.RetryError as exc:
         raise NotRegistered(
             f"{ref} is uploaded to {env}, and the registry does not show it after {SECONDS:.0f} "
-            f"seconds. A full rescan repairs a lost notification: GET /model-registry?env={env}"
+            "seconds: it is perhaps still being verified. A full rescan repairs a lost "
+            f"notification: GET /model-registry?env={env}"
         ) from exc

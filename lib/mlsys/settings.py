@@ -123,6 +123,9 @@ class Settings:
                 f"MLSYS_TRUSTED_GLOBALS names {malformed}: pass exact names, module.Name, "
                 "separated by commas"
             )
+        for key in ("MLSYS_MODEL_SIGNING_KEY", *datasets):
+            if (text := read(key)) and not text.replace(",", "").strip():
+                wrong.append(f"{key} is {text!r}, which names nothing: set it, or leave it out")
         listed = (read("MLSYS_MODEL_SIGNING_KEY") or "").split(",")
         signing_keys = tuple(dict.fromkeys(k.strip() for k in listed if k.strip()))
         if not all(map(is_public_key, signing_keys)):
@@ -231,6 +234,11 @@ class Settings:
         Raises:
             NotAllowed: saying which datasets may be read.
         """
+        if dataset.casefold() in {f"mlsys_{env}" for env in ENVS if env not in self.envs}:
+            raise NotAllowed(
+                f"input_table: {project}.{dataset} is another environment's own: pass a table of "
+                "another dataset"
+            )
         if not _listed(self.input_datasets or (f"{self.project}.*",), project, dataset):
             raise NotAllowed(
                 f"input_table: the service may not read {project}.{dataset}, but "
@@ -244,7 +252,7 @@ class Settings:
         Raises:
             NotAllowed: saying which datasets may be written.
         """
-        if dataset in {f"mlsys_{env}" for env in ENVS}:
+        if dataset.casefold() in {f"mlsys_{env}" for env in ENVS}:
             raise NotAllowed(
                 f"output_table: {project}.{dataset} is mlsys's own, with the registry and the "
                 "ledger: pass a table of another dataset"

@@ -89,6 +89,8 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
             f"gs://{pin.bucket}/{pin.path} has {pin.size:,} bytes, more than the "
             f"{settings.max_model_bytes:,} of MLSYS_MAX_MODEL_BYTES: it was not downloaded"
         )
+    if settings.env_of_models_bucket(pin.bucket) is None:
+        raise ModelNotFound(f"gs://{pin.bucket} is no models bucket of this service")
     blob = clients.storage.bucket(pin.bucket).blob(pin.path, generation=pin.generation)
     try:
         content = blob.download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
@@ -103,8 +105,13 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
         raise TryAgain(
             f"gs://{pin.bucket}/{pin.path} is not the object that the run was planned for"
         )
+    ref = ModelRef(pin.name, pin.version)
     signature = None if pin.signature is None else pin.signature.encode("latin-1")
-    signing.check(ModelRef(pin.name, pin.version), content, signature, settings.signing_keys)
+    try:
+        signing.check(ref, content, signature, settings.signing_keys)
+    except ModelUnusable:  # it may have been signed since the run was planned
+        signature = signature_of(clients, pin.bucket, ref)
+        signing.check(ref, content, signature, settings.signing_keys)
     return load_model(
         content,
         f"gs://{pin.bucket}/{pin.path}",

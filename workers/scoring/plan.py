@@ -118,7 +118,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     check_where(clients, resolved)
     loaded = load_pinned(clients, resolved.model)
     metadata, warnings = read_metadata(clients, resolved.model)
-    warnings += _check_model(loaded, metadata, request)
+    warnings += check_model(loaded, metadata, request)
     table = columns_of(resolved.schema)
     features, said = choose_features(table, loaded.model, metadata, request.id_columns)
     ids = choose_ids(table, features, metadata, request.id_columns)
@@ -163,9 +163,7 @@ def _odd(resolved: Resolved) -> list[str]:
     ]
 
 
-def _check_model(
-    loaded: LoadedModel, metadata: ModelMetadata, request: ScoringRequest
-) -> list[str]:
+def check_model(loaded: LoadedModel, metadata: ModelMetadata, request: ScoringRequest) -> list[str]:
     """Return what is odd about the model, if the request puts up with it.
 
     Raises:

@@ -73,7 +73,8 @@ class Predictor:
     def _given(self, batch: pa.Table) -> dict[str, Any]:
         """Return what each method of the model gives.
 
-        The first rows go both ways, batch by batch, until there are enough. On any error the model itself is asked, so that it is its errors that a row gets.
+        The first rows go both ways, batch by batch, until there are enough. On any error the model
+        itself is asked, so that it is its errors that a row gets.
         """
         methods = list(self.plan.outputs)
         fast = None

@@ -23,13 +23,13 @@ from mlsys.errors import (
     TryAgain,
 )
 from mlsys.loading import LoadedModel
-from workers.announcements import announce
+from workers.announcements import Event, announce
 from workers.query import select
 from workers.scoring.destination import rejects_destination
 from workers.scoring.ledger import record
-from workers.scoring.model import load_pinned
+from workers.scoring.model import load_pinned, read_metadata
 from workers.scoring.part import Counts, read_footers
-from workers.scoring.plan import Plan, make_plan
+from workers.scoring.plan import Plan, check_model, make_plan
 from workers.scoring.pool import Scoring, Shard, score_shards
 from workers.scoring.publish import publish_output, publish_rejects
 from workers.scoring.rejects import read_rejects, too_many
@@ -120,6 +120,10 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
                 raise _taken(plan, differing)
     if found.result is not None:
         return Prepared(store, plan, request.max_rejects, found.result | {"reused": True})
+    if loaded is None and store.read(DECISION) is None:
+        # Planned by somebody who may have put up with more, or on another release of the service.
+        loaded = load_pinned(clients, plan.model)
+        check_model(loaded, read_metadata(clients, plan.model)[0], request)
     return Prepared(store, plan, request.max_rejects, None, loaded)
 
 
@@ -148,7 +152,7 @@ def execute(
     def done(result: dict[str, Any]) -> dict[str, Any]:
         record(clients, store, plan)
         if not result["reused"]:
-            announce(clients, store.env, "run.finished", plan.run_id, result)
+            announce(clients, store.env, Event("run.finished", plan.run_id, result))
         return result
 
     if prepared.result is not None:
@@ -308,7 +312,7 @@ def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
         log.exception("That the run failed was not recorded", extra={"run_id": plan.run_id})
     told = {"event": "run.failed", "run_id": plan.run_id}  # alerts look for it
     log.error("%s failed: %s", plan.run_id, failure["detail"], extra=told)
-    announce(clients, store.env, "run.failed", plan.run_id, {"env": store.env} | failure)
+    announce(clients, store.env, Event("run.failed", plan.run_id, {"env": store.env} | failure))
 
 
 def _odd(plan: Plan, total: Counts) -> list[str]:

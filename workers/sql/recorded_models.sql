@@ -4,6 +4,7 @@ SELECT
   gcs_uri,
   generation,
   metadata_generation,
-  signature_generation
+  signature_generation,
+  verified_with
 FROM model_registry
 WHERE @key = '' OR CONCAT(model_name, '/', model_version) = @key
