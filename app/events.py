@@ -174,7 +174,8 @@ def storage() -> tuple[str, int]:
     openapi_extensions=BODY,
 )
 def predictions() -> tuple[str, int]:
-    from workers.scoring.run import execute, prepare
+    from workers.scoring.prepare import prepare
+    from workers.scoring.run import execute
 
     auth.check_push()
     body = _body()

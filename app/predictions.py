@@ -127,7 +127,8 @@ class RunList(BaseModel):
 )
 def predict(query: PredictQuery) -> Any:
     from workers.scoring.preflight import preflight
-    from workers.scoring.run import execute, prepare
+    from workers.scoring.prepare import prepare
+    from workers.scoring.run import execute
 
     clients = service().clients
     request = query.to_request(service().settings)

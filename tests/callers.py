@@ -36,7 +36,7 @@ from mlsys.bq import TableRef
 from mlsys.clients import Clients
 from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
-from workers.scoring import jobs, pool, run, session
+from workers.scoring import jobs, pool, prepare, run, session
 from workers.scoring.request import MaxRejects, ScoringRequest
 
 WARM = (google.cloud.storage, grpc, pandas, pyarrow.parquet, sklearn.linear_model, sklearn.pipeline)
@@ -98,7 +98,7 @@ def _call(told: dict[str, Any], pipe: int) -> tuple[str, Any]:
         DESIGNS[told["design"]](clients)
     _watch(pipe, told["at"])
     try:
-        prepared = run.prepare(clients, request, run_id)
+        prepared = prepare.prepare(clients, request, run_id)
         return "result", run.execute(clients, prepared)
     except (TryAgain, RunInterrupted) as exc:
         return "again", f"{type(exc).__name__}: {exc}"

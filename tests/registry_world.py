@@ -18,7 +18,7 @@ from mlsys.errors import TryAgain
 from mlsys.refs import ModelRef
 from workers import verification
 from workers.registry_sync import converge, rescan
-from workers.verification import Verdict
+from workers.verdict import Verdict
 
 HANDLERS = 5  # at a time
 

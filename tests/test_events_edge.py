@@ -83,7 +83,7 @@ def did(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
     monkeypatch.setattr("workers.quarantine.quarantine", recorder.quarantine)
     monkeypatch.setattr("workers.registry_sync.converge", recorder.converge)
-    monkeypatch.setattr("workers.scoring.run.prepare", recorder.prepare)
+    monkeypatch.setattr("workers.scoring.prepare.prepare", recorder.prepare)
     return recorder
 
 

@@ -15,7 +15,8 @@ from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.local.stack import LocalStack
 from workers.scoring import session
-from workers.scoring.run import execute, prepare
+from workers.scoring.prepare import prepare
+from workers.scoring.run import execute
 from workers.scoring.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("environment")

@@ -12,7 +12,8 @@ from sklearn.linear_model import LinearRegression
 from mlsys.errors import PredictionFailed, TryAgain
 from mlsys.local.stack import LocalStack
 from workers.scoring import ledger
-from workers.scoring.run import execute, prepare
+from workers.scoring.prepare import prepare
+from workers.scoring.run import execute
 
 pytestmark = pytest.mark.usefixtures("environment")
 

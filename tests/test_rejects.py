@@ -20,9 +20,10 @@ from mlsys.errors import InvalidRequest, PredictionFailed, RunInterrupted
 from mlsys.local.stack import LocalStack
 from workers.scoring import rejects, session
 from workers.scoring.part import PartWriter
+from workers.scoring.prepare import prepare
 from workers.scoring.rejects import plain, score_rows
 from workers.scoring.request import MaxRejects
-from workers.scoring.run import execute, prepare
+from workers.scoring.run import execute
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -33,8 +33,9 @@ from workers.scoring.model import load_pinned
 from workers.scoring.part import Footer, read_footers
 from workers.scoring.plan import Plan
 from workers.scoring.predictor import Predictor
+from workers.scoring.prepare import Prepared, prepare
 from workers.scoring.request import MaxRejects
-from workers.scoring.run import Prepared, execute, prepare
+from workers.scoring.run import execute
 from workers.scoring.session import current_session
 from workers.scoring.shard import score_shard
 from workers.scoring.status import status

@@ -20,8 +20,9 @@ from mlsys.bq import TableRef
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound, TryAgain
 from mlsys.local.stack import LocalStack
 from workers.scoring import session
+from workers.scoring.prepare import prepare
 from workers.scoring.request import ScoringRequest
-from workers.scoring.run import execute, prepare
+from workers.scoring.run import execute
 from workers.scoring.status import status
 
 X = pd.DataFrame({"id": np.arange(40), "a": np.linspace(0, 1, 40), "b": np.linspace(3, -2, 40)})

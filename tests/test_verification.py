@@ -32,10 +32,11 @@ from mlsys.loading import LoadedModel, load_model
 from mlsys.local.stack import LocalStack
 from mlsys.metadata import ModelMetadata, build
 from mlsys.models import upload_model
-from workers import verification
+from workers import verifier as child
 from workers.registry_sync import converge
-from workers.scoring.run import prepare
-from workers.verification import Verifier, judge
+from workers.scoring.prepare import prepare
+from workers.verdict import judge
+from workers.verifier import Verifier
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -161,7 +162,7 @@ def test_a_process_that_died_is_followed_by_another(verifier: Verifier) -> None:
 
 
 def test_a_process_that_nobody_needs_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(child, "IDLE_SECONDS", 0.2)
     idle = Verifier()
     try:
         idle.verdict("one", of(pickled(MODEL)), document(), ())
@@ -218,7 +219,7 @@ def test_what_the_process_answers_is_not_believed_as_it_comes(
 def test_half_of_what_the_machine_has_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     read = {"/sys/fs/cgroup/memory.max": "2147483648", "/sys/fs/cgroup/other": "max"}
     monkeypatch.setattr(Path, "read_text", lambda self: read.get(str(self), "max"))
-    assert verification.memory_limit() == 2**30
+    assert child.memory_limit() == 2**30
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from workers.scoring.outputs import output_columns
 from workers.scoring.path import choose_path
 from workers.scoring.request import ScoringRequest
 from workers.scoring.source import Resolved, check_where
-from workers.verification import judge
+from workers.verdict import judge
 
 
 @dataclass(frozen=True, slots=True)

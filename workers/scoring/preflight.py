@@ -24,8 +24,8 @@ from workers.query import dry_run, select
 from workers.scoring.destination import output_location
 from workers.scoring.model import ModelPin, read_metadata
 from workers.scoring.plan import Plan, make_plan
+from workers.scoring.prepare import Found, find_run
 from workers.scoring.request import ScoringRequest
-from workers.scoring.run import Found, find_run
 from workers.scoring.source import Resolved, check_where
 
 TIB = 2**40

@@ -1,4 +1,4 @@
-"""A scoring run from request to result; whoever repeats the request resumes or reuses it."""
+"""A prepared run to its result; whoever repeats the request resumes or reuses it."""
 
 from __future__ import annotations
 
@@ -8,123 +8,33 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 from weakref import WeakValueDictionary
 
-from mlsys.bq import find_table
 from mlsys.clients import Clients, is_passing
 from mlsys.errors import (
-    Conflict,
     MlsysError,
     PredictionFailed,
     RunInterrupted,
     SessionOver,
     TryAgain,
 )
-from mlsys.loading import LoadedModel
 from workers.announcements import Event, announce
-from workers.query import select
 from workers.scoring.destination import rejects_destination
 from workers.scoring.ledger import record
-from workers.scoring.model import load_pinned, read_metadata
+from workers.scoring.model import load_pinned
 from workers.scoring.part import Counts, read_footers
-from workers.scoring.plan import Plan, check_model, make_plan
+from workers.scoring.plan import Plan
 from workers.scoring.pool import Scoring, Shard, score_shards
+from workers.scoring.prepare import Prepared
 from workers.scoring.publish import publish_output, publish_rejects
 from workers.scoring.rejects import read_rejects, too_many
-from workers.scoring.request import MAX_RUN_ID, MaxRejects, ScoringRequest, check_run_id
 from workers.scoring.session import current_session, give_up
-from workers.scoring.source import Resolved, resolve
 from workers.scoring.status import progress
-from workers.scoring.store import RunStore
+from workers.scoring.store import DECISION, RunStore
 
 log = logging.getLogger(__name__)
-
-MAX_SUFFIX = 1000
-DECISION = "publish.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A run that is planned: ready to be worked on, or done already."""
-
-    store: RunStore
-    plan: Plan
-    max_rejects: MaxRejects
-    result: dict[str, Any] | None = None  # the run is done, and its rows are in the output table
-    loaded: LoadedModel | None = None  # the model, if planning has loaded it just now
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Where the run that a request means lies, and how far it is."""
-
-    store: RunStore
-    plan: Plan | None  # None: it is still to be planned
-    result: dict[str, Any] | None
-    resolved: Resolved | None  # None: the plan was there, and nothing had to be looked up
-
-
-def find_run(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> Found:
-    """Find the run that `request` means, which may not be there yet; nothing is written.
-
-    The run is the caller's `run_id`, or follows from the request, the model's generation and the
-    input's state. A run that is done counts only while the output table that it wrote still
-    exists; else it is the one with the next free suffix (`-2`, `-3`, ...).
-
-    Raises:
-        Conflict: `run_id` is taken by another request.
-        TableNotFound, ModelNotFound, SchemaMismatch: see `resolve`.
-    """
-    resolved = None
-    if run_id is None:
-        resolved = resolve(clients, request)
-        run_id = resolved.run_id
-    check_run_id(run_id)
-    for suffix in range(1, MAX_SUFFIX):
-        name = run_id if suffix == 1 else f"{run_id}-{suffix}"
-        if len(name) > MAX_RUN_ID:
-            break
-        store = RunStore(clients, request.env, name)
-        found = store.read("plan.json")
-        if found is None:
-            return Found(store, None, None, resolved or resolve(clients, request))
-        plan = Plan.from_dict(found)
-        if differing := _differing(plan, request):
-            if suffix > 1:  # somebody's own name for another request
-                continue
-            raise _taken(plan, differing)
-        result = store.read("result.json")
-        if result is None or _output_is_there(clients, plan, result):
-            return Found(store, plan, result, resolved)
-    raise Conflict(f"{run_id} has no suffix left for another run: pass another run_id")
-
-
-def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> Prepared:
-    """Find the run that `request` means, or plan it.
-
-    Raises:
-        Conflict: `run_id` is taken by another request.
-        TableNotFound, ModelNotFound, SchemaMismatch, ModelUnusable, InvalidRequest: see
-            `resolve`, `make_plan`.
-    """
-    found = find_run(clients, request, run_id)
-    store, plan, loaded = found.store, found.plan, None
-    if plan is None:
-        assert found.resolved is not None
-        plan, loaded = make_plan(clients, found.resolved, store.run_id)
-        if not store.create("plan.json", plan.to_dict()):  # a twin was first: join it
-            plan, loaded = Plan.from_dict(store.read("plan.json") or {}), None
-            if differing := _differing(plan, request):
-                raise _taken(plan, differing)
-    if found.result is not None:
-        return Prepared(store, plan, request.max_rejects, found.result | {"reused": True})
-    if loaded is None and store.read(DECISION) is None:
-        # Planned by somebody who may have put up with more, or on another release of the service.
-        loaded = load_pinned(clients, plan.model)
-        check_model(loaded, read_metadata(clients, plan.model)[0], request)
-    return Prepared(store, plan, request.max_rejects, None, loaded)
 
 
 def execute(
@@ -322,46 +232,6 @@ def _odd(plan: Plan, total: Counts) -> list[str]:
 def _seconds(plan: Plan, finished_at: dt.datetime) -> float:
     """The seconds from the plan to the end, with all pauses between tries."""
     return round((finished_at - dt.datetime.fromisoformat(plan.created_at)).total_seconds(), 3)
-
-
-def _differing(plan: Plan, request: ScoringRequest) -> list[str]:
-    """Where the plan is another request's; `latest` may have meant the plan's version."""
-    asked = request.identity()
-    if asked["model_version"] == "latest":
-        asked["model_version"] = plan.request["model_version"]
-    keys = asked.keys() | plan.request.keys()
-    return sorted(k for k in keys if asked.get(k) != plan.request.get(k))
-
-
-def _taken(plan: Plan, differing: list[str]) -> Conflict:
-    return Conflict(
-        f"{plan.run_id} is the run of another request, which differs in "
-        f"{', '.join(differing)}: pass another run_id, or none"
-    )
-
-
-def _output_is_there(clients: Clients, plan: Plan, result: dict[str, Any]) -> bool:
-    """Tell whether the run's rows are in the output table still, as far as it shows.
-
-    The table must not be gone or made anew since; where the run replaced its rows (or those of a
-    partition), it must not hold another run's.
-    """
-    from google.cloud import bigquery
-
-    into = plan.output
-    table = find_table(clients, into.table)
-    created = table.created.isoformat() if table is not None and table.created else None
-    if table is None or created != result["output_created"]:
-        return False
-    if into.write_disposition != "WRITE_TRUNCATE" or result["rows"] == 0:
-        return True
-    sql = f"SELECT 1 FROM `{into.table.base}` WHERE run_id = @run_id AND predicted_at = @at LIMIT 1"
-    at = dt.datetime.fromisoformat(plan.created_at)  # one partition, where it is the partitions'
-    key = (
-        bigquery.ScalarQueryParameter("run_id", "STRING", plan.run_id),
-        bigquery.ScalarQueryParameter("at", "TIMESTAMP", at),
-    )
-    return next(iter(select(clients, sql, *key)), None) is not None
 
 
 _locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()

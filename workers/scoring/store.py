@@ -29,6 +29,8 @@ from mlsys.errors import ObjectNotFound
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
+DECISION = "publish.json"
+
 
 @dataclass(frozen=True, slots=True)
 class RunStore:

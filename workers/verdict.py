@@ -1,0 +1,44 @@
+"""Whether a model may be used: what its golden rows and the libraries' releases say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mlsys.errors import MetadataInvalid
+from mlsys.golden import replay
+from mlsys.loading import LoadedModel
+from mlsys.metadata import ModelMetadata, version_warnings
+
+MAX_REASON = 2000  # characters
+
+Status = Literal["ready", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a model may be used, and what there is to say of it."""
+
+    status: Status
+    reason: str | None = None
+
+
+def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
+    """Return the verdict on a model that could be loaded, by its golden rows."""
+    try:
+        different = replay(loaded.model, metadata)
+    except MetadataInvalid as exc:
+        return Verdict("ready", f"the golden rows were not replayed: {exc}")
+    if different is not None:
+        return Verdict("rejected", different)
+    mismatch = [loaded.version_mismatch] if loaded.version_mismatch else []
+    said = dict.fromkeys([*mismatch, *version_warnings(metadata), *loaded.warnings])
+    return Verdict("ready", "; ".join(said) or None)
+
+
+def short(reason: str | None) -> str | None:
+    """A reason as a row can hold it: texts in a model have any length, and any characters."""
+    if reason is None:
+        return None
+    clean = reason.encode("utf-8", "backslashreplace").decode()
+    return clean if len(clean) <= MAX_REASON else f"{clean[:MAX_REASON]}..."
