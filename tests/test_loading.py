@@ -158,6 +158,16 @@ def test_every_nested_n_jobs_is_one_in_the_fitted_parts_too() -> None:
     np.testing.assert_allclose(loaded.predict_proba(X), before)
 
 
+def test_a_step_that_writes_into_its_rows_is_kept_from_it() -> None:
+    model = make_pipeline(StandardScaler(copy=False), LogisticRegression())
+    model.fit(X.copy(), np.arange(len(X)) % 2)
+    loaded = load_model(pickle.dumps(model)).model
+    rows = X.copy()
+    first = loaded.predict_proba(rows)
+    pd.testing.assert_frame_equal(rows, X)
+    np.testing.assert_array_equal(loaded.predict_proba(rows), first)
+
+
 def test_what_loading_warns_of_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model of another scikit-learn loads, and the answer says so."""
     with monkeypatch.context() as patch:

@@ -43,7 +43,9 @@ def load_model(
     `max_bytes` is the most it may unpack to.
 
     Every nested `n_jobs` is set to 1: a forest that adds up its trees in parallel does so in a
-    different order each time, and its probabilities then differ in their last bits.
+    different order each time, and its probabilities then differ in their last bits. Every nested
+    `copy=False` is set to True: such a step writes into the rows it is given, and the next method
+    that is asked for them, or another step, would see what it wrote.
 
     Raises:
         ModelUnusable: the bytes are no pickle, need a package, class or function that is not there
@@ -63,7 +65,7 @@ def load_model(
             f"{name} holds a {type(model).__name__}, "
             "which has no predict and no transform: upload a fitted estimator"
         )
-    _pin_jobs(model)
+    _pin(model)
     said = dict.fromkeys(str(w.message) for w in caught if not _is_mismatch(w))
     return LoadedModel(model, tuple(said), _version_mismatch(seen))
 
@@ -157,8 +159,8 @@ def fitted_on_array(model: Any) -> bool:
     return hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_")
 
 
-def _pin_jobs(model: Any) -> None:
-    """Set n_jobs to 1 in the estimator and in every estimator inside it, fitted ones too."""
+def _pin(model: Any) -> None:
+    """Set n_jobs and copy in the estimator and in every estimator inside it, fitted ones too."""
     seen: set[int] = set()
     left = [model]
     while left:  # no recursion: how deep it goes is the pickle's choice
@@ -173,4 +175,6 @@ def _pin_jobs(model: Any) -> None:
         elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
             if "n_jobs" in value.__dict__:
                 value.n_jobs = 1
+            if value.__dict__.get("copy") is False:
+                value.copy = True
             left += value.__dict__.values()

@@ -18,7 +18,6 @@ from mlsys.frames import model_columns
 from mlsys.loading import fitted_on_array
 from mlsys.signatures import UNKNOWN, Feature
 from workers.scoring.known_steps import (
-    check_copies,
     check_names,
     check_output,
     is_plain_passthrough,
@@ -142,7 +141,6 @@ class _Compiler:
 
         names = list(self.features)
         on_array = fitted_on_array(model)
-        check_copies(model)
         if type(model) in (GridSearchCV, RandomizedSearchCV):
             model = model.best_estimator_  # _search.BaseSearchCV.predict and its like
         *steps, estimator = steps_of(model)

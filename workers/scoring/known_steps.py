@@ -63,27 +63,6 @@ def is_plain_passthrough(step: Any) -> bool:
     return not hasattr(step, "func") or (step.func is None and not step.validate)
 
 
-def check_copies(model: Any) -> None:
-    """Refuse a model with a step that writes into the columns it is given.
-
-    scikit-learn lets `copy=False` write into a pandas column (check_array, force_writeable), which
-    the next branch then sees changed.
-    """
-    seen: set[int] = set()
-    left = [model]
-    while left:
-        value = left.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, list | tuple):
-            left += value
-        elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
-            if value.__dict__.get("copy") is False:
-                raise NotCompiled(f"{name_of(value)} changes what it is given (copy=False)")
-            left += value.__dict__.values()
-
-
 def check_output(step: Any) -> None:
     from sklearn.utils._set_output import _get_output_config
 
