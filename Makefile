@@ -13,7 +13,7 @@ COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo local notebook test test-long test-image lint format bench bench-start bench-memory bench-image \
+.PHONY: help install demo local notebook test test-long test-image lint format bench bench-peers bench-start bench-memory bench-image \
 	check-infrastructure lock upgrade check-locks clean
 
 help: ## list the verbs
@@ -49,8 +49,13 @@ format: $(STAMP) ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## the service against the whole-table way, as ratios
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## the service against the whole-table way and, where installed, its peers
+	$(BIN)/python -m benchmarks --write
+
+bench-peers: $(STAMP) ## install MLflow, Dask and Ray Data beside the project, for `make bench`
+	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python 3.12 .venv-peers
+	@$(UV) pip install --quiet --python .venv-peers/bin/python --constraint requirements-dev.lock \
+	  --requirement benchmarks/peers.txt
 
 bench-start: $(STAMP) ## seconds to the first answers, beside bare Flask
 	$(BIN)/python -m benchmarks.start
@@ -83,7 +88,7 @@ check-locks: $(STAMP)
 	  echo "a lock names a host" >&2; exit 1; fi
 
 clean: ## remove what the verbs made, but not .local
-	rm -rf .venv .tools .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-peers .tools .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(STAMP): pyproject.toml requirements-dev.lock | $(UV)
 	@echo "Installing into .venv"

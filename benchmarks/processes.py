@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -27,6 +27,24 @@ def emulator_processes() -> list[psutil.Process]:
     return _with_children(
         lambda p: any(w in " ".join(p.cmdline()) for w in ("bqemulator", "-filesystem-root"))
     )
+
+
+def process_tree(pid: int) -> list[psutil.Process]:
+    """The process with all that it started, and they."""
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
+    """The CPU seconds of the processes so far, and of their children that have ended."""
+    seconds = 0.0
+    for process in processes:
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
 
 
 def _with_children(wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
@@ -74,7 +92,7 @@ class PeakMemory:
         return max(self.each.values(), default=0)
 
     def _watch(self) -> None:
-        while not self._done.wait(INTERVAL):
+        while True:
             own: list[int] = []
             files = [0]
             for process in self._processes():
@@ -88,6 +106,8 @@ class PeakMemory:
             # `files` is a little too large where anonymous pages are shared: on the safe side.
             self.together = max(self.together, sum(own) + max(files))
             self.most_at_once = max(self.most_at_once, len(own))
+            if self._done.wait(INTERVAL):
+                return
 
 
 def _memory(process: psutil.Process) -> tuple[int, int]:

@@ -1,0 +1,47 @@
+"""Ray Data: streams are read by tasks, and predicted by actors that hold the model."""
+
+import logging
+import os
+from collections.abc import Iterator
+
+import joblib
+import pandas as pd
+import pyarrow as pa
+import ray
+
+from benchmarks.peers.local import MODEL, load, predicted, read_stream, streams, turn
+
+CORES = os.cpu_count() or 1
+
+
+class Predictor:
+    """What an actor does."""
+
+    def __init__(self) -> None:
+        self.model = joblib.load(MODEL)
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        """Predict a batch."""
+        return predicted(self.model, df)
+
+
+def read(batch: pd.DataFrame) -> Iterator[pa.Table]:
+    """Yield the rows of the streams that the batch names."""
+    for stream in batch["stream"]:
+        yield from read_stream(stream)
+
+
+def work() -> int:
+    """Read and predict by Ray, and load what comes of it."""
+    found = streams(4 * CORES)
+    rows = ray.data.from_items([{"stream": s} for s in found], override_num_blocks=len(found))
+    rows = rows.map_batches(read, batch_format="pandas", batch_size=1, num_cpus=0.5)
+    rows = rows.map_batches(
+        Predictor, batch_format="pandas", batch_size=65_536, concurrency=CORES, num_cpus=0.5
+    )
+    return load(rows.to_pandas())
+
+
+ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+ray.data.DataContext.get_current().enable_progress_bars = False
+turn(work)

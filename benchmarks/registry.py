@@ -1,0 +1,103 @@
+"""The registry's two figures: from an upload to its row, and a rescan that finds nothing to do."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import requests
+from sklearn.linear_model import LinearRegression
+
+from mlsys.gcs import gcs_put_pickle, pickled
+from mlsys.local.push import PushSubscription
+from mlsys.local.stack import LocalStack
+from mlsys.local.topics import ACK_DEADLINE, dead_letter, model_events
+from mlsys.refs import ModelRef
+from mlsys.registry import registered
+from workers.registry_rows import list_objects, read_row
+from workers.registry_table import replace
+
+POLL = 0.02  # seconds
+AT_ONCE = 16  # uploads
+PATIENCE = 120.0  # seconds for a row
+
+
+def event_to_row(stack: LocalStack, times: int) -> float:
+    """The median seconds from the end of an upload until a query shows its row.
+
+    Raises:
+        TimeoutError: the row did not come.
+    """
+    found = []
+    for i in range(1, times + 2):
+        ref = ModelRef("bench-event", f"v{i}")
+        gcs_put_pickle(_model(), stack.settings.models_bucket("dev"), ref.path)
+        began = time.monotonic()
+        while registered(stack.clients, "dev", ref) is None:
+            if time.monotonic() - began > PATIENCE:
+                raise TimeoutError(f"{ref} was not registered in {PATIENCE:.0f} seconds")
+            time.sleep(POLL)
+        found.append(time.monotonic() - began)
+    return statistics.median(found[1:])  # the first one has the service's imports in it
+
+
+def rescan(stack: LocalStack, models: int, repeat: int) -> float:
+    """The median seconds of `GET /model-registry` over so many models, all of them recorded.
+
+    The rows are written here, without the verification that the service would do for each once:
+    it is the rescan that is measured.
+    """
+    bucket = stack.clients.storage.bucket(stack.settings.models_bucket("dev"))
+    content = pickled(_model())
+
+    def put(i: int) -> None:
+        bucket.blob(f"bench-many-{i:05}/v1/model.pkl").upload_from_string(content, timeout=300)
+
+    with _unannounced(stack), ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(put, range(models)))
+        found, _ = list_objects(stack.clients, "dev", "bench-many-")
+        replace(
+            stack.clients,
+            "dev",
+            sorted(found),
+            lambda key: read_row(stack.settings, "dev", found[key]),
+            "rescan",
+        )
+    seconds = []
+    for _ in range(repeat):
+        began = time.monotonic()
+        answer = requests.get(f"{stack.url}/model-registry?env=dev", timeout=3600)
+        seconds.append(time.monotonic() - began)
+        answer.raise_for_status()
+        told = answer.json()
+        assert told["unchanged"] >= models and not told["registered"] + told["updated"], told
+    return statistics.median(seconds)
+
+
+def _model() -> LinearRegression:
+    X = pd.DataFrame({"a": np.linspace(0, 1, 10)})
+    return LinearRegression().fit(X, X["a"])
+
+
+@contextlib.contextmanager
+def _unannounced(stack: LocalStack) -> Iterator[None]:
+    """What is uploaded in the block is announced to nobody."""
+    topic = model_events("dev")
+    stack.pubsub.wait_until_quiet(60)
+    stack.pubsub.delete_subscription(topic)
+    yield
+    stack.pubsub.wait_until_quiet(600)
+    stack.pubsub.create_subscription(
+        PushSubscription(
+            name=topic,
+            topic=topic,
+            endpoint=f"{stack.url}/events/storage",
+            ack_deadline=ACK_DEADLINE,
+            dead_letter_topic=dead_letter(topic),
+        )
+    )

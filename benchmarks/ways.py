@@ -1,0 +1,193 @@
+"""The ways to score a table, each measured alike: seconds, CPU seconds, memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+import requests
+
+from benchmarks.peers.local import SAID
+from benchmarks.processes import (
+    PeakMemory,
+    cpu_seconds,
+    emulator_processes,
+    process_tree,
+    service_processes,
+)
+from benchmarks.workloads import TARGET, Workload
+from mlsys.gcs import gcs_get
+from mlsys.local.stack import LocalStack
+
+ROOT = Path(__file__).parents[1]
+PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+SERVICE, WHOLE, LIMIT = "GET /predict", "whole table", "predict alone"
+PEERS = {"mlflow": "MLflow pyfunc", "dask": "Dask", "ray": "Ray Data"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One round of one way over one workload."""
+
+    workload: str
+    way: str
+    rows: int
+    seconds: float
+    cpu: float  # seconds, of the way's own processes
+    emulators: float  # CPU seconds of the local BigQuery and Cloud Storage
+    peak: int  # bytes, of the way's own processes together
+
+
+class WayFailed(Exception):
+    """A way did not score the table; the message has the end of what it said."""
+
+
+def ways(wanted: str | None) -> list[str]:
+    """The ways that can be measured here, or those of them that are named, by commas.
+
+    The service and the whole-table way are always among them, and the limit.
+    """
+    found = [SERVICE, WHOLE, *(PEERS.values() if PEERS_PYTHON.exists() else ())]
+    if wanted is not None:
+        names = {PEERS[name] for name in wanted.split(",") if name}
+        found = [way for way in found if way in names or way in (SERVICE, WHOLE)]
+    return [*found, LIMIT]
+
+
+def measure(stack: LocalStack, way: str, workload: Workload, table: str, rows: int) -> Measured:
+    """Score `table` once; the output is looked at, and removed.
+
+    Raises:
+        WayFailed: it could not be scored, or rows were lost.
+    """
+    output = f"{stack.settings.project}.bench.scored_{time.time_ns()}"
+    if way == SERVICE:
+        found = _by_service(stack, workload, table, output)
+    else:
+        found = _by_script(stack, way, workload, table, output)
+    if way != LIMIT:
+        _check(stack, output, rows)
+    if found.rows != rows:
+        raise WayFailed(f"{way} scored {found.rows:,} of {rows:,} rows")
+    return found
+
+
+def _check(stack: LocalStack, output: str, rows: int) -> None:
+    """Every id must have its prediction, once."""
+    sql = f"SELECT COUNT(*), COUNT(DISTINCT id), COUNT({TARGET}) FROM `{output}`"
+    [counts] = stack.clients.bigquery.query(sql).result()
+    if tuple(counts.values()) != (rows, rows, rows):
+        raise WayFailed(f"{counts.values()} rows, ids and predictions of {rows} rows")
+    stack.clients.bigquery.delete_table(output)
+
+
+def _by_service(stack: LocalStack, workload: Workload, table: str, output: str) -> Measured:
+    parameters = {
+        "env": "dev",
+        "input_table": table,
+        "output_table": output,
+        "model_name": workload.name,
+        "model_version": "v1",
+    }
+    session = requests.Session()
+    session.trust_env = False
+
+    def work() -> tuple[int, float]:
+        began = time.monotonic()
+        answer = session.get(f"{stack.url}/predict", params=parameters, timeout=3600)
+        if not answer.ok:
+            raise WayFailed(answer.text)
+        return answer.json()["rows"], time.monotonic() - began
+
+    return _watched(workload, SERVICE, lambda: service_processes(stack), work)
+
+
+def _by_script(
+    stack: LocalStack, way: str, workload: Workload, table: str, output: str
+) -> Measured:
+    """Start the way's script, let it get ready, and give it its turn."""
+    scripts = {WHOLE: "whole_table", LIMIT: "predict_alone"}
+    scripts |= {title: name for name, title in PEERS.items()}
+    python = str(PEERS_PYTHON) if way in PEERS.values() else sys.executable
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        model, log = Path(folder) / "model.pkl", Path(folder) / "log"
+        model.write_bytes(
+            gcs_get(stack.settings.models_bucket("dev"), f"{workload.name}/v1/model.pkl")
+        )
+        environment = {
+            **os.environ,
+            "BENCH_MODEL": str(model),
+            "BENCH_INPUT": table,
+            "BENCH_OUTPUT": output,
+            "BENCH_FEATURES": ",".join(workload.features),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONWARNINGS": "ignore",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        with (
+            log.open("wb") as errors,
+            subprocess.Popen(
+                [python, "-m", f"benchmarks.peers.{scripts[way]}"],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            ) as child,
+        ):
+            assert child.stdin is not None and child.stdout is not None
+            said, tell = child.stdout, child.stdin
+
+            def work() -> tuple[int, float]:
+                _go_on(tell)
+                done = json.loads(_next(said, way, log))
+                return done["rows"], done["seconds"]
+
+            _next(said, way, log)
+            found = _watched(workload, way, lambda: process_tree(child.pid), work)
+            _go_on(tell)
+    return found
+
+
+def _watched(
+    workload: Workload,
+    way: str,
+    processes: Callable[[], list[psutil.Process]],
+    work: Callable[[], tuple[int, float]],
+) -> Measured:
+    """Do the work, and see what the processes take for it."""
+    cpu, emulators = cpu_seconds(processes()), cpu_seconds(emulator_processes())
+    with PeakMemory(processes) as peak:
+        rows, seconds = work()
+    return Measured(
+        workload=workload.key,
+        way=way,
+        rows=rows,
+        seconds=seconds,
+        cpu=cpu_seconds(processes()) - cpu,
+        emulators=cpu_seconds(emulator_processes()) - emulators,
+        peak=peak.together,
+    )
+
+
+def _go_on(tell: IO[str]) -> None:
+    tell.write("\n")
+    tell.flush()
+
+
+def _next(said: IO[str], way: str, log: Path) -> Any:
+    """What the script says next to us."""
+    for line in said:
+        if line.startswith(SAID):
+            return line.removeprefix(SAID)
+    raise WayFailed(f"{way} ended: " + "".join(log.read_text().splitlines(True)[-8:]))

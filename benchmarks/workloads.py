@@ -1,0 +1,129 @@
+"""The models that are measured, and the tables that they score."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from google.cloud import bigquery
+from google.cloud.storage import Blob
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+
+from mlsys.frames import from_frame
+from mlsys.local.stack import LocalStack
+from mlsys.models import upload_model
+
+NUMBERS = [f"x{i}" for i in range(5)]
+STRINGS = ["colour", "city", "device"]
+FLOATS = [f"f{i}" for i in range(20)]
+TARGET = "prediction"
+SLICE = 500_000  # rows of a file; all of a table that this process ever holds
+TRAINING = 20_000  # rows
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A model, and the columns that it is given."""
+
+    key: str
+    title: str
+    model: Any
+    features: tuple[str, ...]
+    slow: bool = False  # so that fewer rows are measured
+
+    @property
+    def name(self) -> str:
+        """The model's name in the registry."""
+        return f"bench-{self.key}"
+
+
+def workloads() -> dict[str, Workload]:
+    """The five of them, by their letters."""
+    columns = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), STRINGS),
+        (make_pipeline(SimpleImputer(), StandardScaler()), NUMBERS),
+    )
+    codes = make_column_transformer(
+        (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), STRINGS),
+        ("passthrough", NUMBERS),
+    )
+    logistic = make_pipeline(columns, LogisticRegression(max_iter=200))
+    forest = RandomForestClassifier(100, n_jobs=1, random_state=0)
+    boosted = HistGradientBoostingClassifier(random_state=0, categorical_features=[0, 1, 2])
+    mixed = (*STRINGS, *NUMBERS)
+    found = [
+        Workload("a", "LogisticRegression, one-hot", logistic, mixed),
+        Workload(
+            "b", "RandomForest(100), one-hot", make_pipeline(columns, forest), mixed, slow=True
+        ),
+        Workload("c", "HistGradientBoosting, ordinal", make_pipeline(codes, boosted), mixed),
+        Workload("d", "LinearRegression, 20 floats", LinearRegression(), tuple(FLOATS)),
+        Workload("e", "RandomForest(100), 20 floats", forest, tuple(FLOATS), slow=True),
+    ]
+    return {workload.key: workload for workload in found}
+
+
+def slices(features: tuple[str, ...], rows: int) -> Iterator[pd.DataFrame]:
+    """The table in slices, always the same: with a NULL in every tenth row of two columns."""
+    for start in range(0, rows, SLICE):
+        count = min(SLICE, rows - start)
+        random = np.random.default_rng(start)
+        df = pd.DataFrame({"id": np.arange(start, start + count)})
+        for name in features:
+            if name in STRINGS:
+                words = np.array([f"{name}-{k}" for k in range(12)])
+                df[name] = words[random.integers(0, 12, count)]
+            else:
+                df[name] = random.normal(size=count)
+        for name in {"x1", "city"} & set(features):
+            df.loc[::10, name] = None
+        yield df
+
+
+def fit(workload: Workload) -> tuple[pd.DataFrame, pd.Series]:
+    """Fit the model on the first rows of its table, and return them with what it is to find."""
+    df = next(slices(workload.features, TRAINING))
+    X = df[list(workload.features)]
+    first, second = [name for name in workload.features if name not in STRINGS][:2]
+    score = df[first] + df[second].fillna(0)
+    y = score if workload.key == "d" else (score > 0).astype(int)
+    workload.model.fit(X, y)
+    return X, y
+
+
+def upload(workload: Workload) -> None:
+    """Fit the model and upload it."""
+    X, y = fit(workload)
+    upload_model(workload.model, workload.name, "v1", X=X, y=y, target=TARGET, id_columns=["id"])
+
+
+def make_table(stack: LocalStack, name: str, features: tuple[str, ...], rows: int) -> str:
+    """Make a table of so many rows, by Parquet files in Cloud Storage and one load job."""
+    table = f"{stack.settings.project}.bench.{name}"
+    bucket = stack.clients.storage.bucket(stack.settings.runs_bucket("dev"))
+    blobs: list[Blob] = []
+    for df in slices(features, rows):
+        content = io.BytesIO()
+        pq.write_table(from_frame(df), content)
+        blobs.append(bucket.blob(f"bench/{name}/{len(blobs):05}.parquet"))
+        blobs[-1].upload_from_string(content.getvalue(), timeout=300)
+    kinds = {"id": "INT64"}
+    kinds |= {name: "STRING" if name in STRINGS else "FLOAT64" for name in features}
+    schema = [bigquery.SchemaField(column, kind) for column, kind in kinds.items()]
+    stack.clients.bigquery.create_table(bigquery.Table(table, schema))
+    config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET, schema=schema)
+    uris = [f"gs://{bucket.name}/{blob.name}" for blob in blobs]
+    stack.clients.bigquery.load_table_from_uri(uris, table, job_config=config).result(timeout=1800)
+    for blob in blobs:
+        blob.delete(timeout=300)
+    return table
