@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PROOF = 10_000  # rows that both ways must agree on; a batch can be small
+PROOF = 5_000  # rows that both ways must agree on
 
 
 class Predictor:
@@ -73,26 +73,32 @@ class Predictor:
     def _given(self, batch: pa.Table) -> dict[str, Any]:
         """Return what each method of the model gives.
 
-        The first rows go both ways, batch by batch, until there are enough. On any error the model
-        itself is asked, so that it is its errors that a row gets.
+        The first rows go both ways, until there are enough. On any error the model itself is asked,
+        so that it is its errors that a row gets.
         """
-        methods = list(self.plan.outputs)
-        fast = None
         if self._compiled is not None:
             try:
-                fast = self._compiled.answers(batch, methods)
+                if self._proven < PROOF:
+                    self._prove(self._compiled, batch.slice(0, PROOF - self._proven))
+                if self._compiled is not None:
+                    return self._compiled.answers(batch, list(self.plan.outputs))
             except Exception as exc:
                 log.debug("A batch goes to the model itself: %s", exc)
-            if fast is not None and self._proven >= PROOF:
-                return fast
+        return self._plainly(batch)
+
+    def _plainly(self, batch: pa.Table) -> dict[str, Any]:
+        """Ask the model itself."""
         X = model_input(self.model, to_model_frame(batch, self.plan.features))
-        given = {method: getattr(self.model, method)(X) for method in methods}
-        if fast is not None:
-            if differing := [m for m in methods if not same_bits(fast[m], given[m])]:
-                log.error("%s differs by the Arrow path, which is left", ", ".join(differing))
-                self.path, self._compiled = f"plain: {', '.join(differing)} differed", None
-            self._proven += batch.num_rows
-        return given
+        return {method: getattr(self.model, method)(X) for method in self.plan.outputs}
+
+    def _prove(self, compiled: Compiled, rows: pa.Table) -> None:
+        """Send rows both ways; where the answers differ, the Arrow path is left."""
+        methods = list(self.plan.outputs)
+        fast, plain = compiled.answers(rows, methods), self._plainly(rows)
+        if differing := [m for m in methods if not same_bits(fast[m], plain[m])]:
+            log.error("%s differs by the Arrow path, which is left", ", ".join(differing))
+            self.path, self._compiled = f"plain: {', '.join(differing)} differed", None
+        self._proven += rows.num_rows
 
     def _columns(self, method: str, given: Any, rows: int) -> dict[str, np.ndarray]:
         """Split what a method of the model gave into the columns that the plan has for it."""
