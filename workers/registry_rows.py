@@ -27,7 +27,10 @@ log = logging.getLogger(__name__)
 MAX_METADATA = 1_000_000  # bytes of a metadata.json
 MAX_DEPTH = 100  # of JSON values; https://cloud.google.com/bigquery/docs/json-data ends at 500
 
-# gcs_uri, the generations of model.pkl, metadata.json and model.sig, and what it was verified with
+# The columns that make a recorded row the current one, in the order of an identity
+IDENTITY = (
+    *("gcs_uri", "generation", "metadata_generation", "signature_generation", "verified_with"),
+)
 Identity = tuple[str, int, int | None, int | None, str]
 
 
@@ -87,13 +90,8 @@ class ModelRow:
     @property
     def identity(self) -> Identity:
         """What a recorded row must have to count as this one."""
-        return (
-            self.gcs_uri,
-            self.generation,
-            self.metadata_generation,
-            self.signature_generation,
-            self.verified_with,
-        )
+        identity: Any = tuple(getattr(self, column) for column in IDENTITY)
+        return identity
 
 
 def list_objects(

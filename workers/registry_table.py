@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mlsys.clients import Clients
 from workers.query import json_rows, run
-from workers.registry_rows import Identity, ModelRow
+from workers.registry_rows import IDENTITY, Identity, ModelRow
 from workers.sql import statement
 
 ROWS_PER_STATEMENT = 500
@@ -19,9 +19,6 @@ BYTES_PER_STATEMENT = 3_000_000  # of JSON, which is escaped once more within th
 SECONDS_PER_STATEMENT = 30.0  # that rows are gathered for: each model is verified first
 
 Trigger = Literal["event", "rescan"]
-IDENTITY = (
-    *("gcs_uri", "generation", "metadata_generation", "signature_generation", "verified_with"),
-)
 
 
 def recorded(clients: Clients, env: str, key: str = "") -> dict[str, list[Identity]]:

@@ -11,7 +11,7 @@ from mlsys.refs import ModelRef
 SECONDS = 240.0  # that an upload may take to be registered: it is verified, after others
 
 _QUERY = """
-SELECT generation, crc32c, status, status_reason
+SELECT generation, status, status_reason
 FROM model_registry
 WHERE model_name = @model_name AND model_version = @model_version
 ORDER BY registered_at DESC
@@ -24,7 +24,6 @@ class Registered:
     """What counts of a registry's row."""
 
     generation: int
-    crc32c: str | None
     status: str
     status_reason: str | None
 

@@ -92,9 +92,7 @@ class Settings:
                 "GCP_PROJECT_ID is not set: export it or put it in .env (see .env.example), or "
                 "export what `make local` prints to work without a cloud"
             )
-        envs = tuple(
-            e.strip() for e in (read("MLSYS_ENVS") or ",".join(ENVS)).split(",") if e.strip()
-        )
+        envs = tuple(_split(read("MLSYS_ENVS") or ",".join(ENVS)))
         unknown = [e for e in envs if e not in ENVS]
         if unknown or not envs:
             wrong.append(f"MLSYS_ENVS names {unknown}: pass a comma-separated list of {list(ENVS)}")
@@ -111,23 +109,21 @@ class Settings:
             wrong.append(f"MLSYS_REQUEST_TIMEOUT is {timeout!r}: pass a number of seconds above 0")
         datasets = {}
         for key in ("MLSYS_INPUT_DATASETS", "MLSYS_OUTPUT_DATASETS"):
-            datasets[key] = tuple(d.strip() for d in (read(key) or "").split(",") if d.strip())
+            datasets[key] = tuple(_split(read(key)))
             if malformed := [d for d in datasets[key] if not _DATASET.fullmatch(d)]:
                 wrong.append(
                     f"{key} names {malformed}: pass project.dataset or project.*, comma-separated"
                 )
-        listed = (read("MLSYS_TRUSTED_GLOBALS") or "").split(",")
-        trusted_globals = tuple(dict.fromkeys(t.strip() for t in listed if t.strip()))
+        trusted_globals = tuple(dict.fromkeys(_split(read("MLSYS_TRUSTED_GLOBALS"))))
         if malformed := [t for t in trusted_globals if not _GLOBAL.fullmatch(t)]:
             wrong.append(
                 f"MLSYS_TRUSTED_GLOBALS names {malformed}: pass exact names, module.Name, "
                 "separated by commas"
             )
         for key in ("MLSYS_MODEL_SIGNING_KEY", *datasets):
-            if (text := read(key)) and not text.replace(",", "").strip():
+            if (text := read(key)) and not _split(text):
                 wrong.append(f"{key} is {text!r}, which names nothing: set it, or leave it out")
-        listed = (read("MLSYS_MODEL_SIGNING_KEY") or "").split(",")
-        signing_keys = tuple(dict.fromkeys(k.strip() for k in listed if k.strip()))
+        signing_keys = tuple(dict.fromkeys(_split(read("MLSYS_MODEL_SIGNING_KEY"))))
         if not all(map(is_public_key, signing_keys)):
             wrong.append(
                 "MLSYS_MODEL_SIGNING_KEY is no Ed25519 public key: pass what `mlsys sign new-key` "
@@ -239,12 +235,7 @@ class Settings:
                 f"input_table: {project}.{dataset} is another environment's own: pass a table of "
                 "another dataset"
             )
-        if not _listed(self.input_datasets or (f"{self.project}.*",), project, dataset):
-            raise NotAllowed(
-                f"input_table: the service may not read {project}.{dataset}, but "
-                f"{', '.join(self.input_datasets) or f'datasets of {self.project}'}: pass a table "
-                "of these, or add it to MLSYS_INPUT_DATASETS"
-            )
+        self._check_listed("input", "read", self.input_datasets, project, dataset)
 
     def check_output(self, project: str, dataset: str) -> None:
         """Refuse to write a dataset that MLSYS_OUTPUT_DATASETS does not have, or mlsys's own.
@@ -257,11 +248,17 @@ class Settings:
                 f"output_table: {project}.{dataset} is mlsys's own, with the registry and the "
                 "ledger: pass a table of another dataset"
             )
-        if not _listed(self.output_datasets or (f"{self.project}.*",), project, dataset):
+        self._check_listed("output", "write", self.output_datasets, project, dataset)
+
+    def _check_listed(
+        self, which: str, verb: str, listed: tuple[str, ...], project: str, dataset: str
+    ) -> None:
+        there = listed or (f"{self.project}.*",)
+        if f"{project}.{dataset}" not in there and f"{project}.*" not in there:
             raise NotAllowed(
-                f"output_table: the service may not write {project}.{dataset}, but "
-                f"{', '.join(self.output_datasets) or f'datasets of {self.project}'}: pass a table "
-                "of these, or add it to MLSYS_OUTPUT_DATASETS"
+                f"{which}_table: the service may not {verb} {project}.{dataset}, but "
+                f"{', '.join(listed) or f'datasets of {self.project}'}: pass a table of these, or "
+                f"add it to MLSYS_{which.upper()}_DATASETS"
             )
 
 
@@ -270,8 +267,8 @@ def variable(name: str) -> str | None:
     return _environment().get(name)
 
 
-def _listed(patterns: tuple[str, ...], project: str, dataset: str) -> bool:
-    return f"{project}.{dataset}" in patterns or f"{project}.*" in patterns
+def _split(text: str | None) -> list[str]:
+    return [item.strip() for item in (text or "").split(",") if item.strip()]
 
 
 def _per_env(prefix: str, values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

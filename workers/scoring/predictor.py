@@ -7,12 +7,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
-from mlsys.frames import to_model_frame
-from mlsys.loading import model_input
 from workers.scoring.arrow_plan import Compiled, compile_model
 from workers.scoring.columns import arrow_schema, assemble
-from workers.scoring.one_pass import same_bits
-from workers.scoring.path import ARROW
+from workers.scoring.path import ARROW, ask, differences
 from workers.scoring.plan import Plan
 
 if TYPE_CHECKING:
@@ -84,18 +81,11 @@ class Predictor:
                     return self._compiled.answers(batch, list(self.plan.outputs))
             except Exception as exc:
                 log.debug("A batch goes to the model itself: %s", exc)
-        return self._plainly(batch)
-
-    def _plainly(self, batch: pa.Table) -> dict[str, Any]:
-        """Ask the model itself."""
-        X = model_input(self.model, to_model_frame(batch, self.plan.features))
-        return {method: getattr(self.model, method)(X) for method in self.plan.outputs}
+        return ask(self.model, self.plan.features, batch, self.plan.outputs)
 
     def _prove(self, compiled: Compiled, rows: pa.Table) -> None:
         """Send rows both ways; where the answers differ, the Arrow path is left."""
-        methods = list(self.plan.outputs)
-        fast, plain = compiled.answers(rows, methods), self._plainly(rows)
-        if differing := [m for m in methods if not same_bits(fast[m], plain[m])]:
+        if differing := differences(self.model, compiled, rows, list(self.plan.outputs)):
             log.error("%s differs by the Arrow path, which is left", ", ".join(differing))
             self.path, self._compiled = f"plain: {', '.join(differing)} differed", None
         self._proven += rows.num_rows
