@@ -22,8 +22,8 @@ COPY --from=builder /srv/packages packages
 COPY --from=builder /srv/app app
 COPY --from=builder /srv/workers workers
 ENV PATH=/srv/.venv/bin:$PATH PYTHONPATH=/srv/packages PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT=8080
-# What a thread no longer needs goes back to the machine: docs/decisions/0014
-ENV MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=131072 ARROW_DEFAULT_MEMORY_POOL=system
+# What a thread no longer needs goes back to the machine: docs/decisions/0014 and 0022
+ENV MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=67108864
 USER 10001
 EXPOSE 8080
 CMD ["python", "-m", "gunicorn", "--config", "python:app.gunicorn_conf", "app:create_app()"]

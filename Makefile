@@ -52,10 +52,14 @@ format: $(STAMP) ## put the code in order
 bench: $(STAMP) ## the service against the whole-table way and, where installed, its peers
 	$(BIN)/python -m benchmarks --write
 
-bench-peers: $(STAMP) ## install MLflow, Dask and Ray Data beside the project, for `make bench`
+bench-peers: $(STAMP) ## install MLflow, Dask, Ray Data and Beam beside the project, for `make bench`
 	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python 3.12 .venv-peers
 	@$(UV) pip install --quiet --python .venv-peers/bin/python --constraint requirements-dev.lock \
 	  --requirement benchmarks/peers.txt
+	@test -x .venv-beam/bin/python || $(UV) venv --quiet --python 3.12 .venv-beam
+	@grep -oE '^(google-[a-z-]*|grpcio|joblib|pandas|protobuf|scikit-learn|scipy)==[^ ;]+' requirements-dev.lock \
+	  | $(UV) pip install --quiet --python .venv-beam/bin/python --constraint - \
+	  --requirement benchmarks/peers-beam.txt
 
 bench-start: $(STAMP) ## seconds to the first answers, beside bare Flask
 	$(BIN)/python -m benchmarks.start
@@ -88,7 +92,7 @@ check-locks: $(STAMP)
 	  echo "a lock names a host" >&2; exit 1; fi
 
 clean: ## remove what the verbs made, but not .local
-	rm -rf .venv .venv-peers .tools .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-beam .tools .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(STAMP): pyproject.toml requirements-dev.lock | $(UV)
 	@echo "Installing into .venv"

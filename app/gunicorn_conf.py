@@ -38,19 +38,6 @@ logconfig_dict = {  # gunicorn's own lines in the form of all others
 control_socket_disable = True  # it needs a home directory, which the image's user has not
 
 
-# What a registration or a prediction imports first, which takes seconds.
-HEAVY = (
-    "google.cloud.bigquery",
-    "google.cloud.bigquery_storage_v1",
-    "google.cloud.storage",
-    "pyarrow.parquet",
-    "sklearn.compose",
-    "sklearn.pipeline",
-    "workers.registry_sync",
-    "workers.scoring.run",
-)
-
-
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
     """Import what is heavy once the first `/health` is answered: it waits for nothing.
 
@@ -67,9 +54,12 @@ def _warm_up() -> None:
 
 
 def _import() -> None:
+    from workers.forking import PRELOAD, warm_up
+
     began = time.monotonic()
-    for name in HEAVY:
+    for name in (*PRELOAD, "workers.registry_sync", "workers.scoring.run"):
         importlib.import_module(name)
+    warm_up()
     logging.getLogger("mlsys.warm_up").info("Warmed up in %.1f s", time.monotonic() - began)
 
 

@@ -1,9 +1,10 @@
 """`make bench`: score tables by the service and by other ways, in turn, in one run.
 
 The whole-table way is what a notebook does: the table into a DataFrame, predict, load the
-DataFrame. MLflow, Dask and Ray Data are measured too where `make bench-peers` has installed them.
-All use the same local BigQuery and Cloud Storage, by the protocols of the cloud. Times on a shared
-machine mean little; the ratios of one run are what to read.
+DataFrame. MLflow, Dask, Ray Data and Apache Beam are measured too where `make bench-peers` has
+installed them, and the service on one core. All use the same local BigQuery and Cloud Storage, by
+the protocols of the cloud. Times on a shared machine mean little; the ratios of one run are what to
+read.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import sys
 from benchmarks.registry import event_to_row, rescan
 from benchmarks.report import Registry, Report, machine
 from benchmarks.ways import PEERS, SERVICE, WHOLE, Measured, WayFailed, measure, ways
-from benchmarks.workloads import Workload, make_table, upload, workloads
+from benchmarks.workloads import Case, make_table, upload, workloads
 from mlsys.local.stack import LocalStack, local_stack
 
 EVENTS, MODELS, MODELS_LONG = 20, 1_000, 10_000
+ROWS_LONG = 20_000_000
 
 
 def main() -> int:
@@ -31,14 +33,16 @@ def main() -> int:
         os.environ.update(stack.environment)
         stack.clients.bigquery.create_dataset("bench", exists_ok=True)
         registry = figures(stack, options) if options.registry else None
-        chosen: list[Workload] = []
+        done: list[Case] = []
         for workload in [w for key, w in workloads().items() if key in options.only]:
-            rows = options.slow_rows if workload.slow else options.rows
-            rounds += take_turns(stack, workload, rows, options, failed)
-            chosen.append(workload)
-            report = Report(chosen, rounds, registry, state, failed)
-            if options.write:  # each time: a run that is broken off has measured something too
-                report.write()
+            upload(workload)
+            long = [ROWS_LONG] if options.long else []
+            for rows in options.slow_rows if workload.slow else [*options.rows, *long]:
+                done.append(Case(workload, rows))
+                rounds += take_turns(stack, done[-1], options, failed)
+                report = Report(done, rounds, registry, state, failed)
+                if options.write:  # each time: a run that is broken off has measured something too
+                    report.write()
     print(f"\n{report.text()}")
     return 1 if failed else 0
 
@@ -46,9 +50,11 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="default: %(default)s")
     parser.add_argument(
-        "--slow-rows", type=int, default=200_000, help="of b and e; default: %(default)s"
+        "--rows", type=counts, default="1000000,5000000", help="by commas; default: %(default)s"
+    )
+    parser.add_argument(
+        "--slow-rows", type=counts, default="1000000", help="of b and e; default: %(default)s"
     )
     parser.add_argument("--repeat", type=int, default=5, help="rounds; default: %(default)s")
     parser.add_argument("--only", default="abcde", help="workloads; default: %(default)s")
@@ -58,35 +64,44 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--registry", action=argparse.BooleanOptionalAction, default=True, help="its figures too"
     )
-    parser.add_argument("--long", action="store_true", help=f"rescan {MODELS_LONG:,} models")
+    parser.add_argument(
+        "--long",
+        action="store_true",
+        help=f"{ROWS_LONG:,} rows, too, of all but b and e, and a rescan of {MODELS_LONG:,} models",
+    )
     parser.add_argument(
         "--write", action="store_true", help="benchmarks/RESULTS.md and results.png"
     )
     return parser.parse_args()
 
 
+def counts(text: str) -> list[int]:
+    """Numbers of rows, each once.
+
+    >>> counts("1000000,5_000_000")
+    [1000000, 5000000]
+    """
+    return list(dict.fromkeys(int(count) for count in text.split(",")))
+
+
 def take_turns(
-    stack: LocalStack,
-    workload: Workload,
-    rows: int,
-    options: argparse.Namespace,
-    failed: list[str],
+    stack: LocalStack, case: Case, options: argparse.Namespace, failed: list[str]
 ) -> list[Measured]:
     """Measure every way in every round; a peer that fails is left out, and named in `failed`."""
-    print(f"{workload.key} {workload.title}: {rows:,} rows", flush=True)
-    upload(workload)
-    table = make_table(stack, f"input_{workload.key}", workload.features, rows)
+    print(case, flush=True)
+    workload = case.workload
+    table = make_table(stack, f"input_{workload.key}", workload.features, case.rows)
     todo = ways(options.peers)
     found: list[Measured] = []
     for i in range(options.repeat):
         # Each way is the first of a round now and then.
         for way in [*todo[i % len(todo) :], *todo[: i % len(todo)]]:
             try:
-                found.append(measure(stack, way, workload, table, rows))
+                found.append(measure(stack, way, case, table))
             except WayFailed as exc:
                 if way in (SERVICE, WHOLE):
                     raise
-                failed.append(f"{workload.key}, {way}: {exc}")
+                failed.append(f"{case}, {way}: {exc}")
                 print(f"  {failed[-1]}", file=sys.stderr)
                 todo = [other for other in todo if other != way]
                 found = [m for m in found if m.way != way]

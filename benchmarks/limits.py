@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+import psutil
 
 _ROOT = Path("/sys/fs/cgroup")
 _numbers = itertools.count(1)
@@ -85,6 +87,31 @@ def one_core() -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def on_one_core(processes: Callable[[], Iterable[psutil.Process]]) -> Iterator[None]:
+    """The processes may use one core alone in the block, and so may what they start."""
+    before = os.sched_getaffinity(0)
+    _allow(processes(), {min(before)})
+    try:
+        yield
+    finally:
+        _allow(processes(), before)
+
+
+def cores() -> int:
+    """The cores that this process may use; 1 where processes cannot be kept to one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else 1
+
+
+def _allow(processes: Iterable[psutil.Process], cores: set[int]) -> None:
+    """Let every thread use these cores: each has a mask of its own, and hands it on."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            for thread in process.threads():
+                with contextlib.suppress(OSError):  # it has ended
+                    os.sched_setaffinity(thread.id, cores)
 
 
 def _home() -> tuple[Path, int]:

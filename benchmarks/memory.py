@@ -31,7 +31,6 @@ from benchmarks.limits import MemoryGroup, one_core
 from benchmarks.processes import PeakMemory, emulator_processes, service_processes
 from mlsys.local.stack import LocalStack, local_stack
 from mlsys.models import upload_model
-from workers.scoring.pool import INLINE_ROWS
 
 FLOATS = [f"x{i}" for i in range(10)]
 STRINGS = ["colour", "city"]
@@ -71,26 +70,11 @@ def main() -> int:
         stack.clients.bigquery.create_dataset("bench", exists_ok=True)
         upload(stack)
         done = []
-        for rows, modes in plan(options.rows):
+        for rows in sorted(options.rows):
             table = load(stack, rows)
-            done += [measure(stack, mode, table, rows, groups) for mode in modes]
+            done += [measure(stack, mode, table, rows, groups) for mode in (ONE, ALL)]
             stack.clients.bigquery.delete_table(table)
     return report(done, options.limit_mib)
-
-
-def plan(sizes: Sequence[int]) -> list[tuple[int, list[str]]]:
-    """The tables, and how each is scored: every size in one process, and what is large enough.
-
-    A table below the service's limit for more processes cannot be had in them, so the smallest
-    that can stands in for it, and like is compared with like.
-
-    >>> plan([1_000_000])
-    [(1000000, ['one process']), (2000000, ['a process a core'])]
-    """
-    modes = {rows: [ONE] for rows in sizes}
-    for rows in sizes:
-        modes.setdefault(max(rows, INLINE_ROWS), []).append(ALL)
-    return [(rows, list(dict.fromkeys(modes[rows]))) for rows in sorted(modes)]
 
 
 def slices(rows: int) -> Iterator[tuple[int, pa.Table]]:

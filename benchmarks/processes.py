@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -45,6 +46,22 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
             continue
         seconds += times.user + times.system + times.children_user + times.children_system
     return seconds
+
+
+def own_seconds(processes: Iterable[psutil.Process]) -> dict[int, float]:
+    """The CPU seconds so far of each process (by its id) and of its ancestors among them."""
+    found = {}
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            found[process.pid] = (process.ppid(), times.user + times.system)
+    return {pid: sum(_upwards(found, pid)) for pid in found}
+
+
+def _upwards(found: Mapping[int, tuple[int, float]], pid: int) -> Iterator[float]:
+    while pid in found:
+        pid, seconds = found[pid]
+        yield seconds
 
 
 def _with_children(wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:

@@ -12,21 +12,28 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.ways import LIMIT, PEERS_PYTHON, SERVICE, WHOLE, Measured
-from benchmarks.workloads import Workload
+from benchmarks.limits import cores
+from benchmarks.ways import LIMIT, ONE_CORE, PYTHONS, SERVICE, WHOLE, Measured
+from benchmarks.workloads import Case
 
 FOLDER = Path(__file__).parent
 PACKAGES = ("scikit-learn", "pandas", "numpy", "pyarrow", "google-cloud-bigquery", "bqemulator")
-PEER_PACKAGES = {"MLflow pyfunc": "mlflow_skinny", "Dask": "dask", "Ray Data": "ray"}
+PEER_PACKAGES = {
+    "MLflow pyfunc": ("mlflow_skinny",),
+    "Dask": ("dask",),
+    "Ray Data": ("ray",),
+    "Beam RunInference": ("apache_beam", "numpy", "pyarrow"),  # older ones than the others
+}
 MIB = 2**20
 HEAD = (
     *("way", "rows/s", "rows per CPU s", "peak MiB", "rows/s", "rows per CPU s", "peak"),
     *("of the limit", "CPU over predict", "emulators' CPU s"),
 )
+APART = "Without BigQuery's share, rows/s ×"
 NOTES = f"""\
 - **rows/s** by the clock, from the request to the loaded output; imports, starts of processes and
-  (but for the service) the loading of the model are not in it. The local BigQuery and Cloud Storage
-  run on the same cores, so their work slows every way.
+  (but for the service and Beam) the loading of the model are not in it. The local BigQuery and
+  Cloud Storage run on the same cores, so their work slows every way.
 - **rows per CPU s** counts the way's own processes alone, by the CPU time that the system keeps of
   each. The local servers' CPU seconds stand in the last column.
 - **peak MiB**: all processes of a way together, anonymous memory by its proportional set size and
@@ -35,6 +42,11 @@ NOTES = f"""\
 - **{LIMIT}** is the limit: `model.predict` over frames of 65,536 rows that are in memory already,
   in one process. **of the limit** is a way's rows/s over its; **CPU over predict** the way's CPU
   seconds over its. The service skips pandas where it can prove the same bits, so it may need less.
+- **{ONE_CORE}**: each thread of the service's processes is kept to one core; the local
+  servers are not. **cores over 1** is the service's rows/s over that.
+- **without BigQuery's share**: the service's rows/s × if only a way's own work took time: the CPU
+  seconds of its busiest process and of that one's ancestors. On the cloud what the local servers do
+  here, on the same cores, is done elsewhere.
 """
 
 
@@ -62,7 +74,7 @@ class Registry:
 class Report:
     """All of a run."""
 
-    workloads: Sequence[Workload]
+    cases: Sequence[Case]
     rounds: Sequence[Measured]
     registry: Registry | None
     machine: str
@@ -70,7 +82,7 @@ class Report:
 
     def text(self) -> str:
         """The tables, as they are printed and written."""
-        parts = [self.table(workload) for workload in self.workloads]
+        parts = [self.table(case) for case in self.cases]
         if self.registry:
             parts.append(f"## Registry\n\n{self.registry.text()}")
         if self.failed:
@@ -88,30 +100,31 @@ class Report:
         )
         self.draw(FOLDER / "results.png")
 
-    def table(self, workload: Workload) -> str:
-        """A workload's line for each way."""
-        rows = self.of(workload, SERVICE)[0].rows
-        count = len(self.of(workload, SERVICE))
+    def table(self, case: Case) -> str:
+        """A line for each way, and what else the rounds say of the service."""
+        count = len(self.of(case, SERVICE))
         ratio_columns = [f"{name} ×" for name in HEAD[4:7]]
         lines = [
-            f"## {workload.key}: {workload.title}, {rows:,} rows, medians of {count} rounds",
+            f"## {case}, medians of {count} rounds",
             "",
             f"| {' | '.join((*HEAD[:4], *ratio_columns, *HEAD[7:]))} |",
             f"|{'---|' * len(HEAD)}",
         ]
-        lines += [self.line(workload, way) for way in self.ways(workload)]
+        lines += [self.line(case, way) for way in self.ways(case)]
+        for name, ratio in self.of_the_service(case).items():
+            lines += ["", f"{name}: {ratio:.2f} (median of the rounds' ratios)"]
         return "\n".join(lines)
 
-    def line(self, workload: Workload, way: str) -> str:
+    def line(self, case: Case, way: str) -> str:
         """One way's figures."""
-        mine = self.of(workload, way)
-        limit = self.of(workload, LIMIT)
+        mine = self.of(case, way)
+        limit = self.of(case, LIMIT)
         cells = [
             way,
             f"{statistics.median(m.rows / m.seconds for m in mine):,.0f}",
             f"{statistics.median(m.rows / m.cpu for m in mine):,.0f}",
             f"{statistics.median(m.peak for m in mine) / MIB:,.0f}",
-            *(f"{ratio:.2f}" for ratio in self.ratios(workload, way)),
+            *(f"{ratio:.2f}" for ratio in self.ratios(case, way)),
         ]
         pairs = list(zip(mine, limit, strict=False))
         cells += [
@@ -121,40 +134,54 @@ class Report:
         ]
         return f"| {' | '.join(cells)} |"
 
-    def ratios(self, workload: Workload, way: str) -> tuple[float, float, float]:
+    def ratios(self, case: Case, way: str) -> tuple[float, float, float]:
         """Rows/s, rows per CPU second and peak memory over those of the whole-table way."""
-        pairs = list(zip(self.of(workload, way), self.of(workload, WHOLE), strict=True))
+        pairs = list(zip(self.of(case, way), self.of(case, WHOLE), strict=True))
         return (
             statistics.median(b.seconds / a.seconds for a, b in pairs),
             statistics.median(b.cpu / a.cpu for a, b in pairs),
             statistics.median(a.peak / b.peak for a, b in pairs),
         )
 
-    def of(self, workload: Workload, way: str) -> list[Measured]:
-        """The rounds of a way, in order."""
-        return [m for m in self.rounds if (m.workload, m.way) == (workload.key, way)]
+    def of_the_service(self, case: Case) -> dict[str, float]:
+        """What all cores give it, and what it is to the whole-table way without the emulators."""
+        mine, one = self.of(case, SERVICE), self.of(case, ONE_CORE)
+        found = {}
+        if one:
+            found[f"{cores()} cores over 1"] = statistics.median(
+                b.seconds / a.seconds for a, b in zip(mine, one, strict=True)
+            )
+        found[APART] = statistics.median(
+            b.own / a.own for a, b in zip(mine, self.of(case, WHOLE), strict=True)
+        )
+        return found
 
-    def ways(self, workload: Workload) -> list[str]:
+    def of(self, case: Case, way: str) -> list[Measured]:
+        """The rounds of a way, in order."""
+        key = (case.workload.key, case.rows, way)
+        return [m for m in self.rounds if (m.workload, m.rows, m.way) == key]
+
+    def ways(self, case: Case) -> list[str]:
         """The ways that were measured; the limit is the last one."""
-        found = dict.fromkeys(m.way for m in self.rounds if m.workload == workload.key)
-        order = [SERVICE, WHOLE, *sorted(found.keys() - {SERVICE, WHOLE, LIMIT}), LIMIT]
-        return [way for way in order if way in found]
+        first = [SERVICE, ONE_CORE, WHOLE]
+        others = sorted({m.way for m in self.rounds} - {*first, LIMIT})
+        return [way for way in (*first, *others, LIMIT) if self.of(case, way)]
 
     def draw(self, path: Path) -> None:
-        """Draw the ratios: a group of bars for each workload, a bar for each way."""
+        """Draw the ratios: a group of bars for each table, a bar for each way."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        drawn = [way for workload in self.workloads for way in self.ways(workload)]
-        ways = [way for way in dict.fromkeys(drawn) if way not in (WHOLE, LIMIT)]
+        drawn = [way for case in self.cases for way in self.ways(case)]
+        ways = [way for way in dict.fromkeys(drawn) if way not in (ONE_CORE, WHOLE, LIMIT)]
         titles = ("rows/s", "rows per CPU second, local servers apart", "peak memory")
-        figure = Figure(figsize=(11, 9), layout="constrained")
+        figure = Figure(figsize=(max(11, 2.2 * len(self.cases)), 9), layout="constrained")
         FigureCanvasAgg(figure)
         for i, (title, ax) in enumerate(zip(titles, figure.subplots(3), strict=True)):
             width = 0.8 / len(ways)
             for k, way in enumerate(ways):
-                at = [n for n, w in enumerate(self.workloads) if way in self.ways(w)]
-                values = [self.ratios(self.workloads[n], way)[i] for n in at]
+                at = [n for n, case in enumerate(self.cases) if way in self.ways(case)]
+                values = [self.ratios(self.cases[n], way)[i] for n in at]
                 places = [n + (k - (len(ways) - 1) / 2) * width for n in at]
                 bars = ax.bar(places, values, width * 0.92, label=way)
                 ax.bar_label(bars, fmt="%.2g", padding=2, fontsize=9)
@@ -162,13 +189,10 @@ class Report:
             ax.margins(y=0.15)
             ax.set_title(f"{title}: times the whole-table way", loc="left")
             ax.spines[["top", "right"]].set_visible(False)
-            labels = [
-                f"{w.key}: {w.title}, {self.of(w, SERVICE)[0].rows:,} rows".replace(", ", "\n")
-                for w in self.workloads
-            ]
+            labels = [str(case).replace(", ", "\n") for case in self.cases]
             ax.set_xticks(range(len(labels)), labels)
         figure.legend(
-            *figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=4
+            *figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=len(ways)
         )
         figure.savefig(path, dpi=110)
 
@@ -176,9 +200,11 @@ class Report:
 def machine(ways: Sequence[str]) -> str:
     """The machine as it is now, and the versions of what is measured."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
-    for name in [PEER_PACKAGES[way] for way in ways if way in PEER_PACKAGES]:
-        for found in PEERS_PYTHON.parents[1].glob(f"lib/*/site-packages/{name}-*.dist-info"):
-            versions.append(found.name.removesuffix(".dist-info").replace("-", " "))
+    for way in [way for way in ways if way in PEER_PACKAGES]:
+        packages = PYTHONS[way].parents[1].glob("lib/*/site-packages/*.dist-info")
+        named = dict(found.name.removesuffix(".dist-info").split("-", 1) for found in packages)
+        own, *others = [f"{name} {named[name]}" for name in PEER_PACKAGES[way]]
+        versions.append(f"{own} ({', '.join(others)})" if others else own)
     return (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, load before the run "

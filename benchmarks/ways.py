@@ -16,22 +16,28 @@ from typing import IO, Any
 import psutil
 import requests
 
+from benchmarks.limits import cores, on_one_core
 from benchmarks.peers.local import SAID
 from benchmarks.processes import (
     PeakMemory,
     cpu_seconds,
     emulator_processes,
+    own_seconds,
     process_tree,
     service_processes,
 )
-from benchmarks.workloads import TARGET, Workload
+from benchmarks.workloads import TARGET, Case, Workload
 from mlsys.gcs import gcs_get
 from mlsys.local.stack import LocalStack
 
 ROOT = Path(__file__).parents[1]
-PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 SERVICE, WHOLE, LIMIT = "GET /predict", "whole table", "predict alone"
-PEERS = {"mlflow": "MLflow pyfunc", "dask": "Dask", "ray": "Ray Data"}
+ONE_CORE = "GET /predict, 1 core"
+PEERS = {"mlflow": "MLflow pyfunc", "dask": "Dask", "ray": "Ray Data", "beam": "Beam RunInference"}
+PYTHONS = {
+    title: ROOT / (".venv-beam" if name == "beam" else ".venv-peers") / "bin" / "python"
+    for name, title in PEERS.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ class Measured:
     rows: int
     seconds: float
     cpu: float  # seconds, of the way's own processes
+    own: float  # CPU seconds, of its busiest process and that one's ancestors
     emulators: float  # CPU seconds of the local BigQuery and Cloud Storage
     peak: int  # bytes, of the way's own processes together
 
@@ -54,24 +61,29 @@ class WayFailed(Exception):
 def ways(wanted: str | None) -> list[str]:
     """The ways that can be measured here, or those of them that are named, by commas.
 
-    The service and the whole-table way are always among them, and the limit.
+    The service and the whole-table way are always among them, and the limit; the service on one
+    core is where that makes a difference.
     """
-    found = [SERVICE, WHOLE, *(PEERS.values() if PEERS_PYTHON.exists() else ())]
+    peers = [title for title, python in PYTHONS.items() if python.exists()]
     if wanted is not None:
         names = {PEERS[name] for name in wanted.split(",") if name}
-        found = [way for way in found if way in names or way in (SERVICE, WHOLE)]
-    return [*found, LIMIT]
+        peers = [title for title in peers if title in names]
+    return [SERVICE, *([ONE_CORE] if cores() > 1 else ()), WHOLE, *peers, LIMIT]
 
 
-def measure(stack: LocalStack, way: str, workload: Workload, table: str, rows: int) -> Measured:
+def measure(stack: LocalStack, way: str, case: Case, table: str) -> Measured:
     """Score `table` once; the output is looked at, and removed.
 
     Raises:
         WayFailed: it could not be scored, or rows were lost.
     """
+    workload, rows = case.workload, case.rows
     output = f"{stack.settings.project}.bench.scored_{time.time_ns()}"
     if way == SERVICE:
-        found = _by_service(stack, workload, table, output)
+        found = _by_service(stack, way, workload, table, output)
+    elif way == ONE_CORE:
+        with on_one_core(lambda: service_processes(stack)):
+            found = _by_service(stack, way, workload, table, output)
     else:
         found = _by_script(stack, way, workload, table, output)
     if way != LIMIT:
@@ -90,7 +102,9 @@ def _check(stack: LocalStack, output: str, rows: int) -> None:
     stack.clients.bigquery.delete_table(output)
 
 
-def _by_service(stack: LocalStack, workload: Workload, table: str, output: str) -> Measured:
+def _by_service(
+    stack: LocalStack, way: str, workload: Workload, table: str, output: str
+) -> Measured:
     parameters = {
         "env": "dev",
         "input_table": table,
@@ -108,7 +122,7 @@ def _by_service(stack: LocalStack, workload: Workload, table: str, output: str) 
             raise WayFailed(answer.text)
         return answer.json()["rows"], time.monotonic() - began
 
-    return _watched(workload, SERVICE, lambda: service_processes(stack), work)
+    return _watched(workload, way, lambda: service_processes(stack), work)
 
 
 def _by_script(
@@ -117,7 +131,7 @@ def _by_script(
     """Start the way's script, let it get ready, and give it its turn."""
     scripts = {WHOLE: "whole_table", LIMIT: "predict_alone"}
     scripts |= {title: name for name, title in PEERS.items()}
-    python = str(PEERS_PYTHON) if way in PEERS.values() else sys.executable
+    python = str(PYTHONS.get(way, sys.executable))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         model, log = Path(folder) / "model.pkl", Path(folder) / "log"
         model.write_bytes(
@@ -167,14 +181,17 @@ def _watched(
 ) -> Measured:
     """Do the work, and see what the processes take for it."""
     cpu, emulators = cpu_seconds(processes()), cpu_seconds(emulator_processes())
+    own = own_seconds(processes())
     with PeakMemory(processes) as peak:
         rows, seconds = work()
+    own_now = own_seconds(processes()).items()
     return Measured(
         workload=workload.key,
         way=way,
         rows=rows,
         seconds=seconds,
         cpu=cpu_seconds(processes()) - cpu,
+        own=max(seconds - own.get(pid, 0.0) for pid, seconds in own_now),
         emulators=cpu_seconds(emulator_processes()) - emulators,
         peak=peak.together,
     )

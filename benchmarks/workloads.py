@@ -47,6 +47,17 @@ class Workload:
         return f"bench-{self.key}"
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A workload over a table of so many rows."""
+
+    workload: Workload
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.workload.key}: {self.workload.title}, {self.rows:,} rows"
+
+
 def workloads() -> dict[str, Workload]:
     """The five of them, by their letters."""
     columns = make_column_transformer(

@@ -107,7 +107,7 @@ class Bench:
         design: str = "",
         pool: bool = False,
         table: str | None = None,
-        rows_per_stream: int = ROWS // (STREAMS - 1),
+        rows_per_stream: int = ROWS // STREAMS,
     ) -> Caller:
         """Start a caller of the request that writes to `output`.
 

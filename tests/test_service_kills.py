@@ -16,9 +16,10 @@ from kill_cases import OUTPUTS, Bench, open_bench, table_of
 from mlsys.local.addresses import choose_port
 from mlsys.local.service import kill_service, start_service
 from mlsys.local.stack import LocalStack
+from workers.scoring import session
 
-ROWS = 300_000  # two streams of the service's own choice
-PARTS = 2
+ROWS = 250_000
+PARTS = session._streams(ROWS)  # the service's own choice
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL on Cloud Run
 TIMEOUT = 90.0
 PHASES = {  # the call that is held as the service is told to end, and for how many seconds more
@@ -43,7 +44,7 @@ class Service:
         self.session.trust_env = False
         self.table = bench.lab.put(table_of(ROWS, width=0))
         output = bench.output()
-        outcome = bench.start(output, table=self.table, rows_per_stream=250_000).end()
+        outcome = bench.start(output, table=self.table, rows_per_stream=ROWS // PARTS).end()
         assert outcome.kind == "result", outcome.value
         self.clean: pd.DataFrame = bench.lab.rows(output)
 

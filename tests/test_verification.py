@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +179,7 @@ def test_a_process_that_cannot_be_started_says_nothing_of_the_model(
     made = Verifier()
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(SpawnProcess, "start", lambda self: (_ for _ in ()).throw(OSError(12)))
+            patch.setattr(BaseProcess, "start", lambda self: (_ for _ in ()).throw(OSError(12)))
             with pytest.raises(TryAgain, match="cannot be started"):
                 made.verdict("a", of(pickled(MODEL)), document())
         assert made.verdict("a", of(pickled(MODEL)), document()).status == "ready"

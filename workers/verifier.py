@@ -15,13 +15,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from mlsys.errors import MlsysError, TryAgain
 from mlsys.loading import load_model
 from mlsys.metadata import ModelMetadata
 from mlsys.settings import MAX_MODEL_BYTES
+from workers import machine
+from workers.forking import context
 from workers.verdict import Verdict, judge, short
 
 SECONDS = 60.0  # for one model, once the process is up
@@ -122,10 +123,8 @@ class Verifier:
         if self._pipe is not None and self._up(5.0, ask=True):
             return self._pipe
         self._end()
-        # Spawned: gRPC does not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(
+        ours, theirs = multiprocessing.Pipe()
+        process = context().Process(
             target=_serve, args=(theirs, self._memory, IDLE_SECONDS), daemon=True
         )
         try:
@@ -173,13 +172,7 @@ def _ends(process: Any, seconds: float) -> Iterator[None]:
 
 def memory_limit() -> int:
     """The bytes that the process may hold: half of what there is, and 4 GiB at the most."""
-    import os
-
-    there = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups 2 and 1
-        with contextlib.suppress(OSError, ValueError):
-            there.append(int(Path("/sys/fs/cgroup", path).read_text()))
-    return min(MEMORY, min(there) // 2)
+    return min(MEMORY, machine.memory() // 2)
 
 
 def _serve(pipe: Connection, memory: int, idle: float) -> None:

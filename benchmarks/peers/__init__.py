@@ -1,5 +1,6 @@
 """Other ways to score a table, each a script of its own that `make bench` starts.
 
-`whole_table` and `predict_alone` run in the project's environment, the others in `.venv-peers`,
-which `make bench-peers` makes from `benchmarks/peers.txt`. None of them imports mlsys.
+`whole_table` and `predict_alone` run in the project's environment, the others in `.venv-peers`
+and, because of what Beam asks for, `.venv-beam`. `make bench-peers` makes both, from
+`benchmarks/peers.txt` and `benchmarks/peers-beam.txt`. None of them imports mlsys.
 """

@@ -35,7 +35,7 @@ from workers.scoring.lookups import (
     missing_value,
 )
 from workers.scoring.one_pass import answers
-from workers.scoring.stacking import hstack
+from workers.scoring.stacking import hstack, to_matrix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,7 @@ class Batch:
         return matrix.T
 
 
-Node = Callable[[Batch], Any]  # what a step gives for a batch, as scikit-learn would have it
+Node = Callable[[Batch], Any]  # what a step gives for a batch; `to_matrix` is scikit-learn's form
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Compiled:
             raise FallBack("text arrives as something else")
         # Columns that no step looks at, too: a value of theirs that does not fit is an error.
         rest = [f for f in self.features if f.name not in self.arrow]
-        return self.head(Batch(table.num_rows, text, model_columns(table, rest)))
+        return to_matrix(self.head(Batch(table.num_rows, text, model_columns(table, rest))))
 
     def answers(self, table: pa.Table, methods: Sequence[str]) -> dict[str, Any]:
         """Return what the model's methods give for the rows of `table`; raises as `matrix`."""
@@ -247,7 +247,7 @@ class _Compiler:
             blocks = []
             for branch, weight in branches:
                 block = branch(batch)
-                blocks.append(block if weight is None else block * weight)
+                blocks.append(block if weight is None else to_matrix(block) * weight)
             return hstack(transformer, blocks, batch.rows)
 
         return node
@@ -271,4 +271,6 @@ def _then(node: Node, steps: Sequence[Any]) -> Node:
     """The node of `node` with steps behind it, which get the matrices they would have got."""
     if not steps:
         return node
-    return lambda batch: functools.reduce(lambda X, step: step.transform(X), steps, node(batch))
+    return lambda batch: functools.reduce(
+        lambda X, step: step.transform(X), steps, to_matrix(node(batch))
+    )

@@ -123,11 +123,18 @@ def choose_ids(
     return ids
 
 
-def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
-    """The columns as the parts hold them."""
+def arrow_schema(columns: Iterable[Column], constant: Iterable[str] = ()) -> pa.Schema:
+    """The columns in Arrow's types; text that is the same in all rows is a dictionary of one."""
     import pyarrow as pa
 
-    return pa.schema([pa.field(c.name, arrow_type(c.type)) for c in columns])
+    folded = {name.casefold() for name in constant}
+
+    def kind(column: Column) -> pa.DataType:
+        found = arrow_type(column.type)
+        repeats = column.name.casefold() in folded and pa.types.is_string(found)
+        return pa.dictionary(pa.int32(), found) if repeats else found
+
+    return pa.schema([pa.field(c.name, kind(c)) for c in columns])
 
 
 def assemble(schema: pa.Schema, values: Mapping[str, Any], rows: int) -> pa.Table:
@@ -146,6 +153,9 @@ def assemble(schema: pa.Schema, values: Mapping[str, Any], rows: int) -> pa.Tabl
             columns.append(pa.nulls(rows, field.type))
         elif isinstance(value, pa.Array | pa.ChunkedArray):
             columns.append(value.cast(field.type))
+        elif pa.types.is_dictionary(field.type):
+            codes = pa.repeat(pa.scalar(0, field.type.index_type), rows)
+            columns.append(pa.DictionaryArray.from_arrays(codes, [value]))
         else:
             columns.append(pa.repeat(pa.scalar(value, field.type), rows))
     return pa.Table.from_arrays(columns, schema=schema)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys.signatures import UNKNOWN, Feature
+from workers.scoring.stacking import OneHotRows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,10 +149,18 @@ def encode(encoder: Any, columns: Sequence[Callable[[], np.ndarray]], rows: int)
     """
     import numpy as np
 
-    codes = np.empty((rows, len(columns)), np.int64)
+    plain = _is_plain_one_hot(encoder)
+    codes = np.empty((rows, len(columns)), np.int32 if plain else np.int64)
     for i, column in enumerate(columns):
         codes[:, i] = column()
     valid = codes >= 0
+    if plain:
+        if encoder.handle_unknown == "error" and not valid.all():
+            raise FallBack("a value is unknown to the encoder")
+        sizes = [len(categories) for categories in encoder.categories_]
+        codes += np.cumsum([0, *sizes[:-1]], dtype=np.int32)
+        codes[~valid] = -1
+        return OneHotRows(codes, sum(sizes))
     codes[~valid] = 0  # as _BaseEncoder._transform has it for an unknown value
 
     def first_half(X: Any, handle_unknown: str = "error", **options: Any) -> tuple[Any, Any]:
@@ -162,6 +171,20 @@ def encode(encoder: Any, columns: Sequence[Callable[[], np.ndarray]], rows: int)
         return codes, valid
 
     return stand_in(encoder, _transform=first_half).transform(None)
+
+
+def _is_plain_one_hot(encoder: Any) -> bool:
+    """Whether each category has its column, and that is all (_encoders.OneHotEncoder.transform)."""
+    import numpy as np
+    from sklearn.preprocessing import OneHotEncoder
+
+    return (
+        type(encoder) is OneHotEncoder
+        and encoder.drop_idx_ is None
+        and not encoder._infrequent_enabled
+        and encoder.sparse_output
+        and np.dtype(encoder.dtype) == np.float64
+    )
 
 
 def _named(encoder: Any) -> bool:

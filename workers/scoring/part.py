@@ -7,11 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, fields
 from typing import TYPE_CHECKING
 
+from workers.scoring.overlap import Behind
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from google.cloud.storage import Blob
 
 CHUNK_BYTES = 2 * 1024 * 1024  # of one upload request, held twice; a multiple of 256 KiB
+# A row group is what readers of Parquet work on at once: some 100,000 rows are what they like best.
+GROUP_ROWS, GROUP_BYTES = 131_072, 16 * 1024 * 1024
 FOOTERS_AT_ONCE = 16
 REJECTS, PATH = "mlsys.rejects", "mlsys.path"
 
@@ -33,40 +37,72 @@ class Counts:
 class PartWriter:
     """A Parquet file that streams to Cloud Storage and is published when the block ends well.
 
-    If the file is there already (a twin or an earlier try wrote it), ours is dropped without a
-    word: both hold the same rows.
+    Rows are encoded and sent by a thread of its own. If the file is there already (a twin or an
+    earlier try wrote it), ours is dropped without a word: both hold the same rows.
     """
 
     def __init__(self, blob: Blob, schema: pa.Schema) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._upload = blob.open("wb", chunk_size=CHUNK_BYTES, if_generation_match=0)
-        self._parquet = pq.ParquetWriter(self._upload, schema, compression="zstd")
+        self._parquet = pq.ParquetWriter(
+            self._upload,
+            schema,
+            compression="zstd",
+            # Numbers hardly repeat: a dictionary of them costs time, and space as well.
+            use_dictionary=[f.name for f in schema if not pa.types.is_primitive(f.type)],
+            write_statistics=False,  # a load reads every row
+            store_schema=False,
+        )
         self._taken = False  # the file is there already
+        self._thread = Behind()
+        self._held: list[pa.Table] = []
+        self._notes: dict[str, str] = {}
 
     def __enter__(self) -> PartWriter:
         return self
 
     def write(self, rows: pa.Table) -> None:
-        """Append a batch of rows."""
-        self._unless_taken(lambda: self._parquet.write_table(rows))
+        """Append rows."""
+        self._held.append(rows)
+        if (
+            sum(table.num_rows for table in self._held) >= GROUP_ROWS
+            or sum(table.nbytes for table in self._held) >= GROUP_BYTES
+        ):
+            self._flush()
 
     def note(self, counts: Counts, rejects: str | None, path: str = "") -> None:
         """Put the shard's counts, its rejects' name and its rows' path into the file's footer."""
-        values = {f"mlsys.{name}": str(count) for name, count in asdict(counts).items()}
-        self._parquet.add_key_value_metadata(values | {REJECTS: rejects or "", PATH: path})
+        self._notes = {f"mlsys.{name}": str(count) for name, count in asdict(counts).items()}
+        self._notes |= {REJECTS: rejects or "", PATH: path}
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
+                self._flush()
+                self._thread.wait()
                 self._unless_taken(self._close)
         finally:
+            self._thread.close()
             if not self._upload.closed:
                 # Both would be closed as they are collected, and so publish what was written.
                 self._parquet.is_open = False
                 self._upload.terminate()
 
+    def _flush(self) -> None:
+        if self._held:
+            held, self._held = self._held, []
+            self._thread.do(lambda: self._unless_taken(lambda: self._write(held)))
+
+    def _write(self, tables: list[pa.Table]) -> None:
+        import pyarrow as pa
+
+        # As one piece: each write is a row group.
+        self._parquet.write_table(pa.concat_tables(tables).combine_chunks())
+
     def _close(self) -> None:
+        self._parquet.add_key_value_metadata(self._notes)
         self._parquet.close()
         self._upload.close()
 

@@ -1,9 +1,11 @@
-"""Score the shards of a run: in this process, or in one process a core for larger tables."""
+"""Score the shards of a run: in this process, or in one process a core for larger tables.
+
+The processes stay for the next run, with their connections and their model.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures as cf
-import functools
 import json
 import multiprocessing
 import os
@@ -16,7 +18,9 @@ from typing import Any
 from mlsys.clients import Clients, clients_for
 from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
-from workers.scoring.model import load_pinned
+from workers import machine
+from workers.forking import context
+from workers.scoring.model import ModelPin, load_pinned
 from workers.scoring.part import Counts
 from workers.scoring.plan import Plan
 from workers.scoring.predictor import Predictor
@@ -25,11 +29,12 @@ from workers.scoring.session import Session
 from workers.scoring.shard import score_shard
 from workers.scoring.store import RunStore
 
-INLINE_ROWS = 2_000_000  # below this a pool costs more to start than it gains
+INLINE_ROWS = 100_000  # below this even a slow model gains little by more processes
+WAIT_ROWS = 2_000_000  # from here on it is worth to wait while another run has the processes
+IDLE_SECONDS = 300.0  # after which the processes go, and give back their memory
 POLL = 0.5  # seconds
-
-# Two runs in two pools would be no faster than one after the other, and take twice the memory.
-_one_pool = threading.Semaphore(1)
+SERVICE_BYTES, WORKER_BYTES = 512 * 2**20, 256 * 2**20  # without a model
+MODEL_BYTES = 3  # in memory for one of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +76,100 @@ def score_shards(
         TryAgain: a process of the pool died.
     """
     todo = list(shards)
-    processes = min(len(todo), _cores())
-    if processes < 2 or scoring.session.rows < INLINE_ROWS:
-        predictor = Predictor(model, scoring.plan)
-        for shard in todo:
-            if stop():
-                raise RunInterrupted("The run was stopped between two shards")
-            on_shard(_score(clients, scoring, shard, predictor, stop))
+    processes = min(len(todo), _cores(), _that_fit(scoring.plan.model))
+    rows = scoring.session.rows
+    if processes > 1 and rows >= INLINE_ROWS and _pool.take(wait=rows >= WAIT_ROWS, stop=stop):
+        try:
+            _in_processes(scoring, todo, processes, stop, on_shard)
+        finally:
+            _pool.give_back()
         return
-    while not _one_pool.acquire(timeout=POLL):
+    predictor = Predictor(model, scoring.plan)
+    for shard in todo:
         if stop():
-            raise RunInterrupted("The run was waiting for another one's processes")
-    try:
-        _in_processes(scoring, todo, processes, stop, on_shard)
-    finally:
-        _one_pool.release()
+            raise RunInterrupted("The run was stopped between two shards")
+        on_shard(_score(clients, scoring, shard, predictor, stop))
 
 
 def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return machine.cores()
+
+
+def _that_fit(model: ModelPin) -> int:
+    """How many processes with the model there is memory for."""
+    one = WORKER_BYTES + MODEL_BYTES * (model.size or 0)
+    return (machine.memory() - SERVICE_BYTES) // one
+
+
+class _Pool:
+    """The processes, which are one run's at a time.
+
+    Two runs in them would be no faster than one after the other, and need two models in each.
+    """
+
+    def __init__(self) -> None:
+        self._taken = threading.Semaphore(1)
+        self._executor: cf.ProcessPoolExecutor | None = None
+        self._processes = 0
+        self._idle: threading.Timer | None = None
+
+    def take(self, *, wait: bool, stop: Callable[[], bool]) -> bool:
+        """Return whether the processes are the caller's, who has to give them back.
+
+        Raises:
+            RunInterrupted: `stop` said so while another run had them.
+        """
+        while not self._taken.acquire(blocking=wait, timeout=POLL if wait else None):
+            if not wait:
+                return False
+            if stop():
+                raise RunInterrupted("The run was waiting for another one's processes")
+        if self._idle is not None:
+            self._idle.cancel()
+        return True
+
+    def give_back(self) -> None:
+        """Let others have the processes, which go if nobody does."""
+        self._idle = threading.Timer(IDLE_SECONDS, self._go)
+        self._idle.daemon = True
+        self._idle.start()
+        self._taken.release()
+
+    def executor(self, processes: int) -> cf.ProcessPoolExecutor:
+        """Return so many processes: those of the last run, if they are as many and all alive."""
+        if self._processes != processes or not all(p.is_alive() for p in self._started()):
+            self.end()
+        if self._executor is None:
+            self._executor = cf.ProcessPoolExecutor(
+                processes, mp_context=context(), initializer=_start_worker
+            )
+            self._processes = processes
+        return self._executor
+
+    def end(self) -> None:
+        """End the processes now: what they have in hand is not published, and not missed."""
+        if self._executor is None:
+            return
+        processes = self._started()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor = None
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(5)
+
+    def _started(self) -> list[Any]:
+        return list((self._executor._processes or {}).values()) if self._executor else []
+
+    def _go(self) -> None:
+        if self._taken.acquire(blocking=False):
+            try:
+                self.end()
+            finally:
+                self._taken.release()
+
+
+_pool = _Pool()
 
 
 def _in_processes(
@@ -100,14 +179,10 @@ def _in_processes(
     stop: Callable[[], bool],
     on_shard: Callable[[Shard], None],
 ) -> None:
-    pool = cf.ProcessPoolExecutor(
-        processes,
-        # Spawned: gRPC does not survive a fork (https://github.com/grpc/grpc/blob/master/doc/fork_support.md)
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-    )
+    """Score the shards in the pool, which is ours. Whatever goes wrong ends its processes."""
     try:
-        waiting = {pool.submit(_score_in_worker, scoring, shard) for shard in todo}
+        executor = _pool.executor(processes)
+        waiting = {executor.submit(_score_in_worker, scoring, shard) for shard in todo}
         while waiting:
             done, waiting = cf.wait(waiting, POLL, cf.FIRST_COMPLETED)
             for future in done:
@@ -115,25 +190,15 @@ def _in_processes(
             if waiting and stop():
                 raise RunInterrupted("The run was stopped between two shards")
     except cf.process.BrokenProcessPool as exc:
+        _pool.end()
         raise TryAgain("A scoring process died, perhaps for want of memory") from exc
-    finally:
-        _end(pool)
-
-
-def _end(pool: cf.ProcessPoolExecutor) -> None:
-    """End the pool now: what its processes have in hand is not published, and not missed."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(5)
+    except BaseException:
+        _pool.end()
+        raise
 
 
 def _start_worker() -> None:
-    """Die with the parent, in whatever way it dies; and use one thread for arithmetic."""
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = "1"
+    """Die with the parent, in whatever way it dies."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -170,8 +235,15 @@ def _score(
     return Shard(shard, counts, time.monotonic() - began)
 
 
-@functools.lru_cache(maxsize=1)
+_kept: dict[Any, Any] = {}  # by a process of the pool: its model by pin, its predictor by plan
+
+
 def _predictor(clients: Clients, plan_json: str) -> Predictor:
-    """The predictor of the run, whose model this process loads once."""
-    plan = Plan.from_dict(json.loads(plan_json))
-    return Predictor(load_pinned(clients, plan.model).model, plan)
+    """The predictor of the run. Runs that follow each other share the model that they have."""
+    if plan_json not in _kept:
+        plan = Plan.from_dict(json.loads(plan_json))
+        model = _kept.get(plan.model)
+        _kept.clear()  # so that there are not two of them while one is loaded
+        model = load_pinned(clients, plan.model).model if model is None else model
+        _kept.update({plan.model: model, plan_json: Predictor(model, plan)})
+    return _kept[plan_json]

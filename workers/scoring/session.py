@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mlsys.bq import TableRef
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import Conflict, SessionOver, TableNotFound, TryAgain
+from workers import machine
 from workers.scoring.plan import Plan
 from workers.scoring.source import bad_where
 from workers.scoring.store import RunStore
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROWS_PER_STREAM = 250_000  # what is lost at the most when a shard is interrupted
+ROWS_PER_STREAM = 125_000  # what is lost at the most when a shard is interrupted
 MAX_STREAMS = 1000  # https://cloud.google.com/bigquery/quotas#storage-limits
 MAX_SESSIONS = 1000
 BATCH_ROWS = 65_536  # near the best for every estimator measured
@@ -207,12 +209,23 @@ def _create(clients: Clients, plan: Plan, table: TableRef, rows: int, where: str
             # What was written down of a view did not exist at the snapshot, and never changes.
             table_modifiers=None if plan.is_query else modifiers,
             read_options=types.ReadSession.TableReadOptions(
-                selected_fields=plan.read_columns, row_restriction=where or ""
+                selected_fields=plan.read_columns,
+                row_restriction=where or "",
+                # pyarrow unpacks it by itself. Figures: docs/decisions/0022.
+                arrow_serialization_options=types.ArrowSerializationOptions(
+                    buffer_compression=types.ArrowSerializationOptions.CompressionCodec.LZ4_FRAME
+                ),
             ),
         ),
-        max_stream_count=min(MAX_STREAMS, 1 + rows // ROWS_PER_STREAM),
+        max_stream_count=_streams(rows),
         timeout=TIMEOUT,
     )
+
+
+def _streams(rows: int) -> int:
+    """Into how many streams so many rows are split: several are as many for each core."""
+    streams, cores = math.ceil(rows / ROWS_PER_STREAM), machine.cores()
+    return min(MAX_STREAMS, streams if streams < 2 else math.ceil(streams / cores) * cores) or 1
 
 
 def _refused(clients: Clients, plan: Plan, table: TableRef, exc: Exception) -> Exception:

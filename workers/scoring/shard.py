@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from mlsys.clients import Clients
 from mlsys.errors import RunInterrupted
+from workers.scoring.overlap import ahead
 from workers.scoring.part import Counts, PartWriter
 from workers.scoring.predictor import Predictor
 from workers.scoring.rejects import RejectsTable, score_rows, too_many
@@ -49,7 +50,7 @@ def score_shard(
         rejects: PartWriter | None = None
         name = None
         for stream in session.streams[shard : shard + 1]:  # none: the input is empty
-            for batch in read_batches(clients, stream, batch_rows(plan)):
+            for batch in ahead(read_batches(clients, stream, batch_rows(plan))):
                 if stop():
                     raise RunInterrupted("The run was stopped between two batches")
                 # A streaming buffer's rows are only estimated, so there may be more than planned.
@@ -58,15 +59,14 @@ def score_shard(
                 found = counts.rejected + len(bad)
                 if found > allowed:
                     raise too_many(plan, bad, max_rejects, found, session.rows, at_least=True)
-                if scored:  # as one piece: each write is a row group
-                    part.write(pa.concat_tables(scored).combine_chunks())
+                for rows in scored:
+                    part.write(rows)
                 if bad:
                     if rejects is None:
                         name = store.rejects_name(session.number, shard)
                         rejects = writers.enter_context(PartWriter(store.blob(name), table.schema))
                     rejects.write(table.rows(bad))
-                del scored
-                pa.default_memory_pool().release_unused()  # glibc else keeps it: decision 0014
                 counts += Counts(batch.num_rows, batch.num_rows - len(bad), len(bad), batch.nbytes)
         part.note(counts, name, predictor.path)
+    pa.default_memory_pool().release_unused()
     return counts

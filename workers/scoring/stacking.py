@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True, slots=True)
+class OneHotRows:
+    """What a OneHotEncoder makes of n rows of k columns, before it is a matrix.
+
+    `places` is n x k: the column of the row's 1.0 among the block's `width`, or -1 where there is
+    none because the value is unknown.
+    """
+
+    places: np.ndarray
+    width: int
+    ndim: ClassVar[int] = 2  # ColumnTransformer looks at it
+
+
+def to_matrix(block: Any) -> Any:
+    """Return a block as scikit-learn has it."""
+    return to_csr([block], len(block.places)) if isinstance(block, OneHotRows) else block
 
 
 def hstack(transformer: Any, blocks: Sequence[Any], rows: int) -> Any:
@@ -18,26 +37,49 @@ def hstack(transformer: Any, blocks: Sequence[Any], rows: int) -> Any:
     transformer._validate_output(blocks)
     if not blocks:
         return np.zeros((rows, 0))
+    fused = [b for b in blocks if isinstance(b, OneHotRows) or _is_float_array(b)]
+    if transformer.sparse_output_ and len(fused) == len(blocks):
+        if any(isinstance(b, OneHotRows) for b in blocks):
+            return to_csr(blocks, rows)
+    blocks = [to_matrix(b) for b in blocks]
     if not transformer.sparse_output_ or not any(map(_is_csr, blocks)):
-        return transformer._hstack(list(blocks), n_samples=rows)
+        return transformer._hstack(blocks, n_samples=rows)
     if not all(_is_csr(b) or _is_float_array(b) for b in blocks):
-        return transformer._hstack(list(blocks), n_samples=rows)
+        return transformer._hstack(blocks, n_samples=rows)
     # SciPy puts CSR blocks together row by row. ColumnTransformer leaves dense ones among them, for
     # which SciPy lists and sorts the entries of all blocks: the same matrix at a higher cost.
-    return sparse.hstack([b if _is_csr(b) else to_csr(b) for b in blocks]).tocsr()
+    return sparse.hstack([b if _is_csr(b) else to_csr([b], rows) for b in blocks]).tocsr()
 
 
-def to_csr(array: np.ndarray) -> csr_matrix:
-    """Return a float array as CSR without its zeros, in the order of its columns."""
+def to_csr(blocks: Sequence[OneHotRows | np.ndarray], rows: int) -> csr_matrix:
+    """Return float arrays and one-hot rows side by side as CSR, without zeros.
+
+    The entries of a row are in the order of their columns.
+    """
     import numpy as np
     from scipy import sparse
 
-    rows, columns = array.shape
-    there = array != 0  # NaN is, and -0.0 is not
+    kinds = [np.float64 if isinstance(b, OneHotRows) else b.dtype for b in blocks]
+    entries = sum(b.places.shape[1] if isinstance(b, OneHotRows) else b.shape[1] for b in blocks)
+    data = np.empty((rows, entries), np.result_type(*kinds))
+    indices = np.empty((rows, entries), np.int32)
+    start = width = 0
+    for block in blocks:
+        if isinstance(block, OneHotRows):
+            end = start + block.places.shape[1]
+            data[:, start:end] = block.places >= 0
+            indices[:, start:end] = block.places + width
+            width += block.width
+        else:
+            end = start + block.shape[1]
+            data[:, start:end] = block
+            indices[:, start:end] = np.arange(width, width + block.shape[1])
+            width += block.shape[1]
+        start = end
+    there = data != 0  # NaN is, and -0.0 is not
     indptr = np.zeros(rows + 1, np.int32)
-    np.cumsum(there.sum(axis=1), out=indptr[1:])
-    indices = np.broadcast_to(np.arange(columns, dtype=np.int32), array.shape)[there]
-    return sparse.csr_matrix((array[there], indices, indptr), shape=array.shape, copy=False)
+    np.cumsum(np.count_nonzero(there, axis=1), out=indptr[1:])
+    return sparse.csr_matrix((data[there], indices[there], indptr), (rows, width), copy=False)
 
 
 def _is_csr(block: Any) -> bool:

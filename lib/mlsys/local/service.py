@@ -15,11 +15,11 @@ from mlsys.local.processes import Server, answers
 START_SECONDS = 60.0
 
 # As in the Dockerfile: glibc else keeps what each thread once needed, and the memory of a long run
-# grows with it (docs/decisions/0014).
+# grows with it (docs/decisions/0014 and 0022).
 MEMORY = {
     "MALLOC_ARENA_MAX": "1",
-    "MALLOC_TRIM_THRESHOLD_": "131072",
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "67108864",
 }
 SOURCE_ROOT = Path(__file__).parents[3]
 
