@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
         "--rows", type=counts, default="1000000,5000000", help="by commas; default: %(default)s"
     )
     parser.add_argument(
-        "--slow-rows", type=counts, default="1000000", help="of b and e; default: %(default)s"
+        "--slow-rows", type=counts, default="1000000", help="of b, c and e; default: %(default)s"
     )
     parser.add_argument("--repeat", type=int, default=5, help="rounds; default: %(default)s")
     parser.add_argument("--only", default="abcde", help="workloads; default: %(default)s")
@@ -67,7 +67,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--long",
         action="store_true",
-        help=f"{ROWS_LONG:,} rows, too, of all but b and e, and a rescan of {MODELS_LONG:,} models",
+        help=f"{ROWS_LONG:,} rows, too, of a and d, and a rescan of {MODELS_LONG:,} models",
     )
     parser.add_argument(
         "--write", action="store_true", help="benchmarks/RESULTS.md and results.png"

@@ -85,11 +85,14 @@ class PeakMemory:
     there is no smaps_rollup (that is, not on Linux) it is the sum of the resident sets.
     """
 
-    def __init__(self, processes: Callable[[], list[psutil.Process]]) -> None:
+    def __init__(
+        self, processes: Callable[[], list[psutil.Process]], interval: float = INTERVAL
+    ) -> None:
         self.together = 0
         self.each: dict[int, int] = {}  # pid: the most bytes resident
         self.most_at_once = 0  # processes
         self._processes = processes
+        self._interval = interval
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -123,7 +126,7 @@ class PeakMemory:
             # `files` is a little too large where anonymous pages are shared: on the safe side.
             self.together = max(self.together, sum(own) + max(files))
             self.most_at_once = max(self.most_at_once, len(own))
-            if self._done.wait(INTERVAL):
+            if self._done.wait(self._interval):
                 return
 
 

@@ -77,7 +77,9 @@ def workloads() -> dict[str, Workload]:
         Workload(
             "b", "RandomForest(100), one-hot", make_pipeline(columns, forest), mixed, slow=True
         ),
-        Workload("c", "HistGradientBoosting, ordinal", make_pipeline(codes, boosted), mixed),
+        Workload(
+            "c", "HistGradientBoosting, ordinal", make_pipeline(codes, boosted), mixed, slow=True
+        ),
         Workload("d", "LinearRegression, 20 floats", LinearRegression(), tuple(FLOATS)),
         Workload("e", "RandomForest(100), 20 floats", forest, tuple(FLOATS), slow=True),
     ]

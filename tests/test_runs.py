@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
@@ -392,6 +393,70 @@ def test_parts_hold_the_planned_columns_and_how_many_rows_were_read(
             names = pq.read_schema(file).names
         assert names == [c.name for c in planned(lab, params).plan.output.columns]
     assert rows == ROWS
+
+
+def test_a_part_has_large_row_groups_and_text_that_repeats_once(
+    lab: Lab, long_table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = planned(lab, one_long_shard(lab, long_table, monkeypatch))
+    execute(lab.clients, prepared)
+    [blob] = prepared.store.parts(0).values()
+    with blob.open("rb") as file:
+        found = pq.ParquetFile(file)
+        groups = [found.metadata.row_group(i) for i in range(found.num_row_groups)]
+        assert [group.num_rows for group in groups] == [
+            part.GROUP_ROWS,
+            len(LONG) - part.GROUP_ROWS,
+        ]
+        columns = [groups[0].column(i) for i in range(groups[0].num_columns)]
+        dictionaries = {c.path_in_schema for c in columns if c.has_dictionary_page}
+        assert dictionaries == {"model_name", "model_version", "run_id"}
+        assert found.schema_arrow.field("run_id").type == pa.string()
+
+
+def packed(batch: pa.RecordBatch) -> bytes:
+    """The batch as BigQuery sends it where LZ4 was asked for."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    messages = pa.ipc.MessageReader.open_stream(sink.getvalue())
+    assert messages.read_next_message().type == "schema"
+    return messages.read_next_message().serialize().to_pybytes()
+
+
+def test_messages_that_arrive_packed_are_unpacked(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local BigQuery packs none, so that its messages are packed here."""
+    client = lab.clients.bigquery_read
+    create, read = client.create_read_session, client.read_rows
+    asked: list[Any] = []
+    sizes: list[tuple[int, int]] = []
+
+    def creating(**given: Any) -> Any:
+        options = given["read_session"].read_options.arrow_serialization_options
+        asked.append(options.buffer_compression.name)
+        return create(**given)
+
+    def packing(stream: str) -> Any:
+        schema = None
+        for message in read(stream):
+            if schema is None:
+                schema = pa.ipc.read_schema(pa.py_buffer(message.arrow_schema.serialized_schema))
+            content = message.arrow_record_batch.serialized_record_batch
+            less = packed(pa.ipc.read_record_batch(pa.py_buffer(content), schema))
+            sizes.append((len(content), len(less)))
+            message.arrow_record_batch.serialized_record_batch = less
+            yield message
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "create_read_session", creating)
+        patched.setattr(client, "read_rows", packing)
+        lab.here(params).done()
+    assert asked == ["LZ4_FRAME"]
+    assert sizes and all(after < before for before, after in sizes)
+    assert_each_row_is_there_once(lab, params)
 
 
 # What is known of a run

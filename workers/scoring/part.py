@@ -91,15 +91,14 @@ class PartWriter:
                 self._upload.terminate()
 
     def _flush(self) -> None:
-        if self._held:
-            held, self._held = self._held, []
-            self._thread.do(lambda: self._unless_taken(lambda: self._write(held)))
-
-    def _write(self, tables: list[pa.Table]) -> None:
         import pyarrow as pa
 
-        # As one piece: each write is a row group.
-        self._parquet.write_table(pa.concat_tables(tables).combine_chunks())
+        if self._held:
+            # As one piece: each write is a row group. A copy, too: ids lie in the messages they
+            # came in, with all the other columns.
+            rows = pa.concat_tables(self._held).combine_chunks()
+            self._held = []
+            self._thread.do(lambda: self._unless_taken(lambda: self._parquet.write_table(rows)))
 
     def _close(self) -> None:
         self._parquet.add_key_value_metadata(self._notes)

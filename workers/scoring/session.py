@@ -161,7 +161,9 @@ def _messages(clients: Clients, stream: str) -> Iterator[pa.RecordBatch]:
                 schema = pa.ipc.read_schema(pa.py_buffer(message.arrow_schema.serialized_schema))
             if message.row_count:
                 content = pa.py_buffer(message.arrow_record_batch.serialized_record_batch)
+                del message  # it has a copy of its own
                 yield pa.ipc.read_record_batch(content, schema)
+                del content
     except (exceptions.NotFound, exceptions.FailedPrecondition) as exc:
         raise SessionOver(
             "BigQuery has ended the read session: the next try opens another"
