@@ -30,7 +30,7 @@ from workers.scoring.shard import score_shard
 from workers.scoring.store import RunStore
 
 INLINE_ROWS = 100_000  # below this even a slow model gains little by more processes
-WAIT_ROWS = 2_000_000  # from here on it is worth to wait while another run has the processes
+WAIT_ROWS = 2_000_000  # from here on it is better to wait while another run has the processes
 IDLE_SECONDS = 300.0  # after which the processes go, and give back their memory
 POLL = 0.5  # seconds
 SERVICE_BYTES, WORKER_BYTES = 512 * 2**20, 256 * 2**20  # without a model
