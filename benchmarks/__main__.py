@@ -33,18 +33,30 @@ def main() -> int:
         os.environ.update(stack.environment)
         stack.clients.bigquery.create_dataset("bench", exists_ok=True)
         registry = figures(stack, options) if options.registry else None
-        done: list[Case] = []
-        for workload in [w for key, w in workloads().items() if key in options.only]:
+        todo = cases(options)
+        for workload in {case.workload.key: case.workload for case in todo}.values():
             upload(workload)
-            long = [ROWS_LONG] if options.long else []
-            for rows in options.slow_rows if workload.slow else [*options.rows, *long]:
-                done.append(Case(workload, rows))
-                rounds += take_turns(stack, done[-1], options, failed)
-                report = Report(done, rounds, registry, state, failed)
-                if options.write:  # each time: a run that is broken off has measured something too
-                    report.write()
+        done: list[Case] = []
+        for case in todo:
+            rounds += take_turns(stack, case, options, failed)
+            done = sorted([*done, case], key=lambda case: (case.workload.key, case.rows))
+            report = Report(done, rounds, registry, state, failed)
+            if options.write:  # each time: a run that is broken off has measured something too
+                report.write()
     print(f"\n{report.text()}")
     return 1 if failed else 0
+
+
+def cases(options: argparse.Namespace) -> list[Case]:
+    """The tables to score, the small ones of all models first."""
+    long = [ROWS_LONG] if options.long else []
+    found = [
+        Case(workload, rows)
+        for key, workload in workloads().items()
+        if key in options.only
+        for rows in (options.slow_rows if workload.slow else [*options.rows, *long])
+    ]
+    return sorted(found, key=lambda case: case.rows)
 
 
 def arguments() -> argparse.Namespace:
