@@ -144,6 +144,7 @@ def test_what_the_registry_does_not_know_as_it_is_is_not_promoted(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     upload_model(MODEL, "behind", "v1", X=X)
+    stack.pubsub.wait_until_quiet(30)  # the metadata's event writes the row, too
     query = "UPDATE mlsys_dev.model_registry SET generation = 7 WHERE model_name = 'behind'"
     stack.clients.bigquery.query(query, timeout=10).result(timeout=10)
     assert promote("behind", "dev", "staging") == 1
