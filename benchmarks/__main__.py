@@ -63,7 +63,7 @@ def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--rows", type=counts, default="1000000,5000000", help="by commas; default: %(default)s"
+        "--rows", type=counts, default="1000000", help="by commas; default: %(default)s"
     )
     parser.add_argument(
         "--slow-rows", type=counts, default="1000000", help="of b, c and e; default: %(default)s"
