@@ -16,7 +16,8 @@ import sys
 from benchmarks.registry import event_to_row, rescan
 from benchmarks.report import Registry, Report, machine
 from benchmarks.ways import PEERS, SERVICE, WHOLE, Measured, WayFailed, measure, ways
-from benchmarks.workloads import Case, make_table, upload, workloads
+from benchmarks.workloads import Case, make_table, slices, upload, workloads
+from mlsys.frames import from_frame
 from mlsys.local.stack import LocalStack, local_stack
 
 EVENTS, MODELS, MODELS_LONG = 20, 1_000, 10_000
@@ -102,7 +103,8 @@ def take_turns(
     """Measure every way in every round; a peer that fails is left out, and named in `failed`."""
     print(case, flush=True)
     workload = case.workload
-    table = make_table(stack, f"input_{workload.key}", workload.features, case.rows)
+    parts = map(from_frame, slices(workload.features, case.rows))
+    table = make_table(stack, f"input_{workload.key}", parts)
     todo = ways(options.peers)
     found: list[Measured] = []
     for i in range(options.repeat):

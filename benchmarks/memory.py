@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import os
 import sys
 import time
@@ -23,12 +22,11 @@ import numpy as np
 import pandas as pd
 import psutil
 import pyarrow as pa
-import pyarrow.parquet as pq
 import requests
-from google.cloud import bigquery
 
 from benchmarks.limits import MemoryGroup, one_core
 from benchmarks.processes import PeakMemory, cpu_seconds, emulator_processes, service_processes
+from benchmarks.workloads import make_table
 from mlsys.local.stack import LocalStack, local_stack
 from mlsys.models import upload_model
 
@@ -72,14 +70,14 @@ def main() -> int:
         upload(stack)
         done = []
         for rows in sorted(options.rows):
-            table = load(stack, rows)
+            table = make_table(stack, f"rows_{rows}", slices(rows))
             done += [measure(stack, mode, table, rows, groups) for mode in (ONE, ALL)]
             stack.clients.bigquery.delete_table(table)
     return report(done, options.limit_mib)
 
 
-def slices(rows: int) -> Iterator[tuple[int, pa.Table]]:
-    """The table's rows in slices, each with the number of its first row. Always the same."""
+def slices(rows: int) -> Iterator[pa.Table]:
+    """The table's rows in slices. Always the same."""
     for start in range(0, rows, SLICE):
         count = min(SLICE, rows - start)
         random = np.random.default_rng(start)
@@ -88,7 +86,7 @@ def slices(rows: int) -> Iterator[tuple[int, pa.Table]]:
         for name in STRINGS:
             words = pa.array([f"{name}-{k}" for k in range(12)])
             columns[name] = words.take(pa.array(random.integers(0, 12, count)))
-        yield start, pa.table(columns)
+        yield pa.table(columns)
 
 
 def upload(stack: LocalStack) -> None:
@@ -98,7 +96,7 @@ def upload(stack: LocalStack) -> None:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    _, rows = next(slices(20_000))
+    rows = next(slices(20_000))
     sample = pd.DataFrame(rows.to_pydict())
     columns = ColumnTransformer(
         [
@@ -110,27 +108,6 @@ def upload(stack: LocalStack) -> None:
     X, y = sample[FLOATS + STRINGS], sample["x0"] + sample["x1"] > 0
     model.fit(X, y)
     upload_model(model, "bench-memory", "v1", X=X, y=y, target="positive", id_columns=["id"])
-
-
-def load(stack: LocalStack, rows: int) -> str:
-    """Make a table of so many rows, by Parquet files in Cloud Storage and one load job."""
-    table = f"{stack.settings.project}.bench.rows_{rows}"
-    bucket = stack.clients.storage.bucket(stack.settings.runs_bucket("dev"))
-    names = []
-    for start, part in slices(rows):
-        content = io.BytesIO()
-        pq.write_table(part, content)
-        names.append(f"bench/{rows}/{start:010}.parquet")
-        bucket.blob(names[-1]).upload_from_string(content.getvalue(), timeout=300)
-    kinds = {"id": "INT64"} | dict.fromkeys(FLOATS, "FLOAT64") | dict.fromkeys(STRINGS, "STRING")
-    schema = [bigquery.SchemaField(name, kind) for name, kind in kinds.items()]
-    stack.clients.bigquery.create_table(bigquery.Table(table, schema))
-    config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET, schema=schema)
-    uris = [f"gs://{bucket.name}/{name}" for name in names]
-    stack.clients.bigquery.load_table_from_uri(uris, table, job_config=config).result(timeout=1800)
-    for name in names:
-        bucket.blob(name).delete(timeout=300)
-    return table
 
 
 def measure(stack: LocalStack, mode: str, table: str, rows: int, groups: Groups) -> Measured:

@@ -14,9 +14,8 @@ import requests
 from sklearn.linear_model import LinearRegression
 
 from mlsys.gcs import gcs_put_pickle, pickled
-from mlsys.local.push import PushSubscription
 from mlsys.local.stack import LocalStack
-from mlsys.local.topics import ACK_DEADLINE, dead_letter, model_events
+from mlsys.local.topics import push_subscriptions
 from mlsys.refs import ModelRef
 from mlsys.registry import registered
 from workers.registry_rows import list_objects, read_row
@@ -87,17 +86,10 @@ def _model() -> LinearRegression:
 @contextlib.contextmanager
 def _unannounced(stack: LocalStack) -> Iterator[None]:
     """What is uploaded in the block is announced to nobody."""
-    topic = model_events("dev")
+    assert stack.url is not None
+    events, _ = push_subscriptions("dev", stack.url)
     stack.pubsub.wait_until_quiet(60)
-    stack.pubsub.delete_subscription(topic)
+    stack.pubsub.delete_subscription(events.name)
     yield
     stack.pubsub.wait_until_quiet(600)
-    stack.pubsub.create_subscription(
-        PushSubscription(
-            name=topic,
-            topic=topic,
-            endpoint=f"{stack.url}/events/storage",
-            ack_deadline=ACK_DEADLINE,
-            dead_letter_topic=dead_letter(topic),
-        )
-    )
+    stack.pubsub.create_subscription(events)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from google.cloud import bigquery
 from google.cloud.storage import Blob
@@ -19,7 +20,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from mlsys.frames import from_frame
+from mlsys.frames import sql_name
 from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model
 
@@ -120,19 +121,17 @@ def upload(workload: Workload) -> None:
     upload_model(workload.model, workload.name, "v1", X=X, y=y, target=TARGET, id_columns=["id"])
 
 
-def make_table(stack: LocalStack, name: str, features: tuple[str, ...], rows: int) -> str:
-    """Make a table of so many rows, by Parquet files in Cloud Storage and one load job."""
+def make_table(stack: LocalStack, name: str, parts: Iterable[pa.Table]) -> str:
+    """Make a table of the parts, by Parquet files in Cloud Storage and one load job."""
     table = f"{stack.settings.project}.bench.{name}"
     bucket = stack.clients.storage.bucket(stack.settings.runs_bucket("dev"))
     blobs: list[Blob] = []
-    for df in slices(features, rows):
+    for part in parts:
         content = io.BytesIO()
-        pq.write_table(from_frame(df), content)
+        pq.write_table(part, content)
         blobs.append(bucket.blob(f"bench/{name}/{len(blobs):05}.parquet"))
         blobs[-1].upload_from_string(content.getvalue(), timeout=300)
-    kinds = {"id": "INT64"}
-    kinds |= {name: "STRING" if name in STRINGS else "FLOAT64" for name in features}
-    schema = [bigquery.SchemaField(column, kind) for column, kind in kinds.items()]
+    schema = [bigquery.SchemaField(field.name, sql_name(field.type)) for field in part.schema]
     stack.clients.bigquery.create_table(bigquery.Table(table, schema))
     config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET, schema=schema)
     uris = [f"gs://{bucket.name}/{blob.name}" for blob in blobs]

@@ -16,9 +16,9 @@ from sklearn.linear_model import LinearRegression
 
 from mlsys.clients import Clients, bigquery_retry
 from mlsys.gcs import gcs_put, gcs_put_pickle
-from mlsys.local.push import Message, PushSubscription, envelope
+from mlsys.local.push import Message, envelope
 from mlsys.local.stack import LocalStack
-from mlsys.local.topics import ACK_DEADLINE, dead_letter, model_events
+from mlsys.local.topics import model_events, push_subscriptions
 from mlsys.models import ModelRef
 from workers.registry_table import list_models
 
@@ -134,21 +134,14 @@ def model_case(stack: LocalStack, prefix: str) -> Iterator[ModelCase]:
 def notifications_lost(stack: LocalStack) -> Iterator[None]:
     """Whatever is announced in the meantime never reaches the service."""
     assert stack.url is not None
+    events, _ = push_subscriptions("dev", stack.url)
     stack.pubsub.wait_until_quiet(60)
-    stack.pubsub.delete_subscription(TOPIC)
+    stack.pubsub.delete_subscription(events.name)
     try:
         yield
         stack.pubsub.wait_until_quiet(60)
     finally:
-        stack.pubsub.create_subscription(
-            PushSubscription(
-                name=TOPIC,
-                topic=TOPIC,
-                endpoint=f"{stack.url}/events/storage",
-                ack_deadline=ACK_DEADLINE,
-                dead_letter_topic=dead_letter(TOPIC),
-            )
-        )
+        stack.pubsub.create_subscription(events)
 
 
 def push(stack: LocalStack, message: Message, url: str | None = None) -> int:

@@ -81,6 +81,9 @@ def score_shards(
     if processes > 1 and rows >= INLINE_ROWS and _pool.take(wait=rows >= WAIT_ROWS, stop=stop):
         try:
             _in_processes(scoring, todo, processes, stop, on_shard)
+        except BaseException:
+            _pool.end()  # with what they have in hand
+            raise
         finally:
             _pool.give_back()
         return
@@ -179,7 +182,7 @@ def _in_processes(
     stop: Callable[[], bool],
     on_shard: Callable[[Shard], None],
 ) -> None:
-    """Score the shards in the pool, which is ours. Whatever goes wrong ends its processes."""
+    """Score the shards in the pool, which is ours."""
     try:
         executor = _pool.executor(processes)
         waiting = {executor.submit(_score_in_worker, scoring, shard) for shard in todo}
@@ -190,11 +193,7 @@ def _in_processes(
             if waiting and stop():
                 raise RunInterrupted("The run was stopped between two shards")
     except cf.process.BrokenProcessPool as exc:
-        _pool.end()
         raise TryAgain("A scoring process died, perhaps for want of memory") from exc
-    except BaseException:
-        _pool.end()
-        raise
 
 
 def _start_worker() -> None:

@@ -36,9 +36,9 @@ class Predictor:
         threadpoolctl.threadpool_limits(1)
         self.model = model
         self.plan = plan
-        self.schema = arrow_schema(plan.output.columns, plan.stamps("predicted_at"))
         self.path = plan.path
         self._stamps = plan.stamps("predicted_at")
+        self.schema = arrow_schema(plan.output.columns, self._stamps)
         compiled = compile_model(model, plan.features) if plan.path == ARROW else None
         self._compiled = compiled if isinstance(compiled, Compiled) else None
         self._proven = 0  # rows that have gone both ways, with the same answers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,14 +37,10 @@ def hstack(transformer: Any, blocks: Sequence[Any], rows: int) -> Any:
     transformer._validate_output(blocks)
     if not blocks:
         return np.zeros((rows, 0))
-    fused = [b for b in blocks if isinstance(b, OneHotRows) or _is_float_array(b)]
-    if transformer.sparse_output_ and len(fused) == len(blocks):
-        if any(isinstance(b, OneHotRows) for b in blocks):
-            return to_csr(blocks, rows)
+    if transformer.sparse_output_ and _with_floats(blocks, _is_one_hot):
+        return to_csr(blocks, rows)
     blocks = [to_matrix(b) for b in blocks]
-    if not transformer.sparse_output_ or not any(map(_is_csr, blocks)):
-        return transformer._hstack(blocks, n_samples=rows)
-    if not all(_is_csr(b) or _is_float_array(b) for b in blocks):
+    if not transformer.sparse_output_ or not _with_floats(blocks, _is_csr):
         return transformer._hstack(blocks, n_samples=rows)
     # SciPy puts CSR blocks together row by row. ColumnTransformer leaves dense ones among them, for
     # which SciPy lists and sorts the entries of all blocks: the same matrix at a higher cost.
@@ -80,6 +76,15 @@ def to_csr(blocks: Sequence[OneHotRows | np.ndarray], rows: int) -> csr_matrix:
     indptr = np.zeros(rows + 1, np.int32)
     np.cumsum(np.count_nonzero(there, axis=1), out=indptr[1:])
     return sparse.csr_matrix((data[there], indices[there], indptr), (rows, width), copy=False)
+
+
+def _with_floats(blocks: Sequence[Any], is_kind: Callable[[Any], bool]) -> bool:
+    """Whether there are blocks of the kind, and beside them float arrays alone."""
+    return any(map(is_kind, blocks)) and all(is_kind(b) or _is_float_array(b) for b in blocks)
+
+
+def _is_one_hot(block: Any) -> bool:
+    return isinstance(block, OneHotRows)
 
 
 def _is_csr(block: Any) -> bool:

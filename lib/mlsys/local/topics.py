@@ -30,34 +30,43 @@ def dead_letter(topic: str) -> str:
     return f"{topic}-dead-letter"
 
 
+def push_subscriptions(env: str, service: str) -> list[PushSubscription]:
+    """The subscriptions to the service at this URL: to storage events, and to predictions.
+
+    Each has its topic's name.
+    """
+    pushed = (
+        (model_events(env), "/events/storage", 10),
+        # A long run is put down and delivered again every nine minutes.
+        (predictions(env), "/events/predictions", 100),
+    )
+    return [
+        PushSubscription(
+            name=topic,
+            topic=topic,
+            endpoint=service + path,
+            ack_deadline=ACK_DEADLINE,
+            max_delivery_attempts=attempts,
+            dead_letter_topic=dead_letter(topic),
+        )
+        for topic, path, attempts in pushed
+    ]
+
+
 def create_topics(pubsub: PubSub, settings: Settings, service: str | None) -> None:
     """Create every topic, and with the `service`'s URL the push subscriptions to it.
 
-    A push subscription has its topic's name. The messages of the other topics, dead letters and
-    announcements, are read with `pubsub.messages(topic)`.
+    The messages of the other topics, dead letters and announcements, are read with
+    `pubsub.messages(topic)`.
     """
     pubsub.create_topic(STORAGE_EVENTS)
     for env in settings.envs:
         pubsub.create_topic(announcements(env))
-        pushed = (
-            (model_events(env), "/events/storage", 10),
-            # A long run is put down and delivered again every nine minutes.
-            (predictions(env), "/events/predictions", 100),
-        )
-        for topic, path, attempts in pushed:
+        for topic in (model_events(env), predictions(env)):
             pubsub.create_topic(topic)
             pubsub.create_topic(dead_letter(topic))
-            if service:
-                pubsub.create_subscription(
-                    PushSubscription(
-                        name=topic,
-                        topic=topic,
-                        endpoint=service + path,
-                        ack_deadline=ACK_DEADLINE,
-                        max_delivery_attempts=attempts,
-                        dead_letter_topic=dead_letter(topic),
-                    )
-                )
+        for subscription in push_subscriptions(env, service) if service else ():
+            pubsub.create_subscription(subscription)
 
     def notify(event: Message) -> None:
         bucket = event.attributes.get("bucketId", "")
