@@ -10,18 +10,23 @@ read.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
+
+import pandas as pd
 
 from benchmarks.registry import event_to_row, rescan
 from benchmarks.report import Registry, Report, machine
 from benchmarks.ways import PEERS, SERVICE, WHOLE, Measured, WayFailed, measure, ways
-from benchmarks.workloads import Case, make_table, slices, upload, workloads
+from benchmarks.workloads import Case, fit, make_table, slices, upload, workloads
 from mlsys.frames import from_frame
 from mlsys.local.stack import LocalStack, local_stack
 
 EVENTS, MODELS, MODELS_LONG = 20, 1_000, 10_000
 ROWS_LONG = 20_000_000
+WARM_UP = 250_000  # rows, for which the service starts its processes
 
 
 def main() -> int:
@@ -30,20 +35,14 @@ def main() -> int:
     state = machine(ways(options.peers))  # before there is any load of ours
     failed: list[str] = []
     rounds: list[Measured] = []
-    with local_stack(progress=print) as stack:
-        os.environ.update(stack.environment)
-        stack.clients.bigquery.create_dataset("bench", exists_ok=True)
-        registry = figures(stack, options) if options.registry else None
-        todo = cases(options)
-        for workload in {case.workload.key: case.workload for case in todo}.values():
-            upload(workload)
-        done: list[Case] = []
-        for case in todo:
-            rounds += take_turns(stack, case, options, failed)
-            done = sorted([*done, case], key=lambda case: (case.workload.key, case.rows))
-            report = Report(done, rounds, registry, state, failed)
-            if options.write:  # each time: a run that is broken off has measured something too
-                report.write()
+    done: list[Case] = []
+    registry = figures(options) if options.registry else None
+    for case in cases(options):
+        rounds += take_turns(case, options, failed)
+        done = sorted([*done, case], key=lambda case: (case.workload.key, case.rows))
+        report = Report(done, rounds, registry, state, failed)
+        if options.write:  # each time: a run that is broken off has measured something too
+            report.write()
     print(f"\n{report.text()}")
     return 1 if failed else 0
 
@@ -64,7 +63,7 @@ def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--rows", type=counts, default="1000000", help="by commas; default: %(default)s"
+        "--rows", type=counts, default="1000000,5000000", help="by commas; default: %(default)s"
     )
     parser.add_argument(
         "--slow-rows", type=counts, default="1000000", help="of b, c and e; default: %(default)s"
@@ -97,40 +96,61 @@ def counts(text: str) -> list[int]:
     return list(dict.fromkeys(int(count) for count in text.split(",")))
 
 
-def take_turns(
-    stack: LocalStack, case: Case, options: argparse.Namespace, failed: list[str]
-) -> list[Measured]:
+def take_turns(case: Case, options: argparse.Namespace, failed: list[str]) -> list[Measured]:
     """Measure every way in every round; a peer that fails is left out, and named in `failed`."""
     print(case, flush=True)
-    workload = case.workload
-    parts = map(from_frame, slices(workload.features, case.rows))
-    table = make_table(stack, f"input_{workload.key}", parts)
+    sample = fit(case.workload)
     todo = ways(options.peers)
     found: list[Measured] = []
     for i in range(options.repeat):
-        # Each way is the first of a round now and then.
-        for way in [*todo[i % len(todo) :], *todo[: i % len(todo)]]:
-            try:
-                found.append(measure(stack, way, case, table))
-            except WayFailed as exc:
-                if way in (SERVICE, WHOLE):
-                    raise
-                failed.append(f"{case}, {way}: {exc}")
-                print(f"  {failed[-1]}", file=sys.stderr)
-                todo = [other for other in todo if other != way]
-                found = [m for m in found if m.way != way]
+        with fresh_stack() as stack:
+            table = prepare(stack, case, sample)
+            # Each way is the first of a round now and then.
+            for way in [*todo[i % len(todo) :], *todo[: i % len(todo)]]:
+                try:
+                    found.append(measure(stack, way, case, table))
+                except WayFailed as exc:
+                    if way in (SERVICE, WHOLE):
+                        raise
+                    failed.append(f"{case}, {way}: {exc}")
+                    print(f"  {failed[-1]}", file=sys.stderr)
+                    todo = [other for other in todo if other != way]
+                    found = [m for m in found if m.way != way]
         seconds = {m.way: m.seconds for m in found[-len(todo) :]}
-        print(f"  round {i + 1}: " + ", ".join(f"{w} {s:.1f} s" for w, s in seconds.items()))
-    stack.clients.bigquery.delete_table(table)
+        said = ", ".join(f"{way} {s:.1f} s" for way, s in seconds.items())
+        print(f"  round {i + 1}: {said}", flush=True)
     return found
 
 
-def figures(stack: LocalStack, options: argparse.Namespace) -> Registry:
+@contextlib.contextmanager
+def fresh_stack() -> Iterator[LocalStack]:
+    """A stack that has served nobody: the local BigQuery keeps what each read session read."""
+    with local_stack() as stack:
+        os.environ.update(stack.environment)
+        stack.clients.bigquery.create_dataset("bench")
+        yield stack
+
+
+def prepare(stack: LocalStack, case: Case, sample: tuple[pd.DataFrame, pd.Series]) -> str:
+    """Upload the model, let the service score a few rows, and return the case's table."""
+    workload = case.workload
+    upload(workload, *sample)
+
+    def table(name: str, rows: int) -> str:
+        return make_table(stack, name, map(from_frame, slices(workload.features, rows)))
+
+    measure(stack, SERVICE, Case(workload, WARM_UP), table("warm_up", WARM_UP))
+    return table("input", case.rows)
+
+
+def figures(options: argparse.Namespace) -> Registry:
     """Measure the registry."""
     print("the registry", flush=True)
     models = MODELS_LONG if options.long else MODELS
-    event = event_to_row(stack, EVENTS)
-    return Registry(event, EVENTS, models, rescan(stack, models, options.repeat), options.repeat)
+    with fresh_stack() as stack:
+        event = event_to_row(stack, EVENTS)
+        seconds = rescan(stack, models, options.repeat)
+    return Registry(event, EVENTS, models, seconds, options.repeat)
 
 
 if __name__ == "__main__":

@@ -115,9 +115,8 @@ def fit(workload: Workload) -> tuple[pd.DataFrame, pd.Series]:
     return X, y
 
 
-def upload(workload: Workload) -> None:
-    """Fit the model and upload it."""
-    X, y = fit(workload)
+def upload(workload: Workload, X: pd.DataFrame, y: pd.Series) -> None:
+    """Upload the fitted model, and wait until it is registered."""
     upload_model(workload.model, workload.name, "v1", X=X, y=y, target=TARGET, id_columns=["id"])
 
 

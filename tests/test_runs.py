@@ -544,6 +544,7 @@ def test_a_run_of_the_same_name_in_another_environment_is_another_run(
         ),
     )
     second = execute(clients, prepare(clients, request, run_id))
+    clients.bigquery.delete_dataset(other.dataset("staging"), delete_contents=True)
     assert first["job_id"] != second["job_id"]
     assert lab.count(str(request.output_table)) == ROWS
 
