@@ -13,6 +13,7 @@ import pandas as pd
 import requests
 from sklearn.linear_model import LinearRegression
 
+from benchmarks.processes import cpu_seconds, emulator_processes
 from mlsys.gcs import gcs_put_pickle, pickled
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import push_subscriptions
@@ -26,14 +27,17 @@ AT_ONCE = 16  # uploads
 PATIENCE = 120.0  # seconds for a row
 
 
-def event_to_row(stack: LocalStack, times: int) -> float:
-    """The median seconds from the end of an upload until a query shows its row.
+def event_to_row(stack: LocalStack, times: int) -> tuple[float, float]:
+    """The seconds from the end of an upload until a query shows its row, and the local servers'.
+
+    Both are medians; the second are CPU seconds, those of the looking among them.
 
     Raises:
         TimeoutError: the row did not come.
     """
     found = []
     for i in range(1, times + 2):
+        before = cpu_seconds(emulator_processes())
         ref = ModelRef("bench-event", f"v{i}")
         gcs_put_pickle(_model(), stack.settings.models_bucket("dev"), ref.path)
         began = time.monotonic()
@@ -41,8 +45,9 @@ def event_to_row(stack: LocalStack, times: int) -> float:
             if time.monotonic() - began > PATIENCE:
                 raise TimeoutError(f"{ref} was not registered in {PATIENCE:.0f} seconds")
             time.sleep(POLL)
-        found.append(time.monotonic() - began)
-    return statistics.median(found[1:])  # the first one has the service's imports in it
+        found.append((time.monotonic() - began, cpu_seconds(emulator_processes()) - before))
+    clock, cpu = zip(*found[1:], strict=True)  # the first one has the service's imports in it
+    return statistics.median(clock), statistics.median(cpu)
 
 
 def rescan(stack: LocalStack, models: int, repeat: int) -> float:

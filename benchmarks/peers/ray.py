@@ -20,9 +20,9 @@ class Predictor:
     def __init__(self) -> None:
         self.model = joblib.load(MODEL)
 
-    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+    def __call__(self, rows: pa.Table) -> pd.DataFrame:
         """Predict a batch."""
-        return predicted(self.model, df)
+        return predicted(self.model, rows.to_pandas())  # Ray's own columns hold pandas.NA
 
 
 def read(batch: pd.DataFrame) -> Iterator[pa.Table]:
@@ -37,7 +37,7 @@ def work() -> int:
     rows = ray.data.from_items([{"stream": s} for s in found], override_num_blocks=len(found))
     rows = rows.map_batches(read, batch_format="pandas", batch_size=1, num_cpus=0.5)
     rows = rows.map_batches(
-        Predictor, batch_format="pandas", batch_size=65_536, concurrency=CORES, num_cpus=0.5
+        Predictor, batch_format="pyarrow", batch_size=65_536, concurrency=CORES, num_cpus=0.5
     )
     return load(rows.to_pandas())
 
