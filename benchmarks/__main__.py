@@ -3,8 +3,8 @@
 The whole-table way is what a notebook does: the table into a DataFrame, predict, load the
 DataFrame. MLflow, Dask, Ray Data and Apache Beam are measured too where `make bench-peers` has
 installed them, and the service on one core. All use the same local BigQuery and Cloud Storage, by
-the protocols of the cloud. Times on a shared machine mean little; the ratios of one run are what to
-read.
+the protocols of the cloud; for each round they start anew, and the service scores a few rows before
+it is measured. Times on a shared machine mean little; the ratios of one run are what to read.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROWS_PER_STREAM = 125_000  # what is lost at the most when a shard is interrupted
+ROWS_PER_STREAM = 250_000  # what is lost at the most when a shard is interrupted
+ROWS_FOR_A_CORE = 50_000  # worth the work of a stream of their own
 MAX_STREAMS = 1000  # https://cloud.google.com/bigquery/quotas#storage-limits
 MAX_SESSIONS = 1000
 BATCH_ROWS = 65_536  # near the best for every estimator measured
@@ -226,8 +227,10 @@ def _create(clients: Clients, plan: Plan, table: TableRef, rows: int, where: str
 
 def _streams(rows: int) -> int:
     """Into how many streams so many rows are split: several are as many for each core."""
-    streams, cores = math.ceil(rows / ROWS_PER_STREAM), machine.cores()
-    return min(MAX_STREAMS, streams if streams < 2 else math.ceil(streams / cores) * cores) or 1
+    cores = machine.cores()
+    if rows < cores * ROWS_PER_STREAM:
+        return max(math.ceil(rows / ROWS_PER_STREAM), min(cores, rows // ROWS_FOR_A_CORE), 1)
+    return min(MAX_STREAMS, math.ceil(rows / ROWS_PER_STREAM / cores) * cores)
 
 
 def _refused(clients: Clients, plan: Plan, table: TableRef, exc: Exception) -> Exception:
