@@ -22,7 +22,7 @@ COPY --from=builder /srv/packages packages
 COPY --from=builder /srv/app app
 COPY --from=builder /srv/workers workers
 ENV PATH=/srv/.venv/bin:$PATH PYTHONPATH=/srv/packages PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT=8080
-# What a thread no longer needs goes back to the machine: docs/decisions/0014 and 0022
+# Memory is used again, and what is more than 64 MiB at the top goes back: docs/decisions/0014, 0022
 ENV MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=67108864
 USER 10001
 EXPOSE 8080

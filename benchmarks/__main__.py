@@ -3,8 +3,9 @@
 The whole-table way is what a notebook does: the table into a DataFrame, predict, load the
 DataFrame. MLflow, Dask, Ray Data and Apache Beam are measured too where `make bench-peers` has
 installed them, and the service on one core. All use the same local BigQuery and Cloud Storage, by
-the protocols of the cloud; for each round they start anew, and the service scores a few rows before
-it is measured. Times on a shared machine mean little; the ratios of one run are what to read.
+the protocols of the cloud; for each round these servers start anew, and the service scores 250,000
+rows before it is measured. Times on a shared machine mean little; the ratios of one run are what to
+read.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pandas as pd
 
 from benchmarks.registry import event_to_row, rescan
 from benchmarks.report import Registry, Report, machine
-from benchmarks.ways import PEERS, SERVICE, WHOLE, Measured, WayFailed, measure, ways
+from benchmarks.ways import ONE_CORE, PEERS, SERVICE, WHOLE, Measured, WayFailed, measure, ways
 from benchmarks.workloads import Case, fit, make_table, slices, upload, workloads
 from mlsys.frames import from_frame
 from mlsys.local.stack import LocalStack, local_stack
@@ -105,8 +106,9 @@ def take_turns(case: Case, options: argparse.Namespace, failed: list[str]) -> li
     for i in range(options.repeat):
         with fresh_stack() as stack:
             table = prepare(stack, case, sample)
-            # Each way is the first of a round now and then.
-            for way in [*todo[i % len(todo) :], *todo[: i % len(todo)]]:
+            # Each way has its turn early in some rounds and late in others.
+            start = i * len(todo) // options.repeat
+            for way in [*todo[start:], *todo[:start]]:
                 try:
                     found.append(measure(stack, way, case, table))
                 except WayFailed as exc:
@@ -132,14 +134,17 @@ def fresh_stack() -> Iterator[LocalStack]:
 
 
 def prepare(stack: LocalStack, case: Case, sample: tuple[pd.DataFrame, pd.Series]) -> str:
-    """Upload the model, let the service score a few rows, and return the case's table."""
+    """Upload the model, let the service score some rows, and return the case's table."""
     workload = case.workload
     upload(workload, *sample)
 
     def table(name: str, rows: int) -> str:
         return make_table(stack, name, map(from_frame, slices(workload.features, rows)))
 
-    measure(stack, SERVICE, Case(workload, WARM_UP), table("warm_up", WARM_UP))
+    warm_up = table("warm_up", WARM_UP)
+    for way in ways(""):
+        if way in (SERVICE, ONE_CORE):
+            measure(stack, way, Case(workload, WARM_UP), warm_up)
     return table("input", case.rows)
 
 

@@ -2,7 +2,7 @@
 
 Tables of an id, ten floats and two strings are scored by a freshly started service each, in two
 ways that are compared with themselves alone: in one process (the service is given one core), and in
-a process a core, which the service does by itself for tables of 2 million rows and more.
+a process a core, which the service does by itself for tables of 100,000 rows and more.
 
 Memory is what the service's processes need together, sampled: see `PeakMemory`. The local BigQuery
 holds its tables in memory; that is its own business, and told apart.

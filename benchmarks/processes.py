@@ -48,14 +48,26 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
     return seconds
 
 
-def own_seconds(processes: Iterable[psutil.Process]) -> dict[int, float]:
-    """The CPU seconds so far of each process (by its id) and of its ancestors among them."""
+def own_seconds(processes: Iterable[psutil.Process]) -> dict[int, tuple[int, float]]:
+    """Of each process, by its id: its parent's id, and its own CPU seconds so far."""
     found = {}
     for process in processes:
         with contextlib.suppress(psutil.Error):
             times = process.cpu_times()
             found[process.pid] = (process.ppid(), times.user + times.system)
-    return {pid: sum(_upwards(found, pid)) for pid in found}
+    return found
+
+
+def busiest(before: Mapping[int, tuple[int, float]], now: Mapping[int, tuple[int, float]]) -> float:
+    """The CPU seconds between two looks at `own_seconds` of one process and its ancestors.
+
+    It is the one for which they are the most.
+    """
+    spent = {
+        pid: (parent, seconds - before.get(pid, (0, 0.0))[1])
+        for pid, (parent, seconds) in now.items()
+    }
+    return max(sum(_upwards(spent, pid)) for pid in spent)
 
 
 def _upwards(found: Mapping[int, tuple[int, float]], pid: int) -> Iterator[float]:
@@ -117,25 +129,25 @@ class PeakMemory:
             files = [0]
             for process in self._processes():
                 try:
-                    resident, anonymous = _memory(process)
+                    resident, anonymous, mapped = _memory(process)
                 except (psutil.Error, OSError):
                     continue
                 own.append(anonymous)
-                files.append(resident - anonymous)
+                files.append(mapped)
                 self.each[process.pid] = max(self.each.get(process.pid, 0), resident)
-            # `files` is a little too large where anonymous pages are shared: on the safe side.
             self.together = max(self.together, sum(own) + max(files))
             self.most_at_once = max(self.most_at_once, len(own))
             if self._done.wait(self._interval):
                 return
 
 
-def _memory(process: psutil.Process) -> tuple[int, int]:
-    """The bytes resident in a process, and its share of anonymous memory among them."""
+def _memory(process: psutil.Process) -> tuple[int, int, int]:
+    """The bytes resident in a process, its share of the anonymous ones, and those of files."""
     rollup = Path(f"/proc/{process.pid}/smaps_rollup")
     if not rollup.exists():
         resident = process.memory_info().rss
-        return resident, resident
+        return resident, resident, 0
     lines = (line.split() for line in rollup.read_text().splitlines()[1:])
     kilobytes = {words[0].rstrip(":"): int(words[1]) for words in lines}
-    return kilobytes["Rss"] * 1024, kilobytes["Pss_Anon"] * 1024
+    files = kilobytes["Rss"] - kilobytes["Anonymous"]
+    return kilobytes["Rss"] * 1024, kilobytes["Pss_Anon"] * 1024, files * 1024

@@ -37,10 +37,9 @@ def event_to_row(stack: LocalStack, times: int) -> tuple[float, float]:
     """
     found = []
     for i in range(1, times + 2):
-        before = cpu_seconds(emulator_processes())
         ref = ModelRef("bench-event", f"v{i}")
         gcs_put_pickle(_model(), stack.settings.models_bucket("dev"), ref.path)
-        began = time.monotonic()
+        began, before = time.monotonic(), cpu_seconds(emulator_processes())
         while registered(stack.clients, "dev", ref) is None:
             if time.monotonic() - began > PATIENCE:
                 raise TimeoutError(f"{ref} was not registered in {PATIENCE:.0f} seconds")

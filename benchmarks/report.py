@@ -33,8 +33,9 @@ APART = "Without BigQuery's share, rows/s ×"
 NOTES = f"""\
 - **rows/s** by the clock, from the request to the loaded output; imports, starts of processes and
   (but for the service and Beam) the loading of the model are not in it; but Ray Data starts its
-  actors, which import pandas and scikit-learn, anew for each table. The local BigQuery and Cloud
-  Storage run on the same cores, so their work slows every way.
+  actors, which import pandas and scikit-learn, anew for each table. A service stays up, so it has
+  scored 250,000 rows before; the other ways make their first call of the model. The local BigQuery
+  and Cloud Storage run on the same cores, so their work slows every way.
 - **rows per CPU s** counts the way's own processes alone, by the CPU time that the system keeps of
   each. The local servers' CPU seconds stand in the last column.
 - **peak MiB**: all processes of a way together, anonymous memory by its proportional set size and
@@ -44,10 +45,12 @@ NOTES = f"""\
   in one process. **of the limit** is a way's rows/s over its; **CPU over predict** the way's CPU
   seconds over its. The service skips pandas where it can prove the same bits, so it may need less.
 - **{ONE_CORE}**: each thread of the service's processes is kept to one core; the local
-  servers are not. **cores over 1** is the service's rows/s over that.
+  servers are not. Its peak has the idle processes in it. **cores over 1** is the service's rows/s
+  over that.
 - **without BigQuery's share**: the service's rows/s × if only a way's own work took time: the CPU
   seconds of its busiest process and of that one's ancestors. On the cloud what the local servers do
-  here, on the same cores, is done elsewhere.
+  here, on the same cores, is done elsewhere. All threads of a process count, so that ways that keep
+  two of them busy come off worse by it.
 """
 
 

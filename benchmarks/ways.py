@@ -20,6 +20,7 @@ from benchmarks.limits import cores, on_one_core
 from benchmarks.peers.local import SAID
 from benchmarks.processes import (
     PeakMemory,
+    busiest,
     cpu_seconds,
     emulator_processes,
     own_seconds,
@@ -184,14 +185,13 @@ def _watched(
     own = own_seconds(processes())
     with PeakMemory(processes) as peak:
         rows, seconds = work()
-    own_now = own_seconds(processes()).items()
     return Measured(
         workload=workload.key,
         way=way,
         rows=rows,
         seconds=seconds,
         cpu=cpu_seconds(processes()) - cpu,
-        own=max(seconds - own.get(pid, 0.0) for pid, seconds in own_now),
+        own=busiest(own, own_seconds(processes())),
         emulators=cpu_seconds(emulator_processes()) - emulators,
         peak=peak.together,
     )

@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 
 from benchmarks.__main__ import counts
 from benchmarks.limits import cores, on_one_core
-from benchmarks.processes import own_seconds
+from benchmarks.processes import busiest, own_seconds
 from benchmarks.report import PEER_PACKAGES, Report
 from benchmarks.ways import LIMIT, ONE_CORE, PEERS, PYTHONS, SERVICE, WHOLE, Measured
 from benchmarks.workloads import Case, Workload
@@ -57,11 +57,19 @@ def test_what_was_not_measured_is_left_out() -> None:
 
 
 def test_the_busiest_process_counts_with_what_started_it() -> None:
+    before = {1: (0, 5.0), 2: (1, 4.0)}
+    now = {1: (0, 6.0), 2: (1, 4.5), 3: (1, 0.75)}  # 3 started in between
+    assert busiest(before, now) == 1.75
+    assert busiest({}, {1: (0, 5.0), 2: (7, 4.0)}) == 5.0
+
+
+def test_a_process_has_its_own_seconds() -> None:
     me, parent = psutil.Process(), psutil.Process(os.getppid())
     alone = sum(parent.cpu_times()[:2])
     found = own_seconds([me, parent])
-    assert found[parent.pid] >= alone
-    assert found[me.pid] >= alone + time.process_time() - 0.1
+    assert found[parent.pid][1] >= alone
+    assert found[me.pid][0] == parent.pid
+    assert found[me.pid][1] >= time.process_time() - 0.1
 
 
 def test_the_report_can_be_drawn(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The scoring processes: they stay between runs, and go when something is wrong with them."""
 
+import errno
 import os
 import signal
 import threading
@@ -160,7 +161,34 @@ def test_there_are_no_more_processes_than_there_is_memory_for(
     monkeypatch.setattr(machine, "memory", lambda: 2 * 2**30)
     assert pool._that_fit(SimpleNamespace(size=1_000)) == 5
     assert pool._that_fit(SimpleNamespace(size=None)) == 6
-    assert pool._that_fit(SimpleNamespace(size=300 * 2**20)) == 1
+    assert pool._that_fit(SimpleNamespace(size=150 * 2**20)) == 1
+    assert pool._that_fit(SimpleNamespace(size=300 * 2**20)) == 0
+
+
+def test_idle_processes_make_room_for_a_model_that_fits_once(
+    lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(lab, table, name)
+    assert pids(workers)
+    monkeypatch.setattr(pool, "_that_fit", lambda _: 1)
+    scored(lab, table, name)
+    assert pids(workers) == set()
+
+
+def test_a_process_that_cannot_be_started_lets_the_caller_try_again(
+    lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
+    with monkeypatch.context() as patch:
+        patch.setattr("multiprocessing.forkserver.connect_to_new_process", _too_many_files)
+        with pytest.raises(TryAgain, match="cannot be started"):
+            execute(lab.clients, prepared)
+    assert pids(workers) == set()
+    assert execute(lab.clients, prepared)["rows"] == ROWS
+
+
+def _too_many_files(*_: Any) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 def test_a_process_loads_a_model_once(
@@ -216,6 +244,19 @@ def test_a_container_has_as_many_cores_as_it_was_given(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     if quota:
         (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert machine.cores() == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 4), ("150000", 2), ("50000", 1)])
+def test_so_it_is_with_control_groups_of_the_first_version(
+    quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     assert machine.cores() == cores
 
 

@@ -1,7 +1,7 @@
 """Processes that start at once: forked from a server that has the imports behind it.
 
-The server has never opened a connection nor started a thread, so that its children may: gRPC does
-not survive a fork (https://github.com/grpc/grpc/blob/master/doc/fork_support.md). It ends with the
+The server has never opened a connection nor called gRPC, so that its children may: gRPC does not
+survive a fork (https://github.com/grpc/grpc/blob/master/doc/fork_support.md). It ends with the
 process that started it.
 """
 
@@ -38,7 +38,7 @@ def context() -> Any:
 
 
 def warm_up() -> None:
-    """Start the server, which takes the seconds of its imports."""
+    """Start the server; its imports go on for seconds after this returns."""
     if sys.platform == "linux":
         from multiprocessing.forkserver import ensure_running
 

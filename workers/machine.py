@@ -22,7 +22,9 @@ def cores() -> int:
     there = [os.cpu_count() or 1]
     if hasattr(os, "sched_getaffinity"):
         there.append(len(os.sched_getaffinity(0)))
-    with contextlib.suppress(OSError, ValueError):  # control groups 2; "max" is no number
-        quota, period = (CGROUP / "cpu.max").read_text().split()
-        there.append(math.ceil(int(quota) / int(period)))
+    for paths in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # groups 2, 1
+        with contextlib.suppress(OSError, ValueError):
+            words = " ".join((CGROUP / path).read_text() for path in paths).split()
+            quota, period = map(int, words)  # no limit is "max", or -1
+            there += [math.ceil(quota / period)] if quota > 0 else []
     return max(1, min(there))

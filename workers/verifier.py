@@ -2,8 +2,8 @@
 
 A model's file may be anything: too large, made to be slow, made to be harmful. So registering a
 model loads it (by the allow-list) and replays its golden rows in a child process that has a time
-and a memory limit and whose end ends nothing else. The child stays for the next model, since its
-imports take seconds, and goes by itself when nobody needs it.
+and a memory limit and whose end ends nothing else. The child stays for the next model, since where
+it is not forked its imports take seconds, and goes by itself when nobody needs it.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Verifier:
         )
         try:
             process.start()
-        except OSError as exc:
+        except (EOFError, OSError) as exc:
             ours.close()
             raise TryAgain("The process that verifies models cannot be started") from exc
         finally:

@@ -76,9 +76,11 @@ def score_shards(
         TryAgain: a process of the pool died.
     """
     todo = list(shards)
-    processes = min(len(todo), _cores(), _that_fit(scoring.plan.model))
+    fitting = _that_fit(scoring.plan.model)
+    processes = min(_cores(), fitting)
     rows = scoring.session.rows
-    if processes > 1 and rows >= INLINE_ROWS and _pool.take(wait=rows >= WAIT_ROWS, stop=stop):
+    many = min(len(todo), processes) > 1 and rows >= INLINE_ROWS
+    if many and _pool.take(wait=rows >= WAIT_ROWS, stop=stop):
         try:
             _in_processes(scoring, todo, processes, stop, on_shard)
         except BaseException:
@@ -87,6 +89,8 @@ def score_shards(
         finally:
             _pool.give_back()
         return
+    if fitting < 2:
+        _pool.end_if_idle()  # their models' memory is needed here
     predictor = Predictor(model, scoring.plan)
     for shard in todo:
         if stop():
@@ -99,9 +103,9 @@ def _cores() -> int:
 
 
 def _that_fit(model: ModelPin) -> int:
-    """How many processes with the model there is memory for."""
-    one = WORKER_BYTES + MODEL_BYTES * (model.size or 0)
-    return (machine.memory() - SERVICE_BYTES) // one
+    """How many processes with the model there is memory for, beside the one with its own."""
+    loaded = MODEL_BYTES * (model.size or 0)
+    return (machine.memory() - SERVICE_BYTES - loaded) // (WORKER_BYTES + loaded)
 
 
 class _Pool:
@@ -133,13 +137,18 @@ class _Pool:
 
     def give_back(self) -> None:
         """Let others have the processes, which go if nobody does."""
-        self._idle = threading.Timer(IDLE_SECONDS, self._go)
-        self._idle.daemon = True
-        self._idle.start()
-        self._taken.release()
+        try:
+            self._idle = threading.Timer(IDLE_SECONDS, self.end_if_idle)
+            self._idle.daemon = True
+            self._idle.start()
+        finally:
+            self._taken.release()
 
     def executor(self, processes: int) -> cf.ProcessPoolExecutor:
-        """Return so many processes: those of the last run, if they are as many and all alive."""
+        """Return up to so many processes: those of the last run, if they may be as many and live.
+
+        They start as there is work for them.
+        """
         if self._processes != processes or not all(p.is_alive() for p in self._started()):
             self.end()
         if self._executor is None:
@@ -154,8 +163,8 @@ class _Pool:
         if self._executor is None:
             return
         processes = self._started()
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        self._executor = None
+        executor, self._executor = self._executor, None  # which lives until they have gone
+        executor.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
         for process in processes:
@@ -164,7 +173,8 @@ class _Pool:
     def _started(self) -> list[Any]:
         return list((self._executor._processes or {}).values()) if self._executor else []
 
-    def _go(self) -> None:
+    def end_if_idle(self) -> None:
+        """End the processes if no run has them."""
         if self._taken.acquire(blocking=False):
             try:
                 self.end()
@@ -185,7 +195,10 @@ def _in_processes(
     """Score the shards in the pool, which is ours."""
     try:
         executor = _pool.executor(processes)
-        waiting = {executor.submit(_score_in_worker, scoring, shard) for shard in todo}
+        try:
+            waiting = {executor.submit(_score_in_worker, scoring, shard) for shard in todo}
+        except (EOFError, OSError) as exc:
+            raise TryAgain("A scoring process cannot be started") from exc
         while waiting:
             done, waiting = cf.wait(waiting, POLL, cf.FIRST_COMPLETED)
             for future in done:
