@@ -18,14 +18,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from benchmarks.registry import event_to_row, rescan
-from benchmarks.report import Registry, Report, machine
+from benchmarks import registry, start
+from benchmarks.report import Report, machine
 from benchmarks.ways import ONE_CORE, PEERS, SERVICE, WHOLE, Measured, WayFailed, measure, ways
 from benchmarks.workloads import Case, fit, make_table, slices, upload, workloads
 from mlsys.frames import from_frame
 from mlsys.local.stack import LocalStack, local_stack
 
-EVENTS, MODELS = 20, 10_000
 ROWS_LONG = 20_000_000
 WARM_UP = 250_000  # rows, for which the service starts its processes
 
@@ -37,11 +36,11 @@ def main() -> int:
     failed: list[str] = []
     rounds: list[Measured] = []
     done: list[Case] = []
-    registry = figures(options) if options.registry else None
+    sections = {} if options.scoring_alone else others(options)
     for case in cases(options):
         rounds += take_turns(case, options, failed)
         done = sorted([*done, case], key=lambda case: (case.workload.key, case.rows))
-        report = Report(done, rounds, registry, state, failed)
+        report = Report(done, rounds, sections, state, failed)
         if options.write:  # each time: a run that is broken off has measured something too
             report.write()
     print(f"\n{report.text()}")
@@ -75,7 +74,7 @@ def arguments() -> argparse.Namespace:
         "--peers", help=f"of {','.join(PEERS)}, by commas; default: all that are installed"
     )
     parser.add_argument(
-        "--registry", action=argparse.BooleanOptionalAction, default=True, help="its figures too"
+        "--scoring-alone", action="store_true", help="leave out the registry and the start"
     )
     parser.add_argument(
         "--long",
@@ -107,8 +106,8 @@ def take_turns(case: Case, options: argparse.Namespace, failed: list[str]) -> li
         with fresh_stack() as stack:
             table = prepare(stack, case, sample)
             # Each way has its turn early in some rounds and late in others.
-            start = i * len(todo) // options.repeat
-            for way in [*todo[start:], *todo[:start]]:
+            first = i * len(todo) // options.repeat
+            for way in [*todo[first:], *todo[:first]]:
                 try:
                     found.append(measure(stack, way, case, table))
                 except WayFailed as exc:
@@ -148,13 +147,14 @@ def prepare(stack: LocalStack, case: Case, sample: tuple[pd.DataFrame, pd.Series
     return table("input", case.rows)
 
 
-def figures(options: argparse.Namespace) -> Registry:
-    """Measure the registry."""
-    print("the registry", flush=True)
-    with fresh_stack() as stack:
-        clock, cpu = event_to_row(stack, EVENTS)
-        seconds = rescan(stack, MODELS, options.repeat)
-    return Registry(clock, cpu, EVENTS, MODELS, seconds, options.repeat)
+def others(options: argparse.Namespace) -> dict[str, str]:
+    """Measure the registry and the start."""
+    found = {}
+    for title, measured in (("Registry", registry.measured), ("Start", start.measured)):
+        print(title, flush=True)
+        with fresh_stack() as stack:
+            found[title] = measured(stack, options.repeat)
+    return found
 
 
 if __name__ == "__main__":

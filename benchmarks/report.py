@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,42 +55,19 @@ NOTES = f"""\
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
-    """What the registry took, in seconds."""
-
-    event_to_row: float
-    emulators: float  # CPU seconds of the local BigQuery and Cloud Storage, for each event
-    events: int
-    models: int
-    rescan: float
-    rescans: int
-
-    def text(self) -> str:
-        """Both as sentences."""
-        return (
-            f"From the end of a model's upload until a query shows its row: "
-            f"{self.event_to_row:.2f} s (median of {self.events}), of which the local servers took "
-            f"{self.emulators:.2f} CPU s, the queries that look for the row among them.\n"
-            f"A rescan of {self.models:,} unchanged models: {self.rescan:.2f} s "
-            f"(median of {self.rescans})."
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """All of a run."""
 
     cases: Sequence[Case]
     rounds: Sequence[Measured]
-    registry: Registry | None
+    sections: Mapping[str, str]  # what else was measured: title and text
     machine: str
     failed: Sequence[str]
 
     def text(self) -> str:
         """The tables, as they are printed and written."""
         parts = [self.table(case) for case in self.cases]
-        if self.registry:
-            parts.append(f"## Registry\n\n{self.registry.text()}")
+        parts += [f"## {title}\n\n{text}" for title, text in self.sections.items()]
         if self.failed:
             lines = "\n".join(f"- {' '.join(line.split())[:300]}" for line in self.failed)
             parts.append(f"## Failed, and left out\n\n{lines}")

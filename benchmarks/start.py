@@ -32,6 +32,7 @@ from flask import Flask
 app = Flask(__name__)
 app.add_url_rule("/health", view_func=lambda: {"status": "healthy"})
 """
+BARE_FLASK, OURS = "bare Flask, `/health`", "the service, `/health`"
 POLL = 0.005  # seconds
 
 
@@ -40,27 +41,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
     parser.add_argument("--repeat", type=int, default=5, help="default: %(default)s")
     repeat = parser.parse_args().repeat
-    seconds: dict[str, list[float]] = {}
-    with local_stack(progress=print) as stack, tempfile.TemporaryDirectory() as folder:
+    with local_stack(progress=print) as stack:
         os.environ.update(stack.environment)
-        frame = pd.DataFrame({"a": np.linspace(0, 1, 100)})
-        upload_model(LinearRegression().fit(frame, frame["a"]), "start", "v1", X=frame)
         bq_get("CREATE SCHEMA `mlsys-local.bench`")
-        bq_put(frame.assign(id=range(100)), "mlsys-local.bench.start")
+        print(measured(stack, repeat))
+
+
+def measured(stack: LocalStack, repeat: int) -> str:
+    """The medians, as a table."""
+    seconds: dict[str, list[float]] = {}
+    frame = pd.DataFrame({"a": np.linspace(0, 1, 100)})
+    upload_model(LinearRegression().fit(frame, frame["a"]), "start", "v1", X=frame)
+    bq_put(frame.assign(id=range(100)), "mlsys-local.bench.start")
+    with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "bare.py").write_text(BARE)
         for round_ in range(repeat):
             print(f"  round {round_ + 1} of {repeat}", flush=True)
-            seconds.setdefault("bare Flask, /health", []).append(_bare(Path(folder)))
+            seconds.setdefault(BARE_FLASK, []).append(_bare(Path(folder)))
             for warm in (False, True):
                 health, prediction = _service(stack, Path(folder), f"{round_}_{warm}", warm)
-                seconds.setdefault("the service, /health", []).append(health)
+                seconds.setdefault(OURS, []).append(health)
                 name = "first prediction, warmed up" if warm else "first prediction, at once"
                 seconds.setdefault(name, []).append(prediction)
-    for name, found in seconds.items():
-        print(f"{name:28} {statistics.median(found):6.2f} s  (median of {len(found)})")
-    medians = {name: statistics.median(found) for name, found in seconds.items()}
-    more = medians["the service, /health"] - medians["bare Flask, /health"]
-    print(f"the service over bare Flask  {more:6.2f} s")
+    more = [a - b for a, b in zip(seconds[OURS][::2], seconds[BARE_FLASK], strict=True)]
+    lines = [
+        "| from the start, or the request, to the answer | median, s | rounds |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {statistics.median(found):.2f} | {len(found)} |"
+        for name, found in (seconds | {"the service over bare Flask": more}).items()
+    ]
+    return "\n".join(lines)
 
 
 def _bare(folder: Path) -> float:

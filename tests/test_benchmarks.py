@@ -35,7 +35,7 @@ def rounds(case: Case) -> list[Measured]:
 def report(*found: Measured) -> Report:
     """The report of these rounds."""
     cases = [case for case in (SMALL, LARGE) if any(m.rows == case.rows for m in found)]
-    return Report(cases, found, None, "a machine", [])
+    return Report(cases, found, {"Registry": "a second"}, "a machine", [])
 
 
 def test_each_size_of_a_table_has_a_table_of_its_own() -> None:
