@@ -234,29 +234,25 @@ def test_the_predictors_thread_does_its_arithmetic_alone(lab: Lab, table: str, n
 
 
 @pytest.mark.parametrize(
-    ("quota", "cores"), [("max 100000", 4), ("150000 100000", 2), ("50000 100000", 1), ("", 4)]
+    ("files", "cores"),
+    [
+        ({"cpu.max": "max 100000"}, 4),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "150000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+        ({}, 4),
+    ],
 )
 def test_a_container_has_as_many_cores_as_it_was_given(
-    quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
-    if quota:
-        (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    assert machine.cores() == cores
-
-
-@pytest.mark.parametrize(("quota", "cores"), [("-1", 4), ("150000", 2), ("50000", 1)])
-def test_so_it_is_with_control_groups_of_the_first_version(
-    quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
-    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"{text}\n")
     assert machine.cores() == cores
 
 
