@@ -287,7 +287,8 @@ def long_table(lab: Lab) -> str:
 def one_long_shard(lab: Lab, table: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A request whose one part goes up in several chunks."""
     monkeypatch.setattr(part, "CHUNK_BYTES", 256 * 1024)
-    monkeypatch.setattr(session, "ROWS_PER_STREAM", len(LONG))
+    for name in ("ROWS_PER_STREAM", "ROWS_FOR_A_CORE"):
+        monkeypatch.setattr(session, name, len(LONG))
     return lab.params(table, lab.upload(SLOPE, LONG[FEATURES]))
 
 
