@@ -11,19 +11,16 @@ read.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
-from collections.abc import Iterator
 
 import pandas as pd
 
 from benchmarks import registry, start
 from benchmarks.report import Report, machine
 from benchmarks.ways import ONE_CORE, PEERS, SERVICE, WHOLE, Measured, WayFailed, measure, ways
-from benchmarks.workloads import Case, fit, make_table, slices, upload, workloads
+from benchmarks.workloads import Case, bench_stack, fit, make_table, slices, upload, workloads
 from mlsys.frames import from_frame
-from mlsys.local.stack import LocalStack, local_stack
+from mlsys.local.stack import LocalStack
 
 ROWS_LONG = 20_000_000
 WARM_UP = 250_000  # rows, for which the service starts its processes
@@ -103,7 +100,7 @@ def take_turns(case: Case, options: argparse.Namespace, failed: list[str]) -> li
     todo = ways(options.peers)
     found: list[Measured] = []
     for i in range(options.repeat):
-        with fresh_stack() as stack:
+        with bench_stack() as stack:  # the local BigQuery keeps what each read session read
             table = prepare(stack, case, sample)
             # Each way has its turn early in some rounds and late in others.
             first = i * len(todo) // options.repeat
@@ -121,15 +118,6 @@ def take_turns(case: Case, options: argparse.Namespace, failed: list[str]) -> li
         said = ", ".join(f"{way} {s:.1f} s" for way, s in seconds.items())
         print(f"  round {i + 1}: {said}", flush=True)
     return found
-
-
-@contextlib.contextmanager
-def fresh_stack() -> Iterator[LocalStack]:
-    """A stack that has served nobody: the local BigQuery keeps what each read session read."""
-    with local_stack() as stack:
-        os.environ.update(stack.environment)
-        stack.clients.bigquery.create_dataset("bench")
-        yield stack
 
 
 def prepare(stack: LocalStack, case: Case, sample: tuple[pd.DataFrame, pd.Series]) -> str:
@@ -152,7 +140,7 @@ def others(options: argparse.Namespace) -> dict[str, str]:
     found = {}
     for title, measured in (("Registry", registry.measured), ("Start", start.measured)):
         print(title, flush=True)
-        with fresh_stack() as stack:
+        with bench_stack() as stack:
             found[title] = measured(stack, options.repeat)
     return found
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,8 +25,8 @@ import requests
 
 from benchmarks.limits import MemoryGroup, one_core
 from benchmarks.processes import PeakMemory, cpu_seconds, emulator_processes, service_processes
-from benchmarks.workloads import make_table
-from mlsys.local.stack import LocalStack, local_stack
+from benchmarks.workloads import bench_stack, make_table
+from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model
 
 FLOATS = [f"x{i}" for i in range(10)]
@@ -64,9 +63,7 @@ def main() -> int:
     options = parser.parse_args()
     with contextlib.ExitStack() as exits:
         groups = exits.enter_context(_groups(options.limit_mib))
-        stack = exits.enter_context(local_stack(progress=print))
-        os.environ.update(stack.environment)
-        stack.clients.bigquery.create_dataset("bench", exists_ok=True)
+        stack = exits.enter_context(bench_stack(progress=print))
         upload(stack)
         done = []
         for rows in sorted(options.rows):

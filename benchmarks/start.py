@@ -8,7 +8,6 @@ time to warm up (`app/gunicorn_conf.py`).
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -21,10 +20,11 @@ import pandas as pd
 import requests
 from sklearn.linear_model import LinearRegression
 
-from mlsys.bq import bq_get, bq_put
+from benchmarks.workloads import bench_stack
+from mlsys.bq import bq_put
 from mlsys.local.addresses import choose_port
 from mlsys.local.service import start_service
-from mlsys.local.stack import LocalStack, local_stack
+from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model
 
 BARE = """
@@ -41,9 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
     parser.add_argument("--repeat", type=int, default=5, help="default: %(default)s")
     repeat = parser.parse_args().repeat
-    with local_stack(progress=print) as stack:
-        os.environ.update(stack.environment)
-        bq_get("CREATE SCHEMA `mlsys-local.bench`")
+    with bench_stack(progress=print) as stack:
         print(measured(stack, repeat))
 
 

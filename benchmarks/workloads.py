@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from mlsys.frames import sql_name
-from mlsys.local.stack import LocalStack
+from mlsys.local.stack import LocalStack, local_stack
 from mlsys.models import upload_model
 
 NUMBERS = [f"x{i}" for i in range(5)]
@@ -118,6 +120,18 @@ def fit(workload: Workload) -> tuple[pd.DataFrame, pd.Series]:
 def upload(workload: Workload, X: pd.DataFrame, y: pd.Series) -> None:
     """Upload the fitted model, and wait until it is registered."""
     upload_model(workload.model, workload.name, "v1", X=X, y=y, target=TARGET, id_columns=["id"])
+
+
+@contextlib.contextmanager
+def bench_stack(**options: Any) -> Iterator[LocalStack]:
+    """A stack that has served nobody, to which this process's environment points.
+
+    It has the dataset of `make_table`. The options are `local_stack`'s.
+    """
+    with local_stack(**options) as stack:
+        os.environ.update(stack.environment)
+        stack.clients.bigquery.create_dataset("bench")
+        yield stack
 
 
 def make_table(stack: LocalStack, name: str, parts: Iterable[pa.Table]) -> str:
