@@ -20,6 +20,10 @@ worker_class = "gthread"
 threads = 8
 timeout = 0
 graceful_timeout = 8
+# Longer than a proxy keeps an idle connection, 600 seconds for Google's
+# (https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends): a request may
+# arrive as the server closes, and is lost. gunicorn's two seconds lose one now and then.
+keepalive = 620
 accesslog = None  # the app writes one line a request itself
 logconfig_dict = {  # gunicorn's own lines in the form of all others
     "version": 1,
