@@ -37,6 +37,16 @@ def context() -> Any:
     return found
 
 
+def kill(process: Any) -> None:
+    """Kill a process of `context` at once, unless it has gone by itself.
+
+    The server lets its children go as they end, and then the system may give a child's number to
+    somebody else. `Process.kill` would signal that one; `is_alive` looks at a pipe of the child's.
+    """
+    if process.is_alive():
+        process.kill()
+
+
 def warm_up() -> None:
     """Start the server; its imports go on for seconds after this returns."""
     if sys.platform == "linux":

@@ -22,7 +22,7 @@ from mlsys.loading import load_model
 from mlsys.metadata import ModelMetadata
 from mlsys.settings import MAX_MODEL_BYTES
 from workers import machine
-from workers.forking import context
+from workers.forking import context, kill
 from workers.verdict import Verdict, judge, short
 
 SECONDS = 60.0  # for one model, once the process is up
@@ -153,7 +153,7 @@ class Verifier:
         if self._pipe is not None:
             self._pipe.close()
         if self._process is not None:
-            self._process.kill()
+            kill(self._process)
             self._process.join(5)
         self._pipe = self._process = None
 
@@ -161,7 +161,7 @@ class Verifier:
 @contextlib.contextmanager
 def _ends(process: Any, seconds: float) -> Iterator[None]:
     """Kill the process if the block takes longer, which ends every wait for it."""
-    timer = threading.Timer(seconds, process.kill)
+    timer = threading.Timer(seconds, kill, [process])
     timer.daemon = True
     timer.start()
     try:

@@ -19,17 +19,17 @@ from mlsys.clients import Clients, clients_for
 from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
 from workers import machine
-from workers.forking import context
+from workers.forking import context, kill
 from workers.scoring.model import ModelPin, load_pinned
 from workers.scoring.part import Counts
 from workers.scoring.plan import Plan
 from workers.scoring.predictor import Predictor
 from workers.scoring.request import MaxRejects
-from workers.scoring.session import Session
+from workers.scoring.session import ROWS_FOR_A_CORE, Session
 from workers.scoring.shard import score_shard
 from workers.scoring.store import RunStore
 
-INLINE_ROWS = 100_000  # below this even a slow model gains little by more processes
+INLINE_ROWS = 2 * ROWS_FOR_A_CORE  # below this even a slow model gains little by more processes
 WAIT_ROWS = 2_000_000  # from here on it is better to wait while another run has the processes
 IDLE_SECONDS = 300.0  # after which the processes go, and give back their memory
 POLL = 0.5  # seconds
@@ -166,7 +166,7 @@ class _Pool:
         executor, self._executor = self._executor, None  # which lives until they have gone
         executor.shutdown(wait=False, cancel_futures=True)
         for process in processes:
-            process.terminate()
+            kill(process)
         for process in processes:
             process.join(5)
 

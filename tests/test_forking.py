@@ -1,0 +1,33 @@
+"""Processes that scoring and verifying start, and end."""
+
+import os
+import subprocess
+import time
+from multiprocessing.connection import wait
+
+from workers.forking import context, kill
+
+
+def test_a_process_is_killed() -> None:
+    process = context().Process(target=time.sleep, args=(60,))
+    process.start()
+    kill(process)
+    process.join(10)
+    assert not process.is_alive()
+
+
+def test_who_has_the_number_of_a_process_that_has_gone_is_left_alone() -> None:
+    process = context().Process(target=os.getpid)
+    process.start()
+    assert wait([process.sentinel], 60)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        process._popen.pid = other.pid  # as the system may give it again
+        kill(process)
+        try:
+            other.wait(0.5)
+        except subprocess.TimeoutExpired:
+            survived = True
+        else:
+            survived = False
+        other.kill()
+    assert survived
