@@ -106,7 +106,7 @@ def test_a_run_that_failed_is_in_the_ledger_until_it_succeeds(
 def test_a_crash_before_the_ledger_is_mended_by_the_repeated_request(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(*_: Any) -> None:
+    def crash(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -184,7 +184,10 @@ def test_the_latest_runs_come_first_and_no_more_than_asked_for(
     assert [row["run_id"] for row in rows(lab, params, limit="2")] == ids[:0:-1]
 
 
-def test_many_at_once_leave_one_row_each(lab: Lab, params: dict[str, str]) -> None:
+@pytest.mark.parametrize("just_ended", [False, True])
+def test_many_at_once_leave_one_row_each(
+    lab: Lab, params: dict[str, str], just_ended: bool
+) -> None:
     lab.here(params).done()
     prepared = prepare(lab.clients, lab.request(params))
     delete = f"DELETE FROM `{lab.project}.mlsys_dev.prediction_runs` WHERE run_id = @run_id"
@@ -197,7 +200,7 @@ def test_many_at_once_leave_one_row_each(lab: Lab, params: dict[str, str]) -> No
 
     def record() -> None:
         try:
-            ledger.record(lab.clients, prepared.store, prepared.plan)
+            ledger.record(lab.clients, prepared.store, prepared.plan, just_ended=just_ended)
         except Exception as exc:
             failed.append(exc)
 

@@ -2,7 +2,8 @@
 
 As the registry is the bucket's projection, the ledger is that of the run's own objects: `record`
 looks at both, replaces the row if they differ, and looks again until they agree. So it can be
-called at any time, and by several at once.
+called at any time, and by several at once. Of a run that has just ended there is no row to look at
+first: a query takes BigQuery a second.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ LOOKS = 5
 CLOCKS_DIFFER = dt.timedelta(days=1)  # between the machines that plan and finish, at the most
 
 
-def record(clients: Clients, store: RunStore, plan: Plan) -> None:
+def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = False) -> None:
     """Make the ledger's row of the run equal to its result, or to why it failed.
+
+    `just_ended`: the caller has ended the run, so that its row is replaced before the first look.
 
     Raises:
         TryAgain: BigQuery is busy, or the ledger's table is not there.
@@ -37,14 +40,15 @@ def record(clients: Clients, store: RunStore, plan: Plan) -> None:
             "since", "TIMESTAMP", dt.datetime.fromisoformat(plan.created_at) - CLOCKS_DIFFER
         ),
     ]
-    for _ in range(LOOKS):
+    for look in range(LOOKS):
         end = store.read("result.json") or store.read("failure.json")
         if end is None:
             return
         live = (end["state"], dt.datetime.fromisoformat(end["finished_at"]))
-        rows = run(clients, store.env, statement("recorded_run"), *key)
-        if [(row["state"], row["finished_at"]) for row in rows] == [live]:
-            return
+        if look or not just_ended:
+            rows = run(clients, store.env, statement("recorded_run"), *key)
+            if [(row["state"], row["finished_at"]) for row in rows] == [live]:
+                return
         row = bigquery.ScalarQueryParameter("row", "STRING", json.dumps(_row(plan, end)))
         run(clients, store.env, statement("replace_run"), *key, row)
     raise TryAgain(f"The ledger's row of {plan.run_id} kept changing")

@@ -60,7 +60,7 @@ def execute(
         return stopping() or (deadline is not None and time.monotonic() > deadline)
 
     def done(result: dict[str, Any]) -> dict[str, Any]:
-        record(clients, store, plan)
+        record(clients, store, plan, just_ended=not result["reused"])
         if not result["reused"]:
             announce(clients, store.env, Event("run.finished", plan.run_id, result))
         return result
@@ -217,7 +217,7 @@ def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
         failure["rows"] = exc.rows
     try:
         store.note("failure.json", failure | {"attempts": store.attempts()})
-        record(clients, store, plan)
+        record(clients, store, plan, just_ended=True)
     except Exception:  # the run's own failure is what the caller must hear of
         log.exception("That the run failed was not recorded", extra={"run_id": plan.run_id})
     told = {"event": "run.failed", "run_id": plan.run_id}  # alerts look for it
