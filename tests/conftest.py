@@ -1,7 +1,7 @@
 """What every test may ask for: one local stack for the whole session."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -11,6 +11,17 @@ import pytest
 from mlsys.clients import Clients
 from mlsys.local.stack import LocalStack, local_stack
 from mlsys.settings import Settings
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport]:
+    """With a test of the stack that fails, show what the service said last."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and stack is not None:
+        lines = stack.service_log.read_text(errors="replace").splitlines()[-30:]
+        report.sections.append(("The end of the service's log", "\n".join(lines)))
+    return report
 
 
 @pytest.fixture(scope="session")
