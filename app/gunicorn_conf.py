@@ -52,9 +52,17 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
         _warm_up()
 
 
+def pre_request(worker: Any, request: Any) -> None:
+    """Wait while the warm-up imports: of two threads that import one package, one may see half."""
+    if request.path != "/health" and _warm_up.cache_info().currsize:
+        _warm_up().join()
+
+
 @functools.cache
-def _warm_up() -> None:
-    threading.Thread(target=_import, name="warm-up", daemon=True).start()
+def _warm_up() -> threading.Thread:
+    thread = threading.Thread(target=_import, name="warm-up", daemon=True)
+    thread.start()
+    return thread
 
 
 def _import() -> None:
