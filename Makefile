@@ -54,11 +54,11 @@ bench: $(STAMP) ## the service against the whole-table way and, where installed,
 
 bench-peers: $(STAMP) ## install MLflow, Dask, Ray Data and Beam beside the project, for `make bench`
 	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python 3.12 .venv-peers
-	@$(UV) pip install --quiet --python .venv-peers/bin/python --constraint requirements-dev.lock \
+	@$(UV) pip install --quiet --compile-bytecode --python .venv-peers/bin/python --constraint requirements-dev.lock \
 	  --requirement benchmarks/peers.txt
 	@test -x .venv-beam/bin/python || $(UV) venv --quiet --python 3.12 .venv-beam
 	@grep -oE '^(google-[a-z-]*|grpcio|joblib|pandas|protobuf|scikit-learn|scipy)==[^ ;]+' requirements-dev.lock \
-	  | $(UV) pip install --quiet --python .venv-beam/bin/python --constraint - \
+	  | $(UV) pip install --quiet --compile-bytecode --python .venv-beam/bin/python --constraint - \
 	  --requirement benchmarks/peers-beam.txt
 
 bench-start: $(STAMP) ## seconds to the first answers, beside bare Flask
@@ -97,7 +97,7 @@ clean: ## remove what the verbs made, but not .local
 $(STAMP): pyproject.toml requirements-dev.lock | $(UV)
 	@echo "Installing into .venv"
 	@test -x $(BIN)/python || $(UV) venv --quiet --python 3.12 .venv
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements-dev.lock
+	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 

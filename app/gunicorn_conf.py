@@ -4,7 +4,6 @@ Cloud Run itself limits a request's time and starts instances, so there is one w
 timeout of gunicorn's own; SIGKILL follows SIGTERM after ten seconds, so eight are for finishing.
 """
 
-import functools
 import importlib
 import logging
 import os
@@ -42,37 +41,39 @@ logconfig_dict = {  # gunicorn's own lines in the form of all others
 control_socket_disable = True  # it needs a home directory, which the image's user has not
 
 
+_warm = threading.Event()
+_warming = threading.Lock()
+
+
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
-    """Import what is heavy once the first `/health` is answered: it waits for nothing.
+    """Warm up once a first `/health` is answered: it waits for nothing.
 
     On Cloud Run that is the startup probe, and the CPU boost goes on for ten seconds after it
     (https://cloud.google.com/run/docs/configuring/services/cpu#startup-boost).
     """
-    if request.path == "/health":
-        _warm_up()
+    if request.path == "/health" and not _warm.is_set():
+        threading.Thread(target=_warm_up, name="warm-up", daemon=True).start()
 
 
 def pre_request(worker: Any, request: Any) -> None:
-    """Wait while the warm-up imports: of two threads that import one package, one may see half."""
-    if request.path != "/health" and _warm_up.cache_info().currsize:
-        _warm_up().join()
+    """Let no other request begin before: of two threads that import, one may see half a module."""
+    if request.path != "/health":
+        _warm_up()
 
 
-@functools.cache
-def _warm_up() -> threading.Thread:
-    thread = threading.Thread(target=_import, name="warm-up", daemon=True)
-    thread.start()
-    return thread
+def _warm_up() -> None:
+    """Start the processes' server, and import what is heavy: one thread does, the others wait."""
+    with _warming:
+        if _warm.is_set():
+            return
+        from workers.forking import PRELOAD, warm_up
 
-
-def _import() -> None:
-    from workers.forking import PRELOAD, warm_up
-
-    began = time.monotonic()
-    for name in (*PRELOAD, "workers.registry_sync", "workers.scoring.run"):
-        importlib.import_module(name)
-    warm_up()
-    logging.getLogger("mlsys.warm_up").info("Warmed up in %.1f s", time.monotonic() - began)
+        began = time.monotonic()
+        warm_up()
+        for name in (*PRELOAD, "workers.registry_sync", "workers.scoring.run"):
+            importlib.import_module(name)
+        _warm.set()
+        logging.getLogger("mlsys.warm_up").info("Warmed up in %.1f s", time.monotonic() - began)
 
 
 def post_worker_init(worker: Any) -> None:

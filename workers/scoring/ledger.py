@@ -33,24 +33,25 @@ def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = 
     """
     from google.cloud import bigquery
 
-    key = [
-        bigquery.ScalarQueryParameter("run_id", "STRING", plan.run_id),
-        # Nothing of the run is older, so that older partitions need not be read.
-        bigquery.ScalarQueryParameter(
-            "since", "TIMESTAMP", dt.datetime.fromisoformat(plan.created_at) - CLOCKS_DIFFER
-        ),
-    ]
+    run_id = bigquery.ScalarQueryParameter("run_id", "STRING", plan.run_id)
+    # Nothing of the run is older, so that older partitions need not be read.
+    since = bigquery.ScalarQueryParameter(
+        "since", "TIMESTAMP", dt.datetime.fromisoformat(plan.created_at) - CLOCKS_DIFFER
+    )
     for look in range(LOOKS):
         end = store.read("result.json") or store.read("failure.json")
         if end is None:
             return
         live = (end["state"], dt.datetime.fromisoformat(end["finished_at"]))
         if look or not just_ended:
-            rows = run(clients, store.env, statement("recorded_run"), *key)
+            rows = run(clients, store.env, statement("recorded_run"), run_id, since)
             if [(row["state"], row["finished_at"]) for row in rows] == [live]:
                 return
-        row = bigquery.ScalarQueryParameter("row", "STRING", json.dumps(_row(plan, end)))
-        run(clients, store.env, statement("replace_run"), *key, row)
+        row = [
+            bigquery.ScalarQueryParameter(name, "STRING", _text(value))
+            for name, value in _row(plan, end).items()
+        ]
+        run(clients, store.env, statement("replace_run"), since, *row)
     raise TryAgain(f"The ledger's row of {plan.run_id} kept changing")
 
 
@@ -85,6 +86,10 @@ def _tolerance(end: dict[str, Any]) -> dict[str, str]:
     return {} if max_rejects == "0" else {"max_rejects": max_rejects}
 
 
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
 def _row(plan: Plan, end: dict[str, Any]) -> dict[str, Any]:
     return {
         "run_id": plan.run_id,
@@ -104,7 +109,8 @@ def _row(plan: Plan, end: dict[str, Any]) -> dict[str, Any]:
         "finished_at": end["finished_at"],
         "seconds": end["seconds"],
         "rows_read": end.get("rows_read"),
-        "rows_scored": end.get("rows"),
+        # A failure's `rows` are those at fault.
+        "rows_scored": end.get("rows") if end["state"] == "succeeded" else None,
         "rows_rejected": end.get("rows_rejected"),
         "bytes_read": end.get("bytes_read"),
         "shards": end.get("shards"),
