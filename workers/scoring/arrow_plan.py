@@ -25,6 +25,7 @@ from workers.scoring.known_steps import (
     name_of,
     steps_of,
 )
+from workers.scoring.leaf_order import leaf_order, put_back, reorder
 from workers.scoring.lookups import (
     FallBack,
     Lookup,
@@ -108,7 +109,12 @@ class Compiled:
 
     def answers(self, table: pa.Table, methods: Sequence[str]) -> dict[str, Any]:
         """Return what the model's methods give for the rows of `table`; raises as `matrix`."""
-        return answers(self.estimator, self.matrix(table), methods)
+        X = self.matrix(table)
+        order = leaf_order(self.estimator, X)
+        if order is None:
+            return answers(self.estimator, X, methods)
+        given = answers(self.estimator, reorder(X, order), methods)
+        return {method: put_back(given[method], order) for method in methods}
 
 
 def compile_model(model: Any, features: Sequence[Feature]) -> Compiled | str:

@@ -1,0 +1,144 @@
+"""Rows that are given to trees in another order get the answers that they would have got."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.linear_model import LinearRegression
+from sklearn.tree import DecisionTreeRegressor
+
+from mlsys.frames import from_frame
+from mlsys.signatures import Signature
+from workers.scoring import arrow_plan
+from workers.scoring.arrow_plan import Compiled, compile_model
+from workers.scoring.leaf_order import WORTH_TREES, leaf_order, put_back, reorder
+from workers.scoring.one_pass import same_bits
+
+ROWS = 500
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(ROWS, 6))
+X[:, 5] = RANDOM.integers(0, 3, ROWS)
+NAMES = np.array(["low", "middle", "high"])
+
+
+def target(kind: str) -> np.ndarray:
+    """What the rows' columns say, with noise, so that trees grow deep."""
+    number = X[:, 0] + X[:, 1] * X[:, 5] + RANDOM.normal(0, 0.5, ROWS)
+    return {
+        "numbers": number,
+        "two columns": np.column_stack([number, X[:, 2]]),
+        "two classes": number > 0,
+        "three classes": NAMES[np.digitize(number, [-0.5, 0.5])],
+        "two columns of classes": np.column_stack([number > 0, X[:, 5] > 1]),
+    }[kind]
+
+
+def ensembles(trees: int) -> list[Any]:
+    """All the classes that are known, with so many trees."""
+    boosted = {"random_state": 0}
+    forest = boosted | {"n_estimators": trees}
+    return [
+        RandomForestClassifier(n_jobs=1, **forest),
+        RandomForestRegressor(n_jobs=1, **forest),
+        ExtraTreesClassifier(n_jobs=1, **forest),
+        ExtraTreesRegressor(n_jobs=1, **forest),
+        GradientBoostingClassifier(n_estimators=trees, **boosted),
+        GradientBoostingRegressor(n_estimators=trees, **boosted),
+        HistGradientBoostingClassifier(max_iter=trees, categorical_features=[5], **boosted),
+        HistGradientBoostingRegressor(max_iter=trees, categorical_features=[5], **boosted),
+    ]
+
+
+def cases() -> list[Any]:
+    found = []
+    for model in ensembles(WORTH_TREES):
+        name = type(model).__name__
+        kinds = ["two classes", "three classes"] if "Classifier" in name else ["numbers"]
+        if "Boosting" not in name:
+            many = "two columns of classes" if "Classifier" in name else "two columns"
+            kinds.append(many)
+        found += [pytest.param(model, kind, id=f"{name}, {kind}") for kind in kinds]
+    return found
+
+
+def methods_of(model: Any) -> list[str]:
+    return [m for m in ("predict", "predict_proba", "decision_function") if hasattr(model, m)]
+
+
+@pytest.mark.parametrize(("model", "kind"), cases())
+@pytest.mark.parametrize("rows", [ROWS, 1], ids=["many rows", "one row"])
+def test_the_answers_are_the_same_bits(model: Any, kind: str, rows: int) -> None:
+    model.fit(X, target(kind))
+    forms = [np.ascontiguousarray(X[:rows]), np.asfortranarray(X[:rows])]
+    if "Hist" not in type(model).__name__:
+        forms.append(sparse.csr_matrix(X[:rows]))
+    for given in forms:
+        order = leaf_order(model, given)
+        assert order is not None
+        assert sorted(order) == list(range(rows))
+        for method in methods_of(model):
+            direct = getattr(model, method)(given)
+            found = put_back(getattr(model, method)(reorder(given, order)), order)
+            assert same_bits(found, direct), (method, type(given))
+
+
+@pytest.mark.parametrize("model", ensembles(WORTH_TREES), ids=lambda e: type(e).__name__)
+def test_alike_rows_follow_each_other(model: Any) -> None:
+    """Neighbours in the order answer more alike than neighbours in the table."""
+    y = target("numbers")
+    model.fit(X, y > 0 if "Classifier" in type(model).__name__ else y)
+    order = leaf_order(model, X)
+    assert order is not None
+    said = model.predict(X).astype(float)
+    assert np.abs(np.diff(said[order])).mean() < 0.8 * np.abs(np.diff(said)).mean()
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
+def test_a_table_is_scored_in_that_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the Arrow path, with missing values, and put back."""
+    df = pd.DataFrame(X, columns=list("abcdef"))
+    df.loc[::9, "a"] = np.nan
+    model = RandomForestClassifier(WORTH_TREES, n_jobs=1, random_state=0)
+    model.fit(df, target("three classes"))
+    compiled = compile_model(model, Signature.from_data(df).features)
+    assert isinstance(compiled, Compiled)
+    orders = []
+    monkeypatch.setattr(
+        arrow_plan, "leaf_order", lambda *a: orders.append(leaf_order(*a)) or orders[-1]
+    )
+    found = compiled.answers(from_frame(df), ["predict", "predict_proba"])
+    assert not np.array_equal(orders[0], np.arange(ROWS))
+    for method, given in found.items():
+        assert same_bits(given, getattr(model, method)(df)), method
+
+
+class OwnForest(RandomForestRegressor):
+    """Of nobody's knowing: it may look at the rows' order."""
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *ensembles(WORTH_TREES - 1),
+        OwnForest(WORTH_TREES),
+        DecisionTreeRegressor(),
+        LinearRegression(),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_others_and_few_trees_get_the_rows_as_they_come(model: Any) -> None:
+    y = target("numbers")
+    model.fit(X, y > 0 if "Classifier" in type(model).__name__ else y)
+    assert leaf_order(model, X) is None
