@@ -46,17 +46,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows on their way to the model: text as Arrow has it, the rest as pandas columns."""
+    """Rows on their way to the model: text and floats as Arrow has them, the rest as pandas."""
 
     rows: int
     text: Mapping[str, pa.ChunkedArray]
+    floats: Mapping[str, pa.ChunkedArray]
     series: Mapping[str, pd.Series]
 
     def frame(self, names: Sequence[str]) -> pd.DataFrame:
         """The part of `to_model_frame`'s frame with these columns."""
         import pandas as pd
 
-        return pd.DataFrame({name: self.series[name] for name in names}, copy=False)
+        columns = {
+            n: self.floats[n].to_pandas() if n in self.floats else self.series[n] for n in names
+        }
+        return pd.DataFrame(columns, copy=False)
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
         """What np.asarray makes of `frame(names)`: n x len(names), column after column.
@@ -66,13 +70,19 @@ class Batch:
         """
         import numpy as np
 
-        columns = [self.series[name].to_numpy() for name in names]
-        if not all(c.dtype.name in ("float64", "float32", "int64") for c in columns):
+        columns = [
+            [chunk.to_numpy(zero_copy_only=False) for chunk in self.floats[name].chunks]
+            if name in self.floats
+            else [self.series[name].to_numpy()]
+            for name in names
+        ]
+        types = {part.dtype for parts in columns for part in parts}
+        if not {found.name for found in types} <= {"float64", "float32", "int64"}:
             raise FallBack("a column is not of numbers")
         # Rows first in memory, as pandas does it: the order decides how BLAS adds up.
-        matrix = np.empty((len(names), self.rows), np.result_type(*columns))
-        for row, column in zip(matrix, columns, strict=True):
-            row[:] = column
+        matrix = np.empty((len(names), self.rows), np.result_type(*types))
+        for row, parts in zip(matrix, columns, strict=True):
+            np.concatenate(parts, out=row)
         return matrix.T
 
 
@@ -100,12 +110,19 @@ class Compiled:
         if not table.num_rows:
             raise FallBack("there are no rows")
         index = {name.casefold(): i for i, name in enumerate(table.schema.names)}
-        text = {f.name: table.column(index[f.name.casefold()]) for f in self.features if is_text(f)}
+        columns = {f.name: table.column(index[f.name.casefold()]) for f in self.features}
+        text = {f.name: columns[f.name] for f in self.features if is_text(f)}
         if any(column.type != pa.string() for column in text.values()):
             raise FallBack("text arrives as something else")
+        floats = {
+            f.name: columns[f.name]
+            for f in self.features
+            if f.dtype == "float64" and columns[f.name].type == pa.float64()
+        }
         # Columns that no step looks at, too: a value of theirs that does not fit is an error.
-        rest = [f for f in self.features if f.name not in self.arrow]
-        return to_matrix(self.head(Batch(table.num_rows, text, model_columns(table, rest))))
+        rest = [f for f in self.features if f.name not in self.arrow and f.name not in floats]
+        series = model_columns(table, rest)
+        return to_matrix(self.head(Batch(table.num_rows, text, floats, series)))
 
     def answers(self, table: pa.Table, methods: Sequence[str]) -> dict[str, Any]:
         """Return what the model's methods give for the rows of `table`; raises as `matrix`."""

@@ -1,0 +1,90 @@
+"""`python -m benchmarks.trees`: ensembles of trees that get the rows in the order of their leaves.
+
+Batches of 65,536 rows of 20 floats, one thread. The ways are taken in turn in one process, so the
+ratios of the rounds are what to read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import threadpoolctl
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+
+from benchmarks.workloads import FLOATS, slices
+from workers.scoring.leaf_order import leaf_order, put_back, reorder
+from workers.scoring.one_pass import same_bits
+
+TRAINING = 20_000  # rows
+FOREST = {"n_jobs": 1, "random_state": 0}
+MODELS = [
+    RandomForestClassifier(100, **FOREST),
+    RandomForestClassifier(100, max_depth=6, **FOREST),
+    RandomForestRegressor(100, **FOREST),
+    ExtraTreesClassifier(100, **FOREST),
+    ExtraTreesRegressor(100, **FOREST),
+    GradientBoostingClassifier(random_state=0),
+    GradientBoostingRegressor(random_state=0),
+    HistGradientBoostingClassifier(random_state=0),
+    HistGradientBoostingRegressor(random_state=0),
+]
+
+
+def main() -> None:
+    """Print a line for each ensemble."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.trees", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--rows", type=int, default=65_536, help="a batch; default: %(default)s")
+    parser.add_argument("--repeat", type=int, default=7, help="default: %(default)s")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    threadpoolctl.threadpool_limits(1)
+    X = next(slices(tuple(FLOATS), TRAINING + options.rows))[list(FLOATS)].to_numpy()
+    print(f"{'seconds by':48}{'their order':>12}{'the leaves':>12}{'ratio':>8}")
+    for model in MODELS:
+        classifies = "Classifier" in type(model).__name__
+        y = X[:, 0] + X[:, 1] + 0.1 * X[:, 2]
+        model.fit(X[:TRAINING], y[:TRAINING] > 0 if classifies else y[:TRAINING])
+        title = f"{type(model).__name__}, max_depth={model.max_depth}"
+        print(f"{title:48}", line(model, X[TRAINING:], options.repeat))
+
+
+def line(model: Any, X: Any, repeat: int) -> str:
+    """Time both ways of one ensemble, in turn."""
+
+    def by_leaves() -> Any:
+        order = leaf_order(model, X)
+        assert order is not None
+        return put_back(model.predict(reorder(X, order)), order)
+
+    ways: list[Callable[[], Any]] = [lambda: model.predict(X), by_leaves]
+    assert same_bits(ways[0](), ways[1]())
+    rounds = [[_seconds(way) for way in ways] for _ in range(repeat)]
+    direct, ordered = (statistics.median(found) for found in zip(*rounds, strict=True))
+    ratio = statistics.median(b / a for a, b in rounds)
+    return f"{direct:11.3f}{ordered:12.3f}{ratio:8.2f}"
+
+
+def _seconds(way: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    way()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
