@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 import requests
@@ -160,17 +160,15 @@ def _by_script(
                 text=True,
             ) as child,
         ):
-            assert child.stdin is not None and child.stdout is not None
-            said, tell = child.stdout, child.stdin
 
             def work() -> tuple[int, float]:
-                _go_on(tell)
-                done = json.loads(_next(said, way, log))
+                _go_on(child)
+                done = json.loads(_next(child, way, log))
                 return done["rows"], done["seconds"]
 
-            _next(said, way, log)
+            _next(child, way, log)
             found = _watched(workload, way, lambda: process_tree(child.pid), work)
-            _go_on(tell)
+            _go_on(child)
     return found
 
 
@@ -197,14 +195,17 @@ def _watched(
     )
 
 
-def _go_on(tell: IO[str]) -> None:
-    tell.write("\n")
-    tell.flush()
+def _go_on(child: subprocess.Popen[str]) -> None:
+    assert child.stdin is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
 
 
-def _next(said: IO[str], way: str, log: Path) -> Any:
+def _next(child: subprocess.Popen[str], way: str, log: Path) -> Any:
     """What the script says next to us."""
-    for line in said:
+    assert child.stdout is not None
+    for line in child.stdout:
         if line.startswith(SAID):
             return line.removeprefix(SAID)
-    raise WayFailed(f"{way} ended: " + "".join(log.read_text().splitlines(True)[-8:]))
+    status = child.wait(20)
+    raise WayFailed(f"{way} ended with {status}: {''.join(log.read_text().splitlines(True)[-8:])}")
