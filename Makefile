@@ -70,8 +70,8 @@ bench-memory: $(STAMP) ## the service's memory, for tables of 1 to 20 million ro
 bench-image: $(STAMP) ## the image's size, and how long it takes to answer
 	$(BIN)/python -m benchmarks.image
 
-check-infrastructure: $(STAMP) ## Terraform: format, validity and tests of every root; needs terraform
-	PATH="$$PATH:$(CURDIR)/$(BIN)" infrastructure/check
+check-infrastructure: ## Terraform: format, validity and tests of every root; needs terraform
+	infrastructure/check
 
 lock: $(STAMP) ## write the lock files after a change of pyproject.toml
 	$(COMPILE_DEV) --output-file requirements-dev.lock

@@ -8,40 +8,28 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import threadpoolctl
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
+from sklearn.ensemble import RandomForestClassifier
 
+from benchmarks.preprocessing import clock
 from benchmarks.workloads import FLOATS, slices
+from workers.scoring.known_steps import known
 from workers.scoring.leaf_order import leaf_order, put_back, reorder
 from workers.scoring.one_pass import same_bits
 
 TRAINING = 20_000  # rows
 FOREST = {"n_jobs": 1, "random_state": 0}
-MODELS = [
-    RandomForestClassifier(100, **FOREST),
-    RandomForestClassifier(100, max_depth=6, **FOREST),
-    RandomForestRegressor(100, **FOREST),
-    ExtraTreesClassifier(100, **FOREST),
-    ExtraTreesRegressor(100, **FOREST),
-    GradientBoostingClassifier(random_state=0),
-    GradientBoostingRegressor(random_state=0),
-    HistGradientBoostingClassifier(random_state=0),
-    HistGradientBoostingRegressor(random_state=0),
-]
+
+
+def models() -> list[Any]:
+    """One of each class that gets the order, and a shallow forest."""
+    forests = [kind(100, **FOREST) for kind in known()["forests"]]
+    boosted = [kind(random_state=0) for kind in known()["boosted"]]
+    return [*forests, RandomForestClassifier(100, max_depth=6, **FOREST), *boosted]
 
 
 def main() -> None:
@@ -56,7 +44,7 @@ def main() -> None:
     threadpoolctl.threadpool_limits(1)
     X = next(slices(tuple(FLOATS), TRAINING + options.rows))[list(FLOATS)].to_numpy()
     print(f"{'seconds by':48}{'their order':>12}{'the leaves':>12}{'ratio':>8}")
-    for model in MODELS:
+    for model in models():
         classifies = "Classifier" in type(model).__name__
         y = X[:, 0] + X[:, 1] + 0.1 * X[:, 2]
         model.fit(X[:TRAINING], y[:TRAINING] > 0 if classifies else y[:TRAINING])
@@ -74,16 +62,10 @@ def line(model: Any, X: Any, repeat: int) -> str:
 
     ways: list[Callable[[], Any]] = [lambda: model.predict(X), by_leaves]
     assert same_bits(ways[0](), ways[1]())
-    rounds = [[_seconds(way) for way in ways] for _ in range(repeat)]
+    rounds = [[clock(way)[0] for way in ways] for _ in range(repeat)]
     direct, ordered = (statistics.median(found) for found in zip(*rounds, strict=True))
     ratio = statistics.median(b / a for a, b in rounds)
     return f"{direct:11.3f}{ordered:12.3f}{ratio:8.2f}"
-
-
-def _seconds(way: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    way()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

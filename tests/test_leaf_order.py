@@ -30,12 +30,13 @@ ROWS = 500
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(ROWS, 6))
 X[:, 5] = RANDOM.integers(0, 3, ROWS)
+NOISE = RANDOM.normal(0, 0.5, ROWS)
 NAMES = np.array(["low", "middle", "high"])
 
 
 def target(kind: str) -> np.ndarray:
     """What the rows' columns say, with noise, so that trees grow deep."""
-    number = X[:, 0] + X[:, 1] * X[:, 5] + RANDOM.normal(0, 0.5, ROWS)
+    number = X[:, 0] + X[:, 1] * X[:, 5] + NOISE
     return {
         "numbers": number,
         "two columns": np.column_stack([number, X[:, 2]]),
@@ -73,6 +74,13 @@ def cases() -> list[Any]:
     return found
 
 
+def fitted(model: Any) -> Any:
+    """The model, trained on what suits its kind."""
+    return model.fit(
+        X, target("two classes" if "Classifier" in type(model).__name__ else "numbers")
+    )
+
+
 def methods_of(model: Any) -> list[str]:
     return [m for m in ("predict", "predict_proba", "decision_function") if hasattr(model, m)]
 
@@ -97,9 +105,7 @@ def test_the_answers_are_the_same_bits(model: Any, kind: str, rows: int) -> None
 @pytest.mark.parametrize("model", ensembles(WORTH_TREES), ids=lambda e: type(e).__name__)
 def test_alike_rows_follow_each_other(model: Any) -> None:
     """Neighbours in the order answer more alike than neighbours in the table."""
-    y = target("numbers")
-    model.fit(X, y > 0 if "Classifier" in type(model).__name__ else y)
-    order = leaf_order(model, X)
+    order = leaf_order(fitted(model), X)
     assert order is not None
     said = model.predict(X).astype(float)
     assert np.abs(np.diff(said[order])).mean() < 0.8 * np.abs(np.diff(said)).mean()
@@ -139,6 +145,4 @@ class OwnForest(RandomForestRegressor):
     ids=lambda e: type(e).__name__,
 )
 def test_others_and_few_trees_get_the_rows_as_they_come(model: Any) -> None:
-    y = target("numbers")
-    model.fit(X, y > 0 if "Classifier" in type(model).__name__ else y)
-    assert leaf_order(model, X) is None
+    assert leaf_order(fitted(model), X) is None

@@ -1,11 +1,9 @@
 """A service's first requests, which come while it imports what they need."""
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from threading import Barrier
 
@@ -20,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mlsys.local.addresses import HOST, choose_port
+from mlsys.local.processes import listens
 from mlsys.local.service import start_service
 from mlsys.local.stack import LocalStack
 
@@ -45,13 +44,9 @@ class Fresh:
             pid_file=folder / "service.pid",
         )
         deadline = time.monotonic() + 60
-        while True:
-            try:
-                with closing(socket.create_connection((HOST, port), timeout=5)):
-                    return
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+        while not listens(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def at_once(self, asked: list[tuple[str, dict[str, str]]]) -> list[requests.Response]:
         """The answers to requests that set out together."""

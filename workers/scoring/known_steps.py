@@ -25,8 +25,12 @@ def known() -> dict[str, Any]:
         StandardScaler,
     )
 
-    trees = ("RandomForest", "ExtraTrees", "GradientBoosting", "HistGradientBoosting")
+    def both(*names: str) -> tuple[type, ...]:
+        return tuple(getattr(ensemble, n + kind) for n in names for kind in kinds)
+
     kinds = ("Classifier", "Regressor")
+    forests = both("RandomForest", "ExtraTrees")
+    boosted = both("GradientBoosting", "HistGradientBoosting")
     linear = "LinearRegression Ridge Lasso ElasticNet LogisticRegression RidgeClassifier".split()
     return {
         "columns": ColumnTransformer,
@@ -37,8 +41,11 @@ def known() -> dict[str, Any]:
             *(SimpleImputer, StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler),
             FunctionTransformer,
         ),
+        "forests": forests,
+        "boosted": boosted,  # their trees come in stages
         "estimators": (
-            *(getattr(ensemble, t + k) for t in trees for k in kinds),
+            *forests,
+            *boosted,
             *(getattr(tree, "DecisionTree" + k) for k in kinds),
             *(getattr(neighbors, "KNeighbors" + k) for k in kinds),
             *(getattr(linear_model, name) for name in linear),

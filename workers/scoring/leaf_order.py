@@ -8,26 +8,14 @@ put back into their places, have the same bits. Figures: docs/decisions/0025.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
+
+from workers.scoring.known_steps import known
 
 if TYPE_CHECKING:
     import numpy as np
 
 WORTH_TREES = 10  # walking one more, and sorting, gains nothing for fewer
-
-
-@functools.cache
-def _kinds() -> tuple[tuple[type, ...], tuple[type, ...]]:
-    """The forests, and the ensembles whose trees come in stages; exactly these classes."""
-    from sklearn import ensemble
-
-    forests, boosted = ("RandomForest", "ExtraTrees"), ("GradientBoosting", "HistGradientBoosting")
-    kinds = ("Classifier", "Regressor")
-    return (
-        tuple(getattr(ensemble, name + kind) for name in forests for kind in kinds),
-        tuple(getattr(ensemble, name + kind) for name in boosted for kind in kinds),
-    )
 
 
 def leaf_order(estimator: Any, X: Any) -> np.ndarray | None:
@@ -38,12 +26,11 @@ def leaf_order(estimator: Any, X: Any) -> np.ndarray | None:
     """
     import numpy as np
 
-    forests, boosted = _kinds()
-    if type(estimator) in forests and len(estimator.estimators_) >= WORTH_TREES:
+    if type(estimator) in known()["forests"] and len(estimator.estimators_) >= WORTH_TREES:
         leaves = estimator.estimators_[0].apply(X)
         # Few leaves fit 16 bits, which are sorted by radix.
         return np.argsort(leaves.astype(np.min_scalar_type(leaves.max())), kind="stable")
-    if type(estimator) in boosted and _stages(estimator) >= WORTH_TREES:
+    if type(estimator) in known()["boosted"] and _stages(estimator) >= WORTH_TREES:
         staged = getattr(estimator, "staged_decision_function", None) or estimator.staged_predict
         first = next(staged(X))  # what the first tree says; the other trees are not asked
         return np.argsort(first if first.ndim == 1 else first[:, 0], kind="stable")
