@@ -13,7 +13,7 @@ COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo local notebook test test-long test-image lint format bench bench-peers bench-start bench-memory bench-image \
+.PHONY: help install demo local notebook test test-long test-image lint format bench bench-long bench-peers bench-start bench-memory bench-image \
 	check-infrastructure lock upgrade check-locks clean
 
 help: ## list the verbs
@@ -51,6 +51,9 @@ format: $(STAMP) ## put the code in order
 
 bench: $(STAMP) ## the service against the whole-table way and, where installed, its peers
 	$(BIN)/python -m benchmarks --write
+
+bench-long: $(STAMP) ## the same of 5 and 20 million rows; hours, and 24 GiB
+	$(BIN)/python -m benchmarks --long --write
 
 bench-peers: $(STAMP) ## install MLflow, Dask, Ray Data and Beam beside the project, for `make bench`
 	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python 3.12 .venv-peers

@@ -3,27 +3,42 @@
 The whole-table way is what a notebook does: the table into a DataFrame, predict, load the
 DataFrame. MLflow, Dask, Ray Data and Apache Beam are measured too where `make bench-peers` has
 installed them, and the service on one core. All use the same local BigQuery and Cloud Storage, by
-the protocols of the cloud; for each round these servers start anew, and the service scores 250,000
-rows before it is measured. Times on a shared machine mean little; the ratios of one run are what to
-read.
+the protocols of the cloud; these servers start anew for each round (of large tables, for every few
+ways of it), and the service scores 250,000 rows before it is measured. Times on a shared machine
+mean little; the ratios of one run are what to read.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
-
-import pandas as pd
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from benchmarks import registry, start
 from benchmarks.report import Report, machine
 from benchmarks.ways import ONE_CORE, PEERS, SERVICE, WHOLE, Measured, WayFailed, measure, ways
-from benchmarks.workloads import Case, bench_stack, fit, make_table, slices, upload, workloads
+from benchmarks.workloads import (
+    Case,
+    Workload,
+    bench_stack,
+    fit,
+    make_table,
+    slices,
+    upload,
+    workloads,
+    write_parts,
+)
 from mlsys.frames import from_frame
 from mlsys.local.stack import LocalStack
 
-ROWS_LONG = 20_000_000
+ROWS, SLOW_ROWS = "1000000,5000000", "1000000"
+LONG_ROWS, LONG_SLOW_ROWS = "20000000", "5000000"
 WARM_UP = 250_000  # rows, for which the service starts its processes
+# Which the ways read from one local BigQuery: it keeps what each session reads, in memory.
+VALUES_OF_A_STACK = 400_000_000
 
 
 def main() -> int:
@@ -33,25 +48,26 @@ def main() -> int:
     failed: list[str] = []
     rounds: list[Measured] = []
     done: list[Case] = []
-    sections = {} if options.scoring_alone else others(options)
+    sections = {} if options.scoring_alone or options.long else others(options)
     for case in cases(options):
-        rounds += take_turns(case, options, failed)
         done = sorted([*done, case], key=lambda case: (case.workload.key, case.rows))
-        report = Report(done, rounds, sections, state, failed)
-        if options.write:  # each time: a run that is broken off has measured something too
-            report.write()
+        before = rounds
+        for measured in take_turns(case, options, failed):
+            rounds = [*before, *measured]
+            report = Report(done, rounds, sections, state, failed)
+            if options.write:  # each time: a run that is broken off has measured something too
+                report.write(options.long)
     print(f"\n{report.text()}")
     return 1 if failed else 0
 
 
 def cases(options: argparse.Namespace) -> list[Case]:
     """The tables to score, the small ones of all models first."""
-    long = [ROWS_LONG] if options.long else []
     found = [
         Case(workload, rows)
         for key, workload in workloads().items()
         if key in options.only
-        for rows in (options.slow_rows if workload.slow else [*options.rows, *long])
+        for rows in (options.slow_rows if workload.slow else options.rows)
     ]
     return sorted(found, key=lambda case: case.rows)
 
@@ -59,12 +75,8 @@ def cases(options: argparse.Namespace) -> list[Case]:
 def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "--rows", type=counts, default="1000000,5000000", help="by commas; default: %(default)s"
-    )
-    parser.add_argument(
-        "--slow-rows", type=counts, default="1000000", help="of b, c and e; default: %(default)s"
-    )
+    parser.add_argument("--rows", type=counts, help=f"by commas; default: {ROWS}")
+    parser.add_argument("--slow-rows", type=counts, help=f"of b, c and e; default: {SLOW_ROWS}")
     parser.add_argument("--repeat", type=int, default=5, help="rounds; default: %(default)s")
     parser.add_argument("--only", default="abcde", help="workloads; default: %(default)s")
     parser.add_argument(
@@ -76,12 +88,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--long",
         action="store_true",
-        help=f"{ROWS_LONG:,} rows, too, of a and d",
+        help=f"{LONG_ROWS} rows, and {LONG_SLOW_ROWS} of b, c and e, with the scoring alone",
     )
     parser.add_argument(
-        "--write", action="store_true", help="benchmarks/RESULTS.md and results.png"
+        "--write",
+        action="store_true",
+        help="benchmarks/RESULTS.md and results.png, or RESULTS-long.md and results-long.png",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.rows = options.rows or counts(LONG_ROWS if options.long else ROWS)
+    options.slow_rows = options.slow_rows or counts(LONG_SLOW_ROWS if options.long else SLOW_ROWS)
+    return options
 
 
 def counts(text: str) -> list[int]:
@@ -93,46 +110,55 @@ def counts(text: str) -> list[int]:
     return list(dict.fromkeys(int(count) for count in text.split(",")))
 
 
-def take_turns(case: Case, options: argparse.Namespace, failed: list[str]) -> list[Measured]:
-    """Measure every way in every round; a peer that fails is left out, and named in `failed`."""
+def take_turns(
+    case: Case, options: argparse.Namespace, failed: list[str]
+) -> Iterator[list[Measured]]:
+    """Measure every way in every round; after each, all rounds so far.
+
+    A peer that fails is left out, and named in `failed`.
+    """
     print(case, flush=True)
-    sample = fit(case.workload)
+    workload = case.workload
+    sample = fit(workload)
+    at_once = max(1, VALUES_OF_A_STACK // (case.rows * len(workload.features)))
     todo = ways(options.peers)
     found: list[Measured] = []
-    for i in range(options.repeat):
-        with bench_stack() as stack:  # the local BigQuery keeps what each read session read
-            table = prepare(stack, case, sample)
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = {"input": case.rows, "warm_up": WARM_UP}
+        files = {
+            name: write_parts(Path(folder) / name, map(from_frame, slices(workload.features, rows)))
+            for name, rows in sizes.items()
+        }
+        for i in range(options.repeat):
             # Each way has its turn early in some rounds and late in others.
             first = i * len(todo) // options.repeat
-            for way in [*todo[first:], *todo[:first]]:
-                try:
-                    found.append(measure(stack, way, case, table))
-                except WayFailed as exc:
-                    if way in (SERVICE, WHOLE):
-                        raise
-                    failed.append(f"{case}, {way}: {exc}")
-                    print(f"  {failed[-1]}", file=sys.stderr)
-                    todo = [other for other in todo if other != way]
-                    found = [m for m in found if m.way != way]
-        seconds = {m.way: m.seconds for m in found[-len(todo) :]}
-        said = ", ".join(f"{way} {s:.1f} s" for way, s in seconds.items())
-        print(f"  round {i + 1}: {said}", flush=True)
-    return found
+            for some in itertools.batched([*todo[first:], *todo[:first]], at_once):
+                with bench_stack() as stack:
+                    upload(workload, *sample)
+                    if {SERVICE, ONE_CORE}.intersection(some):
+                        warm_up(stack, workload, files["warm_up"])
+                    table = make_table(stack, "input", files["input"])
+                    for way in some:
+                        try:
+                            found.append(measure(stack, way, case, table))
+                        except WayFailed as exc:
+                            if way in (SERVICE, WHOLE):
+                                raise
+                            failed.append(f"{case}, {way}: {exc}")
+                            print(f"  {failed[-1]}", file=sys.stderr)
+                            todo = [other for other in todo if other != way]
+                            found = [m for m in found if m.way != way]
+            seconds = {m.way: m.seconds for m in found[-len(todo) :]}
+            said = ", ".join(f"{way} {s:.1f} s" for way, s in seconds.items())
+            print(f"  round {i + 1}: {said}", flush=True)
+            yield found
 
 
-def prepare(stack: LocalStack, case: Case, sample: tuple[pd.DataFrame, pd.Series]) -> str:
-    """Upload the model, let the service score some rows, and return the case's table."""
-    workload = case.workload
-    upload(workload, *sample)
-
-    def table(name: str, rows: int) -> str:
-        return make_table(stack, name, map(from_frame, slices(workload.features, rows)))
-
-    warm_up = table("warm_up", WARM_UP)
-    for way in ways(""):
-        if way in (SERVICE, ONE_CORE):
-            measure(stack, way, Case(workload, WARM_UP), warm_up)
-    return table("input", case.rows)
+def warm_up(stack: LocalStack, workload: Workload, files: Sequence[Path]) -> None:
+    """Let the service score some rows, by all cores and by one: its processes start."""
+    table = make_table(stack, "warm_up", files)
+    for way in (SERVICE, ONE_CORE):
+        measure(stack, way, Case(workload, WARM_UP), table)
 
 
 def others(options: argparse.Namespace) -> dict[str, str]:

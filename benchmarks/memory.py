@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,7 +27,7 @@ import requests
 
 from benchmarks.limits import MemoryGroup, one_core
 from benchmarks.processes import PeakMemory, cpu_seconds, emulator_processes, service_processes
-from benchmarks.workloads import bench_stack, make_table
+from benchmarks.workloads import bench_stack, make_table, write_parts
 from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model
 
@@ -67,7 +69,9 @@ def main() -> int:
         upload(stack)
         done = []
         for rows in sorted(options.rows):
-            table = make_table(stack, f"rows_{rows}", slices(rows))
+            with tempfile.TemporaryDirectory() as folder:
+                files = write_parts(Path(folder), slices(rows))
+                table = make_table(stack, f"rows_{rows}", files)
             done += [measure(stack, mode, table, rows, groups) for mode in (ONE, ALL)]
             stack.clients.bigquery.delete_table(table)
     return report(done, options.limit_mib)

@@ -73,15 +73,16 @@ class Report:
             parts.append(f"## Failed, and left out\n\n{lines}")
         return "\n\n".join(parts)
 
-    def write(self) -> None:
-        """Write `RESULTS.md` and `results.png` beside this file."""
-        (FOLDER / "RESULTS.md").write_text(
-            "# What `make bench` measured\n\n"
-            "Written by the run itself. A shared machine's times vary: the ratios are what to"
-            f" read.\n\n{self.machine}\n\n![ratios to the whole-table way](results.png)\n\n"
+    def write(self, long: bool) -> None:
+        """Write `RESULTS.md` and `results.png` beside this file, or those of the long form."""
+        form = "-long" if long else ""
+        (FOLDER / f"RESULTS{form}.md").write_text(
+            f"# What `make bench{form}` measured\n\n"
+            "Written by the run itself. A shared machine's times vary: the ratios are what to read."
+            f"\n\n{self.machine}\n\n![ratios to the whole-table way](results{form}.png)\n\n"
             f"{NOTES}\n{self.text()}\n"
         )
-        self.draw(FOLDER / "results.png")
+        self.draw(FOLDER / f"results{form}.png")
 
     def table(self, case: Case) -> str:
         """A line for each way, and what else the rounds say of the service."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from google.cloud import bigquery
-from google.cloud.storage import Blob
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
@@ -134,17 +133,26 @@ def bench_stack(**options: Any) -> Iterator[LocalStack]:
         yield stack
 
 
-def make_table(stack: LocalStack, name: str, parts: Iterable[pa.Table]) -> str:
-    """Make a table of the parts, by Parquet files in Cloud Storage and one load job."""
+def write_parts(folder: Path, parts: Iterable[pa.Table]) -> list[Path]:
+    """Write a Parquet file for each part of a table."""
+    folder.mkdir(exist_ok=True)
+    files: list[Path] = []
+    for part in parts:
+        files.append(folder / f"{len(files):05}.parquet")
+        pq.write_table(part, files[-1])
+    return files
+
+
+def make_table(stack: LocalStack, name: str, files: Sequence[Path]) -> str:
+    """Make a table of Parquet files, by way of Cloud Storage and one load job."""
     table = f"{stack.settings.project}.bench.{name}"
     bucket = stack.clients.storage.bucket(stack.settings.runs_bucket("dev"))
-    blobs: list[Blob] = []
-    for part in parts:
-        content = io.BytesIO()
-        pq.write_table(part, content)
-        blobs.append(bucket.blob(f"bench/{name}/{len(blobs):05}.parquet"))
-        blobs[-1].upload_from_string(content.getvalue(), timeout=300)
-    schema = [bigquery.SchemaField(field.name, sql_name(field.type)) for field in part.schema]
+    blobs = [bucket.blob(f"bench/{name}/{file.name}") for file in files]
+    for blob, file in zip(blobs, files, strict=True):
+        blob.upload_from_filename(file, timeout=300)
+    schema = [
+        bigquery.SchemaField(field.name, sql_name(field.type)) for field in pq.read_schema(files[0])
+    ]
     stack.clients.bigquery.create_table(bigquery.Table(table, schema))
     config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET, schema=schema)
     uris = [f"gs://{bucket.name}/{blob.name}" for blob in blobs]

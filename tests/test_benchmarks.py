@@ -10,7 +10,7 @@ import psutil
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from benchmarks.__main__ import counts
+from benchmarks.__main__ import arguments, cases, counts
 from benchmarks.limits import cores, on_one_core
 from benchmarks.processes import busiest, own_seconds
 from benchmarks.report import PEER_PACKAGES, Report
@@ -88,6 +88,25 @@ def test_a_peer_has_a_script_and_packages(name: str) -> None:
 @pytest.mark.parametrize(("text", "found"), [("5", [5]), ("1_000,5,5", [1_000, 5])])
 def test_numbers_of_rows_are_read_by_commas(text: str, found: list[int]) -> None:
     assert counts(text) == found
+
+
+@pytest.mark.parametrize(
+    ("line", "sizes"),
+    [
+        ("", {"1000000": "abcde", "5000000": "ad"}),
+        ("--long", {"5000000": "bce", "20000000": "ad"}),
+        ("--long --rows 10 --only ab", {"10": "a", "5000000": "b"}),
+        ("--slow-rows 10 --only bd", {"10": "b", "1000000": "d", "5000000": "d"}),
+    ],
+)
+def test_the_command_line_says_which_tables_are_scored(
+    monkeypatch: pytest.MonkeyPatch, line: str, sizes: dict[str, str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks", *line.split()])
+    found: dict[str, str] = {}
+    for case in cases(arguments()):
+        found[str(case.rows)] = found.get(str(case.rows), "") + case.workload.key
+    assert found == sizes
 
 
 @pytest.mark.skipif(cores() < 2, reason="there is one core, or no way to keep to it")

@@ -1,38 +1,34 @@
 """Apache Beam: streams are read and predicted by RunInference, on a thread a core.
 
 scikit-learn's handler for pandas takes DataFrames of a single row alone, so the other one is given
-whole ones. The runner is the one in Python: DirectRunner would first fetch another, in Go.
+whole ones. The runner is the one in Python: DirectRunner would first fetch another, in Go. The
+predictions go to files, as by Beam's own sinks: collected by the runner on several threads, they
+came back garbled now and then, as errors of its coders or as a process that took all memory.
 """
 
 import os
-from collections.abc import Sequence
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import pandas as pd
-import pyarrow as pa
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.ml.inference.sklearn_inference import ModelFileType, SklearnModelHandlerNumpy
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from benchmarks.peers.local import (
-    MODEL,
-    OUTPUT,
-    client,
-    load,
-    predicted,
-    read_stream,
-    streams,
-    turn,
-)
+from benchmarks.peers.local import MODEL, load, predicted, read_stream, streams, turn
 
 CORES = os.cpu_count() or 1
 
 
-def read(stream: str) -> pd.DataFrame:
-    """The rows of a stream."""
-    return pa.concat_tables(read_stream(stream)).to_pandas()
+def read(stream: str) -> Iterator[pd.DataFrame]:
+    """The rows of a stream, message by message."""
+    for rows in read_stream(stream):
+        yield rows.to_pandas()
 
 
 def predict(model: Any, batch: Sequence[pd.DataFrame], _: object = None) -> list[pd.DataFrame]:
@@ -45,20 +41,24 @@ handler = SklearnModelHandlerNumpy(
 )
 
 
+def write(folder: str, predictions: pd.DataFrame) -> None:
+    """Write a file of its own."""
+    predictions.to_parquet(Path(folder) / f"{uuid.uuid4()}.parquet")
+
+
 def work() -> int:
-    """Read and predict by Beam, and load what comes of it."""
+    """Read, predict and write by Beam, and load what it wrote."""
     options = PipelineOptions(direct_running_mode="multi_threading", direct_num_workers=CORES)
-    with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
-        (
-            pipeline
-            | beam.Create(streams(4 * CORES))
-            | "read" >> beam.Map(read)
-            | RunInference(handler)
-            | "predictions" >> beam.Map(lambda result: result.inference)
-            | beam.combiners.ToList()
-            | "load" >> beam.Map(lambda parts: load(pd.concat(parts)))
-        )
-    return client().get_table(OUTPUT).num_rows
+    with tempfile.TemporaryDirectory() as folder:
+        with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
+            (
+                pipeline
+                | beam.Create(streams(4 * CORES))
+                | "read" >> beam.FlatMap(read)
+                | RunInference(handler)
+                | "write" >> beam.Map(lambda result: write(folder, result.inference))
+            )
+        return load(pd.concat(map(pd.read_parquet, Path(folder).iterdir())))
 
 
 handler.load_model()  # each run does so again, but imports scikit-learn no more
