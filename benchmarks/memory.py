@@ -4,7 +4,7 @@ Tables of an id, ten floats and two strings are scored by a freshly started serv
 ways that are compared with themselves alone: in one process (the service is given one core), and in
 a process a core, which the service does by itself for tables of 100,000 rows and more.
 
-Memory is what the service's processes need together, sampled: see `PeakMemory`. The local BigQuery
+Memory is what the service's processes need together, sampled: see `Watch`. The local BigQuery
 holds its tables in memory; that is its own business, and told apart.
 """
 
@@ -26,7 +26,7 @@ import pyarrow as pa
 import requests
 
 from benchmarks.limits import MemoryGroup, one_core
-from benchmarks.processes import PeakMemory, cpu_seconds, emulator_processes, service_processes
+from benchmarks.processes import Watch, cpu_seconds, emulator_processes, service_processes
 from benchmarks.workloads import bench_stack, make_table, write_parts
 from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model
@@ -131,11 +131,11 @@ def measure(stack: LocalStack, mode: str, table: str, rows: int, groups: Groups)
     session = requests.Session()
     session.trust_env = False
     wait_until_idle(stack)
-    with PeakMemory(lambda: service_processes(stack)) as idle:
+    with Watch(lambda: service_processes(stack)) as idle:
         time.sleep(1.0)
     with (
-        PeakMemory(lambda: service_processes(stack), INTERVAL) as peak,
-        PeakMemory(emulator_processes) as emulators,
+        Watch(lambda: service_processes(stack), INTERVAL) as peak,
+        Watch(emulator_processes) as emulators,
     ):
         began = time.monotonic()
         problem = None

@@ -1,4 +1,4 @@
-"""The stack's processes, and how much memory they take while something runs."""
+"""The stack's processes, and how much memory and CPU time they take while something runs."""
 
 from __future__ import annotations
 
@@ -63,11 +63,24 @@ def busiest(before: Mapping[int, tuple[int, float]], now: Mapping[int, tuple[int
 
     It is the one for which they are the most.
     """
-    spent = {
+    spent = _spent(before, now)
+    return max(sum(_upwards(spent, pid)) for pid in spent)
+
+
+def all_seconds(
+    before: Mapping[int, tuple[int, float]], now: Mapping[int, tuple[int, float]]
+) -> float:
+    """The CPU seconds of all processes between two looks at `own_seconds`."""
+    return sum(seconds for _, seconds in _spent(before, now).values())
+
+
+def _spent(
+    before: Mapping[int, tuple[int, float]], now: Mapping[int, tuple[int, float]]
+) -> dict[int, tuple[int, float]]:
+    return {
         pid: (parent, seconds - before.get(pid, (0, 0.0))[1])
         for pid, (parent, seconds) in now.items()
     }
-    return max(sum(_upwards(spent, pid)) for pid in spent)
 
 
 def _upwards(found: Mapping[int, tuple[int, float]], pid: int) -> Iterator[float]:
@@ -87,8 +100,8 @@ def _with_children(wanted: Callable[[psutil.Process], bool]) -> list[psutil.Proc
     return list(set(found))
 
 
-class PeakMemory:
-    """The most bytes that some processes hold together and each, while the block runs.
+class Watch:
+    """What some processes take while the block runs: the most bytes, together and each, and CPU.
 
     `together`, at each sample, is what the processes need as a group: their anonymous memory by
     its proportional set size, so that a page that several share since a fork counts once, and the
@@ -103,12 +116,13 @@ class PeakMemory:
         self.together = 0
         self.each: dict[int, int] = {}  # pid: the most bytes resident
         self.most_at_once = 0  # processes
+        self.own: dict[int, tuple[int, float]] = {}  # `own_seconds`, when last seen
         self._processes = processes
         self._interval = interval
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> Watch:
         self._thread.start()
         return self
 
@@ -127,7 +141,9 @@ class PeakMemory:
         while True:
             own: list[int] = []
             files = [0]
-            for process in self._processes():
+            processes = self._processes()
+            self.own |= own_seconds(processes)
+            for process in processes:
                 try:
                     resident, anonymous, mapped = _memory(process)
                 except (psutil.Error, OSError):

@@ -19,7 +19,8 @@ import requests
 from benchmarks.limits import cores, on_one_core
 from benchmarks.peers.local import SAID
 from benchmarks.processes import (
-    PeakMemory,
+    Watch,
+    all_seconds,
     busiest,
     cpu_seconds,
     emulator_processes,
@@ -178,20 +179,20 @@ def _watched(
     processes: Callable[[], list[psutil.Process]],
     work: Callable[[], tuple[int, float]],
 ) -> Measured:
-    """Do the work, and see what the processes take for it."""
-    cpu, emulators = cpu_seconds(processes()), cpu_seconds(emulator_processes())
-    own = own_seconds(processes())
-    with PeakMemory(processes) as peak:
+    """Do the work, and see what the processes take for it; some end before it does."""
+    before, emulators = own_seconds(processes()), cpu_seconds(emulator_processes())
+    with Watch(processes) as seen:
         rows, seconds = work()
+    now = seen.own | own_seconds(processes())
     return Measured(
         workload=workload.key,
         way=way,
         rows=rows,
         seconds=seconds,
-        cpu=cpu_seconds(processes()) - cpu,
-        own=busiest(own, own_seconds(processes())),
+        cpu=all_seconds(before, now),
+        own=busiest(before, now),
         emulators=cpu_seconds(emulator_processes()) - emulators,
-        peak=peak.together,
+        peak=seen.together,
     )
 
 

@@ -1,6 +1,8 @@
 """The benchmarks: what their report says of rounds that are made up, and what it lists."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -12,7 +14,7 @@ from sklearn.linear_model import LinearRegression
 
 from benchmarks.__main__ import arguments, cases, counts
 from benchmarks.limits import cores, on_one_core
-from benchmarks.processes import busiest, own_seconds
+from benchmarks.processes import Watch, all_seconds, busiest, own_seconds
 from benchmarks.report import PEER_PACKAGES, Report
 from benchmarks.ways import LIMIT, ONE_CORE, PEERS, PYTHONS, SERVICE, WHOLE, Measured
 from benchmarks.workloads import Case, Workload
@@ -61,6 +63,17 @@ def test_the_busiest_process_counts_with_what_started_it() -> None:
     now = {1: (0, 6.0), 2: (1, 4.5), 3: (1, 0.75)}  # 3 started in between
     assert busiest(before, now) == 1.75
     assert busiest({}, {1: (0, 5.0), 2: (7, 4.0)}) == 5.0
+
+
+def test_a_process_that_has_ended_counts() -> None:
+    before = {1: (0, 5.0), 2: (1, 4.0)}
+    assert all_seconds(before, {1: (0, 6.0), 2: (1, 4.5), 3: (1, 0.75)}) == 2.25
+    work = "import time\nwhile time.process_time() < 0.5: pass"
+    with Watch(psutil.Process().children, interval=0.01) as seen:
+        child = subprocess.Popen([sys.executable, "-c", work])
+        child.wait(timeout=60)
+    assert child.pid not in own_seconds(psutil.Process().children())
+    assert all_seconds({}, {child.pid: seen.own[child.pid]}) > 0.25
 
 
 def test_a_process_has_its_own_seconds() -> None:
