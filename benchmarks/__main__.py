@@ -14,8 +14,10 @@ import argparse
 import itertools
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from benchmarks import registry, start
 from benchmarks.report import Report, machine
@@ -133,25 +135,41 @@ def take_turns(
             # Each way has its turn early in some rounds and late in others.
             first = i * len(todo) // options.repeat
             for some in itertools.batched([*todo[first:], *todo[:first]], at_once):
-                with bench_stack() as stack:
-                    upload(workload, *sample)
-                    if {SERVICE, ONE_CORE}.intersection(some):
-                        warm_up(stack, workload, files["warm_up"])
-                    table = make_table(stack, "input", files["input"])
-                    for way in some:
-                        try:
-                            found.append(measure(stack, way, case, table))
-                        except WayFailed as exc:
-                            if way in (SERVICE, WHOLE):
-                                raise
-                            failed.append(f"{case}, {way}: {exc}")
-                            print(f"  {failed[-1]}", file=sys.stderr)
-                            todo = [other for other in todo if other != way]
-                            found = [m for m in found if m.way != way]
+                for way, outcome in in_one_stack(case, sample, files, some):
+                    if isinstance(outcome, Measured):
+                        found.append(outcome)
+                        continue
+                    failed.append(f"{case}, {way}: {outcome}")
+                    print(f"  {failed[-1]}", file=sys.stderr)
+                    todo = [other for other in todo if other != way]
+                    found = [m for m in found if m.way != way]
             seconds = {m.way: m.seconds for m in found[-len(todo) :]}
             said = ", ".join(f"{way} {s:.1f} s" for way, s in seconds.items())
             print(f"  round {i + 1}: {said}", flush=True)
             yield found
+
+
+def in_one_stack(
+    case: Case,
+    sample: tuple[pd.DataFrame, pd.Series],
+    files: Mapping[str, Sequence[Path]],
+    some: Sequence[str],
+) -> Iterator[tuple[str, Measured | WayFailed]]:
+    """Let some ways score the table: what was measured of each, or why a peer failed."""
+    with bench_stack() as stack:
+        upload(case.workload, *sample)
+        if {SERVICE, ONE_CORE}.intersection(some):
+            warm_up(stack, case.workload, files["warm_up"])
+        table = make_table(stack, "input", files["input"])
+        for way in some:
+            try:
+                measured = measure(stack, way, case, table)
+            except WayFailed as exc:
+                if way in (SERVICE, WHOLE):
+                    raise
+                yield way, exc
+            else:
+                yield way, measured
 
 
 def warm_up(stack: LocalStack, workload: Workload, files: Sequence[Path]) -> None:
