@@ -304,9 +304,9 @@ def test_a_pandas_column_without_a_flat_type_is_refused_by_name(values: pd.Serie
         from_frame(pd.DataFrame({"ok": range(len(values)), "speed": values}))
 
 
-def test_the_index_is_left_out_and_names_are_text() -> None:
-    table = from_frame(pd.DataFrame({0: [1], "b": [2]}, index=["row"]))
-    assert table.schema.names == ["0", "b"]
+def test_row_numbers_are_left_out_and_names_are_kept() -> None:
+    table = from_frame(pd.DataFrame({"first name": [1], "größe": [2]}, index=[7]))
+    assert table.schema.names == ["first name", "größe"]
 
 
 PROJECT = st.from_regex(
@@ -362,7 +362,7 @@ def test_what_is_no_table_is_refused_by_the_parameters_name(text: str) -> None:
     ("df", "problem"),
     [
         (pd.Series([1], name="a"), "df: is a Series: pass a DataFrame"),
-        (pd.DataFrame([[1, 2]], columns=["a", "A"]), r"df: columns \['A', 'a'\] are there twice"),
+        (pd.DataFrame([[1, 2]], columns=["a", "A"]), r"df: columns \['A', 'a'\] are the same"),
     ],
 )
 def test_what_is_no_table_is_refused(df: Any, problem: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from mlsys.clients import TIMEOUT, bigquery_retry, default_clients
 from mlsys.errors import Conflict, InvalidRequest, TableNotFound
 from mlsys.frames import arrow_type, from_frame, sql_name, to_frame
+from mlsys.names import fold
 from mlsys.signatures import sql_type
 
 if TYPE_CHECKING:
@@ -112,12 +113,14 @@ def bq_get(query: str) -> pd.DataFrame:
 def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPEND") -> None:
     """Write `df` into the table `project.dataset.table`, in one atomic load job.
 
-    A table that is not there is created with the types of the frame's columns; the index is left
-    out. `write_disposition` is WRITE_APPEND, WRITE_TRUNCATE (replace) or WRITE_EMPTY (refuse a
+    A table that is not there is created with the types of the frame's columns. The row numbers of
+    an unnamed index are left out; an index that has a name or levels is refused, for it holds
+    data. `write_disposition` is WRITE_APPEND, WRITE_TRUNCATE (replace) or WRITE_EMPTY (refuse a
     table that has rows).
 
     Raises:
-        InvalidRequest: a malformed name, or the rows do not fit the table.
+        InvalidRequest: a malformed table id, a column name that BigQuery does not take
+            (`mlsys.names`), a named index, or the rows do not fit the table.
         TableNotFound: the dataset is not there.
         Conflict: WRITE_EMPTY, and the table has rows.
     """
@@ -131,6 +134,7 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
             ("write_disposition", f"{write_disposition!r}: pass one of {WRITE_DISPOSITIONS}")
         )
     rows = from_frame(df)
+    _check_index(df)
     clients = default_clients()
     there = _table_before(clients, table, rows.schema, write_disposition)
     if there is not None and write_disposition != "WRITE_TRUNCATE":
@@ -184,6 +188,22 @@ def find_table(clients: Clients, table: TableRef) -> Table | None:
         return None
 
 
+def _check_index(df: pd.DataFrame) -> None:
+    """Refuse an index that holds data: only columns are written, and it would be lost silently."""
+    index = df.index
+    if index.nlevels == 1 and index.name is None:
+        return
+    names = list(index.names)
+    raise InvalidRequest(
+        (
+            "df",
+            f"has an index named {names[0] if len(names) == 1 else names!r}, and only columns are "
+            "written: pass df.reset_index() to keep it as a column, or "
+            "df.reset_index(drop=True) to leave it out",
+        )
+    )
+
+
 def _words(exc: GoogleAPICallError) -> str:
     """What BigQuery itself says, once, without what the client adds."""
     found = [e["message"] for e in exc.errors if isinstance(e, dict) and e.get("message")]
@@ -234,14 +254,14 @@ def _fit(rows: pa.Table, schema: Sequence[SchemaField], table: TableRef) -> pa.T
     """Put the columns in the table's order, with NULLs for the ones that the frame lacks."""
     import pyarrow as pa
 
-    mine = {name.casefold(): i for i, name in enumerate(rows.schema.names)}
-    theirs = {f.name.casefold() for f in schema}
-    if extra := [n for n in rows.schema.names if n.casefold() not in theirs]:
+    mine = {fold(name): i for i, name in enumerate(rows.schema.names)}
+    theirs = {fold(f.name) for f in schema}
+    if extra := [n for n in rows.schema.names if fold(n) not in theirs]:
         raise InvalidRequest(("df", f"{table} has no columns {extra}: drop or rename them"))
     columns, fields = [], []
     for field in schema:
         kind = sql_type(field.field_type)
-        i = mine.get(field.name.casefold())
+        i = mine.get(fold(field.name))
         if i is None and field.mode == "REQUIRED":
             raise InvalidRequest(("df", f"{table} requires the column {field.name!r}: add it"))
         try:

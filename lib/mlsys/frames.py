@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlsys.errors import InvalidRequest, SchemaMismatch
+from mlsys.names import check_column_names, fold
 from mlsys.signatures import UNKNOWN, Feature
 
 if TYPE_CHECKING:
@@ -76,16 +77,15 @@ def from_frame(df: pd.DataFrame) -> pa.Table:
     """Return the frame's columns as Arrow, in the types that BigQuery will store.
 
     Raises:
-        InvalidRequest: a column mixes types, or has one that BigQuery's flat columns lack.
+        InvalidRequest: a column has a name that BigQuery does not take, mixes types, or has one
+            that BigQuery's flat columns lack.
     """
     import pandas as pd
     import pyarrow as pa
 
     if not isinstance(df, pd.DataFrame):
         raise InvalidRequest(("df", f"is a {type(df).__name__}: pass a DataFrame"))
-    names = [str(name).casefold() for name in df.columns]
-    if doubled := sorted({str(n) for n in df.columns if names.count(str(n).casefold()) > 1}):
-        raise InvalidRequest(("df", f"columns {doubled} are there twice: rename one of each"))
+    check_column_names(df.columns, "df")
     columns, fields = [], []
     for i, name in enumerate(df.columns):
         try:
@@ -100,7 +100,7 @@ def from_frame(df: pd.DataFrame) -> pa.Table:
             raise InvalidRequest(("df", f"column {name!r}: {exc.problems[0][1]}")) from exc
         except (pa.ArrowException, OverflowError) as exc:
             raise InvalidRequest(("df", f"column {name!r}: {exc}")) from exc
-        fields.append(pa.field(str(name), columns[-1].type))
+        fields.append(pa.field(name, columns[-1].type))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
@@ -134,10 +134,10 @@ def model_columns(
     """
     import pyarrow as pa
 
-    index = {name.casefold(): i for i, name in enumerate(table.schema.names)}
+    index = {fold(name): i for i, name in enumerate(table.schema.names)}
     columns = {}
     for feature in features:
-        column = table.column(index[feature.name.casefold()])
+        column = table.column(index[fold(feature.name)])
         try:
             columns[feature.name] = _series(column, feature)
         except (pa.ArrowInvalid, ArithmeticError, ValueError, TypeError) as exc:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from mlsys.errors import InvalidRequest, MetadataInvalid
+from mlsys.names import check_column_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +153,8 @@ class Signature:
         """Describe training data: a DataFrame, or a 2-d array (named `x0`, `x1`, ...).
 
         Raises:
-            InvalidRequest: X is not two-dimensional, has doubled names, or mixes types.
+            InvalidRequest: X is not two-dimensional, mixes types, or has names that no column of
+                BigQuery can have, or twice.
         """
         import numpy as np
         import pandas as pd
@@ -164,11 +166,7 @@ class Signature:
                 raise InvalidRequest(("X", f"has {array.ndim} dimension(s): pass rows x features"))
             X = pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
         names = [str(c) for c in X.columns]
-        folded = [n.casefold() for n in names]
-        if doubled := sorted({n for n in names if folded.count(n.casefold()) > 1}):
-            raise InvalidRequest(
-                ("X", f"columns {doubled} are the same to BigQuery, which ignores case: rename one")
-            )
+        check_column_names(names, "X")
         columns = (X.iloc[:, i] for i in range(X.shape[1]))
         features = (Feature.from_series(n, c) for n, c in zip(names, columns, strict=True))
         return cls(tuple(features), positional)

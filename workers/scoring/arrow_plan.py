@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.frames import model_columns
 from mlsys.loading import fitted_on_array
+from mlsys.names import fold
 from mlsys.signatures import UNKNOWN, Feature
 from workers.scoring.known_steps import (
     check_names,
@@ -109,8 +110,8 @@ class Compiled:
 
         if not table.num_rows:
             raise FallBack("there are no rows")
-        index = {name.casefold(): i for i, name in enumerate(table.schema.names)}
-        columns = {f.name: table.column(index[f.name.casefold()]) for f in self.features}
+        index = {fold(name): i for i, name in enumerate(table.schema.names)}
+        columns = {f.name: table.column(index[fold(f.name)]) for f in self.features}
         text = {f.name: columns[f.name] for f in self.features if is_text(f)}
         if any(column.type != pa.string() for column in text.values()):
             raise FallBack("text arrives as something else")

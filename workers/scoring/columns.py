@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlsys.errors import SchemaMismatch
 from mlsys.frames import arrow_type
 from mlsys.metadata import ModelMetadata
+from mlsys.names import duplicates, fold, name_fault
 from mlsys.signatures import UNKNOWN, Feature, sql_type
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def choose_features(
     Raises:
         SchemaMismatch: columns are missing or have a type the model cannot be given; each named.
     """
-    known = {c.name.casefold(): c for c in table}
+    known = {fold(c.name): c for c in table}
     signature = metadata.signature
     if signature is not None and not signature.positional:
         features = list(signature.features)
@@ -59,7 +60,7 @@ def choose_features(
         return features, []
     names = getattr(model, "feature_names_in_", None)
     if signature is None and names is not None:
-        features = [_untyped(str(n), known.get(str(n).casefold())) for n in names]
+        features = [_untyped(str(n), known.get(fold(str(n)))) for n in names]
         _check(features, known)
         return features, [
             "there is no signature (upload_model writes one): columns were matched by the names "
@@ -67,8 +68,8 @@ def choose_features(
         ]
     count = len(signature.features) if signature else getattr(model, "n_features_in_", None)
     named = id_columns if id_columns and tuple(id_columns) != ALL else metadata.id_columns
-    ids = {c.casefold() for c in named}
-    rest = [c for c in table if c.name.casefold() not in ids]
+    ids = {fold(c) for c in named}
+    rest = [c for c in table if fold(c.name) not in ids]
     if count is None or len(rest) != count:
         needs = "an unknown number of" if count is None else str(count)
         raise SchemaMismatch(
@@ -102,19 +103,19 @@ def choose_ids(
     Raises:
         SchemaMismatch: a named column is not there, or a column has no flat type.
     """
-    known = {c.name.casefold(): c for c in table}
+    known = {fold(c.name): c for c in table}
     wanted = id_columns or metadata.id_columns
     if tuple(wanted) == ALL:
         ids = list(table)
     elif wanted:
-        if missing := [c for c in wanted if c.casefold() not in known]:
+        if missing := [c for c in wanted if fold(c) not in known]:
             raise SchemaMismatch(
                 "The table lacks id columns.", [(c, "is not in the input table") for c in missing]
             )
-        ids = [known[c.casefold()] for c in wanted]
+        ids = [known[fold(c)] for c in wanted]
     else:
-        used = {f.name.casefold() for f in features}
-        ids = [c for c in table if c.name.casefold() not in used]
+        used = {fold(f.name) for f in features}
+        ids = [c for c in table if fold(c.name) not in used]
     if nested := [c for c in ids if c.type not in PARQUET_TYPES]:
         raise SchemaMismatch(
             "Columns of these types cannot be carried over: pass id_columns without them.",
@@ -127,11 +128,11 @@ def arrow_schema(columns: Iterable[Column], constant: Iterable[str] = ()) -> pa.
     """The columns in Arrow's types; text that is the same in all rows is a dictionary of one."""
     import pyarrow as pa
 
-    folded = {name.casefold() for name in constant}
+    folded = {fold(name) for name in constant}
 
     def kind(column: Column) -> pa.DataType:
         found = arrow_type(column.type)
-        repeats = column.name.casefold() in folded and pa.types.is_string(found)
+        repeats = fold(column.name) in folded and pa.types.is_string(found)
         return pa.dictionary(pa.int32(), found) if repeats else found
 
     return pa.schema([pa.field(c.name, kind(c)) for c in columns])
@@ -145,10 +146,10 @@ def assemble(schema: pa.Schema, values: Mapping[str, Any], rows: int) -> pa.Tabl
     """
     import pyarrow as pa
 
-    folded = {name.casefold(): value for name, value in values.items()}
+    folded = {fold(name): value for name, value in values.items()}
     columns = []
     for field in schema:
-        value = folded.get(field.name.casefold())
+        value = folded.get(fold(field.name))
         if value is None:
             columns.append(pa.nulls(rows, field.type))
         elif isinstance(value, pa.Array | pa.ChunkedArray):
@@ -168,11 +169,15 @@ def _untyped(name: str, column: Column | None) -> Feature:
 
 def _check(features: Sequence[Feature], known: dict[str, Column]) -> None:
     wrong = []
+    for name in duplicates(f.name for f in features):
+        wrong.append((name, "is one column to BigQuery, which ignores case, and two to the model"))
     for feature in features:
-        column = known.get(feature.name.casefold())
+        column = known.get(fold(feature.name))
         if column is None:
             kind = "" if feature.dtype == UNKNOWN else f", the model needs it as {feature.type}"
-            wrong.append((feature.name, f"is missing{kind}"))
+            fault = name_fault(feature.name)
+            never = f"; the name {fault}: rename the feature and fit again" if fault else ""
+            wrong.append((feature.name, f"is missing{kind}{never}"))
         elif column.type not in PARQUET_TYPES:
             wrong.append((feature.name, f"is {column.type}, which no model can be given"))
         elif feature.dtype != UNKNOWN and not feature.accepts(column.type):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mlsys.bq import TableRef, find_table
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
+from mlsys.names import fold
 from workers.scoring.columns import PARQUET_TYPES, Column, columns_of
 
 if TYPE_CHECKING:
@@ -164,12 +165,12 @@ def fit_output(columns: Sequence[Column], table: Iterable[SchemaField], name: st
         SchemaMismatch: naming every column that is missing there, has another type, or is
             required there and not written.
     """
-    fields = {f.name.casefold(): f for f in table}
-    types = {c.name.casefold(): c.type for c in columns_of(fields.values())}
-    mine = {c.name.casefold() for c in columns}
+    fields = {fold(f.name): f for f in table}
+    types = {fold(c.name): c.type for c in columns_of(fields.values())}
+    mine = {fold(c.name) for c in columns}
     wrong = []
     for column in columns:
-        there = types.get(column.name.casefold())
+        there = types.get(fold(column.name))
         if there is None:
             wrong.append((column.name, "is not in the output table"))
         elif there != column.type:
@@ -214,7 +215,7 @@ def _check_partition(table: TableRef, there: Table | None, created_at: dt.dateti
             f"{table.base} is partitioned by {kind.lower()}: pass a partition such as "
             f"${created_at.strftime(form)}, and not ${name}"
         )
-    if field.casefold() == "predicted_at" and created_at.strftime(form) != name:
+    if fold(field) == "predicted_at" and created_at.strftime(form) != name:
         raise SchemaMismatch(
             f"{table.base} is partitioned by predicted_at, which is now: its partition for this "
             f"run is ${created_at.strftime(form)} (UTC), and not ${name}"

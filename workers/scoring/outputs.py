@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlsys.errors import InvalidRequest, SchemaMismatch
+from mlsys.names import duplicates
 from workers.scoring.columns import Column
 
 STAMPS = {
@@ -54,8 +55,7 @@ def output_columns(
             f"The output would have {len(columns)} columns, and a table has {MAX_COLUMNS} at most: "
             "pass other outputs, or fewer id_columns."
         )
-    folded = [c.name.casefold() for c in columns]
-    if doubled := sorted({c.name for c in columns if folded.count(c.name.casefold()) > 1}):
+    if doubled := duplicates(c.name for c in columns):
         raise SchemaMismatch(
             "The output would have two columns of the same name: pass id_columns without it, or "
             "upload the model with another target name, or with classes that differ in letters and "

@@ -16,6 +16,7 @@ from mlsys.clients import Clients
 from mlsys.errors import ModelUnusable
 from mlsys.loading import LoadedModel
 from mlsys.metadata import ModelMetadata
+from mlsys.names import fold
 from mlsys.signatures import Feature, Signature
 from workers.scoring.columns import Column, choose_features, choose_ids, columns_of
 from workers.scoring.destination import (
@@ -122,7 +123,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     table = columns_of(resolved.schema)
     features, said = choose_features(table, loaded.model, metadata, request.id_columns)
     ids = choose_ids(table, features, metadata, request.id_columns)
-    read = {n.casefold() for n in [f.name for f in features] + [c.name for c in ids]}
+    read = {fold(n) for n in [f.name for f in features] + [c.name for c in ids]}
     columns, outputs = output_columns(
         ids, loaded.model, metadata.target, request.outputs, metadata.outputs
     )
@@ -139,7 +140,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         rows_expected=resolved.rows,
         features=tuple(features),
         ids=tuple(ids),
-        read_columns=tuple(c.name for c in table if c.name.casefold() in read),
+        read_columns=tuple(c.name for c in table if fold(c.name) in read),
         outputs=outputs,
         output=output_destination(
             request.output_table, there, columns, request.write_disposition, created_at

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import threadpoolctl
 
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
+from mlsys.names import fold
 from workers.scoring.arrow_plan import Compiled, compile_model
 from workers.scoring.columns import arrow_schema, assemble
 from workers.scoring.path import ARROW, ask, differences
@@ -65,11 +66,11 @@ class Predictor:
             ) from exc
         except Exception as exc:  # whatever the estimator raises is about these rows
             raise PredictionFailed(self._blame(exc, batch)) from exc
-        types = {field.name.casefold(): field for field in self.schema}
+        types = {fold(field.name): field for field in self.schema}
         values: dict[str, Any] = {c.name: batch.column(c.name) for c in self.plan.ids}
         for method in self.plan.outputs:
             for name, column in self._columns(method, given[method], batch.num_rows).items():
-                values[name] = self._array(types[name.casefold()], column)
+                values[name] = self._array(types[fold(name)], column)
         return assemble(self.schema, values | self._stamps, batch.num_rows)
 
     def _given(self, batch: pa.Table) -> dict[str, Any]:
@@ -129,8 +130,8 @@ class Predictor:
         """Say what the model said, and which feature columns hold NULLs if any do."""
         first = (str(exc).splitlines() or [""])[0][:300]
         text = f"The model raised {type(exc).__name__}: {first}"
-        folded = {name.casefold(): i for i, name in enumerate(batch.schema.names)}
+        folded = {fold(name): i for i, name in enumerate(batch.schema.names)}
         nulls = [
-            f.name for f in self.plan.features if batch.column(folded[f.name.casefold()]).null_count
+            f.name for f in self.plan.features if batch.column(folded[fold(f.name)]).null_count
         ]
         return f"Columns with NULLs: {', '.join(nulls)}. {text}" if nulls else text

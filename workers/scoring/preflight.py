@@ -19,6 +19,7 @@ from mlsys.errors import (
     TableNotFound,
 )
 from mlsys.metadata import ModelMetadata, library_versions
+from mlsys.names import fold
 from mlsys.signatures import UNKNOWN
 from workers.query import dry_run, select
 from workers.scoring.destination import output_location
@@ -187,12 +188,12 @@ def _count_nulls(
     clients: Clients, resolved: Resolved, plan: Plan, warnings: list[str]
 ) -> dict[str, int] | None:
     """The NULLs in columns of which the model saw none in training; None if nobody counted."""
-    required = {f.name.casefold() for f in resolved.schema if f.mode == "REQUIRED"}
-    spelt = {name.casefold(): name for name in plan.read_columns}
+    required = {fold(f.name) for f in resolved.schema if f.mode == "REQUIRED"}
+    spelt = {fold(name): name for name in plan.read_columns}
     names = [
-        spelt[f.name.casefold()]
+        spelt[fold(f.name)]
         for f in plan.features
-        if not f.nullable and f.dtype != UNKNOWN and f.name.casefold() not in required
+        if not f.nullable and f.dtype != UNKNOWN and fold(f.name) not in required
     ]
     if not names:
         return {}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mlsys.bq import TableRef, find_table
 from mlsys.clients import Clients
 from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
+from mlsys.names import fold
 from workers.query import dry_run
 from workers.scoring.model import ModelPin, find_model
 from workers.scoring.request import ScoringRequest
@@ -165,9 +166,9 @@ def _no_condition(bare: str) -> str | None:
 
 def _unknown(bare: str, schema: Sequence[SchemaField]) -> list[str]:
     """The words of a filter that look like columns and are none."""
-    known = {f.name.casefold() for f in schema}
+    known = {fold(f.name) for f in schema}
     words = _WORD.findall(bare)
-    return sorted({w for w in words if w.casefold() not in known and w.upper() not in _KEYWORDS})
+    return sorted({w for w in words if fold(w) not in known and w.upper() not in _KEYWORDS})
 
 
 def bad_where(table: TableRef, unknown: Sequence[str] = ()) -> InvalidRequest:

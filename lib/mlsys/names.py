@@ -1,0 +1,133 @@
+"""Column names as BigQuery has them: which names are equal, and which a column can have.
+
+Every comparison and every check of a column's name comes through here. BigQuery ignores case
+(https://cloud.google.com/bigquery/docs/schemas#column_names), and nothing says that it does so
+beyond ASCII: `straße` and `strasse`, µ and μ, ς and σ are two names each. Names are not
+normalized: `é` as one character is not `e` with an accent.
+
+>>> same_name("Age", "age"), same_name("straße", "STRASSE")
+(True, False)
+>>> name_fault("education-num"), name_fault("sepal length (cm)")
+(None, "holds '(', which BigQuery takes in no column name")
+>>> proposed_name("sepal length (cm)")
+'sepal_length_cm'
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+from mlsys.errors import InvalidRequest
+
+MAX_NAME = 300  # characters
+MAX_SHOWN = 5  # columns that an error lists
+RESERVED_PREFIXES = (
+    "_TABLE_",
+    "_FILE_",
+    "_PARTITION",
+    "_ROW_TIMESTAMP",
+    "__ROOT__",
+    "_COLIDENTIFIER",
+    "_CHANGE_SEQUENCE_NUMBER",
+    "_CHANGE_TYPE",
+    "_CHANGE_TIMESTAMP",
+)
+_ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+# What every interface of BigQuery takes; anything else is a flexible name:
+# https://cloud.google.com/bigquery/docs/schemas#flexible-column-names
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SIGNS = frozenset("&%=+:'<>#|")
+# \p{L}, \p{N}, \p{M}; connectors, dashes and spaces, but no control characters.
+_CATEGORIES = ("L", "N", "M", "Pc", "Pd", "Zs")
+# SELECT renames a column with this prefix unless it is given an alias (same page).
+_RENAMED_PREFIX = "_field_"
+
+
+def fold(name: str) -> str:
+    """Return the key by which BigQuery compares the name: ASCII letters in lower case."""
+    return name.translate(_ASCII_LOWER)
+
+
+def same_name(a: str, b: str) -> bool:
+    """Tell whether BigQuery takes both for the name of one column."""
+    return fold(a) == fold(b)
+
+
+def duplicates(names: Iterable[str]) -> list[str]:
+    """Return the names that are equal to another one of `names`, sorted, each spelling once."""
+    listed = list(names)
+    seen: dict[str, int] = {}
+    for name in listed:
+        seen[fold(name)] = seen.get(fold(name), 0) + 1
+    return sorted({name for name in listed if seen[fold(name)] > 1})
+
+
+def is_plain(name: str) -> bool:
+    """Tell whether the name works everywhere in BigQuery, without quotes or special handling.
+
+    Letters, digits and underscores of ASCII. The Storage Read API documents special handling for
+    any other name, and only for Avro.
+    """
+    return bool(_PLAIN.fullmatch(name)) and not fold(name).startswith(_RENAMED_PREFIX)
+
+
+def name_fault(name: Any) -> str | None:
+    """Return why no column of BigQuery can have this name, or None if one can."""
+    if not isinstance(name, str):
+        return f"is of type {type(name).__name__}, and a column's name is text"
+    if not name.strip():
+        return "is empty"
+    if len(name) > MAX_NAME:
+        return f"has {len(name)} characters, and BigQuery takes {MAX_NAME} at most"
+    for prefix in RESERVED_PREFIXES:
+        if fold(name).startswith(fold(prefix)):
+            return f"begins with {prefix}, which BigQuery reserves"
+    for sign in name:
+        if sign not in _SIGNS and not unicodedata.category(sign).startswith(_CATEGORIES):
+            return f"holds {sign!r}, which BigQuery takes in no column name"
+    return None
+
+
+def proposed_name(name: Any) -> str:
+    """Return a name that BigQuery takes, close to `name`."""
+    text = "_".join(map(str, name)) if isinstance(name, tuple) else str(name)
+    text = re.sub(r"\W+", "_", text).strip("_")[: MAX_NAME - 1] or "column"
+    return f"c{text}" if text[0].isdigit() or name_fault(text) is not None else text
+
+
+def check_column_names(names: Iterable[Any], parameter: str) -> None:
+    """Refuse names that no column of BigQuery can have, and names that are there twice.
+
+    Raises:
+        InvalidRequest: it blames `parameter`, names the columns, and proposes other names.
+    """
+    listed = list(names)
+    wrong = {name: fault for name in listed if (fault := name_fault(name)) is not None}
+    if wrong:
+        shown = list(wrong)[:MAX_SHOWN]
+        texts = "; ".join(f"column {_shown(name)} {wrong[name]}" for name in shown)
+        more = f"; and {len(wrong) - len(shown)} more" if len(wrong) > len(shown) else ""
+        raise InvalidRequest((parameter, f"{texts}{more}: {_advice(shown, parameter)}"))
+    if doubled := duplicates(listed):
+        text = f"columns {doubled} are the same to BigQuery, which ignores case: rename one of each"
+        raise InvalidRequest((parameter, text))
+
+
+def _advice(names: list[Any], frame: str) -> str:
+    columns = f"{frame}.columns"
+    if any(isinstance(name, tuple) for name in names):
+        return f"join the levels: {columns} = ['_'.join(map(str, c)) for c in {columns}]"
+    if not any(isinstance(name, str) for name in names):
+        return f"name the columns by text: {columns} = [f'c{{c}}' for c in {columns}]"
+    renames = ", ".join(f"{_shown(name)}: {proposed_name(name)!r}" for name in names)
+    return f"rename it, for instance with {frame}.rename(columns={{{renames}}})"
+
+
+def _shown(name: Any) -> str:
+    text = repr(name)
+    return text if len(text) <= 80 else f"{text[:77]}..."

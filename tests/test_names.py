@@ -1,0 +1,200 @@
+"""Column names: equal where BigQuery takes them for equal, and refused where it takes none."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from mlsys.bq import bq_put
+from mlsys.errors import InvalidRequest, SchemaMismatch
+from mlsys.frames import from_frame, to_model_frame
+from mlsys.metadata import ModelMetadata
+from mlsys.names import (
+    MAX_NAME,
+    RESERVED_PREFIXES,
+    check_column_names,
+    duplicates,
+    fold,
+    is_plain,
+    name_fault,
+    proposed_name,
+    same_name,
+)
+from mlsys.signatures import Signature
+from workers.scoring.columns import Column, arrow_schema, assemble, choose_features, choose_ids
+from workers.scoring.outputs import output_columns
+
+# Pairs that Python's own ways of ignoring case take for one: casefold, lower or upper.
+TWO_NAMES = [
+    pytest.param("straße", "strasse", id="sharp s"),
+    pytest.param("µ", "μ", id="micro sign and mu"),
+    pytest.param("ς", "σ", id="final sigma"),
+    pytest.param("İ", "i̇", id="dotted I"),
+    pytest.param("ı", "I", id="dotless i"),
+    pytest.param("ſ", "s", id="long s"),
+    pytest.param("\u212a", "k", id="Kelvin sign"),
+    pytest.param("Ä", "ä", id="umlaut"),
+    pytest.param("Я", "я", id="Cyrillic"),
+    pytest.param("\ufb01", "fi", id="ligature"),
+    pytest.param("e\u0301", "é", id="not normalized"),
+]
+
+
+@pytest.mark.parametrize(("a", "b"), TWO_NAMES)
+def test_case_is_ignored_in_ascii_alone(a: str, b: str) -> None:
+    assert not same_name(a, b)
+    assert same_name(f"{a}_Id", f"{a}_iD")
+    assert duplicates([a, b]) == []
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_equality_of_names_is_that_of_lower_case_ascii(name: str) -> None:
+    swapped = "".join(c.swapcase() if c.isascii() else c for c in name)
+    assert same_name(name, swapped)
+    assert fold(fold(name)) == fold(name)
+    assert len(fold(name)) == len(name)
+
+
+@pytest.mark.parametrize(("a", "b"), TWO_NAMES)
+def test_a_model_is_given_its_own_column_of_two(a: str, b: str) -> None:
+    model = LogisticRegression().fit(pd.DataFrame({a: [1.0, 2, 3, 4]}), [0, 0, 1, 1])
+    table = [Column("id", "INT64"), Column(a, "FLOAT64"), Column(b, "FLOAT64")]
+    features, _ = choose_features(table, model, ModelMetadata(), ["id"])
+    frame = to_model_frame(pa.table({a: [1.0, 2.0], b: [99.0, 98.0]}), features)
+    assert frame[a].tolist() == [1.0, 2.0]
+    assert [c.name for c in choose_ids(table, features, ModelMetadata(), None)] == ["id", b]
+
+
+@pytest.mark.parametrize(("a", "b"), TWO_NAMES)
+def test_a_frame_a_signature_and_an_output_hold_both(a: str, b: str) -> None:
+    frame = pd.DataFrame({a: [1.0, 2.0], b: [3.0, 4.0]})
+    assert from_frame(frame).to_pydict() == {a: [1.0, 2.0], b: [3.0, 4.0]}
+    assert Signature.from_data(frame).names == [a, b]
+    ids = [Column(a, "FLOAT64"), Column(b, "FLOAT64")]
+    model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    columns, _ = output_columns(ids, model, (), ("predict",))
+    assert [c.name for c in columns][:2] == [a, b]
+    table = assemble(arrow_schema(ids), {a: pa.array([1.0]), b: pa.array([2.0])}, 1)
+    assert table.to_pydict() == {a: [1.0], b: [2.0]}
+
+
+def test_features_that_are_one_column_to_bigquery_are_refused() -> None:
+    model = LogisticRegression().fit(pd.DataFrame({"Age": [1.0, 2], "age": [3.0, 4]}), [0, 1])
+    with pytest.raises(SchemaMismatch, match="age: is one column to BigQuery"):
+        choose_features([Column("age", "FLOAT64")], model, ModelMetadata(), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("age", True),
+        ("_x1", True),
+        ("a" * MAX_NAME, True),
+        ("education-num", False),
+        ("first name", False),
+        ("größe", False),
+        ("客户", False),
+        ("2020-2021", False),
+        ("0", False),
+        ("a%", False),
+        ("<=50K", False),
+        ("it's", False),
+        ("x\u00b2", False),
+        ("_field_1", False),
+    ],
+)
+def test_names_that_bigquery_takes(name: str, plain: bool) -> None:
+    assert name_fault(name) is None
+    assert is_plain(name) is plain
+    check_column_names([name], "df")
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        *((f"a{sign}b", f"holds {sign!r}") for sign in '!"$()*,./;?@[\\]^`{}~'),
+        ("temp °C", "holds '°'"),
+        ("a\nb", r"holds '\n'"),
+        ("a\tb", r"holds '\t'"),
+        ("🚢", "holds '🚢'"),
+        ("\udc80", r"holds '\udc80'"),
+        ("", "is empty"),
+        (" ", "is empty"),
+        ("a" * (MAX_NAME + 1), "has 301 characters"),
+        *((f"{p.lower()}x", f"begins with {p}") for p in RESERVED_PREFIXES),
+        (0, "is of type int"),
+        (float("nan"), "is of type float"),
+        (None, "is of type NoneType"),
+        (("a", "x"), "is of type tuple"),
+        (pd.Timestamp("2026-01-01"), "is of type Timestamp"),
+        (np.int64(3), "is of type int64"),
+    ],
+)
+def test_names_that_no_column_has_are_refused_with_another(name: Any, fault: str) -> None:
+    assert fault in (name_fault(name) or "")
+    assert name_fault(proposed_name(name)) is None
+    for check in (
+        lambda: check_column_names([name], "df"),
+        lambda: bq_put(
+            pd.DataFrame([[1]], columns=pd.Index([name], dtype=object, tupleize_cols=False)),
+            "my-project.d.t",
+        ),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            check()
+        assert fault in str(caught.value)
+        assert "df.columns = [" in str(caught.value) or proposed_name(name) in str(caught.value)
+
+
+@settings(deadline=None)
+@given(st.text() | st.integers() | st.floats() | st.tuples(st.text(), st.integers()))
+def test_what_is_proposed_can_be_a_name(name: Any) -> None:
+    assert name_fault(proposed_name(name)) is None
+
+
+def test_every_wrong_column_is_named_up_to_five() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_column_names([f"x{i} (cm)" for i in range(7)], "X")
+    text = str(caught.value)
+    assert "'x4 (cm)'" in text and "'x5 (cm)'" not in text and "2 more" in text
+    assert "X.rename(columns={'x0 (cm)': 'x0_cm'" in text
+
+
+def test_a_model_is_not_uploaded_with_features_that_no_table_can_have() -> None:
+    with pytest.raises(InvalidRequest, match=r"X: column 'sepal length \(cm\)' holds '\('"):
+        Signature.from_data(pd.DataFrame({"sepal length (cm)": [1.0], "ok": [2.0]}))
+
+
+def test_a_missing_column_that_cannot_be_there_says_so() -> None:
+    frame = pd.DataFrame({"petal width (cm)": [1.0, 2.0]})
+    model = LogisticRegression().fit(frame, [0, 1])
+    with pytest.raises(SchemaMismatch, match=r"is missing; the name holds '\('.* rename"):
+        choose_features([Column("petal_width", "FLOAT64")], model, ModelMetadata(), None)
+
+
+@pytest.mark.parametrize(
+    ("index", "named"),
+    [
+        pytest.param(pd.Index([1, 2], name="id"), "an index named 'id'", id="a name"),
+        pytest.param(pd.Index([1, 2], name=0), "an index named 0", id="a number"),
+        pytest.param(
+            pd.MultiIndex.from_tuples([(1, "a"), (2, "b")], names=["id", "kind"]),
+            r"an index named \['id', 'kind'\]",
+            id="levels",
+        ),
+        pytest.param(
+            pd.MultiIndex.from_tuples([(1, "a"), (2, "b")]),
+            r"an index named \[None, None\]",
+            id="levels without names",
+        ),
+    ],
+)
+def test_an_index_that_holds_data_is_refused(index: pd.Index, named: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"df: has {named}.*reset_index"):
+        bq_put(pd.DataFrame({"a": [1, 2]}, index=index), "my-project.d.t")
