@@ -275,7 +275,7 @@ class TimeTravel:
     def open(self, *, read_session: types.ReadSession, **options: Any) -> Any:
         if read_session.table == TableRef.parse(self.table).path:
             at = read_session.table_modifiers.snapshot_time
-            seen = [copy for since, copy in self.versions if since <= at]
+            seen = [copy for since, copy in self.versions if at is None or since <= at]
             if not seen:
                 raise exceptions.InvalidArgument("before time travel")
             read_session.table = TableRef.parse(seen[-1]).path

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import types
 from scoring_cases import Lab
 from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsRegressor
@@ -80,7 +81,7 @@ def test_a_job_is_looked_for_where_it_runs(
             exceptions.InvalidArgument("snapshot out of range"),
             8,
             Conflict,
-            "can no longer be read",
+            "was created again",
             id="a snapshot older than time travel",
         ),
         pytest.param(
@@ -101,8 +102,12 @@ def test_a_run_whose_rows_are_gone_says_so(
     then = dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
     prepared = replace(prepared, plan=replace(prepared.plan, snapshot_at=then.isoformat()))
 
-    def refuse(**_: Any) -> Any:
-        raise raised
+    create = lab.clients.bigquery_read.create_read_session
+
+    def refuse(*, read_session: types.ReadSession, **options: Any) -> Any:
+        if read_session.table_modifiers.snapshot_time:
+            raise raised
+        return create(read_session=read_session, **options)
 
     monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
     with pytest.raises(expected, match=words):
@@ -117,8 +122,12 @@ def test_a_snapshot_that_is_in_bigquerys_future_is_waited_for(
 ) -> None:
     prepared = prepare(lab.clients, lab.request(params))
 
-    def refuse(**_: Any) -> Any:
-        raise exceptions.InvalidArgument("snapshot in the future")
+    create = lab.clients.bigquery_read.create_read_session
+
+    def refuse(*, read_session: types.ReadSession, **options: Any) -> Any:
+        if read_session.table_modifiers.snapshot_time:
+            raise exceptions.InvalidArgument("snapshot in the future")
+        return create(read_session=read_session, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)

@@ -104,9 +104,9 @@ def bq_get(query: str) -> pd.DataFrame:
         reader = clients.bigquery_read if use_storage_api else None
         table = rows.to_arrow(bqstorage_client=reader, create_bqstorage_client=False)
     except BadRequest as exc:
-        raise InvalidRequest(("query", _words(exc))) from exc
+        raise InvalidRequest(("query", words_of(exc))) from exc
     except NotFound as exc:
-        raise TableNotFound(_words(exc)) from exc
+        raise TableNotFound(words_of(exc)) from exc
     return to_frame(table)
 
 
@@ -147,7 +147,7 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
             raise
         raise _filled(table) from exc
     except BadRequest as exc:
-        raise InvalidRequest(("df", _words(exc))) from exc
+        raise InvalidRequest(("df", words_of(exc))) from exc
     except NotFound as exc:
         raise _no_dataset(table) from exc
 
@@ -172,6 +172,7 @@ def load_rows(
         source_format=bigquery.SourceFormat.PARQUET,
         write_disposition=write_disposition,
         schema=schema,
+        column_name_character_map="STRICT",  # else a project's setting may rename columns
     )
     # No size: the client then uploads in resumable chunks, which it retries on its own.
     job = clients.bigquery.load_table_from_file(buffer, str(table), job_config=config)
@@ -204,10 +205,10 @@ def _check_index(df: pd.DataFrame) -> None:
     )
 
 
-def _words(exc: GoogleAPICallError) -> str:
-    """What BigQuery itself says, once, without what the client adds."""
-    found = [e["message"] for e in exc.errors if isinstance(e, dict) and e.get("message")]
-    return found[0] if found else str(exc.message)
+def words_of(exc: GoogleAPICallError) -> str:
+    """Return what BigQuery itself says, once, without what the client adds."""
+    texts = [e["message"] for e in exc.errors if isinstance(e, dict) and e.get("message")]
+    return texts[0] if texts else str(exc.message)
 
 
 def _table_before(

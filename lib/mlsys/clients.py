@@ -102,12 +102,25 @@ def bigquery_retry() -> Retry:
     return DEFAULT_RETRY.with_timeout(RETRY_DEADLINE)
 
 
+def is_too_large(exc: Exception) -> bool:
+    """Tell whether a message was too large for gRPC, which says so as for an exhausted quota.
+
+    The code is the same, RESOURCE_EXHAUSTED; only the text of gRPC's core is another
+    (https://github.com/grpc/grpc, message_size_filter.cc).
+    """
+    from google.api_core.exceptions import ResourceExhausted
+
+    return isinstance(exc, ResourceExhausted) and "message larger than max" in str(exc)
+
+
 def is_passing(exc: Exception) -> bool:
     """Tell whether an exception of Google's clients may be gone when the same call is repeated."""
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError, TransportError
     from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
 
+    if is_too_large(exc) or isinstance(exc, exceptions.MethodNotImplemented):
+        return False
     if isinstance(exc, exceptions.Forbidden):
         # https://cloud.google.com/bigquery/docs/error-messages: limits come as 403 there
         reasons = {e.get("reason") for e in exc.errors if isinstance(e, dict)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlsys.errors import SchemaMismatch
 from mlsys.frames import arrow_type
 from mlsys.metadata import ModelMetadata
-from mlsys.names import duplicates, fold, name_fault
+from mlsys.names import duplicates, fold, is_plain, name_fault
 from mlsys.signatures import UNKNOWN, Feature, sql_type
 
 if TYPE_CHECKING:
@@ -122,6 +122,33 @@ def choose_ids(
             [(c.name, f"is {c.type}") for c in nested],
         )
     return ids
+
+
+def columns_to_read(
+    table: Sequence[Column], features: Sequence[Feature], ids: Sequence[Column]
+) -> tuple[str, ...]:
+    """Return the names of the features and ids, each once, as and in the order the table has them.
+
+    Raises:
+        SchemaMismatch: a name is one that BigQuery does not take; the local BigQuery lets it in.
+    """
+    read = {fold(n) for n in [f.name for f in features] + [c.name for c in ids]}
+    names = tuple(c.name for c in table if fold(c.name) in read)
+    if wrong := [(name, fault) for name in names if (fault := name_fault(name)) is not None]:
+        raise SchemaMismatch("Rename columns of the input table.", wrong)
+    return names
+
+
+def needs_aliases(table: Sequence[Column], read: Sequence[str], where: str | None) -> bool:
+    """Tell whether the columns must be copied under plain names before they are read.
+
+    The Storage Read API asks for special handling of names beyond ASCII letters, digits and
+    underscores, and documents it for Avro alone
+    (https://cloud.google.com/bigquery/docs/schemas#flexible-column-names); in SQL they work.
+    """
+    filtered = fold(where or "")
+    odd = [c.name for c in table if not is_plain(c.name)]
+    return any(name in read or fold(name) in filtered for name in odd)
 
 
 def arrow_schema(columns: Iterable[Column], constant: Iterable[str] = ()) -> pa.Schema:

@@ -16,9 +16,15 @@ from mlsys.clients import Clients
 from mlsys.errors import ModelUnusable
 from mlsys.loading import LoadedModel
 from mlsys.metadata import ModelMetadata
-from mlsys.names import fold
 from mlsys.signatures import Feature, Signature
-from workers.scoring.columns import Column, choose_features, choose_ids, columns_of
+from workers.scoring.columns import (
+    Column,
+    choose_features,
+    choose_ids,
+    columns_of,
+    columns_to_read,
+    needs_aliases,
+)
 from workers.scoring.destination import (
     Destination,
     output_destination,
@@ -29,7 +35,7 @@ from workers.scoring.model import ModelPin, load_pinned, read_metadata
 from workers.scoring.outputs import output_columns
 from workers.scoring.path import choose_path
 from workers.scoring.request import ScoringRequest
-from workers.scoring.source import Resolved, check_where
+from workers.scoring.source import Resolved, check_copy, check_where
 from workers.verdict import judge
 
 
@@ -54,6 +60,7 @@ class Plan:
     location: str  # of the output's dataset: load jobs run there, and are found there alone
     warnings: tuple[str, ...] = ()
     path: str = "plain: planned before there was another way"  # of the rows: `choose_path`
+    aliased: bool = False  # a query copies the columns under plain names first: `needs_aliases`
 
     @property
     def input_table(self) -> TableRef:
@@ -69,6 +76,16 @@ class Plan:
     def where(self) -> str | None:
         """The filter of the input's rows."""
         return self.request.get("where")
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether a query copies the rows into a table of the run, which is read instead."""
+        return self.is_query or self.aliased
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The columns of the copy, if it has other names than the input: alias to name."""
+        return {f"c{i}": name for i, name in enumerate(self.read_columns)} if self.aliased else {}
 
     def stamps(self, at: str) -> dict[str, Any]:
         """What each row says of the run; `at` is the column with its time."""
@@ -123,7 +140,10 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     table = columns_of(resolved.schema)
     features, said = choose_features(table, loaded.model, metadata, request.id_columns)
     ids = choose_ids(table, features, metadata, request.id_columns)
-    read = {fold(n) for n in [f.name for f in features] + [c.name for c in ids]}
+    read = columns_to_read(table, features, ids)
+    aliased = needs_aliases(table, read, request.where)
+    if aliased or resolved.is_query:
+        check_copy(clients, request.env, request.input_table)
     columns, outputs = output_columns(
         ids, loaded.model, metadata.target, request.outputs, metadata.outputs
     )
@@ -140,23 +160,29 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         rows_expected=resolved.rows,
         features=tuple(features),
         ids=tuple(ids),
-        read_columns=tuple(c.name for c in table if fold(c.name) in read),
+        read_columns=read,
         outputs=outputs,
         output=output_destination(
             request.output_table, there, columns, request.write_disposition, created_at
         ),
         rejects=rejects_destination(clients, request.output_table),
         location=location,
-        warnings=(*_odd(resolved), *warnings, *said),
+        warnings=(*_odd(resolved, aliased), *warnings, *said),
         path=choose_path(loaded.model, features, outputs, metadata),
+        aliased=aliased,
     )
     return plan, loaded
 
 
-def _odd(resolved: Resolved) -> list[str]:
+def _odd(resolved: Resolved, aliased: bool) -> list[str]:
     """What is odd about the input."""
     if not resolved.is_query:
-        return []
+        if not aliased:
+            return []
+        return [
+            f"{resolved.request.input_table} has column names beyond letters, digits and "
+            "underscores: a query copies the columns first, which costs what a query costs"
+        ]
     return [
         f"{resolved.request.input_table} is no table but a {resolved.table.table_type}, of which "
         "nothing tells whether its rows have changed: a repeated request is this run only with "

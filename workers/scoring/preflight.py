@@ -36,7 +36,8 @@ USD_PER_TIB_READ = 1.10
 USD_PER_TIB_QUERIED = 6.25
 PRICE_BASIS = (
     "US list prices, before each month's free use: 1.10 USD a TiB that the Storage Read API reads; "
-    "for a view 6.25 USD a TiB that its query reads, and reading what it gives comes on top"
+    "where a query copies the rows first (a view, column names beyond letters, digits and "
+    "underscores) 6.25 USD a TiB that it reads, and reading what it gives comes on top"
 )
 CHEAP_BYTES = 10 * 2**30  # NULLs are counted unasked up to here: a query of some cents
 
@@ -80,7 +81,7 @@ def preflight(
     warnings = [*_failed_before(found), *plan.warnings]
     nulls = _count_nulls(clients, resolved, plan, warnings)
     doubled = _count_doubled_ids(clients, resolved, plan, warnings) if check_ids else None
-    usd_per_tib = USD_PER_TIB_QUERIED if resolved.is_query else USD_PER_TIB_READ
+    usd_per_tib = USD_PER_TIB_QUERIED if plan.is_copied else USD_PER_TIB_READ
     return (
         verdict
         | _tables(clients, plan)
@@ -166,10 +167,11 @@ def _bytes(clients: Clients, resolved: Resolved, plan: Plan) -> int:
     Both are charged by the columns' logical size, whatever `where` lets through.
     """
     columns = ", ".join(f"`{name}`" for name in plan.read_columns) or "1"
-    if resolved.is_query and plan.where:  # the filter is applied later, and may name any column
+    later = plan.is_query and not plan.aliased  # the filter is applied, and may name any column
+    if plan.where and later:
         columns = "*"
     sql = f"SELECT {columns} FROM `{plan.input_table}`"
-    if plan.where and not resolved.is_query:
+    if plan.where and not later:
         sql += f" WHERE (\n{plan.where}\n)"  # some tables cannot be queried without
     return dry_run(clients, sql).bytes or resolved.table.num_bytes or 0
 

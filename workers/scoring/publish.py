@@ -86,6 +86,7 @@ def _start(
         source_format=bigquery.SourceFormat.PARQUET,
         schema=[bigquery.SchemaField.from_api_repr(dict(f)) for f in into.schema],
         write_disposition=into.write_disposition,
+        column_name_character_map="STRICT",  # else a project's setting may rename columns
         labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version},
     )
     if not into.exists:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from mlsys.bq import TableRef
-from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import Conflict, SessionOver, TableNotFound, TryAgain
+from mlsys.bq import TableRef, words_of
+from mlsys.clients import TIMEOUT, Clients, is_too_large
+from mlsys.errors import SchemaMismatch, SessionOver, TableNotFound, TryAgain
 from workers import machine
 from workers.scoring.plan import Plan
-from workers.scoring.source import bad_where
+from workers.scoring.refusals import too_large, why_refused
 from workers.scoring.store import RunStore
 from workers.scoring.view import write_down
 
@@ -34,7 +34,6 @@ MAX_STREAMS = 1000  # https://cloud.google.com/bigquery/quotas#storage-limits
 MAX_SESSIONS = 1000
 BATCH_ROWS = 65_536  # near the best for every estimator measured
 BATCH_BYTES = 64 * 1024 * 1024  # of Arrow data; wide rows come in smaller batches
-TIME_TRAVEL = dt.timedelta(days=2)  # at the least
 MARGIN = dt.timedelta(minutes=10)  # beyond the time that a request may last
 
 
@@ -72,8 +71,8 @@ def current_session(
     Raises:
         TableNotFound: the input table is gone.
         InvalidRequest: the filter is none that the Storage Read API takes.
-        SchemaMismatch: the view cannot be queried.
-        Conflict: the snapshot is older than BigQuery keeps.
+        SchemaMismatch: the view cannot be queried, or BigQuery refuses to read the table.
+        Conflict: the snapshot is older than BigQuery keeps, or than the table.
         RunInterrupted: `stop` said so while a view was being written down.
         TryAgain: the sessions of the run kept expiring, or this machine's clock is ahead.
     """
@@ -121,8 +120,12 @@ def batch_rows(plan: Plan) -> int:
     return max(1, min(BATCH_ROWS, BATCH_BYTES // (8 * len(plan.output.columns))))
 
 
-def read_batches(clients: Clients, stream: str, most: int) -> Iterator[pa.Table]:
+def read_batches(
+    clients: Clients, stream: str, most: int, aliases: Mapping[str, str] | None = None
+) -> Iterator[pa.Table]:
     """Yield the rows of a stream in tables of `most` rows, the last one of fewer.
+
+    Columns that have an alias in `aliases` get the name that it stands for.
 
     Up to 1 KiB a row the cut does not depend on how the rows were packed into messages, which may
     change when a connection breaks: the last bits of a prediction can depend on the size of the
@@ -130,8 +133,15 @@ def read_batches(clients: Clients, stream: str, most: int) -> Iterator[pa.Table]
 
     Raises:
         SessionOver: BigQuery does not know the session any more.
+        SchemaMismatch: BigQuery refuses to send the rows.
     """
     import pyarrow as pa
+
+    def table(batches: list[pa.RecordBatch]) -> pa.Table:
+        out = pa.Table.from_batches(batches)
+        if not aliases:
+            return out
+        return out.rename_columns([aliases.get(name, name) for name in out.column_names])
 
     held: list[pa.RecordBatch] = []
     rows = size = 0
@@ -143,10 +153,10 @@ def read_batches(clients: Clients, stream: str, most: int) -> Iterator[pa.Table]
             held.append(part)
             rows, size = rows + part.num_rows, size + part.nbytes
             if rows >= most or size >= BATCH_BYTES:
-                yield pa.Table.from_batches(held)
+                yield table(held)
                 held, rows, size = [], 0, 0
     if held:
-        yield pa.Table.from_batches(held)
+        yield table(held)
 
 
 def _messages(clients: Clients, stream: str) -> Iterator[pa.RecordBatch]:
@@ -169,6 +179,12 @@ def _messages(clients: Clients, stream: str) -> Iterator[pa.RecordBatch]:
         raise SessionOver(
             "BigQuery has ended the read session: the next try opens another"
         ) from exc
+    except exceptions.BadRequest as exc:
+        raise SchemaMismatch(f"BigQuery refuses to send the rows ({words_of(exc)}).") from exc
+    except exceptions.ResourceExhausted as exc:
+        if is_too_large(exc):
+            raise too_large() from exc
+        raise
 
 
 def _rows_that_fit(batch: pa.RecordBatch) -> int:
@@ -182,14 +198,22 @@ def _open(
     from google.api_core import exceptions
 
     table, rows = plan.input_table, plan.rows_expected or 0
-    if plan.is_query:
+    if plan.is_copied:
         table, rows = write_down(clients, store.env, plan, stop)
+
+    def works(*, where: bool, snapshot: bool) -> bool:
+        try:
+            _create(clients, plan, table, 0, where=where, snapshot=snapshot)
+        except exceptions.BadRequest:
+            return False
+        return True
+
     try:
-        opened = _create(clients, plan, table, rows, plan.where)
+        opened = _create(clients, plan, table, rows)
     except exceptions.NotFound as exc:
         raise TableNotFound(f"The input table {table} is gone") from exc
-    except exceptions.InvalidArgument as exc:
-        raise _refused(clients, plan, table, exc) from exc
+    except exceptions.BadRequest as exc:
+        raise why_refused(clients, plan, exc, works) from exc
     expires = opened.expire_time
     return Session(
         number=number,
@@ -199,9 +223,22 @@ def _open(
     )
 
 
-def _create(clients: Clients, plan: Plan, table: TableRef, rows: int, where: str | None) -> Any:
+def _create(
+    clients: Clients,
+    plan: Plan,
+    table: TableRef,
+    rows: int,
+    *,
+    where: bool = True,
+    snapshot: bool = True,
+) -> Any:
+    """Open a read session on `table`, with the plan's filter and snapshot unless told otherwise."""
     from google.cloud.bigquery_storage_v1 import types
 
+    # What was copied did not exist at the snapshot, and never changes; a copy under aliases has
+    # the rows of the filter alone.
+    at_snapshot = snapshot and not plan.is_copied
+    restriction = plan.where if where and not plan.aliased else None
     snapshot_at: Any = dt.datetime.fromisoformat(plan.snapshot_at)
     modifiers = types.ReadSession.TableModifiers(snapshot_time=snapshot_at)
     return clients.bigquery_read.create_read_session(
@@ -209,11 +246,10 @@ def _create(clients: Clients, plan: Plan, table: TableRef, rows: int, where: str
         read_session=types.ReadSession(
             table=table.path,
             data_format=types.DataFormat.ARROW,
-            # What was written down of a view did not exist at the snapshot, and never changes.
-            table_modifiers=None if plan.is_query else modifiers,
+            table_modifiers=modifiers if at_snapshot else None,
             read_options=types.ReadSession.TableReadOptions(
-                selected_fields=plan.read_columns,
-                row_restriction=where or "",
+                selected_fields=list(plan.aliases) or plan.read_columns,
+                row_restriction=restriction or "",
                 # pyarrow unpacks it by itself. Figures: docs/decisions/0022.
                 arrow_serialization_options=types.ArrowSerializationOptions(
                     buffer_compression=types.ArrowSerializationOptions.CompressionCodec.LZ4_FRAME
@@ -231,26 +267,3 @@ def _streams(rows: int) -> int:
     if rows < cores * ROWS_PER_STREAM:
         return max(math.ceil(rows / ROWS_PER_STREAM), min(cores, rows // ROWS_FOR_A_CORE), 1)
     return min(MAX_STREAMS, math.ceil(rows / ROWS_PER_STREAM / cores) * cores)
-
-
-def _refused(clients: Clients, plan: Plan, table: TableRef, exc: Exception) -> Exception:
-    """Why the Storage Read API took the session for invalid: the filter, or the snapshot."""
-    from google.api_core import exceptions
-
-    log.warning("The read session was refused: %s", exc, extra={"run_id": plan.run_id})
-    if plan.where is not None:
-        try:
-            _create(clients, plan, table, 0, None)
-        except exceptions.InvalidArgument:
-            pass
-        else:  # it is the filter: without it all is well
-            return bad_where(plan.input_table)
-    # Time travel ends after two to seven days, by the dataset's setting:
-    # https://cloud.google.com/bigquery/docs/time-travel. A younger snapshot that is refused
-    # lies in the future by BigQuery's clock, and will not for long.
-    if dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(plan.snapshot_at) < TIME_TRAVEL:
-        return TryAgain(f"{plan.input_table} cannot be read as of {plan.snapshot_at} yet")
-    return Conflict(
-        f"{plan.input_table} as it was at {plan.snapshot_at} can no longer be read, and the "
-        f"run {plan.run_id} cannot be finished: pass a run_id of your own to start another one"
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from mlsys.clients import Clients
@@ -39,6 +39,9 @@ def score_shard(
     """
     import pyarrow as pa
 
+    def batches(stream: str) -> Iterator[pa.Table]:
+        return read_batches(clients, stream, batch_rows(plan), plan.aliases)
+
     counts = Counts()
     plan = predictor.plan
     table = RejectsTable(plan)
@@ -50,7 +53,7 @@ def score_shard(
         rejects: PartWriter | None = None
         name = None
         for stream in session.streams[shard : shard + 1]:  # none: the input is empty
-            for batch in ahead(read_batches(clients, stream, batch_rows(plan))):
+            for batch in ahead(batches(stream)):
                 if stop():
                     raise RunInterrupted("The run was stopped between two batches")
                 # A streaming buffer's rows are only estimated, so there may be more than planned.

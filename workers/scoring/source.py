@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlsys.bq import TableRef, find_table
-from mlsys.clients import Clients
+from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
 from mlsys.names import fold
 from workers.query import dry_run
@@ -150,6 +150,29 @@ def check_where(clients: Clients, resolved: Resolved) -> None:
     except (BadRequest, NotFound) as exc:
         log.info("BigQuery refused the filter %r: %s", where, exc)
         raise bad_where(table, _unknown(bare, resolved.schema)) from exc
+
+
+def check_copy(clients: Clients, env: str, table: TableRef) -> None:
+    """Make sure that a query can copy rows of `table` into the service's own dataset.
+
+    Raises:
+        SchemaMismatch: they lie in different locations, which no query can join.
+    """
+    own = clients.settings.dataset(env)
+    there, here = dataset_location(clients, f"{table.project}.{table.dataset}"), None
+    if own != f"{table.project}.{table.dataset}":
+        here = dataset_location(clients, own)
+    if here is not None and here != there:
+        raise SchemaMismatch(
+            f"{table} lies in {there} and {own} in {here}, and a query has to copy its rows from "
+            f"one to the other, for it is a view or has column names that can only be queried: "
+            f"copy it into a table with plain column names"
+        )
+
+
+def dataset_location(clients: Clients, name: str) -> str:
+    """Return where a dataset lies."""
+    return clients.bigquery.get_dataset(name, timeout=TIMEOUT, retry=bigquery_retry()).location
 
 
 def _no_condition(bare: str) -> str | None:

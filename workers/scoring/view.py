@@ -1,4 +1,8 @@
-"""The rows of a view, written down once, for the Storage Read API reads tables alone."""
+"""The input's rows, copied once by a query where the Storage Read API cannot read them as they are.
+
+It reads tables alone, so the rows of a view are copied; and a table that has names beyond ASCII
+letters, digits and underscores is copied under aliases (`workers.scoring.columns.needs_aliases`).
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,14 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from mlsys.bq import TableRef, find_table
+from mlsys.bq import TableRef, find_table, words_of
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
-from mlsys.errors import SchemaMismatch
+from mlsys.errors import SchemaMismatch, TableNotFound
+from workers.query import dry_run
 from workers.scoring.jobs import finish, jobs_of
 from workers.scoring.plan import Plan
+from workers.scoring.refusals import why_refused
+from workers.scoring.source import dataset_location
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +28,14 @@ ROWS_LAST = dt.timedelta(days=7)
 def write_down(
     clients: Clients, env: str, plan: Plan, stop: Callable[[], bool]
 ) -> tuple[TableRef, int]:
-    """Have BigQuery write a view's rows into a table of the run; return it and its rows.
+    """Have BigQuery copy the input's rows into a table of the run; return it and its rows.
 
-    The table is made once, in one step, and goes by itself after ROWS_LAST.
+    The table is made once, in one step, and expires after ROWS_LAST.
 
     Raises:
-        SchemaMismatch: the view cannot be queried, or lies in another location than the table.
+        SchemaMismatch: the input cannot be queried, or lies in another location than the table.
+        TableNotFound: the input table is gone.
+        Conflict, TryAgain: its snapshot cannot be read; see `why_refused`.
         RunInterrupted: `stop` said so; the query goes on, and the next try finds it.
     """
     from google.api_core import exceptions
@@ -34,15 +43,14 @@ def write_down(
 
     project, dataset = clients.settings.dataset(env).rsplit(".", 1)
     table = TableRef(project, dataset, f"view_rows_{plan.run_id}_{plan.token}")
-    # A filter is applied as the rows are read, and may name any column.
-    columns = "*" if plan.where else ", ".join(f"`{name}`" for name in plan.read_columns)
     expires = dt.datetime.now(dt.UTC) + ROWS_LAST
     sql = (
         f"CREATE TABLE IF NOT EXISTS `{table}`\n"
         f"OPTIONS (expiration_timestamp = TIMESTAMP '{expires:%Y-%m-%d %H:%M:%S}+00') AS\n"
-        f"SELECT {columns} FROM `{plan.input_table}`"
+        f"{rows_sql(plan)}"
     )
-    location = _location(clients, plan.input_table)
+    source = plan.input_table
+    location = dataset_location(clients, f"{source.project}.{source.dataset}")
 
     def start(job_id: str) -> Any:
         return clients.bigquery.query(
@@ -64,16 +72,51 @@ def write_down(
         except exceptions.Conflict:
             pass  # an earlier job made the table as this one was about to
         except (exceptions.BadRequest, exceptions.NotFound) as exc:
-            log.warning("The view was not written down: %s", exc, extra={"run_id": plan.run_id})
-            raise SchemaMismatch(
-                f"BigQuery could not write the rows of {plan.input_table} into {table}: run its "
-                f"query by hand to see why. Both must be in one location; this one is {location}."
-            ) from exc
+            raise _refused(clients, plan, exc) from exc
         found = find_table(clients, table)
         if found is not None:
             return table, found.num_rows or 0
 
 
-def _location(clients: Clients, table: TableRef) -> str:
-    name = f"{table.project}.{table.dataset}"
-    return clients.bigquery.get_dataset(name, timeout=TIMEOUT, retry=bigquery_retry()).location
+def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
+    """Return the query whose rows are copied.
+
+    Of a view without aliases all columns are copied where there is a filter: it is applied as the
+    rows are read, and may name any column.
+    """
+    source = plan.input_table
+    if plan.aliased:
+        columns = ", ".join(f"`{name}` AS {alias}" for alias, name in plan.aliases.items())
+    elif plan.where:
+        columns = "*"
+    else:
+        columns = ", ".join(f"`{name}`" for name in plan.read_columns)
+    sql = f"SELECT {columns} FROM `{source}`"
+    if snapshot and not plan.is_query:
+        at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
+        sql += f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
+    if where and plan.aliased and plan.where:
+        sql += f" WHERE (\n{plan.where}\n)"
+    return sql
+
+
+def _refused(clients: Clients, plan: Plan, exc: Any) -> Exception:
+    """Return what a refusal of the query means to the caller."""
+    from google.api_core.exceptions import BadRequest, NotFound
+
+    def works(*, where: bool, snapshot: bool) -> bool:
+        try:
+            dry_run(clients, rows_sql(plan, where=where, snapshot=snapshot))
+        except (BadRequest, NotFound):
+            return False
+        return True
+
+    if plan.is_query:
+        log.warning("The view was not copied: %s", exc, extra={"run_id": plan.run_id})
+        return SchemaMismatch(
+            f"BigQuery could not copy the rows of {plan.input_table} ({words_of(exc)}): run its "
+            "query by hand to see why."
+        )
+    if isinstance(exc, NotFound):
+        return TableNotFound(f"The input table {plan.input_table} is gone")
+    return why_refused(clients, plan, exc, works)

@@ -10,6 +10,9 @@ from mlsys.local.addresses import HOST
 from mlsys.local.processes import Server, answers, listens
 
 START_SECONDS = 90.0  # it takes 5 to 8 s on a free machine
+# It reads 65,536 rows a message, however wide they are, and by default sends at most 11 MB of them;
+# BigQuery cuts messages by their size. This is the largest limit that it takes.
+MAX_MESSAGE_BYTES = 1024**3
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 
 # (partitioned by day of, clustered by); the columns are those of the schema files.
@@ -46,6 +49,7 @@ def start_bigquery(
         "BQEMU_GCS_LOCAL_ROOT": str(gcs_root),
         "BQEMU_UPLOAD_STAGING_DIR": str(folder / "uploads"),
         "BQEMU_LOG_LEVEL": "warning",
+        "BQEMU_WRITE_API_MAX_REQUEST_BYTES": str(MAX_MESSAGE_BYTES),
     }
     url = f"http://{HOST}:{port}/readyz"
     return Server(
