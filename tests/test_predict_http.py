@@ -331,10 +331,10 @@ def test_a_dry_run_tells_of_a_filled_table_and_of_an_unusable_model(
     body = lab.here(params | {"dry_run": "true", "write_disposition": "WRITE_EMPTY"}).json
     assert not body["ok"]
     assert "has 40 rows" in body["problems"][0]["detail"]
-    scaler = lab.put_pickle(StandardScaler().fit(X))
+    scaler = lab.put_pickle(StandardScaler())
     body = lab.here(lab.params(params["input_table"], scaler, dry_run="true")).json
     assert not body["ok"]
-    assert "has no predict" in body["problems"][0]["detail"]
+    assert "a StandardScaler, is not fitted: call fit" in body["problems"][0]["detail"]
 
 
 # Refusals

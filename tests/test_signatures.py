@@ -108,8 +108,8 @@ def test_a_column_without_one_flat_type_is_refused_by_name(series: pd.Series, fo
 
 
 def test_the_order_and_spelling_of_the_columns_is_kept() -> None:
-    signature = Signature.from_data(pd.DataFrame({"Sex": ["f"], "age": [1.0], 7: [True]}))
-    assert signature.names == ["Sex", "age", "7"]
+    signature = Signature.from_data(pd.DataFrame({"Sex": ["f"], "age": [1.0], "c7": [True]}))
+    assert signature.names == ["Sex", "age", "c7"]
     assert not signature.positional
 
 
@@ -126,16 +126,42 @@ def test_an_array_has_a_signature_of_positions() -> None:
     assert Signature.from_data([[1, 2]]) == Signature.from_data(np.array([[1, 2]]))
 
 
+@pytest.mark.parametrize("X", [pd.Series(["a", "b"]), np.array(["a", "b"]), ["a", "b"]])
+def test_one_column_without_a_name_is_a_series_known_by_its_place(X: Any) -> None:
+    signature = Signature.from_data(X)
+    assert (signature.series, signature.positional) == (True, True)
+    assert [(f.name, f.type) for f in signature.features] == [("x0", "STRING")]
+
+
+def test_a_series_is_one_column_of_its_name() -> None:
+    signature = Signature.from_data(pd.Series(["a", None], name="text"))
+    assert (signature.series, signature.positional) == (True, False)
+    assert [(f.name, f.type) for f in signature.features] == [("text", "STRING")]
+    assert Signature.from_dict(json.loads(json.dumps(signature.to_dict()))) == signature
+
+
+def test_a_frame_of_numbered_columns_has_a_signature_of_positions() -> None:
+    frame = pd.DataFrame([[1.0, "a"], [2.0, "b"]])
+    signature = Signature.from_data(frame)
+    assert signature.positional
+    assert [(f.name, f.type) for f in signature.features] == [("x0", "FLOAT64"), ("x1", "STRING")]
+
+
+def test_an_array_has_the_names_that_the_model_was_fitted_with() -> None:
+    signature = Signature.from_data(np.zeros((2, 2)), ["a", "b"])
+    assert (signature.names, signature.positional) == (["a", "b"], False)
+    assert Signature.from_data(np.zeros((2, 2)), ["a"]).positional
+
+
 @pytest.mark.parametrize(
     "X",
     [
-        pytest.param(np.arange(3), id="one dimension"),
         pytest.param(np.zeros((2, 2, 2)), id="three dimensions"),
-        pytest.param(pd.Series([1, 2]), id="a Series"),
+        pytest.param(np.array(7), id="an array without dimensions"),
         pytest.param(7, id="a number"),
     ],
 )
-def test_training_data_is_a_table(X: Any) -> None:
+def test_training_data_has_one_or_two_dimensions(X: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"dimension\(s\): pass rows x features"):
         Signature.from_data(X)
 

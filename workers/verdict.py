@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mlsys.errors import MetadataInvalid
+from mlsys.fitted import not_fitted
+from mlsys.inputs import one_column
+from mlsys.randomness import ANSWERS_VARY, draws_answers
+
+from mlsys.errors import MetadataInvalid, ModelUnusable
 from mlsys.golden import replay
 from mlsys.loading import LoadedModel
 from mlsys.metadata import ModelMetadata, version_warnings
@@ -24,7 +28,20 @@ class Verdict:
 
 
 def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
-    """Return the verdict on a model that could be loaded, by its golden rows."""
+    """Return the verdict on a model that could be loaded, by its golden rows.
+
+    Raises:
+        ModelUnusable: it is not fitted, or takes rows that no table holds.
+    """
+    if (unfitted := not_fitted(loaded.model)) is not None:
+        whole = type(loaded.model).__name__
+        part = "" if unfitted == whole else f" (its {unfitted} is not)"
+        raise ModelUnusable(
+            f"The model, a {whole}, is not fitted{part}: call fit, then upload it again"
+        )
+    one_column(loaded.model)
+    if draws_answers(loaded.model):
+        return Verdict("rejected", ANSWERS_VARY)
     try:
         different = replay(loaded.model, metadata)
     except MetadataInvalid as exc:

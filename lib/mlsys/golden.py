@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import MetadataInvalid, SchemaMismatch
 from mlsys.frames import arrow_type, to_model_frame
-from mlsys.loading import model_input
+from mlsys.inputs import model_input, takes_series
 from mlsys.metadata import ModelMetadata, json_value
+from mlsys.randomness import ANSWERS_VARY
 from mlsys.signatures import Signature
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 # Another release of NumPy or another processor adds in another order.
 TOLERANCE = 1e-6  # relative; below 1e-9 absolute
+MAX_TRANSFORMED = 50  # values of a transformed row that are kept
+ASKED_AGAIN = 8  # times, to see whether a model that differs answers at random
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "INT64": int,
@@ -50,15 +54,25 @@ def replay(model: Any, metadata: ModelMetadata) -> str | None:
     if not pairs or metadata.signature is None:
         return None
     frame = golden_frame(metadata.signature, [row for row, _ in pairs])
+    series = takes_series(model, metadata.signature)
+    method = golden_method(metadata)
     try:
-        answers = json_value(_array(model.predict(model_input(model, frame))))
+        answers = answers_of(model, method, model_input(model, frame, series))
+        again = answers
+        if len(answers) == len(pairs) == frame.shape[1] and not series:
+            # One answer for each column would be as many: ask with one row more.
+            more = frame.iloc[[0, *range(len(frame))]].reset_index(drop=True)
+            again = answers_of(model, method, model_input(model, more))[1:]
     except Exception as exc:  # whatever the estimator raises
         first = (str(exc).splitlines() or [""])[0][:200]
         return f"the model raises {type(exc).__name__} on its golden rows: {first}"
-    if len(answers) != len(pairs):
-        return f"the model gives {len(answers)} answers to {len(pairs)} golden rows"
+    for given in (answers, again):
+        if len(given) != len(pairs):
+            return f"the model gives {len(given)} answers to {len(pairs)} golden rows"
     for (row, before), now in zip(pairs, answers, strict=True):
         if not _same(before, now):
+            if _varies(model, method, model_input(model, frame, series), answers):
+                return ANSWERS_VARY
             return f"the model answers {now!r} where it answered {before!r} when saved: row {row}"
     return None
 
@@ -120,10 +134,29 @@ def _whole(row: Any, signature: Signature) -> bool:
     return all(v is not None or f.nullable for v, f in zip(row, features, strict=True))
 
 
-def _array(values: Any) -> Any:
+def golden_method(metadata: ModelMetadata) -> str:
+    """The method that gave the golden answers: `predict`, or `transform` of a model without it."""
+    golden = metadata.document.get("golden")
+    method = golden.get("method") if isinstance(golden, Mapping) else None
+    return "transform" if method == "transform" else "predict"
+
+
+def answers_of(model: Any, method: str, X: Any) -> Any:
+    """Return what the method gives for X as JSON values, of a transformed row the first few."""
     import numpy as np
 
-    return np.asarray(values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the training's making, as in scoring
+        given = getattr(model, method)(X)
+    array = np.asarray(given.toarray() if hasattr(given, "toarray") else given)
+    if method == "transform" and array.ndim == 2:
+        array = array[:, :MAX_TRANSFORMED]
+    return json_value(array)
+
+
+def _varies(model: Any, method: str, X: Any, answers: Any) -> bool:
+    """Tell whether the model answers the same rows otherwise when it is asked again."""
+    return any(not _same(answers, answers_of(model, method, X)) for _ in range(ASKED_AGAIN))
 
 
 def _same(before: Any, now: Any) -> bool:

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlsys.errors import ModelUnusable
 from mlsys.pickle_stack import Refused
@@ -15,9 +15,6 @@ from mlsys.pickle_states import saved_by
 from mlsys.settings import MAX_MODEL_BYTES
 from mlsys.trusted_pickle import Untrusted, loads
 from mlsys.unpacking import TooLarge, unpack
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +144,6 @@ def crc32c(content: bytes) -> str:
     import google_crc32c
 
     return base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
-
-
-def model_input(model: Any, frame: pd.DataFrame) -> Any:
-    """Return `frame` in the form the model was fitted on: itself, or its values as an array."""
-    return frame.to_numpy() if fitted_on_array(model) and hasattr(frame, "to_numpy") else frame
-
-
-def fitted_on_array(model: Any) -> bool:
-    """Tell whether the model knows how many features it has, and not their names."""
-    return hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_")
 
 
 def _pin(model: Any) -> None:

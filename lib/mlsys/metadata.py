@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Self
 
-from mlsys.errors import InvalidRequest, MetadataInvalid
-from mlsys.loading import crc32c, model_input
+from mlsys.errors import InvalidRequest, MetadataInvalid, ModelUnusable
+from mlsys.inputs import TEXT, one_column
+from mlsys.loading import crc32c
 from mlsys.signatures import Signature
 
-GOLDEN_ROWS = 5
 TOP_VALUES = 10
 
 
@@ -63,7 +63,7 @@ class ModelMetadata:
             model_class=_text(document, "model_class"),
             feature_names=names,
             target=_names(document, "target"),
-            outputs=_outputs(_mapping(document, "golden").get("predictions")),
+            outputs=_outputs(_mapping(document, "golden")),
             id_columns=_names(document, "id_columns"),
             sklearn_version=_text(versions, "scikit-learn"),
             python_version=_text(versions, "python"),
@@ -93,16 +93,24 @@ def build(
 ) -> dict[str, Any]:
     """Return the `metadata.json` of a fitted model, as JSON values.
 
-    X is the training data without the target (rows x features, DataFrame or array), y the target
-    (rows, or rows x outputs). It holds the signature (names, types), a profile of the training
-    columns, a few golden rows with what the model answers for them, the metrics as given, and the
-    versions of the libraries.
+    X is the training data without the target (rows x features, DataFrame or array; for a model of
+    one column of text that column, a Series), y the target (rows, or rows x outputs). It holds the
+    signature (names, types), a profile of the training columns, a few golden rows with what the
+    model answers for them, the metrics as given, and the versions of the libraries.
 
     Raises:
-        InvalidRequest: X, y or metrics have a form that cannot be described; the model cannot
-            predict on X.
+        InvalidRequest: X, y or metrics have a form that cannot be described; the model is not
+            fitted or cannot predict on X; or it answers rows of X otherwise once they have come
+            from a table.
     """
-    signature = Signature.from_data(X)
+    import numpy as np
+
+    from mlsys.proof import golden_rows
+
+    if not hasattr(X, "shape"):  # a list of rows, or of texts
+        X = np.asarray(X)
+    _check_form(model, X)
+    signature = Signature.from_data(X, getattr(model, "feature_names_in_", None))
     names = _target_names(y, target)
     document = {
         "model_class": model_class(model),
@@ -117,7 +125,7 @@ def build(
             "size_bytes": len(artifact),
         },
         "profile": _profile(X, signature),
-        "golden": _golden(model, X),
+        "golden": golden_rows(model, X, signature),
         "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     return {k: v for k, v in document.items() if v is not None}
@@ -207,21 +215,27 @@ def _profile(X: Any, signature: Signature) -> dict[str, Any]:
     return {"rows": len(frame), "columns": columns}
 
 
-def _golden(model: Any, X: Any) -> dict[str, Any]:
-    """A few rows, spread over the data, with the model's own answers to them."""
-    import numpy as np
+def _check_form(model: Any, X: Any) -> None:
+    """Refuse a model that is not fitted, and an X of another form than it takes."""
+    from mlsys.fitted import not_fitted
 
-    rows = len(X)
-    where = np.unique(np.linspace(0, rows - 1, min(GOLDEN_ROWS, rows)).astype(int))
-    sample = X.iloc[where] if hasattr(X, "iloc") else np.asarray(X)[where]
-    if not len(where):
-        return {"rows": [], "predictions": []}
+    if (unfitted := not_fitted(model)) is not None:
+        raise InvalidRequest(("model", f"is not fitted: call fit on the {unfitted} first"))
     try:
-        predictions = model.predict(model_input(model, sample))
-    except Exception as exc:  # whatever the estimator raises, the author must hear of it now
-        raise InvalidRequest(("model", f"cannot predict on rows of X: {exc}")) from exc
-    values = sample.to_numpy(dtype=object) if hasattr(sample, "to_numpy") else sample
-    return {"rows": json_value(values), "predictions": json_value(np.asarray(predictions))}
+        column = one_column(model)
+    except ModelUnusable as exc:
+        raise InvalidRequest(("model", str(exc))) from exc
+    if X.ndim == 1 and column is None and hasattr(model, "n_features_in_"):
+        raise InvalidRequest(("X", "has 1 dimension(s): pass rows x features, X=df[['name']]"))
+    if column == TEXT and X.ndim != 1:
+        raise InvalidRequest(
+            (
+                "X",
+                f"is a table of {X.shape[1]} column(s), and the model takes one column of text by "
+                "itself: fit it on the Series and pass that, X=df['text']; or fit it on the "
+                "DataFrame with ColumnTransformer([('text', TfidfVectorizer(), 'text')])",
+            )
+        )
 
 
 def _target_names(y: Any, target: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -238,8 +252,9 @@ def _finite(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _outputs(predictions: Any) -> int | None:
-    if not isinstance(predictions, list) or not predictions:
+def _outputs(golden: Mapping[str, Any]) -> int | None:
+    predictions = golden.get("predictions")
+    if not isinstance(predictions, list) or not predictions or golden.get("method") == "transform":
         return None
     first = predictions[0]
     return max(1, len(first)) if isinstance(first, list) else 1

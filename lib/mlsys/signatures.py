@@ -7,7 +7,7 @@ the pandas dtype beside each says in what form the model saw the column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -136,12 +136,14 @@ class Feature:
 class Signature:
     """The input of a model: its features in the order it was trained on.
 
-    `positional` says that the training data was an array: the names are made up (`x0`, ...), and
-    it is the order that counts.
+    `positional` says that the training data was without names: they are made up (`x0`, ...), and
+    it is the order that counts. `series` says that the model takes its one column by itself, as a
+    Series, and not a table of one column.
     """
 
     features: tuple[Feature, ...]
     positional: bool = False
+    series: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -149,27 +151,37 @@ class Signature:
         return [f.name for f in self.features]
 
     @classmethod
-    def from_data(cls, X: Any) -> Self:
-        """Describe training data: a DataFrame, or a 2-d array (named `x0`, `x1`, ...).
+    def from_data(cls, X: Any, names: Sequence[str] | None = None) -> Self:
+        """Describe training data: a DataFrame, a 2-d array, or one column as a Series.
+
+        Columns without names get `names`, those that the model was fitted with, or are known by
+        their place (`x0`, `x1`, ...): those of an array, and those that a DataFrame numbers.
 
         Raises:
-            InvalidRequest: X is not two-dimensional, mixes types, or has names that no column of
-                BigQuery can have, or twice.
+            InvalidRequest: X has neither one nor two dimensions, mixes types, or has names that no
+                column of BigQuery can have, or twice.
         """
         import numpy as np
         import pandas as pd
 
-        positional = not isinstance(X, pd.DataFrame)
+        series = False
+        if not isinstance(X, pd.DataFrame):
+            series = not hasattr(X, "toarray") and np.ndim(X) == 1
+            X = (
+                X.to_frame()
+                if series and isinstance(getattr(X, "name", None), str)
+                else _unnamed(X)
+            )
+        positional = all(not isinstance(c, str | tuple) for c in X.columns)
         if positional:
-            array = np.asarray(X)
-            if array.ndim != 2:
-                raise InvalidRequest(("X", f"has {array.ndim} dimension(s): pass rows x features"))
-            X = pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])])
+            known = names is not None and len(names) == X.shape[1]
+            X = X.set_axis(list(names or ()) if known else _places(X.shape[1]), axis=1)
+            positional = not known
+        check_column_names(X.columns, "X")
         names = [str(c) for c in X.columns]
-        check_column_names(names, "X")
         columns = (X.iloc[:, i] for i in range(X.shape[1]))
         features = (Feature.from_series(n, c) for n, c in zip(names, columns, strict=True))
-        return cls(tuple(features), positional)
+        return cls(tuple(features), positional, series)
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:
@@ -210,12 +222,39 @@ class Signature:
                     missing="none" if item.get("missing") == "none" else "nan",
                 )
             )
-        return cls(tuple(out), bool(value.get("positional", False)))
+        series = bool(value.get("series", False))
+        if series and len(out) != 1:
+            raise MetadataInvalid(f"signature: series is for one feature, and there are {len(out)}")
+        return cls(tuple(out), bool(value.get("positional", False)), series)
 
     def to_dict(self) -> dict[str, Any]:
         """The signature as JSON values, as `metadata.json` holds it."""
         out: dict[str, Any] = {"features": [f.to_dict() for f in self.features]}
-        return out | {"positional": True} if self.positional else out
+        out |= {"positional": True} if self.positional else {}
+        return out | {"series": True} if self.series else out
+
+
+def _places(count: int) -> list[str]:
+    return [f"x{i}" for i in range(count)]
+
+
+def _unnamed(X: Any) -> pd.DataFrame:
+    """Return an array, a list or a Series as a frame whose columns have no names.
+
+    Raises:
+        InvalidRequest: it has neither one nor two dimensions.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if hasattr(X, "toarray"):
+        raise InvalidRequest(("X", "is a sparse matrix: pass the rows as an array, X.toarray()"))
+    if isinstance(X, pd.Series):
+        return X.to_frame(0)
+    array = np.asarray(X)
+    if array.ndim not in (1, 2):
+        raise InvalidRequest(("X", f"has {array.ndim} dimension(s): pass rows x features"))
+    return pd.DataFrame(array if array.ndim == 2 else {0: array})
 
 
 def _sql_type_of(series: pd.Series) -> str | None:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from mlsys.inputs import TEXT, one_column, takes_series
+
 from mlsys.errors import SchemaMismatch
 from mlsys.frames import arrow_type
 from mlsys.metadata import ModelMetadata
@@ -66,10 +68,16 @@ def choose_features(
             "there is no signature (upload_model writes one): columns were matched by the names "
             "the model was fitted with, and their types were not checked"
         ]
+    kind = one_column(model)
     count = len(signature.features) if signature else getattr(model, "n_features_in_", None)
+    if kind is not None and count is None:
+        count = 1
     named = id_columns if id_columns and tuple(id_columns) != ALL else metadata.id_columns
     ids = {fold(c) for c in named}
     rest = [c for c in table if fold(c.name) not in ids]
+    if takes_series(model, signature):
+        kind = signature.features[0].type if signature else "STRING" if kind == TEXT else None
+        rest = _the_column(rest, kind)
     if count is None or len(rest) != count:
         needs = "an unknown number of" if count is None else str(count)
         raise SchemaMismatch(
@@ -187,6 +195,25 @@ def assemble(schema: pa.Schema, values: Mapping[str, Any], rows: int) -> pa.Tabl
         else:
             columns.append(pa.repeat(pa.scalar(value, field.type), rows))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _the_column(rest: Sequence[Column], kind: str | None) -> list[Column]:
+    """Return the one column that a model of one unnamed column can mean, by its type.
+
+    Raises:
+        SchemaMismatch: none of the columns besides the ids is of that type, or several are.
+    """
+    fit = [c for c in rest if kind is None or c.type == kind]
+    if len(fit) == 1:
+        return fit
+    what = "text (STRING)" if kind == "STRING" else kind or "any type"
+    found = f"{len(fit)} such columns" if fit else "no such column"
+    names = f" ({', '.join(c.name for c in fit[:10])})" if fit else ""
+    raise SchemaMismatch(
+        f"The model takes one column of {what}, and does not know its name; besides the id columns "
+        f"the table has {found}{names}. Upload it with upload_model(..., X=df['text']), which "
+        "keeps the name, or pass id_columns with every column but that one."
+    )
 
 
 def _untyped(name: str, column: Column | None) -> Feature:

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlsys.inputs import model_input
+
 from mlsys.errors import MetadataInvalid
 from mlsys.frames import to_model_frame
 from mlsys.golden import golden_table
-from mlsys.loading import model_input
 from mlsys.metadata import ModelMetadata
 from mlsys.signatures import Feature
 from workers.scoring.arrow_plan import Compiled, compile_model
@@ -22,12 +23,18 @@ ARROW = "arrow"
 
 
 def choose_path(
-    model: Any, features: Sequence[Feature], methods: Iterable[str], metadata: ModelMetadata
+    model: Any,
+    features: Sequence[Feature],
+    methods: Iterable[str],
+    metadata: ModelMetadata,
+    series: bool = False,
 ) -> str:
     """Return `arrow`, or `plain: ` and the reason.
 
     The model's golden rows, where it has some, go both ways.
     """
+    if series:
+        return "plain: the model takes one column by itself"
     compiled = compile_model(model, features)
     if not isinstance(compiled, Compiled):
         return f"plain: {compiled}"
@@ -48,10 +55,17 @@ def choose_path(
 
 
 def ask(
-    model: Any, features: Sequence[Feature], table: pa.Table, methods: Iterable[str]
+    model: Any,
+    features: Sequence[Feature],
+    table: pa.Table,
+    methods: Iterable[str],
+    series: bool = False,
 ) -> dict[str, Any]:
-    """Return what each of the model's methods gives for the rows, the plain way."""
-    X = model_input(model, to_model_frame(table, features))
+    """Return what each of the model's methods gives for the rows, the plain way.
+
+    With `series` the model gets its one column by itself.
+    """
+    X = model_input(model, to_model_frame(table, features), series)
     return {method: getattr(model, method)(X) for method in methods}
 
 

@@ -14,8 +14,10 @@ from typing import Any, Self
 from mlsys.bq import TableRef
 from mlsys.clients import Clients
 from mlsys.errors import ModelUnusable
+from mlsys.inputs import takes_series
 from mlsys.loading import LoadedModel
 from mlsys.metadata import ModelMetadata
+from mlsys.randomness import ANSWERS_VARY
 from mlsys.signatures import Feature, Signature
 from workers.scoring.columns import (
     Column,
@@ -61,6 +63,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     path: str = "plain: planned before there was another way"  # of the rows: `choose_path`
     aliased: bool = False  # a query copies the columns under plain names first: `needs_aliases`
+    series: bool = False  # the model gets its one column by itself, as a Series
 
     @property
     def input_table(self) -> TableRef:
@@ -145,8 +148,9 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     if aliased or resolved.is_query:
         check_copy(clients, request.env, request.input_table)
     columns, outputs = output_columns(
-        ids, loaded.model, metadata.target, request.outputs, metadata.outputs
+        ids, loaded.model, metadata.target, asked_outputs(loaded.model, request), metadata.outputs
     )
+    series = takes_series(loaded.model, metadata.signature)
     there, location = output_location(clients, request.output_table)
     created_at = dt.datetime.now(dt.UTC)
     plan = Plan(
@@ -168,8 +172,9 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         rejects=rejects_destination(clients, request.output_table),
         location=location,
         warnings=(*_odd(resolved, aliased), *warnings, *said),
-        path=choose_path(loaded.model, features, outputs, metadata),
+        path=choose_path(loaded.model, features, outputs, metadata, series),
         aliased=aliased,
+        series=series,
     )
     return plan, loaded
 
@@ -190,6 +195,14 @@ def _odd(resolved: Resolved, aliased: bool) -> list[str]:
     ]
 
 
+def asked_outputs(model: Any, request: ScoringRequest) -> tuple[str, ...]:
+    """Return the outputs that the request means: of a model without predict, its transform."""
+    only_transforms = not hasattr(model, "predict") and hasattr(model, "transform")
+    if only_transforms and request.outputs == ("predict",):  # the default
+        return ("transform",)
+    return request.outputs
+
+
 def check_model(loaded: LoadedModel, metadata: ModelMetadata, request: ScoringRequest) -> list[str]:
     """Return what is odd about the model, if the request puts up with it.
 
@@ -203,8 +216,9 @@ def check_model(loaded: LoadedModel, metadata: ModelMetadata, request: ScoringRe
         )
     verdict = judge(loaded, metadata)
     if verdict.status == "rejected" and not request.allow_rejected:
+        drawn = verdict.reason == ANSWERS_VARY
+        again = "Upload it again then," if drawn else "Upload it again from where it was trained,"
         raise ModelUnusable(
-            f"The model is rejected: {verdict.reason}. Upload it again from where it was trained, "
-            "or pass allow_rejected=true"
+            f"The model is rejected: {verdict.reason}. {again} or pass allow_rejected=true"
         )
     return [verdict.reason] if verdict.reason else []

@@ -87,7 +87,7 @@ class Predictor:
                     return self._compiled.answers(batch, list(self.plan.outputs))
             except Exception as exc:
                 log.debug("A batch goes to the model itself: %s", exc)
-        return ask(self.model, self.plan.features, batch, self.plan.outputs)
+        return ask(self.model, self.plan.features, batch, self.plan.outputs, self.plan.series)
 
     def _prove(self, compiled: Compiled, rows: pa.Table) -> None:
         """Send rows both ways; where the answers differ, the Arrow path is left."""

@@ -1,0 +1,28 @@
+"""Models that answer the same rows otherwise from call to call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ANSWERS_VARY = (
+    "its answers to the same rows differ from call to call: it draws them at random. Set "
+    "random_state to a number and fit it again"
+)
+
+
+def draws_answers(model: Any) -> bool:
+    """Tell whether the model is known to draw its answers: a DummyClassifier without a seed.
+
+    Only the last estimator within pipelines and searches is looked at.
+    """
+    from sklearn.dummy import DummyClassifier
+
+    inner: Any = model
+    outer: Any = None
+    while inner is not outer:
+        outer = inner
+        inner = getattr(inner, "best_estimator_", inner)
+        steps = getattr(inner, "steps", None)
+        inner = steps[-1][1] if isinstance(steps, list) and steps else inner
+    drawn = isinstance(inner, DummyClassifier) and inner.strategy in ("uniform", "stratified")
+    return drawn and not isinstance(inner.random_state, int)
