@@ -39,7 +39,10 @@ def upload_model(
     """Upload a fitted model with its metadata, and return its name and version.
 
     X is the training data the model was fitted on (rows x features, without target and ids; for a
-    text pipeline the Series of its texts), y the target. Its names and types become the signature that every table is checked against.
+    text pipeline the Series of its texts), y the target. Its names and types become the signature
+    that every table is checked against. Before anything is uploaded, a few rows of X are read back
+    as scoring will read them from a table, and the model must answer them as before.
+
     Without `version` the next free one is taken; a version that exists is refused unless
     `overwrite`. With `wait` the call returns once the registry shows the upload (four minutes
     at the most), and warns if the service rejects the model. `signing_key` is the file of a private
