@@ -24,6 +24,7 @@ from workers.scoring.model import ModelPin, load_pinned
 from workers.scoring.part import Counts
 from workers.scoring.plan import Plan
 from workers.scoring.predictor import Predictor
+from workers.scoring.remote_error import RemoteError
 from workers.scoring.request import MaxRejects
 from workers.scoring.session import ROWS_FOR_A_CORE, Session
 from workers.scoring.shard import score_shard
@@ -196,13 +197,16 @@ def _in_processes(
     try:
         executor = _pool.executor(processes)
         try:
-            waiting = {executor.submit(_score_in_worker, scoring, shard) for shard in todo}
+            waiting = {executor.submit(_score_in_worker, scoring, number) for number in todo}
         except (EOFError, OSError) as exc:
             raise TryAgain("A scoring process cannot be started") from exc
         while waiting:
             done, waiting = cf.wait(waiting, POLL, cf.FIRST_COMPLETED)
             for future in done:
-                on_shard(future.result())
+                shard = future.result()
+                if isinstance(shard, RemoteError):
+                    raise shard.error()
+                on_shard(shard)
             if waiting and stop():
                 raise RunInterrupted("The run was stopped between two shards")
     except cf.process.BrokenProcessPool as exc:
@@ -221,15 +225,13 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _score_in_worker(scoring: Scoring, shard: int) -> Shard:
-    from google.api_core.exceptions import GoogleAPICallError
-
+def _score_in_worker(scoring: Scoring, shard: int) -> Shard | RemoteError:
     clients = clients_for(scoring.settings)
     try:
         predictor = _predictor(clients, json.dumps(scoring.plan.to_dict()))
         return _score(clients, scoring, shard, predictor, lambda: False)
-    except GoogleAPICallError as exc:  # it may hold its connection, which cannot travel
-        raise type(exc)(exc.message, errors=exc.errors) from None
+    except Exception as exc:  # the parent decides what it means
+        return RemoteError.of(exc)
 
 
 def _score(
