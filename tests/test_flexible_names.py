@@ -125,6 +125,19 @@ def test_types_without_a_flat_form_are_refused_by_name(lab: Lab, kind: str, role
     assert body["columns"][0]["name"] == "odd"
 
 
+def test_an_interval_that_the_schema_does_not_show_is_refused_by_name(lab: Lab) -> None:
+    """The local BigQuery says STRING of a column that a query made an INTERVAL."""
+    table = lab.name()
+    sql = f"CREATE TABLE `{table}` AS SELECT 1.0 AS a, 1 AS id, INTERVAL 3 DAY AS pause"
+    lab.clients.bigquery.query(sql, timeout=30).result(timeout=30)
+    fitted = LinearRegression().fit(pd.DataFrame({"a": [0.0, 1.0]}), [0, 1])
+    params = lab.params(table, lab.put_pickle(fitted), id_columns="id,pause")
+    verdict = lab.here(params | {"dry_run": "true"}).json
+    assert not verdict["ok"]
+    assert verdict["problems"][0]["columns"][0]["name"] == "pause"
+    lab.here(params).problem(422, "schema-mismatch", "pause")
+
+
 # Without the stack
 
 

@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 
 from mlsys.bq import bq_put
 from mlsys.errors import InvalidRequest, SchemaMismatch
-from mlsys.frames import from_frame, to_model_frame
-from mlsys.metadata import ModelMetadata
+from mlsys.frames import arrow_type, from_frame, to_model_frame
+from mlsys.metadata import ModelMetadata, build
 from mlsys.names import (
     MAX_NAME,
     RESERVED_PREFIXES,
@@ -26,8 +26,17 @@ from mlsys.names import (
     same_name,
 )
 from mlsys.signatures import Signature
-from workers.scoring.columns import Column, arrow_schema, assemble, choose_features, choose_ids
+from workers.scoring.columns import (
+    PARQUET_TYPES,
+    Column,
+    arrow_schema,
+    assemble,
+    check_output_names,
+    choose_features,
+    choose_ids,
+)
 from workers.scoring.outputs import output_columns
+from workers.scoring.reading import check_flat
 
 # Pairs that Python's own ways of ignoring case take for one: casefold, lower or upper.
 TWO_NAMES = [
@@ -171,6 +180,42 @@ def test_a_model_is_not_uploaded_with_features_that_no_table_can_have() -> None:
         Signature.from_data(pd.DataFrame({"sepal length (cm)": [1.0], "ok": [2.0]}))
 
 
+@pytest.mark.parametrize(
+    ("y", "target"),
+    [(pd.Series([0, 1], name="Höhe (m)"), None), (None, "Höhe (m)"), (None, ["ok", "Höhe (m)"])],
+)
+def test_a_target_that_no_column_of_the_output_can_have_is_refused(y: Any, target: Any) -> None:
+    X = pd.DataFrame({"a": [0.0, 1.0]})
+    model = LogisticRegression().fit(X, [0, 1])
+    with pytest.raises(InvalidRequest, match=r"^target: .*'Höhe \(m\)' holds.*pass 'Höhe_m'"):
+        build(model, X=X, y=y, target=target)
+
+
+def test_a_hand_written_target_is_refused_before_a_row_is_scored() -> None:
+    with pytest.raises(SchemaMismatch, match=r"a\.b: holds '\.'"):
+        check_output_names([Column("größe", "INT64"), Column("a.b", "INT64")])
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (pa.month_day_nano_interval(), "month_day_nano_interval"),
+        (pa.list_(pa.int64()), "list"),
+        (pa.struct([("x", pa.int64())]), "struct"),
+        (pa.duration("us"), "duration"),
+    ],
+)
+def test_a_column_that_comes_in_no_flat_type_is_named(kind: pa.DataType, said: str) -> None:
+    schema = pa.schema([("c0", pa.int64()), ("c1", kind)])
+    with pytest.raises(SchemaMismatch, match=f"größe: comes as {said}") as caught:
+        check_flat(schema, {"c0": "id", "c1": "größe"})
+    assert [name for name, _ in caught.value.columns] == ["größe"]
+
+
+def test_every_flat_type_comes_through() -> None:
+    check_flat(pa.schema([(kind, arrow_type(kind)) for kind in PARQUET_TYPES]), {})
+
+
 def test_a_missing_column_that_cannot_be_there_says_so() -> None:
     frame = pd.DataFrame({"petal width (cm)": [1.0, 2.0]})
     model = LogisticRegression().fit(frame, [0, 1])
@@ -190,9 +235,11 @@ def test_a_missing_column_that_cannot_be_there_says_so() -> None:
         ),
         pytest.param(
             pd.MultiIndex.from_tuples([(1, "a"), (2, "b")]),
-            r"an index named \[None, None\]",
+            "an index of data",
             id="levels without names",
         ),
+        pytest.param(pd.date_range("2026-01-01", periods=2), "an index of data", id="dates"),
+        pytest.param(pd.Index(["a", "b"]), "an index of data", id="text"),
     ],
 )
 def test_an_index_that_holds_data_is_refused(index: pd.Index, named: str) -> None:

@@ -10,8 +10,9 @@ from google.cloud.bigquery_storage_v1 import types
 from scoring_cases import Lab, unique
 from sklearn.linear_model import LinearRegression
 
-from mlsys.errors import Conflict
+from mlsys.errors import Conflict, SessionOver
 from mlsys.local.stack import LocalStack
+from workers.scoring import session
 from workers.scoring.prepare import prepare
 from workers.scoring.run import execute
 
@@ -46,8 +47,28 @@ def test_a_refusal_that_is_not_about_the_snapshot_is_permanent(
         raise error("request failed: column `a` cannot be read")
 
     monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
+    verdict = lab.here(plain | {"dry_run": "true"}).json
+    assert not verdict["ok"]
+    assert "column `a` cannot be read" in verdict["problems"][0]["detail"]
     body = lab.here(plain).problem(422, "schema-mismatch", "column `a` cannot be read")
     assert plain["input_table"] in body["detail"]
+
+
+def test_sessions_that_keep_ending_are_not_opened_for_ever(
+    lab: Lab, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(lab.clients, lab.request(plain), unique("over"))
+
+    def over(*_: Any, **__: Any) -> Any:
+        raise exceptions.NotFound("no such session")
+
+    monkeypatch.setattr(lab.clients.bigquery_read, "read_rows", over)
+    monkeypatch.setattr(session, "MAX_SESSIONS", 2)
+    for _ in range(2):
+        with pytest.raises(SessionOver):
+            execute(lab.clients, prepared)
+    with pytest.raises(Conflict, match="2 read sessions"):
+        execute(lab.clients, prepared)
 
 
 def test_a_table_that_was_created_again_is_not_waited_for(

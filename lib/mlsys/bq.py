@@ -113,10 +113,10 @@ def bq_get(query: str) -> pd.DataFrame:
 def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPEND") -> None:
     """Write `df` into the table `project.dataset.table`, in one atomic load job.
 
-    A table that is not there is created with the types of the frame's columns. The row numbers of
-    an unnamed index are left out; an index that has a name or levels is refused, for it holds
-    data. `write_disposition` is WRITE_APPEND, WRITE_TRUNCATE (replace) or WRITE_EMPTY (refuse a
-    table that has rows).
+    A table that is not there is created with the types of the frame's columns. The index is left
+    out if it is row numbers without a name, and refused otherwise, for it holds data.
+    `write_disposition` is WRITE_APPEND, WRITE_TRUNCATE (replace) or WRITE_EMPTY (refuse a table
+    that has rows).
 
     Raises:
         InvalidRequest: a malformed table id, a column name that BigQuery does not take
@@ -191,16 +191,21 @@ def find_table(clients: Clients, table: TableRef) -> Table | None:
 
 def _check_index(df: pd.DataFrame) -> None:
     """Refuse an index that holds data: only columns are written, and it would be lost silently."""
-    index = df.index
-    if index.nlevels == 1 and index.name is None:
+    from pandas.api.types import is_integer_dtype
+
+    index, names = df.index, list(df.index.names)
+    if names == [None] and (is_integer_dtype(index.dtype) or not len(index)):
         return
-    names = list(index.names)
+    named = (
+        f"named {names[0] if len(names) == 1 else names!r}"
+        if names.count(None) < len(names)
+        else "of data"
+    )
     raise InvalidRequest(
         (
             "df",
-            f"has an index named {names[0] if len(names) == 1 else names!r}, and only columns are "
-            "written: pass df.reset_index() to keep it as a column, or "
-            "df.reset_index(drop=True) to leave it out",
+            f"has an index {named}, and only columns are written: pass "
+            "df.reset_index() to keep it as a column, or df.reset_index(drop=True) to leave it out",
         )
     )
 

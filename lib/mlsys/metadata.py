@@ -18,6 +18,7 @@ from typing import Any, Self
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelUnusable
 from mlsys.inputs import TEXT, one_column
 from mlsys.loading import crc32c
+from mlsys.names import name_fault, proposed_name
 from mlsys.signatures import Signature
 
 TOP_VALUES = 10
@@ -239,6 +240,15 @@ def _check_form(model: Any, X: Any) -> None:
 
 
 def _target_names(y: Any, target: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names of what the model predicts, which become columns of the output."""
+    names = _names_of_target(y, target)
+    if wrong := [(name, fault) for name in names if (fault := name_fault(name)) is not None]:
+        text = "; ".join(f"{name!r} {fault}: pass {proposed_name(name)!r}" for name, fault in wrong)
+        raise InvalidRequest(("target", f"names a column of the output, and {text}"))
+    return names
+
+
+def _names_of_target(y: Any, target: str | Sequence[str] | None) -> tuple[str, ...]:
     if target is not None:
         return (target,) if isinstance(target, str) else tuple(target)
     if hasattr(y, "columns"):

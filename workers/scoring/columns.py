@@ -147,6 +147,21 @@ def columns_to_read(
     return names
 
 
+def check_output_names(columns: Iterable[Column]) -> None:
+    """Refuse columns of the output that BigQuery would refuse as they are loaded.
+
+    Raises:
+        SchemaMismatch: it names each of them.
+    """
+    wrong = [(c.name, fault) for c in columns if (fault := name_fault(c.name)) is not None]
+    if wrong:
+        raise SchemaMismatch(
+            "The output would have columns that BigQuery does not take: upload the model with "
+            "another target.",
+            wrong,
+        )
+
+
 def needs_aliases(table: Sequence[Column], read: Sequence[str], where: str | None) -> bool:
     """Tell whether the columns must be copied under plain names before they are read.
 

@@ -21,6 +21,7 @@ from mlsys.randomness import ANSWERS_VARY
 from mlsys.signatures import Feature, Signature
 from workers.scoring.columns import (
     Column,
+    check_output_names,
     choose_features,
     choose_ids,
     columns_of,
@@ -150,6 +151,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     columns, outputs = output_columns(
         ids, loaded.model, metadata.target, asked_outputs(loaded.model, request), metadata.outputs
     )
+    check_output_names(columns)
     series = takes_series(loaded.model, metadata.signature)
     there, location = output_location(clients, request.output_table)
     created_at = dt.datetime.now(dt.UTC)

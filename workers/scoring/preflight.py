@@ -1,7 +1,7 @@
 """`dry_run=true`: would the request work, what would it read and cost, and what is odd about it?
 
-No row is loaded. Columns are checked as planning does it; BigQuery itself counts NULLs and doubled
-ids where that is asked for or cheap.
+No row is loaded. Columns are checked as planning does it, and BigQuery is asked whether it would
+read them; it counts NULLs and doubled ids where that is asked for or cheap.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from workers.scoring.model import ModelPin, read_metadata
 from workers.scoring.plan import Plan, make_plan
 from workers.scoring.prepare import Found, find_run
 from workers.scoring.request import ScoringRequest
+from workers.scoring.session import probe
 from workers.scoring.source import Resolved, check_where
 
 TIB = 2**40
@@ -66,6 +67,11 @@ def preflight(
     problems: list[MlsysError] = []
     if plan is None:
         plan, problems = _plan(clients, resolved, found.store.run_id)
+    if plan is not None:
+        try:
+            probe(clients, plan)
+        except (*_PROBLEMS, TableNotFound) as exc:
+            problems.append(exc)
     metadata, _ = read_metadata(clients, resolved.model)
     verdict = _head(found, resolved.model) | {
         "ok": not problems,

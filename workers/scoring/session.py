@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from mlsys.bq import TableRef, words_of
-from mlsys.clients import TIMEOUT, Clients, is_too_large
-from mlsys.errors import SchemaMismatch, SessionOver, TableNotFound, TryAgain
+from mlsys.bq import words_of
+from mlsys.clients import Clients, is_too_large
+from mlsys.errors import Conflict, SchemaMismatch, SessionOver
 from workers import machine
 from workers.scoring.plan import Plan
-from workers.scoring.refusals import too_large, why_refused
+from workers.scoring.reading import open_session
+from workers.scoring.refusals import too_large
 from workers.scoring.store import RunStore
-from workers.scoring.view import write_down
+from workers.scoring.view import check_rows, write_down
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +32,8 @@ log = logging.getLogger(__name__)
 ROWS_PER_STREAM = 250_000  # what is lost at the most when a shard is interrupted
 ROWS_FOR_A_CORE = 50_000  # worth the work of a stream of their own
 MAX_STREAMS = 1000  # https://cloud.google.com/bigquery/quotas#storage-limits
-MAX_SESSIONS = 1000
+# Time travel ends after seven days at the latest, which is 28 sessions of six hours.
+MAX_SESSIONS = 60
 BATCH_ROWS = 65_536  # near the best for every estimator measured
 BATCH_BYTES = 64 * 1024 * 1024  # of Arrow data; wide rows come in smaller batches
 MARGIN = dt.timedelta(minutes=10)  # beyond the time that a request may last
@@ -72,9 +74,10 @@ def current_session(
         TableNotFound: the input table is gone.
         InvalidRequest: the filter is none that the Storage Read API takes.
         SchemaMismatch: the view cannot be queried, or BigQuery refuses to read the table.
-        Conflict: the snapshot is older than BigQuery keeps, or than the table.
-        RunInterrupted: `stop` said so while a view was being written down.
-        TryAgain: the sessions of the run kept expiring, or this machine's clock is ahead.
+        Conflict: the snapshot is older than BigQuery keeps, or than the table; or the sessions
+            of the run kept ending before it did.
+        RunInterrupted: `stop` said so while rows were being copied.
+        TryAgain: this machine's clock is ahead.
     """
     for number in range(MAX_SESSIONS):
         name = f"session-{number}.json"
@@ -92,7 +95,10 @@ def current_session(
         lasts = dt.timedelta(seconds=clients.settings.request_timeout) + MARGIN
         if not session.expired(dt.datetime.now(dt.UTC) + lasts):
             return session
-    raise TryAgain(f"The read sessions of {plan.run_id} kept expiring")
+    raise Conflict(
+        f"{MAX_SESSIONS} read sessions of {plan.run_id} ended before it did: pass a run_id of your "
+        "own to start another run, on a larger machine or with a where that splits the input"
+    )
 
 
 def give_up(store: RunStore, session: Session) -> None:
@@ -195,25 +201,10 @@ def _rows_that_fit(batch: pa.RecordBatch) -> int:
 def _open(
     clients: Clients, store: RunStore, plan: Plan, number: int, stop: Callable[[], bool]
 ) -> Session:
-    from google.api_core import exceptions
-
     table, rows = plan.input_table, plan.rows_expected or 0
     if plan.is_copied:
         table, rows = write_down(clients, store.env, plan, stop)
-
-    def works(*, where: bool, snapshot: bool) -> bool:
-        try:
-            _create(clients, plan, table, 0, where=where, snapshot=snapshot)
-        except exceptions.BadRequest:
-            return False
-        return True
-
-    try:
-        opened = _create(clients, plan, table, rows)
-    except exceptions.NotFound as exc:
-        raise TableNotFound(f"The input table {table} is gone") from exc
-    except exceptions.BadRequest as exc:
-        raise why_refused(clients, plan, exc, works) from exc
+    opened = open_session(clients, plan, table, _streams(rows))
     expires = opened.expire_time
     return Session(
         number=number,
@@ -223,47 +214,21 @@ def _open(
     )
 
 
-def _create(
-    clients: Clients,
-    plan: Plan,
-    table: TableRef,
-    rows: int,
-    *,
-    where: bool = True,
-    snapshot: bool = True,
-) -> Any:
-    """Open a read session on `table`, with the plan's filter and snapshot unless told otherwise."""
-    from google.cloud.bigquery_storage_v1 import types
-
-    # What was copied did not exist at the snapshot, and never changes; a copy under aliases has
-    # the rows of the filter alone.
-    at_snapshot = snapshot and not plan.is_copied
-    restriction = plan.where if where and not plan.aliased else None
-    snapshot_at: Any = dt.datetime.fromisoformat(plan.snapshot_at)
-    modifiers = types.ReadSession.TableModifiers(snapshot_time=snapshot_at)
-    return clients.bigquery_read.create_read_session(
-        parent=f"projects/{clients.settings.project}",
-        read_session=types.ReadSession(
-            table=table.path,
-            data_format=types.DataFormat.ARROW,
-            table_modifiers=modifiers if at_snapshot else None,
-            read_options=types.ReadSession.TableReadOptions(
-                selected_fields=list(plan.aliases) or plan.read_columns,
-                row_restriction=restriction or "",
-                # pyarrow unpacks it by itself. Figures: docs/decisions/0022.
-                arrow_serialization_options=types.ArrowSerializationOptions(
-                    buffer_compression=types.ArrowSerializationOptions.CompressionCodec.LZ4_FRAME
-                ),
-            ),
-        ),
-        max_stream_count=_streams(rows),
-        timeout=TIMEOUT,
-    )
-
-
 def _streams(rows: int) -> int:
     """Into how many streams so many rows are split: several are as many for each core."""
     cores = machine.cores()
     if rows < cores * ROWS_PER_STREAM:
         return max(math.ceil(rows / ROWS_PER_STREAM), min(cores, rows // ROWS_FOR_A_CORE), 1)
     return min(MAX_STREAMS, math.ceil(rows / ROWS_PER_STREAM / cores) * cores)
+
+
+def probe(clients: Clients, plan: Plan) -> None:
+    """Ask BigQuery whether it would read the input as planned; nothing is read.
+
+    Raises:
+        MlsysError: as `open_session` or `check_copy` do, which a run would meet after its plan.
+    """
+    if plan.is_copied:
+        check_rows(clients, plan)
+    else:
+        open_session(clients, plan, plan.input_table, 1, without_rows=True)

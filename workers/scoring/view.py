@@ -100,6 +100,20 @@ def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
     return sql
 
 
+def check_rows(clients: Clients, plan: Plan) -> None:
+    """Have BigQuery look at the query whose rows would be copied, without running it.
+
+    Raises:
+        SchemaMismatch, TableNotFound, Conflict, TryAgain: as `write_down`.
+    """
+    from google.api_core.exceptions import BadRequest, NotFound
+
+    try:
+        dry_run(clients, rows_sql(plan))
+    except (BadRequest, NotFound) as exc:
+        raise _refused(clients, plan, exc) from exc
+
+
 def _refused(clients: Clients, plan: Plan, exc: Any) -> Exception:
     """Return what a refusal of the query means to the caller."""
     from google.api_core.exceptions import BadRequest, NotFound
