@@ -13,10 +13,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from mlsys.inputs import model_input
-
 from benchmarks.workloads import Workload, fit, slices, workloads
 from mlsys.frames import from_frame, to_model_frame
+from mlsys.inputs import model_input
 from mlsys.signatures import Signature
 from workers.scoring.arrow_plan import Compiled, compile_model
 from workers.scoring.one_pass import same_bits

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mlsys.fitted import not_fitted
-from mlsys.inputs import one_column
-from mlsys.randomness import ANSWERS_VARY, draws_answers
-
 from mlsys.errors import MetadataInvalid, ModelUnusable
+from mlsys.fitted import not_fitted
 from mlsys.golden import replay
+from mlsys.inputs import one_column
 from mlsys.loading import LoadedModel
 from mlsys.metadata import ModelMetadata, version_warnings
+from mlsys.randomness import ANSWERS_VARY, draws_answers
 
 MAX_REASON = 2000  # characters
 

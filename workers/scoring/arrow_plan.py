@@ -14,9 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlsys.inputs import fitted_on_array
-
 from mlsys.frames import model_columns
+from mlsys.inputs import fitted_on_array
 from mlsys.names import fold
 from mlsys.signatures import UNKNOWN, Feature
 from workers.scoring.known_steps import (

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mlsys.inputs import TEXT, one_column, takes_series
-
 from mlsys.errors import SchemaMismatch
 from mlsys.frames import arrow_type
+from mlsys.inputs import TEXT, one_column, takes_series
 from mlsys.metadata import ModelMetadata
 from mlsys.names import duplicates, fold, is_plain, name_fault
 from mlsys.signatures import UNKNOWN, Feature, sql_type

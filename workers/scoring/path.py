@@ -6,11 +6,10 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlsys.inputs import model_input
-
 from mlsys.errors import MetadataInvalid
 from mlsys.frames import to_model_frame
 from mlsys.golden import golden_table
+from mlsys.inputs import model_input
 from mlsys.metadata import ModelMetadata
 from mlsys.signatures import Feature
 from workers.scoring.arrow_plan import Compiled, compile_model

@@ -37,7 +37,7 @@ def open_session(
 
     def works(*, where: bool, snapshot: bool) -> bool:
         try:
-            _create(clients, plan, table, 1, where=where, snapshot=snapshot, without_rows=True)
+            _create(clients, plan, table, 1, where=where, snapshot=snapshot)
         except exceptions.BadRequest:
             return False
         return True
