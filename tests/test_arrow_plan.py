@@ -508,6 +508,7 @@ def predictor(model: Any, X: pd.DataFrame, path: str = "arrow") -> Predictor:
         outputs={"predict": ("prediction",), "predict_proba": ("p0", "p1")},
         path=path,
         stamps=lambda at: {},
+        series=False,
     )
     return Predictor(model, plan)  # type: ignore[arg-type]
 

@@ -75,7 +75,7 @@ def test_categories_travel_in_their_order() -> None:
     [
         pytest.param(None, "none", id="None"),
         pytest.param(np.nan, "nan", id="NaN"),
-        pytest.param(pd.NA, "nan", id="NA"),
+        pytest.param(pd.NA, "na", id="NA"),
     ],
 )
 def test_an_object_column_remembers_how_it_spelt_a_missing_value(

@@ -9,8 +9,9 @@ datetime64[us], DATE, TIME, NUMERIC and BYTES Python objects.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mlsys import dtypes
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.names import check_column_names, fold
 from mlsys.signatures import UNKNOWN, Feature
@@ -156,7 +157,9 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
     if feature.type == "FLOAT64":
         column = column.cast(pa.float64())  # safe: refuses an integer that a double cannot hold
     dtype = feature.dtype
-    nullable = dtype in _NULLABLE or dtype.endswith("[pyarrow]")
+    if dtypes.is_arrow(dtype):
+        return pd.Series(pd.arrays.ArrowExtensionArray(_cast(column, dtypes.arrow_of(dtype))))
+    nullable = dtype in _NULLABLE
     # These hold a NULL beside exact integers; in any other form integers become floats beside it.
     holds_nulls = nullable or dtype in ("category", "object")
     if dtype == UNKNOWN:
@@ -173,7 +176,8 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
             return series.astype("object").where(series.notna(), pd.NA).astype(dtype)
     if dtype == "object":
         out = series.astype("object")
-        return out.where(series.notna(), None if feature.missing == "none" else np.nan)
+        spelling = {"none": None, "na": pd.NA}.get(feature.missing, np.nan)
+        return out.where(series.notna(), spelling)
     if str(series.dtype) == dtype:
         return series
     if column.null_count and np.dtype(_numpy_name(dtype)).kind in "iub":
@@ -182,6 +186,22 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
         out = series.astype(dtype)
     if feature.type == "INT64" and not (out == series).all():
         raise OverflowError(f"values beyond the range of {dtype}")
+    return out
+
+
+def _cast(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> Any:
+    """Return the column in the Arrow type that the model saw, exactly."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(kind):
+        values = _cast(column, kind.value_type)
+        return pc.dictionary_encode(values).cast(kind)
+    out = column.cast(kind)
+    if pa.types.is_floating(kind) and kind != pa.float64():
+        before, after = (pc.sum(pc.is_finite(values.cast("float64"))) for values in (column, out))
+        if before != after:  # a double beyond float32 would become infinity
+            raise OverflowError(f"values beyond the range of {kind}")
     return out
 
 

@@ -120,10 +120,21 @@ def _table(signature: Signature, rows: Sequence[Sequence[Any]]) -> pa.Table:
         read = _READ.get(feature.type, lambda value: value)
         try:
             values = [None if row[i] is None else read(row[i]) for row in rows]
-            columns[feature.name] = pa.array(values, arrow_type(feature.type))
+            columns[feature.name] = _array(values, feature.type)
         except Exception as exc:  # they may be any JSON
             raise MetadataInvalid(f"golden: {feature.name} is no {feature.type}: {exc}") from exc
     return pa.table(columns)
+
+
+def _array(values: list[Any], kind: str) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, arrow_type(kind))
+    except pa.ArrowInvalid:
+        if kind != "NUMERIC":
+            raise
+        return pa.array(values, arrow_type("BIGNUMERIC"))  # which a NUMERIC feature takes, too
 
 
 def _whole(row: Any, signature: Signature) -> bool:

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from mlsys import dtypes
 from mlsys.errors import InvalidRequest, MetadataInvalid
 from mlsys.names import check_column_names
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 # Signature type -> the column types that can be handed to the model without changing what a
 # value means. Widening a number is fine (and checked for exactness as it happens); a string
@@ -81,7 +83,7 @@ class Feature:
     nullable: bool = True
     categories: tuple[Any, ...] | None = None
     ordered: bool = False
-    missing: str = "nan"  # how an object column spelt a missing value: "nan" or "none"
+    missing: str = "nan"  # how an object column spelt a missing value: "nan", "none" or "na"
 
     @classmethod
     def from_series(cls, name: str, series: pd.Series) -> Self:
@@ -92,6 +94,8 @@ class Feature:
         """
         import pandas as pd
 
+        if isinstance(series.dtype, pd.SparseDtype):
+            series = pd.Series(series.to_numpy(), name=series.name)
         categories = None
         if isinstance(series.dtype, pd.CategoricalDtype):
             values = series.cat.categories.to_series()
@@ -100,21 +104,26 @@ class Feature:
             values = series
         kind = _sql_type_of(values)
         if kind is None:
-            found = pd.api.types.infer_dtype(values, skipna=True)
+            arrow = isinstance(values.dtype, pd.ArrowDtype)
+            found = values.dtype if arrow else pd.api.types.infer_dtype(values, skipna=True)
             raise InvalidRequest(
                 ("X", f"column {name!r} holds {found} values: convert it to one type BigQuery has")
             )
+        dtype = dtypes.name_of(series.dtype) if categories is None else "category"
+        if not dtypes.is_readable(dtype):
+            text = f"column {name!r} is {dtype}, which cannot be made from a table: convert it"
+            raise InvalidRequest(("X", f"{text} with astype before fit"))
         if not all(isinstance(c, bool | int | float | str) for c in categories or ()):
             text = f"column {name!r} has {kind} values as categories: make them text or numbers"
             raise InvalidRequest(("X", text))
         return cls(
             name=name,
             type=kind,
-            dtype=str(series.dtype) if categories is None else "category",
+            dtype=dtype,
             nullable=bool(series.isna().any()),
             categories=categories,
             ordered=bool(categories is not None and series.cat.ordered),
-            missing="none" if any(v is None for v in _missing(series)) else "nan",
+            missing=_spelling(series),
         )
 
     def accepts(self, column_type: str) -> bool:
@@ -174,9 +183,9 @@ class Signature:
             )
         positional = all(not isinstance(c, str | tuple) for c in X.columns)
         if positional:
-            known = names is not None and len(names) == X.shape[1]
-            X = X.set_axis(list(names or ()) if known else _places(X.shape[1]), axis=1)
-            positional = not known
+            known = [] if names is None else [str(name) for name in names]
+            positional = len(known) != X.shape[1]
+            X = X.set_axis(_places(X.shape[1]) if positional else known, axis=1)
         check_column_names(X.columns, "X")
         names = [str(c) for c in X.columns]
         columns = (X.iloc[:, i] for i in range(X.shape[1]))
@@ -208,7 +217,11 @@ class Signature:
                 raise MetadataInvalid(f"signature: {item['name']!r} is there twice")
             categories = item.get("categories")
             usual = "category" if categories else _USUAL_DTYPES.get(kind, "object")
-            dtype = str(item.get("dtype") or usual)
+            dtype = dtypes.plain(str(item.get("dtype") or usual))
+            if dtype != UNKNOWN and not dtypes.is_readable(dtype):
+                raise MetadataInvalid(
+                    f"signature: {item['name']!r} has dtype {dtype[:80]!r}: pass one of pandas"
+                )
             if dtype == "category" and not isinstance(categories, list):
                 raise MetadataInvalid(f"signature: {item['name']!r} needs a list of categories")
             out.append(
@@ -219,7 +232,7 @@ class Signature:
                     nullable=bool(item.get("nullable", True)),
                     categories=tuple(categories) if isinstance(categories, list) else None,
                     ordered=bool(item.get("ordered", False)),
-                    missing="none" if item.get("missing") == "none" else "nan",
+                    missing=spelt if (spelt := item.get("missing")) in ("none", "na") else "nan",
                 )
             )
         series = bool(value.get("series", False))
@@ -262,6 +275,8 @@ def _sql_type_of(series: pd.Series) -> str | None:
 
     dtype = series.dtype
     is_type = pd.api.types
+    if isinstance(dtype, pd.ArrowDtype):
+        return _sql_type_of_arrow(dtype.pyarrow_dtype)
     if is_type.is_bool_dtype(dtype):
         return "BOOL"
     if is_type.is_integer_dtype(dtype):
@@ -275,8 +290,26 @@ def _sql_type_of(series: pd.Series) -> str | None:
     return _INFERRED.get(is_type.infer_dtype(series, skipna=True))
 
 
-def _missing(series: pd.Series) -> list[Any]:
-    """The first missing values of an object column: None and NaN are not alike to a model."""
+def _sql_type_of_arrow(kind: pa.DataType) -> str | None:
+    import pyarrow as pa
+
+    from mlsys.frames import sql_name
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_decimal(kind) and (kind.scale > 9 or kind.precision - kind.scale > 29):
+        return "BIGNUMERIC"
+    try:
+        return sql_name(kind)
+    except InvalidRequest:
+        return None
+
+
+def _spelling(series: pd.Series) -> str:
+    """How an object column spells a missing value: None, NaN and NA are not alike to a model."""
+    import pandas as pd
+
     if series.dtype != object:
-        return []
-    return series[series.isna()].head(1).tolist()
+        return "nan"
+    first = series[series.isna()].head(1).tolist()
+    return "none" if first == [None] else "na" if first and first[0] is pd.NA else "nan"

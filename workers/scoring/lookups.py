@@ -45,6 +45,8 @@ def is_text(feature: Feature) -> bool:
 
 def missing_value(feature: Feature) -> float | None:
     """How a NULL of a text feature looks to the model; see `mlsys.frames`."""
+    if feature.dtype == "object" and feature.missing == "na":
+        raise NotCompiled(f"{feature.name} spells a missing value pd.NA")
     return None if feature.dtype == "object" and feature.missing == "none" else float("nan")
 
 
