@@ -13,6 +13,7 @@ from typing import Any
 
 from mlsys.pickle_stack import Handle, need
 
+EMPTY = 10_000_000  # members of an array without bytes
 KIND = re.compile(r"[<>|=]?[?A-Za-z]\d{0,9}")  # f8, <U5, V64
 
 
@@ -49,6 +50,7 @@ def from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, axis_order: Any
     need(isinstance(dtype, np.dtype) and not dtype.hasobject, "an array")
     need(type(shape) is tuple and array_bytes(shape, dtype) == len(buffer), "an array")
     dtype = settled(dtype)
+    buffer = bytearray(buffer)  # a copy: two arrays of one buffer would change each other
     if order != "K" or axis_order is None:
         return np.frombuffer(buffer, dtype).reshape(shape, order="F" if order == "F" else "C")
     need(type(axis_order) is tuple and sorted(axis_order) == [*range(len(shape))], "an array")
@@ -65,6 +67,8 @@ def settled(dtype: Any) -> Any:
 def array_bytes(shape: tuple[Any, ...], dtype: Any) -> int:
     """Return the size of an array in bytes, in Python's own integers, which do not overflow."""
     need(all(type(n) is int and n >= 0 for n in shape) and len(shape) <= 32, "an array's shape")
+    if not dtype.itemsize or 0 in shape:  # takes no bytes of the file, and much once it is used
+        need(math.prod(max(n, 1) for n in shape) <= EMPTY, "an array's shape")
     return math.prod(shape) * max(dtype.itemsize, 1)
 
 

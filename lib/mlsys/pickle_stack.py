@@ -9,6 +9,11 @@ from typing import Any
 TRIPLET = "sklearn.impute._iterative._ImputerTriplet"  # a named tuple: its values are arguments
 
 
+PRIME = 2**61 - 1  # whole numbers below it have hashes of their own
+RARE = 1000  # keys whose hash may be made equal to that of others, in a pickle
+MEMBERS = 1_000_000  # of tuples that are keys, in a pickle
+
+
 class Refused(Exception):
     """The pickle asks for something that no model needs; the message goes behind its name."""
 
@@ -47,13 +52,37 @@ def need(condition: bool, what: str) -> None:
         raise Refused(f"holds {what} in a form that no library writes")
 
 
-def simple_key(value: Any, depth: int = 2) -> bool:
-    """True of what may be a key or the member of a set: its hash runs no code and ends soon."""
-    if value is None or type(value) in (bool, int, float, complex, str, bytes):
-        return True
-    if type(value) is tuple and depth and len(value) < 1000:
-        return all(simple_key(v, depth - 1) for v in value)
-    return type(value).__module__ == "numpy" and _is_numpy_scalar(value)
+class Keys:
+    """What may be a key or the member of a set: its hash runs no code and ends soon.
+
+    Each key is looked at on its own, and there is a bound for all of a pickle. Whole and complex
+    numbers whose hashes an author can make equal, and tuples, cost more than others.
+    """
+
+    def __init__(self) -> None:
+        self._rare, self._members = RARE, MEMBERS
+
+    def simple(self, value: Any, depth: int = 2) -> bool:
+        kind = type(value)
+        if value is None or kind in (bool, float, str, bytes):
+            return True
+        if kind is int:
+            if -PRIME < value < PRIME:
+                return True
+            self._rare -= 1
+            return value.bit_length() <= 1024 and self._rare >= 0
+        if kind is complex:
+            self._rare -= 1
+            return self._rare >= 0
+        if kind is tuple and depth and len(value) < 1000:
+            self._members -= len(value) + 1
+            return self._members >= 0 and all(self.simple(v, depth - 1) for v in value)
+        return kind.__module__ == "numpy" and _is_numpy_scalar(value)
+
+
+def simple_key(value: Any) -> bool:
+    """Tell whether a single value may be a key (see `Keys`)."""
+    return Keys().simple(value)
 
 
 def _is_numpy_scalar(value: Any) -> bool:

@@ -101,6 +101,8 @@ def _random(inst: Any, state: Any) -> None:
     inner = parts.get("state") if type(parts) is dict else None
     place = inner.get("pos") if type(inner) is dict else None
     need(place is None or (type(place) is int and 0 <= place <= 624), "a random generator")
+    place = parts.get("buffer_pos") if type(parts) is dict else None
+    need(place is None or (type(place) is int and 0 <= place <= 4), "a random generator")
     inst.__setstate__(state)
 
 
@@ -115,6 +117,14 @@ def _metric(inst: Any, state: Any) -> None:
 
 
 def _neighbours(inst: Any, state: Any) -> None:
+    check_neighbours(inst, state)
+    import numpy as np
+
+    copied = [a.copy() if type(a) is np.ndarray else a for a in state]
+    inst.__setstate__(tuple(copied))  # nothing else holds their memory
+
+
+def check_neighbours(inst: Any, state: Any) -> None:
     """A KDTree or BallTree: indices, ranges and children all lie within their arrays."""
     import numpy as np
 
@@ -138,7 +148,11 @@ def _neighbours(inst: Any, state: Any) -> None:
     kind = type(metric).__name__
     need(not kind.startswith("SEuclidean") or len(vector) == data.shape[1], what)
     need(not kind.startswith("Minkowski") or len(vector) in (0, 1, data.shape[1]), what)
-    inst.__setstate__(state)
+    matrix = metric.__getstate__()[2]
+    need(not kind.startswith("Mahalanobis") or matrix.shape == (data.shape[1],) * 2, what)
+    need(not kind.startswith("Haversine") or data.shape[1] == 2, what)
+    weights = state[12]
+    need(weights is None or np.shape(weights) == data.shape[:1], what)
 
 
 def _tree(inst: Any, state: Any) -> None:
@@ -179,7 +193,8 @@ def _predictor(inst: Any) -> None:
         need(bool((categories < len(bits)).all()), what)
 
 
-def _sparse(inst: Any) -> None:
+def sparse_matrix(inst: Any) -> None:
+    """Check that a sparse matrix's indices lie within its shape."""
     try:
         inst.check_format(full_check=True)
     except (ValueError, AttributeError, TypeError, IndexError) as exc:
@@ -237,9 +252,9 @@ STATES: dict[str, Callable[[Any, Any], None]] = {
     "sklearn.tree._tree.Tree": _tree,
 }
 AFTERWARDS: dict[str, Callable[[Any], None]] = {
-    "scipy.sparse._csc.csc_array": _sparse,
-    "scipy.sparse._csc.csc_matrix": _sparse,
-    "scipy.sparse._csr.csr_array": _sparse,
-    "scipy.sparse._csr.csr_matrix": _sparse,
+    "scipy.sparse._csc.csc_array": sparse_matrix,
+    "scipy.sparse._csc.csc_matrix": sparse_matrix,
+    "scipy.sparse._csr.csr_array": sparse_matrix,
+    "scipy.sparse._csr.csr_matrix": sparse_matrix,
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor": _predictor,
 }

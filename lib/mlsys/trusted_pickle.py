@@ -20,10 +20,10 @@ import pickle
 from collections import OrderedDict, defaultdict
 from typing import Any
 
-from mlsys import trusted_names
+from mlsys import pickle_graph, trusted_names
 from mlsys.pickle_arrays import array_bytes, settled
 from mlsys.pickle_parts import CONSTRUCTORS
-from mlsys.pickle_stack import Handle, Refused, StandIn, need, new, resolve, simple_key
+from mlsys.pickle_stack import Handle, Keys, Refused, StandIn, need, new, resolve
 from mlsys.pickle_states import put_state
 
 ARRAY = "joblib.numpy_pickle.NumpyArrayWrapper"
@@ -61,7 +61,10 @@ def loads(content: bytes, trusted: tuple[str, ...] = ()) -> Any:
         Refused: it asks for more than a model needs; nothing of that was done.
         Exception: what an unpickler raises of bytes that are no pickle: nearly anything.
     """
-    return _Unpickler(io.BytesIO(content), len(content), frozenset(trusted)).load()
+    unpickler = _Unpickler(io.BytesIO(content), len(content), frozenset(trusted))
+    model = unpickler.load()
+    pickle_graph.check(model, [c for c in unpickler.free.values() if isinstance(c, type)])
+    return model
 
 
 class _Unpickler(_Base):
@@ -72,7 +75,9 @@ class _Unpickler(_Base):
         self._file, self._size, self._trusted = file, size, trusted
         self._found: dict[str, Any] = {}
         self._classes: dict[type, str] = {}  # what was made of a listed class, by its class
-        self._free: dict[int, Any] = {}  # what the settings add, by identity
+        self.free: dict[int, Any] = {}  # what the settings add, by identity
+        self._keys_left = Keys()
+        self._built: dict[int, Any] = {}  # what has a state; kept, so that no id is used twice
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for the name on our stack.
@@ -96,7 +101,7 @@ class _Unpickler(_Base):
     def _look_up(self, key: str) -> Any:
         if key in self._trusted:
             found = resolve(key)
-            self._free[id(found)] = found
+            self.free[id(found)] = found
             return found
         if key in CONSTRUCTORS:
             return Handle(key, make=CONSTRUCTORS[key])
@@ -119,7 +124,7 @@ class _Unpickler(_Base):
             self.stack[-1] = StandIn()
         elif type(func) is Handle and func.make is not None:
             self.stack[-1] = func.make(*args)
-        elif id(func) in self._free:
+        elif id(func) in self.free:
             self.stack[-1] = func(*args)
         else:
             raise Refused(f"calls {_told(func)}, which nothing does that a model is made of")
@@ -127,7 +132,7 @@ class _Unpickler(_Base):
     def load_newobj(self) -> None:
         args = self.stack.pop()
         cls = self.stack[-1]
-        if id(cls) in self._free:
+        if id(cls) in self.free:
             self.stack[-1] = cls.__new__(cls, *args)
         elif type(cls) is Handle and cls.value is StandIn:
             self.stack[-1] = StandIn()
@@ -139,12 +144,12 @@ class _Unpickler(_Base):
         keywords = self.stack.pop()
         args = self.stack.pop()
         cls = self.stack[-1]
-        if id(cls) not in self._free:
+        if id(cls) not in self.free:
             raise Refused(f"makes {_told(cls)} in a way that no library does")
         self.stack[-1] = cls.__new__(cls, *args, **keywords)
 
     def _instantiate(self, klass: Any, args: Any) -> None:
-        if id(klass) not in self._free:
+        if id(klass) not in self.free:
             raise Refused(f"makes {_told(klass)} in a way that no library does")
         self.append(klass(*args))
 
@@ -153,12 +158,15 @@ class _Unpickler(_Base):
         inst = self.stack[-1]
         if type(inst) is _ArrayHeader:
             self.stack[-1] = self._read_array(state)
-        elif id(type(inst)) in self._free:
+        elif id(type(inst)) in self.free:
             self.stack.append(state)
             super().load_build()
-        elif type(inst) is Handle or isinstance(inst, type) or id(inst) in self._free:
+        elif type(inst) is Handle or isinstance(inst, type) or id(inst) in self.free:
             raise Refused(f"changes {_told(inst)} itself, not an object of it")
+        elif id(inst) in self._built:
+            raise Refused(f"changes {_told(inst)} again, after its state was checked")
         else:
+            self._built[id(inst)] = inst
             put_state(inst, state, self._classes.get(type(inst)))
 
     # What fills containers: the built-in ones, with keys whose hash is their own.
@@ -167,14 +175,14 @@ class _Unpickler(_Base):
         """Look at the container that lies `depth` below the top, or below the last mark."""
         held = self.metastack[-1] if depth == 0 else self.stack
         inst = held[-max(depth, 1)]
-        if type(inst) in kinds or id(type(inst)) in self._free:
+        if type(inst) in kinds or id(type(inst)) in self.free:
             return
         if dict in kinds and self._classes.get(type(inst)) == BUNCH:
             return
         need(type(inst) is StandIn, _told(inst))
 
     def _keys(self, keys: Any) -> None:
-        need(all(map(simple_key, keys)), "a dictionary or a set")
+        need(all(map(self._keys_left.simple, keys)), "a dictionary or a set")
 
     def load_append(self) -> None:
         self._container(2, list)

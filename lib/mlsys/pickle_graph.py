@@ -1,0 +1,189 @@
+"""Walk over everything that a loaded model reaches, once nothing of it can change any more.
+
+A pickle may put an object into a checked state and change it afterwards, so the checks that matter
+run here, on the final objects: roles (`mlsys.pickle_roles`) and arrays (`mlsys.pickle_shapes`,
+`mlsys.pickle_trees`). The walk is iterative: how deep a model goes is the pickle's choice.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Collection
+from typing import Any
+
+from mlsys import pickle_roles, pickle_shapes, pickle_trees
+from mlsys.pickle_stack import Handle, Refused, need
+
+DEPTH = 100  # of estimators in estimators
+REPEATS = 100  # how often an estimator may be used through others, on average
+SPREAD = 4  # how many members nested containers may spread to, for each that is in the file
+FREE = 1_000_000  # members that any container may spread to
+RANGE = 1_000_000
+FUNCTIONS = (
+    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodDescriptorType,
+    types.WrapperDescriptorType, types.MethodWrapperType, functools.partial,
+)  # fmt: skip
+
+
+def check(model: Any, trusted: Collection[type] = ()) -> None:
+    """Refuse a loaded model that would call, read or allocate what no fitted estimator does.
+
+    Objects of the classes in `trusted` may be anything; what they hold is still walked.
+
+    Raises:
+        Refused: with what is wrong.
+    """
+    free = frozenset(trusted)
+    walk = _Walk(free)
+    walk.run(model)
+    _bounded(walk.contents, walk.calls)
+
+
+class _Walk:
+    def __init__(self, free: frozenset[type]) -> None:
+        self.free = free
+        self.kept: list[Any] = []  # so that no id is used twice
+        self.contents: dict[int, list[int]] = {}  # of containers: the containers inside
+        self.calls: dict[int, list[int]] = {}  # of estimators: the estimators they call
+
+    def run(self, model: Any) -> None:
+        seen: set[int] = set()
+        left = [model]
+        instances = []
+        while left:
+            value = left.pop()
+            if id(value) in seen or type(value) in LEAVES:
+                continue
+            seen.add(id(value))
+            self.kept.append(value)
+            inside = self.inside(value)
+            left += inside
+            if type(value) not in CONTAINERS and not isinstance(value, type) and _has_dict(value):
+                instances.append(value)
+        for value in instances:
+            if type(value) in self.free or not _ours(type(value)):
+                continue
+            pickle_roles.check(value, self.free)
+            self.calls[id(value)] = [id(e) for e in pickle_roles.called(value)]
+        for value in self.kept:
+            if type(value) not in self.free:
+                pickle_shapes.check(value)
+        for value in instances:  # once each of their arrays is known to be sound
+            if type(value) not in self.free:
+                pickle_trees.check(value)
+
+    def inside(self, value: Any) -> list[Any]:
+        """Return what the object holds, and check that it may be anywhere at all."""
+        kind = type(value)
+        if kind is Handle:
+            raise Refused(f"keeps `{value.key}` itself, not an object of it")
+        if isinstance(value, type | types.ModuleType):  # SciPy's splines keep NumPy itself
+            return []
+        if kind in CONTAINERS or isinstance(value, dict):
+            held = list(value.values()) if isinstance(value, dict) else list(value)
+            if isinstance(value, dict):
+                held += [k for k in value if type(k) not in LEAVES]
+                if kind not in PLAIN_DICTS and kind not in self.free:
+                    need(not any(map(is_function, held)), "a function in a Bunch")
+            self.contents[id(value)] = [id(v) for v in held if type(v) not in LEAVES]
+            return held
+        if kind is range:
+            need(len(value) <= RANGE, "a range")
+            return []
+        if kind.__module__ == "pandas" and kind.__name__ == "RangeIndex":
+            need(len(value) <= RANGE, "a range")
+            return []
+        if _is_array(value):
+            if value.dtype != object:
+                return []
+            held = value.ravel().tolist() if value.size else []
+            self.contents[id(value)] = [id(v) for v in held if type(v) not in LEAVES]
+            return held
+        if isinstance(value, functools.partial):
+            return [*value.args, *value.keywords.values()]
+        if isinstance(value, types.MethodType):
+            return [value.__self__]
+        if is_function(value):
+            return []
+        try:
+            return list(vars(value).values())
+        except TypeError:
+            return []
+
+
+LEAVES = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray))
+CONTAINERS = frozenset((list, tuple, set, frozenset))
+PLAIN_DICTS = frozenset((dict,))
+
+
+def is_function(value: Any) -> bool:
+    """Tell whether a value is a function, a method or a partial; classes and estimators are not."""
+    return isinstance(value, FUNCTIONS) or type(value).__name__ in (
+        "ufunc",
+        "_ArrayFunctionDispatcher",
+    )
+
+
+def _has_dict(value: Any) -> bool:
+    try:
+        vars(value)
+    except TypeError:
+        return False
+    return not is_function(value) and not isinstance(value, types.ModuleType)
+
+
+def _ours(kind: type) -> bool:
+    return kind.__module__.startswith("sklearn.")
+
+
+def _is_array(value: Any) -> bool:
+    import numpy as np
+
+    return isinstance(value, np.ndarray)
+
+
+def _bounded(contents: dict[int, list[int]], calls: dict[int, list[int]]) -> None:
+    """Refuse containers and estimators that spread, used one in another, to ever more of them."""
+    sizes = _spread(contents, None)
+    limit = FREE + SPREAD * sum(len(c) + 1 for c in contents.values())
+    if any(size > limit for size in sizes):
+        raise Refused("holds lists of one another that together are larger than any model")
+    sizes = _spread(calls, DEPTH)
+    if any(size > 10_000 + REPEATS * len(calls) for size in sizes):
+        raise Refused("uses the same estimators through one another more often than any model")
+
+
+def _spread(edges: dict[int, list[int]], depth: int | None) -> list[int]:
+    """Return how many nodes each node reaches, counted once for each way.
+
+    Raises:
+        Refused: a node reaches itself, or lies deeper than `depth`.
+    """
+    size: dict[int, int] = {}
+    level: dict[int, int] = {}
+    open_: set[int] = set()
+    for root in edges:
+        stack = [(root, False)]
+        while stack:
+            node, done = stack.pop()
+            if done:
+                open_.discard(node)
+                inner = [n for n in edges[node] if n in edges]
+                size[node] = len(edges[node]) + 1 + sum(size[n] for n in inner)
+                level[node] = 1 + max((level[n] for n in inner), default=0)
+                if depth is not None and level[node] > depth:
+                    raise Refused(f"has estimators in one another over {depth} deep")
+                continue
+            if node in size:
+                continue
+            if node in open_:
+                raise Refused("holds an object that contains itself")
+            open_.add(node)
+            stack.append((node, True))
+            for inner_node in edges[node]:
+                if inner_node in edges and inner_node not in size:
+                    if inner_node in open_:
+                        raise Refused("holds an object that contains itself")
+                    stack.append((inner_node, False))
+    return list(size.values())

@@ -1,0 +1,202 @@
+"""Each place where scikit-learn looks an attribute up by a value, and what guards the value."""
+
+import ast
+from pathlib import Path
+
+import sklearn
+
+# Not reached by a model that predicts: tests, data sets, plots, and what only fitting uses.
+LEFT_OUT = (
+    "externals/", "datasets/", "inspection/", "utils/_test", "utils/estimator_checks.py",
+    "utils/discovery.py", "callback/", "utils/_repr_html/", "_build_utils/", "conftest.py",
+)  # fmt: skip
+CALLS = {"getattr", "attrgetter", "methodcaller", "__getattribute__", "eval", "exec", "open"}
+
+PARAMETERS = "names of the class's own parameters, from the signature of its __init__"
+ASKED = "a name that the source passes, one of the methods of estimators"
+FITTING = "only fitting calls it"
+REQUESTS = "names of methods from constants of the module"
+GUARDS = {
+    ("base.py", "BaseEstimator.get_params", "getattr(self, key)"): PARAMETERS,
+    ("ensemble/_base.py", "BaseEnsemble._make_estimator", "getattr(self, p)"): FITTING,
+    ("ensemble/_stacking.py", "_BaseStacking.fit", "getattr(estimator, predict_method)"): FITTING,
+    (
+        "ensemble/_stacking.py",
+        "_BaseStacking._transform",
+        "getattr(est, meth)",
+    ): "pickle_roles.NAMES_OF_METHODS: stack_method_; MANY: estimators_",
+    (
+        "feature_extraction/text.py",
+        "_VectorizerMixin.decode",
+        "open(doc, 'rb')",
+    ): "pickle_states: input is 'content'",
+    (
+        "feature_selection/_base.py",
+        "_get_feature_importances",
+        "attrgetter(getter)",
+    ): "pickle_roles.GETTER",
+    ("frozen/_frozen.py", "_estimator_has.check", "getattr(self.estimator, attr)"): ASKED,
+    (
+        "frozen/_frozen.py",
+        "FrozenEstimator.__getattr__",
+        "getattr(self.estimator, name)",
+    ): "pickle_roles.ONE: estimator; pickle_graph: no estimator holds itself",
+    ("gaussian_process/kernels.py", "Kernel.get_params", "getattr(self, arg)"): PARAMETERS,
+    (
+        "gaussian_process/kernels.py",
+        "Kernel.hyperparameters",
+        "getattr(self, attr)",
+    ): "names that begin with hyperparameter_; nothing is called",
+    (
+        "kernel_approximation.py",
+        "Nystroem._get_kernel_params",
+        "getattr(self, param)",
+    ): "constants of the module",
+    (
+        "model_selection/_search.py",
+        "_search_estimator_has.check",
+        "getattr(self.best_estimator_, attr)",
+    ): ASKED,
+    (
+        "model_selection/_search.py",
+        "_search_estimator_has.check",
+        "getattr(self.estimator, attr)",
+    ): ASKED,
+    ("model_selection/_split.py", "_build_repr", "getattr(self, key, None)"): PARAMETERS,
+    ("model_selection/_validation.py", "_fit_and_predict", "getattr(estimator, method)"): FITTING,
+    ("multiclass.py", "_estimators_has.check", "getattr(self.estimators_[0], attr)"): ASKED,
+    ("multiclass.py", "_estimators_has.check", "getattr(self.estimator, attr)"): ASKED,
+    ("pipeline.py", "_final_estimator_has.check", "getattr(self._final_estimator, attr)"): ASKED,
+    (
+        "tree/_export.py",
+        "export_graphviz",
+        "open(out_file, 'w', encoding='utf-8')",
+    ): "a function that is not listed",
+    ("utils/_array_api.py", "check_same_namespace", "getattr(estimator, attribute)"): PARAMETERS,
+    (
+        "utils/_metadata_requests.py",
+        "RequestMethod.__get__.func",
+        "getattr(requests, self.name)",
+    ): "a descriptor of the class",
+    (
+        "utils/_param_validation.py",
+        "HasMethods.is_satisfied_by",
+        "getattr(val, method, None)",
+    ): "constants of the constraints",
+    (
+        "utils/_set_output.py",
+        "_SetOutputMixin.__init_subclass__",
+        "getattr(cls, method)",
+    ): "as a class is made",
+    (
+        "utils/_sparse.py",
+        "_align_api_if_sparse",
+        "getattr(sp.sparse, X.format + '_array')",
+    ): "format is a property of the class",
+    (
+        "utils/_sparse.py",
+        "_align_api_if_sparse",
+        "getattr(sp.sparse, X.format + '_matrix')",
+    ): "format is a property of the class",
+    ("utils/validation.py", "_check_large_sparse", "getattr(X, key)"): "constants of the function",
+    (
+        "utils/validation.py",
+        "check_symmetric",
+        "getattr(0.5 * (array + array.T), conversion)",
+    ): "format is a property of the class",
+    ("utils/validation.py", "_estimator_has.check", "getattr(self, delegate)"): ASKED,
+    ("utils/validation.py", "_estimator_has.check", "getattr(delegator[0], attr)"): ASKED,
+    ("utils/validation.py", "_estimator_has.check", "getattr(delegator, attr)"): ASKED,
+    (
+        "utils/validation.py",
+        "_check_response_method",
+        "getattr(estimator, method, None)",
+    ): "pickle_roles.NAMES_OF_METHODS: response_method, _response_method, chain_method",
+    ("utils/metaestimators.py", "_BaseComposition._get_params", "getattr(self, attr)"): PARAMETERS,
+    ("utils/metaestimators.py", "_BaseComposition._set_params", "getattr(self, attr)"): PARAMETERS,
+    (
+        "utils/metaestimators.py",
+        "_BaseComposition._replace_estimator",
+        "getattr(self, attr)",
+    ): PARAMETERS,
+    (
+        "utils/_metadata_requests.py",
+        "MetadataRequest.__sklearn_clone__",
+        "getattr(self, method)",
+    ): REQUESTS,
+    ("utils/_metadata_requests.py", "MetadataRequest.consumes", "getattr(self, method)"): REQUESTS,
+    (
+        "utils/_metadata_requests.py",
+        "MetadataRequest.__getattr__",
+        "getattr(self, method)",
+    ): REQUESTS,
+    (
+        "utils/_metadata_requests.py",
+        "MetadataRequest._get_param_names",
+        "getattr(self, method)",
+    ): REQUESTS,
+    (
+        "utils/_metadata_requests.py",
+        "MetadataRequest._route_params",
+        "getattr(self, method)",
+    ): REQUESTS,
+    (
+        "utils/_metadata_requests.py",
+        "MetadataRequest._check_warnings",
+        "getattr(self, method)",
+    ): REQUESTS,
+    (
+        "utils/_metadata_requests.py",
+        "MetadataRequest._serialize",
+        "getattr(self, method)",
+    ): REQUESTS,
+    (
+        "utils/_metadata_requests.py",
+        "_MetadataRequester._get_class_level_metadata_request_values",
+        "getattr(cls, method_name)",
+    ): REQUESTS,
+}
+
+
+def places() -> set[tuple[str, str, str]]:
+    """Each such call in scikit-learn's source: the file, the function, the call."""
+    root = Path(sklearn.__file__).parent
+    found: set[tuple[str, str, str]] = set()
+
+    def visit(node: ast.AST, file: str, scope: tuple[str, ...]) -> None:
+        for child in ast.iter_child_nodes(node):
+            named = isinstance(child, ast.FunctionDef | ast.ClassDef)
+            inner = (*scope, child.name) if named else scope  # type: ignore[attr-defined]
+            if isinstance(child, ast.Call):
+                called = getattr(child.func, "id", getattr(child.func, "attr", ""))
+                rest = child.args[called in ("getattr", "__getattribute__") :]
+                if called in CALLS and not (rest and isinstance(rest[0], ast.Constant)):
+                    found.add((file, ".".join(scope), ast.unparse(child)))
+            visit(child, file, inner)
+
+    for path in sorted(root.rglob("*.py")):
+        file = path.relative_to(root).as_posix()
+        if "/tests/" not in f"/{file}" and not file.startswith(LEFT_OUT):
+            visit(ast.parse(path.read_text()), file, ())
+    return found
+
+
+def test_each_getattr_by_a_value_is_on_the_list() -> None:
+    found = places()
+    assert found - set(GUARDS) == set(), "new in this release: say what guards the name"
+    assert set(GUARDS) - found == set(), "gone in this release"
+
+
+def test_names_of_methods_have_no_other_attribute() -> None:
+    """Parameters whose value is the name of a method are looked at by their own name."""
+    from sklearn.utils import all_estimators
+
+    from mlsys.pickle_roles import METHODS, NAMES_OF_METHODS
+
+    for name, kind in all_estimators():
+        for parameter, constraints in getattr(kind, "_parameter_constraints", {}).items():
+            if not isinstance(constraints, list):
+                continue
+            options = {o for c in constraints for o in getattr(c, "options", ())}
+            if options & (METHODS - {"auto"}):
+                assert parameter in NAMES_OF_METHODS, f"{name}.{parameter}"
