@@ -272,3 +272,36 @@ def test_what_cloud_run_does_not_look_at_is_looked_at_here(
     behind_iam: FlaskClient, authorization: str | None, status: int
 ) -> None:
     assert push(behind_iam, authorization).status_code == status
+
+
+HUGE = 10**3999  # 4,000 digits
+NO_TIMES = {
+    "NaN": float("nan"),
+    "Infinity": float("inf"),
+    "-Infinity": float("-inf"),
+    "4,000 digits": HUGE,
+    "minus 4,000 digits": -HUGE,
+    "true": True,
+    "text": str(NOW + 60),
+    "null": None,
+    "a list": [NOW + 60],
+    "a year in milliseconds": NOW * 1000,
+}
+
+
+@pytest.mark.parametrize("time_", NO_TIMES.values(), ids=NO_TIMES)
+@pytest.mark.parametrize("claim", ["exp", "iat", "nbf"])
+def test_a_time_that_is_not_a_plain_number_of_seconds_is_refused(
+    client: FlaskClient, behind_iam: FlaskClient, claim: str, time_: Any
+) -> None:
+    changed = {claim: time_}
+    assert push(client, f"Bearer {signed(**changed)}").status_code == 401
+    assert push(behind_iam, f"Bearer {cut_off(claims(**changed))}").status_code == 401
+
+
+@pytest.mark.parametrize("digits", ["1e400", "-1e400", "9" * 5000])
+def test_a_number_that_python_cannot_hold_is_refused(behind_iam: FlaskClient, digits: str) -> None:
+    text = json.dumps(claims(exp=0)).replace('"exp": 0', f'"exp": {digits}')
+    payload = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    token = f"e30.{payload}.SIGNATURE_REMOVED_BY_GOOGLE"
+    assert push(behind_iam, f"Bearer {token}").status_code == 401

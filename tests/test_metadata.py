@@ -3,6 +3,9 @@
 import base64
 import datetime as dt
 import json
+import re
+import time
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -22,9 +25,13 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from mlsys.documents import MAX_BYTES
 from mlsys.errors import InvalidRequest, MetadataInvalid
 from mlsys.metadata import ModelMetadata, build, json_value, model_class
 from mlsys.signatures import Signature
+from workers import registry_rows
+from workers.model_metadata import read_metadata
+from workers.scoring import model as scoring_model
 
 PASSENGERS = pd.DataFrame(
     {
@@ -287,6 +294,23 @@ def test_numbers_that_json_has_not_are_null() -> None:
         pytest.param(b'{"id_columns": {"a": 1}}', "id_columns must be a string or a", id="ids"),
         pytest.param(b'{"feature_names": [null]}', "feature_names must be a string", id="names"),
         pytest.param(b'{"signature": []}', "signature: pass", id="signature"),
+        pytest.param(b'{"a": 1, "a": 2}', "has 'a' twice in one object", id="a key twice"),
+        pytest.param(b'{"a": [{"b": {}, "b": 1}]}', "has 'b' twice", id="a key twice, deeper"),
+        pytest.param(b'{"a":' * 101 + b"1" + b"}" * 101, "deeper than 100 levels", id="deep"),
+        pytest.param(b'{"a": ' + b"9" * 4000 + b"}", "no FLOAT64 can", id="4,000 digits"),
+        pytest.param(b'{"a": ' + b"9" * 5000 + b"}", "is no JSON", id="5,000 digits"),
+        pytest.param(b'{"a": "\\ud800"}', "half of a surrogate pair", id="a surrogate"),
+        pytest.param(b'{"\\ud800": 1}', "half of a surrogate pair", id="a key of a surrogate"),
+        pytest.param(b'{"\\ud800": 1, "\\ud800": 1}', "twice", id="surrogates twice"),
+        pytest.param(b'{"a": "' + b"x" * MAX_BYTES + b'"}', "1,000,000 are read", id="large"),
+        pytest.param(
+            json.dumps({"target": [f"t{i}" for i in range(10_001)]}).encode(),
+            "target has 10,001 names, and a table of BigQuery has 10,000",
+            id="too many targets",
+        ),
+        pytest.param(
+            json.dumps({"id_columns": ["a"] * 10_001}).encode(), "id_columns has", id="many ids"
+        ),
     ],
 )
 def test_a_part_of_the_wrong_form_is_named(content: bytes, reason: str) -> None:
@@ -314,3 +338,91 @@ def test_any_document_is_parsed_or_refused(text: str) -> None:
         assert str(exc)
     else:
         json.dumps(metadata.document, allow_nan=False)
+
+
+def features(*items: Any) -> bytes:
+    return json.dumps({"signature": {"features": list(items)}}).encode()
+
+
+A = {"name": "a", "type": "INT64"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (features(A, A), "'a' is there twice"),
+        (features({"type": "INT64"}), "features[0] has no name"),
+        (features("a"), "features[0] has no name"),
+        (features({"name": 1, "type": "INT64"}), "features[0] has no name"),
+        (features({"name": "a"}), "'a' has type None"),
+        (features(A | {"type": ["INT64"]}), "'a' has type ['INT64']: pass one of"),
+        (features(A | {"type": "x" * 900_000}), "xxx...: pass one of"),
+        (features(A | {"name": "n" * 900_000, "type": 1}), "nnn... has type 1"),
+        (features(A | {"dtype": 64}), "'a' has dtype 64"),
+        (features(A | {"dtype": "int64" * 50}), "pass one of pandas"),
+        (features(A | {"nullable": "no"}), "'a' has nullable 'no': pass a bool"),
+        (features(A | {"ordered": 1}), "'a' has ordered 1: pass a bool"),
+        (features(A | {"dtype": "category"}), "'a' needs a list of categories"),
+        (features(A | {"categories": "ab"}), "categories that are not a list"),
+        (features(A | {"categories": {"a": 1}}), "categories that are not a list"),
+        (features(A | {"categories": [[1], [2]]}), "categories that are not a list"),
+        (features(A | {"categories": [None]}), "categories that are not a list"),
+        (features(A | {"categories": [1, 1]}), "each once"),
+    ],
+)
+def test_a_feature_of_the_wrong_form_is_named_in_a_short_sentence(
+    content: bytes, reason: str
+) -> None:
+    with pytest.raises(MetadataInvalid, match=re.escape(reason)) as caught:
+        ModelMetadata.parse(content)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_signature_of_more_columns_than_a_table_has_is_refused_at_once() -> None:
+    many = [{"name": f"f{i}", "type": "INT64"} for i in range(10_000)]
+    assert len(ModelMetadata.parse(features(*many)).feature_names) == 10_000
+    began = time.monotonic()
+    with pytest.raises(MetadataInvalid, match="there are 10,001 features, and a table of BigQuery"):
+        ModelMetadata.parse(features(*many, {"name": "one more", "type": "INT64"}))
+    with pytest.raises(MetadataInvalid, match="there are 1,000,000 features"):
+        Signature.from_dict({"features": [A] * 1_000_000})
+    assert time.monotonic() - began < 5
+
+
+@dataclass
+class Stored:
+    """An object of Cloud Storage, as far as reading one goes."""
+
+    content: bytes
+    size: int
+    generation: int = 7
+    downloads: int = 0
+
+    def download_as_bytes(self, *, if_generation_match: int, timeout: float) -> bytes:
+        self.downloads += 1
+        assert if_generation_match == self.generation
+        return self.content
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"target": "y"}' + b" " * MAX_BYTES, "has 1,000,015 bytes, and 1,000,000 are read"),
+        (b'{"target": "y", "a": ' + b"[" * 101 + b"]" * 101 + b"}", "deeper than 100 levels"),
+        (b'{"target": "y", "a": "\\ud800"}', "half of a surrogate pair"),
+        (b'{"target": "y", "a": ' + b"9" * 4000 + b"}", "no FLOAT64 can"),
+        (b'{"target": "y", "artifact": {"crc32c": "BBBBBB=="}}', "about another model.pkl"),
+        (b'{"target": "y"}' + b" " * (MAX_BYTES - 15), None),
+    ],
+)
+def test_what_the_registry_leaves_out_scoring_leaves_out_too(
+    content: bytes, reason: str | None
+) -> None:
+    """Both read it here; a document that is too large is not even downloaded."""
+    blob = Stored(content, len(content))
+    metadata, said = read_metadata(blob, "AAAAAA==")  # type: ignore[arg-type]
+    assert (said is None) == (reason is None) and (reason or "") in (said or "")
+    assert metadata.target == (("y",) if reason is None else ())
+    assert blob.downloads == (len(content) <= MAX_BYTES)
+    for module in (registry_rows, scoring_model):
+        assert read_metadata in vars(module).values()

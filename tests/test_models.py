@@ -33,6 +33,27 @@ def objects(case: ModelCase) -> list[str]:
     return [blob.name.removeprefix(f"{case.name}/") for blob in blobs]
 
 
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"metrics": {"text": "x" * 1_000_000}}, "1,000,000 are read at most"),
+        ({"metrics": {"n": 10**400}}, "a number that no FLOAT64 can"),
+        ({"description": "\ud800"}, "half of a surrogate pair"),
+        ({"id_columns": [1]}, "id_columns must be a string or a list of strings"),
+        ({"metrics": {"1": 1, 1: 2}}, None),
+    ],
+)
+def test_metadata_that_the_service_would_leave_out_is_refused_before_the_upload(
+    case: ModelCase, more: dict[str, Any], reason: str | None
+) -> None:
+    if reason is None:  # the later one counts, as in a dictionary
+        assert upload_model(fitted(), case.name, X=X, y=Y, wait=False, **more).version == "v1"
+        return
+    with pytest.raises(InvalidRequest, match=f"^metadata.json: would be left out.*{reason}"):
+        upload_model(fitted(), case.name, X=X, y=Y, **more)
+    assert objects(case) == []
+
+
 def test_an_upload_is_in_the_registry_when_the_call_returns(case: ModelCase) -> None:
     ref = upload_model(
         fitted(),

@@ -212,7 +212,9 @@ categoricals = st.builds(
     name=st.text(max_size=20),
     type=st.sampled_from(["STRING", "INT64", "BOOL"]),
     dtype=st.just("category"),
-    categories=st.lists(st.text() | st.integers() | st.booleans()).map(tuple),
+    categories=st.lists(
+        st.text() | st.integers() | st.booleans(), unique_by=lambda c: (type(c), c)
+    ).map(tuple),
     ordered=st.booleans(),
 )
 

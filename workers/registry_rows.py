@@ -6,26 +6,24 @@ import functools
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import mlsys
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import InvalidRequest, MetadataInvalid, ObjectNotFound
+from mlsys.documents import unstorable
+from mlsys.errors import InvalidRequest, ObjectNotFound
 from mlsys.gcs import DESCRIPTION_KEY, PROMOTION_KEY
-from mlsys.metadata import ModelMetadata, library_versions
+from mlsys.metadata import library_versions
 from mlsys.refs import ModelRef
 from mlsys.settings import Settings
+from workers.model_metadata import read_metadata
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
 log = logging.getLogger(__name__)
-
-MAX_METADATA = 1_000_000  # bytes of a metadata.json
-MAX_DEPTH = 100  # of JSON values; https://cloud.google.com/bigquery/docs/json-data ends at 500
 
 # The columns that make a recorded row the current one, in the order of an identity
 IDENTITY = (
@@ -144,7 +142,9 @@ def read_row(settings: Settings, env: str, objects: Objects | None) -> ModelRow 
     if objects is None:
         return None
     blob = objects.model
-    metadata, reason = _read_metadata(blob, objects.metadata)
+    metadata, reason = read_metadata(objects.metadata, blob.crc32c)
+    if reason is not None:
+        log.warning("metadata.json ignored: %s", reason, extra={"model": blob.name})
     described = _described(blob, DESCRIPTION_KEY)
     promoted = _described(blob, PROMOTION_KEY)
     ref, _ = ModelRef.of_object(blob.name)
@@ -180,54 +180,10 @@ def read_row(settings: Settings, env: str, objects: Objects | None) -> ModelRow 
     )
 
 
-def _read_metadata(blob: Blob, metadata_blob: Blob | None) -> tuple[ModelMetadata, str | None]:
-    """The metadata that counts for `blob`, and what is wrong with it if anything is."""
-    from google.api_core.exceptions import NotFound, PreconditionFailed
-
-    if metadata_blob is None:
-        return ModelMetadata(), None
-    if (metadata_blob.size or 0) > MAX_METADATA:
-        return ModelMetadata(), f"metadata.json is larger than {MAX_METADATA} bytes"
-    try:
-        content = metadata_blob.download_as_bytes(
-            if_generation_match=metadata_blob.generation, timeout=TIMEOUT
-        )
-        metadata = ModelMetadata.parse(content)
-    except (NotFound, PreconditionFailed):
-        return ModelMetadata(), None  # replaced or deleted since: the next look sees it
-    except MetadataInvalid as exc:
-        log.warning("metadata.json ignored: %s", exc, extra={"model": blob.name})
-        return ModelMetadata(), str(exc)
-    if problem := _unstorable(metadata.document):
-        return ModelMetadata(), f"metadata.json {problem}"
-    if not metadata.describes(blob.crc32c):
-        return ModelMetadata(), "metadata.json is about another model.pkl: its checksum differs"
-    return metadata, None
-
-
 def _described(blob: Blob, key: str) -> Mapping[str, Any]:
     """What mlsys wrote into the object's custom metadata, if it was the uploader."""
     try:
         value = json.loads((blob.metadata or {}).get(key, "{}"))
     except (ValueError, RecursionError):
         return {}
-    return value if isinstance(value, dict) and not _unstorable(value) else {}
-
-
-def _unstorable(value: Any) -> str | None:
-    """What in a JSON value BigQuery would refuse, and with it every row of the statement."""
-    level, depth = [value], 0
-    while level:
-        if depth > MAX_DEPTH:
-            return f"is nested deeper than {MAX_DEPTH} levels"
-        if not all(abs(v) <= sys.float_info.max for v in level if isinstance(v, int | float)):
-            return "holds a number that no FLOAT64 can"
-        nested = (
-            v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)
-        )
-        level, depth = [v for values in nested for v in values], depth + 1
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return "holds half of a surrogate pair, which is no Unicode text"
-    return None
+    return value if isinstance(value, dict) and not unstorable(value) else {}

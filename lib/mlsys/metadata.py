@@ -7,7 +7,6 @@ document, also one written by hand: every part is optional, parts it does not kn
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -15,11 +14,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Self
 
+from mlsys.documents import read_document, shown_text
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelUnusable
 from mlsys.inputs import TEXT, one_column
 from mlsys.loading import crc32c
 from mlsys.names import name_fault, proposed_name
-from mlsys.signatures import Signature
+from mlsys.signatures import MAX_COLUMNS, Signature
 
 TOP_VALUES = 10
 
@@ -44,28 +44,22 @@ class ModelMetadata:
         """Read the bytes of a `metadata.json`.
 
         Raises:
-            MetadataInvalid: it is no JSON object, or a part that mlsys uses has a wrong form.
+            MetadataInvalid: see `read_document`; or a part that mlsys uses has a wrong form.
         """
-        try:
-            # BigQuery's JSON has no NaN and no Infinity, which Python's json writes and reads.
-            document = json.loads(content, parse_constant=lambda _: None, parse_float=_finite)
-        except (ValueError, RecursionError) as exc:
-            raise MetadataInvalid(f"metadata.json is no JSON: {exc}") from exc
-        if not isinstance(document, dict):
-            raise MetadataInvalid(f"metadata.json holds a {type(document).__name__}, not an object")
+        document = read_document(content)
         signature = None
         if document.get("signature") is not None:
             signature = Signature.from_dict(document["signature"])
         versions = _mapping(document, "versions")
-        names = tuple(signature.names) if signature else _names(document, "feature_names")
+        names = tuple(signature.names) if signature else _texts(document, "feature_names")
         return cls(
             document=document,
             signature=signature,
             model_class=_text(document, "model_class"),
             feature_names=names,
-            target=_names(document, "target"),
+            target=_texts(document, "target"),
             outputs=_outputs(_mapping(document, "golden")),
-            id_columns=_names(document, "id_columns"),
+            id_columns=_texts(document, "id_columns"),
             sklearn_version=_text(versions, "scikit-learn"),
             python_version=_text(versions, "python"),
             artifact_crc32c=_text(_mapping(document, "artifact"), "crc32c"),
@@ -74,7 +68,7 @@ class ModelMetadata:
     @property
     def versions(self) -> dict[str, str]:
         """The libraries that the model was saved with, and their versions."""
-        return {name: str(v) for name, v in _mapping(self.document, "versions").items()}
+        return {name: shown_text(v) for name, v in _mapping(self.document, "versions").items()}
 
     def describes(self, crc32c: str | None) -> bool:
         """Tell whether this is about the object with that checksum, as far as it says."""
@@ -257,11 +251,6 @@ def _names_of_target(y: Any, target: str | Sequence[str] | None) -> tuple[str, .
     return (str(name),) if name is not None else ()
 
 
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
-
-
 def _outputs(golden: Mapping[str, Any]) -> int | None:
     predictions = golden.get("predictions")
     if not isinstance(predictions, list) or not predictions or golden.get("method") == "transform":
@@ -284,7 +273,7 @@ def _text(document: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
-def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
+def _texts(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = document.get(key)
     if value is None:
         return ()
@@ -292,4 +281,9 @@ def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
         return (value,)
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
         raise MetadataInvalid(f"metadata.json: {key} must be a string or a list of strings")
+    if len(value) > MAX_COLUMNS:
+        raise MetadataInvalid(
+            f"metadata.json: {key} has {len(value):,} names, and a table of BigQuery has "
+            f"{MAX_COLUMNS:,} columns at most"
+        )
     return tuple(value)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import TIMEOUT, default_clients
-from mlsys.errors import InvalidRequest, ModelExists, ModelNotFound, ObjectNotFound
+from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
 from mlsys.refs import VERSION, ModelRef
 from mlsys.registry import wait_until_registered
 from mlsys.settings import ENVS
@@ -52,7 +52,8 @@ def upload_model(
     finds its metadata; the metadata carries the model's checksum and counts for that model alone.
 
     Raises:
-        InvalidRequest: a malformed name or version, data that cannot be described, or no key.
+        InvalidRequest: a malformed name or version, data that cannot be described, metadata that
+            the service would leave out, or no key.
         ModelExists: the version is taken.
         ObjectNotFound: the environment's bucket is not there.
         NotRegistered: the model is in the bucket, and the registry did not show it in time.
@@ -86,6 +87,11 @@ def upload_model(
         description=description,
         artifact=content,
     )
+    described = json.dumps(document, indent=1)
+    try:  # as the registry and scoring will read it
+        metadata.ModelMetadata.parse(described.encode())
+    except MetadataInvalid as exc:
+        raise InvalidRequest(("metadata.json", f"would be left out by the service: {exc}")) from exc
     try:
         ref = ModelRef(name, version or _next_version(bucket, name))
         there = bucket.get_blob(ref.path, timeout=TIMEOUT)
@@ -93,7 +99,7 @@ def upload_model(
             raise ModelExists(f"{ref} exists in {env}: pass overwrite=True or another version")
         # Two uploads at the same time mostly part here already. Where they cross, the checksum in
         # the metadata keeps one's metadata from counting for the other's model.
-        _replace(bucket, ref.metadata_path, json.dumps(document, indent=1), "application/json")
+        _replace(bucket, ref.metadata_path, described, "application/json")
         if signing_key is not None:
             signature = signing.sign(ref, content, signing_key)
             _replace(bucket, ref.signature_path, signature, "text/plain")

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from mlsys import dtypes
+from mlsys.documents import shown
 from mlsys.errors import InvalidRequest, MetadataInvalid
 from mlsys.names import check_column_names
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+MAX_COLUMNS = 10_000  # of a table: https://cloud.google.com/bigquery/quotas#standard_tables
+MAX_DTYPE = 200  # characters of a dtype
 
 # Signature type -> the column types that can be handed to the model without changing what a
 # value means. Widening a number is fine (and checked for exactness as it happens); a string
@@ -203,48 +207,76 @@ class Signature:
         features = value.get("features") if isinstance(value, Mapping) else None
         if not isinstance(features, list) or not features:
             raise MetadataInvalid("signature: pass {'features': [{'name', 'type', 'dtype'}, ...]}")
-        out: list[Feature] = []
+        if len(features) > MAX_COLUMNS:
+            raise MetadataInvalid(
+                f"signature: there are {len(features):,} features, and a table of BigQuery has "
+                f"{MAX_COLUMNS:,} columns at most"
+            )
+        out: dict[str, Feature] = {}
         for i, item in enumerate(features):
             if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
                 raise MetadataInvalid(f"signature: features[{i}] has no name")
-            kind = sql_type(str(item.get("type")))
-            if kind not in ACCEPTED:
-                raise MetadataInvalid(
-                    f"signature: {item['name']!r} has type {item.get('type')!r}: "
-                    f"pass one of {sorted(ACCEPTED)}"
-                )
-            if any(item["name"] == feature.name for feature in out):
-                raise MetadataInvalid(f"signature: {item['name']!r} is there twice")
-            categories = item.get("categories")
-            usual = "category" if categories else _USUAL_DTYPES.get(kind, "object")
-            dtype = dtypes.plain(str(item.get("dtype") or usual))
-            if dtype != UNKNOWN and not dtypes.is_readable(dtype):
-                raise MetadataInvalid(
-                    f"signature: {item['name']!r} has dtype {dtype[:80]!r}: pass one of pandas"
-                )
-            if dtype == "category" and not isinstance(categories, list):
-                raise MetadataInvalid(f"signature: {item['name']!r} needs a list of categories")
-            out.append(
-                Feature(
-                    name=item["name"],
-                    type=kind,
-                    dtype=dtype,
-                    nullable=bool(item.get("nullable", True)),
-                    categories=tuple(categories) if isinstance(categories, list) else None,
-                    ordered=bool(item.get("ordered", False)),
-                    missing=spelt if (spelt := item.get("missing")) in ("none", "na") else "nan",
-                )
-            )
+            if item["name"] in out:
+                raise MetadataInvalid(f"signature: {shown(item['name'])} is there twice")
+            out[item["name"]] = _feature(item)
         series = bool(value.get("series", False))
         if series and len(out) != 1:
             raise MetadataInvalid(f"signature: series is for one feature, and there are {len(out)}")
-        return cls(tuple(out), bool(value.get("positional", False)), series)
+        return cls(tuple(out.values()), bool(value.get("positional", False)), series)
 
     def to_dict(self) -> dict[str, Any]:
         """The signature as JSON values, as `metadata.json` holds it."""
         out: dict[str, Any] = {"features": [f.to_dict() for f in self.features]}
         out |= {"positional": True} if self.positional else {}
         return out | {"series": True} if self.series else out
+
+
+def _feature(item: Mapping[str, Any]) -> Feature:
+    """Read one feature of a signature.
+
+    Raises:
+        MetadataInvalid: its type is not known, or a part has a wrong form.
+    """
+    name = shown(item["name"])
+    kind = sql_type(item["type"]) if isinstance(item.get("type"), str) else None
+    if kind not in ACCEPTED:
+        raise MetadataInvalid(
+            f"signature: {name} has type {shown(item.get('type'))}: pass one of {sorted(ACCEPTED)}"
+        )
+    categories = item.get("categories")
+    if categories is not None and not _scalars(categories):
+        raise MetadataInvalid(
+            f"signature: {name} has categories that are not a list of texts or numbers, each once"
+        )
+    usual = "category" if categories else _USUAL_DTYPES.get(kind, "object")
+    dtype = item.get("dtype") or usual
+    if not isinstance(dtype, str) or len(dtype) > MAX_DTYPE:
+        raise MetadataInvalid(f"signature: {name} has dtype {shown(dtype)}: pass one of pandas")
+    dtype = dtypes.plain(dtype)
+    if dtype != UNKNOWN and not dtypes.is_readable(dtype):
+        raise MetadataInvalid(f"signature: {name} has dtype {shown(dtype)}: pass one of pandas")
+    if dtype == "category" and categories is None:
+        raise MetadataInvalid(f"signature: {name} needs a list of categories")
+    for key in ("nullable", "ordered"):
+        if not isinstance(item.get(key, False), bool):
+            raise MetadataInvalid(f"signature: {name} has {key} {shown(item[key])}: pass a bool")
+    return Feature(
+        name=item["name"],
+        type=kind,
+        dtype=dtype,
+        nullable=item.get("nullable", True),
+        categories=None if categories is None else tuple(categories),
+        ordered=item.get("ordered", False),
+        missing=spelt if (spelt := item.get("missing")) in ("none", "na") else "nan",
+    )
+
+
+def _scalars(categories: Any) -> bool:
+    if not isinstance(categories, list):
+        return False
+    if not all(isinstance(c, str | int | float) for c in categories):
+        return False
+    return len({(type(c), c) for c in categories}) == len(categories)
 
 
 def _places(count: int) -> list[str]:

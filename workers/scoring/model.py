@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from mlsys import signing
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import InvalidRequest, MetadataInvalid, ModelNotFound, ModelUnusable, TryAgain
+from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, TryAgain
 from mlsys.loading import LoadedModel, crc32c, load_model
 from mlsys.metadata import ModelMetadata
 from mlsys.refs import ModelRef
+from workers.model_metadata import read_metadata as metadata_of
 from workers.scoring.request import LATEST, ScoringRequest
 from workers.verification import signature_of
 
@@ -122,16 +123,7 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
 
 def read_metadata(clients: Clients, pin: ModelPin) -> tuple[ModelMetadata, list[str]]:
     """Return what metadata.json says of exactly this model, and warnings if it is left out."""
-    from google.api_core.exceptions import NotFound
-
-    path = ModelRef(pin.name, pin.version).metadata_path
-    try:
-        content = clients.storage.bucket(pin.bucket).blob(path).download_as_bytes(timeout=TIMEOUT)
-        metadata = ModelMetadata.parse(content)
-    except NotFound:
-        return ModelMetadata(), []
-    except MetadataInvalid as exc:
-        return ModelMetadata(), [f"metadata.json was left out: {exc}"]
-    if not metadata.describes(pin.crc32c):
-        return ModelMetadata(), ["metadata.json was left out: it is about another model.pkl"]
-    return metadata, []
+    bucket = clients.storage.bucket(pin.bucket)
+    blob = bucket.get_blob(ModelRef(pin.name, pin.version).metadata_path, timeout=TIMEOUT)
+    metadata, reason = metadata_of(blob, pin.crc32c)
+    return metadata, [f"metadata.json was left out: {reason}"] if reason else []
