@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     Raises:
         SettingsError: settings are missing or contradict each other.
     """
-    from app import auth, events, health, logs, predictions, problems, registry
+    from app import auth, events, health, logs, overload, predictions, problems, registry
     from app.description import Description
 
     settings = settings or Settings.from_env()
@@ -64,4 +64,5 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
         app.register_api(module.api)
     problems.register(app)
     logs.register(app)
+    overload.register(app)
     return app

@@ -19,7 +19,12 @@ from typing import Any, Self
 from flask import request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import ValidationError
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    BadRequest,
+    ClientDisconnected,
+    RequestEntityTooLarge,
+    RequestTimeout,
+)
 
 from app import MAX_BODY, auth, logs, service
 from app.parameters import PredictQuery
@@ -98,7 +103,7 @@ class StorageEvent:
 
 RESPONSES: dict[Any, Any] = {
     204: {"description": "Done, a duplicate, irrelevant, or put into quarantine"},
-    **documented(400, 401, 403, 413, 503),
+    **documented(400, 401, 403, 408, 413, 503),
 }
 TEXT = {"type": "string"}
 BODY: dict[str, Any] = {
@@ -213,6 +218,7 @@ def _body() -> bytes:
     Raises:
         RequestEntityTooLarge: it is longer than `MAX_BODY`.
         BadRequest: it ends too early, or its chunks are malformed.
+        RequestTimeout: it did not arrive in time.
     """
     from gunicorn.http.errors import ParseException
 
@@ -221,6 +227,10 @@ def _body() -> bytes:
         body = request.get_data()
     except ParseException as exc:
         raise BadRequest("The body's chunks are malformed.") from exc
+    except (TimeoutError, ClientDisconnected) as exc:
+        if not isinstance(exc, TimeoutError) and not isinstance(exc.__context__, TimeoutError):
+            raise
+        raise RequestTimeout("The body did not arrive in time. Send it at once.") from exc
     if len(body) > MAX_BODY:
         raise RequestEntityTooLarge()
     if len(body) < (request.content_length or 0):

@@ -13,10 +13,13 @@ import time
 from types import FrameType
 from typing import Any
 
+from app import overload
+
 bind = f"0.0.0.0:{os.environ.get('PORT', '8080')}"
 workers = 1
-worker_class = "gthread"
+worker_class = "app.gunicorn_worker.Worker"
 threads = 8
+worker_connections = 500  # below the usual 1,024 open files
 timeout = 0
 graceful_timeout = 8
 # Longer than a proxy keeps an idle connection, 600 seconds for Google's
@@ -57,7 +60,7 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
 
 def pre_request(worker: Any, request: Any) -> None:
     """Let no other request begin before: of two threads that import, one may see half a module."""
-    if request.path != "/health":
+    if request.path != "/health" and not overload.is_refusing():
         _warm_up()
 
 

@@ -21,6 +21,7 @@ MlsysError
 ├── ServerNotReady           a server of the local stack did not come up (`mlsys.local.processes`)
 └── TryAgain                 may pass: the same request can succeed later
     ├── Unreachable          the service did not answer `mlsys predict` (`mlsys.remote`)
+    ├── Overloaded           the service has as many requests in work as it takes (`app.overload`)
     ├── SessionOver          the read session ended before its time; the next try opens another one
     ├── RegistryBusy         the registry row kept changing under our hands
     └── RunInterrupted       the run stopped before its end and resumes on the same request
