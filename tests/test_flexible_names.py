@@ -80,6 +80,29 @@ def test_a_filter_on_such_a_name_alone_is_a_query_too(lab: Lab, table: str) -> N
     assert len(scored(lab, params)) == (DATA["first name"] > 0.5).sum()
 
 
+def test_a_table_that_is_named_as_its_column_gives_the_column(lab: Lab) -> None:
+    data = pd.DataFrame({"first name": ["x", "y"], "a": [0.0, 1.0], "id": [1, 2]})
+    name = lab.name("a")
+    data = data.rename(columns={"a": name.rpartition(".")[2]})
+    feature = data.columns[1]
+    fitted = LinearRegression().fit(data[[feature]], [0, 1])
+    ids = f"id,first name,{feature}"
+    params = lab.params(lab.put(data, name), lab.put_pickle(fitted), id_columns=ids)
+    assert lab.here(params | {"dry_run": "true", "check_ids": "true"}).json["ok"]
+    assert lab.here(params).done()["rows"] == 2
+    assert lab.rows(params["output_table"])[feature].tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("where", "named"), [("`last name` = 'x'", "last name"), ("größer > 1", "größer")]
+)
+def test_a_filter_that_is_refused_names_such_columns(
+    lab: Lab, table: str, model: str, where: str, named: str
+) -> None:
+    params = lab.params(table, model, id_columns="id", where=where)
+    lab.here(params).problem(400, "invalid-request", f"has no column {named})", "backticks")
+
+
 def test_the_copy_is_of_the_snapshot(lab: Lab, model: str) -> None:
     table = lab.put(DATA)
     request = lab.request(lab.params(table, model, id_columns="id"))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from mlsys.bq import bq_put
+from mlsys.bq import TableRef, bq_put
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.frames import arrow_type, from_frame, to_model_frame
 from mlsys.metadata import ModelMetadata, build
@@ -26,6 +26,7 @@ from mlsys.names import (
     same_name,
 )
 from mlsys.signatures import Signature
+from workers.query import column_sql
 from workers.scoring.columns import (
     PARQUET_TYPES,
     Column,
@@ -189,6 +190,20 @@ def test_a_target_that_no_column_of_the_output_can_have_is_refused(y: Any, targe
     model = LogisticRegression().fit(X, [0, 1])
     with pytest.raises(InvalidRequest, match=r"^target: .*'Höhe \(m\)' holds.*pass 'Höhe_m'"):
         build(model, X=X, y=y, target=target)
+
+
+@pytest.mark.parametrize("ids", ["passenger.id", ["ok", "passenger.id"]])
+def test_an_id_column_that_no_table_has_is_refused_at_upload(ids: Any) -> None:
+    X = pd.DataFrame({"a": [0.0, 1.0]})
+    model = LogisticRegression().fit(X, [0, 1])
+    with pytest.raises(InvalidRequest, match=r"^id_columns: .*pass 'passenger_id'"):
+        build(model, X=X, id_columns=ids)
+
+
+def test_a_column_named_as_its_table_is_not_the_row() -> None:
+    table = TableRef("my-project", "d", "people")
+    assert column_sql(table, "People") == "`people`.`People`"
+    assert column_sql(table, "age") == "`age`"
 
 
 def test_a_hand_written_target_is_refused_before_a_row_is_scored() -> None:

@@ -54,6 +54,34 @@ def test_a_refusal_that_is_not_about_the_snapshot_is_permanent(
     assert plain["input_table"] in body["detail"]
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (exceptions.BadRequest("resources exceeded during query execution"), 422, "exceeded"),
+        (exceptions.Forbidden("no", errors=[{"reason": "accessDenied"}]), 403, "permission"),
+        (exceptions.Forbidden("no", errors=[{"reason": "quotaExceeded"}]), 503, "did not answer"),
+        (exceptions.MethodNotImplemented("no"), 500, "could not be answered"),
+    ],
+)
+def test_what_the_query_of_a_copy_is_refused_for(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, words: str
+) -> None:
+    data = pd.DataFrame({"id": range(ROWS), "first name": np.linspace(0, 1, ROWS)})
+    model = lab.put_pickle(LinearRegression().fit(data[["first name"]], data["first name"]))
+    params = lab.params(lab.put(data), model, id_columns="id")
+    query = lab.clients.bigquery.query
+
+    def refuse(sql: str, **options: Any) -> Any:
+        if sql.startswith("CREATE TABLE"):
+            raise error
+        return query(sql, **options)
+
+    monkeypatch.setattr(lab.clients.bigquery, "query", refuse)
+    found = lab.here(params)
+    assert found.status == status, found.text
+    assert words in found.json["detail"]
+
+
 def test_sessions_that_keep_ending_are_not_opened_for_ever(
     lab: Lab, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import RETRY_DEADLINE, TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import TryAgain
+from mlsys.names import same_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from google.cloud.bigquery import SchemaField
     from google.cloud.bigquery.table import RowIterator
+
+    from mlsys.bq import TableRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,15 @@ class DryRun:
 
     schema: Sequence[SchemaField]
     bytes: int  # that it would read; the local BigQuery says 0
+
+
+def column_sql(table: TableRef, name: str) -> str:
+    """Return the column `name` as a query of `table` alone names it.
+
+    A bare name that is the table's too stands for the whole row:
+    https://cloud.google.com/bigquery/docs/schemas#column_names
+    """
+    return f"`{table.table}`.`{name}`" if same_name(table.table, name) else f"`{name}`"
 
 
 def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:

@@ -107,11 +107,13 @@ def build(
     _check_form(model, X)
     signature = Signature.from_data(X, getattr(model, "feature_names_in_", None))
     names = _target_names(y, target)
+    ids = [id_columns] if isinstance(id_columns, str) else list(id_columns)
+    _check_written([name for name in ids if isinstance(name, str) and name != "*"], "id_columns")
     document = {
         "model_class": model_class(model),
         "signature": signature.to_dict(),
         "target": names[0] if len(names) == 1 else list(names) or None,
-        "id_columns": [id_columns] if isinstance(id_columns, str) else list(id_columns),
+        "id_columns": ids,
         "metrics": json_value(dict(metrics or {})),
         "description": description,
         "versions": library_versions() | {"mlsys": version("mlsys")},
@@ -236,10 +238,14 @@ def _check_form(model: Any, X: Any) -> None:
 def _target_names(y: Any, target: str | Sequence[str] | None) -> tuple[str, ...]:
     """The names of what the model predicts, which become columns of the output."""
     names = _names_of_target(y, target)
+    _check_written(names, "target")
+    return names
+
+
+def _check_written(names: Sequence[Any], parameter: str) -> None:
     if wrong := [(name, fault) for name in names if (fault := name_fault(name)) is not None]:
         text = "; ".join(f"{name!r} {fault}: pass {proposed_name(name)!r}" for name, fault in wrong)
-        raise InvalidRequest(("target", f"names a column of the output, and {text}"))
-    return names
+        raise InvalidRequest((parameter, f"names a column of the output, and {text}"))
 
 
 def _names_of_target(y: Any, target: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from mlsys.errors import (
 from mlsys.metadata import ModelMetadata, library_versions
 from mlsys.names import fold
 from mlsys.signatures import UNKNOWN
-from workers.query import dry_run, select
+from workers.query import column_sql, dry_run, select
 from workers.scoring.destination import output_location
 from workers.scoring.model import ModelPin, read_metadata
 from workers.scoring.plan import Plan, make_plan
@@ -172,7 +172,7 @@ def _bytes(clients: Clients, resolved: Resolved, plan: Plan) -> int:
 
     Both are charged by the columns' logical size, whatever `where` lets through.
     """
-    columns = ", ".join(f"`{name}`" for name in plan.read_columns) or "1"
+    columns = ", ".join(column_sql(plan.input_table, n) for n in plan.read_columns) or "1"
     later = plan.is_query and not plan.aliased  # the filter is applied, and may name any column
     if plan.where and later:
         columns = "*"
@@ -208,7 +208,10 @@ def _count_nulls(
     if resolved.table.require_partition_filter:
         warnings.append(f"NULLs were not counted: {plan.input_table} needs a filter to be queried")
         return None
-    counts = ", ".join(f"COUNTIF(`{name}` IS NULL) AS n{i}" for i, name in enumerate(names))
+    counts = ", ".join(
+        f"COUNTIF({column_sql(plan.input_table, name)} IS NULL) AS n{i}"
+        for i, name in enumerate(names)
+    )
     sql = f"SELECT {counts} FROM `{plan.input_table}`"
     size = dry_run(clients, sql).bytes
     if size > CHEAP_BYTES:
@@ -234,7 +237,7 @@ def _count_doubled_ids(
     if resolved.table.require_partition_filter:
         warnings.append(f"Ids were not counted: {plan.input_table} needs a filter to be queried")
         return None
-    names = ", ".join(f"`{c.name}`" for c in plan.ids)
+    names = ", ".join(column_sql(plan.input_table, c.name) for c in plan.ids)
     if not names:
         warnings.append("there are no id columns: the output's rows cannot be told apart")
         return 0

@@ -71,5 +71,6 @@ def too_large() -> SchemaMismatch:
     """The error for rows that do not fit into a message of the Storage Read API."""
     return SchemaMismatch(
         "Rows of the input are too large for a message of the Storage Read API: pass "
-        "id_columns without its long columns, or score a view that shortens them."
+        "id_columns without long columns, or score a view that shortens them. The local "
+        "BigQuery sends up to 65,536 rows a message: there, fewer rows do too."
     )

@@ -149,7 +149,7 @@ def check_where(clients: Clients, resolved: Resolved) -> None:
         dry_run(clients, f"SELECT * FROM `{table}` WHERE (\n{where}\n)")
     except (BadRequest, NotFound) as exc:
         log.info("BigQuery refused the filter %r: %s", where, exc)
-        raise bad_where(table, _unknown(bare, resolved.schema)) from exc
+        raise bad_where(table, _unknown(where, resolved.schema)) from exc
 
 
 def check_copy(clients: Clients, env: str, table: TableRef) -> None:
@@ -187,11 +187,12 @@ def _no_condition(bare: str) -> str | None:
     return "its parentheses do not match" if depth else None
 
 
-def _unknown(bare: str, schema: Sequence[SchemaField]) -> list[str]:
+def _unknown(where: str, schema: Sequence[SchemaField]) -> list[str]:
     """The words of a filter that look like columns and are none."""
     known = {fold(f.name) for f in schema}
-    words = _WORD.findall(bare)
-    return sorted({w for w in words if fold(w) not in known and w.upper() not in _KEYWORDS})
+    words = [w for w in _WORD.findall(_LITERALS.sub("''", where)) if w.upper() not in _KEYWORDS]
+    quoted = [text[1:-1] for text in _LITERALS.findall(where) if text.startswith("`")]
+    return sorted({w for w in [*words, *quoted] if fold(w) not in known})
 
 
 def bad_where(table: TableRef, unknown: Sequence[str] = ()) -> InvalidRequest:
@@ -201,7 +202,8 @@ def bad_where(table: TableRef, unknown: Sequence[str] = ()) -> InvalidRequest:
         (
             "where",
             f"BigQuery refuses it as a filter of {table}{lacks}: pass a condition on its own "
-            "columns, such as age > 30 AND sex = 'male', without subqueries",
+            "columns, such as age > 30 AND sex = 'male', without subqueries; a name of more than "
+            "letters, digits and underscores stands in backticks, such as `first name`",
         )
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from mlsys.bq import TableRef, find_table, words_of
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import SchemaMismatch, TableNotFound
-from workers.query import dry_run
+from workers.query import column_sql, dry_run
 from workers.scoring.jobs import finish, jobs_of
 from workers.scoring.plan import Plan
 from workers.scoring.refusals import why_refused
@@ -86,12 +86,15 @@ def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
     """
     source = plan.input_table
     if plan.aliased:
-        columns = ", ".join(f"`{name}` AS {alias}" for alias, name in plan.aliases.items())
+        columns = ", ".join(
+            f"{column_sql(source, name)} AS {alias}" for alias, name in plan.aliases.items()
+        )
     elif plan.where:
         columns = "*"
     else:
-        columns = ", ".join(f"`{name}`" for name in plan.read_columns)
-    sql = f"SELECT {columns} FROM `{source}`"
+        columns = ", ".join(column_sql(source, name) for name in plan.read_columns)
+    # The alias is the one that it has anyway; the local BigQuery loses it at a snapshot.
+    sql = f"SELECT {columns} FROM `{source}` AS `{source.table}`"
     if snapshot and not plan.is_query:
         at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
         sql += f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
@@ -125,12 +128,12 @@ def _refused(clients: Clients, plan: Plan, exc: Any) -> Exception:
             return False
         return True
 
-    if plan.is_query:
-        log.warning("The view was not copied: %s", exc, extra={"run_id": plan.run_id})
+    if isinstance(exc, NotFound) and not plan.is_query:
+        return TableNotFound(f"The input table {plan.input_table} is gone")
+    if plan.is_query or works(where=True, snapshot=True):  # it is right, and fails as it runs
+        log.warning("The rows were not copied: %s", exc, extra={"run_id": plan.run_id})
         return SchemaMismatch(
             f"BigQuery could not copy the rows of {plan.input_table} ({words_of(exc)}): run its "
             "query by hand to see why."
         )
-    if isinstance(exc, NotFound):
-        return TableNotFound(f"The input table {plan.input_table} is gone")
     return why_refused(clients, plan, exc, works)
