@@ -19,6 +19,7 @@ from pydantic import (
 from app.description import as_passed
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
+from mlsys.names import name_fault
 from mlsys.refs import NAME, NAME_RULE, VERSION
 from mlsys.settings import Settings
 from workers.scoring.request import (
@@ -73,6 +74,13 @@ def _outputs(value: Any) -> tuple[str, ...]:
     if not set(names) <= set(OUTPUTS):
         raise ValueError(f"{str(value)[:80]!r}: pass any of {', '.join(OUTPUTS)}")
     return tuple(o for o in OUTPUTS if o in names)
+
+
+def _column_names(value: Any) -> tuple[str, ...]:
+    names = _names(value)
+    if faults := [f"{name[:80]!r} {fault}" for name in names if (fault := name_fault(name))]:
+        raise ValueError(f"{'; '.join(faults)}: pass another name")
+    return names
 
 
 def _id_columns(value: Any) -> tuple[str, ...]:
@@ -132,6 +140,15 @@ IdColumns = Annotated[
         "Columns carried over, or * for all; default: the model's, else all that are no features",
     ),
 ]
+PredictionColumn = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_column_names),
+    _schema(
+        "predicted_survival",
+        "The name of the column that predict fills, or a name for each value that the model "
+        "predicts a row; default: the target's name if the model has it, else prediction",
+    ),
+]
 Rejects = Annotated[
     MaxRejects,
     _reading(MaxRejects.parse, "pass a whole number of rows, or a share of them: 0.01, 1%, 100%"),
@@ -179,6 +196,7 @@ class PredictQuery(BaseModel):
     model_version: ModelVersion
     run_id: RunId | None = None
     id_columns: IdColumns | None = None
+    prediction_column: PredictionColumn | None = None
     outputs: Annotated[
         tuple[str, ...],
         BeforeValidator(_outputs),
@@ -244,6 +262,7 @@ class PredictQuery(BaseModel):
             model_version=self.model_version,
             id_columns=self.id_columns,
             outputs=self.outputs,
+            prediction_column=self.prediction_column,
             write_disposition=self.write_disposition,
             where=self.where,
             max_rejects=self.max_rejects,

@@ -47,6 +47,7 @@ class RunResult(BaseModel):
     job_id: str
     output_created: str | None
     finished_at: str
+    labels: dict[str, str] = {}
     warnings: list[str]
     reused: bool
 

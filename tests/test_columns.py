@@ -32,7 +32,8 @@ from workers.scoring.columns import (
     columns_of,
 )
 from workers.scoring.destination import fit_output
-from workers.scoring.outputs import output_columns, probability_names
+from workers.scoring.outputs import output_columns
+from workers.scoring.shapes import probabilities
 
 ROWS = np.random.default_rng(0).normal(size=(12, 2))
 NAMED = pd.DataFrame(ROWS, columns=["Age", "Fare"])
@@ -366,7 +367,7 @@ def test_predictions_have_the_models_types_and_the_targets_names(
         pytest.param(
             LogisticRegression().fit(ROWS, np.where(BINARY, "very good!", "não")),
             ["lived"],
-            ["probability_n_o", "probability_very_good_"],
+            ["probability_não", "probability_very_good_"],
             id="text",
         ),
         pytest.param(
@@ -382,16 +383,23 @@ def test_predictions_have_the_models_types_and_the_targets_names(
             ],
             id="several outputs",
         ),
+        pytest.param(
+            GaussianMixture(2, random_state=0).fit(ROWS),
+            ["prediction"],
+            ["probability_0", "probability_1"],
+            id="components",
+        ),
     ],
 )
 def test_each_class_has_a_column_of_its_probability(
     model: Any, predictions: list[str], expected: list[str]
 ) -> None:
-    assert probability_names(model, predictions) == expected
+    labels = [value.label for value in probabilities(model, predictions)]
     columns, _ = output_columns([], model, predictions, ["predict", "predict_proba"])
     assert [c for c in columns if c.name.startswith("probability")] == [
         Column(n, "FLOAT64") for n in expected
     ]
+    assert [c.label for c in columns if c.name.startswith("probability")] == labels
 
 
 @pytest.mark.parametrize(
@@ -404,9 +412,7 @@ def test_each_class_has_a_column_of_its_probability(
             id="a classifier without them",
         ),
         pytest.param(
-            GaussianMixture(2, random_state=0).fit(ROWS),
-            "classes to name its predict_proba by: pass other outputs",
-            id="no classes",
+            Ridge().fit(ROWS, ONE), "predict_proba: pass outputs=predict", id="another regressor"
         ),
     ],
 )

@@ -58,6 +58,7 @@ def test_the_api_describes_every_route_and_parameter(client: FlaskClient) -> Non
         "model_version": True,
         "run_id": False,
         "id_columns": False,
+        "prediction_column": False,
         "outputs": False,
         "write_disposition": False,
         "where": False,

@@ -20,7 +20,8 @@ from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.local.stack import LocalStack
 from workers.scoring import outputs
 from workers.scoring.columns import Column
-from workers.scoring.outputs import decision_names, output_columns, transform_names
+from workers.scoring.outputs import output_columns
+from workers.scoring.shapes import features
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -56,7 +57,9 @@ def lab(stack: LocalStack) -> Lab:
     ],
 )
 def test_decisions_are_written_by_class(lab: Lab, model: Any, expected: list[str]) -> None:
-    assert decision_names(model, ["prediction"]) == expected
+    assert output_columns([], model, (), ["decision_function"])[1] == {
+        "decision_function": tuple(expected)
+    }
     table = lab.put(X.assign(id=range(len(X))))
     _, rows = lab.score(table, lab.upload(model, X), outputs="predict,decision_function")
     given = model.decision_function(lab.rows(table)[list(X.columns)])
@@ -107,6 +110,55 @@ def test_a_clusterer_gives_label_and_distances(lab: Lab) -> None:
     np.testing.assert_array_equal(rows[names], model.transform(X))
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [("<=50K", ">50K", "50K"), ("A+", "A", "A-"), ("北京", "上海", "东京"), ("yes", "Yes", "да")],
+    ids=str,
+)
+def test_one_can_tell_which_column_is_which_class(lab: Lab, labels: tuple[str, ...]) -> None:
+    model = LogisticRegression(max_iter=500).fit(X, np.array(labels)[IRIS.target])
+    table = lab.put(X.assign(id=range(len(X))))
+    params = lab.params(table, lab.upload(model, X), outputs="predict_proba")
+    writes = lab.here(params | {"dry_run": "true"}).json["writes"]
+    said = {c["label"]: c["name"] for c in writes if "label" in c}
+    result = lab.here(params).done()
+    assert result["labels"] == {name: label for label, name in said.items()}
+    fields = lab.clients.bigquery.get_table(params["output_table"], timeout=30).schema
+    about = {f.name: f.description for f in fields if f.description}
+    assert about == {name: f"predict_proba: class {label}" for label, name in said.items()}
+    rows = lab.rows(params["output_table"])
+    given = model.predict_proba(X)
+    np.testing.assert_array_equal(rows[[said[label] for label in model.classes_]], given)
+
+
+def test_a_table_that_holds_the_target_is_scored(lab: Lab) -> None:
+    model = LogisticRegression(max_iter=500).fit(X, BINARY)
+    name = lab.upload(model, X, target="setosa", id_columns=[])
+    table = lab.put(X.assign(id=range(len(X)), setosa=BINARY, run_id="x"))
+    for more in ({}, {"id_columns": "*"}):
+        result, rows = lab.score(table, name, **more)
+        [warning] = [w for w in result["warnings"] if "not carried over" in w]
+        assert "setosa, run_id" in warning
+        assert rows["setosa"].tolist() == model.predict(X).tolist()
+        assert set(rows["run_id"]) == {result["run_id"]}
+    _, rows = lab.score(table, name, prediction_column="guess", id_columns="id,setosa")
+    assert rows["guess"].tolist() == model.predict(X).tolist()
+    assert rows["setosa"].tolist() == BINARY.tolist()
+    named = lab.params(table, name, id_columns="id,setosa", dry_run="true")
+    verdict = lab.here(named).json
+    assert not verdict["ok"]
+    assert verdict["problems"][0]["columns"] == [{"name": "setosa", "problem": "is doubled"}]
+    array = lab.put_pickle(LogisticRegression(max_iter=500).fit(X.to_numpy(), BINARY))
+    lab.here(lab.params(table, array, dry_run="true"))
+
+
+def test_scores_of_samples_are_written(lab: Lab) -> None:
+    model = IsolationForest(n_estimators=5, random_state=0).fit(X)
+    table = lab.put(X.assign(id=range(len(X))))
+    _, rows = lab.score(table, lab.upload(model, X), outputs="predict,score_samples")
+    np.testing.assert_array_equal(rows["score"], model.score_samples(X))
+
+
 def test_all_that_is_asked_for_and_nothing_else_is_written(lab: Lab) -> None:
     model = LogisticRegression(max_iter=500).fit(X, BINARY)
     table = lab.put(X.assign(id=range(len(X))))
@@ -143,7 +195,7 @@ class Nameless:
 
 def test_a_transformer_that_cannot_name_its_columns_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="get_feature_names_out"):
-        transform_names(Nameless(), [])
+        features(Nameless(), [])
 
 
 def test_more_columns_than_a_table_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ REQUIRED = {
 OPTIONAL = {
     "run_id": ("ID", "name the run yourself (default: it follows from the request and the input)"),
     "id_columns": ("A,B", "columns to carry over (default: the model's, else all no feature)"),
+    "prediction_column": ("NAME", "names the predictions (default: the target, or prediction)"),
     "outputs": ("A,B", "what the model is asked for, such as predict,predict_proba"),
     "write_disposition": ("W", "WRITE_APPEND (default), WRITE_TRUNCATE or WRITE_EMPTY"),
     "where": ("SQL", "score only the rows for which this condition holds"),
@@ -184,7 +185,7 @@ def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
         state = "is there" if verdict["output_table_exists"] else "would be made"
         print(f"output table  {call.params['output_table']} ({state})")
         print(f"reads         {', '.join(verdict['reads'])}")
-        print(f"writes        {', '.join(f'{c["name"]} {c["type"]}' for c in verdict['writes'])}")
+        print(f"writes        {', '.join(map(_column, verdict['writes']))}")
         if verdict.get("price_usd") is not None:
             price = f"{verdict['price_usd']:.4f} USD for {verdict['bytes']:,} bytes"
             print(f"price         {price}, at US list prices")
@@ -196,6 +197,13 @@ def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
         print("It is done: the same request answers with its result.")
     else:
         print("It would work." if verdict["ok"] else "It would not work.")
+
+
+def _column(column: Mapping[str, str]) -> str:
+    """A column with its type, and what it is about where its name does not end in that."""
+    text = f"{column['name']} {column['type']}"
+    label = column.get("label")
+    return text if label is None or column["name"].endswith(label) else f"{text} ({label!r})"
 
 
 def _print_result(result: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import SchemaMismatch
@@ -25,10 +26,15 @@ ALL = ("*",)  # id_columns=*: every column of the input
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column by its name and BigQuery type."""
+    """A column by its name and BigQuery type.
+
+    A column that a run writes may tell what it is about: `label` is a class, component or feature.
+    """
 
     name: str
     type: str
+    label: str | None = dataclass_field(default=None, compare=False)
+    description: str | None = dataclass_field(default=None, compare=False)
 
 
 def columns_of(schema: Iterable[SchemaField]) -> list[Column]:
@@ -74,6 +80,9 @@ def choose_features(
     named = id_columns if id_columns and tuple(id_columns) != ALL else metadata.id_columns
     ids = {fold(c) for c in named}
     rest = [c for c in table if fold(c.name) not in ids]
+    if len(rest) != count:  # a table for validation holds the target as well
+        targets = {fold(name) for name in metadata.target}
+        rest = [c for c in rest if fold(c.name) not in targets]
     if takes_series(model, signature):
         kind = signature.features[0].type if signature else "STRING" if kind == TEXT else None
         rest = _the_column(rest, kind)
@@ -155,8 +164,8 @@ def check_output_names(columns: Iterable[Column]) -> None:
     wrong = [(c.name, fault) for c in columns if (fault := name_fault(c.name)) is not None]
     if wrong:
         raise SchemaMismatch(
-            "The output would have columns that BigQuery does not take: upload the model with "
-            "another target.",
+            "The output would have columns that BigQuery does not take: pass "
+            "prediction_column, or upload the model with another target.",
             wrong,
         )
 

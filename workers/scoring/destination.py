@@ -189,7 +189,11 @@ def fit_output(columns: Sequence[Column], table: Iterable[SchemaField], name: st
 def _fields(columns: Sequence[Column], there: Table | None) -> tuple[Mapping[str, Any], ...]:
     if there is not None:
         return tuple(field.to_api_repr() for field in there.schema)
-    return tuple({"name": c.name, "type": c.type, "mode": "NULLABLE"} for c in columns)
+    return tuple(
+        {"name": c.name, "type": c.type, "mode": "NULLABLE"}
+        | ({} if c.description is None else {"description": c.description})
+        for c in columns
+    )
 
 
 def _check_partition(table: TableRef, there: Table | None, created_at: dt.datetime) -> None:

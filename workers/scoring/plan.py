@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from mlsys.bq import TableRef
@@ -20,6 +20,7 @@ from mlsys.metadata import ModelMetadata
 from mlsys.randomness import ANSWERS_VARY
 from mlsys.signatures import Feature, Signature
 from workers.scoring.columns import (
+    ALL,
     Column,
     check_output_names,
     choose_features,
@@ -35,7 +36,7 @@ from workers.scoring.destination import (
     rejects_destination,
 )
 from workers.scoring.model import ModelPin, load_pinned, read_metadata
-from workers.scoring.outputs import output_columns
+from workers.scoring.outputs import leave_out_equal, with_ids, written_columns
 from workers.scoring.path import choose_path
 from workers.scoring.request import ScoringRequest
 from workers.scoring.source import Resolved, check_copy, check_where
@@ -62,6 +63,7 @@ class Plan:
     rejects: Destination
     location: str  # of the output's dataset: load jobs run there, and are found there alone
     warnings: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)  # what a written column is about
     path: str = "plain: planned before there was another way"  # of the rows: `choose_path`
     aliased: bool = False  # a query copies the columns under plain names first: `needs_aliases`
     series: bool = False  # the model gets its one column by itself, as a Series
@@ -144,14 +146,22 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     table = columns_of(resolved.schema)
     features, said = choose_features(table, loaded.model, metadata, request.id_columns)
     ids = choose_ids(table, features, metadata, request.id_columns)
+    written, outputs = written_columns(
+        loaded.model,
+        metadata.target,
+        asked_outputs(loaded.model, request),
+        metadata.outputs,
+        request.prediction_column,
+    )
+    if tuple(request.id_columns or metadata.id_columns) in ((), ALL):  # nobody has named them
+        ids, left_out = leave_out_equal(ids, written)
+        said += left_out
+    columns = with_ids(ids, written)
+    check_output_names(columns)
     read = columns_to_read(table, features, ids)
     aliased = needs_aliases(table, read, request.where)
     if aliased or resolved.is_query:
         check_copy(clients, request.env, request.input_table)
-    columns, outputs = output_columns(
-        ids, loaded.model, metadata.target, asked_outputs(loaded.model, request), metadata.outputs
-    )
-    check_output_names(columns)
     series = takes_series(loaded.model, metadata.signature)
     there, location = output_location(clients, request.output_table)
     created_at = dt.datetime.now(dt.UTC)
@@ -174,6 +184,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         rejects=rejects_destination(clients, request.output_table),
         location=location,
         warnings=(*_odd(resolved, aliased), *warnings, *said),
+        labels={c.name: c.label for c in columns if c.label is not None},
         path=choose_path(loaded.model, features, outputs, metadata, series),
         aliased=aliased,
         series=series,

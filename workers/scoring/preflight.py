@@ -133,9 +133,14 @@ def _failed_before(found: Found) -> list[str]:
 
 
 def _tables(clients: Clients, plan: Plan) -> dict[str, Any]:
+    labels = {fold(name): label for name, label in plan.labels.items()}
     return {
         "reads": list(plan.read_columns),
-        "writes": [{"name": c.name, "type": c.type} for c in plan.output.columns],
+        "writes": [
+            {"name": c.name, "type": c.type}
+            | ({"label": labels[fold(c.name)]} if fold(c.name) in labels else {})
+            for c in plan.output.columns
+        ],
         "output_table_exists": find_table(clients, plan.output.table) is not None,
         "rejects_table": str(plan.rejects.table),
     }

@@ -12,7 +12,7 @@ from mlsys.errors import InvalidRequest
 
 MAX_RUN_ID = 128
 RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
-OUTPUTS = ("predict", "predict_proba", "decision_function", "transform")
+OUTPUTS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
 LATEST = "latest"
 TOLERANCES = ("max_rejects", "allow_rejected", "allow_version_mismatch")
 
@@ -71,6 +71,7 @@ class ScoringRequest:
     model_version: str  # v1, v2, ... or latest
     id_columns: tuple[str, ...] | None = None  # None: the model's, else every column no feature
     outputs: tuple[str, ...] = ("predict",)
+    prediction_column: tuple[str, ...] | None = None  # None: the target's name, else prediction
     write_disposition: str = "WRITE_APPEND"
     where: str | None = None
     max_rejects: MaxRejects = MaxRejects()

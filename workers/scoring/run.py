@@ -131,6 +131,7 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dic
         "job_id": job.job_id,
         "output_created": table.created.isoformat() if table.created else None,
         "finished_at": finished_at.isoformat(),
+        "labels": dict(plan.labels),
         "warnings": [*plan.warnings, *_odd(plan, total)],
         "reused": False,
     }

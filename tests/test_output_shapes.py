@@ -1,0 +1,331 @@
+"""Every estimator of scikit-learn and every output: what planning says is what scoring writes."""
+
+import datetime as dt
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, is_regressor
+from sklearn.cluster import KMeans
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor, StackingClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.utils import all_estimators
+
+from mlsys.bq import TableRef
+from mlsys.errors import InvalidRequest
+from mlsys.frames import from_frame
+from mlsys.signatures import Feature
+from workers.scoring.columns import Column
+from workers.scoring.destination import Destination
+from workers.scoring.model import ModelPin
+from workers.scoring.outputs import output_columns
+from workers.scoring.plan import Plan
+from workers.scoring.predictor import Predictor
+from workers.scoring.request import OUTPUTS
+
+RANDOM = np.random.default_rng(0)
+N = 40
+X = pd.DataFrame(RANDOM.uniform(0.1, 1, size=(N, 4)), columns=list("abcd"))
+TWO = np.where(X["a"] > 0.5, ">50K", "<=50K")
+THREE = np.array(["A+", "A", "A-"])[np.arange(N) % 3]
+LABELS = np.column_stack([X["a"] > 0.5, X["b"] > 0.5]).astype(int)
+CLASSES = np.column_stack([np.arange(N) % 3, np.arange(N) % 2])
+PRICE = X["a"] + X["b"]
+PRICES = np.column_stack([PRICE, -PRICE, 2 * PRICE])
+FEATURES = tuple(Feature(c, "FLOAT64", "float64") for c in X.columns)
+TARGETS = {
+    "zeros and ones": (X["a"] > 0.5).astype(int),
+    "two classes": TWO,
+    "three classes": THREE,
+    "two labels": LABELS,
+    "two classifications": CLASSES,
+    "one value": PRICE,
+    "three values": PRICES,
+}
+# What cannot be tried with four columns of numbers, or takes long; each with the reason.
+LEFT_OUT = {
+    "MultiLabelBinarizer": "takes lists of labels",
+    "DictVectorizer": "takes dictionaries",
+    "HashingVectorizer": "takes text",
+    "CountVectorizer": "takes text",
+    "TfidfVectorizer": "takes text",
+    "FeatureHasher": "takes dictionaries",
+    "PatchExtractor": "takes images",
+    "LabelBinarizer": "takes a target",
+    "LabelEncoder": "takes a target",
+    "IsotonicRegression": "takes one column",
+    "KernelCenterer": "takes a kernel matrix",
+}
+MADE = {  # what a meta-estimator needs
+    "ClassifierChain": {"estimator": LogisticRegression()},
+    "ColumnTransformer": {"transformers": [("x", StandardScaler(), ["a", "b"])]},
+    "FeatureUnion": {"transformer_list": [("x", StandardScaler())]},
+    "FixedThresholdClassifier": {"estimator": LogisticRegression()},
+    "FrozenEstimator": None,
+    "GridSearchCV": None,
+    "HalvingGridSearchCV": None,
+    "HalvingRandomSearchCV": None,
+    "MultiOutputClassifier": {"estimator": LogisticRegression()},
+    "MultiOutputRegressor": {"estimator": Ridge()},
+    "OneVsOneClassifier": {"estimator": LogisticRegression()},
+    "OneVsRestClassifier": {"estimator": LogisticRegression()},
+    "OrthogonalMatchingPursuitCV": {"max_iter": 2},
+    "OutputCodeClassifier": {"estimator": LogisticRegression(), "random_state": 0},
+    "Pipeline": None,
+    "RFE": {"estimator": LinearRegression()},
+    "RFECV": {"estimator": LinearRegression(), "cv": 2},
+    "RandomizedSearchCV": None,
+    "RegressorChain": {"estimator": Ridge()},
+    "SelectFromModel": {"estimator": LinearRegression()},
+    "SelfTrainingClassifier": {"estimator": LogisticRegression()},
+    "SequentialFeatureSelector": {"estimator": LinearRegression(), "cv": 2},
+    "SparseCoder": {"dictionary": np.eye(4)},
+    "StackingClassifier": {"estimators": [("x", GaussianNB())], "cv": 2},
+    "StackingRegressor": {"estimators": [("x", Ridge())], "cv": 2},
+    "TunedThresholdClassifierCV": {"estimator": LogisticRegression(), "cv": 2},
+    "VotingClassifier": {"estimators": [("x", GaussianNB())], "voting": "soft"},
+    "VotingRegressor": {"estimators": [("x", Ridge())]},
+}
+SMALL = {  # parameters that make it quick
+    "n_estimators": 3,
+    "max_iter": 40,
+    "n_components": 2,
+    "n_clusters": 2,
+    "n_init": 1,
+    "n_quantiles": 10,
+    "random_state": 0,
+    "novelty": True,
+    "min_samples_leaf": 2,
+}
+REFUSED = {  # outputs that are refused in planning, and why
+    ("FunctionTransformer", "transform"): "cannot name what transform gives",
+}
+
+
+def fitted() -> Iterator[Any]:
+    """Every estimator of scikit-learn, fitted to each kind of target that it takes."""
+    for name, kind in all_estimators():
+        parameters = MADE.get(name, {})
+        if name in LEFT_OUT or parameters is None:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # a few are deprecated
+            made = kind(**parameters)
+        known = made.get_params(deep=False)
+        made.set_params(**{k: v for k, v in SMALL.items() if k in known and k not in parameters})
+        yield pytest.param(made, id=name)
+
+
+def predictor(model: Any, outputs: list[str], targets: tuple[str, ...] = ()) -> Predictor:
+    """What scores rows with the model, by a plan as it would be made."""
+    columns, methods = output_columns([Column("id", "INT64")], model, targets, outputs)
+    table = TableRef("p", "d", "t")
+    into = Destination(table, tuple(columns), False, (), "predicted_at", "WRITE_APPEND")
+    plan = Plan(
+        run_id="r",
+        token="t",
+        request={"input_table": "p.d.i", "env": "dev"},
+        model=ModelPin("b", "p", 1, "c", "m", "v1"),
+        is_query=False,
+        snapshot_at="",
+        created_at=dt.datetime(2026, 11, 28, tzinfo=dt.UTC).isoformat(),
+        rows_expected=N,
+        features=FEATURES,
+        ids=(Column("id", "INT64"),),
+        read_columns=("id", "a", "b", "c", "d"),
+        outputs=methods,
+        output=into,
+        rejects=into,
+        location="US",
+    )
+    return Predictor(model, plan)
+
+
+def check(model: Any, method: str) -> str:
+    """Score by one method and compare with what the model gives; or say why it is refused."""
+    try:
+        scorer = predictor(model, [method])
+    except InvalidRequest as exc:
+        return str(exc)
+    given = getattr(model, method)(X)
+    if isinstance(given, list):
+        given = np.hstack(given)
+    given = given.toarray() if hasattr(given, "toarray") else np.asarray(given)
+    rows = scorer.score(from_frame(X.assign(id=range(N))))
+    names = scorer.plan.outputs[method]
+    assert len({name.lower() for name in names}) == len(names)
+    assert rows.column("id").to_pylist() == list(range(N))
+    if not names:  # a selector that selected nothing
+        assert given.size == 0
+        return ""
+    found = np.column_stack([rows.column(name).to_pylist() for name in names])
+    expected = given.reshape(N, -1)
+    if found.dtype.kind in "USO":
+        assert found.tolist() == expected.astype(str).tolist()
+    else:
+        np.testing.assert_array_equal(found, expected.astype(found.dtype))
+    return ""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("made", list(fitted()))
+def test_what_planning_says_is_what_scoring_writes(made: BaseEstimator) -> None:
+    fits = 0
+    name = type(made).__name__
+    able = [m for m in OUTPUTS if hasattr(made, m)]
+    for target in TARGETS.values():
+        if is_regressor(made) and np.asarray(target).dtype.kind in "UO":
+            continue  # a few take it, and then predict nothing
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                model = made.__class__(**made.get_params(deep=False)).fit(X, target)
+            except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
+                continue  # not a target for it
+        fits += 1
+        for method in OUTPUTS:
+            if not callable(getattr(model, method, None)):
+                continue
+            wanted = REFUSED.get((name, method), "")
+            if name == "ClassifierChain" and target is CLASSES and method != "predict":
+                wanted = f"has {method} only where each output has two classes"
+            said = check(model, method)
+            assert wanted in said
+            assert bool(wanted) == bool(said), said
+    assert fits or not able
+
+
+def nested(inner: Any) -> Any:
+    """The estimator within a search, a pipeline and a wrapper."""
+    search = GridSearchCV(make_pipeline(StandardScaler(), inner), {}, cv=2)
+    return make_pipeline(StandardScaler(), search)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("model", "y", "expected"),
+    [
+        pytest.param(
+            ClassifierChain(LogisticRegression()),
+            LABELS,
+            {
+                "predict": ["left", "right"],
+                "predict_proba": ["probability_left_1", "probability_right_1"],
+                "decision_function": ["decision_left", "decision_right"],
+            },
+            id="ClassifierChain",
+        ),
+        pytest.param(
+            nested(ClassifierChain(LogisticRegression())),
+            LABELS,
+            {"predict_proba": ["probability_left_1", "probability_right_1"]},
+            id="a chain in a search in a pipeline",
+        ),
+        pytest.param(
+            RidgeClassifier(),
+            LABELS,
+            {"predict": ["left", "right"], "decision_function": ["decision_0", "decision_1"]},
+            id="RidgeClassifier of two labels",
+        ),
+        pytest.param(
+            nested(RidgeClassifier()),
+            TWO,
+            {"predict": ["prediction"], "decision_function": ["decision"]},
+            id="RidgeClassifier of two classes",
+        ),
+        pytest.param(
+            OneVsRestClassifier(LogisticRegression()),
+            LABELS,
+            {
+                "predict_proba": ["probability_0", "probability_1"],
+                "decision_function": ["decision_0", "decision_1"],
+            },
+            id="OneVsRestClassifier of two labels",
+        ),
+        pytest.param(
+            MLPClassifier((3,), max_iter=20, random_state=0),
+            LABELS,
+            {"predict": ["left", "right"], "predict_proba": ["probability_0", "probability_1"]},
+            id="MLPClassifier of two labels",
+        ),
+        pytest.param(
+            KNeighborsClassifier(3),
+            CLASSES,
+            {
+                "predict_proba": [
+                    *(f"probability_left_{i}" for i in range(3)),
+                    *(f"probability_right_{i}" for i in range(2)),
+                ]
+            },
+            id="two classifications by neighbours",
+        ),
+        pytest.param(
+            MultiOutputClassifier(RandomForestClassifier(3, random_state=0)),
+            CLASSES,
+            {"predict": ["left", "right"]},
+            id="MultiOutputClassifier",
+        ),
+        pytest.param(
+            StackingClassifier(
+                [("x", KNeighborsClassifier(3))], RandomForestClassifier(3, random_state=0), cv=2
+            ),
+            LABELS,
+            {"predict_proba": ["probability_left_0", "probability_right_0"]},
+            id="a stack of two labels",
+        ),
+        pytest.param(
+            nested(SVC(decision_function_shape="ovo")),
+            THREE,
+            {"decision_function": 3},
+            id="pairs of classes that look alike",
+        ),
+        pytest.param(
+            StackingClassifier(
+                [("x", GaussianNB())], SVC(decision_function_shape="ovo", random_state=0), cv=2
+            ),
+            np.arange(N) % 4,
+            {"decision_function": [f"decision_{i}_{j}" for i in range(4) for j in range(i + 1, 4)]},
+            id="pairs of a stack",
+        ),
+        pytest.param(
+            make_pipeline(StandardScaler(), KMeans(3, n_init=1, random_state=0)),
+            None,
+            {"predict": ["prediction"], "transform": [f"transform_kmeans{i}" for i in range(3)]},
+            id="clusters",
+        ),
+        pytest.param(
+            nested(RandomForestRegressor(3, random_state=0)),
+            PRICES,
+            {"predict": [f"prediction_{i}" for i in range(3)]},
+            id="three values by a forest",
+        ),
+    ],
+)
+def test_models_that_answer_by_label_output_or_pair(
+    model: Any, y: Any, expected: dict[str, Any]
+) -> None:
+    model = model.fit(X, y)
+    targets = ("left", "right") if y is LABELS or y is CLASSES else ()
+    for fitted_model in (model, FrozenEstimator(model)):
+        for method, names in expected.items():
+            scorer = predictor(fitted_model, [method], targets)
+            found = list(scorer.plan.outputs[method])
+            assert len(found) == names if isinstance(names, int) else found == names
+            given = getattr(model, method)(X)
+            given = np.hstack(given) if isinstance(given, list) else np.asarray(given)
+            rows = scorer.score(from_frame(X.assign(id=range(N))))
+            columns = [rows.column(name).to_pylist() for name in found]
+            np.testing.assert_array_equal(np.column_stack(columns), given.reshape(N, -1))

@@ -1,0 +1,80 @@
+"""Names of output columns that tell of a class, a component or a feature: one rule for all.
+
+A name is made of words joined by underscores: `probability_<class>`. In a word each letter, digit
+and mark of any script stays, and everything else becomes an underscore; a word has at most 200
+characters, a name at most 300. Names that would be equal each get an underscore and the first
+digits of the SHA-256 of what they stand for. So a name follows from the model alone.
+
+>>> column_names([("probability", "yes"), ("probability", "no")])
+['probability_yes', 'probability_no']
+>>> column_names([("probability", "北京"), ("probability", "A+"), ("probability", "A-")])
+['probability_北京', 'probability_A__9cf893ae', 'probability_A__0f8fe645']
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+from mlsys.names import MAX_NAME
+
+MAX_WORD = 200  # characters
+DIGITS = 8
+
+
+def column_names(words: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return a column name for each tuple of words, all of them different to BigQuery.
+
+    The first word is ours and stays as it is. Case is ignored beyond ASCII here: BigQuery's
+    documentation does not say that it distinguishes `Да` from `да`, and two names are never equal
+    either way.
+    """
+    plain = ["_".join([first, *map(_word, rest)]) for first, *rest in words]
+    names = [name[:MAX_NAME] for name in plain]
+    equal = _equal(names)
+    names = [
+        _with_digest(name, parts, DIGITS) if name.lower() in equal or len(full) > MAX_NAME else name
+        for name, full, parts in zip(names, plain, words, strict=True)
+    ]
+    # Another class may be called just like that: more digits, and at last the place in the list.
+    for digits in range(DIGITS + 8, 65, 8):
+        if not (equal := _equal(names)):
+            return names
+        names = [
+            _with_digest(name, parts, digits) if name.lower() in equal else name
+            for name, parts in zip(names, words, strict=True)
+        ]
+    equal = _equal(names)
+    return [
+        _with_suffix(name, str(i)) if name.lower() in equal else name
+        for i, name in enumerate(names)
+    ]
+
+
+def _equal(names: Sequence[str]) -> set[str]:
+    counts = Counter(name.lower() for name in names)
+    return {name for name, count in counts.items() if count > 1}
+
+
+def _with_digest(name: str, parts: tuple[str, ...], digits: int) -> str:
+    digest = hashlib.sha256(json.dumps(parts[1:]).encode()).hexdigest()
+    return _with_suffix(name, digest[:digits])
+
+
+def _with_suffix(name: str, suffix: str) -> str:
+    return f"{name[: MAX_NAME - len(suffix) - 1]}_{suffix}"
+
+
+def _word(text: str) -> str:
+    """Return the text as a part of a column name.
+
+    https://cloud.google.com/bigquery/docs/schemas#flexible-column-names
+    """
+    return "".join(c if _stays(c) else "_" for c in text[:MAX_WORD])
+
+
+def _stays(sign: str) -> bool:
+    return sign == "_" or unicodedata.category(sign)[0] in "LNM"
