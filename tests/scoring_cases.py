@@ -72,6 +72,7 @@ class Answer:
 OWN = (
     "test_predict_http.TooFew",
     "test_rejects.WrongShape",
+    "test_fault.Picky",
     "test_scoring.Doubling",
     "test_scoring_types.Counting",
     "test_scoring_types.look",

@@ -366,5 +366,5 @@ class WrongShape(BaseEstimator):
 
 def test_a_model_at_fault_is_not_taken_for_rows_at_fault(lab: Lab, params: dict[str, str]) -> None:
     wrong = params | {"model_name": lab.put_pickle(WrongShape()), "max_rejects": "100%"}
-    lab.here(wrong | {"id_columns": "id"}).problem(422, "model-unusable", "shape (1,)")
+    lab.here(wrong | {"id_columns": "id"}).problem(422, "model-unusable", "gives 1 answers to 3")
     assert not lab.exists(params["output_table"])

@@ -40,6 +40,7 @@ from workers.scoring.outputs import leave_out_equal, with_ids, written_columns
 from workers.scoring.path import choose_path
 from workers.scoring.request import ScoringRequest
 from workers.scoring.source import Resolved, check_copy, check_where
+from workers.scoring.trial import check_answers
 from workers.verdict import judge
 
 
@@ -163,6 +164,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     if aliased or resolved.is_query:
         check_copy(clients, request.env, request.input_table)
     series = takes_series(loaded.model, metadata.signature)
+    check_answers(loaded.model, features, list(outputs), metadata, series)
     there, location = output_location(clients, request.output_table)
     created_at = dt.datetime.now(dt.UTC)
     plan = Plan(

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 
 from mlsys.clients import Clients
 from mlsys.errors import RunInterrupted
+from workers.scoring.fault import check_model_answers
+from workers.scoring.model import read_metadata
 from workers.scoring.overlap import ahead
 from workers.scoring.part import Counts, PartWriter
 from workers.scoring.predictor import Predictor
@@ -36,6 +38,7 @@ def score_shard(
     Raises:
         RunInterrupted: `stop` said so; nothing was written.
         PredictionFailed: more rows cannot be scored than the whole run may set aside.
+        ModelUnusable: the model answers neither the rows of the first batch nor valid ones.
     """
     import pyarrow as pa
 
@@ -59,6 +62,10 @@ def score_shard(
                 # A streaming buffer's rows are only estimated, so there may be more than planned.
                 allowed = max_rejects.limit(max(session.rows, counts.read + batch.num_rows))
                 scored, bad = score_rows(predictor, batch, allowed - counts.rejected, stop)
+                if bad and not scored and not counts.scored:
+                    check_model_answers(
+                        predictor, batch, lambda: read_metadata(clients, plan.model)[0]
+                    )
                 found = counts.rejected + len(bad)
                 if found > allowed:
                     raise too_many(plan, bad, max_rejects, found, session.rows, at_least=True)

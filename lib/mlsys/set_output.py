@@ -1,0 +1,63 @@
+"""Frames between the steps of a model: what `sklearn.set_config` said as it was fitted.
+
+`set_config(transform_output="pandas")` is a setting of the process and does not travel with the
+pickle; `set_output` on an estimator does. A step that was fitted on frames needs frames: a
+ColumnTransformer selects columns by name. Its own names of them tell what the step before gave.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+
+
+def restore_output(model: Any) -> None:
+    """Let each step give frames whose successor was fitted on frames of its output.
+
+    Where polars is not installed, steps that were set to give polars frames give pandas ones.
+    """
+
+    has_polars = importlib.util.find_spec("polars") is not None
+    for part in parts_of(model):
+        config = vars(part).get("_sklearn_output_config")
+        if not has_polars and isinstance(config, dict) and config.get("transform") == "polars":
+            config["transform"] = "pandas"
+        if isinstance(part, Pipeline):
+            _restore(part)
+
+
+def _restore(pipeline: Any) -> None:
+    steps = [step for _, step in pipeline.steps if step is not None and step != "passthrough"]
+    for before, after in pairwise(steps):
+        names = getattr(after, "feature_names_in_", None)
+        if names is None or vars(before).get("_sklearn_output_config"):
+            continue
+        try:
+            if list(before.get_feature_names_out()) == list(names):
+                before.set_output(transform="pandas")
+        except Exception:  # it has no names for what it gives, or takes no setting
+            continue
+
+
+def parts_of(model: Any) -> Iterator[Any]:
+    """Yield the estimators in the model, and what scikit-learn wraps them in."""
+    seen: set[int] = set()
+    left = [model]
+    while left:  # no recursion: how deep it goes is the pickle's choice
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, list | tuple):
+            left += value
+        elif isinstance(value, dict):
+            left += value.values()
+        elif hasattr(value, "__dict__") and not isinstance(value, type):
+            own = type(value).__module__.partition(".")[0] == "sklearn"
+            if own or hasattr(value, "get_params"):
+                left += vars(value).values()
+                yield value
