@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from google.api_core import exceptions
+from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 from scoring_cases import Lab, unique
 from sklearn.linear_model import LinearRegression
@@ -80,6 +81,14 @@ def test_what_the_query_of_a_copy_is_refused_for(
     found = lab.here(params)
     assert found.status == status, found.text
     assert words in found.json["detail"]
+
+
+def test_a_load_that_lost_rows_is_not_tried_for_ever(
+    lab: Lab, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bigquery.LoadJob, "output_rows", ROWS - 1)
+    body = lab.here(plain).problem(409, "conflict", f"loaded {ROWS - 1} rows", "run_id of your own")
+    assert plain["output_table"] in body["detail"]
 
 
 def test_sessions_that_keep_ending_are_not_opened_for_ever(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlsys.bq import find_table
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
-from mlsys.errors import Conflict, SchemaMismatch, TableNotFound, TryAgain
+from mlsys.errors import Conflict, SchemaMismatch, TableNotFound
 from workers.scoring.destination import Destination
 from workers.scoring.jobs import finish, jobs_of
 from workers.scoring.plan import Plan
@@ -50,9 +50,10 @@ def load_once(
 
     Raises:
         SchemaMismatch: the files do not fit the table as it is now.
-        Conflict: WRITE_EMPTY, and somebody filled the table in the meantime.
+        Conflict: WRITE_EMPTY, and somebody filled the table in the meantime; or the job loaded
+            fewer rows than the files hold.
         RunInterrupted: `stop` said so while the job was running; the next try finds it.
-        TryAgain: the load failed for another reason; nothing was published.
+        TryAgain: see `jobs_of`.
     """
     from google.api_core import exceptions
 
@@ -71,8 +72,9 @@ def load_once(
             continue
         # No `!=`: bqemulator gives the rows of the whole table, and a job loads no more than all.
         if (job.output_rows or 0) < rows:
-            raise TryAgain(
-                f"{job.job_id} loaded {job.output_rows} rows where the parts hold {rows}"
+            raise Conflict(
+                f"{job.job_id} loaded {job.output_rows} rows into {into.table}, and the run has "
+                f"{rows}: remove the rows of {plan.run_id} and pass a run_id of your own"
             )
         return job, table
 

@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from mlsys.clients import Clients, is_passing
 from mlsys.errors import (
+    Conflict,
     MlsysError,
     PredictionFailed,
     RunInterrupted,
@@ -146,7 +147,7 @@ def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> di
     Raises:
         PredictionFailed: more rows than `max_rejects` cannot be scored.
         SchemaMismatch: the table of rejects is none any more.
-        TryAgain: rows were read and neither scored nor rejected.
+        Conflict: rows were read and neither scored nor rejected.
     """
     store, plan, max_rejects = prepared.store, prepared.plan, prepared.max_rejects
     session = current_session(clients, store, plan, stop)
@@ -182,9 +183,9 @@ def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> di
     footers = read_footers(there[name] for name in names)
     total = sum((footer.counts for footer in footers), Counts())
     if total.read != total.scored + total.rejected:
-        raise TryAgain(
+        raise Conflict(  # a part never changes, so no other try could do better
             f"{plan.run_id}: {total.read} rows were read, {total.scored} scored and "
-            f"{total.rejected} rejected"
+            f"{total.rejected} rejected: pass a run_id of your own to start another run"
         )
     rejects = [footer.rejects for footer in footers if footer.rejects]
     if total.rejected > max_rejects.limit(total.read):
