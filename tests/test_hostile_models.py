@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from hostile_models import hostile
+import sklearn
+from hostile_models import ROWS, VALUES, changed, hostile, line
+from scipy.sparse import csr_matrix
+from sklearn.ensemble import GradientBoostingRegressor, IsolationForest
+from sklearn.feature_selection import RFE
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import SVR
 
 from mlsys.errors import ModelUnusable
 from mlsys.loading import load_model
@@ -31,3 +41,41 @@ def test_a_hostile_model_is_refused(make: Any, tmp_path: Path) -> None:
     assert time.process_time() - start < 2
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
     assert not list(tmp_path.iterdir())
+
+
+def zero_vectors() -> Any:
+    return SVR(epsilon=100.0).fit(csr_matrix(ROWS), VALUES)
+
+
+HONEST = {
+    "a cache on disk": lambda: Pipeline([("r", Ridge())], memory="cache").fit(ROWS, VALUES),
+    "no support vectors": zero_vectors,
+    "reshaped": lambda: FunctionTransformer(np.reshape, kw_args={"shape": (-1, 2)}).fit(ROWS),
+    "boosting from a pipeline": lambda: GradientBoostingRegressor(
+        n_estimators=2, init=make_pipeline(StandardScaler(), Ridge())
+    ).fit(ROWS, VALUES),
+    "isolation over half the columns": lambda: IsolationForest(
+        n_estimators=3, max_features=0.5
+    ).fit(ROWS),
+    "rare categories, the first dropped": lambda: OneHotEncoder(max_categories=2, drop="first").fit(
+        [["a"]] * 3 + [["b"], ["c"]]
+    ),
+    "a getter of a step": lambda: RFE(
+        make_pipeline(StandardScaler(), Ridge()), importance_getter="named_steps.ridge.coef_"
+    ).fit(ROWS, VALUES),
+    "an attribute of one's own": lambda: changed(line(), note_={"trained": "today"}),
+}
+
+
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in HONEST.items()])
+def test_an_unusual_honest_model_loads(make: Any) -> None:
+    loaded = load_model(pickle.dumps(make())).model
+    assert vars(loaded).get("memory") is None
+
+
+def test_a_word_of_an_older_release_stays() -> None:
+    model = changed(line(), positive="auto")
+    with pytest.raises(ModelUnusable, match="'positive' parameter"):
+        load_model(pickle.dumps(model))
+    content = pickle.dumps(model).replace(sklearn.__version__.encode(), b"1.3.2")
+    assert load_model(content).model.positive == "auto"

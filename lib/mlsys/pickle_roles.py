@@ -52,7 +52,7 @@ GETTER = re.compile(
 )
 FORMAT = re.compile(r"[^{}]{0,200}(?:\{(?:feature_name|transformer_name)\}[^{}]{0,200}){0,10}")
 # Arguments of a NumPy function that write, allocate or keep Python's own objects.
-NO_ARGUMENTS = frozenset("out like initial subok ufunc object buffer shape newshape where".split())
+NO_ARGUMENTS = frozenset("out like initial subok ufunc object buffer where".split())
 SIZES = {
     "n_features_in_": 1_000_000, "n_outputs_": 100_000, "n_output_features_": 50_000_000,
     "_n_out_full": 50_000_000, "n_trees_per_iteration_": 100_000, "n_features_out_": 50_000_000,
@@ -184,8 +184,12 @@ def _by_name(inst: Any, name: str, value: Any, where: str) -> None:
         )
     elif name == "kw_args" or name == "inv_kw_args":
         _arguments(value, where)
+    elif name == "n_classes_":
+        several = [value] if _whole(value) else value
+        need(len(several) <= SIZES["n_outputs_"], f"`{where}`")
+        need(all(_whole(n) and 0 <= n <= LABELS for n in several), f"`{where}`")
     elif name in SIZES and value is not None:
-        need(type(value) is int or "numpy" in type(value).__module__, f"`{where}`")
+        need(_whole(value), f"`{where}`")
         need(0 <= int(value) <= SIZES[name], f"`{where}`")
     elif name == "feature_names_in_":
         need(
@@ -204,6 +208,16 @@ def _by_name(inst: Any, name: str, value: Any, where: str) -> None:
             need(type(labels).__name__ != "range", f"`{where}`")
             total += len(labels) if hasattr(labels, "__len__") else 1
         need(total <= LABELS, f"`{where}`")
+
+
+def _whole(value: Any) -> bool:
+    kind = type(value)
+    return (
+        kind is int
+        or kind.__module__ == "numpy"
+        and getattr(value, "shape", 0) == ()
+        and (value.dtype.kind in "iu")
+    )
 
 
 def _arguments(value: Any, where: str, depth: int = 3) -> None:

@@ -74,7 +74,7 @@ def _vectors(inst: Any, what: str) -> None:
         pairs, rows = len(counts) * (len(counts) - 1) // 2, len(counts) - 1
     else:
         pairs, rows = 1, 1
-        need(len(counts) == 2 and int(counts[0]) == total, what)
+        need(len(counts) == 2 and int(counts[0]) in (total, total or counts[0]), what)
     need(len(starts) == pairs, what)
     need(all(len(a) in (0, 1 if not classes else 0, pairs) for a in arrays[3:]), what)
     need(len(arrays[3]) == len(arrays[4]) or not classes, what)
