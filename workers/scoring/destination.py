@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -100,8 +101,11 @@ def output_destination(
     columns: Sequence[Column],
     write_disposition: str,
     created_at: dt.datetime,
+    local: bool = False,
 ) -> Destination:
     """Return how the output's rows get into `table`, which is `there` already or will be made.
+
+    `local` is whether BigQuery is that of the local stack.
 
     Raises:
         SchemaMismatch: the columns do not fit the table, or it has no such partition.
@@ -114,7 +118,7 @@ def output_destination(
                 "another output_table, WRITE_APPEND or WRITE_TRUNCATE"
             )
     if table.partition is not None:
-        _check_partition(table, there, created_at)
+        _check_partition(table, there, columns, created_at, local)
     if there is not None:  # WRITE_TRUNCATE too: it replaces the rows of a table of this kind
         columns = fit_output(columns, there.schema, str(table.base))
     return Destination(
@@ -196,17 +200,55 @@ def _fields(columns: Sequence[Column], there: Table | None) -> tuple[Mapping[str
     )
 
 
-def _check_partition(table: TableRef, there: Table | None, created_at: dt.datetime) -> None:
+def _check_partition(
+    table: TableRef,
+    there: Table | None,
+    columns: Sequence[Column],
+    created_at: dt.datetime,
+    local: bool,
+) -> None:
     """Refuse a partition that the table cannot have, or that the run's rows would not lie in."""
     field, kind = "predicted_at", "DAY"  # as a new table is made
     if there is not None:
-        if there.range_partitioning is not None:
-            return  # by numbers; BigQuery refuses rows that do not belong there
-        if there.time_partitioning is None:
+        by_range, by_time = there.range_partitioning, there.time_partitioning
+        if by_range is None and by_time is None:
             raise SchemaMismatch(
                 f"{table.base} is not partitioned: pass output_table without ${table.partition}"
             )
-        field, kind = there.time_partitioning.field or "", there.time_partitioning.type_ or "DAY"
+        if by_range is not None:
+            _check_range(table, by_range)
+            field = by_range.field
+        else:
+            field, kind = by_time.field or "", by_time.type_ or "DAY"
+    if not field and local:
+        raise SchemaMismatch(
+            f"{table.base} is partitioned by ingestion time, and the local BigQuery does not keep "
+            "such partitions: pass output_table without the $, or a table partitioned by a column"
+        )
+    if field and fold(field) not in {fold(c.name) for c in columns}:
+        raise SchemaMismatch(
+            f"{table.base} is partitioned by {field}, which the run does not write, so no row "
+            f"would be in ${table.partition}: add {field} to id_columns"
+        )
+    if there is None or there.range_partitioning is None:
+        _check_time(table, kind, field, created_at)
+
+
+def _check_range(table: TableRef, partitioning: Any) -> None:
+    """Refuse what is not the first number of one of the table's ranges."""
+    limits, name = partitioning.range_, table.partition or ""
+    start, end, width = int(limits.start), int(limits.end), int(limits.interval)
+    number = int(name) if re.fullmatch(r"0|[1-9][0-9]{0,18}", name) else None
+    if number is None or not start <= number < end or (number - start) % width:
+        first = start if start >= 0 else start % width  # a decorator has no sign
+        raise SchemaMismatch(
+            f"{table.base} is partitioned by {partitioning.field} in ranges of {width} from "
+            f"{start} to {end}: pass the first number of a range, such as ${first}, and not ${name}"
+        )
+
+
+def _check_time(table: TableRef, kind: str, field: str, created_at: dt.datetime) -> None:
+    """Refuse what is not a day, hour, month or year as BigQuery writes it, or not the run's own."""
     form = _PARTITIONS[kind]
     name = table.partition or ""
     try:

@@ -181,7 +181,12 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         read_columns=read,
         outputs=outputs,
         output=output_destination(
-            request.output_table, there, columns, request.write_disposition, created_at
+            request.output_table,
+            there,
+            columns,
+            request.write_disposition,
+            created_at,
+            local=clients.settings.emulators.bigquery is not None,
         ),
         rejects=rejects_destination(clients, request.output_table),
         location=location,

@@ -116,11 +116,12 @@ def _refused(exc: Exception, plan: Plan, into: Destination) -> Exception:
     filled = isinstance(exc, exceptions.Conflict) or "not empty" in str(exc).lower()
     if into.write_disposition == "WRITE_EMPTY" and filled:
         return Conflict(f"{into.table} has rows by now, and WRITE_EMPTY refuses that")
-    if into.table.partition is not None:
+    # Rows of another partition have no code of their own, only BigQuery's generic `invalid`.
+    if into.table.partition is not None and "different partition" in str(exc).lower():
         return SchemaMismatch(
-            f"BigQuery refused to load the rows into {into.table}: some of them belong into "
-            "another partition, or the table's schema has changed since the run was planned. Pass "
-            "an output_table whose partition has all the rows."
+            f"Some of the run's rows belong to another partition than {into.table}: nothing was "
+            "published. Score only the rows of this partition with where, or pass the output_table "
+            "without the $, which takes the rows of all partitions."
         )
     if isinstance(exc, exceptions.NotFound):
         return TableNotFound(

@@ -41,7 +41,7 @@ def start_bigquery(
     _install_extensions()
     mode = ["--persistent", "--data-dir", str(folder)] if persistent else ["--ephemeral"]
     command = [
-        *(sys.executable, "-m", "bqemulator", "start", "--project", project, *mode),
+        *(sys.executable, "-m", "mlsys.local.emulator", "start", "--project", project, *mode),
         *("--rest-host", HOST, "--rest-port", str(port)),
         *("--grpc-host", HOST, "--grpc-port", str(storage_port)),
     ]
