@@ -509,6 +509,7 @@ def predictor(model: Any, X: pd.DataFrame, path: str = "arrow") -> Predictor:
         path=path,
         stamps=lambda at: {},
         series=False,
+        frames=False,
     )
     return Predictor(model, plan)  # type: ignore[arg-type]
 

@@ -30,6 +30,7 @@ from mlsys.gcs import pickled
 from mlsys.loading import load_model
 from mlsys.local.stack import LocalStack
 from mlsys.metadata import ModelMetadata
+from mlsys.set_output import restore_output
 from mlsys.signatures import Signature
 from workers.scoring.trial import check_answers, valid_rows
 
@@ -81,17 +82,21 @@ def test_a_model_that_was_fitted_on_frames_within_gets_them_again(name: str) -> 
         content = pickled(model)
     with pytest.raises((ValueError, UserWarning)):  # scikit-learn itself does not know any more
         pickle.loads(pickle.dumps(model)).predict(X)
-    got = load_model(content).model.predict_proba(X)
+    loaded = load_model(content).model
+    assert restore_output(loaded)
+    got = loaded.predict_proba(X)
     np.testing.assert_allclose(got, want)
 
 
 def test_a_model_of_default_settings_keeps_them() -> None:
     model = make_pipeline(StandardScaler(), PCA(1), LogisticRegression()).fit(X, Y)
     loaded = load_model(pickled(model)).model
+    assert not restore_output(loaded)
     assert not any(getattr(step, "_sklearn_output_config", None) for _, step in loaded.steps)
     # A classifier that saw other names than those the scaler gives is left as it is, too.
     mixed = make_pipeline(StandardScaler().fit(X), LogisticRegression().fit(X.add_prefix("z"), Y))
     loaded = load_model(pickled(mixed)).model
+    assert not restore_output(loaded)
     assert not getattr(loaded.steps[0][1], "_sklearn_output_config", None)
 
 
@@ -177,9 +182,20 @@ def test_a_model_fitted_under_set_config_is_scored(lab: Lab) -> None:
         want = model.predict(X)
         uploaded = lab.upload(model, X)
     table = lab.put(X.assign(id=range(N)))
-    for name in (uploaded, lab.put_pickle(model)):
-        _, rows = lab.score(table, name, id_columns="id")
-        assert rows["prediction"].tolist() == want.tolist()
+    _, rows = lab.score(table, uploaded, id_columns="id")
+    assert rows["prediction"].tolist() == want.tolist()
+    # Of a bare pickle nothing proves that frames within are all that it lacks.
+    name = lab.put_pickle(model)
+    for max_rejects in ("0", "100%"):
+        params = lab.params(table, name, id_columns="id", max_rejects=max_rejects)
+        lab.here(params).problem(422, "model-unusable", "transform_output", "set_output")
+    assert not lab.here(params | {"dry_run": "true"}).json["ok"]
+    # A step that works with arrays as well is scored as it is.
+    with sklearn.config_context(transform_output="pandas"):
+        model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
+        want = model.predict(X)
+    _, rows = lab.score(table, lab.put_pickle(model), id_columns="id")
+    assert rows["prediction"].tolist() == want.tolist()
 
 
 def unusable() -> Any:

@@ -7,11 +7,12 @@ from typing import Literal
 
 from mlsys.errors import MetadataInvalid, ModelUnusable
 from mlsys.fitted import not_fitted
-from mlsys.golden import replay
+from mlsys.golden import golden_table, replay
 from mlsys.inputs import one_column
 from mlsys.loading import LoadedModel
 from mlsys.metadata import ModelMetadata, version_warnings
 from mlsys.randomness import ANSWERS_VARY, draws_answers
+from mlsys.set_output import restore_output
 
 MAX_REASON = 2000  # characters
 
@@ -42,6 +43,8 @@ def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
     if draws_answers(loaded.model):
         return Verdict("rejected", ANSWERS_VARY)
     try:
+        if golden_table(metadata) is not None:  # its golden rows prove what is restored
+            restore_output(loaded.model)
         different = replay(loaded.model, metadata)
     except MetadataInvalid as exc:
         return Verdict("ready", f"the golden rows were not replayed: {exc}")

@@ -12,7 +12,7 @@ from typing import Any
 from mlsys.errors import ModelUnusable
 from mlsys.pickle_stack import Refused
 from mlsys.pickle_states import saved_by
-from mlsys.set_output import restore_output
+from mlsys.set_output import without_polars
 from mlsys.settings import MAX_MODEL_BYTES
 from mlsys.trusted_pickle import Untrusted, loads
 from mlsys.unpacking import TooLarge, unpack
@@ -43,8 +43,7 @@ def load_model(
     Every nested `n_jobs` is set to 1: a forest that adds up its trees in parallel does so in a
     different order each time, and its probabilities then differ in their last bits. Every nested
     `copy=False` is set to True: such a step writes into the rows it is given, and the next method
-    that is asked for them, or another step, would see what it wrote. Steps whose successors were
-    fitted on frames give frames again, as under `set_config(transform_output="pandas")`.
+    that is asked for them, or another step, would see what it wrote.
 
     Raises:
         ModelUnusable: the bytes are no pickle, need a package, class or function that is not there
@@ -65,7 +64,7 @@ def load_model(
             "which has no predict and no transform: upload a fitted estimator"
         )
     _pin(model)
-    restore_output(model)
+    without_polars(model)
     said = dict.fromkeys(str(w.message) for w in caught if not _is_mismatch(w))
     return LoadedModel(model, tuple(said), _version_mismatch(seen))
 

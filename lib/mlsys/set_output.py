@@ -15,23 +15,29 @@ from typing import Any
 from sklearn.pipeline import Pipeline
 
 
-def restore_output(model: Any) -> None:
+def restore_output(model: Any) -> bool:
     """Let each step give frames whose successor was fitted on frames of its output.
 
-    Where polars is not installed, steps that were set to give polars frames give pandas ones.
+    Return whether there is such a step.
     """
 
-    has_polars = importlib.util.find_spec("polars") is not None
+    restored = [_restore(part) for part in parts_of(model) if isinstance(part, Pipeline)]
+    return any(restored)
+
+
+def without_polars(model: Any) -> None:
+    """Let steps that were set to give polars frames give pandas ones if polars is not installed."""
+    if importlib.util.find_spec("polars") is not None:
+        return
     for part in parts_of(model):
         config = vars(part).get("_sklearn_output_config")
-        if not has_polars and isinstance(config, dict) and config.get("transform") == "polars":
+        if isinstance(config, dict) and config.get("transform") == "polars":
             config["transform"] = "pandas"
-        if isinstance(part, Pipeline):
-            _restore(part)
 
 
-def _restore(pipeline: Any) -> None:
+def _restore(pipeline: Any) -> bool:
     steps = [step for _, step in pipeline.steps if step is not None and step != "passthrough"]
+    restored = False
     for before, after in pairwise(steps):
         names = getattr(after, "feature_names_in_", None)
         if names is None or vars(before).get("_sklearn_output_config"):
@@ -39,8 +45,10 @@ def _restore(pipeline: Any) -> None:
         try:
             if list(before.get_feature_names_out()) == list(names):
                 before.set_output(transform="pandas")
+                restored = True
         except Exception:  # it has no names for what it gives, or takes no setting
             continue
+    return restored
 
 
 def parts_of(model: Any) -> Iterator[Any]:

@@ -40,7 +40,7 @@ from workers.scoring.outputs import leave_out_equal, with_ids, written_columns
 from workers.scoring.path import choose_path
 from workers.scoring.request import ScoringRequest
 from workers.scoring.source import Resolved, check_copy, check_where
-from workers.scoring.trial import check_answers
+from workers.scoring.trial import check_answers, golden_rows
 from workers.verdict import judge
 
 
@@ -68,6 +68,7 @@ class Plan:
     path: str = "plain: planned before there was another way"  # of the rows: `choose_path`
     aliased: bool = False  # a query copies the columns under plain names first: `needs_aliases`
     series: bool = False  # the model gets its one column by itself, as a Series
+    frames: bool = False  # golden rows have proven the model with frames within: `restore_output`
 
     @property
     def input_table(self) -> TableRef:
@@ -195,6 +196,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         path=choose_path(loaded.model, features, outputs, metadata, series),
         aliased=aliased,
         series=series,
+        frames=golden_rows(metadata, features) is not None,
     )
     return plan, loaded
 

@@ -10,6 +10,7 @@ import threadpoolctl
 
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
 from mlsys.names import fold
+from mlsys.set_output import restore_output
 from workers.scoring.arrow_plan import Compiled, compile_model
 from workers.scoring.columns import arrow_schema, assemble
 from workers.scoring.path import ARROW, ask, differences
@@ -35,6 +36,8 @@ class Predictor:
         # Others wait for work by turning round and round, and the last bits depend on how many
         # there are. OpenMP keeps it by thread, so a predictor belongs to the thread that made it.
         threadpoolctl.threadpool_limits(1)
+        if plan.frames:
+            restore_output(model)
         self.model = model
         self.plan = plan
         self.path = plan.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from mlsys.errors import MetadataInvalid, ModelUnusable
 from mlsys.frames import arrow_type
 from mlsys.golden import golden_method, golden_table
 from mlsys.metadata import ModelMetadata
-from mlsys.set_output import parts_of
+from mlsys.set_output import parts_of, restore_output
 from mlsys.signatures import Feature
 from workers.scoring.path import ask
 
@@ -105,6 +106,13 @@ def check_answers(
                 "Fit it again with the service's releases, see that it predicts in a new Python "
                 "process, and upload it"
             ) from exc
+        if _answers_with_frames(model, features, table, methods, series):
+            raise ModelUnusable(
+                "The model was fitted under sklearn.set_config(transform_output=...), which does "
+                f"not travel with a pickle, and raises {type(exc).__name__} without: "
+                f"{first_line(exc)}. Upload it with upload_model(..., X=...) while that setting "
+                'holds; or call set_output(transform="pandas") on it and upload it again'
+            ) from exc
         return
     for method, answers in given.items():
         if (count := _count(answers)) != table.num_rows:
@@ -127,6 +135,22 @@ def _is_of_the_model(exc: Exception) -> bool:
     if isinstance(exc, NotFittedError | ImportError):
         return True
     return isinstance(exc, AttributeError) and hasattr(exc.obj, "get_params")
+
+
+def _answers_with_frames(
+    model: Any, features: Sequence[Feature], table: pa.Table, methods: Sequence[str], series: bool
+) -> bool:
+    """Tell whether the model can answer once its steps give frames to each other."""
+    try:
+        restored = copy.deepcopy(model)
+        if not restore_output(restored):
+            return False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ask(restored, features, table, methods, series)
+    except Exception:  # whatever the estimator raises
+        return False
+    return True
 
 
 def _count(answers: Any) -> int | str:
