@@ -22,6 +22,7 @@ from mlsys.errors import InvalidRequest
 from mlsys.names import name_fault
 from mlsys.refs import NAME, NAME_RULE, VERSION
 from mlsys.settings import Settings
+from workers.scoring.labels import read_class_columns
 from workers.scoring.request import (
     LATEST,
     OUTPUTS,
@@ -149,6 +150,16 @@ PredictionColumn = Annotated[
         "predicts a row; default: the target's name if the model has it, else prediction",
     ),
 ]
+ClassColumns = Annotated[
+    str,
+    _reading(read_class_columns, 'pass a name for each class, low,high, or {"<=50K": "low"}'),
+    _schema(
+        '{"<=50K": "low", ">50K": "high"}',
+        "Names for the model's classes, which end the columns' names in place of the labels: a "
+        "JSON object of label to name, or names separated by commas in the order of the classes; "
+        "dry_run shows the labels",
+    ),
+]
 Rejects = Annotated[
     MaxRejects,
     _reading(MaxRejects.parse, "pass a whole number of rows, or a share of them: 0.01, 1%, 100%"),
@@ -197,6 +208,7 @@ class PredictQuery(BaseModel):
     run_id: RunId | None = None
     id_columns: IdColumns | None = None
     prediction_column: PredictionColumn | None = None
+    class_columns: ClassColumns | None = None
     outputs: Annotated[
         tuple[str, ...],
         BeforeValidator(_outputs),
@@ -263,6 +275,7 @@ class PredictQuery(BaseModel):
             id_columns=self.id_columns,
             outputs=self.outputs,
             prediction_column=self.prediction_column,
+            class_columns=self.class_columns,
             write_disposition=self.write_disposition,
             where=self.where,
             max_rejects=self.max_rejects,

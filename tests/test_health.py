@@ -59,6 +59,7 @@ def test_the_api_describes_every_route_and_parameter(client: FlaskClient) -> Non
         "run_id": False,
         "id_columns": False,
         "prediction_column": False,
+        "class_columns": False,
         "outputs": False,
         "write_disposition": False,
         "where": False,

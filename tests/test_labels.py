@@ -13,7 +13,7 @@ from sklearn.preprocessing import OneHotEncoder
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.names import duplicates, name_fault
 from workers.scoring.columns import Column, check_output_names
-from workers.scoring.labels import column_names
+from workers.scoring.labels import column_names, read_class_columns
 from workers.scoring.outputs import leave_out_equal, output_columns, written_columns
 
 X = np.arange(12.0).reshape(-1, 1)
@@ -146,3 +146,49 @@ def test_dates_as_labels_are_told_apart() -> None:
         "probability_2026_11_28",
         "probability_2026_11_29",
     ]
+
+
+GRADES = LogisticRegression().fit(X, np.resize(["A+", "A", "A-"], 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("mid, top,low", ["mid", "top", "low"]),
+        ('{"A+": "top", "A-": "low"}', ["A", "top", "low"]),
+        ('{"A-": "平"}', ["A", "A_", "平"]),
+    ],
+)
+def test_the_request_names_the_classes(text: str, names: list[str]) -> None:
+    methods = ["predict_proba", "decision_function"]
+    form = read_class_columns(text)
+    assert read_class_columns(form) == form
+    columns, written = output_columns([], GRADES, (), methods, class_columns=form)
+    assert written["predict_proba"] == tuple(f"probability_{name}" for name in names)
+    assert written["decision_function"] == tuple(f"decision_{name}" for name in names)
+    assert [c.label for c in columns[:3]] == ["A", "A+", "A-"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b", "2 names, and the outputs have columns for 3 classes in this order: 'A', 'A\\+'"),
+        ('{"B": "b"}', "names 'B'; the outputs have columns for: 'A', 'A\\+', 'A-'"),
+        ("a,A,b", "holds a name twice"),
+        ("a,b c,d", "'b c' is not made of letters"),
+        ("a,,b", "'' is not made of letters"),
+        ("{", "is not JSON"),
+        ('{"A": 1}', "has to name a column"),
+        ('{"a":' * 20_000, "is not JSON"),
+        ("{}", "has to name a column"),
+    ],
+)
+def test_names_that_do_not_fit_the_classes_are_refused(text: str, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        form = read_class_columns(text)
+        output_columns([], GRADES, (), ["predict_proba"], class_columns=form)
+
+
+def test_names_for_classes_are_refused_where_no_column_is_about_one() -> None:
+    with pytest.raises(InvalidRequest, match="for 0 classes"):
+        output_columns([], GRADES, (), ["predict"], class_columns="a,b,c")

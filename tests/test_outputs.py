@@ -1,5 +1,6 @@
 """Which of a model's methods are written, and into which columns."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,14 @@ def test_one_can_tell_which_column_is_which_class(lab: Lab, labels: tuple[str, .
     rows = lab.rows(params["output_table"])
     given = model.predict_proba(X)
     np.testing.assert_array_equal(rows[[said[label] for label in model.classes_]], given)
+    names = json.dumps({label: f"c{i}" for i, label in enumerate(model.classes_)})
+    mine = lab.params(
+        table, params["model_name"], outputs="predict_proba", class_columns=names, wait="true"
+    )
+    lab.here(mine).done()
+    assert lab.here(mine).done()["reused"]
+    rows = lab.rows(mine["output_table"])
+    np.testing.assert_array_equal(rows[[f"probability_c{i}" for i in range(3)]], given)
 
 
 def test_a_table_that_holds_the_target_is_scored(lab: Lab) -> None:

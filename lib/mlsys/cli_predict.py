@@ -28,6 +28,7 @@ OPTIONAL = {
     "run_id": ("ID", "name the run yourself (default: it follows from the request and the input)"),
     "id_columns": ("A,B", "columns to carry over (default: the model's, else all no feature)"),
     "prediction_column": ("NAME", "names the predictions (default: the target, or prediction)"),
+    "class_columns": ("NAMES", 'names for classes: low,high or {"<=50K": "low", ">50K": "high"}'),
     "outputs": ("A,B", "what the model is asked for, such as predict,predict_proba"),
     "write_disposition": ("W", "WRITE_APPEND (default), WRITE_TRUNCATE or WRITE_EMPTY"),
     "where": ("SQL", "score only the rows for which this condition holds"),

@@ -19,10 +19,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from mlsys.errors import InvalidRequest
 from mlsys.names import MAX_NAME
 
 MAX_WORD = 200  # characters
 DIGITS = 8
+MAX_CLASS_COLUMNS = 100_000  # characters
 
 
 def column_names(words: Sequence[tuple[str, ...]]) -> list[str]:
@@ -52,6 +54,60 @@ def column_names(words: Sequence[tuple[str, ...]]) -> list[str]:
         _with_suffix(name, str(i)) if name.lower() in equal else name
         for i, name in enumerate(names)
     ]
+
+
+def read_class_columns(text: str) -> str:
+    """Return `class_columns` in its one form: names by comma, or a JSON object of label to name.
+
+    Raises:
+        InvalidRequest: it is neither, or a name has other signs than letters, digits and
+            underscores, or is there twice.
+    """
+    if len(text) > MAX_CLASS_COLUMNS:
+        raise _unreadable(f"has more than {MAX_CLASS_COLUMNS:,} characters")
+    names = [name.strip() for name in text.split(",")]
+    form = ",".join(names)
+    if text.lstrip().startswith("{"):
+        try:
+            mapping = json.loads(text)
+        except (ValueError, RecursionError) as exc:
+            raise _unreadable(f"is not JSON: {exc}") from exc
+        if not mapping or not all(isinstance(name, str) for name in mapping.values()):
+            raise _unreadable("has to name a column for each label it holds")
+        names = list(mapping.values())
+        form = json.dumps(mapping, ensure_ascii=False, sort_keys=True)
+    for name in names:
+        if not name or len(name) > MAX_WORD or _word(name) != name:
+            raise _unreadable(f"{name[:80]!r} is not made of letters, digits and underscores")
+    if len({name.lower() for name in names}) < len(names):
+        raise _unreadable("holds a name twice")
+    return form
+
+
+def names_of_labels(class_columns: str, labels: Sequence[str]) -> dict[str, str]:
+    """Return the names that `class_columns` gives to labels; a list is in the labels' order.
+
+    Raises:
+        InvalidRequest: it names other labels than there are, or lists another number of names.
+    """
+    shown = ", ".join(map(repr, labels[:20])) or "none"
+    if class_columns.startswith("{"):
+        mapping: dict[str, str] = json.loads(class_columns)
+        if unknown := [label for label in mapping if label not in set(labels)]:
+            raise _unreadable(f"names {unknown[0]!r}; the outputs have columns for: {shown}")
+        return mapping
+    names = class_columns.split(",")
+    if len(names) != len(labels):
+        raise _unreadable(
+            f"has {len(names)} names, and the outputs have columns for {len(labels)} classes "
+            f"in this order: {shown}"
+        )
+    return dict(zip(labels, names, strict=True))
+
+
+def _unreadable(problem: str) -> InvalidRequest:
+    advice = 'pass a name for each class, low,high, or {"<=50K": "low"}'
+    return InvalidRequest(("class_columns", f"{problem}: {advice}"))
 
 
 def _equal(names: Sequence[str]) -> set[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.names import duplicates, fold
 from workers.scoring.columns import Column
-from workers.scoring.labels import column_names
+from workers.scoring.labels import column_names, names_of_labels
 from workers.scoring.shapes import METHODS, Value, prediction_types
 
 STAMPS = {
@@ -30,13 +31,16 @@ def output_columns(
     outputs: Sequence[str],
     count: int | None = None,
     prediction_names: Sequence[str] | None = None,
+    class_columns: str | None = None,
 ) -> tuple[list[Column], dict[str, tuple[str, ...]]]:
     """Return the columns a run writes, and which of them each of the model's methods fills.
 
     Raises:
         InvalidRequest, SchemaMismatch: see `written_columns` and `with_ids`.
     """
-    written, methods = written_columns(model, targets, outputs, count, prediction_names)
+    written, methods = written_columns(
+        model, targets, outputs, count, prediction_names, class_columns
+    )
     return with_ids(ids, written), methods
 
 
@@ -46,27 +50,30 @@ def written_columns(
     outputs: Sequence[str],
     count: int | None = None,
     prediction_names: Sequence[str] | None = None,
+    class_columns: str | None = None,
 ) -> tuple[list[Column], dict[str, tuple[str, ...]]]:
     """Return the columns a run writes besides the ids, and which of them each method fills.
 
     `count` is how many values the model predicts a row, where its metadata says so.
-    `prediction_names` are the request's names for them, in place of `targets`.
+    `prediction_names` are the request's names for them, in place of `targets`; `class_columns` are
+    its names for classes, in place of their labels.
 
     Raises:
-        InvalidRequest: the model cannot give what `outputs` asks for, or predicts another number
-            of values than there are `prediction_names`.
+        InvalidRequest: the model cannot give what `outputs` asks for, predicts another number of
+            values than there are `prediction_names`, or has other classes than `class_columns`.
     """
     for method in outputs:
         if not callable(getattr(model, method, None)):
             raise _cannot(model, method)
     predictions = _prediction_columns(model, targets, count, prediction_names)
     names = [c.name for c in predictions]
-    written: dict[str, list[Column]] = {}
-    for method in outputs:
-        if method == "predict":
-            written[method] = predictions
-        else:
-            written[method] = _columns(method, METHODS[method](model, names))
+    values = {method: METHODS[method](model, names) for method in outputs if method != "predict"}
+    if class_columns is not None:
+        values = _renamed(values, class_columns)
+    written = {
+        method: _columns(method, values[method]) if method in values else predictions
+        for method in outputs
+    }
     columns = [c for some in written.values() for c in some]
     columns += [Column(n, t) for n, t in STAMPS.items()]
     return columns, {method: tuple(c.name for c in some) for method, some in written.items()}
@@ -104,6 +111,20 @@ def leave_out_equal(
         f"not carried over, because the run writes columns of the same names: {', '.join(equal)}. "
         "Pass prediction_column to name the predictions otherwise"
     ]
+
+
+def _renamed(values: dict[str, list[Value]], class_columns: str) -> dict[str, list[Value]]:
+    """Put the request's names for classes in the place of their labels."""
+    every = [v for some in values.values() for v in some]
+    labels = dict.fromkeys(word for v in every for word in v.words[len(v.words) - v.classes :])
+    names = names_of_labels(class_columns, list(labels))
+
+    def rename(value: Value) -> Value:
+        first = len(value.words) - value.classes
+        words = (*value.words[:first], *(names.get(w, w) for w in value.words[first:]))
+        return replace(value, words=words)
+
+    return {method: [rename(v) for v in some] for method, some in values.items()}
 
 
 def _columns(method: str, values: Sequence[Value]) -> list[Column]:

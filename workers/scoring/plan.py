@@ -154,6 +154,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         asked_outputs(loaded.model, request),
         metadata.outputs,
         request.prediction_column,
+        request.class_columns,
     )
     if tuple(request.id_columns or metadata.id_columns) in ((), ALL):  # nobody has named them
         ids, left_out = leave_out_equal(ids, written)

@@ -71,6 +71,7 @@ class ScoringRequest:
     model_version: str  # v1, v2, ... or latest
     id_columns: tuple[str, ...] | None = None  # None: the model's, else every column no feature
     outputs: tuple[str, ...] = ("predict",)
+    class_columns: str | None = None  # names for classes, as `read_class_columns` returns them
     prediction_column: tuple[str, ...] | None = None  # None: the target's name, else prediction
     write_disposition: str = "WRITE_APPEND"
     where: str | None = None

@@ -36,6 +36,7 @@ class Value:
     words: tuple[str, ...]
     label: str | None = None
     about: str = ""
+    classes: int = 0  # how many of the last words are labels of classes or components
 
 
 def probabilities(model: Any, names: Sequence[str]) -> list[Value]:
@@ -58,7 +59,7 @@ def probabilities(model: Any, names: Sequence[str]) -> list[Value]:
                     "pass other outputs",
                 )
             )
-        return [Value(("probability", str(i)), str(i), "component") for i in range(len(weights))]
+        return [Value(("probability", str(i)), str(i), "component", 1) for i in range(len(weights))]
     if not isinstance(classes, list):
         return [_class("probability", c) for c in classes]
     kind = type(inner).__name__
@@ -93,7 +94,7 @@ def decisions(model: Any, names: Sequence[str]) -> list[Value]:
     if getattr(inner, "decision_function_shape", None) == "ovo":
         texts = [str(c) for c in classes]
         pairs = [(a, b) for i, a in enumerate(texts) for b in texts[i + 1 :]]
-        return [Value(("decision", a, b), f"{a} against {b}", "classes") for a, b in pairs]
+        return [Value(("decision", a, b), f"{a} against {b}", "classes", 2) for a, b in pairs]
     return [_class("decision", c) for c in classes]
 
 
@@ -186,8 +187,8 @@ def _check_chain(inner: Any, method: str) -> None:
 
 def _class(word: str, label: Any, output: str | None = None) -> Value:
     if output is None:
-        return Value((word, str(label)), str(label), "class")
-    return Value((word, output, str(label)), str(label), f"{output}: class")
+        return Value((word, str(label)), str(label), "class", 1)
+    return Value((word, output, str(label)), str(label), f"{output}: class", 1)
 
 
 def _class_type(classes: Any) -> str:
