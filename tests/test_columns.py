@@ -1,5 +1,6 @@
 """Columns: which ones a run reads and writes, decided from names and types alone."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,7 +161,7 @@ def test_a_name_of_the_fit_that_the_table_lacks_is_named() -> None:
 def test_columns_are_not_guessed_when_their_number_differs(model: Any, needs: str) -> None:
     with pytest.raises(SchemaMismatch, match=needs) as caught:
         choose_features(TABLE[:3], model, ModelMetadata(), None)
-    assert "pass id_columns" in str(caught.value)
+    assert "Pass id_columns" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -496,3 +497,13 @@ def test_parts_hold_the_columns_in_arrow_types() -> None:
     assert arrow_schema([Column("a", "INT64"), Column("b", "TIMESTAMP")]) == pa.schema(
         [pa.field("a", pa.int64()), pa.field("b", pa.timestamp("us", tz="UTC"))]
     )
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["uploaded", "a bare pickle"])
+def test_columns_without_names_that_do_not_fit_are_told_how_to_get_names(bare: bool) -> None:
+    X = np.arange(12.0).reshape(6, 2)
+    signature = {"signature": Signature.from_data(X).to_dict()}
+    metadata = ModelMetadata() if bare else ModelMetadata.parse(json.dumps(signature).encode())
+    table = [Column(name, "FLOAT64") for name in ("a", "b", "c")]
+    with pytest.raises(SchemaMismatch, match=r"needs 2 columns.*Pass id_columns.* a DataFrame"):
+        choose_features(table, LinearRegression().fit(X, X[:, 0]), metadata, None)

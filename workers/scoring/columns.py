@@ -90,8 +90,9 @@ def choose_features(
         needs = "an unknown number of" if count is None else str(count)
         raise SchemaMismatch(
             f"The model was fitted without column names and needs {needs} columns; the table has "
-            f"{len(rest)} besides the id columns. Upload it with upload_model(..., X=...), or pass "
-            "id_columns so that the columns left are the features in their order."
+            f"{len(rest)} besides the id columns. Pass id_columns so that the columns left are the "
+            "features in their order, or upload it with upload_model(..., X=...) and a DataFrame "
+            "that has the table's column names."
         )
     if signature is not None:
         pairs = zip(signature.features, rest, strict=True)
