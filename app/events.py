@@ -19,14 +19,9 @@ from typing import Any, Self
 from flask import request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import ValidationError
-from werkzeug.exceptions import (
-    BadRequest,
-    ClientDisconnected,
-    RequestEntityTooLarge,
-    RequestTimeout,
-)
 
-from app import MAX_BODY, auth, logs, service
+from app import auth, logs, service
+from app.bodies import read_body
 from app.parameters import PredictQuery
 from app.problems import documented
 from mlsys.errors import InvalidRequest, MlsysError, NotAllowed, TryAgain
@@ -145,7 +140,7 @@ def storage() -> tuple[str, int]:
     from workers.registry_sync import converge
 
     auth.check_push()
-    body = _body()
+    body = read_body()
     try:
         message = PushMessage.parse(body)
         event = StorageEvent.from_message(message)
@@ -183,7 +178,7 @@ def predictions() -> tuple[str, int]:
     from workers.scoring.run import execute
 
     auth.check_push()
-    body = _body()
+    body = read_body()
     try:
         message = PushMessage.parse(body)
         query = PredictQuery.model_validate_json(message.data)
@@ -208,34 +203,6 @@ def predictions() -> tuple[str, int]:
         return DONE
     logs.note(outcome="reused" if result["reused"] else f"{result['rows']} rows scored")
     return DONE
-
-
-def _body() -> bytes:
-    """The whole body, or none: half a message would go into quarantine, and be acknowledged.
-
-    Werkzeug cuts a body in chunks at the limit, and takes one that ends before its length.
-
-    Raises:
-        RequestEntityTooLarge: it is longer than `MAX_BODY`.
-        BadRequest: it ends too early, or its chunks are malformed.
-        RequestTimeout: it did not arrive in time.
-    """
-    from gunicorn.http.errors import ParseException
-
-    request.max_content_length = MAX_BODY + 1
-    try:
-        body = request.get_data()
-    except ParseException as exc:
-        raise BadRequest("The body's chunks are malformed.") from exc
-    except (TimeoutError, ClientDisconnected) as exc:
-        if not isinstance(exc, TimeoutError) and not isinstance(exc.__context__, TimeoutError):
-            raise
-        raise RequestTimeout("The body did not arrive in time. Send it at once.") from exc
-    if len(body) > MAX_BODY:
-        raise RequestEntityTooLarge()
-    if len(body) < (request.content_length or 0):
-        raise BadRequest("The body ends before its Content-Length.")
-    return body
 
 
 def _quarantine(body: bytes, reason: str) -> tuple[str, int]:

@@ -13,7 +13,7 @@ import time
 from types import FrameType
 from typing import Any
 
-from app import overload
+from app import overload, wire
 
 bind = f"0.0.0.0:{os.environ.get('PORT', '8080')}"
 workers = 1
@@ -26,6 +26,7 @@ graceful_timeout = 8
 # (https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends): a request may
 # arrive as the server closes, and is lost. gunicorn's two seconds lose one now and then.
 keepalive = 620
+limit_request_line = wire.MAX_LINE
 accesslog = None  # the app writes one line a request itself
 logconfig_dict = {  # gunicorn's own lines in the form of all others
     "version": 1,
@@ -42,6 +43,11 @@ logconfig_dict = {  # gunicorn's own lines in the form of all others
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["out"], "propagate": False}},
 }
 control_socket_disable = True  # it needs a home directory, which the image's user has not
+
+
+def on_starting(server: Any) -> None:
+    """Raise gunicorn's own limit of a line, and have its errors in the service's form."""
+    wire.configure()
 
 
 _warm = threading.Event()

@@ -34,6 +34,7 @@ from workers.scoring.request import (
 
 MAX_WHERE = 10_000  # characters; a URL is no place for more
 MAX_RUNS = 1000
+MAX_MODELS = 1000
 
 Env = Annotated[Literal["dev", "staging", "prod"], Field(description="The environment")]
 
@@ -191,6 +192,15 @@ class RunsQuery(EnvQuery):
     model_name: ModelName | None = None
     state: Annotated[Literal["succeeded", "failed"] | None, Field(description="Only these")] = None
     limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="The latest so many")] = 100
+
+
+class ModelsQuery(EnvQuery):
+    """Which of the registry's rows to list."""
+
+    model_name: ModelName | None = None
+    status: Annotated[Literal["ready", "rejected"] | None, Field(description="Only these")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_MODELS, description="At most so many")] = MAX_MODELS
+    metadata: Annotated[bool, Field(description="With all of each metadata.json")] = False
 
 
 class PredictQuery(BaseModel):

@@ -1,19 +1,22 @@
-"""`GET /predict` scores a table; `GET /runs` and `GET /runs/{run_id}` tell of its runs."""
+"""Score a table by `GET` or `POST /predict`; `GET /runs` and `GET /runs/{run_id}` list its runs."""
 
 from __future__ import annotations
 
 import json
 import time
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
+import flask
 from flask import url_for
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel, RootModel, ValidationError
 
 from app import logs, service
+from app.bodies import FORM, JSON, read_parameters
 from app.parameters import EnvQuery, PredictQuery, RunPath, RunsQuery
-from app.problems import documented
+from app.problems import documented, validation_answer
+from mlsys.settings import LOOPBACK
 
 api = APIBlueprint("predictions", __name__, abp_tags=[Tag(name="predictions")])
 
@@ -115,11 +118,20 @@ class RunList(BaseModel):
     runs: list[dict[str, Any]]
 
 
+ABOUT = (
+    "Repeat the same request after a failure or a 503: it resumes, and never doubles a row. "
+    "`dry_run=true` answers whether it would work."
+)
+SCHEMA = {"schema": PredictQuery.model_json_schema()}
+BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {FORM: SCHEMA, JSON: SCHEMA}},
+}
+
+
 @api.get(
     "/predict",
     summary="Score a BigQuery table into another, exactly once",
-    description="Repeat the same request after a failure or a 503: it resumes, and never doubles "
-    "a row. `dry_run=true` answers whether it would work.",
+    description=ABOUT,
     responses={
         200: Answer,
         202: Accepted,
@@ -127,6 +139,29 @@ class RunList(BaseModel):
     },
 )
 def predict(query: PredictQuery) -> Any:
+    return _predict(query)
+
+
+@api.post(
+    "/predict",
+    summary="The same, for parameters that are too long for a URL",
+    description=ABOUT,
+    responses={
+        200: Answer,
+        202: Accepted,
+        **documented(400, 403, 404, 409, 413, 415, 422, 503),
+    },
+    openapi_extensions=BODY,
+)
+def predict_by_body() -> Any:
+    try:
+        query = PredictQuery.model_validate(read_parameters())
+    except ValidationError as exc:
+        return validation_answer(exc)
+    return _predict(query)
+
+
+def _predict(query: PredictQuery) -> Any:
     from workers.scoring.preflight import preflight
     from workers.scoring.prepare import prepare
     from workers.scoring.run import execute
@@ -143,8 +178,7 @@ def predict(query: PredictQuery) -> Any:
     logs.note(run_id=run_id)
     if not query.wait and prepared.result is None:
         _publish(request.to_dict() | {"run_id": run_id}, request.env)
-        path = url_for("predictions.run", run_id=run_id)
-        status_url = f"{path}?{urlencode({'env': request.env})}"
+        status_url = _address(url_for("predictions.run", run_id=run_id), env=request.env)
         accepted = {"run_id": run_id, "state": "accepted", "status_url": status_url}
         return Accepted(**accepted).model_dump(), 202, {"Location": status_url}
     deadline = time.monotonic() + max(service().settings.request_timeout - MARGIN, 1.0)
@@ -179,6 +213,19 @@ def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
     env = service().settings.require_env(query.env)
     logs.note(run_id=path.run_id)
     return RunStatus(**status(service().clients, env, path.run_id)).model_dump(exclude_unset=True)
+
+
+def _address(path: str, **params: str) -> str:
+    """Return the full address of a route, for a caller who knows only this answer.
+
+    The host comes from the settings. A Host or X-Forwarded header is what the caller sent, and is
+    used only where it names this machine.
+    """
+    host = urlsplit(flask.request.host_url)
+    base = service().settings.url or ""
+    if not base and host.hostname in LOOPBACK:
+        base = f"{host.scheme}://{host.netloc}"
+    return f"{base}{path}?{urlencode(params)}"
 
 
 def _publish(message: dict[str, Any], env: str) -> None:

@@ -6,6 +6,7 @@ No stack trace and no raw text of a backend leaves the service; both go to the l
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -49,6 +50,7 @@ class Problem(BaseModel):
     parameters: list[dict[str, str]] | None = None
     columns: list[dict[str, str]] | None = None
     rows: list[dict[str, Any]] | None = None
+    more: int | None = None  # parameters, columns or rows that are not listed
     progress: dict[str, Any] | None = None
 
 
@@ -113,14 +115,19 @@ def answer(exc: Exception) -> BaseResponse:
         "type": f"urn:mlsys:problem:{_slug(exc) if known else status}",
         "title": title,
         "status": status,
-        "detail": str(exc) if known else _detail(exc, status),
+        "detail": errors.bounded(str(exc) if known else _detail(exc, status)),
     }
+    listed: dict[str, Sequence[Any]] = {}
     if isinstance(exc, errors.InvalidRequest):
-        body["parameters"] = [{"name": n, "problem": p} for n, p in exc.problems]
+        listed["parameters"] = [{"name": n, "problem": p} for n, p in exc.problems]
     if isinstance(exc, errors.SchemaMismatch) and exc.columns:
-        body["columns"] = [{"name": n, "problem": p} for n, p in exc.columns]
+        listed["columns"] = [{"name": n, "problem": p} for n, p in exc.columns]
     if isinstance(exc, errors.PredictionFailed) and exc.rows:
-        body["rows"] = exc.rows
+        listed["rows"] = exc.rows
+    for key, items in listed.items():
+        body[key] = items[: errors.MAX_LISTED]
+        if len(items) > errors.MAX_LISTED:
+            body["more"] = len(items) - errors.MAX_LISTED
     if isinstance(exc, errors.TryAgain) and exc.progress:
         body["progress"] = exc.progress
     response = Response(

@@ -9,7 +9,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel
 
 from app import logs, service
-from app.parameters import EnvQuery
+from app.parameters import EnvQuery, ModelsQuery
 from app.problems import documented
 
 api = APIBlueprint("registry", __name__, abp_tags=[Tag(name="registry")])
@@ -35,10 +35,15 @@ class RescanResult(BaseModel):
 
 
 class ModelList(BaseModel):
-    """The registry's rows, newest version of each model first."""
+    """The registry's rows, newest version of each model first.
+
+    `features` counts a model's columns, `feature_names` holds the first 100; `more` says that rows
+    are missing, for `limit` or because the answer would be too large.
+    """
 
     env: str
     models: list[dict[str, Any]]
+    more: bool
 
 
 @api.get(
@@ -60,8 +65,16 @@ def model_registry(query: EnvQuery) -> dict[str, Any]:
     summary="List the registry",
     responses={200: ModelList, **documented(400, 403, 503)},
 )
-def models(query: EnvQuery) -> dict[str, Any]:
+def models(query: ModelsQuery) -> dict[str, Any]:
     from workers.registry_table import list_models
 
     env = service().settings.require_env(query.env)
-    return ModelList(env=env, models=list_models(service().clients, env)).model_dump()
+    rows, more = list_models(
+        service().clients,
+        env,
+        model_name=query.model_name,
+        status=query.status,
+        limit=query.limit,
+        metadata=query.metadata,
+    )
+    return ModelList(env=env, models=rows, more=more).model_dump()

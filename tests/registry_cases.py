@@ -73,7 +73,7 @@ class ModelCase:
 
     def rows(self) -> list[dict[str, Any]]:
         """The registry's rows of this name, newest version first."""
-        rows = list_models(self.clients, "dev")
+        rows, _ = list_models(self.clients, "dev", model_name=self.name, metadata=True)
         return [row for row in rows if row["model_name"] == self.name]
 
     def row(self) -> dict[str, Any]:

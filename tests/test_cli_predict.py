@@ -31,7 +31,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from app.parameters import PredictQuery
 from mlsys import calls, cli, cli_predict, identity, remote
-from mlsys.errors import CredentialsMissing, SettingsError
+from mlsys.errors import CredentialsMissing, SettingsError, TryAgain
 from mlsys.local.stack import LocalStack
 
 DATA = pd.DataFrame({"id": range(40), "a": [i % 7 for i in range(40)]})
@@ -330,9 +330,115 @@ def test_a_service_that_is_busy_for_good_is_given_up_with_the_way_on(
     assert cli.main(words(ASKED)) == 1
     assert len(stub.scored) == calls.TRIES
     said = capsys.readouterr().err
-    assert "mlsys: Busy\n" in said
+    assert said.count("\nBusy; asking again in 0 s") == 2
+    assert (
+        "\n3 of 10 tries have added nothing; asking again in 0 s. The service says: Busy\n" in said
+    )
+    assert (
+        "mlsys: gave up after 10 tries in 0 s that added nothing. The service says: Busy\n" in said
+    )
     assert f"Its state: {stub.url}/runs/run-1?env=dev" in said
     assert "mlsys predict --env dev --input-table p.d.in" in said
+
+
+def test_a_dry_run_that_is_put_off_for_good_is_given_up_with_the_command(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.more["Retry-After"] = "0"
+    stub.answer = lambda *_: problem(503, "The table cannot be read yet")
+    assert cli.main(words(ASKED, "--dry-run", "--check-ids")) == 1
+    assert len(stub.requests) == calls.TRIES
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2].endswith("The service says: The table cannot be read yet")
+    assert said[-1].startswith("To ask again: mlsys predict --env dev")
+    assert said[-1].endswith("--check-ids --dry-run")
+
+
+@pytest.mark.parametrize("what", ["rows_done", "shards_done"])
+def test_a_run_that_moves_is_repeated_as_long_as_it_does(stub: Stub, what: str) -> None:
+    stub.more["Retry-After"] = "0"
+
+    def answer(path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        if path == "/predict" and "dry_run" not in query and len(stub.scored) < 25:
+            return problem(503, "Out of time", progress={what: len(stub.scored) // 5})
+        return fine(path, query)
+
+    stub.answer = answer
+    assert cli.main(words(ASKED)) == 0
+    assert len(stub.scored) == 25
+
+
+def test_progress_that_was_there_before_does_not_count_as_new(stub: Stub) -> None:
+    """A session that is opened again counts its rows from 0: no new one is added by that."""
+    stub.more["Retry-After"] = "0"
+
+    def answer(path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        if path == "/predict" and "dry_run" not in query:
+            rows = 10 * (len(stub.scored) % 3)
+            return problem(503, "Out of time", progress={"rows_done": rows, "shards_done": 0})
+        return fine(path, query)
+
+    stub.answer = answer
+    assert cli.main(words(ASKED)) == 1
+    assert len(stub.scored) < 2 * calls.TRIES
+
+
+def test_after_a_quarter_of_an_hour_of_nothing_the_third_try_is_the_last(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(calls.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(calls.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
+    patience = calls.Patience()
+    for _ in range(2):
+        now[0] += 1000
+        patience.wait(TryAgain("Slow"))
+    with pytest.raises(TryAgain, match="gave up after 3 tries in 3010 s .* says: Slow"):
+        now[0] += 1000
+        patience.wait(TryAgain("Slow"))
+    assert capsys.readouterr().err == "Slow; asking again in 5 s\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, 5),
+        ("", 5),
+        ("soon", 5),
+        ("-3", 5),
+        ("0", 0),
+        ("7", 7),
+        ("9" * 5000, remote.MAX_WAIT),
+        ("Fri, 01 Jan 1999 00:00:00 GMT", 0),
+        ("Fri, 01 Jan 9999 00:00:00 GMT", remote.MAX_WAIT),
+        ("²", 5),
+    ],
+)
+def test_a_retry_after_is_heeded_up_to_ten_minutes(header: str | None, seconds: int) -> None:
+    assert remote._seconds(header, 5) == seconds
+
+
+def test_parameters_that_are_too_long_for_a_url_go_by_post(
+    lab: Lab, environment: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    attributes = {f"customer_attribute_{i:04d}": [0.5] * len(DATA) for i in range(250)}
+    wide = pd.concat([DATA, pd.DataFrame(attributes)], axis=1)
+    asked = lab.params(lab.put(wide), lab.upload(MODEL, DATA[["a"]]))
+    ids = ",".join(["id", *wide.columns[2:]])
+    where = "a < 3 OR a IN (" + ",".join("4" for _ in range(4_900)) + ")"
+    assert cli.main(words(asked | {"id_columns": ids, "where": where})) == 0
+    rows = int((DATA["a"].lt(3) | DATA["a"].eq(4)).sum())
+    assert f"rows          {rows}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("status", [413, 414])
+def test_a_proxy_that_takes_no_long_request_is_not_taken_for_another_service(
+    stub: Stub, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    stub.answer = lambda *_: (status, b"<html>too long</html>")
+    assert cli.main(words(ASKED)) == 1
+    said = capsys.readouterr().err
+    assert "or a proxy before it takes no" in said and "is it the address" not in said
 
 
 def test_a_connection_that_broke_is_made_again(

@@ -55,7 +55,7 @@ def settled(lab: Lab, status_url: str) -> dict[str, Any]:
     """The run's state once it is no longer running."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        state = lab.http({}, status_url)
+        state = lab.http({}, status_url.removeprefix(lab.stack.url))
         assert state.status == 200, state.text
         if state.json["state"] != "running":
             return state.json
@@ -79,7 +79,7 @@ def test_a_request_that_does_not_wait_is_accepted_and_done_later(
     assert answer.status == 202, answer.text
     accepted = answer.json
     assert accepted["state"] == "accepted"
-    assert accepted["status_url"] == f"/runs/{accepted['run_id']}?env=dev"
+    assert accepted["status_url"] == f"{lab.stack.url}/runs/{accepted['run_id']}?env=dev"
     assert answer.headers["Location"] == accepted["status_url"]
     state = settled(lab, accepted["status_url"])
     assert state["state"] == "succeeded"

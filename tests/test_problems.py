@@ -14,6 +14,7 @@ import app.registry
 from app import create_app
 from app.problems import STATUS, status_of
 from mlsys import errors
+from mlsys.remote import faults, sentence
 from mlsys.settings import Emulators, Settings
 
 SECRET = "projects/secret-project/secret text of a backend"  # pragma: allowlist secret
@@ -195,7 +196,7 @@ def test_what_nobody_planned_is_500_without_its_text(client: FlaskClient, exc: E
     [
         ("GET", "/no-such-route", 404),
         ("GET", "/runs/", 404),
-        ("POST", "/predict", 405),
+        ("PUT", "/predict", 405),
         ("GET", "/events/storage", 405),
         ("DELETE", "/models", 405),
     ],
@@ -282,7 +283,7 @@ def test_the_input_table_is_refused_as_the_output_table(client: FlaskClient) -> 
     [
         ("/models", "env"),
         ("/model-registry?env=qa", "env"),
-        ("/models?env=dev&limit=3", "limit"),
+        ("/models?env=dev&version=3", "version"),
         ("/runs/NO?env=dev", "run_id"),
         ("/runs/a-run", "env"),
     ],
@@ -326,3 +327,90 @@ def test_what_a_worker_raises_is_answered_by_the_table(
     answer = client.get("/model-registry?env=dev")
     assert (answer.status_code, answer.json["type"]) == (503, "urn:mlsys:problem:registry-busy")
     assert app.registry.api.name == "registry"
+
+
+FORM, JSON = "application/x-www-form-urlencoded", "application/json"
+
+
+@pytest.mark.parametrize("kind", [FORM, JSON])
+def test_a_body_s_malformed_parameters_are_named_at_once(client: FlaskClient, kind: str) -> None:
+    bad = {k: v for k, (v, _) in BAD.items()}
+    how: dict[str, Any] = {"json": bad} if kind == JSON else {"data": bad}
+    answer = client.post("/predict", **how)
+    assert (answer.status_code, answer.mimetype) == (400, "application/problem+json")
+    assert {p["name"] for p in answer.json["parameters"]} == BAD.keys()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "name", "says"),
+    [
+        (b"{", JSON, "body", "is not JSON"),
+        (b"[]", JSON, "body", "holds a list: pass an object"),
+        (b"null", JSON, "body", "holds a NoneType: pass an object"),
+        (b"", JSON, "body", "is not JSON"),
+        (b"\xff", JSON, "body", "is not JSON"),
+        (b"[" * 100_000, JSON, "body", "is not JSON"),
+        (b'{"where": "\\ud800"}', JSON, "body", "is not JSON"),
+        (b'{"env": NaN}', JSON, "body", "is not JSON"),
+        (b"env=dev&env=prod", FORM, "env", "is there twice: pass it once"),
+        (b"env=\xff", FORM, "body", "is not a form in UTF-8"),
+        (b"env=%FF", FORM, "body", "is not a form in UTF-8"),
+        (b"&".join(b"a%d=1" % i for i in range(101)), FORM, "body", "is not a form"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_told(
+    client: FlaskClient, body: bytes, kind: str, name: str, says: str
+) -> None:
+    answer = client.post("/predict", data=body, content_type=kind)
+    assert answer.status_code == 400
+    [problem] = answer.json["parameters"]
+    assert problem["name"] == name and problem["problem"].startswith(says)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1], [], [["a"]], 10**400, 0.5])
+def test_a_value_of_json_that_no_text_stands_for_is_named(client: FlaskClient, value: Any) -> None:
+    answer = client.post("/predict", json=GOOD | {"id_columns": value})
+    assert answer.status_code == 400
+    assert [p["name"] for p in answer.json["parameters"]] in (["id_columns"], ["body"])
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "multipart/form-data", "application/xml"])
+def test_a_body_of_another_type_is_415(client: FlaskClient, kind: str | None) -> None:
+    answer = client.post("/predict", data=b"env=dev", content_type=kind)
+    assert (answer.status_code, answer.mimetype) == (415, "application/problem+json")
+    assert FORM in answer.json["detail"]
+
+
+def test_parameters_in_the_url_of_a_post_are_refused(client: FlaskClient) -> None:
+    answer = client.post("/predict?env=dev", data=GOOD)
+    assert answer.status_code == 400
+    problem = "is in the URL: pass every parameter in the body"
+    assert answer.json["parameters"] == [{"name": "env", "problem": problem}]
+
+
+def test_an_answer_lists_so_many_columns_and_says_how_many_more(client: FlaskClient) -> None:
+    wrong = [(f"c{i}", "is missing") for i in range(100_000)]
+    answer = answer_to(client, errors.SchemaMismatch("It does not fit.", wrong))
+    assert len(answer.data) < 20_000
+    assert answer.json["columns"][-1] == {"name": "c49", "problem": "is missing"}
+    assert (len(answer.json["columns"]), answer.json["more"]) == (50, 99_950)
+    assert answer.json["detail"].startswith("It does not fit. c0: is missing; c1: is missing; ")
+    assert answer.json["detail"].endswith("; c49: is missing; and 99,950 more")
+    assert sentence(answer.json) == "It does not fit."
+    assert faults(answer.json)[-2:] == ["c49: is missing", "and 99,950 more"]
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        errors.InvalidRequest(*((f"p{i}", "is wrong") for i in range(100_000))),
+        errors.InvalidRequest(("where", "x" * 1_000_000)),
+        errors.ModelUnusable("x" * 1_000_000),
+        errors.PredictionFailed("x" * 1_000_000, [{"id": i, "reason": "y"} for i in range(9_999)]),
+        errors.TryAgain("x" * 1_000_000),
+        errors.Conflict("é" * 1_000_000),
+    ],
+    ids=lambda exc: type(exc).__name__,
+)
+def test_no_answer_is_as_long_as_what_it_is_about(client: FlaskClient, exc: Exception) -> None:
+    assert len(answer_to(client, exc).json["detail"]) < 5_000

@@ -44,7 +44,7 @@ def content(stack: LocalStack, env: str, name: str, file: str = "model.pkl") -> 
 
 
 def row(stack: LocalStack, env: str, name: str) -> dict[str, Any]:
-    [found] = [r for r in list_models(stack.clients, env) if r["model_name"] == name]
+    [found], _ = list_models(stack.clients, env, model_name=name, metadata=True)
     return found
 
 
@@ -137,7 +137,7 @@ def test_what_is_not_ready_is_not_promoted(
     put(stack, "dev", "wrong/v1/metadata.json", json.dumps(document).encode())
     assert promote("wrong", "dev", "staging") == 1
     assert "wrong/v1 is rejected in dev: " in capsys.readouterr().err
-    assert [r for r in list_models(stack.clients, "staging") if r["model_name"] == "wrong"] == []
+    assert list_models(stack.clients, "staging", model_name="wrong") == ([], False)
 
 
 def test_what_the_registry_does_not_know_as_it_is_is_not_promoted(
@@ -167,3 +167,30 @@ def test_a_promotion_that_may_be_a_mistake_is_refused(
 ) -> None:
     assert promote("careful", source, target, *more) == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variable", "source", "target", "env"),
+    [
+        ("GCS_BUCKET_MODELS_STAGING", "dev", "staging", "staging"),
+        ("GCS_BUCKET_MODELS_DEV", "dev", "staging", "dev"),
+    ],
+)
+def test_an_environment_that_is_not_set_up_is_named_with_those_that_are(
+    stack: LocalStack,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    source: str,
+    target: str,
+    env: str,
+) -> None:
+    upload_model(MODEL, "homeless", "v1", X=X, overwrite=True)
+    monkeypatch.setenv(variable, "mlsys-no-such-bucket")
+    assert promote("homeless", source, target) == 1
+    there = ", ".join(e for e in ("dev", "staging", "prod") if e != env)
+    project = stack.settings.project
+    assert (
+        f"The environment {env} is not set up in {project}: there is no bucket "
+        f"gs://mlsys-no-such-bucket. {project} has {there}; create it"
+    ) in capsys.readouterr().err

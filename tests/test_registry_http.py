@@ -19,6 +19,8 @@ from app import create_app
 from mlsys.clients import Clients
 from mlsys.local.stack import LocalStack
 from mlsys.settings import Settings
+from workers import registry_table
+from workers.registry_table import list_models
 
 CONFLICT = "Could not serialize access to table p:d.t due to concurrent update"
 
@@ -72,11 +74,67 @@ def test_models_are_the_registrys_rows_as_json(case: ModelCase) -> None:
     status, answer = get(case.stack, "/models?env=dev")
     assert (status, answer["env"]) == (200, "dev")
     mine = [model for model in answer["models"] if model["model_name"] == case.name]
-    assert mine == case.rows()
+    assert mine == [{k: v for k, v in row.items() if k != "metadata"} for row in case.rows()]
     assert [model["model_version"] for model in mine] == ["v10", "v2"]
     assert (mine[0]["metrics"], mine[0]["target"]) == ({"r2": 0.5}, ["y"])
     assert mine[0]["feature_names"] == ["height", "weight"]
     assert isinstance(mine[0]["generation"], int)
+
+
+def test_models_are_narrowed_down_and_carry_their_metadata_when_asked(case: ModelCase) -> None:
+    for version in ("v1", "v2", "v3"):
+        case.upload(version=version)
+    case.put(json.dumps({"team": "pricing"}), "v2/metadata.json")
+    case.put(b"no model", "v4/model.pkl")
+    case.settle()
+
+    def versions(query: str) -> tuple[list[str], bool]:
+        status, answer = get(case.stack, f"/models?env=dev&model_name={case.name}{query}")
+        assert status == 200, answer
+        return [model["model_version"] for model in answer["models"]], answer["more"]
+
+    assert versions("") == (["v4", "v3", "v2", "v1"], False)
+    assert versions("&status=rejected") == (["v4"], False)
+    assert versions("&status=ready") == (["v3", "v2", "v1"], False)
+    assert versions("&limit=2") == (["v4", "v3"], True)
+    assert versions("&status=ready&limit=3") == (["v3", "v2", "v1"], False)
+    status, answer = get(case.stack, f"/models?env=dev&model_name={case.name}&metadata=true")
+    assert [m["metadata"] for m in answer["models"]] == [None, None, {"team": "pricing"}, None]
+    status, answer = get(case.stack, "/models?env=dev&model_name=there-is-none")
+    assert (status, answer) == (200, {"env": "dev", "models": [], "more": False})
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("limit=0", "limit"),
+        ("limit=1001", "limit"),
+        ("limit=ten", "limit"),
+        ("status=good", "status"),
+        ("model_name=A_B", "model_name"),
+        ("metadata=perhaps", "metadata"),
+    ],
+)
+def test_a_malformed_filter_of_models_is_named(stack: LocalStack, query: str, name: str) -> None:
+    status, answer = get(stack, f"/models?env=dev&{query}")
+    assert status == 400
+    assert [p["name"] for p in answer["parameters"]] == [name]
+
+
+def test_an_answer_of_models_has_a_bound(case: ModelCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bytes, and in the columns of one model; a first row is always given."""
+    names = [f"c{i}" for i in range(150)]
+    for version in ("v1", "v2"):
+        case.upload(version=version)
+        case.put(json.dumps({"feature_names": names, "x": "y" * 5000}), f"{version}/metadata.json")
+    case.settle()
+    rows, more = list_models(case.clients, "dev", model_name=case.name)
+    assert [len(row["feature_names"]) for row in rows] == [registry_table.MAX_NAMES] * 2
+    assert ([row["features"] for row in rows], more) == ([150, 150], False)
+    monkeypatch.setattr(registry_table, "MAX_LISTED_BYTES", 1_500)
+    for metadata in (True, False):
+        rows, more = list_models(case.clients, "dev", model_name=case.name, metadata=metadata)
+        assert ([row["model_version"] for row in rows], more) == (["v2"], True)
 
 
 def test_a_rescan_answers_what_it_found_and_a_second_one_that_nothing_is_left(
@@ -125,9 +183,9 @@ def test_an_environment_that_is_not_served_is_named(
 
 
 def test_a_parameter_that_no_route_has_is_named(stack: LocalStack) -> None:
-    status, answer = get(stack, "/models?env=dev&limit=3")
+    status, answer = get(stack, "/models?env=dev&version=3")
     assert status == 400
-    assert answer["parameters"] == [{"name": "limit", "problem": "is no parameter of this route"}]
+    assert answer["parameters"] == [{"name": "version", "problem": "is no parameter of this route"}]
 
 
 def test_a_missing_bucket_is_404(settings: Settings) -> None:

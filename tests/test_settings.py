@@ -130,6 +130,7 @@ def test_every_variable_reaches_its_setting() -> None:
         push_auth="off",
         push_audience="https://mlsys.example",
         push_service_account="push@example.com",
+        url="https://mlsys.example",
         request_timeout=90.5,
         on_cloud_run=True,
         trusted_globals=("churn.features.Ratio", "churn.to_ratio"),
@@ -264,3 +265,26 @@ def test_only_served_environments_are_looked_at() -> None:
     assert settings.env_of_models_bucket("own") == "dev"
     assert settings.env_of_models_bucket("theirs") is None
     assert settings.env_of_models_bucket("mlsys-models-dev") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "audience", "expected"),
+    [
+        ("", "https://mlsys.example", "https://mlsys.example"),
+        ("", "some-audience", None),
+        ("", "", None),
+        ("https://own.example/", "https://mlsys.example", "https://own.example"),
+        ("http://127.0.0.1:8080", "", "http://127.0.0.1:8080"),
+    ],
+)
+def test_the_service_s_own_address_is_mlsys_url_else_the_audience(
+    url: str, audience: str, expected: str | None
+) -> None:
+    values = {"GCP_PROJECT_ID": "p", "MLSYS_URL": url, "MLSYS_PUSH_AUDIENCE": audience}
+    assert Settings.from_env(values).url == expected
+
+
+def test_an_address_that_is_none_is_refused_by_the_service_alone() -> None:
+    settings = Settings.from_env({"GCP_PROJECT_ID": "p", "MLSYS_URL": "mlsys.example"})
+    with pytest.raises(SettingsError, match="MLSYS_URL is 'mlsys.example': pass https://HOST"):
+        settings.check_service()

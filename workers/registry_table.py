@@ -17,6 +17,9 @@ ROWS_PER_STATEMENT = 500
 # BigQuery takes 10 MB a request, parameters included: https://cloud.google.com/bigquery/quotas
 BYTES_PER_STATEMENT = 3_000_000  # of JSON, which is escaped once more within the request
 SECONDS_PER_STATEMENT = 30.0  # that rows are gathered for: each model is verified first
+MAX_LISTED = 1_000  # rows of an answer
+MAX_LISTED_BYTES = 8_000_000  # of JSON; Cloud Run ends at 32 MiB an answer, with spaces
+MAX_NAMES = 100  # of a row's features
 
 Trigger = Literal["event", "rescan"]
 
@@ -64,10 +67,50 @@ def replace(
         )
 
 
-def list_models(clients: Clients, env: str) -> list[dict[str, Any]]:
-    """Return the registry's rows as JSON values, newest version of each model first."""
-    rows = run(clients, env, statement("list_models"))
-    return json_rows(rows, ("uploaded_at", "registered_at", "promoted_at"), ("metrics", "metadata"))
+def list_models(
+    clients: Clients,
+    env: str,
+    *,
+    model_name: str | None = None,
+    status: str | None = None,
+    limit: int = MAX_LISTED,
+    metadata: bool = False,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return the registry's rows as JSON values, newest version of each model first.
+
+    Also returns whether there are more: beyond `limit`, or beyond `MAX_LISTED_BYTES` of JSON.
+    `feature_names` holds the first `MAX_NAMES`, `features` says how many there are; `metadata` asks
+    for all of metadata.json too.
+
+    Raises:
+        TryAgain: see `workers.query.run`.
+    """
+    from google.cloud import bigquery
+
+    found = run(
+        clients,
+        env,
+        statement("list_models"),
+        bigquery.ScalarQueryParameter("model_name", "STRING", model_name or ""),
+        bigquery.ScalarQueryParameter("status", "STRING", status or ""),
+        bigquery.ScalarQueryParameter("limit", "INT64", limit + 1),
+        bigquery.ScalarQueryParameter("metadata", "BOOL", metadata),
+    )
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for row in found:
+        times, documents = ("uploaded_at", "registered_at", "promoted_at"), ("metrics", "metadata")
+        [values] = json_rows([row], times, documents)
+        values["features"] = len(values["feature_names"])
+        for column in ("feature_names", "target"):
+            values[column] = values[column][:MAX_NAMES]
+        if not metadata:
+            del values["metadata"]
+        size += len(json.dumps(values))
+        if rows and (len(rows) == limit or size > MAX_LISTED_BYTES):
+            return rows, True
+        rows.append(values)
+    return rows, False
 
 
 def _batches(

@@ -12,7 +12,9 @@ from typing import Any
 from mlsys.errors import MlsysError, TryAgain
 from mlsys.remote import Service, Unreachable
 
-TRIES = 10  # in a row, without a new row scored
+TRIES = 10  # in a row, without a new row or shard
+PLAIN_TRIES = 2  # after so many without progress it is told what the service says, and when it ends
+STALLED = 900.0  # seconds without progress, after which a third try is the last
 ANSWER_TIMEOUT = 3900.0  # seconds; a request to Cloud Run lasts an hour at the most
 POLL, POLL_MOST = 1.0, 30.0  # seconds between two looks at the run
 POLL_SHARE = 10  # a look takes at most a tenth of the time; the service counts rows for each
@@ -41,16 +43,17 @@ class Call:
         """What the service would do. A run_id of this call alone is passed from here on.
 
         Raises:
-            Refused, TryAgain, CredentialsMissing: see `Service.get`.
+            Refused, TryAgain, CredentialsMissing: see `Service.ask`.
         """
-        for left in reversed(range(TRIES)):
+        patience = Patience()
+        while True:
             try:
-                verdict = self.service.get("/predict", self.params | self._dry, timeout=600)
+                verdict = self.service.ask("/predict", self.params | self._dry, timeout=600)
                 break
             except Unreachable:
                 raise  # nothing is under way that would be worth waiting for
             except TryAgain as exc:
-                _wait(exc, left)
+                patience.wait(exc)
         if verdict.get("pass_run_id"):
             self.params["run_id"] = verdict["run_id"]
         self.run_id = verdict["run_id"]
@@ -59,42 +62,39 @@ class Call:
     def start(self) -> dict[str, Any]:
         """Hand the run over, and return the answer: accepted, or the result if it is done."""
         self.sent = True
-        for left in reversed(range(TRIES)):
+        patience = Patience()
+        while True:
             try:
-                return self.service.get("/predict", self.params | {"wait": "false"}, timeout=600)
+                return self.service.ask("/predict", self.params | {"wait": "false"}, timeout=600)
             except TryAgain as exc:
                 self._name_run(exc)
-                _wait(exc, left)
-        raise AssertionError("the last try raises")
+                patience.wait(exc)
 
     def score(self) -> dict[str, Any]:
         """Ask until the run is done, showing its progress meanwhile, and return the result.
 
         Raises:
-            Refused, CredentialsMissing: see `Service.get`.
-            TryAgain: the service put the request off again and again, with no row scored between.
+            Refused, CredentialsMissing: see `Service.ask`.
+            TryAgain: the service put the request off again and again, with nothing done between.
         """
         self.sent = True
         before = self._status()
         progress = Progress()
         try:
-            left, rows = TRIES, _rows(before)
+            patience = Patience(before, progress.note)
             while True:
                 try:
                     return self._ask_once(before, progress)
                 except TryAgain as exc:
                     self._name_run(exc)
-                    now = max(_rows(exc.progress), progress.rows)
-                    left = TRIES - 1 if now > rows else left - 1
-                    rows = max(rows, now)
-                    _wait(exc, left, progress.note)
+                    patience.wait(exc, progress.latest)
         finally:
             progress.close()
 
     def _ask_once(self, before: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """One request in a thread of its own; this one looks after the run until it answers."""
         service, params = self.service.twin(), dict(self.params)
-        answer = _in_thread(lambda: service.get("/predict", params, timeout=ANSWER_TIMEOUT))
+        answer = _in_thread(lambda: service.ask("/predict", params, timeout=ANSWER_TIMEOUT))
         ended_at, pause = None, POLL
         while not _wait_for(answer, pause):
             began = time.monotonic()
@@ -118,7 +118,7 @@ class Call:
         """The state of the run; empty if it cannot be told, which is no reason to stop."""
         try:
             path = f"/runs/{self.run_id}"
-            return self.service.get(path, {"env": self.params["env"]}, timeout=30)
+            return self.service.ask(path, {"env": self.params["env"]}, timeout=30)
         except MlsysError:
             return {}
 
@@ -131,13 +131,13 @@ class Progress:
     """Rows that are done, on stderr: a bar on a terminal, else a line now and then."""
 
     def __init__(self) -> None:
-        self.rows = 0
+        self.latest: Mapping[str, Any] = {}
         self._bar: Any = None
         self._began = self._said = time.monotonic()
 
     def show(self, status: Mapping[str, Any]) -> None:
         """Show what `GET /runs/{run_id}` told."""
-        self.rows = _rows(status)
+        self.latest = status
         total = status.get("rows_total")  # None: of a view or a filter it is not known before
         shards, of = status["shards_done"], status.get("shards_total")
         told = f"{shards} of {of} shards" if of else ""
@@ -145,7 +145,7 @@ class Progress:
             self._draw(total, told)
         elif time.monotonic() - self._said >= LINE_EVERY:
             self._said = time.monotonic()
-            rows = f"{self.rows:,}" + (f" of {total:,}" if total else "") + " rows"
+            rows = f"{_rows(self.latest):,}" + (f" of {total:,}" if total else "") + " rows"
             seconds = f"{self._said - self._began:.0f} s"
             say(", ".join(filter(None, (rows, told, seconds))))
 
@@ -167,7 +167,7 @@ class Progress:
         if self._bar is None:  # `initial`: rows of an earlier try say nothing about the speed
             self._bar = tqdm(
                 total=total,
-                initial=self.rows,
+                initial=_rows(self.latest),
                 unit=" rows",
                 unit_scale=True,
                 dynamic_ncols=True,
@@ -176,8 +176,49 @@ class Progress:
             )
         self._bar.total = total
         self._bar.set_postfix_str(told, refresh=False)
-        self._bar.update(self.rows - self._bar.n)
+        self._bar.update(_rows(self.latest) - self._bar.n)
         self._bar.refresh()
+
+
+class Patience:
+    """Repeats a request that the service puts off: as long as rows or shards are added."""
+
+    def __init__(
+        self, before: Mapping[str, Any] | None = None, note: Callable[[str], None] = say
+    ) -> None:
+        self._done = _done(before or {})
+        self._note = note
+        self._tries = 0
+        self._since = time.monotonic()
+
+    def wait(self, exc: TryAgain, status: Mapping[str, Any] | None = None) -> None:
+        """Wait as long as the service asks for; `status` is the latest that is known of the run.
+
+        Raises:
+            TryAgain: nothing has been added for `TRIES` tries, or for `STALLED` seconds; it tells
+                what the service says.
+        """
+        found = [_done(exc.progress), _done(status or {})]
+        if any(new > old for done in found for new, old in zip(done, self._done, strict=True)):
+            self._tries, self._since = 0, time.monotonic()
+        self._done = tuple(max(column) for column in zip(self._done, *found, strict=True))
+        self._tries += 1
+        seconds = time.monotonic() - self._since
+        stalled = self._tries > PLAIN_TRIES and seconds > STALLED
+        if self._tries >= TRIES or stalled:
+            raise TryAgain(
+                f"gave up after {self._tries} tries in {seconds:.0f} s that added nothing. "
+                f"The service says: {exc}",
+                exc.progress,
+            ) from exc
+        if self._tries <= PLAIN_TRIES:
+            self._note(f"{exc}; asking again in {exc.retry_after} s")
+        else:
+            self._note(
+                f"{self._tries} of {TRIES} tries have added nothing; asking again in "
+                f"{exc.retry_after} s. The service says: {exc}"
+            )
+        time.sleep(exc.retry_after)
 
 
 def _in_thread(ask: Callable[[], dict[str, Any]]) -> cf.Future[dict[str, Any]]:
@@ -198,13 +239,10 @@ def _wait_for(answer: cf.Future[dict[str, Any]], seconds: float) -> bool:
     return bool(cf.wait([answer], seconds).done)
 
 
-def _wait(exc: TryAgain, left: int, note: Callable[[str], None] | None = None) -> None:
-    """Wait as long as the service asks for, or raise `exc` if no try is left."""
-    if left < 1:
-        raise exc
-    (note or say)(f"{exc}; asking again in {exc.retry_after} s")
-    time.sleep(exc.retry_after)
-
-
 def _rows(status: Mapping[str, Any]) -> int:
     return int(status.get("rows_done") or 0)
+
+
+def _done(status: Mapping[str, Any]) -> tuple[int, ...]:
+    """What of a run is done: rows, and shards."""
+    return _rows(status), int(status.get("shards_done") or 0)

@@ -76,7 +76,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do what the command line says and return the exit code: 0, 1, or 130 after Ctrl-C."""
     from mlsys.calls import Call
-    from mlsys.remote import Refused, Service, faults, service_url
+    from mlsys.remote import Refused, Service, Unreachable, faults, service_url
 
     names = [*REQUIRED, "model_version", *OPTIONAL, *FLAGS]
     given = {name: getattr(options, name) for name in names}
@@ -90,11 +90,12 @@ def run(options: argparse.Namespace) -> int:
         _tell(f"mlsys: {exc}", *_indented(faults(exc.body or {})))
         return 1
     except TryAgain as exc:
-        _tell(f"mlsys: {exc}", *_ways_on(call, options))
+        there = call.sent or not isinstance(exc, Unreachable)
+        _tell(f"mlsys: {exc}", *(_ways_on(call, options) if there else ()))
         return 1
     except KeyboardInterrupt:
         said = "No longer waiting; the run is not stopped." if call.sent else "Stopped."
-        _tell("", said, *_ways_on(call, options))
+        _tell("", said, *(_ways_on(call, options) if call.sent else ()))
         return 130
 
 
@@ -118,21 +119,26 @@ def _run(call: Call, options: argparse.Namespace) -> int:
         _print_json(result)
     elif "status_url" in result:
         print(f"run_id        {result['run_id']}")
-        print(f"its state     {call.service.address(result['status_url'])}")
+        url = result["status_url"]
+        print(f"its state     {url if '://' in url else call.service.address(url)}")
     else:
         _print_result(result)
     return 0
 
 
 def _ways_on(call: Call, options: argparse.Namespace) -> list[str]:
-    """How to see the run's state, and the command that resumes it; nothing before it began."""
-    if not call.sent:
-        return []
+    """How to see the run's state, and the command that resumes it, or asks again."""
     words = ["mlsys", "predict"]
     for name, value in call.params.items():
         words += [_flag(name)] if name in FLAGS else [_flag(name), value]
     words += ["--url", options.url] if options.url else []
-    words += [_flag(n) for n in ("no_wait", "json") if getattr(options, n)]
+    words += [
+        _flag(name)
+        for name in ("check_ids", "dry_run", "no_wait", "json")
+        if getattr(options, name) and (not call.sent or name not in ("check_ids", "dry_run"))
+    ]
+    if not call.sent:
+        return [f"To ask again: {shlex.join(words)}"]
     lines = [f"To resume it or to see its result: {shlex.join(words)}"]
     if call.run_id:
         state = call.service.address(f"/runs/{call.run_id}", {"env": call.params["env"]})

@@ -34,6 +34,26 @@ table that turns these into HTTP answers.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+MAX_LISTED = 50  # columns, parameters or rows that one error names
+MAX_TEXT = 4_000  # characters of an answer's sentence
+
+
+def joined(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return `name: text` for each pair, the first `MAX_LISTED` of them.
+
+    >>> joined([("a", "is missing"), ("b", "is STRING")])
+    'a: is missing; b: is STRING'
+    """
+    texts = [f"{name}: {text}" for name, text in pairs[:MAX_LISTED]]
+    if len(pairs) > MAX_LISTED:
+        texts.append(f"and {len(pairs) - MAX_LISTED:,} more")
+    return "; ".join(texts)
+
+
+def bounded(text: str, most: int = MAX_TEXT) -> str:
+    """Return a text that goes into an answer or a record, cut where it is too long."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
 
 class MlsysError(Exception):
     """The root of the tree."""
@@ -55,7 +75,7 @@ class InvalidRequest(MlsysError, ValueError):
 
     def __init__(self, *problems: tuple[str, str]) -> None:
         self.problems: Sequence[tuple[str, str]] = problems
-        super().__init__("; ".join(f"{name}: {text}" for name, text in problems))
+        super().__init__(joined(problems))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let the error travel between processes."""
@@ -99,7 +119,7 @@ class SchemaMismatch(MlsysError, ValueError):
     def __init__(self, message: str, columns: Sequence[tuple[str, str]] = ()) -> None:
         self.columns = tuple(columns)
         self._message = message
-        details = "; ".join(f"{name}: {text}" for name, text in self.columns)
+        details = joined(self.columns)
         super().__init__(f"{message} {details}".rstrip() if details else message)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -35,7 +35,7 @@ def promote(
         ModelNotFound: the version is not in the source, or not registered there.
         ModelUnusable: its registry says anything but ready, or the target's does so of the copy.
         ModelExists: the target has that version already, with other bytes.
-        ObjectNotFound: the target's bucket is not there.
+        ObjectNotFound: the source or the target has no models bucket; it names those that have.
         NotRegistered: the copy is in the bucket, and the registry did not show it in time.
     """
     from google.api_core.exceptions import NotFound, PreconditionFailed
@@ -44,6 +44,8 @@ def promote(
         raise InvalidRequest(("to", f"{target} does not come after {source}: {' -> '.join(ENVS)}"))
     old = here.storage.bucket(here.settings.models_bucket(source))
     new = there.storage.bucket(there.settings.models_bucket(target))
+    for clients, env in ((here, source), (there, target)):
+        _check_env(clients, env)
     model = _ready(here, source, ref, old)
     try:
         found = new.get_blob(ref.path, timeout=TIMEOUT)
@@ -72,6 +74,38 @@ def promote(
     if row.status != "ready":
         raise ModelUnusable(f"{ref} is in {target}, where it is {row.status}: {row.status_reason}")
     return row
+
+
+def _check_env(clients: Clients, env: str) -> None:
+    """Refuse an environment that is not set up.
+
+    Raises:
+        ObjectNotFound: its models bucket is not there; the message names the environments that are.
+    """
+    if _is_there(clients, env):
+        return
+    others = [e for e in ENVS if e != env and _is_there(clients, e)]
+    project = clients.settings.project
+    known = f"{project} has {', '.join(others)}" if others else f"{project} has none"
+    raise ObjectNotFound(
+        f"The environment {env} is not set up in {project}: there is no bucket "
+        f"gs://{clients.settings.models_bucket(env)}. {known}; create it (README, First-time "
+        "set-up; on the local stack `mlsys local up --envs`), or name another project"
+    )
+
+
+def _is_there(clients: Clients, env: str) -> bool:
+    """Tell whether the environment's models bucket exists; one that may not be listed does."""
+    from google.api_core.exceptions import Forbidden, NotFound
+
+    name = clients.settings.models_bucket(env)
+    try:
+        next(iter(clients.storage.list_blobs(name, max_results=1, timeout=TIMEOUT)), None)
+    except NotFound:
+        return False
+    except Forbidden:
+        return True
+    return True
 
 
 def _ready(clients: Clients, env: str, ref: ModelRef, bucket: Bucket) -> Blob:

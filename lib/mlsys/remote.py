@@ -6,22 +6,27 @@ a service on this machine asks for none, and gets none.
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from mlsys import __version__, settings
 from mlsys.errors import MlsysError, SettingsError, TryAgain
 from mlsys.identity import IdentityToken
+from mlsys.settings import LOOPBACK
 
 if TYPE_CHECKING:
     import requests
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # What may pass: too many requests at once, an instance that ended, a request that took too long
 # (https://cloud.google.com/run/docs/troubleshooting).
 PASSING = (429, 502, 503, 504)
 CONNECT_TIMEOUT = 10.0  # seconds
+MAX_WAIT = 600  # seconds; a Retry-After that asks for more is cut
+MAX_URL = 4_000  # characters; what is longer goes as a body, which no server before it limits
 
 
 class Refused(MlsysError):
@@ -81,10 +86,12 @@ class Service:
         """The full address of a route, to show or to call."""
         return f"{self.url}{path}" + (f"?{urlencode(params)}" if params else "")
 
-    def get(
+    def ask(
         self, path: str, params: Mapping[str, str] | None = None, *, timeout: float = 60.0
     ) -> dict[str, Any]:
         """Return the JSON answer to `GET path`, waiting `timeout` seconds for it at the most.
+
+        Parameters that are too long for a URL go as the form of `POST path`.
 
         Raises:
             TryAgain: the service says that the same request can succeed later.
@@ -99,10 +106,13 @@ class Service:
             self._session.trust_env = not self._local  # no proxy leads to this machine
             self._session.headers["User-Agent"] = f"mlsys/{__version__}"
         headers = {"Authorization": f"Bearer {self._token.get()}"} if self._token else {}
+        long = len(self.address(path, params)) > MAX_URL
         try:
-            answer = self._session.get(
+            answer = self._session.request(
+                "POST" if long else "GET",
                 f"{self.url}{path}",
-                params=params,
+                params=None if long else params,
+                data=params if long else None,
                 headers=headers,
                 timeout=(CONNECT_TIMEOUT, timeout),
                 allow_redirects=False,  # the token is for this address alone
@@ -144,6 +154,9 @@ def _body(url: str, answer: requests.Response) -> dict[str, Any]:
     reason = {
         401: "does not take your identity token: is it for another service? `gcloud auth login`",
         403: "does not let your account in: ask for roles/run.invoker on it",
+        413: "or a proxy before it takes no request of this size: pass shorter parameters",
+        414: "or a proxy before it takes no URL of this length: pass shorter parameters",
+        431: "or a proxy before it takes no headers of this size",
     }.get(answer.status_code, f"answered {answer.status_code}: is it the address of mlsys?")
     raise Refused(f"{url} {reason}")
 
@@ -156,14 +169,17 @@ def sentence(problem: Mapping[str, Any]) -> str:
     'It does not fit.'
     """
     detail = str(problem["detail"])
-    told = "; ".join(faults(problem))
-    return detail.removesuffix(told).strip() or str(problem.get("title", detail))
+    listed = faults(problem)
+    whole = detail.partition(listed[0])[0] if listed else detail
+    return whole.strip() or str(problem.get("title", detail))
 
 
 def faults(problem: Mapping[str, Any]) -> list[str]:
     """The columns, parameters or rows that a problem names, a line each."""
     lists = [value for value in problem.values() if isinstance(value, list)]
-    return [_fault(item) for found in lists for item in found]
+    more = problem.get("more")
+    last = [f"and {more:,} more"] if isinstance(more, int) and more else []
+    return [_fault(item) for found in lists for item in found] + last
 
 
 def _fault(item: Any) -> str:
@@ -175,4 +191,16 @@ def _fault(item: Any) -> str:
 
 
 def _seconds(text: str | None, default: int) -> int:
-    return int(text) if text and text.isdigit() else default
+    """Return the seconds of a Retry-After: a number, or a date.
+
+    https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    """
+    text = (text or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(int(text[:9]), MAX_WAIT)
+    try:
+        at = parsedate_to_datetime(text)
+        left = (at - dt.datetime.now(at.tzinfo or dt.UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return default
+    return min(max(math.ceil(left), 0), MAX_WAIT)

@@ -17,10 +17,12 @@ from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
 from mlsys.signing import is_public_key
 
 ENVS = ("dev", "staging", "prod")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PUSH_AUTH_MODES = ("app", "platform", "off")
 MAX_MODEL_BYTES = 2 << 30
 # module.Name, exactly: no wildcard, and no class inside another
 _GLOBAL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 _DATASET = re.compile(r"[a-z0-9.:-]+\.(?:[A-Za-z0-9_]+|\*)")
 
 _CONSTANTS = {
@@ -65,6 +67,7 @@ class Settings:
     push_auth: str = "app"
     push_audience: str | None = None
     push_service_account: str | None = None
+    url: str | None = None  # the service's own address, https://HOST, for links in its answers
     request_timeout: float = 3600.0  # seconds; Cloud Run's limit for one request
     on_cloud_run: bool = False
     input_datasets: tuple[str, ...] = ()  # project.dataset or project.*; empty: the project's own
@@ -129,6 +132,8 @@ class Settings:
                 "MLSYS_MODEL_SIGNING_KEY is no Ed25519 public key: pass what `mlsys sign new-key` "
                 "prints; several are separated by commas"
             )
+        audience = read("MLSYS_PUSH_AUDIENCE")
+        url = read("MLSYS_URL") or (audience if _ADDRESS.fullmatch(audience or "") else None)
         size = read("MLSYS_MAX_MODEL_BYTES") or str(MAX_MODEL_BYTES)
         max_model_bytes = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0
         if not max_model_bytes:
@@ -143,7 +148,8 @@ class Settings:
             runs_buckets=_per_env("GCS_BUCKET_RUNS", values),
             emulators=Emulators(**{k: read(v) for k, v in Emulators.VARIABLES.items()}),
             push_auth=push_auth or "app",
-            push_audience=read("MLSYS_PUSH_AUDIENCE"),
+            push_audience=audience,
+            url=url.rstrip("/") if url else None,
             push_service_account=read("MLSYS_PUSH_SERVICE_ACCOUNT"),
             request_timeout=request_timeout,
             on_cloud_run=bool(read("K_SERVICE")),
@@ -179,6 +185,8 @@ class Settings:
                     "MLSYS_PUSH_SERVICE_ACCOUNT is not set: pass the e-mail of the account "
                     "that the push subscriptions sign in with"
                 )
+        if self.url is not None and not _ADDRESS.fullmatch(self.url):
+            wrong.append(f"MLSYS_URL is {self.url!r}: pass https://HOST, or http://127.0.0.1:PORT")
         if self.on_cloud_run and self.emulators:
             wrong.append("emulator variables are set on Cloud Run: remove them")
         if wrong:

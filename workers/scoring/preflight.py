@@ -11,12 +11,14 @@ from typing import Any
 from mlsys.bq import find_table
 from mlsys.clients import Clients
 from mlsys.errors import (
+    MAX_LISTED,
     Conflict,
     InvalidRequest,
     MlsysError,
     ModelUnusable,
     SchemaMismatch,
     TableNotFound,
+    bounded,
 )
 from mlsys.metadata import ModelMetadata, library_versions
 from mlsys.names import fold
@@ -97,7 +99,7 @@ def preflight(
             "price_basis": PRICE_BASIS,
             "nulls": nulls,
             "doubled_ids": doubled,
-            "warnings": list(dict.fromkeys(warnings)),
+            "warnings": list(dict.fromkeys(map(bounded, warnings))),
         }
     )
 
@@ -168,8 +170,11 @@ def _plan(
 
 
 def _problem(exc: MlsysError) -> dict[str, Any]:
-    columns = [{"name": c, "problem": p} for c, p in getattr(exc, "columns", ())]
-    return {"detail": str(exc), "columns": columns}
+    found = getattr(exc, "columns", ())
+    columns = [{"name": c, "problem": p} for c, p in found[:MAX_LISTED]]
+    problem = {"detail": bounded(str(exc)), "columns": columns}
+    left_out = len(found) - len(columns)
+    return problem | {"more": left_out} if left_out else problem
 
 
 def _bytes(clients: Clients, resolved: Resolved, plan: Plan) -> int:

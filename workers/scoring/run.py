@@ -20,6 +20,7 @@ from mlsys.errors import (
     RunInterrupted,
     SessionOver,
     TryAgain,
+    bounded,
 )
 from workers.announcements import Event, announce
 from workers.scoring.destination import rejects_destination
@@ -210,7 +211,7 @@ def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
     failure = {
         "run_id": plan.run_id,
         "state": "failed",
-        "detail": str(exc) if isinstance(exc, MlsysError) else foreign,
+        "detail": bounded(str(exc)) if isinstance(exc, MlsysError) else foreign,
         "max_rejects": str(prepared.max_rejects),
         "seconds": _seconds(plan, finished_at),
         "finished_at": finished_at.isoformat(),

@@ -1,7 +1,10 @@
 -- The registry's rows for people, newest version of each model first; JSON columns as text.
+-- model_name and status narrow it down, '' does not; metadata can be as large as all else together.
 SELECT
   * EXCEPT (metrics, metadata),
   TO_JSON_STRING(metrics) AS metrics,
-  TO_JSON_STRING(metadata) AS metadata
+  IF(@metadata, TO_JSON_STRING(metadata), NULL) AS metadata
 FROM model_registry
+WHERE (@model_name = '' OR model_name = @model_name) AND (@status = '' OR status = @status)
 ORDER BY model_name, version_number DESC
+LIMIT @limit
