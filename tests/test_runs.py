@@ -308,7 +308,7 @@ def test_a_part_that_a_twin_has_written_is_kept(
     first = generations(store)
     blob = store.parts(0)[store.part_name(0, 0)]
     assert blob.size > 4 * part.CHUNK_BYTES
-    assert read_footers([blob]) == [Footer(counts, None, predictor.path)]
+    assert read_footers([blob]) == [Footer(counts, None, predictor.path, opened.streams[0])]
     assert (counts.read, counts.scored, counts.rejected) == (len(LONG), len(LONG), 0)
     calls = break_off(monkeypatch, refusal(412), chunk)
     score_shard(lab.clients, store, opened, 0, predictor, MaxRejects())

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, fields
 from typing import TYPE_CHECKING
 
+from mlsys.errors import TryAgain
 from workers.scoring.overlap import Behind
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ CHUNK_BYTES = 2 * 1024 * 1024  # of one upload request, held twice; a multiple o
 # A row group is what readers of Parquet work on at once: some 100,000 rows are what they like best.
 GROUP_ROWS, GROUP_BYTES = 131_072, 16 * 1024 * 1024
 FOOTERS_AT_ONCE = 16
-REJECTS, PATH = "mlsys.rejects", "mlsys.path"
+REJECTS, PATH, STREAM = "mlsys.rejects", "mlsys.path", "mlsys.stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,10 @@ class PartWriter:
         ):
             self._flush()
 
-    def note(self, counts: Counts, rejects: str | None, path: str = "") -> None:
-        """Put the shard's counts, its rejects' name and its rows' path into the file's footer."""
+    def note(self, counts: Counts, rejects: str | None, path: str = "", stream: str = "") -> None:
+        """Put the shard's counts, its rejects' name, its rows' path and stream into the footer."""
         self._notes = {f"mlsys.{name}": str(count) for name, count in asdict(counts).items()}
-        self._notes |= {REJECTS: rejects or "", PATH: path}
+        self._notes |= {REJECTS: rejects or "", PATH: path, STREAM: stream}
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
@@ -124,25 +125,60 @@ class PartWriter:
 class Footer:
     """What a part says of its shard: the counts, the name of the rejects if it has some.
 
-    `path` is the way its rows took to the model (`Predictor.path`); empty in parts that are older.
+    `path` is the way its rows took to the model (`Predictor.path`), `stream` the one that they were
+    read from; both are empty in parts that are older.
     """
 
     counts: Counts
     rejects: str | None
     path: str = ""
+    stream: str = ""
+
+
+class PartGone(TryAgain):
+    """A part was deleted while the run was working; the next try scores its shard again."""
+
+
+class PartDamaged(TryAgain):
+    """A part is not what was written; the next try reads all rows again, in another session."""
 
 
 def read_footers(parts: Iterable[Blob]) -> list[Footer]:
-    """Return the footers of the parts, in their order."""
+    """Return the footers of the parts, in their order.
+
+    Raises:
+        PartGone, PartDamaged: one of them cannot be read.
+    """
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
         return list(pool.map(_footer, parts))
 
 
-def _footer(blob: Blob) -> Footer:
-    import pyarrow.parquet as pq
+def readable_footers(parts: Iterable[Blob]) -> list[Footer]:
+    """Return the footers of those parts that can be read."""
 
-    with blob.open("rb", chunk_size=256 * 1024) as file:
-        metadata = pq.read_metadata(file).metadata
-    counts = Counts(*(int(metadata[f"mlsys.{field.name}".encode()]) for field in fields(Counts)))
-    path = metadata.get(PATH.encode(), b"").decode()
-    return Footer(counts, metadata[REJECTS.encode()].decode() or None, path)
+    def footer(blob: Blob) -> Footer | None:
+        try:
+            return _footer(blob)
+        except (PartGone, PartDamaged):
+            return None
+
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        return [found for found in pool.map(footer, parts) if found is not None]
+
+
+def _footer(blob: Blob) -> Footer:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
+
+    try:
+        with blob.open("rb", chunk_size=256 * 1024) as file:
+            metadata = pq.read_metadata(file).metadata
+        counts = Counts(*(int(metadata[f"mlsys.{f.name}".encode()]) for f in fields(Counts)))
+        notes = [metadata.get(name.encode(), b"").decode() for name in (PATH, STREAM)]
+        return Footer(counts, metadata[REJECTS.encode()].decode() or None, *notes)
+    except NotFound as exc:
+        raise PartGone(f"{blob.name} was deleted. Repeat the request to score it again.") from exc
+    except (pa.ArrowException, KeyError, TypeError, ValueError, RequestRangeNotSatisfiable) as exc:
+        # No metadata at all is None, of which nothing can be taken.
+        raise PartDamaged(f"{blob.name} is damaged. Repeat the request to score it again.") from exc

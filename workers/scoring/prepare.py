@@ -8,7 +8,7 @@ from typing import Any
 
 from mlsys.bq import find_table
 from mlsys.clients import Clients
-from mlsys.errors import Conflict
+from mlsys.errors import Conflict, TryAgain
 from mlsys.loading import LoadedModel
 from workers.query import select
 from workers.scoring.model import load_pinned, read_metadata
@@ -65,12 +65,14 @@ def find_run(clients: Clients, request: ScoringRequest, run_id: str | None = Non
         found = store.read("plan.json")
         if found is None:
             return Found(store, None, None, resolved or resolve(clients, request))
-        plan = Plan.from_dict(found)
+        plan = store.parse("plan.json", found, Plan.from_dict)
         if differing := _differing(plan, request):
             if suffix > 1:  # somebody's own name for another request
                 continue
             raise _taken(plan, differing)
         result = store.read("result.json")
+        if result is not None:
+            check_result(store, plan, result)
         if result is None or _output_is_there(clients, plan, result):
             return Found(store, plan, result, resolved)
     raise Conflict(f"{run_id} has no suffix left for another run: pass another run_id")
@@ -90,7 +92,10 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
         assert found.resolved is not None
         plan, loaded = make_plan(clients, found.resolved, store.run_id)
         if not store.create("plan.json", plan.to_dict()):  # a twin was first: join it
-            plan, loaded = Plan.from_dict(store.read("plan.json") or {}), None
+            there = store.read("plan.json")
+            if there is None:
+                raise TryAgain(f"The plan of {store.run_id} was deleted just now")
+            plan, loaded = store.parse("plan.json", there, Plan.from_dict), None
             if differing := _differing(plan, request):
                 raise _taken(plan, differing)
     if found.result is not None:
@@ -100,6 +105,32 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
         loaded = load_pinned(clients, plan.model)
         check_model(loaded, read_metadata(clients, plan.model)[0], request)
     return Prepared(store, plan, request.max_rejects, None, loaded)
+
+
+RESULT_OF_PLAN = ("model_name", "model_version", "model_generation", "input_table", "output_table")
+
+
+def check_result(store: RunStore, plan: Plan, result: dict[str, Any]) -> None:
+    """Return if this is a result of the run, and of its plan.
+
+    Raises:
+        Conflict: it is damaged, or of a plan that was deleted since.
+    """
+    wanted = {"rows", "rows_read", "rows_rejected", "output_created", "finished_at", "shards"}
+    if not wanted | {*RESULT_OF_PLAN, "seconds", "attempts", "state"} <= result.keys():
+        raise store.damaged("result.json")
+    model, tables = plan.model, (str(plan.input_table), str(plan.output.table))
+    of_plan = (model.name, model.version, model.generation, *tables)
+    if tuple(result[name] for name in RESULT_OF_PLAN) != of_plan:
+        raise another_plan(store, "result.json")
+
+
+def another_plan(store: RunStore, name: str) -> Conflict:
+    """The error for an object of a plan that was deleted since."""
+    return Conflict(
+        f"{store.uri(name)} belongs to an earlier plan of {store.run_id}, which was deleted: its "
+        "rows may be in the output table already. Pass a run_id of your own."
+    )
 
 
 def _differing(plan: Plan, request: ScoringRequest) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlsys.errors import PredictionFailed, RunInterrupted, SchemaMismatch
+from mlsys.errors import Conflict, PredictionFailed, RunInterrupted, SchemaMismatch
 from workers.scoring.columns import arrow_schema, assemble
 from workers.scoring.plan import Plan
 from workers.scoring.predictor import Predictor
@@ -118,16 +118,24 @@ class RejectsTable:
 
 def read_rejects(store: RunStore, names: Sequence[str]) -> list[Reject]:
     """Return some of the rejects that the run's objects of these names hold, to show them."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
+    from google.api_core.exceptions import NotFound
 
     out: list[Reject] = []
     for name in names:
         if len(out) >= EXAMPLES:
             break
-        with store.blob(name).open("rb") as file:
-            for rows in pq.ParquetFile(file).iter_batches(EXAMPLES, columns=["row", "reason"]):
-                out += [Reject(json.loads(r["row"]), r["reason"]) for r in rows.to_pylist()]
-                break
+        try:
+            with store.blob(name).open("rb") as file:
+                for rows in pq.ParquetFile(file).iter_batches(EXAMPLES, columns=["row", "reason"]):
+                    out += [Reject(json.loads(r["row"]), r["reason"]) for r in rows.to_pylist()]
+                    break
+        except (NotFound, pa.ArrowException) as exc:
+            raise Conflict(
+                f"{store.uri(name)}, rows that cannot be scored, was deleted or is damaged: pass a "
+                "run_id of your own to start another run"
+            ) from exc
     return out
 
 

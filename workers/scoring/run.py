@@ -6,10 +6,10 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from mlsys.clients import Clients, is_passing
@@ -18,7 +18,9 @@ from mlsys.errors import (
     MlsysError,
     PredictionFailed,
     RunInterrupted,
+    SchemaMismatch,
     SessionOver,
+    TableNotFound,
     TryAgain,
     bounded,
 )
@@ -26,15 +28,18 @@ from workers.announcements import Event, announce
 from workers.scoring.destination import rejects_destination
 from workers.scoring.ledger import record
 from workers.scoring.model import load_pinned
-from workers.scoring.part import Counts, read_footers
+from workers.scoring.part import Counts, Footer, PartDamaged, PartGone, read_footers
 from workers.scoring.plan import Plan
 from workers.scoring.pool import Scoring, Shard, score_shards
-from workers.scoring.prepare import Prepared
+from workers.scoring.prepare import Prepared, another_plan, check_result
 from workers.scoring.publish import publish_output, publish_rejects
 from workers.scoring.rejects import read_rejects, too_many
-from workers.scoring.session import current_session, give_up
+from workers.scoring.session import Session, current_session, give_up
 from workers.scoring.status import progress
 from workers.scoring.store import DECISION, RunStore
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +77,7 @@ def execute(
     with _only_one_here(store, stop):
         result = store.read("result.json")  # another request of this process may have done it
         if result is not None:
+            check_result(store, plan, result)
             return done(result | {"reused": True})
         store.forget("failure.json")
         store.begin_attempt()
@@ -100,13 +106,23 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dic
         decided = _score(clients, prepared, stop)
         if not store.create(DECISION, decided):
             decided = store.read(DECISION) or decided  # a twin was first: its parts are loaded
-    total = Counts(**decided["counts"])
+    total = store.parse(DECISION, decided, _counts_of)
+    if decided.get("token", plan.token) != plan.token:
+        raise another_plan(store, DECISION)
     rejects = decided["rejects"]
-    uris = [store.uri(name) for name in decided["parts"]]
-    job, table = publish_output(clients, plan, uris, total.scored, stop)
-    if rejects:
-        uris = [store.uri(name) for name in rejects]
-        publish_rejects(clients, plan, uris, total.rejected, stop)
+    try:
+        uris = [store.uri(name) for name in decided["parts"]]
+        job, table = publish_output(clients, plan, uris, total.scored, stop)
+        if rejects:
+            uris = [store.uri(name) for name in rejects]
+            publish_rejects(clients, plan, uris, total.rejected, stop)
+    except (SchemaMismatch, TableNotFound, TryAgain) as exc:
+        if missing := store.missing([*decided["parts"], *rejects]):
+            raise Conflict(
+                f"{store.uri(missing[0])} was deleted before it was loaded, and the run "
+                f"{plan.run_id} cannot be finished: pass a run_id of your own to start another one"
+            ) from exc
+        raise
     finished_at = dt.datetime.now(dt.UTC)
     result = {
         "run_id": plan.run_id,
@@ -181,7 +197,7 @@ def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> di
             give_up(store, session)
             raise
         there = store.parts(session.number)
-    footers = read_footers(there[name] for name in names)
+    footers = _footers(store, session, there)
     total = sum((footer.counts for footer in footers), Counts())
     if total.read != total.scored + total.rejected:
         raise Conflict(  # a part never changes, so no other try could do better
@@ -195,12 +211,42 @@ def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> di
     if rejects:  # nothing is published if they could not be
         rejects_destination(clients, plan.output.table)
     return {
+        "token": plan.token,
         "parts": names,
         "rejects": rejects,
         "counts": asdict(total),
         "max_rejects": str(max_rejects),
         "path": "; ".join(sorted({footer.path for footer in footers if footer.path})),
     }
+
+
+def _footers(store: RunStore, session: Session, there: Mapping[str, Blob]) -> list[Footer]:
+    """Return the footers of the session's parts, each of which has the rows of its stream.
+
+    Raises:
+        TryAgain: a part is gone, or not what was written: the next try scores it again.
+    """
+    names = [store.part_name(session.number, i) for i in range(session.parts)]
+    if gone := [name for name in names if name not in there]:
+        raise PartGone(f"{store.uri(gone[0])} was deleted. Repeat the request to score it again.")
+    try:
+        footers = read_footers(there[name] for name in names)
+        for name, stream, footer in zip(names, session.streams, footers, strict=False):
+            if footer.stream and footer.stream != stream:  # the session's object was deleted
+                raise PartDamaged(f"{store.uri(name)} is of another session. Repeat the request.")
+    except PartDamaged:
+        give_up(store, session)
+        raise
+    return footers
+
+
+def _counts_of(decided: dict[str, Any]) -> Counts:
+    """Read a `publish.json`: its counts, with all else that it has to hold."""
+    for name in ("parts", "rejects"):
+        if not all(isinstance(part, str) for part in decided[name]):
+            raise TypeError(f"{name} are not names")
+    str(decided["max_rejects"])
+    return Counts(**decided["counts"])
 
 
 def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:

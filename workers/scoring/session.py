@@ -89,7 +89,7 @@ def current_session(
             found = store.read(name)  # a twin was first: its session is the run's
         if found is None:
             break
-        session = Session.from_dict(found)
+        session = store.parse(name, found, Session.from_dict)
         if store.read(_over(number)) is not None:
             continue
         lasts = dt.timedelta(seconds=clients.settings.request_timeout) + MARGIN
@@ -114,10 +114,11 @@ def latest_session(store: RunStore) -> Session | None:
     """Return the session that was opened last, if any was."""
     session = None
     for number in range(MAX_SESSIONS):
-        found = store.read(f"session-{number}.json")
+        name = f"session-{number}.json"
+        found = store.read(name)
         if found is None:
             break
-        session = Session.from_dict(found)
+        session = store.parse(name, found, Session.from_dict)
     return session
 
 

@@ -77,6 +77,7 @@ def score_shard(
                         rejects = writers.enter_context(PartWriter(store.blob(name), table.schema))
                     rejects.write(table.rows(bad))
                 counts += Counts(batch.num_rows, batch.num_rows - len(bad), len(bad), batch.nbytes)
-        part.note(counts, name, predictor.path)
+        stream = "".join(session.streams[shard : shard + 1])
+        part.note(counts, name, predictor.path, stream)
     pa.default_memory_pool().release_unused()
     return counts

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlsys.clients import Clients
 from mlsys.errors import RunNotFound
-from workers.scoring.part import read_footers
+from workers.scoring.part import readable_footers
 from workers.scoring.plan import Plan
 from workers.scoring.request import check_run_id
 from workers.scoring.session import latest_session
@@ -26,7 +26,7 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
     found = store.read("plan.json")
     if found is None:
         raise RunNotFound(f"There is no run {run_id} in {env}")
-    plan = Plan.from_dict(found)
+    plan = store.parse("plan.json", found, Plan.from_dict)
     result = store.read("result.json")
     answer = {"env": env, "request": dict(plan.request)}
     if result is not None:
@@ -60,13 +60,14 @@ def progress(store: RunStore, plan: Plan) -> dict[str, Any]:
     """
     session = latest_session(store)
     parts = store.parts(session.number) if session else {}
-    counts = [footer.counts for footer in read_footers(parts.values())]
+    footers = readable_footers(parts.values())
+    counts = [footer.counts for footer in footers]
     total = session.rows if session else plan.rows_expected
     return {
         "run_id": plan.run_id,
         "rows_done": sum(c.read for c in counts),
         "rows_total": None if plan.where else total,
         "rows_rejected": sum(c.rejected for c in counts),
-        "shards_done": len(parts),
+        "shards_done": len(footers),
         "shards_total": session.parts if session else None,
     }

@@ -12,6 +12,9 @@ gs://mlsys-runs-{env}/{run_id}/
     result.json                the run is done, and how it went
     failure.json               why the last try failed; the next one may succeed
 ```
+
+The bucket's lifecycle deletes the Parquet files after 30 days and keeps the JSON objects: by them
+the same request is known again (docs/decisions/0037).
 """
 
 from __future__ import annotations
@@ -19,12 +22,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import ObjectNotFound
+from mlsys.errors import Conflict, ObjectNotFound
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
@@ -62,13 +65,41 @@ class RunStore:
         return f"rejects/{session}/{shard:05d}-{uuid.uuid4().hex[:8]}.parquet"
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Return a JSON object of the run, or None if it was not written yet."""
+        """Return a JSON object of the run, or None if it was not written yet.
+
+        Raises:
+            Conflict: it holds something else.
+        """
         from google.api_core.exceptions import NotFound
 
         try:
-            return json.loads(self.blob(name).download_as_bytes(timeout=TIMEOUT))
+            value = json.loads(self.blob(name).download_as_bytes(timeout=TIMEOUT))
         except NotFound:
             return None
+        except (ValueError, RecursionError) as exc:
+            raise self.damaged(name) from exc
+        if not isinstance(value, dict):
+            raise self.damaged(name)
+        return value
+
+    def parse[T](self, name: str, value: dict[str, Any], to: Callable[[dict[str, Any]], T]) -> T:
+        """Return what `to` makes of the JSON object.
+
+        Raises:
+            Conflict: it lacks something, or has more.
+        """
+        try:
+            return to(value)
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise self.damaged(name) from exc
+
+    def damaged(self, name: str) -> Conflict:
+        """The error for an object that is not what this release of the service writes."""
+        return Conflict(
+            f"{self.uri(name)} is damaged, or written by another release of the service: pass a "
+            f"run_id of your own. If the run's rows are not in its output table, deleting "
+            f"{self.uri('')} lets the same request start again."
+        )
 
     def create(self, name: str, value: Mapping[str, Any]) -> bool:
         """Write a JSON object that must not exist yet; False if it does: somebody was first.
@@ -104,6 +135,11 @@ class RunStore:
     def parts(self, session: int) -> dict[str, Blob]:
         """The parts that are there, by their names below the run."""
         return self._list(f"parts/{session}/")
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Return those of the Parquet files that are not there."""
+        there = self._list("parts/").keys() | self._list("rejects/").keys()
+        return [name for name in names if name not in there]
 
     def begin_attempt(self) -> None:
         """Note that somebody has begun to work on the run."""

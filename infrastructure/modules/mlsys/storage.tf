@@ -29,13 +29,16 @@ resource "google_storage_bucket" "runs" {
   public_access_prevention    = "enforced"
   force_destroy               = !var.deletion_protection
 
-  # Plans and parts, which can be made again. After this a repeated request is a new run.
+  # Parts and rejects: most of the bytes, and loaded by now. The JSON objects beside them stay, a few
+  # kilobytes a run: by plan.json, publish.json and result.json the same request is known again, and its
+  # rows are not appended twice (docs/decisions/0037).
   lifecycle_rule {
     action {
       type = "Delete"
     }
     condition {
-      age = 30
+      age            = 30
+      matches_suffix = [".parquet"]
     }
   }
 

@@ -37,10 +37,12 @@ run "buckets" {
   }
   assert {
     condition = (
+      length(google_storage_bucket.runs.lifecycle_rule) == 1 &&
       one(google_storage_bucket.runs.lifecycle_rule[0].condition).age == 30 &&
+      toset(one(google_storage_bucket.runs.lifecycle_rule[0].condition).matches_suffix) == toset([".parquet"]) &&
       one(google_storage_bucket.runs.lifecycle_rule[0].action).type == "Delete"
     )
-    error_message = "Runs go after 30 days."
+    error_message = "Parts and rejects go after 30 days, and nothing else of a run."
   }
 }
 
