@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.local.addresses import HOST
+from mlsys.local.bounded import default_limit
 from mlsys.local.processes import Server, answers, listens
 
 START_SECONDS = 90.0  # it takes 5 to 8 s on a free machine
@@ -32,11 +33,13 @@ def start_bigquery(
     log_file: Path,
     persistent: bool = False,
     remove: Path | None = None,
+    memory: int | None = None,
 ) -> Server:
     """Start BigQuery (REST at `port`, Storage API at `storage_port`); it is still to be waited for.
 
     Load jobs read `gs://bucket/object` from `gcs_root/bucket/object`. Tables are kept in `folder`
-    if `persistent`, else in memory.
+    if `persistent`, else in memory. A query that takes it beyond `memory` bytes (half of the
+    machine's unless given) fails.
     """
     _install_extensions()
     mode = ["--persistent", "--data-dir", str(folder)] if persistent else ["--ephemeral"]
@@ -49,6 +52,7 @@ def start_bigquery(
         "BQEMU_GCS_LOCAL_ROOT": str(gcs_root),
         "BQEMU_UPLOAD_STAGING_DIR": str(folder / "uploads"),
         "BQEMU_LOG_LEVEL": "warning",
+        "MLSYS_LOCAL_MEMORY": str(memory or default_limit()),
         "BQEMU_WRITE_API_MAX_REQUEST_BYTES": str(MAX_MESSAGE_BYTES),
     }
     url = f"http://{HOST}:{port}/readyz"
