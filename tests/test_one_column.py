@@ -320,3 +320,12 @@ def test_a_model_that_only_transforms_is_uploaded_and_scored(lab: Lab) -> None:
     _, rows = lab.score(table, lab.upload(model, FRAME), id_columns="id")
     got = rows[["transform_pca0", "transform_pca1"]]
     np.testing.assert_allclose(got, model.transform(FRAME), atol=1e-12)
+
+
+def test_encoders_of_labels_are_scored_with_their_column(lab: Lab) -> None:
+    table = lab.put(pd.DataFrame({"id": range(40), "text": DOCS}))
+    for model in (LabelEncoder(), LabelBinarizer()):
+        want = model.fit(DOCS).transform(DOCS).reshape(40, -1)
+        _, rows = lab.score(table, lab.put_pickle(model), id_columns="id")
+        got = rows[[c for c in rows.columns if c.startswith("transform")]]
+        assert got.to_numpy().tolist() == want.tolist()

@@ -109,10 +109,17 @@ def features(model: Any, names: Sequence[str]) -> list[Value]:
     Raises:
         InvalidRequest: it has no names for them.
     """
+    from sklearn.preprocessing import LabelBinarizer, LabelEncoder
+
     for named in (model, innermost(model)):  # a search has no names, and what it found may have
         with contextlib.suppress(AttributeError, ValueError, TypeError):
             found = named.get_feature_names_out()
             return [Value(("transform", str(name)), str(name), "feature") for name in found]
+    if isinstance(model, LabelEncoder | LabelBinarizer):
+        listed = [str(c) for c in model.classes_]
+        if isinstance(model, LabelEncoder) or len(listed) <= 2:
+            return [Value(("transform",))]
+        return [Value(("transform", c), c, "class") for c in listed]
     raise InvalidRequest(
         (
             "outputs",
