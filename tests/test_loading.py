@@ -61,7 +61,9 @@ def test_a_model_predicts_after_loading_as_before(write: Any) -> None:
     ],
 )
 def test_what_is_no_pickle_is_refused_with_what_to_upload(content: bytes) -> None:
-    with pytest.raises(ModelUnusable, match=r"gs://b/m/v1/model\.pkl is no pickled model") as info:
+    with pytest.raises(
+        ModelUnusable, match=r"gs://b/m/v1/model\.pkl is not a pickled model"
+    ) as info:
         load_model(content, "gs://b/m/v1/model.pkl")
     assert "gcs_put_pickle, upload_model or joblib.dump" in str(info.value)
 
@@ -78,8 +80,8 @@ def _of_module(name: str, **attributes: Any) -> bytes:
         del sys.modules[name]
 
 
-def test_a_missing_package_is_named() -> None:
-    with pytest.raises(ModelUnusable, match="needs the package 'gradientmagic', which is not"):
+def test_a_missing_module_is_named() -> None:
+    with pytest.raises(ModelUnusable, match="needs the module 'gradientmagic', which is not"):
         load_model(_of_module("gradientmagic"))
 
 

@@ -84,14 +84,14 @@ def test_the_corpus_is_alive(tmp_path: Path) -> None:
     assert alive >= 15
 
 
-def test_the_first_foreign_name_is_told_with_how_to_admit_it() -> None:
+def test_the_first_foreign_name_is_named() -> None:
     content = pickle.dumps(Fires(__import__("os").system, "true"))
     with pytest.raises(ModelUnusable) as caught:
         load_model(content, "titanic/v1/model.pkl")
     assert str(caught.value) == (
         "titanic/v1/model.pkl needs `posix.system`, which is not on the list of what a model may "
-        "be made of: train with scikit-learn's own estimators, or add posix.system to "
-        "MLSYS_TRUSTED_GLOBALS if you trust it"
+        "be made of and can run any code: MLSYS_TRUSTED_GLOBALS does not accept it. Train with "
+        "scikit-learn's own estimators and functions"
     )
 
 
@@ -116,7 +116,7 @@ def test_what_the_settings_add_is_admitted_and_nothing_beside_it() -> None:
 
 def test_a_missing_package_is_not_imported_to_be_told() -> None:
     before = set(sys.modules)
-    with pytest.raises(ModelUnusable, match="the package 'gradientmagic'.* and gradientmagic"):
+    with pytest.raises(ModelUnusable, match="the module 'gradientmagic'.* and add gradient"):
         load_model(whole(glob("gradientmagic.sub", "Model")))
     for name in ("this", "idlelib.run", "wsgiref.util"):
         with pytest.raises(ModelUnusable, match=f"`{name}.Model`"):

@@ -97,7 +97,7 @@ def test_a_model_that_answers_otherwise_is_rejected(verifier: Verifier) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"no pickle at all", "is no pickled model"),
+        (b"no pickle at all", "is not a pickled model"),
         (pickle.dumps({"a": 1}), "has no predict"),
         (pickle.dumps(Hostile()), "_exit"),
         (pickle.dumps(np.zeros(3)), "has no predict"),
@@ -204,7 +204,16 @@ class Forged:
 
 
 @pytest.mark.parametrize(
-    "answer", [pickle.dumps(Hostile()), b'["fine", null]', b'["ready", 1]', b"{}", b"7"]
+    "answer",
+    [
+        pickle.dumps(Hostile()),
+        b'["fine", null, null]',
+        b'["ready", 1, null]',
+        b'["ready", null, 1]',
+        b'["ready", null]',
+        b"{}",
+        b"7",
+    ],
 )
 def test_what_the_process_answers_is_not_believed_as_it_comes(
     answer: bytes, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,7 @@ class Verdict:
 
     status: Status
     reason: str | None = None
+    sklearn_version: str | None = None  # what the model's file says of where it was saved
 
 
 def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:

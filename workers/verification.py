@@ -78,4 +78,9 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
     except ModelUnusable as exc:
         verdict = Verdict("rejected", str(exc))
     reasons = [r for r in (verdict.reason, row.status_reason) if r]
-    return replace(row, status=verdict.status, status_reason=short("; ".join(reasons) or None))
+    return replace(
+        row,
+        status=verdict.status,
+        status_reason=short("; ".join(reasons) or None),
+        sklearn_version=row.sklearn_version or verdict.sklearn_version,
+    )

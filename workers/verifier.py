@@ -14,11 +14,12 @@ import multiprocessing
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 from mlsys.errors import MlsysError, TryAgain
-from mlsys.loading import load_model
+from mlsys.loading import load_model, sklearn_version
 from mlsys.metadata import ModelMetadata
 from mlsys.settings import MAX_MODEL_BYTES
 from workers import machine
@@ -108,9 +109,10 @@ class Verifier:
         ):
             pipe.send_bytes(asked)
             pipe.send_bytes(content)
-            status, reason = json.loads(pipe.recv_bytes(MAX_ANSWER))
-            if status in ("ready", "rejected") and isinstance(reason, str | None):
-                return Verdict(status, reason)
+            status, reason, release = json.loads(pipe.recv_bytes(MAX_ANSWER))
+            said = isinstance(reason, str | None) and isinstance(release, str | None)
+            if status in ("ready", "rejected") and said:
+                return Verdict(status, reason, release and short(release[:100]))
         self._end()
         return None
 
@@ -192,19 +194,22 @@ def _serve(pipe: Connection, memory: int, idle: float) -> None:
                 continue
             document, trusted, max_bytes = json.loads(asked)
             verdict = _verdict(pipe, document, tuple(trusted), max_bytes)
-            pipe.send_bytes(json.dumps([verdict.status, short(verdict.reason)]).encode())
+            answer = [verdict.status, short(verdict.reason), verdict.sklearn_version]
+            pipe.send_bytes(json.dumps(answer).encode())
 
 
 def _verdict(
     pipe: Connection, document: dict[str, Any], trusted: tuple[str, ...], max_bytes: int
 ) -> Verdict:
+    content = pipe.recv_bytes()
     try:
-        loaded = load_model(pipe.recv_bytes(), trusted=trusted, max_bytes=max_bytes)
-        return judge(loaded, ModelMetadata.parse(json.dumps(document).encode()))
+        loaded = load_model(content, trusted=trusted, max_bytes=max_bytes)
+        verdict = judge(loaded, ModelMetadata.parse(json.dumps(document).encode()))
+        return replace(verdict, sklearn_version=loaded.sklearn_version)
     except MemoryError:
         return Verdict("rejected", "loading it needs more memory than a model may take")
     except MlsysError as exc:
-        return Verdict("rejected", str(exc))
+        return Verdict("rejected", str(exc), sklearn_version(content, max_bytes))
     except (EOFError, OSError):
         raise
     except Exception as exc:  # the file may be anything

@@ -72,12 +72,14 @@ def gcs_put_pickle(obj: Any, bucket_name: str, blob_path: str) -> None:
     `mlsys`. Plain pickle reads the result too where `obj` holds no NumPy array.
 
     Raises:
+        InvalidRequest: `obj` is an estimator's class, or holds something that cannot be pickled.
         ObjectNotFound: there is no such bucket.
     """
     blob = _blob(bucket_name, blob_path)
+    content = pickled(obj)
     _warn_of_a_path_that_is_not_registered(bucket_name, blob_path)
     blob.metadata = {DESCRIPTION_KEY: json.dumps(describe(obj))}
-    _upload(blob, pickled(obj), "application/octet-stream")
+    _upload(blob, content, "application/octet-stream")
 
 
 def _warn_of_a_path_that_is_not_registered(bucket_name: str, blob_path: str) -> None:
@@ -112,10 +114,14 @@ def pickled(obj: Any) -> bytes:
     """Return `obj` in joblib's format.
 
     Raises:
-        InvalidRequest: it holds something that cannot be pickled.
+        InvalidRequest: it is an estimator's class, or holds something that cannot be pickled.
     """
     import joblib
 
+    if isinstance(obj, type) and any(hasattr(obj, m) for m in ("fit", "predict", "transform")):
+        raise InvalidRequest(
+            ("model", f"is the class {obj.__name__}, not a fitted model: pass the fitted object")
+        )
     buffer = io.BytesIO()
     try:
         joblib.dump(obj, buffer)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
-import sys
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from mlsys.errors import ModelUnusable
-from mlsys.pickle_stack import Refused
 from mlsys.pickle_states import saved_by
+from mlsys.refusals import why_not
+from mlsys.saved_with import saved_with
 from mlsys.set_output import without_polars
 from mlsys.settings import MAX_MODEL_BYTES
-from mlsys.trusted_pickle import Untrusted, loads
+from mlsys.trusted_pickle import loads
 from mlsys.unpacking import TooLarge, unpack
 
 
@@ -25,6 +24,7 @@ class LoadedModel:
     model: Any
     warnings: tuple[str, ...] = ()
     version_mismatch: str | None = None  # another scikit-learn saved it than is here
+    sklearn_version: str | None = None  # what saved it; several releases by comma
 
 
 def load_model(
@@ -66,7 +66,8 @@ def load_model(
     _pin(model)
     without_polars(model)
     said = dict.fromkeys(str(w.message) for w in caught if not _is_mismatch(w))
-    return LoadedModel(model, tuple(said), _version_mismatch(seen))
+    then = ", ".join(sorted(seen)) or None
+    return LoadedModel(model, tuple(said), _version_mismatch(seen), then)
 
 
 def _version_mismatch(seen: set[str]) -> str | None:
@@ -89,56 +90,23 @@ def _is_mismatch(warning: warnings.WarningMessage) -> bool:
 
 def _load(content: bytes, name: str, trusted: tuple[str, ...], max_bytes: int) -> Any:
     try:
-        return loads(unpack(content, max_bytes), trusted)
+        content = unpack(content, max_bytes)
+        return loads(content, trusted)
     except TooLarge as exc:
         raise ModelUnusable(
             f"{name} is or unpacks to more than {max_bytes:,} bytes: raise MLSYS_MAX_MODEL_BYTES "
             "if the service has the memory, or train a smaller model"
         ) from exc
-    except Untrusted as exc:
-        raise ModelUnusable(f"{name} {_why_not(exc)}") from exc
-    except Refused as exc:
-        raise ModelUnusable(
-            f"{name} {exc}: it was not loaded; dump the fitted estimator again with "
-            "gcs_put_pickle, upload_model or joblib.dump"
-        ) from exc
-    except ModuleNotFoundError as exc:
-        raise ModelUnusable(f"{name} {_missing(exc.name)}") from exc
-    except (AttributeError, ImportError) as exc:
-        raise ModelUnusable(
-            f"{name} needs code that is not installed here: {exc}. A class or function that "
-            "was defined in the notebook does not travel with the pickle; move it to a package"
-        ) from exc
-    except MemoryError as exc:
-        raise ModelUnusable(f"{name} needs more memory than there is") from exc
     except Exception as exc:  # an unpickler raises anything, by the bytes it is fed
-        raise ModelUnusable(
-            f"{name} is no pickled model ({type(exc).__name__}): upload it with "
-            "gcs_put_pickle, upload_model or joblib.dump"
-        ) from exc
+        raise ModelUnusable(f"{name} {why_not(exc, content)}") from exc
 
 
-def _missing(package: str | None) -> str:
-    return (
-        f"needs the package {package!r}, which is not installed here: train with "
-        "scikit-learn alone, or add the package to the service's dependencies"
-    )
-
-
-def _why_not(exc: Untrusted) -> str:
-    """Say what is wrong with a name that is not on the list, and what helps."""
-    package = exc.key.partition(".")[0]
-    if package == "__main__":
-        return (
-            f"needs code that is not installed here: {exc.key}. A class or function that was "
-            "defined in the notebook does not travel with the pickle; move it to a package, and "
-            "add its name there to MLSYS_TRUSTED_GLOBALS"
-        )
-    # Only the package's place is looked up; nothing is imported.
-    known = package in sys.modules or not package.isidentifier()
-    if not known and importlib.util.find_spec(package) is None:
-        return f"{_missing(package)} and {exc.key} to MLSYS_TRUSTED_GLOBALS"
-    return str(exc)
+def sklearn_version(content: bytes, max_bytes: int = MAX_MODEL_BYTES) -> str | None:
+    """Return the scikit-learn release that a model file, which may not load, says it is of."""
+    try:
+        return saved_with(unpack(content, max_bytes))
+    except Exception:  # damaged, or no pickle
+        return None
 
 
 def crc32c(content: bytes) -> str:

@@ -12,6 +12,7 @@ from mlsys.clients import TIMEOUT, default_clients
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
 from mlsys.refs import VERSION, ModelRef
 from mlsys.registry import wait_until_registered
+from mlsys.saved_with import names_of_the_notebook
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
@@ -69,12 +70,13 @@ def upload_model(
     bucket = clients.storage.bucket(settings.models_bucket(env))
     ModelRef(name, version or "v1")  # names are checked before any work is done
     content = gcs.pickled(model)
-    if b"__main__" in content:
+    if b"__main__" in content and (names := names_of_the_notebook(model)):
         raise InvalidRequest(
             (
                 "model",
-                "uses a function or class that was defined in this notebook, which does not travel "
-                "with the pickle: move it to a package that the service has too",
+                f"uses {', '.join(names)}, defined in this notebook, which does not travel with "
+                "the pickle: move it to a package that is installed in the service, import it "
+                "from there and train again",
             )
         )
     document = metadata.build(

@@ -18,6 +18,10 @@ class Refused(Exception):
     """The pickle asks for something that no model needs; the message goes behind its name."""
 
 
+class Malformed(Refused):
+    """Something of a model in a form that its library does not write."""
+
+
 class StandIn:
     """In place of an object that no prediction needs, such as what a search drew values from."""
 
@@ -46,10 +50,10 @@ def need(condition: bool, what: str) -> None:
     """Refuse what does not hold.
 
     Raises:
-        Refused: `condition` is false; `what` says of what the pickle has made a wrong use.
+        Malformed: `condition` is false; `what` says of what the pickle has made a wrong use.
     """
     if not condition:
-        raise Refused(f"holds {what} in a form that no library writes")
+        raise Malformed(f"holds {what} in a form that no library writes")
 
 
 class Keys:

@@ -17,10 +17,12 @@ from __future__ import annotations
 import _compat_pickle
 import io
 import pickle
+import types
 from collections import OrderedDict, defaultdict
 from typing import Any
 
 from mlsys import pickle_graph, trusted_names
+from mlsys.never_trusted import is_never_trusted
 from mlsys.pickle_arrays import array_bytes, settled
 from mlsys.pickle_parts import CONSTRUCTORS
 from mlsys.pickle_stack import Handle, Keys, Refused, StandIn, need, new, resolve
@@ -38,14 +40,11 @@ _Base: Any = pickle._Unpickler  # its methods of opcodes are in no stub
 
 
 class Untrusted(Refused):
-    """A name that is not on the list; `key` is the name."""
+    """A name that is not on the list; `key` is the name. `mlsys.refusals` says what helps."""
 
     def __init__(self, key: str) -> None:
-        key = self.key = (key if key.isprintable() else ascii(key))[:200]
-        super().__init__(
-            f"needs `{key}`, which is not on the list of what a model may be made of: train with "
-            f"scikit-learn's own estimators, or add {key} to MLSYS_TRUSTED_GLOBALS if you trust it"
-        )
+        self.key = (key if key.isprintable() else ascii(key))[:200]
+        super().__init__(f"needs `{self.key}`, which is not on the list")
 
 
 class _ArrayHeader:
@@ -63,6 +62,11 @@ def loads(content: bytes, trusted: tuple[str, ...] = ()) -> Any:
     """
     unpickler = _Unpickler(io.BytesIO(content), len(content), frozenset(trusted))
     model = unpickler.load()
+    if type(model) is Handle or isinstance(model, type):
+        name = model.key if isinstance(model, Handle) else model.__qualname__
+        raise Refused(
+            f"holds the class {name.rpartition('.')[2]}, not a fitted model: pass the fitted object"
+        )
     pickle_graph.check(model, [c for c in unpickler.free.values() if isinstance(c, type)])
     return model
 
@@ -99,8 +103,13 @@ class _Unpickler(_Base):
         return self._found[key]
 
     def _look_up(self, key: str) -> Any:
-        if key in self._trusted:
+        if key in self._trusted and key not in NAMES:  # what is listed keeps its rules
             found = resolve(key)
+            own = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+            if isinstance(found, types.ModuleType) or is_never_trusted(key):
+                raise Untrusted(key)
+            if is_never_trusted(own):  # by another name
+                raise Untrusted(own)
             self.free[id(found)] = found
             return found
         if key in CONSTRUCTORS:

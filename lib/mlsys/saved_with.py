@@ -1,0 +1,39 @@
+"""What a pickle says of where it was made, read without executing any of it."""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+from typing import Any
+
+# The key that every estimator's state ends with, and the text behind it, as each protocol writes
+# them. joblib's arrays lie between the opcodes, so the bytes are searched and not the opcodes.
+_KEY = re.compile(
+    rb"_sklearn_version(?:\np\d+\n|\x94|q.|r.{4})?(?:\x8c(.)|X(.)\0\0\0|V)", re.DOTALL
+)
+_RELEASE = re.compile(r"\d{1,4}(\.\w{1,12}){1,4}(\+[\w.]{1,30})?", re.ASCII)
+
+
+def saved_with(content: bytes) -> str | None:
+    """Return the scikit-learn release that wrote a pickle, or None if it does not say.
+
+    `content` is the unpacked pickle. The answer is a claim of the file's: use it in messages only.
+    """
+    for match in _KEY.finditer(content):
+        length = match[1] or match[2]
+        text = content[match.end() : match.end() + (length[0] if length else 64)]
+        release = (text if length else text.partition(b"\n")[0]).decode("latin-1")
+        if _RELEASE.fullmatch(release):
+            return release
+    return None
+
+
+def names_of_the_notebook(model: Any) -> list[str]:
+    """Return the names of `__main__` that the pickle of `model` refers to.
+
+    The opcodes are read: `__main__` may also be a word of a vocabulary.
+    """
+    content = pickle.dumps(model, 2, fix_imports=False)  # it names each global in one opcode
+    names = {str(arg) for op, arg, _ in pickletools.genops(content) if op.name == "GLOBAL"}
+    return sorted(n.partition(" ")[2] for n in names if n.startswith("__main__ "))
