@@ -64,6 +64,6 @@ def is_never_trusted(key: str) -> bool:
         return True
     if any(module == m or module.startswith(f"{m}.") for m in MODULES):
         return True
-    if package == "pandas" and name.startswith(("read_", "to_")):
+    if package == "pandas" and (name.startswith("read_") or name == "to_pickle"):
         return True
     return name in NAMES.get(package, ()) or (name.startswith("__") and name.endswith("__"))

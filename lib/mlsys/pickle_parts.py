@@ -21,6 +21,13 @@ from mlsys.pickle_arrays import (
     make_scalar,
 )
 from mlsys.pickle_stack import TRIPLET, Handle, Refused, StandIn, need, new, resolve, simple_key
+from mlsys.pickle_values import VALUES, method_of
+
+# Functions of these modules that are listed may have arguments of their own.
+PARTIAL = (
+    "numpy", "scipy.spatial.distance", "scipy.special", "sklearn.feature_selection.",
+    "sklearn.metrics.pairwise", "sklearn.utils.validation",
+)  # fmt: skip
 
 
 def _bytes() -> bytes:
@@ -54,15 +61,31 @@ def _complex(real: Any, imag: Any) -> complex:
     return complex(real, imag)
 
 
-def _getattr(owner: Any, name: Any) -> StandIn:
-    # SciPy's discrete distributions pickle a method of themselves. They are stand-ins here.
-    if type(owner) is not StandIn:
-        raise Refused("needs `builtins.getattr`, which is never called for a model")
-    return StandIn()
+def _getattr(owner: Any, name: Any) -> Any:
+    # SciPy's discrete distributions pickle a method of themselves. They are stand-ins here. So does
+    # gradient boosting that stopped early: the class has the method, so its state goes without.
+    if type(owner) is StandIn or (name == "_raw_predict" and _boosting(owner)):
+        return StandIn()
+    if (found := method_of(owner, name)) is not None:
+        return found
+    own = getattr(owner, "key", None) or getattr(owner, "__name__", type(owner).__name__)
+    raise Refused(
+        f"keeps the method `{own}.{str(name)[:40]}`, which is not on the list: "
+        "use a function of NumPy or scikit-learn, or one of your own package"
+    )
+
+
+def _boosting(owner: Any) -> bool:
+    place = "sklearn.ensemble._hist_gradient_boosting.gradient_boosting"
+    return type(owner).__module__ == place
 
 
 def _defaultdict(factory: Any = None) -> Any:
-    need(factory in (None, list, dict, set, int, float, str), "a defaultdict")
+    kinds = {"collections.OrderedDict": collections.OrderedDict, "builtins.set": set}
+    if type(factory) is Handle:
+        factory = kinds.get(factory.key, factory)
+    known = (None, list, dict, set, int, float, str, bool, tuple, collections.OrderedDict)
+    need(any(factory is k for k in known), "a defaultdict")
     return collections.defaultdict(factory)
 
 
@@ -83,7 +106,14 @@ def _reconstructor(cls: Any, base: Any, state: Any) -> Any:
 def _partial(func: Any) -> Any:
     import functools
 
-    need(func is resolve("sklearn.utils.validation.check_array"), "a functools.partial")
+    # `mlsys.pickle_states` looks at the arguments.
+    place = getattr(func, "__module__", None) or "numpy"  # ufuncs have none
+    listed = not isinstance(func, type) and callable(func) and place.startswith(PARTIAL)
+    if not listed or type(func) is Handle:
+        raise Refused(
+            "holds a functools.partial of a function that is not on the list: use one of NumPy, "
+            "of sklearn.feature_selection or of sklearn.metrics.pairwise"
+        )
     return functools.partial(func)
 
 
@@ -129,6 +159,16 @@ def _of_numbers(key: str) -> Callable[..., Any]:
     def make(*args: Any) -> Any:
         need(len(args) <= 2 and all(type(a) in (int, float) for a in args), f"`{key}`")
         return resolve(key)(*args)
+
+    return make
+
+
+def _old_loss(key: str) -> Callable[..., Any]:
+    """How scikit-learn pickled its compiled losses until 1.6: with their numbers as a state."""
+
+    def make(cls: Any, checksum: Any, state: Any) -> Any:
+        need(type(cls) is Handle and cls.key == key and type(state) in (tuple, type(None)), key)
+        return _of_numbers(key)(*(state or ()))
 
     return make
 
@@ -234,4 +274,6 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "sklearn.neighbors._kd_tree.newObj": _of_class("sklearn.neighbors._kd_tree.KDTree"),
     "sklearn.tree._tree.Tree": _tree,
     **{key: _of_numbers(key) for key in trusted_names.keys(trusted_names.OF_NUMBERS)},
+    **{old: _old_loss(key) for old, key in trusted_names.OLD_LOSSES.items()},
+    **VALUES,
 }

@@ -66,7 +66,9 @@ def _vectors(inst: Any, what: str) -> None:
     arrays = (support, counts, starts, held["_probA"], held["_probB"])
     need(all(type(a) is np.ndarray and a.ndim == 1 for a in arrays), what)
     need(len(counts) > 0 and bool((counts >= 0).all()), what)
-    total, width = len(support), count(inst)
+    # A kernel of one's own takes what the function takes: scikit-learn counts no columns.
+    counted = "n_features_in_" in held or not callable(held["kernel"])
+    total, width = len(support), count(inst) if counted else 0
     classes = type(inst).__name__ in ("SVC", "NuSVC")
     need(len(counts) >= 2, what)
     if classes:

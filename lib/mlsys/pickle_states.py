@@ -12,11 +12,16 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from mlsys import pickle_values, trusted_names
 from mlsys.pickle_arrays import array_state, put_dtype, put_masked
 from mlsys.pickle_stack import Handle, Refused, StandIn, need, resolve
 
 # Repeated splitters keep the class of what they repeat.
 KEPT = {"sklearn.model_selection._split.KFold", "sklearn.model_selection._split.StratifiedKFold"}
+
+# Attributes without which a model predicts as before, left out where a stand-in is in them.
+NOT_NEEDED = {"_raw_predict", "loss_function_", "_loss_function_", "scorer_"}
+COLUMN_TYPES = trusted_names.keys(trusted_names.COLUMN_TYPES)
 
 MAX_VERSIONS = 10
 # The releases of scikit-learn that saved the estimators of the model that is being loaded. Not by
@@ -69,10 +74,17 @@ def _attributes(inst: Any, state: Any) -> None:
     kind, name = type(inst), type(inst).__name__
     need(type(state) is dict, f"a {name}")
     kept: dict[str, Any] = {}
+    dropped = set()
     for key, value in state.items():
+        if type(value) is StandIn and key in NOT_NEEDED:
+            dropped.add(key)
+            continue
+        if key in ("dtype_include", "dtype_exclude"):
+            kept[key] = _column_types(value)
+            continue
         need(type(key) is str and not key.startswith("__"), f"a {name}")
         if type(value) is Handle and value.key in KEPT and key == "cv":
-            kept = {key: value.value}
+            kept[key] = value.value
             continue
         if type(value) is Handle:
             raise Refused(f"keeps `{value.key}` itself in `{name}.{key}`, not an object of it")
@@ -87,12 +99,23 @@ def _attributes(inst: Any, state: Any) -> None:
                     "pass the texts themselves (input='content')"
                 )
     _note_version(inst, state)
-    state = {**state, **kept}
+    state = {k: v for k, v in {**state, **kept}.items() if k not in dropped}
     own_way = getattr(kind, "__setstate__", None)
     if own_way is None:
         inst.__dict__.update(state)
     else:
         own_way(inst, state)
+
+
+def _column_types(value: Any) -> Any:
+    """What a `make_column_selector` keeps: types of columns, which pandas compares."""
+    if type(value) in (list, tuple):
+        return type(value)(_column_types(v) for v in value)
+    if type(value) is not Handle:
+        return value
+    if value.key not in COLUMN_TYPES:
+        raise Refused(f"selects columns by `{value.key}`, which is not a type of columns")
+    return resolve(value.key)
 
 
 def _random(inst: Any, state: Any) -> None:
@@ -216,12 +239,15 @@ def _spline(inst: Any, state: Any) -> None:
     inst.__setstate__(state)
 
 
-def _check_array_partial(inst: Any, state: Any) -> None:
+def _partial(inst: Any, state: Any) -> None:
+    from mlsys.pickle_roles import check_arguments  # which reads `saved_by`
+
     what = "a functools.partial"
     need(type(state) is tuple and len(state) == 4 and state[0] is inst.func, what)
     func, args, keywords, rest = state
-    need(args == () and type(keywords) is dict and not rest, what)
-    need(all(type(k) is str and type(v) is not Handle for k, v in keywords.items()), what)
+    need(type(args) is tuple and type(keywords) is dict and not rest, what)
+    need(len(args) < 2 and all(type(a) in (int, float) for a in args), what)
+    check_arguments(keywords, "functools.partial")
     inst.__setstate__((func, args, keywords, None))
 
 
@@ -243,13 +269,14 @@ def _seed(inst: Any, state: Any) -> None:
 
 
 STATES: dict[str, Callable[[Any, Any], None]] = {
-    "functools.partial": _check_array_partial,
+    "functools.partial": _partial,
     "numpy.random.bit_generator.SeedSequence": _seed,
     "pandas.arrays.ArrowStringArray": _strings,
     "scipy.interpolate._bsplines.BSpline": _spline,
     "sklearn.neighbors._ball_tree.BallTree": _neighbours,
     "sklearn.neighbors._kd_tree.KDTree": _neighbours,
     "sklearn.tree._tree.Tree": _tree,
+    **pickle_values.STATES,
 }
 AFTERWARDS: dict[str, Callable[[Any], None]] = {
     "scipy.sparse._csc.csc_array": sparse_matrix,

@@ -100,6 +100,11 @@ def _name_refused(key: str, content: bytes) -> str:
             "scikit-learn, or move your own into a package that is installed in the service, "
             "import it from there, train again and add its name to MLSYS_TRUSTED_GLOBALS"
         )
+    if key.startswith("sklearn.metrics._dist_metrics.PyFuncDistance"):
+        return (
+            "has a function as the metric of a tree of neighbours, which calls it in compiled "
+            "code: pass algorithm='brute', or the metric by its name"
+        )
     if package == "__main__":
         return (
             f"needs code that is not installed here: {key}. A class or function that was defined "

@@ -17,7 +17,11 @@ CLASSES: dict[str, str] = {
     "numpy.random._philox": "Philox",
     "numpy.random._sfc64": "SFC64",
     "numpy.random.bit_generator": "SeedSequence",
-    "pandas": "Index RangeIndex",
+    "pandas": (
+        "BooleanDtype CategoricalDtype DatetimeTZDtype Float32Dtype Float64Dtype Index Int16Dtype "
+        "Int32Dtype Int64Dtype Int8Dtype RangeIndex Series UInt16Dtype UInt32Dtype UInt64Dtype "
+        "UInt8Dtype"
+    ),
     "pandas.arrays": "ArrowStringArray",
     "scipy.interpolate._bsplines": "BSpline _BSpline",
     "scipy.sparse._csc": "csc_array csc_matrix",
@@ -206,6 +210,7 @@ CLASSES: dict[str, str] = {
         "DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor"
     ),
     "sklearn.utils._bunch": "Bunch",
+    "uuid": "UUID",
     "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",
 }
 
@@ -218,6 +223,12 @@ OF_NUMBERS: dict[str, str] = {
     "sklearn.linear_model._sgd_fast": (
         "EpsilonInsensitive Hinge ModifiedHuber SquaredEpsilonInsensitive SquaredHinge"
     ),
+}
+
+# How scikit-learn pickled them until 1.6, and which of them each is.
+OLD_LOSSES: dict[str, str] = {
+    f"sklearn._loss._loss.__pyx_unpickle_{name}": f"sklearn._loss._loss.{name}"
+    for name in OF_NUMBERS["sklearn._loss._loss"].split()
 }
 
 # What random generators are made of.
@@ -233,22 +244,31 @@ BIT_GENERATORS: dict[str, str] = {
 NAMED: dict[str, str] = {
     "builtins": "bool dict float int list object str tuple",
     "numpy": (
-        "absolute add amax amin arccos arccosh arcsin arcsinh arctan arctan2 arctanh array "
-        "asarray bitwise_and bitwise_count bitwise_or bitwise_xor bool bytes_ cbrt ceil clip "
-        "complex128 complex64 conjugate copysign cos cosh cumsum datetime64 deg2rad degrees diff "
-        "divide divmod equal exp exp2 expm1 fabs float16 float32 float64 float_power floor "
-        "floor_divide fmax fmin fmod frexp gcd greater greater_equal heaviside hypot int16 int32 "
-        "int64 int8 invert isfinite isinf isnan isnat lcm ldexp left_shift less less_equal log "
-        "log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor "
-        "matmul matvec max maximum mean median min minimum modf multiply nan_to_num nanmean "
-        "nanmedian negative nextafter not_equal object_ positive power prod rad2deg radians ravel "
-        "reciprocal remainder reshape right_shift rint round sign signbit sin sinh sort spacing "
-        "sqrt square squeeze std str_ subtract sum tan tanh timedelta64 transpose trunc uint16 "
-        "uint32 uint64 uint8 unique var vecdot vecmat"
+        "absolute add all amax amin any arccos arccosh arcsin arcsinh arctan arctan2 arctanh "
+        "argmax argmin array asarray ascontiguousarray asfortranarray atleast_1d atleast_2d "
+        "bitwise_and bitwise_count bitwise_or bitwise_xor bool bytes_ cbrt ceil character clip "
+        "complex128 complex64 complexfloating conjugate copysign cos cosh cumsum datetime64 "
+        "deg2rad degrees diff divide divmod equal exp exp2 expm1 fabs flexible flip fliplr flipud "
+        "float16 float32 float64 float_power floating floor floor_divide fmax fmin fmod frexp gcd "
+        "generic greater greater_equal heaviside hypot imag inexact int16 int32 int64 int8 "
+        "integer invert isfinite isinf isnan isnat lcm ldexp left_shift less less_equal log log10 "
+        "log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor matmul "
+        "matvec max maximum mean median min minimum modf multiply nan_to_num nanmax nanmean "
+        "nanmedian nanmin nanstd nansum nanvar negative nextafter not_equal number object_ "
+        "positive power prod rad2deg radians ravel real reciprocal remainder reshape right_shift "
+        "rint round sign signbit signedinteger sin sinh size sort spacing sqrt square squeeze std "
+        "str_ subtract sum tan tanh timedelta64 transpose trunc uint16 uint32 uint64 uint8 unique "
+        "unsignedinteger var vecdot vecmat"
     ),
     "scipy.special._special_ufuncs": "cbrt erf erfc exp10 exp2 expit log_expit logit xlog1py xlogy",
     "scipy.special._ufuncs": "boxcox boxcox1p inv_boxcox inv_boxcox1p",
+    "scipy.spatial.distance": (
+        "braycurtis canberra chebyshev cityblock correlation cosine dice euclidean hamming jaccard "
+        "jensenshannon mahalanobis minkowski rogerstanimoto russellrao seuclidean sokalsneath "
+        "sqeuclidean yule"
+    ),
     "sklearn.cluster._kmeans": "_kmeans_single_elkan _kmeans_single_lloyd",
+    "sklearn.feature_extraction.text": "strip_accents_ascii strip_accents_unicode strip_tags",
     "sklearn.feature_selection._mutual_info": "mutual_info_classif mutual_info_regression",
     "sklearn.feature_selection._univariate_selection": "chi2 f_classif f_regression r_regression",
     "sklearn.metrics._classification": (
@@ -275,6 +295,18 @@ NAMED: dict[str, str] = {
         "nan_euclidean_distances polynomial_kernel rbf_kernel sigmoid_kernel"
     ),
     "sklearn.utils.validation": "check_array",
+}
+
+# Single objects, which are not called.
+OBJECTS: dict[str, str] = {"pandas": "NA"}
+
+# Listed types of columns that a `make_column_selector` keeps.
+COLUMN_TYPES: dict[str, str] = {
+    "pandas": (
+        "BooleanDtype CategoricalDtype DatetimeTZDtype Float32Dtype Float64Dtype Int16Dtype "
+        "Int32Dtype Int64Dtype Int8Dtype StringDtype UInt16Dtype UInt32Dtype UInt64Dtype "
+        "UInt8Dtype"
+    ),
 }
 
 # Never imported: an empty object takes their place. SciPy's distributions, which searches keep,
@@ -307,17 +339,41 @@ STAND_INS: dict[str, str] = {
         "yulesimon_gen zipf_gen zipfian_gen"
     ),
     "scipy.stats._distn_infrastructure": "rv_continuous_frozen rv_discrete_frozen",
+    # What older releases of scikit-learn kept, and no prediction needs: losses, scorers.
+    "sklearn.linear_model._sgd_fast": "Huber Log SquaredLoss",
+    "sklearn.metrics._scorer": "_PredictScorer _ProbaScorer _ThresholdScorer",
 }
+# Stand-ins that are not there in the service's releases.
+GONE = frozenset(
+    "sklearn.linear_model._sgd_fast.Huber sklearn.linear_model._sgd_fast.Log "
+    "sklearn.linear_model._sgd_fast.SquaredLoss sklearn.metrics._scorer._PredictScorer "
+    "sklearn.metrics._scorer._ProbaScorer sklearn.metrics._scorer._ThresholdScorer".split()
+)
 
-# What older releases of NumPy called the same.
+# What older releases of NumPy and scikit-learn called the same.
 RENAMED = {
     "numpy.core.multiarray._reconstruct": "numpy._core.multiarray._reconstruct",
     "numpy.core.multiarray.scalar": "numpy._core.multiarray.scalar",
     "numpy.core.numeric._frombuffer": "numpy._core.numeric._frombuffer",
     "numpy.ma.core.MaskedArray": "numpy.ma.MaskedArray",
+    "sklearn.model_selection._classification_threshold._CurveScorer": (
+        "sklearn.metrics._scorer._CurveScorer"
+    ),
 }
 
 
 def keys(table: Mapping[str, str]) -> frozenset[str]:
     """Return a table's names, each with its module: `module.name`."""
     return frozenset(f"{module}.{n}" for module, names in table.items() for n in names.split())
+
+
+def renamed(key: str) -> str:
+    """Return what the service's releases call the name of an older one; most names are theirs."""
+    if key in RENAMED:
+        return RENAMED[key]
+    module, _, name = key.rpartition(".")
+    if module == "_loss":  # until scikit-learn 1.8, for want of a package
+        return f"sklearn._loss._loss.{name}"
+    if module == "numpy.core._multiarray_umath":  # ufuncs, until NumPy 2
+        return f"numpy.{name}"
+    return key

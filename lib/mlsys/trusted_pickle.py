@@ -27,14 +27,17 @@ from mlsys.pickle_arrays import array_bytes, settled
 from mlsys.pickle_parts import CONSTRUCTORS
 from mlsys.pickle_stack import Handle, Keys, Refused, StandIn, need, new, resolve
 from mlsys.pickle_states import put_state
+from mlsys.pickle_values import MANAGER, Manager
 
 ARRAY = "joblib.numpy_pickle.NumpyArrayWrapper"
+REMAINDER = "sklearn.compose._column_transformer._RemainderColsList"  # until 1.8
 BUNCH = "sklearn.utils._bunch.Bunch"
 
 CLASSES = trusted_names.keys(trusted_names.CLASSES)
 NAMED = trusted_names.keys(trusted_names.NAMED)
 STAND_INS = trusted_names.keys(trusted_names.STAND_INS)
-NAMES = CLASSES | NAMED | STAND_INS | {ARRAY} | set(CONSTRUCTORS)
+OBJECTS = trusted_names.keys(trusted_names.OBJECTS)
+NAMES = CLASSES | NAMED | OBJECTS | STAND_INS | {ARRAY, MANAGER, REMAINDER} | set(CONSTRUCTORS)
 
 _Base: Any = pickle._Unpickler  # its methods of opcodes are in no stub
 
@@ -81,6 +84,7 @@ class _Unpickler(_Base):
         self._classes: dict[type, str] = {}  # what was made of a listed class, by its class
         self.free: dict[int, Any] = {}  # what the settings add, by identity
         self._keys_left = Keys()
+        self._lists: dict[int, list[Any]] = {}  # what was a class of its own
         self._built: dict[int, Any] = {}  # what has a state; kept, so that no id is used twice
 
     def find_class(self, module: str, name: str) -> Any:
@@ -95,7 +99,7 @@ class _Unpickler(_Base):
             else:
                 module = _compat_pickle.IMPORT_MAPPING.get(module, module)
         key = f"{module}.{name}"
-        key = trusted_names.RENAMED.get(key, key)
+        key = trusted_names.renamed(key)
         if "." in name or not (key in self._trusted or key in NAMES):
             raise Untrusted(key)
         if key not in self._found:
@@ -118,8 +122,13 @@ class _Unpickler(_Base):
             return Handle(key, StandIn)
         if key == ARRAY:
             return Handle(key, _ArrayHeader)
+        if key == REMAINDER:
+            return Handle(key, list)
+        if key == MANAGER:
+            self._classes[Manager] = key
+            return Handle(key, Manager)
         found = resolve(key)
-        if key in NAMED:
+        if key in NAMED | OBJECTS:
             return found
         self._classes[found] = key
         return Handle(key, found)
@@ -147,7 +156,9 @@ class _Unpickler(_Base):
             self.stack[-1] = StandIn()
         else:
             need(type(cls) is Handle and type(args) is tuple, _told(cls))
-            self.stack[-1] = new(cls, args)
+            self.stack[-1] = made = new(cls, args)
+            if cls.key == REMAINDER:
+                self._lists[id(made)] = made
 
     def load_newobj_ex(self) -> None:
         keywords = self.stack.pop()
@@ -172,6 +183,10 @@ class _Unpickler(_Base):
             super().load_build()
         elif type(inst) is Handle or isinstance(inst, type) or id(inst) in self.free:
             raise Refused(f"changes {_told(inst)} itself, not an object of it")
+        elif id(inst) in self._lists:
+            columns = state.get("data") if type(state) is dict else None
+            need(type(columns) is list and not inst, "a list of columns")
+            inst.extend(columns)
         elif id(inst) in self._built:
             raise Refused(f"changes {_told(inst)} again, after its state was checked")
         else:
