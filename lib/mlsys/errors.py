@@ -22,6 +22,8 @@ MlsysError
 └── TryAgain                 may pass: the same request can succeed later
     ├── Unreachable          the service did not answer `mlsys predict` (`mlsys.remote`)
     ├── Overloaded           the service has as many requests in work as it takes (`app.overload`)
+    ├── PartGone             a part was deleted in mid-run (`workers.scoring.part`)
+    ├── PartDamaged          a part is not what was written (`workers.scoring.part`)
     ├── SessionOver          the read session ended before its time; the next try opens another one
     ├── RegistryBusy         the registry row kept changing under our hands
     └── RunInterrupted       the run stopped before its end and resumes on the same request
