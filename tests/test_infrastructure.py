@@ -36,6 +36,7 @@ ROOTS = ("bootstrap", "modules/mlsys", *(f"envs/{env}" for env in ENVS))
 NOT_SET = {
     "GOOGLE_CLOUD_PROJECT": "stands in for GCP_PROJECT_ID, which is set",
     "K_SERVICE": "Cloud Run sets it",
+    "MLSYS_URL": "the service's address is the push audience, which is set",
     **dict.fromkeys(
         (
             "BIGQUERY_EMULATOR_HOST",

@@ -198,6 +198,8 @@ variable "scheduled_predictions" {
     model_version     = optional(string, "latest")
     id_columns        = optional(string)
     outputs           = optional(string)
+    prediction_column = optional(string)
+    class_columns     = optional(string)
     where             = optional(string)
     max_rejects       = optional(string)
     write_disposition = optional(string, "WRITE_TRUNCATE")
