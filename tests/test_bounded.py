@@ -57,3 +57,12 @@ def test_a_filter_that_needs_too_much_memory_is_a_bad_request(
     assert [row[0] for row in select(clients, "SELECT 41 + 1")] == [42]
     family = psutil.Process(server._process.pid).children(recursive=True)
     assert sum(process.memory_info().rss for process in family) < LIMIT + 2**29
+
+
+def test_results_that_are_kept_reserve_no_more_than_they_hold(
+    small: tuple[Server, Clients],
+) -> None:
+    """200 results of 4 columns would reserve 3 GiB, twice the limit."""
+    _, clients = small
+    for n in range(200):
+        assert [row[0] for row in select(clients, f"SELECT {n} AS a, 'b' AS b, 1 AS c, 2 AS d")]

@@ -5,17 +5,23 @@ and lists: `REPEAT('x', 4000000000)` in a filter took all of the machine's memor
 limit makes such an allocation fail, which DuckDB reports as an error of the query.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import resource
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 DUCKDB_SHARE = 0.75  # of the limit; beyond it DuckDB writes to its folder
+COPIED_BYTES = 64 * 2**20  # larger results use most of what is reserved for them
 
 
 def default_limit() -> int:
-    """Half of the machine's memory, in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    """Three quarters of the machine's memory, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
 
 
 def bound(limit: int) -> None:
@@ -32,4 +38,26 @@ def bound(limit: int) -> None:
         megabytes = int(limit * DUCKDB_SHARE) // 2**20
         self.connection.execute(f"SET memory_limit = '{megabytes}MiB'")
 
+    fetch = DuckDBEngine.fetch_arrow
+
+    def fetch_copied(self: Any, *args: Any) -> Any:
+        return _copied(fetch(self, *args))
+
     DuckDBEngine._apply_session_pragmas = apply  # type: ignore[method-assign]
+    DuckDBEngine.fetch_arrow = fetch_copied  # type: ignore[assignment, method-assign]
+
+
+def _copied(result: pa.Table) -> pa.Table:
+    """Return a small result in buffers of its own size.
+
+    DuckDB reserves 4 MiB for each column of a result. bqemulator keeps the results, and the limit
+    counts what is reserved, used or not.
+    """
+    import pyarrow as pa
+
+    if result.nbytes > COPIED_BYTES:
+        return result
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, result.schema) as writer:
+        writer.write_table(result)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
