@@ -15,8 +15,9 @@ import pandas as pd
 from pickle_cases import attributes, glob, whole
 from scipy import sparse
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.cluster import BisectingKMeans, FeatureAgglomeration, KMeans, MiniBatchKMeans
+from sklearn.cluster import Birch, BisectingKMeans, FeatureAgglomeration, KMeans, MiniBatchKMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import NMF, LatentDirichletAllocation, MiniBatchNMF
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
     AdaBoostRegressor,
@@ -35,7 +36,9 @@ from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.feature_selection import RFE, SelectFromModel
 from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_approximation import AdditiveChi2Sampler, PolynomialCountSketch
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, SGDClassifier
+from sklearn.manifold import LocallyLinearEmbedding
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -47,6 +50,7 @@ from sklearn.preprocessing import (
     MultiLabelBinarizer,
     OneHotEncoder,
     PolynomialFeatures,
+    SplineTransformer,
     StandardScaler,
 )
 from sklearn.svm import SVC, SVR, OneClassSVM
@@ -355,6 +359,36 @@ MODELS: dict[str, Callable[[str], Any]] = {
         DecisionTreeClassifier().fit(ROWS, TWO), n_outputs_=10**9
     ),
     "columns of nothing": lambda p: changed(line(), coef_=np.empty((0, 10**12))),
+    "more neighbours than points": lambda p: neighbours(n_samples_fit_=10**9, n_neighbors=1000),
+    "clusters without their norms": lambda p: changed(
+        Birch(n_clusters=None, threshold=0.01).fit(ROWS), _subcluster_norms=np.zeros(1)
+    ),
+    "powers that are not filled": lambda p: changed(
+        PolynomialFeatures().fit(ROWS), n_output_features_=5000, _n_out_full=5000
+    ),
+    "splines that are not filled": lambda p: changed(
+        SplineTransformer().fit(ROWS), n_features_out_=50_000_000
+    ),
+    "an encoder's long elements": lambda p: one_hot(sparse_output=False, dtype="S1000000000"),
+    "a function's long elements": lambda p: function(np.array, dtype="S1000000000"),
+    "differences of differences": lambda p: function(np.diff, n=2**31 - 1),
+    "a sampler of many steps": lambda p: changed(
+        AdditiveChi2Sampler(sample_interval=0.1).fit(ROWS), sample_steps=10**8
+    ),
+    "a sketch of many columns": lambda p: changed(
+        PolynomialCountSketch().fit(ROWS), n_components=10**9
+    ),
+    "a sketch of a high degree": lambda p: changed(PolynomialCountSketch().fit(ROWS), degree=10**9),
+    "factors without end": lambda p: changed(NMF(2).fit(ROWS), max_iter=10**9, tol=0.0),
+    "factors that are not there": lambda p: changed(
+        MiniBatchNMF(2).fit(ROWS), _n_components=10**9
+    ),
+    "topics without end": lambda p: changed(
+        LatentDirichletAllocation(2).fit(ROWS), max_doc_update_iter=10**9, mean_change_tol=0.0
+    ),
+    "an embedding of many columns": lambda p: changed(
+        LocallyLinearEmbedding(n_neighbors=4).fit(ROWS), n_components=10**9
+    ),
     # Arrays that leave their memory.
     "a tree of more columns": lambda p: changed(
         DecisionTreeRegressor().fit(ROWS, VALUES), tree_=TREE.tree_

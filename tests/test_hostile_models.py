@@ -16,8 +16,15 @@ from scipy.sparse import csr_matrix
 from sklearn.ensemble import GradientBoostingRegressor, IsolationForest
 from sklearn.feature_selection import RFE
 from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    PolynomialFeatures,
+    SplineTransformer,
+    StandardScaler,
+)
 from sklearn.svm import SVR
 
 from mlsys.errors import ModelUnusable
@@ -63,6 +70,14 @@ HONEST = {
     "a getter of a step": lambda: RFE(
         make_pipeline(StandardScaler(), Ridge()), importance_getter="named_steps.ridge.coef_"
     ).fit(ROWS, VALUES),
+    "powers of products alone": lambda: PolynomialFeatures(
+        (2, 3), interaction_only=True, include_bias=False
+    ).fit(ROWS),
+    "splines of a period": lambda: SplineTransformer(
+        extrapolation="periodic", include_bias=False
+    ).fit(ROWS),
+    "an encoder of short texts": lambda: changed(OneHotEncoder().fit([["a"]]), dtype="S10"),
+    "neighbours of sparse rows": lambda: KNeighborsRegressor().fit(csr_matrix(ROWS), VALUES),
     "an attribute of one's own": lambda: changed(line(), note_={"trained": "today"}),
 }
 

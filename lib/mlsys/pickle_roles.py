@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from mlsys.pickle_sizes import check_numbers, small_dtype
 from mlsys.pickle_stack import Refused, StandIn, need
 from mlsys.pickle_states import saved_by
 
@@ -59,6 +60,7 @@ SIZES = {
     "n_components_": 10_000_000, "n_features_": 1_000_000,
 }  # fmt: skip
 LABELS = 1_000_000
+ROUNDS = 1_000  # of `numpy.diff`
 ONLY_FITTED = frozenset(("eta0",))  # numbers that only fit reads; older releases took others
 
 
@@ -86,6 +88,7 @@ def check(inst: Any, free: Collection[type]) -> None:
                 raise Refused(f"keeps a function in `{where}`, where no function belongs")
         _by_name(inst, name, value, where)
     _parameter_values(inst)
+    check_numbers(inst)
 
 
 def called(inst: Any) -> Iterator[Any]:
@@ -233,6 +236,8 @@ def check_arguments(value: Any, where: str, depth: int = 3) -> None:
                 "which may write or allocate"
             )
         need(_plain(item, depth), f"`{where}`")
+        need(name != "dtype" or small_dtype(item), f"`{where}`")
+        need(name != "n" or type(item) is not int or item <= ROUNDS, f"`{where}`")
 
 
 def _plain(value: Any, depth: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlsys import pickle_states
+from mlsys import pickle_sizes, pickle_states
 from mlsys.pickle_stack import Refused, need
 from mlsys.pickle_trees import count
 
@@ -23,8 +23,10 @@ def check(value: Any) -> None:
     """
     kind = type(value)
     for base in kind.__mro__:
-        found = CHECKS.get(f"{base.__module__}.{base.__name__}")
-        if found is not None:
+        key = f"{base.__module__}.{base.__name__}"
+        for found in (CHECKS.get(key), pickle_sizes.SIZED.get(key)):
+            if found is None:
+                continue
             try:
                 found(value, f"a {kind.__name__}")
             except (AttributeError, TypeError, ValueError, IndexError, KeyError) as exc:
