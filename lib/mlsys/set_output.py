@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from sklearn.pipeline import Pipeline
-
 
 def restore_output(model: Any) -> bool:
     """Let each step give frames whose successor was fitted on frames of its output.
 
     Return whether there is such a step.
     """
+    from sklearn.pipeline import Pipeline
 
     restored = [_restore(part) for part in parts_of(model) if isinstance(part, Pipeline)]
     return any(restored)
