@@ -13,7 +13,7 @@ import pytest
 import sklearn
 from hostile_models import ROWS, VALUES, changed, hostile, line
 from scipy.sparse import csr_matrix
-from sklearn.ensemble import GradientBoostingRegressor, IsolationForest
+from sklearn.ensemble import GradientBoostingRegressor, IsolationForest, RandomForestRegressor
 from sklearn.feature_selection import RFE
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
@@ -26,6 +26,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 from sklearn.svm import SVR
+from sklearn.tree import DecisionTreeRegressor
 
 from mlsys.errors import ModelUnusable
 from mlsys.loading import load_model
@@ -94,3 +95,22 @@ def test_a_word_of_an_older_release_stays() -> None:
         load_model(pickle.dumps(model))
     content = pickle.dumps(model).replace(sklearn.__version__.encode(), b"1.3.2")
     assert load_model(content).model.positive == "auto"
+
+
+class Start(Ridge):
+    """What a team trusts by MLSYS_TRUSTED_GLOBALS."""
+
+
+class Member(DecisionTreeRegressor):
+    """A tree of one's own."""
+
+
+def test_trusted_classes_stand_in_ensembles() -> None:
+    boosted = GradientBoostingRegressor(n_estimators=2, init=Start()).fit(ROWS, VALUES)
+    forest = RandomForestRegressor(2).fit(ROWS, VALUES)
+    forest.estimators_[0] = Member().fit(ROWS, VALUES)
+    for model, name in ((boosted, "Start"), (forest, "Member")):
+        with pytest.raises(ModelUnusable):
+            load_model(pickle.dumps(model))
+        loaded = load_model(pickle.dumps(model), trusted=(f"{__name__}.{name}",)).model
+        assert np.array_equal(loaded.predict(ROWS), model.predict(ROWS))

@@ -71,7 +71,7 @@ class _Walk:
                 pickle_shapes.check(value)
         for value in instances:  # once each of their arrays is known to be sound
             if type(value) not in self.free:
-                pickle_trees.check(value)
+                pickle_trees.check(value, self.free)
 
     def inside(self, value: Any) -> list[Any]:
         """Return what the object holds, and check that it may be anywhere at all."""

@@ -6,6 +6,7 @@ number of columns of its rows once, by its `n_features_in_`, and hands them to e
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from mlsys.pickle_stack import Refused, need
@@ -14,8 +15,10 @@ ENSEMBLES = ("sklearn.ensemble._forest", "sklearn.ensemble._gb", "sklearn.ensemb
 HIST = "sklearn.ensemble._hist_gradient_boosting.gradient_boosting"
 
 
-def check(inst: Any) -> None:
+def check(inst: Any, free: Collection[type] = ()) -> None:
     """Refuse an estimator whose trees read other columns than its rows have.
+
+    An estimator of a class in `free` may be a tree of a forest or what boosting starts from.
 
     Raises:
         Refused: with the estimator's name.
@@ -28,9 +31,9 @@ def check(inst: Any) -> None:
         if kind.__name__ == "IsolationForest":
             _isolation(inst)
         elif kind.__module__ == "sklearn.ensemble._gb":
-            _boosted(inst)
+            _boosted(inst, free)
         else:
-            _forest(inst)
+            _forest(inst, free)
     elif kind.__module__ == HIST and "_predictors" in vars(inst):
         _histograms(inst)
 
@@ -61,11 +64,12 @@ def _what(inst: Any) -> str:
     return f"a {type(inst).__name__}"
 
 
-def _forest(inst: Any) -> None:
+def _forest(inst: Any, free: Collection[type]) -> None:
     width = count(inst)
     need(type(inst.estimators_) is list and len(inst.estimators_) > 0, _what(inst))
     for tree in inst.estimators_:
-        width_of(tree, width)
+        if type(tree) not in free:
+            width_of(tree, width)
 
 
 def _isolation(inst: Any) -> None:
@@ -77,7 +81,7 @@ def _isolation(inst: Any) -> None:
         width_of(tree, len(features) if chosen else width)
 
 
-def _boosted(inst: Any) -> None:
+def _boosted(inst: Any, free: Collection[type]) -> None:
     import numpy as np
 
     what, width = _what(inst), count(inst)
@@ -92,15 +96,16 @@ def _boosted(inst: Any) -> None:
     init = vars(inst).get("init_")
     if type(init) is str:
         return need(init == "zero", what)
-    _starts(inst, init, outputs, width)
+    _starts(inst, init, outputs, width, free)
 
 
-def _starts(inst: Any, init: Any, outputs: int, width: int) -> None:
+def _starts(inst: Any, init: Any, outputs: int, width: int, free: Collection[type]) -> None:
     """The trees add to what `init_` predicts: it has as many rows and columns as they write to."""
     import numpy as np
 
     what = f"the `init_` of a {type(inst).__name__}"
-    need(init is not None and type(init).__module__.startswith("sklearn."), what)
+    known = type(init) in free or type(init).__module__.startswith("sklearn.")
+    need(init is not None and known, what)
     left, seen = [init], set()
     while left:
         value = left.pop()
