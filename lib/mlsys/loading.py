@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsys.errors import ModelUnusable
+from mlsys.parts import parts_of
 from mlsys.pickle_states import saved_by
 from mlsys.refusals import why_not
 from mlsys.saved_with import saved_with
@@ -118,20 +119,9 @@ def crc32c(content: bytes) -> str:
 
 def _pin(model: Any) -> None:
     """Set n_jobs and copy in the estimator and in every estimator inside it, fitted ones too."""
-    seen: set[int] = set()
-    left = [model]
-    while left:  # no recursion: how deep it goes is the pickle's choice
-        value = left.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, list | tuple):
-            left += value
-        elif isinstance(value, dict):
-            left += value.values()
-        elif hasattr(value, "get_params") and hasattr(value, "__dict__"):
-            if "n_jobs" in value.__dict__:
-                value.n_jobs = 1
-            if value.__dict__.get("copy") is False:
-                value.copy = True
-            left += value.__dict__.values()
+    for part in parts_of(model):
+        held = vars(part)
+        if "n_jobs" in held:
+            part.n_jobs = 1
+        if held.get("copy") is False:
+            part.copy = True

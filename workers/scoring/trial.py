@@ -13,7 +13,8 @@ from mlsys.errors import MetadataInvalid, ModelUnusable
 from mlsys.frames import arrow_type
 from mlsys.golden import golden_method, golden_table
 from mlsys.metadata import ModelMetadata
-from mlsys.set_output import parts_of, restore_output
+from mlsys.parts import parts_of
+from mlsys.set_output import restore_output
 from mlsys.signatures import Feature
 from workers.scoring.path import ask
 
