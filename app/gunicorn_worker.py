@@ -29,7 +29,7 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from app import overload
 
-WAITING = 8  # requests beyond those that have a thread
+WAITING = 24  # requests beyond those that have a thread; a burst of events is worked off
 HEALTH_THREADS, REFUSING_THREADS = 2, 2
 HEAD_SECONDS = 10.0  # from a request's first byte to the end of its headers
 BODY_SECONDS = 30.0

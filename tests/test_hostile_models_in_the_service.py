@@ -18,13 +18,13 @@ from mlsys.local.stack import LocalStack
 
 X = pd.DataFrame(np.random.RandomState(0).rand(30, 4), columns=list("abcd"))
 CASES = dict(hostile())
-SOME = (
-    "stacking calls tofile",
-    "a frozen estimator of itself",
-    "names from a range",
-    "a tree of more columns",
-    "keys of keys",
-)
+REASONS = {
+    "stacking calls tofile": "where an estimator belongs",
+    "a frozen estimator of itself": "contains itself",
+    "names from a range": "holds a range in a form that no library writes",
+    "a tree of more columns": "over 9 columns in an estimator over 4",
+    "keys of keys": "it was not loaded",
+}
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -40,9 +40,9 @@ def test_scoring_refuses_them(stack: LocalStack, tmp_path: Path) -> None:
     model = lab.upload(LinearRegression().fit(X, X["a"]), X)
     params = lab.params(lab.put(X.assign(id=range(30))), model) | {"allow_rejected": "true"}
     bucket = lab.settings.models_bucket("dev")
-    for name in SOME:
+    for name, reason in REASONS.items():
         gcs_put(content(name, tmp_path / "canary"), bucket, f"{model}/v1/model.pkl")
-        lab.here(params).problem(422, "model-unusable", "it was not loaded")
+        lab.here(params).problem(422, "model-unusable", reason)
         answer = lab.here(params | {"dry_run": "true"})
         assert answer.status == 422 or not answer.json["ok"], name
     assert not list(tmp_path.iterdir())
@@ -50,10 +50,12 @@ def test_scoring_refuses_them(stack: LocalStack, tmp_path: Path) -> None:
 
 def test_the_registry_rejects_them(stack: LocalStack, tmp_path: Path) -> None:
     with model_case(stack, "hostile") as case:
-        for number, name in enumerate(SOME, 1):
+        for number, name in enumerate(REASONS, 1):
             gcs_put(content(name, tmp_path / "canary"), case.bucket, case.ref(f"v{number}").path)
         case.settle()
         rows = case.rows()
-        assert [row["status"] for row in rows] == ["rejected"] * len(SOME)
-        assert all("it was not loaded" in row["status_reason"] for row in rows)
+        assert [row["status"] for row in rows] == ["rejected"] * len(REASONS)
+        reasons = {row["model_version"]: row["status_reason"] for row in rows}
+        for number, name in enumerate(REASONS, 1):
+            assert REASONS[name] in reasons[f"v{number}"]
     assert not list(tmp_path.iterdir())

@@ -37,7 +37,7 @@ def objects(case: ModelCase) -> list[str]:
     ("more", "reason"),
     [
         ({"metrics": {"text": "x" * 1_000_000}}, "1,000,000 are read at most"),
-        ({"metrics": {"n": 10**400}}, "a number that no FLOAT64 can"),
+        ({"metrics": {"n": 10**400}}, "a number that FLOAT64 cannot hold"),
         ({"description": "\ud800"}, "half of a surrogate pair"),
         ({"id_columns": [1]}, "id_columns must be a string or a list of strings"),
         ({"metrics": {"1": 1, 1: 2}}, None),

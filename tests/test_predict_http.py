@@ -258,15 +258,20 @@ def test_a_table_of_another_kind_is_not_replaced(lab: Lab, params: dict[str, str
 
 
 @pytest.mark.parametrize("name", ["prediction", "run_id", "Model_Name"])
-def test_an_id_column_with_the_name_of_an_output_column_is_refused(lab: Lab, name: str) -> None:
+def test_an_id_column_with_the_name_of_an_output_column_is_refused_or_left_out(
+    lab: Lab, name: str
+) -> None:
     model = lab.upload(MODEL, X, id_columns=[])
     table = lab.put(DATA.rename(columns={"id": name}))
-    params = lab.params(table, model)
+    params = lab.params(table, model) | {"id_columns": f"a,{name}"}
     body = lab.here(params).problem(422, "schema-mismatch", "pass id_columns without it")
     assert name in [c["name"] for c in body["columns"]]
     result, rows = lab.score(table, model, id_columns="a", by="a")
     assert rows["prediction"].tolist() == MODEL.predict(X).tolist()
     assert result["rows"] == len(DATA)
+    result = lab.here(lab.params(table, model)).json
+    assert result["rows"] == len(DATA)
+    assert any("not carried over" in w and name in w for w in result["warnings"])
 
 
 def test_id_columns_can_be_chosen(lab: Lab) -> None:
@@ -458,7 +463,7 @@ def test_a_file_that_is_no_pickle_is_refused(
     lab: Lab, params: dict[str, str], content: bytes
 ) -> None:
     wrong = params | {"model_name": put_model(lab, content)}
-    lab.here(wrong).problem(422, "model-unusable", wrong["model_name"], "no pickled model")
+    lab.here(wrong).problem(422, "model-unusable", wrong["model_name"], "is not a pickled model")
     assert not lab.exists(params["output_table"])
 
 
@@ -473,7 +478,7 @@ def test_a_model_of_a_package_that_is_not_there_is_refused(
     finally:
         del sys.modules[module.__name__]
     lab.http(params | {"model_name": name}).problem(
-        422, "model-unusable", "package 'gone_with_the_wind'", "add the package"
+        422, "model-unusable", "module 'gone_with_the_wind'", "the package into the image"
     )
 
 
@@ -505,7 +510,7 @@ def test_a_pickle_of_something_that_does_not_predict_is_refused(
 def test_a_model_that_was_never_fitted_is_refused(lab: Lab, params: dict[str, str]) -> None:
     wrong = params | {"model_name": lab.put_pickle(LinearRegression())}
     answer = lab.here(wrong | {"id_columns": "id"})
-    answer.problem(422, "schema-mismatch", "without column names")
+    answer.problem(422, "model-unusable", "LinearRegression", "fitted")
 
 
 def test_a_model_that_raises_on_nulls_names_their_columns_and_publishes_nothing(
@@ -554,4 +559,4 @@ class TooFew:
 
 def test_a_route_that_is_not_there_and_a_method_that_is_not_answer_as_problems(lab: Lab) -> None:
     lab.http({}, "/nowhere").problem(404, "404")
-    assert lab.client.post("/predict").status_code == 405
+    assert lab.client.delete("/predict").status_code == 405

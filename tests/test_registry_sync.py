@@ -101,6 +101,7 @@ def test_an_upload_registers_itself_with_every_column(case: ModelCase) -> None:
         "status_reason": None,
         "model_class": "LinearRegression",
         "feature_names": ["height", "weight"],
+        "features": 2,
         "target": [],
         "sklearn_version": sklearn.__version__,
         "python_version": platform.python_version(),

@@ -67,7 +67,7 @@ def unstorable(value: Any) -> str | None:
         if depth > MAX_DEPTH:
             return f"is nested deeper than {MAX_DEPTH} levels"
         if not all(abs(v) <= sys.float_info.max for v in level if isinstance(v, int | float)):
-            return "holds a number that no FLOAT64 can"
+            return "holds a number that FLOAT64 cannot hold"
         nested = (
             v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)
         )
