@@ -44,7 +44,7 @@ from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputRegressor
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     MultiLabelBinarizer,
@@ -211,13 +211,26 @@ def one_hot(**attributes_: Any) -> Any:
 
 
 def function(func: Any, **arguments: Any) -> Any:
-    return make_pipeline(FunctionTransformer(func, kw_args=arguments or None), StandardScaler())
+    step = FunctionTransformer(func, kw_args=arguments or None).fit(ROWS)
+    return Pipeline([("function", step), ("scale", StandardScaler().fit(ROWS))])
+
+
+def writer() -> Any:
+    """A model that writes the file `7.0` into the working directory when it is asked."""
+    steps = [
+        FunctionTransformer(np.clip, kw_args={"a_min": 7, "a_max": 7}),
+        FunctionTransformer(np.max),
+        FunctionTransformer(np.str_),
+        stack(["tofile"], np.zeros(1)),
+    ]
+    return Pipeline([(f"step{i}", step) for i, step in enumerate(steps)])
 
 
 # By what they would do: names of methods, objects in an estimator's place, functions, costs,
 # arrays that leave their memory.
 MODELS: dict[str, Callable[[str], Any]] = {
     # A method by its name.
+    "a pipeline that writes a file": lambda p: writer(),
     "stacking calls tofile": lambda p: stack(["tofile", "predict"], np.zeros(2), line()),
     "stacking calls dump of an array": lambda p: stack(["dump", "predict"], np.zeros(2), line()),
     "stacking calls set_params": lambda p: stack(["set_params", "predict"]),

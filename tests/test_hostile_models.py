@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn
-from hostile_models import ROWS, VALUES, changed, hostile, line
+from hostile_models import ROWS, VALUES, changed, hostile, line, writer
 from scipy.sparse import csr_matrix
 from sklearn.ensemble import GradientBoostingRegressor, IsolationForest, RandomForestRegressor
 from sklearn.feature_selection import RFE
@@ -28,6 +28,7 @@ from sklearn.preprocessing import (
 from sklearn.svm import SVR
 from sklearn.tree import DecisionTreeRegressor
 
+from mlsys import pickle_graph
 from mlsys.errors import ModelUnusable
 from mlsys.loading import load_model
 
@@ -49,6 +50,18 @@ def test_a_hostile_model_is_refused(make: Any, tmp_path: Path) -> None:
     assert time.process_time() - start < 2
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
     assert not list(tmp_path.iterdir())
+
+
+def test_without_the_walk_a_model_of_listed_names_writes_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the walk is for: the same bytes are refused with it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pickle_graph, "check", lambda model, trusted: None)
+    model = load_model(pickle.dumps(writer())).model
+    with pytest.raises(AttributeError):
+        model.predict(ROWS)  # what it wrote is not an answer
+    assert (tmp_path / "7.0").read_bytes() == bytes(8)
 
 
 def zero_vectors() -> Any:

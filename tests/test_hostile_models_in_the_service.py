@@ -59,3 +59,26 @@ def test_the_registry_rejects_them(stack: LocalStack, tmp_path: Path) -> None:
         for number, name in enumerate(REASONS, 1):
             assert REASONS[name] in reasons[f"v{number}"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_all_of_them_are_refused_by_scoring_a_dry_run_and_the_registry(
+    stack: LocalStack, tmp_path: Path
+) -> None:
+    lab = Lab(stack)
+    model = lab.upload(LinearRegression().fit(X, X["a"]), X)
+    params = lab.params(lab.put(X.assign(id=range(30))), model) | {"allow_rejected": "true"}
+    bucket = lab.settings.models_bucket("dev")
+    with model_case(stack, "hostile") as case:
+        for number, name in enumerate(CASES, 1):
+            path = tmp_path / "canary"
+            gcs_put(content(name, path), case.bucket, case.ref(f"v{number}").path)
+            gcs_put(content(name, path), bucket, f"{model}/v1/model.pkl")
+            lab.here(params).problem(422, "model-unusable")
+            answer = lab.here(params | {"dry_run": "true"})
+            assert answer.status == 422 or not answer.json["ok"], name
+        case.settle()
+        rows = case.rows()
+        assert [row["status"] for row in rows] == ["rejected"] * len(CASES)
+    assert not list(tmp_path.iterdir())
