@@ -9,7 +9,7 @@ half-sent requests, or as many long ones as there are threads, and nobody else i
 - a body has to arrive within `BODY_SECONDS`, an answer to be taken within `SEND_SECONDS`;
 - the main loop never waits for a client to close.
 
-Cloud Run's front end holds requests back by itself; this is for whoever reaches the port directly.
+Cloud Run's front end already holds requests back; this protects a port that clients reach directly.
 The class overrides methods of gunicorn 27.0.1 (`gunicorn/workers/gthread.py`), which is pinned.
 """
 

@@ -13,7 +13,7 @@ from mlsys.errors import MlsysError, TryAgain
 from mlsys.remote import Service, Unreachable
 
 TRIES = 10  # in a row, without a new row or shard
-PLAIN_TRIES = 2  # after so many without progress it is told what the service says, and when it ends
+PLAIN_TRIES = 2  # without progress; later messages say what the service says and when it ends
 STALLED = 900.0  # seconds without progress, after which a third try is the last
 ANSWER_TIMEOUT = 3900.0  # seconds; a request to Cloud Run lasts an hour at the most
 POLL, POLL_MOST = 1.0, 30.0  # seconds between two looks at the run

@@ -1,4 +1,4 @@
-"""What a model takes as X: a table of columns, or one column by itself.
+"""What a model takes as X: a table of columns, or one column as a Series.
 
 A text vectorizer iterates over what it is given. Given a frame, it sees the names of the columns
 and not the rows, and answers once for each column. So a model that begins with one, in whatever
@@ -62,7 +62,7 @@ def first_steps(model: Any) -> Iterator[Any]:
 
 
 def one_column(model: Any) -> str | None:
-    """Return TEXT or ANY if the model takes one column by itself, and None if it takes a table.
+    """Return TEXT or ANY if the model takes one column as a Series, and None if it takes a table.
 
     Raises:
         ModelUnusable: it takes rows that no column of BigQuery holds.

@@ -183,7 +183,7 @@ def _statements(sync: Any) -> Any:
 
 
 def _stated(sql: str) -> dict[str, Any]:
-    """Return how a CREATE TABLE partitions, for what bqemulator does not read by itself."""
+    """Return how a CREATE TABLE partitions, where bqemulator does not read it."""
     import sqlglot
     from sqlglot import exp
 
