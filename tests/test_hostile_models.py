@@ -8,14 +8,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import hostile_callees
 import numpy as np
 import pytest
 import sklearn
 from hostile_models import ROWS, VALUES, changed, hostile, line, writer
 from scipy.sparse import csr_matrix
+from scipy.spatial.distance import seuclidean
 from sklearn.ensemble import GradientBoostingRegressor, IsolationForest, RandomForestRegressor
 from sklearn.feature_selection import RFE
-from sklearn.linear_model import Ridge
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process import kernels as K
+from sklearn.linear_model import LassoLars, Ridge
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -64,6 +68,35 @@ def test_without_the_walk_a_model_of_listed_names_writes_a_file(
     assert (tmp_path / "7.0").read_bytes() == bytes(8)
 
 
+def loaded(model: Any) -> Any:
+    return load_model(pickle.dumps(model)).model
+
+
+def test_without_the_walk_what_a_model_keeps_is_called_as_it_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the walk is for: a metric writes, a type answers, a kernel is called 4,096 times."""
+    monkeypatch.setattr(pickle_graph, "check", lambda model, trusted: None)
+    writer_ = loaded(hostile_callees.distances(np.add, out=np.zeros(4)))
+    with pytest.raises(ValueError, match="sequence"):
+        writer_.transform(ROWS)
+    assert writer_.effective_metric_params_["out"].any()
+    assert type(loaded(changed(line(), predict_proba=np.str_)).predict_proba(ROWS)) is np.str_
+    wide = loaded(hostile_callees.clipped(a_min=np.zeros((50, 1, 1)), a_max=1))
+    assert wide.transform(ROWS).shape == (50, *ROWS.shape)
+
+    calls = []
+
+    def call(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        return np.ones((30, 30))
+
+    kernel = loaded(hostile_callees.gaussian(hostile_callees.doubled(K.Sum, 12)))
+    monkeypatch.setattr(K.RBF, "__call__", call)
+    kernel.predict(ROWS)
+    assert len(calls) == 2**12
+
+
 def zero_vectors() -> Any:
     return SVR(epsilon=100.0).fit(csr_matrix(ROWS), VALUES)
 
@@ -91,6 +124,19 @@ HONEST = {
         extrapolation="periodic", include_bias=False
     ).fit(ROWS),
     "an encoder of short texts": lambda: changed(OneHotEncoder().fit([["a"]]), dtype="S10"),
+    "distances with arguments": lambda: KNeighborsRegressor(
+        metric="minkowski", p=3, metric_params={"w": np.ones(4)}
+    ).fit(ROWS, VALUES),
+    "distances by a function with arguments": lambda: KNeighborsRegressor(
+        algorithm="brute", metric=seuclidean, metric_params={"V": np.ones(4)}
+    ).fit(ROWS, VALUES),
+    "a process of a kernel with arguments": lambda: GaussianProcessRegressor(
+        K.PairwiseKernel(metric="polynomial", pairwise_kernels_kwargs={"degree": 2}), optimizer=None
+    ).fit(ROWS, VALUES),
+    "a parameter that the class names, too": lambda: LassoLars(positive=True).fit(ROWS, VALUES),
+    "bounds by column": lambda: FunctionTransformer(
+        np.clip, kw_args={"a_min": [0.0] * 4, "a_max": np.ones((1, 4))}
+    ).fit(ROWS),
     "neighbours of sparse rows": lambda: KNeighborsRegressor().fit(csr_matrix(ROWS), VALUES),
     "an attribute of one's own": lambda: changed(line(), note_={"trained": "today"}),
 }
@@ -116,6 +162,19 @@ class Start(Ridge):
 
 class Member(DecisionTreeRegressor):
     """A tree of one's own."""
+
+
+def own_metric(x: Any, y: Any, alpha: float = 1.0) -> float:
+    """A metric of one's own, with an argument of its own."""
+    return float(alpha * abs(x - y).sum())
+
+
+def test_a_trusted_metric_has_arguments_of_its_own() -> None:
+    model = KNeighborsRegressor(
+        algorithm="brute", metric=own_metric, metric_params={"alpha": 2.0}
+    ).fit(ROWS, VALUES)
+    loaded_ = load_model(pickle.dumps(model), trusted=(f"{__name__}.own_metric",)).model
+    assert np.array_equal(loaded_.predict(ROWS), model.predict(ROWS))
 
 
 def test_trusted_classes_stand_in_ensembles() -> None:

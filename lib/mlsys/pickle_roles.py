@@ -12,7 +12,8 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from mlsys.pickle_sizes import check_numbers, small_dtype
+from mlsys import pickle_arguments
+from mlsys.pickle_sizes import check_numbers
 from mlsys.pickle_stack import Refused, StandIn, need
 from mlsys.pickle_states import saved_by
 
@@ -31,7 +32,8 @@ ONE = frozenset(
     "estimator estimator_ base_estimator base_estimator_ _estimator final_estimator "
     "final_estimator_ best_estimator_ regressor regressor_ classifier transformer transformer_ "
     "initial_imputer_ _label_binarizer label_binarizer_ _encoder one_hot_encoder_ init_ "
-    "_preprocessor nbrs_ kernel_pca_ _tfidf _mlb _hasher _bin_mapper init_estimator_".split()
+    "_preprocessor nbrs_ kernel_pca_ _tfidf _mlb _hasher _bin_mapper init_estimator_ _centerer "
+    "_label_encoder _scaler indicator_ le_ nn_fit".split()
 )
 # Where estimators are expected, maybe with names and columns.
 MANY = frozenset(
@@ -46,21 +48,31 @@ FUNCTIONS = frozenset(
     "_kmeans_single _algorithm importance_getter dtype_include dtype_exclude stop_words "
     "is_data_valid is_model_valid loss multioutput refit _sign link".split()
 )
+# Objects that can be called, where scikit-learn itself keeps them.
+CALLABLES = frozenset(
+    "_base_loss base_loss _curve_scorer _loss cv loss_ f_ k1 k2 kernel_ owner".split()
+)
+KERNELS = frozenset("k1 k2 kernel_".split())
+# No estimators, though an estimator's place may hold them.
+HELPERS = frozenset("_CalibratedClassifier TreePredictor".split())
+# What estimators hold that calls nothing, and may hold one another.
+DATA = frozenset(
+    "_BisectingTree _CFNode _CFSubcluster MetadataRequest MethodMetadataRequest".split()
+)
+# Not called as a model predicts; boosting that stopped early keeps itself there.
+SCORERS = frozenset("_curve_scorer _scorer scorer_ scoring".split())
 WORDS = frozenset(("drop", "passthrough", "deprecated", "zero", "warn", "prefit"))
 GETTER = re.compile(
     r"(?:named_steps\.[A-Za-z][A-Za-z0-9_-]*\.|(?:regressor_|estimator_|best_estimator_|estimator|"
     r"final_estimator_|_final_estimator)\.)*(?:coef_|feature_importances_|components_|scalings_)"
 )
 FORMAT = re.compile(r"[^{}]{0,200}(?:\{(?:feature_name|transformer_name)\}[^{}]{0,200}){0,10}")
-# Arguments of a NumPy function that write, allocate or keep Python's own objects.
-NO_ARGUMENTS = frozenset("out like initial subok ufunc object buffer where".split())
 SIZES = {
     "n_features_in_": 1_000_000, "n_outputs_": 100_000, "n_output_features_": 50_000_000,
     "_n_out_full": 50_000_000, "n_trees_per_iteration_": 100_000, "n_features_out_": 50_000_000,
     "n_components_": 10_000_000, "n_features_": 1_000_000,
 }  # fmt: skip
 LABELS = 1_000_000
-ROUNDS = 1_000  # of `numpy.diff`
 ONLY_FITTED = frozenset(("eta0",))  # numbers that only fit reads; older releases took others
 
 
@@ -84,17 +96,22 @@ def check(inst: Any, free: Collection[type]) -> None:
         elif name in MANY:
             _many(value, where, free)
         elif name not in FUNCTIONS and name not in _parameters(kind):
-            if _function(value):
+            if _function(value) or name not in CALLABLES and _callable(value, free):
                 raise Refused(f"keeps a function in `{where}`, where no function belongs")
+        if name in KERNELS:
+            need(value is None or _is_kernel(value, free), f"`{where}`")
         _by_name(inst, name, value, where)
+        pickle_arguments.check_of(inst, name, value, where)
     _parameter_values(inst)
     check_numbers(inst)
 
 
 def called(inst: Any) -> Iterator[Any]:
-    """Return the estimators that `inst` may call."""
+    """Return the objects of scikit-learn that `inst` may call, from whichever attribute."""
+    if type(inst).__name__ in DATA:
+        return
     for name, value in vars(inst).items():
-        if name in ONE or name in MANY:
+        if name not in SCORERS:
             yield from _members(value)
 
 
@@ -108,6 +125,17 @@ def _function(value: Any) -> bool:
     return is_function(value)
 
 
+def _callable(value: Any, free: Collection[type]) -> bool:
+    """Tell whether a value can be called: a type, a kernel, a scorer; classes in `free` may be."""
+    return callable(value) and not any(value is f or type(value) is f for f in free)
+
+
+def _is_kernel(value: Any, free: Collection[type]) -> bool:
+    from sklearn.gaussian_process.kernels import Kernel
+
+    return isinstance(value, Kernel) or type(value) in free
+
+
 def _method_names(value: Any, where: str) -> None:
     names = value if type(value) in (list, tuple) else [value]
     for name in names:
@@ -118,10 +146,13 @@ def _method_names(value: Any, where: str) -> None:
 
 
 def _is_estimator(value: Any, free: Collection[type]) -> bool:
+    from sklearn.base import BaseEstimator
+
     kind = type(value)
     if kind in free:
         return True
-    return kind.__module__.startswith("sklearn.") and not isinstance(value, dict | tuple | list)
+    own = kind.__module__.startswith("sklearn.")
+    return own and (isinstance(value, BaseEstimator) or kind.__name__ in HELPERS)
 
 
 def _one(value: Any, where: str, free: Collection[type]) -> None:
@@ -138,10 +169,11 @@ def _members(value: Any, depth: int = 3) -> Iterator[Any]:
         value = list(value.values())
     if type(value).__name__ == "ndarray" and value.dtype == object:
         value = value.ravel().tolist()
-    if isinstance(value, list | tuple) and depth:
-        for item in value:
-            yield from _members(item, depth - 1)
-    elif type(value).__module__.startswith("sklearn."):
+    if isinstance(value, list | tuple):
+        for item in value if depth else ():
+            if type(item) not in (int, float, str):
+                yield from _members(item, depth - 1)
+    elif type(value).__module__.startswith("sklearn.") and type(value).__name__ not in DATA:
         yield value
 
 
@@ -186,8 +218,6 @@ def _by_name(inst: Any, name: str, value: Any, where: str) -> None:
             type(value) is bool or type(value) is str and FORMAT.fullmatch(value) is not None,
             f"`{where}`",
         )
-    elif name == "kw_args" or name == "inv_kw_args":
-        check_arguments(value, where)
     elif name == "n_classes_":
         several = [value] if _whole(value) else value
         need(len(several) <= SIZES["n_outputs_"], f"`{where}`")
@@ -222,42 +252,6 @@ def _whole(value: Any) -> bool:
         and getattr(value, "shape", 0) == ()
         and (value.dtype.kind in "iu")
     )
-
-
-def check_arguments(value: Any, where: str, depth: int = 3) -> None:
-    """Arguments of a listed function: plain values, none of which is written to."""
-    if value is None:
-        return
-    need(type(value) is dict, f"`{where}`")
-    for name, item in value.items():
-        if type(name) is not str or name in NO_ARGUMENTS or name.startswith("_"):
-            raise Refused(
-                f"gives a function the argument {str(name)[:40]!r} by `{where}`, "
-                "which may write or allocate"
-            )
-        need(_plain(item, depth), f"`{where}`")
-        need(name != "dtype" or small_dtype(item), f"`{where}`")
-        need(name != "n" or type(item) is not int or item <= ROUNDS, f"`{where}`")
-
-
-def _plain(value: Any, depth: int) -> bool:
-    kind = type(value)
-    if value is None or kind in (bool, float, complex, str):
-        return True
-    if kind is int:
-        return abs(value) < 2**31
-    if kind in (list, tuple) and depth:
-        return all(_plain(v, depth - 1) for v in value)
-    if isinstance(value, type):
-        return (
-            kind is type
-            and value.__module__ in ("builtins", "numpy")
-            and value.__name__ not in ("object", "object_")
-        )
-    module = kind.__module__.partition(".")[0]
-    if module in ("numpy", "pandas", "datetime", "decimal"):
-        return getattr(getattr(value, "dtype", None), "kind", "") != "O" and not callable(value)
-    return False
 
 
 _known: dict[type, dict[str, Any]] = {}

@@ -7,12 +7,14 @@ an index beyond its columns or a dtype with forged flags makes it read and write
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 from mlsys import pickle_values, trusted_names
+from mlsys.pickle_arguments import check_arguments
 from mlsys.pickle_arrays import array_state, put_dtype, put_masked
 from mlsys.pickle_stack import Handle, Refused, StandIn, need, resolve
 
@@ -70,7 +72,7 @@ def _note_version(inst: Any, state: dict[str, Any]) -> None:
 
 
 def _attributes(inst: Any, state: Any) -> None:
-    """Attributes by name, none of which hides a method of the class."""
+    """Attributes by name, none of which hides an attribute of the class but a parameter."""
     kind, name = type(inst), type(inst).__name__
     need(type(state) is dict, f"a {name}")
     kept: dict[str, Any] = {}
@@ -89,8 +91,7 @@ def _attributes(inst: Any, state: Any) -> None:
         if type(value) is Handle:
             raise Refused(f"keeps `{value.key}` itself in `{name}.{key}`, not an object of it")
         need(type(value) is not StandIn, f"`{name}.{key}`")
-        own = inspect.getattr_static(kind, key, None)
-        need(not hasattr(type(own), "__get__"), f"`{name}.{key}`")
+        need(not _hides(kind, key), f"`{name}.{key}`")  # type: ignore[arg-type]
         need(key != "_sklearn_version" or type(value) is str, f"`{name}.{key}`")
         if key == "input" and kind.__module__ == "sklearn.feature_extraction.text":
             if value != "content":
@@ -105,6 +106,17 @@ def _attributes(inst: Any, state: Any) -> None:
         inst.__dict__.update(state)
     else:
         own_way(inst, state)
+
+
+@functools.lru_cache(10_000)
+def _hides(kind: type, key: str) -> bool:
+    """Tell whether an attribute of an object would hide what its class says by the same name."""
+    own = inspect.getattr_static(kind, key, _hides)
+    if own is _hides:
+        return False
+    init = getattr(kind, "__init__", None)
+    parameters = inspect.signature(init).parameters if inspect.isfunction(init) else ()
+    return hasattr(type(own), "__get__") or key not in parameters
 
 
 def _column_types(value: Any) -> Any:
@@ -240,8 +252,6 @@ def _spline(inst: Any, state: Any) -> None:
 
 
 def _partial(inst: Any, state: Any) -> None:
-    from mlsys.pickle_roles import check_arguments  # which reads `saved_by`
-
     what = "a functools.partial"
     need(type(state) is tuple and len(state) == 4 and state[0] is inst.func, what)
     func, args, keywords, rest = state
