@@ -67,6 +67,29 @@ def test_a_rescan_announces_what_it_repairs_and_nothing_else(stack: LocalStack) 
         assert types(stack, str(case.ref())) == ["mlsys.model.registered"]
 
 
+@pytest.mark.parametrize(
+    ("name", "version"), [("{}/extra", "v1"), ("{}", "v1/extra"), ("{}", ""), ("/{}", "latest")]
+)
+def test_a_row_that_was_written_by_hand_is_removed_and_the_rest_is_announced(
+    stack: LocalStack, name: str, version: str
+) -> None:
+    with model_case(stack, "by-hand") as case, model_case(stack, "foreign") as foreign:
+        with notifications_lost(stack):
+            case.upload()
+        assert stack.url is not None
+        name = name.format(foreign.name)
+        foreign.sql(
+            "INSERT INTO model_registry (model_name, model_version, version_number, environment, "
+            "gcs_uri, generation, registered_at, registered_by, status) "
+            f"VALUES ('{name}', '{version}', 1, 'dev', 'gs://x', 1, CURRENT_TIMESTAMP(), 'me', "
+            "'ready')"
+        )
+        result = rescan(stack.clients, "dev")
+        assert (result.registered, result.removed) == (1, 1)
+        assert types(stack, str(case.ref())) == ["mlsys.model.registered"]
+        assert types(stack, f"{name}/{version}") == ["mlsys.model.removed"]
+
+
 def test_an_announcement_is_a_cloudevent(stack: LocalStack) -> None:
     """https://github.com/googleapis/google-cloudevents/blob/main/docs/spec/pubsub.md"""
     with model_case(stack, "cloudevent") as case:

@@ -588,6 +588,68 @@ def test_an_answer_that_is_not_the_service_s_is_told(
     assert says in capsys.readouterr().err
 
 
+FOREIGN = [{}, {"status": "ok"}, {"run_id": 7, "ok": True}, VERDICT | {"problems": None}, []]
+
+
+@pytest.mark.parametrize("body", [*FOREIGN, b"", b"null", b"[" * 100_000, b"9" * 5_000])
+@pytest.mark.parametrize("options", [[], ["--dry-run"], ["--dry-run", "--json"]])
+def test_another_service_s_answer_is_told(
+    stub: Stub, capsys: pytest.CaptureFixture[str], body: Any, options: list[str]
+) -> None:
+    stub.answer = lambda *_: (200, json.dumps(body).encode() if body == [] else body)
+    assert cli.main(words(ASKED, *options)) == 1
+    said = capsys.readouterr().err
+    assert "is it the address of mlsys" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--no-wait"], ["--json"]])
+def test_a_result_that_is_none_is_told(
+    stub: Stub, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    stub.answer = lambda path, q: (200, VERDICT if "dry_run" in q else {"rows": "many"})
+    assert cli.main(words(ASKED, *options)) == 1
+    assert "answered JSON that mlsys does not" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 429, 500, 503])
+@pytest.mark.parametrize(
+    "more", [{}, {"detail": None}, {"detail": ["a", 1]}, {"detail": "", "title": "No way"},
+             {"detail": "no", "progress": "half", "columns": [None, 7, {}], "more": "x"}]
+)  # fmt: skip
+def test_a_problem_that_lacks_members_is_told(
+    stub: Stub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    more: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(calls, "TRIES", 2)
+    stub.more["Retry-After"] = "0"
+    stub.answer = lambda *_: (status, {"type": "urn:mlsys:problem:x", "status": status} | more)
+    assert cli.main(words(ASKED)) == 1
+    said = capsys.readouterr().err
+    assert "mlsys: " in said and "does not know" not in said
+
+
+def test_a_verdict_s_problems_may_be_anything(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = VERDICT | {"ok": False, "problems": ["no", {}, {"detail": "a", "columns": [{}]}, 7]}
+    stub.answer = lambda *_: (200, verdict)
+    assert cli.main(words(ASKED)) == 1
+    assert capsys.readouterr().err.count("mlsys: ") == 4
+
+
+def test_a_certificates_file_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, nobody: Path, signer: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/file")
+    gcloud(nobody, f"echo {signer.token('x')}")
+    assert cli.main(words(ASKED, "--url", "https://127.0.0.1.example")) == 1
+    assert "/no/such/file" in capsys.readouterr().err
+
+
 # The address, and the token
 
 

@@ -14,7 +14,7 @@ import app.registry
 from app import create_app
 from app.problems import STATUS, status_of
 from mlsys import errors
-from mlsys.remote import faults, sentence
+from mlsys.answers import faults, sentence
 from mlsys.settings import Emulators, Settings
 
 SECRET = "projects/secret-project/secret text of a backend"  # pragma: allowlist secret

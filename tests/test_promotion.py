@@ -93,6 +93,60 @@ def test_a_promotion_that_was_cut_off_is_taken_up(stack: LocalStack) -> None:
     assert row(stack, "staging", "cut")["status"] == "ready"
 
 
+def cut_off(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Promote to staging and stop before the model itself is copied."""
+    from google.cloud.storage import Blob
+
+    rewrite = Blob.rewrite
+
+    def until_the_model(blob: Any, source: Any, **options: Any) -> Any:
+        if blob.name.endswith("model.pkl"):
+            raise KeyboardInterrupt
+        return rewrite(blob, source, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Blob, "rewrite", until_the_model)
+        assert promote(name, "dev", "staging") == 130
+
+
+def test_a_promotion_that_was_cut_off_is_finished_though_the_source_is_another_by_now(
+    stack: LocalStack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    new_key(tmp_path / "key.pem")
+    upload_model(MODEL, "halfway", "v1", X=X, signing_key=tmp_path / "key.pem")
+    cut_off(monkeypatch, "halfway")
+    assert content(stack, "staging", "halfway", "model.sig")
+    other = LinearRegression().fit(X, 5 * X["a"])
+    upload_model(other, "halfway", "v1", X=X, overwrite=True)
+    bucket = stack.clients.storage.bucket(stack.settings.models_bucket("dev"))
+    bucket.blob("halfway/v1/model.sig").delete(timeout=10)
+    assert promote("halfway", "dev", "staging") == 0, capsys.readouterr().err
+    for file in ("model.pkl", "metadata.json"):
+        assert content(stack, "staging", "halfway", file) == content(stack, "dev", "halfway", file)
+    bucket = stack.clients.storage.bucket(stack.settings.models_bucket("staging"))
+    assert not bucket.blob("halfway/v1/model.sig").exists(timeout=10)
+
+
+def test_a_lost_answer_to_a_copy_is_no_reason_to_fail(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client repeats the request, and its condition does not hold any more."""
+    from google.cloud.storage import Blob
+
+    upload_model(MODEL, "lost", "v1", X=X)
+    rewrite = Blob.rewrite
+
+    def twice(blob: Any, source: Any, **options: Any) -> Any:
+        rewrite(blob, source, **options)
+        return rewrite(blob, source, **options)
+
+    monkeypatch.setattr(Blob, "rewrite", twice)
+    assert promote("lost", "dev", "staging") == 0
+
+
 def test_a_signature_that_the_target_has_given_stays(stack: LocalStack, tmp_path: Path) -> None:
     for name in ("dev", "staging"):
         new_key(tmp_path / name)
@@ -107,14 +161,19 @@ def test_a_signature_that_the_target_has_given_stays(stack: LocalStack, tmp_path
     assert content(stack, "staging", "twice", "model.sig") == own
 
 
-def test_files_of_somebody_else_are_not_overwritten(
-    stack: LocalStack, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("file", ["metadata.json", "model.sig"])
+def test_files_of_somebody_else_are_named_and_not_overwritten(
+    stack: LocalStack, capsys: pytest.CaptureFixture[str], file: str
 ) -> None:
-    upload_model(MODEL, "beside", "v1", X=X)
-    put(stack, "staging", "beside/v1/metadata.json", b"{}")
+    upload_model(MODEL, "beside", "v1", X=X, overwrite=True)
+    put(stack, "staging", f"beside/v1/{file}", b"{}")
     assert promote("beside", "dev", "staging") == 1
-    assert "by somebody else" in capsys.readouterr().err
-    assert content(stack, "staging", "beside", "metadata.json") == b"{}"
+    said = capsys.readouterr().err
+    assert f"/beside/v1/{file} is in the way" in said and "delete it" in said
+    assert content(stack, "staging", "beside", file) == b"{}"
+    bucket = stack.clients.storage.bucket(stack.settings.models_bucket("staging"))
+    bucket.blob(f"beside/v1/{file}").delete(timeout=10)
+    assert not bucket.blob("beside/v1/model.pkl").exists(timeout=10)
 
 
 def test_a_version_that_is_there_with_other_bytes_is_not_replaced(
@@ -124,7 +183,7 @@ def test_a_version_that_is_there_with_other_bytes_is_not_replaced(
     other = pickled(LinearRegression().fit(X, 5 * X["a"]))
     put(stack, "staging", "taken/v1/model.pkl", other)
     assert promote("taken", "dev", "staging") == 1
-    assert "staging has another model as taken/v1" in capsys.readouterr().err
+    assert "taken/v1/model.pkl is another model than gs://" in capsys.readouterr().err
     assert content(stack, "staging", "taken") == other
 
 

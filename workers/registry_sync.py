@@ -148,9 +148,12 @@ def _judged(clients: Clients, seen: _Seen, until: float, key: str) -> ModelRow |
 
 
 def _events(env: str, key: str, change: Change) -> list[Event]:
-    """What is announced of a model version that changed."""
+    """What is announced of a model version that changed.
+
+    A row that was written by hand may have any name; it is removed, and announced by what it says.
+    """
     if change == "unchanged":
         return []
-    name, version = key.split("/")
+    name, _, version = key.rpartition("/")
     data = {"env": env, "model_name": name, "model_version": version, "change": change}
     return [Event("model.removed" if change == "removed" else "model.registered", key, data)]

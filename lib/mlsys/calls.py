@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlsys.answers import ACCEPTED, RESULT, STATUS, VERDICT
 from mlsys.errors import MlsysError, TryAgain
 from mlsys.remote import Service, Unreachable
 
@@ -48,7 +49,8 @@ class Call:
         patience = Patience()
         while True:
             try:
-                verdict = self.service.ask("/predict", self.params | self._dry, timeout=600)
+                asked = self.params | self._dry
+                verdict = self.service.ask("/predict", asked, timeout=600, fields=[VERDICT])
                 break
             except Unreachable:
                 raise  # nothing is under way that would be worth waiting for
@@ -65,7 +67,12 @@ class Call:
         patience = Patience()
         while True:
             try:
-                return self.service.ask("/predict", self.params | {"wait": "false"}, timeout=600)
+                return self.service.ask(
+                    "/predict",
+                    self.params | {"wait": "false"},
+                    timeout=600,
+                    fields=[ACCEPTED, RESULT],
+                )
             except TryAgain as exc:
                 self._name_run(exc)
                 patience.wait(exc)
@@ -94,7 +101,9 @@ class Call:
     def _ask_once(self, before: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """One request in a thread of its own; this one looks after the run until it answers."""
         service, params = self.service.twin(), dict(self.params)
-        answer = _in_thread(lambda: service.ask("/predict", params, timeout=ANSWER_TIMEOUT))
+        answer = _in_thread(
+            lambda: service.ask("/predict", params, timeout=ANSWER_TIMEOUT, fields=[RESULT])
+        )
         ended_at, pause = None, POLL
         while not _wait_for(answer, pause):
             began = time.monotonic()
@@ -111,14 +120,15 @@ class Call:
             elif ended_at is None:
                 ended_at = time.monotonic()
             elif time.monotonic() - ended_at > LOST_AFTER:
-                return dict(status["result"])  # the answer was lost on its way
+                # The answer was lost on its way.
+                return self.service.checked(status["result"], "/runs", [RESULT])
         return answer.result()
 
     def _status(self) -> dict[str, Any]:
         """The state of the run; empty if it cannot be told, which is no reason to stop."""
         try:
             path = f"/runs/{self.run_id}"
-            return self.service.ask(path, {"env": self.params["env"]}, timeout=30)
+            return self.service.ask(path, {"env": self.params["env"]}, timeout=30, fields=[STATUS])
         except MlsysError:
             return {}
 

@@ -74,9 +74,10 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the command line says and return the exit code: 0, 1, or 130 after Ctrl-C."""
+    """Do what the command line says and return the exit code."""
+    from mlsys.answers import faults
     from mlsys.calls import Call
-    from mlsys.remote import Refused, Service, Unreachable, faults, service_url
+    from mlsys.remote import Refused, Service, Unreachable, service_url
 
     names = [*REQUIRED, "model_version", *OPTIONAL, *FLAGS]
     given = {name: getattr(options, name) for name in names}
@@ -94,9 +95,10 @@ def run(options: argparse.Namespace) -> int:
         _tell(f"mlsys: {exc}", *(_ways_on(call, options) if there else ()))
         return 1
     except KeyboardInterrupt:
-        said = "No longer waiting; the run is not stopped." if call.sent else "Stopped."
-        _tell("", said, *(_ways_on(call, options) if call.sent else ()))
-        return 130
+        if call.sent:
+            said = "No longer waiting; the run is not stopped."
+            options.stopped = "\n".join([said, *_ways_on(call, options)])
+        raise
 
 
 def _run(call: Call, options: argparse.Namespace) -> int:
@@ -119,7 +121,7 @@ def _run(call: Call, options: argparse.Namespace) -> int:
         _print_json(result)
     elif "status_url" in result:
         print(f"run_id        {result['run_id']}")
-        url = result["status_url"]
+        url = str(result["status_url"])
         print(f"its state     {url if '://' in url else call.service.address(url)}")
     else:
         _print_result(result)
@@ -163,7 +165,7 @@ def _headline(call: Call, verdict: Mapping[str, Any]) -> str:
 
 
 def _problems(verdict: Mapping[str, Any]) -> list[str]:
-    from mlsys.remote import faults, sentence
+    from mlsys.answers import faults, sentence
 
     lines = []
     for problem in verdict["problems"]:
@@ -186,21 +188,21 @@ def _print_json(body: Mapping[str, Any]) -> None:
 
 def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
     print(_headline(call, verdict))
-    state = "is there already" if verdict["run_exists"] else "is new"
+    state = "is there already" if verdict.get("run_exists") else "is new"
     print(f"run_id        {verdict['run_id']} ({state})")
     if verdict["ok"]:
-        state = "is there" if verdict["output_table_exists"] else "would be made"
+        state = "is there" if verdict.get("output_table_exists") else "would be made"
         print(f"output table  {call.params['output_table']} ({state})")
-        print(f"reads         {', '.join(verdict['reads'])}")
-        print(f"writes        {', '.join(map(_column, verdict['writes']))}")
+        print(f"reads         {', '.join(map(str, verdict.get('reads', ())))}")
+        print(f"writes        {', '.join(map(_column, verdict.get('writes', ())))}")
         if verdict.get("price_usd") is not None:
             price = f"{verdict['price_usd']:.4f} USD for {verdict['bytes']:,} bytes"
             print(f"price         {price}, at US list prices")
         if verdict.get("doubled_ids") is not None:
             print(f"doubled ids   {verdict['doubled_ids']:,} rows")
-        for warning in verdict["warnings"]:
+        for warning in verdict.get("warnings", ()):
             print(f"warning       {warning}")
-    if verdict["run_is_done"]:
+    if verdict.get("run_is_done"):
         print("It is done: the same request answers with its result.")
     else:
         print("It would work." if verdict["ok"] else "It would not work.")
@@ -215,12 +217,12 @@ def _column(column: Mapping[str, str]) -> str:
 
 def _print_result(result: Mapping[str, Any]) -> None:
     print(f"rows          {result['rows']:,}")
-    for warning in result["warnings"] if not result["rows"] else ():
+    for warning in result.get("warnings", ()) if not result["rows"] else ():
         print(f"warning       {warning}")
     if rejected := result.get("rows_rejected"):
-        print(f"rejected      {rejected:,} rows, in {result['rejects_table']}")
+        print(f"rejected      {rejected:,} rows, in {result.get('rejects_table')}")
     print(f"output table  {result['output_table']}")
     print(f"run_id        {result['run_id']}")
-    print(f"seconds       {result['seconds']}")
-    if result["reused"]:
+    print(f"seconds       {result.get('seconds')}")
+    if result.get("reused"):
         print("reused        the rows were there already")

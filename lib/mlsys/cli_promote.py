@@ -21,7 +21,7 @@ def add_to(commands: Any) -> None:
         "environment, where the copy registers itself. Only a version that the registry knows as "
         "ready is promoted; who did it, when and from where is in the new registry row.",
     )
-    parser.set_defaults(run=_promote)
+    parser.set_defaults(run=_promote, stopped="Stopped. The same command finishes it.")
     parser.add_argument("name", help="the model, such as titanic-survival")
     parser.add_argument("version", help="v1, v2, ...")
     parser.add_argument("--from", dest="source", required=True, choices=ENVS, help="where it is")
@@ -49,8 +49,15 @@ def _promote(options: argparse.Namespace) -> int:
         clients_for(replace(settings, project=project or settings.project))
         for project in (options.from_project, options.to_project)
     )
-    by = options.by or os.environ.get("GITHUB_ACTOR") or getpass.getuser()
+    by = options.by or os.environ.get("GITHUB_ACTOR") or _user()
     row = promote(ref, options.source, options.target, by=by, here=here, there=there)
     said = f" ({row.status_reason})" if row.status_reason else ""
     print(f"{ref} is in {options.target}, {row.status}{said}")
     return 0
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as exc:  # a container's user may have no name
+        raise InvalidRequest(("by", "this machine's user has no name: pass --by")) from exc

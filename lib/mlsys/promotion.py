@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import InvalidRequest, ModelExists, ModelNotFound, ModelUnusable, ObjectNotFound
+from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, ObjectNotFound
 from mlsys.gcs import PROMOTION_KEY
+from mlsys.promotion_copy import copy_version
 from mlsys.refs import ModelRef
 from mlsys.registry import Registered, registered, wait_until_registered
 from mlsys.settings import ENVS
@@ -27,18 +28,21 @@ def promote(
     """Copy a model version with its metadata and signature, and wait until it is registered.
 
     `here` are the clients of the source's project, `there` those of the target's. The model goes
-    last, so that whoever hears of it finds the rest. A copy that was cut off is taken up where it
-    was by promoting again.
+    last, so that whoever hears of it finds the rest. Promoting again finishes a copy that was cut
+    off: files of it that the source has meanwhile replaced are replaced too. A file that no
+    promotion of this model wrote is never overwritten.
 
     Raises:
         InvalidRequest: the target is not above the source.
         ModelNotFound: the version is not in the source, or not registered there.
         ModelUnusable: its registry says anything but ready, or the target's does so of the copy.
-        ModelExists: the target has that version already, with other bytes.
+        ModelExists: the target has that version already with other bytes, or another file where
+            one of the version's files goes; the message names it.
+        Conflict: the source's model was replaced meanwhile.
         ObjectNotFound: the source or the target has no models bucket; it names those that have.
         NotRegistered: the copy is in the bucket, and the registry did not show it in time.
     """
-    from google.api_core.exceptions import NotFound, PreconditionFailed
+    from google.api_core.exceptions import NotFound
 
     if ENVS.index(target) <= ENVS.index(source):
         raise InvalidRequest(("to", f"{target} does not come after {source}: {' -> '.join(ENVS)}"))
@@ -47,30 +51,19 @@ def promote(
     for clients, env in ((here, source), (there, target)):
         _check_env(clients, env)
     model = _ready(here, source, ref, old)
+    origin = {
+        "from": f"gs://{old.name}/{ref.path}#{model.generation}",
+        "by": by,
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
     try:
-        found = new.get_blob(ref.path, timeout=TIMEOUT)
-        if found is not None and found.crc32c != model.crc32c:
-            raise ModelExists(
-                f"{target} has another model as {ref}: a version is never replaced by a "
-                "promotion; upload the model under a new version and promote that"
-            )
-        beside = [ref.metadata_path, ref.signature_path]
-        for blob in filter(None, (old.get_blob(path, timeout=TIMEOUT) for path in beside)):
-            _copy_beside(blob, new, keep=found is not None)
-        if found is None:
-            origin = {
-                "from": f"gs://{old.name}/{ref.path}#{model.generation}",
-                "by": by,
-                "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            }
-            found = _copy(model, new, {PROMOTION_KEY: json.dumps(origin)})
-    except PreconditionFailed as exc:
-        raise ModelExists(f"{ref} was uploaded to {target} by somebody else just now") from exc
+        copied = copy_version(ref, model, new, {PROMOTION_KEY: json.dumps(origin)})
     except NotFound as exc:
         raise ObjectNotFound(
-            f"The bucket gs://{new.name} is not there, or {ref} was changed in {source} meanwhile"
+            f"The bucket gs://{new.name} is not there, or {ref} was changed in {source} meanwhile: "
+            "promote again"
         ) from exc
-    row = wait_until_registered(there, target, ref, int(found.generation or 0))
+    row = wait_until_registered(there, target, ref, int(copied.generation or 0))
     if row.status != "ready":
         raise ModelUnusable(f"{ref} is in {target}, where it is {row.status}: {row.status_reason}")
     return row
@@ -122,43 +115,3 @@ def _ready(clients: Clients, env: str, ref: ModelRef, bucket: Bucket) -> Blob:
     if row.status != "ready":
         raise ModelUnusable(f"{ref} is {row.status} in {env}: {row.status_reason}")
     return blob
-
-
-def _copy_beside(blob: Blob, bucket: Bucket, *, keep: bool) -> None:
-    """Copy a file that lies beside the model; what is there stays, if it is the same or `keep`.
-
-    The target may have signed the model by a key of its own.
-
-    Raises:
-        PreconditionFailed: another file is there.
-    """
-    from google.api_core.exceptions import PreconditionFailed
-
-    there = bucket.get_blob(blob.name, timeout=TIMEOUT)
-    if there is None:
-        _copy(blob, bucket, {})
-    elif not keep and there.crc32c != blob.crc32c:
-        raise PreconditionFailed(f"gs://{bucket.name}/{blob.name} is another one")
-
-
-def _copy(blob: Blob, bucket: Bucket, metadata: dict[str, str]) -> Blob:
-    """Copy exactly this generation, in Cloud Storage itself, to where nothing is.
-
-    Raises:
-        PreconditionFailed: something is there.
-        ModelUnusable: the copy has another checksum.
-    """
-    copy = bucket.blob(blob.name)
-    copy.content_type = blob.content_type
-    copy.metadata = (blob.metadata or {}) | metadata
-    conditions: dict[str, Any] = {
-        "if_source_generation_match": int(blob.generation or 0),
-        "if_generation_match": 0,
-        "timeout": TIMEOUT,
-    }
-    token, *_ = copy.rewrite(blob, **conditions)
-    while token is not None:
-        token, *_ = copy.rewrite(blob, token=token, **conditions)
-    if copy.crc32c != blob.crc32c:
-        raise ModelUnusable(f"gs://{bucket.name}/{blob.name} is not what was copied: delete it")
-    return copy

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from mlsys import __version__, settings
+from mlsys.answers import Fields, detail, missing, progress, sentence
 from mlsys.errors import MlsysError, SettingsError, TryAgain
 from mlsys.identity import IdentityToken
-from mlsys.settings import LOOPBACK
+from mlsys.loopback import is_loopback
 
 if TYPE_CHECKING:
     import requests
@@ -56,16 +58,29 @@ def service_url(given: str | None = None) -> str:
             "the service's address is not known: pass --url, or set MLSYS_URL in the environment "
             "or in .env (`make local` prints that of the local stack)"
         )
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        host, _ = (parts.hostname or ""), parts.port  # raises if it is not a number
+        host.encode("idna")
+    except ValueError as exc:
+        raise _no_address(url, f" ({exc})") from exc
+    if parts.scheme not in ("http", "https") or not host or re.search(r"[^\w.:%-]", host):
+        raise _no_address(url)
+    if "@" in parts.netloc or parts.query or parts.fragment:
         raise SettingsError(
-            f"{url!r} is no address of a service: pass https://HOST, or http://127.0.0.1:PORT"
+            "the service's address has a user, a query or a fragment: pass https://HOST alone"
         )
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+    if parts.scheme == "http" and not is_loopback(host):
         raise SettingsError(
             f"{url} would carry your identity token unencrypted: pass https://{parts.netloc}"
         )
     return url
+
+
+def _no_address(url: str, why: str = "") -> SettingsError:
+    return SettingsError(
+        f"{url!r} is no address of a service{why}: pass https://HOST, or http://127.0.0.1:PORT"
+    )
 
 
 class Service:
@@ -74,7 +89,7 @@ class Service:
     def __init__(self, url: str, token: IdentityToken | None = None) -> None:
         """Ask nothing yet. The token is `token`, or one for `url` where that needs one."""
         self.url = url
-        self._local = urlsplit(url).hostname in LOOPBACK
+        self._local = is_loopback(urlsplit(url).hostname)
         self._token = None if self._local else token or IdentityToken(url)
         self._session: requests.Session | None = None
 
@@ -87,16 +102,22 @@ class Service:
         return f"{self.url}{path}" + (f"?{urlencode(params)}" if params else "")
 
     def ask(
-        self, path: str, params: Mapping[str, str] | None = None, *, timeout: float = 60.0
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        timeout: float = 60.0,
+        fields: Sequence[Fields] = (),
     ) -> dict[str, Any]:
-        """Return the JSON answer to `GET path`, waiting `timeout` seconds for it at the most.
+        """Return the JSON answer to `GET path`, waiting `timeout` seconds for it at most.
 
-        Parameters that are too long for a URL go as the form of `POST path`.
+        Parameters that are too long for a URL go as the form of `POST path`. The answer has all
+        that one of `fields` names.
 
         Raises:
             TryAgain: the service says that the same request can succeed later.
             Unreachable: the connection failed, broke or took too long.
-            Refused: the service says no; or nobody there is the service.
+            Refused: the service says no; or another service answers there.
             CredentialsMissing: there is no identity token to show.
         """
         import requests
@@ -129,24 +150,41 @@ class Service:
             if self._local and not late:
                 what += " (is `make local` up, and MLSYS_URL its address?)"
             raise Unreachable(f"{self.url} {what}") from exc
-        except requests.exceptions.RequestException as exc:
+        except (requests.exceptions.RequestException, OSError, UnicodeError) as exc:
+            # An OSError is of a file that the environment names, as REQUESTS_CA_BUNDLE does.
             raise Refused(f"{self.url}{path} cannot be asked: {exc}") from exc
-        return _body(self.url, answer)
+        return self.checked(_body(self.url, answer), path, fields)
+
+    def checked(
+        self, body: Mapping[str, Any], path: str, fields: Sequence[Fields]
+    ) -> dict[str, Any]:
+        """Return an answer that has the fields of mlsys.
+
+        Raises:
+            Refused: it has not, so that another service gave it, or another release.
+        """
+        wrong = [missing(body, each) for each in fields]
+        if wrong and all(wrong):
+            raise Refused(
+                f"{self.url}{path} answered JSON that mlsys does not ({', '.join(wrong[-1])}): is "
+                "it the address of mlsys, and of this release?"
+            )
+        return dict(body)
 
 
 def _body(url: str, answer: requests.Response) -> dict[str, Any]:
     """The answer's JSON, or the exception that it stands for."""
     try:
         body = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if answer.ok and answer.status_code < 300 and isinstance(body, dict):
         return body
     ours = isinstance(body, dict) and str(body.get("type")).startswith("urn:mlsys:")
     # Cloud Run answers 500 itself where an instance ran out of memory.
     if answer.status_code in PASSING or (answer.status_code == 500 and not ours):
-        detail = body["detail"] if ours else f"{url} answered {answer.status_code}"
-        error = TryAgain(detail, body.get("progress") if ours else None)
+        said = detail(body) if ours else f"{url} answered {answer.status_code}"
+        error = TryAgain(said, progress(body.get("progress")) if ours else None)
         error.retry_after = _seconds(answer.headers.get("Retry-After"), error.retry_after)
         raise error
     if ours:
@@ -159,35 +197,6 @@ def _body(url: str, answer: requests.Response) -> dict[str, Any]:
         431: "or a proxy before it takes no headers of this size",
     }.get(answer.status_code, f"answered {answer.status_code}: is it the address of mlsys?")
     raise Refused(f"{url} {reason}")
-
-
-def sentence(problem: Mapping[str, Any]) -> str:
-    """What a problem says, without the columns or parameters that `faults` lists.
-
-    >>> sentence({"detail": "It does not fit. a: is missing",
-    ...           "columns": [{"name": "a", "problem": "is missing"}]})
-    'It does not fit.'
-    """
-    detail = str(problem["detail"])
-    listed = faults(problem)
-    whole = detail.partition(listed[0])[0] if listed else detail
-    return whole.strip() or str(problem.get("title", detail))
-
-
-def faults(problem: Mapping[str, Any]) -> list[str]:
-    """The columns, parameters or rows that a problem names, a line each."""
-    lists = [value for value in problem.values() if isinstance(value, list)]
-    more = problem.get("more")
-    last = [f"and {more:,} more"] if isinstance(more, int) and more else []
-    return [_fault(item) for found in lists for item in found] + last
-
-
-def _fault(item: Any) -> str:
-    if isinstance(item, dict) and item.keys() >= {"name", "problem"}:
-        return f"{item['name']}: {item['problem']}"
-    if isinstance(item, dict):
-        return ", ".join(f"{key} {value}" for key, value in item.items())
-    return str(item)
 
 
 def _seconds(text: str | None, default: int) -> int:

@@ -69,7 +69,7 @@ class LocalStack:
         `samples` loads the sample tables, `time_scale` is multiplied with Pub/Sub's backoffs,
         and `progress` is called with a line for each part that is ready.
         """
-        self._data_dir = Path(data_dir).expanduser().resolve() if data_dir else None
+        self._data_dir = Path(data_dir) if data_dir else None
         self._ports = ports or Ports()
         self._envs = tuple(envs)
         self._with_service = with_service
@@ -200,14 +200,21 @@ class LocalStack:
             ready("Sample tables", ", ".join(load_samples(self.clients)))
 
     def _make_folder(self) -> Path:
-        if self._data_dir is None:
-            # Resolved: macOS reaches its temporary folder through a link.
-            self._folder = Path(tempfile.mkdtemp(prefix="mlsys-local-")).resolve()
-        else:
-            self._folder = self._data_dir
-        for name in ("storage", "bigquery", "logs"):
-            (self._folder / name).mkdir(parents=True, exist_ok=True)
-        self._lock = lock_folder(self._folder)
+        try:
+            if self._data_dir is None:
+                # Resolved: macOS reaches its temporary folder through a link.
+                self._folder = Path(tempfile.mkdtemp(prefix="mlsys-local-")).resolve()
+            else:
+                self._folder = self._data_dir = self._data_dir.expanduser().resolve()
+            for name in ("storage", "bigquery", "logs"):
+                (self._folder / name).mkdir(parents=True, exist_ok=True)
+            self._lock = lock_folder(self._folder)
+        except (OSError, RuntimeError) as exc:  # RuntimeError: there is no such home
+            reason = getattr(exc, "strerror", None) or exc
+            where = self._data_dir or "the folder for temporary files, TMPDIR,"
+            raise SettingsError(
+                f"{where} cannot be used ({reason}): pass another --data-dir"
+            ) from exc
         self.logs = self._folder / "logs"
         self.service_log = self.logs / "service.log"
         self._pid_file = self._folder / "service.pid"

@@ -1,0 +1,93 @@
+"""What the service's JSON answers hold, read with care: another service may have given them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Fields = Mapping[str, type | tuple[type, ...]]  # an answer's members; None: it need not be there
+
+_COUNT = (int, type(None))
+_LIST = (list, type(None))
+VERDICT: Fields = {
+    "run_id": str,
+    "ok": bool,
+    "model_name": str,
+    "model_version": str,
+    "rows": _COUNT,
+    "problems": list,
+    "warnings": _LIST,
+}
+ACCEPTED: Fields = {"run_id": str, "status_url": str}
+RESULT: Fields = {
+    "run_id": str,
+    "rows": int,
+    "output_table": str,
+    "rows_rejected": _COUNT,
+    "warnings": _LIST,
+}
+STATUS: Fields = {
+    "run_id": str,
+    "shards_done": int,
+    "shards_total": _COUNT,
+    "rows_done": _COUNT,
+    "rows_total": _COUNT,
+    "result": (dict, type(None)),
+}
+
+
+def missing(body: Mapping[str, Any], fields: Fields) -> list[str]:
+    """Return which fields an answer lacks, or has as something else."""
+    return [name for name, kind in fields.items() if not _is(body.get(name), kind)]
+
+
+def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
+    # JSON's true is no count, though Python's True is an int.
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def sentence(problem: Any) -> str:
+    """What a problem says, without the columns or parameters that `faults` lists.
+
+    >>> sentence({"detail": "It does not fit. a: is missing",
+    ...           "columns": [{"name": "a", "problem": "is missing"}]})
+    'It does not fit.'
+    """
+    said = detail(problem)
+    listed = faults(problem)
+    whole = said.partition(listed[0])[0] if listed and listed[0] else said
+    title = problem.get("title") if isinstance(problem, Mapping) else None
+    return whole.strip() or str(title or said)
+
+
+def detail(problem: Any) -> str:
+    """What a problem says; all of its members but its type are optional (RFC 9457)."""
+    if not isinstance(problem, Mapping):
+        return str(problem)
+    said = problem.get("detail") or problem.get("title")
+    return str(said or f"The service answered {problem.get('status', 'no')} without a reason")
+
+
+def progress(given: Any) -> dict[str, Any]:
+    """What a problem says of the run's progress, as far as it is that."""
+    kinds = {"run_id": str, "rows_done": int, "shards_done": int}
+    given = given if isinstance(given, Mapping) else {}
+    return {name: given[name] for name, kind in kinds.items() if _is(given.get(name), kind)}
+
+
+def faults(problem: Any) -> list[str]:
+    """The columns, parameters or rows that a problem names, a line each."""
+    if not isinstance(problem, Mapping):
+        return []
+    lists = [value for value in problem.values() if isinstance(value, list)]
+    more = problem.get("more")
+    last = [f"and {more:,} more"] if isinstance(more, int) and more else []
+    return [_fault(item) for found in lists for item in found] + last
+
+
+def _fault(item: Any) -> str:
+    if isinstance(item, dict) and item.keys() >= {"name", "problem"}:
+        return f"{item['name']}: {item['problem']}"
+    if isinstance(item, dict):
+        return ", ".join(f"{key} {value}" for key, value in item.items())
+    return str(item)

@@ -1,0 +1,34 @@
+"""Which addresses are this machine's own: what is sent there never goes through a proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+
+def is_loopback(host: str | None) -> bool:
+    """Tell whether a host is this machine: localhost, 127.0.0.0/8, ::1, and the unspecified ones.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("mlsys.example")
+    (True, False)
+    """
+    name = (host or "").strip("[]").rstrip(".").casefold()
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, section 6.3
+        return True
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def host_of(address: str) -> str:
+    """Return the host of `http://host:port` or `host:port`, empty if there is none.
+
+    >>> host_of("127.0.0.1:8085"), host_of("http://[::1]:8085/")
+    ('127.0.0.1', '::1')
+    """
+    try:
+        return urlsplit(address if "://" in address else f"//{address}").hostname or ""
+    except ValueError:
+        return ""
