@@ -1,4 +1,4 @@
-"""`POST /events/storage` and `POST /events/predictions`: what Pub/Sub pushes.
+"""`POST /events/storage` and `POST /events/predictions`: what Pub/Sub and Eventarc push.
 
 An answer of 102, 200, 201, 202 or 204 acknowledges the message, every other one has it delivered
 again (https://cloud.google.com/pubsub/docs/push#receive_push). So: 204 for done, duplicate and
@@ -7,14 +7,9 @@ irrelevant; 204 too for what cannot be understood, after a quarantine record; 50
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from flask import request
 from flask_openapi3 import APIBlueprint, Tag
@@ -22,9 +17,11 @@ from pydantic import ValidationError
 
 from app import auth, logs, service
 from app.bodies import read_body
+from app.notifications import DIRECT, StorageEvent
 from app.parameters import PredictQuery
 from app.problems import documented
 from mlsys.errors import InvalidRequest, MlsysError, NotAllowed, TryAgain
+from mlsys.pushes import NOTIFICATION, Malformed, PushMessage, kept_headers
 from mlsys.refs import ModelRef
 
 log = logging.getLogger(__name__)
@@ -35,67 +32,6 @@ MAX_REASON = 2_000  # characters of a log line: a message can have a hundred tho
 PUSH_BUDGET = 540.0  # seconds, below the subscription's acknowledgement deadline of 600
 DONE = ("", 204)
 
-
-class Malformed(ValueError):
-    """A pushed message that does not have the documented form."""
-
-
-@dataclass(frozen=True, slots=True)
-class PushMessage:
-    """A message in the wrapped form: https://cloud.google.com/pubsub/docs/push#receive_push."""
-
-    attributes: Mapping[str, str]
-    data: bytes
-    subscription: str
-
-    @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """Read the request's body.
-
-        Raises:
-            Malformed: saying what is wrong.
-        """
-        try:
-            envelope = json.loads(body)
-        except (ValueError, RecursionError) as exc:
-            raise Malformed("the body is no JSON") from exc
-        message = envelope.get("message") if isinstance(envelope, dict) else None
-        if not isinstance(message, dict):
-            raise Malformed("the body has no message object")
-        attributes = message.get("attributes") or {}
-        if not isinstance(attributes, dict) or not all(
-            isinstance(v, str) for v in attributes.values()
-        ):
-            raise Malformed("attributes is no object of strings")
-        data = message.get("data") or ""
-        try:
-            decoded = base64.b64decode(data, validate=True)
-        except (binascii.Error, TypeError, ValueError) as exc:
-            raise Malformed("data is no base64") from exc
-        return cls(attributes, decoded, str(envelope.get("subscription", "")))
-
-
-@dataclass(frozen=True, slots=True)
-class StorageEvent:
-    """A Cloud Storage notification: https://cloud.google.com/storage/docs/pubsub-notifications."""
-
-    event_type: str
-    bucket: str
-    path: str
-
-    @classmethod
-    def from_message(cls, message: PushMessage) -> Self:
-        """Read the notification's attributes; its payload is a copy that may be old by now.
-
-        Raises:
-            Malformed: an attribute that is always there is missing.
-        """
-        try:
-            return cls(*(message.attributes[k] for k in ("eventType", "bucketId", "objectId")))
-        except KeyError as exc:
-            raise Malformed(f"the attribute {exc.args[0]} is missing") from exc
-
-
 RESPONSES: dict[Any, Any] = {
     204: {"description": "Done, a duplicate, irrelevant, or put into quarantine"},
     **documented(400, 401, 403, 408, 413, 503),
@@ -103,7 +39,8 @@ RESPONSES: dict[Any, Any] = {
 TEXT = {"type": "string"}
 BODY: dict[str, Any] = {
     "requestBody": {
-        "description": "What Pub/Sub pushes; anything else goes into quarantine",
+        "description": "What Pub/Sub pushes, wrapped (as here) or unwrapped, or a CloudEvent of "
+        "Eventarc, binary or structured; anything else goes into quarantine",
         "required": True,
         "content": {
             "application/json": {
@@ -123,7 +60,8 @@ BODY: dict[str, Any] = {
                         "subscription": TEXT,
                     },
                 }
-            }
+            },
+            "application/cloudevents+json": {"schema": {"type": "object"}},
         },
     }
 }
@@ -142,7 +80,7 @@ def storage() -> tuple[str, int]:
     auth.check_push()
     body = read_body()
     try:
-        message = PushMessage.parse(body)
+        message = PushMessage.parse(body, dict(request.headers))
         event = StorageEvent.from_message(message)
     except Malformed as exc:
         return _quarantine(body, str(exc))
@@ -180,7 +118,9 @@ def predictions() -> tuple[str, int]:
     auth.check_push()
     body = read_body()
     try:
-        message = PushMessage.parse(body)
+        message = PushMessage.parse(body, dict(request.headers))
+        if _tells_of_an_object(message):
+            raise Malformed("it is an event of Cloud Storage: have it pushed to /events/storage")
         query = PredictQuery.model_validate_json(message.data)
         if query.dry_run:
             raise Malformed("dry_run has nobody to answer to: ask GET /predict")
@@ -205,12 +145,19 @@ def predictions() -> tuple[str, int]:
     return DONE
 
 
+def _tells_of_an_object(message: PushMessage) -> bool:
+    """Tell whether the message is for the other route."""
+    kind = message.attributes.get("ce-type", "")
+    return kind.startswith(DIRECT) or set(NOTIFICATION) <= message.attributes.keys()
+
+
 def _quarantine(body: bytes, reason: str) -> tuple[str, int]:
     from workers.quarantine import quarantine
 
     env = service().settings.envs[0]
     reason = reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}..."
-    uri = quarantine(service().clients, env, request.path, body, reason)
+    headers = kept_headers(dict(request.headers))
+    uri = quarantine(service().clients, env, request.path, body, reason, headers)
     log.warning("A message was put into quarantine at %s: %s", uri, reason)
     logs.note(outcome="quarantined")
     return DONE

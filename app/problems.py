@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from flask import Response, g, json
+from flask import Response, g, json, request
 from flask_openapi3 import OpenAPI
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import HTTPException, NotFound
@@ -140,12 +140,20 @@ def answer(exc: Exception) -> BaseResponse:
 
 def _detail(exc: Exception, status: int) -> str:
     if isinstance(exc, HTTPException):
-        known = "There is no such route: GET /docs lists those there are."
-        return known if isinstance(exc, NotFound) else exc.description or exc.name
+        return _unknown_route() if isinstance(exc, NotFound) else exc.description or exc.name
     return {
         403: "The service's account lacks a permission on this table or bucket; its log names it.",
         503: "A Google Cloud service did not answer in time. The same request can succeed later.",
     }.get(status, "The request could not be answered. The service's log has the reason.")
+
+
+def _unknown_route() -> str:
+    if request.method == "POST" and request.path == "/":
+        return (
+            "Events go to /events/storage or /events/predictions: set the path of the trigger or "
+            "of the push subscription."
+        )
+    return "There is no such route: GET /docs lists those there are."
 
 
 def _slug(exc: Exception) -> str:

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import create_app
-from app.events import Malformed, PushMessage, StorageEvent
+from app.notifications import StorageEvent
 from mlsys.clients import Clients
 from mlsys.errors import ModelUnusable, RegistryBusy, RunInterrupted
 from mlsys.models import ModelRef
+from mlsys.pushes import Malformed, PushMessage
 from mlsys.settings import Emulators, Settings
 
 SERVICE = Settings(
@@ -53,7 +54,16 @@ class Recorder:
         self.scored: list[Any] = []
         self.fault: Exception | None = None
 
-    def quarantine(self, _: Clients, env: str, route: str, body: bytes, reason: str) -> str:
+    def quarantine(
+        self,
+        _: Clients,
+        env: str,
+        route: str,
+        body: bytes,
+        reason: str,
+        headers: dict[str, str],
+    ) -> str:
+        assert not {"authorization", "cookie"} & {name.lower() for name in headers}
         assert route in ("/events/storage", "/events/predictions")
         assert env == "dev"
         self.quarantined.append((body, reason))

@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import json
+from collections.abc import Mapping
 
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.quarantine import FOLDER
 
+CONTENT_TYPE = "content-type"  # says how to read a body, and does not tell one from another
 
-def quarantine(clients: Clients, env: str, route: str, body: bytes, reason: str) -> str:
+
+def quarantine(
+    clients: Clients,
+    env: str,
+    route: str,
+    body: bytes,
+    reason: str,
+    headers: Mapping[str, str] | None = None,
+) -> str:
     """Write the body of a message as it was received, with the reason, and return its `gs://` URI.
 
-    The place is `quarantine/{date}/{hash}.json` in the environment's runs bucket: the same body
-    on the same day is the same object, however often it is delivered.
+    `headers` are those that are a part of the message (`mlsys.pushes.kept_headers`). The place is
+    `quarantine/{date}/{hash}.json` in the environment's runs bucket: the same message on the same
+    day is the same object, however often it is delivered.
     """
+    headers = headers or {}
     now = dt.datetime.now(dt.UTC)
-    path = f"{FOLDER}/{now.date()}/{hashlib.sha256(body).hexdigest()}.json"
+    digest = hashlib.sha256(body)
+    # A message's own headers tell it from others; when and as what it was delivered does not.
+    if own := {k: v for k, v in headers.items() if not _changes(k)}:
+        digest.update(json.dumps(own, sort_keys=True).encode())
+    path = f"{FOLDER}/{now.date()}/{digest.hexdigest()}.json"
+    text = body.decode("utf-8", errors="backslashreplace")
     record = {
-        "body": body.decode("utf-8", errors="backslashreplace"),
+        "body": text,
+        "headers": dict(headers),
         "route": route,
         "reason": reason,
         "received_at": now.isoformat(),
     }
+    if text.encode() != body:
+        record["body_base64"] = base64.b64encode(body).decode()
     bucket = clients.settings.runs_bucket(env)
     clients.storage.bucket(bucket).blob(path).upload_from_string(
         json.dumps(record), content_type="application/json", timeout=TIMEOUT
     )
     return f"gs://{bucket}/{path}"
+
+
+def _changes(header: str) -> bool:
+    return header in (CONTENT_TYPE, "x-goog-pubsub-delivery-attempt")

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import InvalidRequest, SettingsError
 from mlsys.settings import ENVS
+
+if TYPE_CHECKING:
+    from mlsys.quarantine import Record
+
+MAX_LISTED = 1_000
 
 
 def add_to(commands: Any) -> None:
@@ -27,36 +33,58 @@ def add_to(commands: Any) -> None:
     again.set_defaults(run=_replay)
     again.add_argument("name", nargs="*", help="the message's object, as `list` shows it")
     again.add_argument("--all", action="store_true", help="all of them")
+    listing.add_argument(
+        "--limit",
+        type=int,
+        default=MAX_LISTED,
+        metavar="N",
+        help="at most so many, the oldest first (default: %(default)s)",
+    )
     for parser in (listing, again):
         parser.add_argument("--env", required=True, choices=ENVS, help="the environment")
 
 
 def _list(options: argparse.Namespace) -> int:
     from mlsys.clients import default_clients
-    from mlsys.quarantine import records
+    from mlsys.quarantine import objects, read
 
-    found = records(default_clients(), options.env)
-    for record in found:
-        print(f"{record.received_at}  {record.name}  {record.route}  {record.reason}")
-    if not found:
+    clients = default_clients()
+    names = objects(clients, options.env)
+    listed = 0
+    for name, record in read(clients, options.env, names[: options.limit]):
+        if record is None:
+            print(f"{name} is not a message: mlsys leaves it alone.", file=sys.stderr)
+        else:
+            listed += 1
+            reason = "".join(c if c.isprintable() else " " for c in record.reason)
+            print(f"{record.received_at}  {name}  {record.route}  {reason}")
+    if (more := len(names) - options.limit) > 0:
+        print(f"{more:,} more are not shown: pass a larger --limit.", file=sys.stderr)
+    elif not listed:
         print("Nothing is in quarantine.", file=sys.stderr)
     return 0
 
 
 def _replay(options: argparse.Namespace) -> int:
     from mlsys.clients import default_clients
-    from mlsys.quarantine import records, replay
+    from mlsys.quarantine import objects, read, replay
 
     if bool(options.name) == options.all:
         raise SettingsError("name the messages to publish again, or pass --all")
     clients = default_clients()
-    found = {record.name: record for record in records(clients, options.env)}
-    if unknown := [name for name in options.name if name not in found]:
-        raise SettingsError(f"not in quarantine: {', '.join(unknown)}")
+    names = options.name or objects(clients, options.env)
+    found: Iterable[tuple[str, Record | None]] = read(clients, options.env, names)
+    if not options.all:
+        found = list(found)
+        known = {name for name, record in found if record is not None}
+        if unknown := [name for name in names if name not in known]:
+            raise SettingsError(f"not in quarantine: {', '.join(unknown)}")
     failed = 0
-    for name in options.name or found:
+    for name, record in found:
+        if record is None:
+            continue  # somebody else's object
         try:
-            replay(clients, options.env, found[name])
+            replay(clients, options.env, record)
             print(f"published again: {name}")
         except InvalidRequest as exc:
             failed += 1

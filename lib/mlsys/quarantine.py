@@ -1,25 +1,34 @@
 """Pushed messages that the service could not understand: list them, and publish them again.
 
 The service keeps each in its runs bucket, as `quarantine/{date}/{hash}.json`, with the reason.
-After what was wrong with it or with the service is mended, it can be published once more.
+Once its cause is fixed, in the message or in the service, it can be published again. Other objects
+below `quarantine/` are left alone.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ObjectNotFound
+from mlsys.pushes import Malformed, PushMessage
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
 
 FOLDER = "quarantine"
 TOPICS = {
     "/events/storage": "model_events_topic",
     "/events/predictions": "predictions_topic",
 }
+MAX_BYTES = 16 * 1024 * 1024  # of a record: a body of 1 MiB, escaped twice
+THREADS = 8  # that read records
+AHEAD = 64  # records that are read before the first is used
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +40,23 @@ class Record:
     route: str
     reason: str
     body: str
+    headers: Mapping[str, str] = field(default_factory=dict)  # those that belong to the message
+    body_base64: str | None = None  # of a body that is not text
+
+    def message(self) -> PushMessage:
+        """Return the message that was pushed.
+
+        Raises:
+            Malformed: it has none of the forms that are pushed.
+        """
+        body = self.body.encode(errors="surrogatepass")
+        return PushMessage.parse(
+            body if self.body_base64 is None else base64.b64decode(self.body_base64), self.headers
+        )
 
 
-def records(clients: Clients, env: str) -> list[Record]:
-    """Return what is in quarantine, oldest first.
+def objects(clients: Clients, env: str) -> list[str]:
+    """Return the names of the objects below `quarantine/`, the oldest first; no folder markers.
 
     Raises:
         ObjectNotFound: the environment's runs bucket is not there.
@@ -46,8 +68,31 @@ def records(clients: Clients, env: str) -> list[Record]:
         blobs = list(clients.storage.list_blobs(bucket, prefix=f"{FOLDER}/", timeout=TIMEOUT))
     except NotFound as exc:
         raise ObjectNotFound(f"There is no bucket gs://{bucket}") from exc
-    found = [_record(blob.name, blob.download_as_bytes(timeout=TIMEOUT)) for blob in blobs]
-    return sorted(found, key=lambda record: (record.received_at, record.name))
+    return [blob.name for blob in sorted(blobs, key=_age) if not blob.name.endswith("/")]
+
+
+def read(clients: Clients, env: str, names: list[str]) -> Iterator[tuple[str, Record | None]]:
+    """Yield each object's name with the message in it, or None where it holds none.
+
+    An object that was deleted meanwhile is left out.
+    """
+    with ThreadPoolExecutor(THREADS) as threads:
+        for start in range(0, len(names), AHEAD):
+            some = names[start : start + AHEAD]
+            contents = threads.map(lambda name: _content(clients, env, name), some)
+            for name, content in zip(some, contents, strict=True):
+                if content is not None:
+                    yield name, parse(name, content)
+
+
+def records(clients: Clients, env: str) -> list[Record]:
+    """Return every message in quarantine, the oldest first.
+
+    Raises:
+        ObjectNotFound: the environment's runs bucket is not there.
+    """
+    found = read(clients, env, objects(clients, env))
+    return [record for _, record in found if record is not None]
 
 
 def replay(clients: Clients, env: str, record: Record) -> None:
@@ -56,38 +101,69 @@ def replay(clients: Clients, env: str, record: Record) -> None:
     Raises:
         InvalidRequest: its body is no message that Pub/Sub could have pushed.
     """
+    from google.api_core.exceptions import InvalidArgument, NotFound
+
     topic = TOPICS.get(record.route)
     try:
-        message = json.loads(record.body)["message"]
-        data = base64.b64decode(message.get("data") or "", validate=True)
-        attributes: dict[str, Any] = dict(message.get("attributes") or {})
-        fine = all(isinstance(v, str) for v in attributes.values())
-    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error) as exc:
+        message = record.message()
+        if topic is None or not (message.attributes or message.data):
+            raise Malformed("nothing to publish, or no topic for it")
+        name = getattr(clients.settings, topic)(env)
+        # TypeError, ValueError: an attribute named as a parameter, or not encodable
+        sent = clients.publisher.publish(name, message.data, timeout=TIMEOUT, **message.attributes)
+        sent.result(timeout=TIMEOUT)
+    except (ValueError, TypeError, InvalidArgument) as exc:
         raise _cannot(record) from exc
-    if topic is None or not fine:
-        raise _cannot(record)
-    name = getattr(clients.settings, topic)(env)
-    clients.publisher.publish(name, data, timeout=TIMEOUT, **attributes).result(timeout=TIMEOUT)
     bucket = clients.storage.bucket(clients.settings.runs_bucket(env))
-    bucket.blob(record.name).delete(timeout=TIMEOUT)
+    try:
+        bucket.blob(record.name).delete(timeout=TIMEOUT)
+    except NotFound:
+        pass  # by somebody else, meanwhile
 
 
-def _record(name: str, content: bytes) -> Record:
-    value = json.loads(content)
-    return Record(
-        name=name,
-        received_at=value["received_at"],
-        route=value.get("route", ""),
-        reason=value["reason"],
-        body=value["body"],
-    )
+def parse(name: str, content: bytes) -> Record | None:
+    """Return the message that an object below `quarantine/` holds, or None if it holds none."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    texts = {k: value.get(k) for k in ("received_at", "reason", "body")}
+    headers = value.get("headers", {})
+    more = {"route": value.get("route", ""), "body_base64": value.get("body_base64") or ""}
+    if not _are_texts(texts | more) or not isinstance(headers, dict) or not _are_texts(headers):
+        return None
+    record: Any = texts | more | {"body_base64": more["body_base64"] or None}
+    return Record(name=name, headers=headers, **record)
+
+
+def _are_texts(values: Mapping[str, Any]) -> bool:
+    return all(isinstance(value, str) for value in values.values())
+
+
+def _age(blob: Blob) -> tuple[str, str]:
+    return (blob.updated.isoformat() if blob.updated else "", blob.name)
+
+
+def _content(clients: Clients, env: str, name: str) -> bytes | None:
+    """Return what the object holds, cut where no record is as long; None if it is gone."""
+    from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
+
+    blob = clients.storage.bucket(clients.settings.runs_bucket(env)).blob(name)
+    try:
+        return blob.download_as_bytes(end=MAX_BYTES, timeout=TIMEOUT)
+    except NotFound:
+        return None
+    except RequestRangeNotSatisfiable:
+        return b""  # an empty object has no range
 
 
 def _cannot(record: Record) -> InvalidRequest:
     return InvalidRequest(
         (
             record.name,
-            "its body is no message that Pub/Sub pushes, so it cannot be published again: "
-            "look at it, and delete the object",
+            "it is not a message that Pub/Sub takes, so it cannot be published again: "
+            "read it, and delete the object",
         )
     )

@@ -1,0 +1,136 @@
+"""What Pub/Sub and Eventarc push over HTTP, in each of its forms, as one message.
+
+- wrapped, the default of a push subscription: https://cloud.google.com/pubsub/docs/push
+- unwrapped: the data is the body, and with `write_metadata` the attributes are headers
+  (https://cloud.google.com/pubsub/docs/payload-unwrapping)
+- a CloudEvent, as Eventarc sends it: binary (attributes in `ce-` headers) or structured (one JSON
+  object), https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md.
+  What Eventarc has from a topic holds the wrapped form as its data.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+from urllib.parse import unquote
+
+EVENT, PUBSUB = "ce-", "x-goog-pubsub-"  # what their headers' names begin with
+NOTIFICATION = ("eventType", "bucketId", "objectId")  # attributes that Cloud Storage always sets
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+# Without headers, an unwrapped body is known by what it holds: an object's resource, an audit
+# log's entry, or a scoring request.
+BARE = frozenset(("bucket", "protoPayload", "input_table", "output_table", "model_name"))
+NOTHING: Any = object()
+_KEPT = {name.lower(): name for name in NOTIFICATION} | {"content-type": "content-type"}
+
+
+class Malformed(ValueError):
+    """A pushed message in none of the documented forms."""
+
+
+@dataclass(frozen=True, slots=True)
+class PushMessage:
+    """A message, however it was wrapped; a CloudEvent's attributes are named `ce-type`, ..."""
+
+    attributes: Mapping[str, str]
+    data: bytes
+    subscription: str
+
+    @classmethod
+    def parse(cls, body: bytes, headers: Mapping[str, str] | None = None) -> Self:
+        """Read a request's body and headers.
+
+        Raises:
+            Malformed: saying what is wrong.
+        """
+        known = kept_headers(headers or {})
+        document = _json(body)
+        content_type = known.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type == BATCH:
+            raise Malformed("the body is a batch of CloudEvents: have each sent by itself")
+        if isinstance(document, dict) and "message" in document:
+            return cls._wrapped(document)
+        if _is_event(document):
+            return cls._structured(document)
+        if content_type == STRUCTURED:
+            raise Malformed("the CloudEvent has no specversion or type")
+        attributes = {k: v for k, v in known.items() if k.startswith(EVENT) or k in NOTIFICATION}
+        subscription = known.get(f"{PUBSUB}subscription-name", "")
+        is_bare = isinstance(document, dict) and bool(document.keys() & BARE)
+        if attributes or is_bare or any(k.startswith(PUBSUB) for k in known):
+            return cls(attributes, body, subscription)
+        if document is NOTHING:
+            raise Malformed("the body is no JSON")
+        raise Malformed("the body has no message object")
+
+    @classmethod
+    def _wrapped(cls, envelope: Mapping[str, Any]) -> Self:
+        message = envelope["message"]
+        if not isinstance(message, dict):
+            raise Malformed("the body has no message object")
+        attributes = message.get("attributes") or {}
+        if not isinstance(attributes, dict) or not _are_texts(attributes):
+            raise Malformed("attributes is no object of strings")
+        parsed = cls(
+            attributes, _decoded(message.get("data")), str(envelope.get("subscription", ""))
+        )
+        document = NOTHING if attributes.keys() & {"ce-type", *NOTIFICATION} else _json(parsed.data)
+        if _is_event(document):  # published in the structured form
+            return replace(cls._structured(document), subscription=parsed.subscription)
+        return parsed
+
+    @classmethod
+    def _structured(cls, event: Mapping[str, Any]) -> Self:
+        content = event.get("data")
+        if isinstance(content, dict) and "message" in content:
+            return cls._wrapped(content)
+        attributes = {
+            f"{EVENT}{name}": value for name, value in event.items() if isinstance(value, str)
+        }
+        for name in ("data", "data_base64"):
+            attributes.pop(f"{EVENT}{name}", None)
+        if "data_base64" in event:
+            return cls(attributes, _decoded(event["data_base64"]), "")
+        text = content if isinstance(content, str) else json.dumps(content)
+        return cls(attributes, text.encode(errors="backslashreplace"), "")
+
+
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that are a part of the message, in the case of the documentation."""
+    found = {}
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower.startswith(EVENT):
+            found[lower] = unquote(value)  # the binding has values percent-encoded
+        elif lower in _KEPT or lower.startswith(PUBSUB):
+            found[_KEPT.get(lower, lower)] = value
+    return found
+
+
+def _json(body: bytes) -> Any:
+    """Return the JSON value, or `NOTHING` if there is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return NOTHING
+
+
+def _is_event(document: Any) -> bool:
+    names = ("specversion", "type")
+    return isinstance(document, dict) and all(isinstance(document.get(n), str) for n in names)
+
+
+def _are_texts(attributes: Mapping[str, Any]) -> bool:
+    return all(isinstance(value, str) for value in attributes.values())
+
+
+def _decoded(data: Any) -> bytes:
+    try:
+        return base64.b64decode(data or "", validate=True)
+    except (binascii.Error, TypeError, ValueError) as exc:
+        raise Malformed("data is no base64") from exc
