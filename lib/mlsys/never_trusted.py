@@ -6,17 +6,20 @@ the standard library only the names in `DATA` hold nothing but data.
 
 import sys
 
-# Names of the standard library that hold data, by module; "" stands for a whole module.
+# Names of the standard library that hold data or only compute, by module; "" stands for a whole
+# module.
 DATA = {
     "collections": frozenset(("Counter", "OrderedDict", "defaultdict", "deque")),
     "datetime": frozenset(("date", "datetime", "time", "timedelta", "timezone")),
     "decimal": frozenset(("Context", "Decimal")),
     "fractions": frozenset(("Fraction",)),
+    "html": frozenset(("escape", "unescape")),
     "ipaddress": frozenset(("IPv4Address", "IPv4Network", "IPv6Address", "IPv6Network")),
     "math": frozenset(("",)),
     "random": frozenset(("Random",)),
-    "re": frozenset(("_compile",)),
+    "re": frozenset(("_compile", "findall", "split", "sub")),
     "statistics": frozenset(("",)),
+    "unicodedata": frozenset(("normalize",)),
     "uuid": frozenset(("UUID",)),
     "zoneinfo": frozenset(("ZoneInfo",)),
 }

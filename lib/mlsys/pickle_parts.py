@@ -20,14 +20,9 @@ from mlsys.pickle_arrays import (
     make_masked,
     make_scalar,
 )
+from mlsys.pickle_callables import make_partial, make_pattern, method_of
 from mlsys.pickle_stack import TRIPLET, Handle, Refused, StandIn, need, new, resolve, simple_key
-from mlsys.pickle_values import VALUES, method_of
-
-# Functions of these modules that are listed may have arguments of their own.
-PARTIAL = (
-    "numpy", "scipy.spatial.distance", "scipy.special", "sklearn.feature_selection.",
-    "sklearn.metrics.pairwise", "sklearn.utils.validation",
-)  # fmt: skip
+from mlsys.pickle_values import VALUES, zone_of
 
 
 def _bytes() -> bytes:
@@ -66,12 +61,14 @@ def _getattr(owner: Any, name: Any) -> Any:
     # gradient boosting that stopped early: the class has the method, so its state goes without.
     if type(owner) is StandIn or (name == "_raw_predict" and _boosting(owner)):
         return StandIn()
-    if (found := method_of(owner, name)) is not None:
-        return found
+    for found in (method_of(owner, name), zone_of(owner, name)):
+        if found is not None:
+            return found
     own = getattr(owner, "key", None) or getattr(owner, "__name__", type(owner).__name__)
     raise Refused(
         f"keeps the method `{own}.{str(name)[:40]}`, which is not on the list: "
-        "use a function of NumPy or scikit-learn, or one of your own package"
+        "use a function of NumPy or scikit-learn, or put one into a package that is installed in "
+        "the service, train again with that, and add its name to MLSYS_TRUSTED_GLOBALS"
     )
 
 
@@ -101,20 +98,6 @@ def _reconstructor(cls: Any, base: Any, state: Any) -> Any:
     made = dict.__new__(cls.value)
     dict.update(made, state)
     return made
-
-
-def _partial(func: Any) -> Any:
-    import functools
-
-    # `mlsys.pickle_states` looks at the arguments.
-    place = getattr(func, "__module__", None) or "numpy"  # ufuncs have none
-    listed = not isinstance(func, type) and callable(func) and place.startswith(PARTIAL)
-    if not listed or type(func) is Handle:
-        raise Refused(
-            "holds a functools.partial of a function that is not on the list: use one of NumPy, "
-            "of sklearn.feature_selection or of sklearn.metrics.pairwise"
-        )
-    return functools.partial(func)
 
 
 def _bit_generator(kind: Any = "MT19937") -> Any:
@@ -249,7 +232,7 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": lambda: collections.OrderedDict(),
     "collections.defaultdict": _defaultdict,
     "copyreg._reconstructor": _reconstructor,
-    "functools.partial": _partial,
+    "functools.partial": make_partial,
     "numpy._core.multiarray._reconstruct": make_array,
     "numpy._core.multiarray.scalar": make_scalar,
     "numpy._core.numeric._frombuffer": from_buffer,
@@ -266,6 +249,7 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "pyarrow.lib._restore_array": _arrow_array,
     "pyarrow.lib.py_buffer": _arrow_buffer,
     "pyarrow.lib.type_for_alias": _arrow_type,
+    "re._compile": make_pattern,
     "sklearn._loss._loss.__pyx_unpickle_CyHalfMultinomialLoss": _unpickled(
         "sklearn._loss._loss.CyHalfMultinomialLoss"
     ),

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from mlsys import pickle_arguments
+from mlsys.pickle_callables import is_own
 from mlsys.pickle_sizes import check_numbers
 from mlsys.pickle_stack import Refused, StandIn, need
 from mlsys.pickle_states import saved_by
@@ -44,7 +45,7 @@ MANY = frozenset(
 FUNCTIONS = frozenset(
     "func inverse_func score_func _score_func metric kernel affinity tokenizer preprocessor "
     "analyzer scoring scorer scorer_ _scorer dtype dissimilarity "
-    "effective_metric_ _lloyd _kernel_func get_leaf_children fun effective_metric metric_ "
+    "effective_metric_ _lloyd _kernel_func get_leaf_children fun effective_metric metric_ _metric "
     "_kmeans_single _algorithm importance_getter dtype_include dtype_exclude stop_words "
     "is_data_valid is_model_valid loss multioutput refit _sign link".split()
 )
@@ -208,14 +209,17 @@ def _by_name(inst: Any, name: str, value: Any, where: str) -> None:
     """Attributes that are read as a path, a format, a size or as labels."""
     if name == "importance_getter":
         ok = type(value) is str and (value == "auto" or GETTER.fullmatch(value) is not None)
-        if not ok:
+        if not ok and not is_own(value):
             raise Refused(
                 f"has importance_getter={str(value)[:60]!r}, which reads any attribute: "
                 "use 'auto', 'coef_' or 'feature_importances_'"
             )
     elif name == "verbose_feature_names_out":
         need(
-            type(value) is bool or type(value) is str and FORMAT.fullmatch(value) is not None,
+            type(value) is bool
+            or type(value) is str
+            and FORMAT.fullmatch(value) is not None
+            or is_own(value),
             f"`{where}`",
         )
     elif name == "n_classes_":

@@ -14,8 +14,8 @@ from contextvars import ContextVar
 from typing import Any
 
 from mlsys import pickle_values, trusted_names
-from mlsys.pickle_arguments import check_arguments
 from mlsys.pickle_arrays import array_state, put_dtype, put_masked
+from mlsys.pickle_callables import put_function_metric, put_partial
 from mlsys.pickle_stack import Handle, Refused, StandIn, need, resolve
 
 # Repeated splitters keep the class of what they repeat.
@@ -25,6 +25,7 @@ KEPT = {"sklearn.model_selection._split.KFold", "sklearn.model_selection._split.
 NOT_NEEDED = {"_raw_predict", "loss_function_", "_loss_function_", "scorer_"}
 COLUMN_TYPES = trusted_names.keys(trusted_names.COLUMN_TYPES)
 
+FUNCTION_METRIC = "sklearn.metrics._dist_metrics.PyFuncDistance"
 MAX_VERSIONS = 10
 # The releases of scikit-learn that saved the estimators of the model that is being loaded. Not by
 # its InconsistentVersionWarning: warnings are caught for all threads of a process at once.
@@ -53,6 +54,8 @@ def put_state(inst: Any, state: Any, key: str | None) -> None:
     name = key or f"{type(inst).__module__}.{type(inst).__qualname__}"
     if name in STATES:
         return STATES[name](inst, state)
+    if name.startswith(FUNCTION_METRIC) and key:
+        return put_function_metric(inst, state)
     if name.startswith("sklearn.metrics._dist_metrics.") and key:
         return _metric(inst, state)
     if key is None:
@@ -251,16 +254,6 @@ def _spline(inst: Any, state: Any) -> None:
     inst.__setstate__(state)
 
 
-def _partial(inst: Any, state: Any) -> None:
-    what = "a functools.partial"
-    need(type(state) is tuple and len(state) == 4 and state[0] is inst.func, what)
-    func, args, keywords, rest = state
-    need(type(args) is tuple and type(keywords) is dict and not rest, what)
-    need(len(args) < 2 and all(type(a) in (int, float) for a in args), what)
-    check_arguments(keywords, "functools.partial")
-    inst.__setstate__((func, args, keywords, None))
-
-
 def _strings(inst: Any, state: Any) -> None:
     import pandas as pd
     import pyarrow as pa
@@ -279,7 +272,7 @@ def _seed(inst: Any, state: Any) -> None:
 
 
 STATES: dict[str, Callable[[Any, Any], None]] = {
-    "functools.partial": _partial,
+    "functools.partial": put_partial,
     "numpy.random.bit_generator.SeedSequence": _seed,
     "pandas.arrays.ArrowStringArray": _strings,
     "scipy.interpolate._bsplines.BSpline": _spline,

@@ -17,11 +17,6 @@ NUMBER = re.compile(r"-?(\d{1,100}(\.\d{0,100})?|\.\d{1,100})(E[+-]?\d{1,4})?|Na
 ZONE = re.compile(r"[A-Za-z0-9_+-]{1,40}(/[A-Za-z0-9_+-]{1,40}){0,3}")
 MANAGER = "pandas.core.internals.managers.SingleBlockManager"
 RESOLUTIONS = range(7, 11)  # seconds to nanoseconds, as NumPy numbers them
-# Methods of str that take one text and return a text, or a list of texts not longer than it.
-TEXT_METHODS = frozenset(
-    "capitalize casefold lower lstrip rsplit rstrip split splitlines strip swapcase title upper"
-    .split()
-)  # fmt: skip
 
 
 def _date(content: Any) -> datetime.date:
@@ -107,10 +102,8 @@ def _nat(nothing: Any) -> Any:
     return pd.NaT
 
 
-def method_of(owner: Any, name: Any) -> Any:
-    """Return what `getattr(owner, name)` may stand for in a pickle, or None."""
-    if owner is str and type(name) is str and name in TEXT_METHODS:
-        return getattr(str, name)
+def zone_of(owner: Any, name: Any) -> Any:
+    """Return what makes a `zoneinfo.ZoneInfo`, if `getattr(owner, name)` means that, or None."""
     if type(owner) is Handle and owner.key == "zoneinfo.ZoneInfo" and name == "_unpickle":
         return Handle("zoneinfo.ZoneInfo._unpickle", make=_zone)
     return None

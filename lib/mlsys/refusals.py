@@ -6,6 +6,7 @@ import importlib.util
 import pickle
 import sys
 
+from mlsys.instead import instead_of
 from mlsys.never_trusted import is_never_trusted
 from mlsys.pickle_stack import Malformed, Refused
 from mlsys.saved_with import saved_with
@@ -47,7 +48,7 @@ _LIBRARIES = frozenset(("joblib", "numpy", "pandas", "pyarrow", "scipy", "sklear
 def why_not(exc: Exception, content: bytes) -> str:
     """Say what is wrong with a pickle that raised `exc`, and what helps. `content` is unpacked."""
     if isinstance(exc, Untrusted):
-        return _name_refused(exc.key, content)
+        return _name_refused(exc.key, content, exc.nested)
     if isinstance(exc, ModuleNotFoundError):
         of_library = (exc.name or "").partition(".")[0] in _LIBRARIES
         said = f"the module {exc.name}"
@@ -90,7 +91,7 @@ def missing(package: str | None) -> str:
     )
 
 
-def _name_refused(key: str, content: bytes) -> str:
+def _name_refused(key: str, content: bytes, nested: bool) -> str:
     package = key.partition(".")[0]
     if package in ("cloudpickle", "dill") or key.startswith("joblib.externals.cloudpickle"):
         tool = "dill" if package == "dill" else "cloudpickle"
@@ -99,11 +100,6 @@ def _name_refused(key: str, content: bytes) -> str:
             "code, and the service does not run code from a model file. Use functions of NumPy or "
             "scikit-learn, or move your own into a package that is installed in the service, "
             "import it from there, train again and add its name to MLSYS_TRUSTED_GLOBALS"
-        )
-    if key.startswith("sklearn.metrics._dist_metrics.PyFuncDistance"):
-        return (
-            "has a function as the metric of a tree of neighbours, which calls it in compiled "
-            "code: pass algorithm='brute', or the metric by its name"
         )
     if package == "__main__":
         return (
@@ -115,6 +111,8 @@ def _name_refused(key: str, content: bytes) -> str:
     if package in _LIBRARIES or package.startswith("_"):
         if (other := _other_release(content, f"`{key}`")) is not None:
             return other
+    if (said := instead_of(key, nested)) is not None:
+        return f"needs `{key}`, which {said}"
     if is_never_trusted(key):
         return (
             f"needs `{key}`, which is not on the list of what a model may be made of and can run "

@@ -150,7 +150,8 @@ CLASSES: dict[str, str] = {
         "HaversineDistance32 HaversineDistance64 JaccardDistance32 JaccardDistance64 "
         "KulsinskiDistance32 KulsinskiDistance64 MahalanobisDistance32 MahalanobisDistance64 "
         "ManhattanDistance32 ManhattanDistance64 MatchingDistance32 MatchingDistance64 "
-        "MinkowskiDistance32 MinkowskiDistance64 RogersTanimotoDistance32 "
+        "MinkowskiDistance32 MinkowskiDistance64 PyFuncDistance32 PyFuncDistance64 "
+        "RogersTanimotoDistance32 "
         "RogersTanimotoDistance64 RussellRaoDistance32 RussellRaoDistance64 SEuclideanDistance32 "
         "SEuclideanDistance64 SokalMichenerDistance32 SokalMichenerDistance64 "
         "SokalSneathDistance32 SokalSneathDistance64"
@@ -242,31 +243,49 @@ BIT_GENERATORS: dict[str, str] = {
 # Types and functions of arrays that a fitted estimator keeps and may call as it predicts. Nothing
 # here opens a file, imports, evaluates text or calls what it is given. Never called at load.
 NAMED: dict[str, str] = {
-    "builtins": "bool dict float int list object str tuple",
+    "builtins": "abs bool dict float int list max min object sorted str tuple",
+    "html": "escape unescape",
     "numpy": (
-        "absolute add all amax amin any arccos arccosh arcsin arcsinh arctan arctan2 arctanh "
-        "argmax argmin array asarray ascontiguousarray asfortranarray atleast_1d atleast_2d "
-        "bitwise_and bitwise_count bitwise_or bitwise_xor bool bytes_ cbrt ceil character clip "
-        "complex128 complex64 complexfloating conjugate copysign cos cosh cumsum datetime64 "
-        "deg2rad degrees diff divide divmod equal exp exp2 expm1 fabs flexible flip fliplr flipud "
-        "float16 float32 float64 float_power floating floor floor_divide fmax fmin fmod frexp gcd "
-        "generic greater greater_equal heaviside hypot imag inexact int16 int32 int64 int8 "
-        "integer invert isfinite isinf isnan isnat lcm ldexp left_shift less less_equal log log10 "
-        "log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor matmul "
-        "matvec max maximum mean median min minimum modf multiply nan_to_num nanmax nanmean "
-        "nanmedian nanmin nanstd nansum nanvar negative nextafter not_equal number object_ "
-        "positive power prod rad2deg radians ravel real reciprocal remainder reshape right_shift "
-        "rint round sign signbit signedinteger sin sinh size sort spacing sqrt square squeeze std "
-        "str_ subtract sum tan tanh timedelta64 transpose trunc uint16 uint32 uint64 uint8 unique "
-        "unsignedinteger var vecdot vecmat"
+        "absolute add all amax amin angle any arccos arccosh arcsin arcsinh arctan arctan2 "
+        "arctanh argmax argmin argsort around array asanyarray asarray asarray_chkfinite "
+        "ascontiguousarray asfortranarray atleast_1d atleast_2d average bitwise_and bitwise_count "
+        "bitwise_or bitwise_xor bool bytes_ cbrt ceil character clip column_stack complex128 "
+        "complex64 complexfloating concatenate conjugate copy copysign cos cosh count_nonzero "
+        "cumprod cumsum datetime64 deg2rad degrees delete diff digitize divide divmod dot equal "
+        "exp exp2 expand_dims expm1 fabs fix flexible flip fliplr flipud float16 float32 float64 "
+        "float_power floating floor floor_divide fmax fmin fmod frexp gcd generic gradient "
+        "greater greater_equal heaviside hstack hypot i0 imag inexact inner int16 int32 int64 "
+        "int8 integer interp invert isclose isfinite isinf isnan isnat isneginf isposinf isreal "
+        "lcm ldexp left_shift less less_equal log log10 log1p log2 logaddexp logaddexp2 "
+        "logical_and logical_not logical_or logical_xor matmul matvec max maximum mean median min "
+        "minimum modf multiply nan_to_num nanargmax nanargmin nancumprod nancumsum nanmax nanmean "
+        "nanmedian nanmin nanpercentile nanprod nanquantile nanstd nansum nanvar negative "
+        "nextafter not_equal number object_ percentile positive power prod ptp quantile rad2deg "
+        "radians ravel real reciprocal remainder reshape right_shift rint roll rot90 round "
+        "searchsorted sign signbit signedinteger sin sinc sinh size sort spacing sqrt square "
+        "squeeze stack std str_ subtract sum swapaxes take tan tanh timedelta64 transpose "
+        "trapezoid tril triu trunc uint16 uint32 uint64 uint8 unique unsignedinteger unwrap var "
+        "vecdot vecmat vstack"
     ),
-    "scipy.special._special_ufuncs": "cbrt erf erfc exp10 exp2 expit log_expit logit xlog1py xlogy",
-    "scipy.special._ufuncs": "boxcox boxcox1p inv_boxcox inv_boxcox1p",
+    "numpy.fft": "fft rfft",
+    "pandas": "isna notna to_numeric",
+    "re": "findall split sub",
     "scipy.spatial.distance": (
-        "braycurtis canberra chebyshev cityblock correlation cosine dice euclidean hamming jaccard "
-        "jensenshannon mahalanobis minkowski rogerstanimoto russellrao seuclidean sokalsneath "
-        "sqeuclidean yule"
+        "braycurtis canberra chebyshev cityblock correlation cosine dice euclidean hamming "
+        "jaccard jensenshannon mahalanobis minkowski rogerstanimoto russellrao seuclidean "
+        "sokalsneath sqeuclidean yule"
     ),
+    "scipy.special._logsumexp": "log_softmax logsumexp softmax",
+    "scipy.special._special_ufuncs": (
+        "beta betaln cbrt cosdg erf erfc exp10 exp2 expit expm1 exprel gamma gammaln i0 i0e i1 j0 "
+        "j1 log1p log_expit log_ndtr loggamma logit ndtr psi rgamma sindg struve xlog1py xlogy y0 "
+        "y1"
+    ),
+    "scipy.special._ufuncs": (
+        "boxcox boxcox1p entr huber inv_boxcox inv_boxcox1p kl_div ndtri pseudo_huber rel_entr "
+        "stdtr"
+    ),
+    "scipy.stats._stats_py": "gmean hmean iqr pmean trim_mean",
     "sklearn.cluster._kmeans": "_kmeans_single_elkan _kmeans_single_lloyd",
     "sklearn.feature_extraction.text": "strip_accents_ascii strip_accents_unicode strip_tags",
     "sklearn.feature_selection._mutual_info": "mutual_info_classif mutual_info_regression",
@@ -294,7 +313,9 @@ NAMED: dict[str, str] = {
         "haversine_distances laplacian_kernel linear_kernel manhattan_distances "
         "nan_euclidean_distances polynomial_kernel rbf_kernel sigmoid_kernel"
     ),
+    "sklearn.preprocessing._data": "add_dummy_feature binarize normalize",
     "sklearn.utils.validation": "check_array",
+    "unicodedata": "normalize",
 }
 
 # Single objects, which are not called.
@@ -360,6 +381,20 @@ RENAMED = {
         "sklearn.metrics._scorer._CurveScorer"
     ),
 }
+# A ufunc does not know its module: pickle writes the first one that has it, which may be
+# `__mp_main__`, multiprocessing's alias of the notebook. For functions pickle does not look there.
+_SPECIAL = {
+    name: f"{module}.{name}"
+    for module in ("scipy.special._special_ufuncs", "scipy.special._ufuncs")
+    for name in NAMED[module].split()
+}
+UFUNCS = {
+    "__mp_main__": _SPECIAL | {name: f"numpy.{name}" for name in NAMED["numpy"].split()},
+    **dict.fromkeys(
+        ("scipy.special", "scipy.special._basic", "scipy.special._special_ufuncs",
+         "scipy.special._ufuncs"), _SPECIAL
+    ),
+}  # fmt: skip
 
 
 def keys(table: Mapping[str, str]) -> frozenset[str]:
@@ -374,6 +409,8 @@ def renamed(key: str) -> str:
     module, _, name = key.rpartition(".")
     if module == "_loss":  # until scikit-learn 1.8, for want of a package
         return f"sklearn._loss._loss.{name}"
+    if module in UFUNCS:
+        return UFUNCS[module].get(name, key)
     if module == "numpy.core._multiarray_umath":  # ufuncs, until NumPy 2
         return f"numpy.{name}"
     return key

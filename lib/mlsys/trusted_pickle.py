@@ -43,9 +43,13 @@ _Base: Any = pickle._Unpickler  # its methods of opcodes are in no stub
 
 
 class Untrusted(Refused):
-    """A name that is not on the list; `key` is the name. `mlsys.refusals` says what helps."""
+    """A name that is not on the list; `key` is the name. `mlsys.refusals` says what helps.
 
-    def __init__(self, key: str) -> None:
+    `nested` says that it is a method, or a class inside another.
+    """
+
+    def __init__(self, key: str, nested: bool = False) -> None:
+        self.nested = nested
         self.key = (key if key.isprintable() else ascii(key))[:200]
         super().__init__(f"needs `{self.key}`, which is not on the list")
 
@@ -101,7 +105,7 @@ class _Unpickler(_Base):
         key = f"{module}.{name}"
         key = trusted_names.renamed(key)
         if "." in name or not (key in self._trusted or key in NAMES):
-            raise Untrusted(key)
+            raise Untrusted(key, nested="." in name)
         if key not in self._found:
             self._found[key] = self._look_up(key)
         return self._found[key]

@@ -1,0 +1,81 @@
+"""What to use in place of a name that a model may not hold, where that is known."""
+
+_OWN = (
+    "put a function of your own that calls it into a package that is installed in the service, "
+    "train again with that, and add its name to MLSYS_TRUSTED_GLOBALS"
+)
+_BATCHES = "computes over all rows that it is given, and a table is scored in batches"
+
+# By name: what is wrong with it, and what to do.
+_NAMES = {
+    "operator.attrgetter": (
+        "is not on the list, because it reads any attribute: pass the path as text, "
+        "importance_getter='named_steps.logisticregression.coef_'"
+    ),
+    "operator.itemgetter": (
+        "is not on the list of what a model may be made of: choose columns with a "
+        f"ColumnTransformer, or {_OWN}"
+    ),
+    "operator.methodcaller": (
+        f"is not on the list, because it calls any method by its name: {_OWN}"
+    ),
+    "pandas.get_dummies": (
+        f"{_BATCHES}: use OneHotEncoder(handle_unknown='ignore'), which keeps its categories"
+    ),
+    "pandas.cut": f"{_BATCHES}: use KBinsDiscretizer, or {_OWN}",
+    "pandas.qcut": f"{_BATCHES}: use KBinsDiscretizer, which keeps its edges",
+    "pandas.Interval": (
+        "is not on the list, and no column of BigQuery holds intervals: bin the column in the "
+        "pipeline with KBinsDiscretizer, or train on the labels as text (.astype(str))"
+    ),
+    "pandas.Period": (
+        "is not on the list, and no column of BigQuery holds periods: train on the dates "
+        "(.dt.to_timestamp()) or on text (.astype(str))"
+    ),
+    "dateutil.tz.tz.tzfile": (
+        "is a time zone of dateutil, which reads a file of the machine: convert the column before "
+        "training with .dt.tz_convert('UTC') or with the zone's name"
+    ),
+    **dict.fromkeys(
+        ("sklearn.preprocessing._data.scale", "scipy.stats._stats_py.zscore"),
+        f"{_BATCHES}: use StandardScaler, which keeps mean and scale",
+    ),
+    "sklearn.preprocessing._data.maxabs_scale": f"{_BATCHES}: use MaxAbsScaler",
+    "sklearn.preprocessing._data.minmax_scale": f"{_BATCHES}: use MinMaxScaler",
+    "sklearn.preprocessing._data.robust_scale": f"{_BATCHES}: use RobustScaler",
+    "sklearn.preprocessing._data.power_transform": f"{_BATCHES}: use PowerTransformer",
+    **dict.fromkeys(
+        ("sklearn.preprocessing._data.quantile_transform", "scipy.stats._stats_py.rankdata"),
+        f"{_BATCHES}: use QuantileTransformer, which keeps its quantiles",
+    ),
+}
+# What only computes, or holds data. MLSYS_TRUSTED_GLOBALS takes none of it all the same.
+_HARMLESS = frozenset(
+    "bisect calendar difflib heapq html itertools json numbers shlex string textwrap unicodedata "
+    "urllib.parse".split()
+)
+_HARMLESS_BUILTINS = frozenset(
+    "all any ascii bin chr divmod enumerate format hash hex iter len next oct ord pow print repr "
+    "reversed sum zip".split()
+)
+
+
+def instead_of(key: str, nested: bool = False) -> str | None:
+    """Return what is wrong with `key` and what to do; it follows "needs `key`, which ".
+
+    `nested` says that it is a method or a class inside another.
+    """
+    if key in _NAMES:
+        return _NAMES[key]
+    module, _, name = key.rpartition(".")
+    if nested:
+        return (
+            "is a method, or a class inside another, and only functions and classes of a module "
+            f"itself can be listed: {_OWN}"
+        )
+    if module in _HARMLESS or (module == "builtins" and name in _HARMLESS_BUILTINS):
+        return (
+            "is not on the list of what a model may be made of, and MLSYS_TRUSTED_GLOBALS takes "
+            f"no function of Python's standard library: {_OWN}"
+        )
+    return None
