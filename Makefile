@@ -1,6 +1,7 @@
 # Every verb installs what it needs. `make` alone lists them.
 
 UV_VERSION := 0.13.9
+WORKERS := 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 # uv from the PATH, else one of our own in .tools.
@@ -31,8 +32,8 @@ local: $(STAMP) ## keep the local stack up, with its data in .local/
 notebook: $(STAMP) ## Jupyter, with the variables that `make local` wrote
 	set -a; if [ -f .local/env ]; then . ./.local/env; fi; set +a; exec $(BIN)/jupyter lab notebooks
 
-test: $(STAMP) ## the tests, over the local stack
-	$(BIN)/pytest
+test: $(STAMP) ## the tests, over a local stack for each of WORKERS processes
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-long: $(STAMP) ## the long forms: hundreds of runs, a thousand kills, about half an hour
 	$(BIN)/pytest -m long -s

@@ -38,8 +38,8 @@ def start_bigquery(
     """Start BigQuery (REST at `port`, Storage API at `storage_port`); it is still to be waited for.
 
     Load jobs read `gs://bucket/object` from `gcs_root/bucket/object`. Tables are kept in `folder`
-    if `persistent`, else in memory. A query that takes it beyond `memory` bytes (half of the
-    machine's unless given) fails.
+    if `persistent`, else in memory. A query that takes it beyond `memory` bytes (three quarters of
+    the machine's unless given) fails.
     """
     _install_extensions()
     mode = ["--persistent", "--data-dir", str(folder)] if persistent else ["--ephemeral"]

@@ -4,10 +4,11 @@ import os
 
 from bqemulator.cli import main
 
+from mlsys.local import parsing, partitions
 from mlsys.local.bounded import bound
-from mlsys.local.partitions import install
 
 if __name__ == "__main__":
-    install()
+    partitions.install()
+    parsing.install()
     bound(int(os.environ["MLSYS_LOCAL_MEMORY"]))
     main()

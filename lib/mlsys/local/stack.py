@@ -62,12 +62,14 @@ class LocalStack:
         with_service: bool = True,
         samples: bool = False,
         time_scale: float = TIME_SCALE,
+        memory: int | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> None:
         """Keep objects and tables in `data_dir` if it is given; else they end with the stack.
 
         `samples` loads the sample tables, `time_scale` is multiplied with Pub/Sub's backoffs,
-        and `progress` is called with a line for each part that is ready.
+        `memory` limits BigQuery (in bytes; three quarters of the machine's unless given), and
+        `progress` is called with a line for each part that is ready.
         """
         self._data_dir = Path(data_dir) if data_dir else None
         self._ports = ports or Ports()
@@ -75,6 +77,7 @@ class LocalStack:
         self._with_service = with_service
         self._samples = samples
         self._time_scale = time_scale
+        self._memory = memory
         self._progress = progress or log.info
         self._folder: Path | None = None
         self._lock: IO[str] | None = None
@@ -183,6 +186,7 @@ class LocalStack:
             log_file=self.logs / "bigquery.log",
             persistent=self._data_dir is not None,
             remove=remove,
+            memory=self._memory,
         )
         self._servers.append(bigquery)
         service = self._start_service() if self._with_service else None
