@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from flask import current_app, jsonify
-from flask_openapi3 import Info, OpenAPI
+from flask_openapi3 import Info, OpenAPI, Server
 
 import mlsys
 from mlsys.clients import Clients, clients_for
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     Raises:
         SettingsError: settings are missing or contradict each other.
     """
-    from app import auth, events, health, logs, overload, predictions, problems, registry
+    from app import auth, edge, events, health, logs, overload, predictions, problems, registry
     from app.description import Description
 
     settings = settings or Settings.from_env()
@@ -49,6 +49,7 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
             description="Registers scikit-learn models and scores BigQuery tables with them.",
         ),
         security_schemes={"push": auth.SCHEME},
+        servers=[Server(url=prefix)] if (prefix := edge.path_of(settings.url)) else None,
         doc_prefix="/docs",
         validation_error_status=400,
         validation_error_model=problems.Problem,
@@ -65,4 +66,5 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     problems.register(app)
     logs.register(app)
     overload.register(app)
+    edge.register(app, settings.url)
     return app

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -78,7 +81,31 @@ def _of_json(body: bytes) -> dict[str, Any]:
         raise InvalidRequest(("body", f"is not JSON: {exc}")) from exc
     if not isinstance(found, dict):
         raise InvalidRequest(("body", f"holds a {type(found).__name__}: pass an object"))
+    json.loads(body, object_pairs_hook=once)
     return {name: _text(value) for name, value in found.items() if value is not None}
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object: a hook for `json.loads`, which takes the last of each name by itself.
+
+    Raises:
+        InvalidRequest: a name is there twice.
+    """
+    refuse_twice([name for name, _ in pairs])
+    return dict(pairs)
+
+
+def refuse_twice(names: Iterable[str]) -> None:
+    """Refuse parameters that are passed more than once.
+
+    Raises:
+        InvalidRequest: naming them.
+    """
+    counts = Counter(names)
+    if twice := [name for name, count in counts.items() if count > 1]:
+        raise InvalidRequest(
+            *((n[:80], "is there twice: pass it once") for n in twice[:MAX_FIELDS])
+        )
 
 
 def _of_form(body: bytes) -> dict[str, Any]:
@@ -88,13 +115,8 @@ def _of_form(body: bytes) -> dict[str, Any]:
         )
     except ValueError as exc:
         raise InvalidRequest(("body", f"is not a form in UTF-8: {exc}")) from exc
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise InvalidRequest(
-            *((n[:80], "is there twice: pass it once") for n in found if names.count(n) > 1)
-        )
-    return found
+    refuse_twice([name for name, _ in pairs])
+    return dict(pairs)
 
 
 def _text(value: Any) -> Any:

@@ -7,6 +7,7 @@ irrelevant; 204 too for what cannot be understood, after a quarantine record; 50
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from typing import Any
@@ -16,7 +17,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import ValidationError
 
 from app import auth, logs, service
-from app.bodies import read_body
+from app.bodies import once, read_body
 from app.notifications import DIRECT, StorageEvent
 from app.parameters import PredictQuery
 from app.problems import documented
@@ -122,6 +123,7 @@ def predictions() -> tuple[str, int]:
         if _tells_of_an_object(message):
             raise Malformed("it is an event of Cloud Storage: have it pushed to /events/storage")
         query = PredictQuery.model_validate_json(message.data)
+        json.loads(message.data, object_pairs_hook=once)
         if query.dry_run:
             raise Malformed("dry_run has nobody to answer to: ask GET /predict")
         asked = query.to_request(service().settings)

@@ -31,6 +31,15 @@ FIELDS = (
 )
 
 
+# https://cloud.google.com/trace/docs/trace-context, https://www.w3.org/TR/trace-context/
+TRACES = {
+    "X-Cloud-Trace-Context": re.compile(r"([0-9a-fA-F]{32})(?:/\d+)?(?:;o=\d+)?$"),
+    "traceparent": re.compile(
+        r"(?!ff)[0-9a-f]{2}-([0-9a-fA-F]{32})-[0-9a-fA-F]{16}-[0-9a-fA-F]{2}(?:$|-)"
+    ),
+}
+
+
 class CloudFormatter(logging.Formatter):
     """A log record as one line of JSON."""
 
@@ -100,11 +109,11 @@ def register(app: Flask) -> None:
 
 
 def _trace() -> str | None:
-    """The trace that Cloud Run gave the request, as Cloud Logging wants it named."""
-    trace = request.headers.get("X-Cloud-Trace-Context", "").split("/")[0]
-    if not trace:
-        parts = request.headers.get("traceparent", "").split("-")
-        trace = parts[1] if len(parts) == 4 else ""
-    if not re.fullmatch("[0-9a-fA-F]{32}", trace):
-        return None
-    return f"projects/{service().settings.project}/traces/{trace}"
+    """The trace that Cloud Run gave the request, as Cloud Logging wants it named.
+
+    A header that is malformed counts as not there: proxies add X-Cloud-Trace-Context of their own.
+    """
+    for header, form in TRACES.items():
+        if (found := form.match(request.headers.get(header, ""))) and set(found[1]) != {"0"}:
+            return f"projects/{service().settings.project}/traces/{found[1]}"
+    return None

@@ -222,7 +222,8 @@ def _address(path: str, **params: str) -> str:
     used only where it names this machine.
     """
     host = urlsplit(flask.request.host_url)
-    base = service().settings.url or ""
+    url = urlsplit(service().settings.url or "")
+    base = f"{url.scheme}://{url.netloc}" if url.netloc else ""  # its path is in `path`
     if not base and host.hostname in LOOPBACK:
         base = f"{host.scheme}://{host.netloc}"
     return f"{base}{path}?{urlencode(params)}"

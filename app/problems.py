@@ -13,7 +13,7 @@ from typing import Any
 from flask import Response, g, json, request
 from flask_openapi3 import OpenAPI
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -133,6 +133,10 @@ def answer(exc: Exception) -> BaseResponse:
     response = Response(
         json.dumps(body, indent=2) + "\n", status, mimetype="application/problem+json"
     )
+    if isinstance(exc, MethodNotAllowed) and exc.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(exc.valid_methods))
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
         response.headers["Retry-After"] = str(getattr(exc, "retry_after", 5))
     return response

@@ -11,7 +11,7 @@ MAX_LINE = 65_536
 ADVICE = {
     414: f"The URL is longer than {MAX_LINE:,} bytes: pass the parameters as the form or the JSON "
     "body of POST to the same path.",
-    431: "The headers of the request are too large: pass fewer or shorter ones.",
+    431: "The headers of the request are too large: pass at most 100 headers of 8,190 bytes each.",
 }
 
 

@@ -116,6 +116,9 @@ STORAGE_IRRELEVANT = {
 }
 
 PREDICTIONS_MALFORMED = {
+    "a part twice, the last good": request_for(
+        json.dumps(REQUEST).replace('"env":', '"env": 1, "env":').encode()
+    ),
     "no data": b'{"message": {}}',
     "data of nothing": request_for(b""),
     "data of NUL": request_for(b"\x00"),
@@ -152,9 +155,6 @@ PREDICTIONS_MALFORMED = {
 PREDICTIONS_UNDERSTOOD = {
     "no such table": request_for(REQUEST),
     "no such model": request_for(REQUEST | {"input_table": "mlsys-local.titanic.test"}),
-    "a part twice, the last good": request_for(
-        json.dumps(REQUEST).replace('"env":', '"env": 1, "env":').encode()
-    ),
     "a condition of odd letters": request_for(REQUEST | {"where": "\x00\u202e' OR 1=1 --"}),
 }
 

@@ -146,6 +146,21 @@ def test_a_bug_is_an_error_with_its_stack_trace_in_the_message(
         pytest.param({"X-Cloud-Trace-Context": f"{TRACE}/5;o=1"}, id="Cloud Run's"),
         pytest.param({"X-Cloud-Trace-Context": TRACE}, id="without a span"),
         pytest.param({"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}, id="W3C's"),
+        pytest.param({"traceparent": f"01-{TRACE}-00f067aa0ba902b7-01-more"}, id="a later form"),
+        *(
+            pytest.param(
+                {"X-Cloud-Trace-Context": bad, "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"},
+                id=f"W3C's beside {bad[:9]!r}",
+            )
+            for bad in ("", "x", TRACE + "0", "0" * 32, f"{TRACE}/x", "é" * 32)
+        ),
+        pytest.param(
+            {
+                "X-Cloud-Trace-Context": f"{TRACE}/1",
+                "traceparent": f"00-{TRACE[::-1]}-00f067aa0ba902b7-01",
+            },
+            id="Cloud Run's first",
+        ),
     ],
 )
 def test_the_trace_of_a_request_is_named(
@@ -167,6 +182,8 @@ def test_the_trace_of_a_request_is_named(
         pytest.param({"traceparent": TRACE}, id="no version"),
         pytest.param({"traceparent": f"00-{TRACE[1:]}-00f067aa0ba902b7-01"}, id="W3C's, short"),
         pytest.param({"traceparent": "---"}, id="nothing between"),
+        pytest.param({"traceparent": f"00-{'0' * 32}-00f067aa0ba902b7-01"}, id="W3C's, zeros"),
+        pytest.param({"traceparent": f"ff-{TRACE}-00f067aa0ba902b7-01"}, id="W3C's, no version"),
     ],
 )
 def test_garbage_is_no_trace(

@@ -108,6 +108,19 @@ def raw(stack: LocalStack, request: bytes) -> tuple[int, str, dict[str, object]]
             "headers of the request are too large",
             id="a long header",
         ),
+        *(
+            pytest.param(
+                b"GET %s HTTP/1.1\r\nHost: x\r\n" % path + headers + b"\r\n",
+                431,
+                "100 headers of 8,190 bytes",
+                id=f"{name} for {path.decode()}",
+            )
+            for path in (b"/health", b"/models?env=dev", b"/nowhere")
+            for name, headers in {
+                "101 headers": b"".join(b"X-%d: y\r\n" % i for i in range(100)),
+                "20,000 headers": b"".join(b"X-%d: y\r\n" % i for i in range(20_000)),
+            }.items()
+        ),
         pytest.param(b"NONSENSE\r\n\r\n", 400, "Invalid", id="no request"),
         pytest.param(
             b"GET /health HTTP/1.1\r\nHost: x\r\nBad Name: y\r\n\r\n", 400, "", id="a header"

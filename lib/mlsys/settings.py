@@ -23,6 +23,7 @@ PUSH_AUTH_MODES = ("app", "platform", "off")
 MAX_MODEL_BYTES = 2 << 30
 # module.Name, exactly: no wildcard, and no class inside another
 _GLOBAL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 _DATASET = re.compile(r"[a-z0-9.:-]+\.(?:[A-Za-z0-9_]+|\*)")
 
@@ -139,7 +140,7 @@ class Settings:
                 "prints; several are separated by commas"
             )
         audience = read("MLSYS_PUSH_AUDIENCE")
-        url = read("MLSYS_URL") or (audience if _ADDRESS.fullmatch(audience or "") else None)
+        url = read("MLSYS_URL") or (audience if _ORIGIN.fullmatch(audience or "") else None)
         size = read("MLSYS_MAX_MODEL_BYTES") or str(MAX_MODEL_BYTES)
         max_model_bytes = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0
         if not max_model_bytes:
