@@ -584,13 +584,18 @@ BYTES: dict[str, Callable[[str], bytes]] = {
 def hostile() -> list[tuple[str, Callable[[str], bytes]]]:
     """Every model: its name, and what makes its bytes for a canary's path."""
 
-    import hostile_callees  # which makes models by this module's functions
+    import hostile_callees  # which make models by the functions of this module
+    import hostile_sizes
 
     def dumped(make: Callable[[str], Any], path: str) -> bytes:
         return pickle.dumps(make(path), 5)
 
     cases: list[tuple[str, Callable[[str], bytes]]] = [
         (name, functools.partial(dumped, make))
-        for name, make in [*MODELS.items(), *hostile_callees.MODELS.items()]
+        for name, make in [
+            *MODELS.items(),
+            *hostile_callees.MODELS.items(),
+            *hostile_sizes.MODELS.items(),
+        ]
     ]
     return cases + list(BYTES.items())

@@ -118,10 +118,12 @@ def crc32c(content: bytes) -> str:
 
 
 def _pin(model: Any) -> None:
-    """Set n_jobs and copy in the estimator and in every estimator inside it, fitted ones too."""
+    """Set n_jobs, threads and copy in every estimator of the model, fitted ones too."""
     for part in parts_of(model):
         held = vars(part)
         if "n_jobs" in held:
             part.n_jobs = 1
+        if "_n_threads" in held:  # of k-means; where it was trained there may have been hundreds
+            part._n_threads = 1
         if held.get("copy") is False:
             part.copy = True

@@ -14,6 +14,7 @@ from typing import Any
 
 from mlsys import pickle_roles, pickle_shapes, pickle_trees
 from mlsys.pickle_stack import Handle, Refused, need
+from mlsys.row_width import MOST, row_width
 
 DEPTH = 100  # of estimators in estimators
 REPEATS = 100  # how often an estimator may be used through others, on average
@@ -38,6 +39,9 @@ def check(model: Any, trusted: Collection[type] = ()) -> None:
     walk = _Walk(free)
     walk.run(model)
     _bounded(walk.contents, walk.calls)
+    width = row_width(model)
+    if width > MOST:
+        raise Refused(f"makes {width:,} numbers of each row, more than any memory holds")
 
 
 class _Walk:

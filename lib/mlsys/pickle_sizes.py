@@ -13,6 +13,7 @@ from mlsys.pickle_stack import need
 from mlsys.pickle_trees import count
 
 MOST_BYTES = 1024  # of one element of a dtype
+NGRAMS = 100  # words or letters of one: a text has as many of each length as it has words
 # The most rounds or columns by a class's name and an attribute: transform, not fit, counts so far.
 MOST = {
     ("AdditiveChi2Sampler", "sample_steps"): 1_000,
@@ -36,6 +37,8 @@ def check_numbers(inst: Any) -> None:
             need(value <= most, f"`{name}.{attribute}`")
     rounds = vars(inst).get("transform_max_iter")
     need(rounds is None or rounds <= 100_000, f"`{name}.transform_max_iter`")
+    words = vars(inst).get("ngram_range")
+    need(words is None or max(words) <= NGRAMS, f"`{name}.ngram_range`")
     if "dtype" in vars(inst):
         need(small_dtype(inst.dtype), f"`{name}.dtype`")
 

@@ -27,6 +27,7 @@ COLUMN_TYPES = trusted_names.keys(trusted_names.COLUMN_TYPES)
 
 FUNCTION_METRIC = "sklearn.metrics._dist_metrics.PyFuncDistance"
 MAX_VERSIONS = 10
+DEPTH = 10_000  # of a decision tree
 # The releases of scikit-learn that saved the estimators of the model that is being loaded. Not by
 # its InconsistentVersionWarning: warnings are caught for all threads of a process at once.
 saved_by: ContextVar[set[str] | None] = ContextVar("saved_by", default=None)
@@ -209,7 +210,28 @@ def _tree(inst: Any, state: Any) -> None:
         for child in (left, right):
             need(bool(((child > place) & (child < count))[inner].all()), what)
         need(bool(((feature >= 0) & (feature < inst.n_features))[inner].all()), what)
+        check_depth(left, right, inner, what)
     inst.__setstate__(state)
+
+
+def check_depth(left: Any, right: Any, inner: Any, what: str) -> None:
+    """Check that no node has two parents, and that none lies deeper than `DEPTH`.
+
+    A row takes as many steps as its leaf lies deep.
+    """
+    import numpy as np
+
+    children = np.concatenate((left[inner], right[inner])).astype(np.intp)
+    parents = np.bincount(children, minlength=1)
+    need(len(parents) <= len(inner) and int(parents.max()) <= 1, what)
+    if len(inner) <= 2 * DEPTH:  # every second node is a leaf
+        return
+    level, depth = np.zeros(1, np.intp), 0
+    while level.size:
+        depth += 1
+        need(depth <= DEPTH, what)
+        level = level[inner[level]]
+        level = np.concatenate((left[level], right[level])).astype(np.intp)
 
 
 def _predictor(inst: Any) -> None:
@@ -224,6 +246,7 @@ def _predictor(inst: Any) -> None:
     for child in (inner["left"], inner["right"]):
         need(bool(((child > place) & (child < len(nodes))).all()), what)
     need(bool((inner["feature_idx"] >= 0).all()), what)
+    check_depth(nodes["left"], nodes["right"], nodes["is_leaf"] == 0, what)
     for bits in (inst.binned_left_cat_bitsets, inst.raw_left_cat_bitsets):
         need(type(bits) is np.ndarray and bits.dtype == np.uint32 and bits.ndim == 2, what)
         need(bits.shape[1] == 8, what)

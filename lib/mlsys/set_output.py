@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from mlsys.parts import parts_of
+from mlsys.row_width import row_width
 
 
 def restore_output(model: Any) -> bool:
@@ -41,6 +42,8 @@ def _restore(pipeline: Any) -> bool:
     for before, after in pairwise(steps):
         names = getattr(after, "feature_names_in_", None)
         if names is None or vars(before).get("_sklearn_output_config"):
+            continue
+        if row_width(before) > 2 * len(names) + 10_000:  # more names than any memory holds
             continue
         try:
             if list(before.get_feature_names_out()) == list(names):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mlsys.bq import words_of
 from mlsys.clients import Clients, is_too_large
 from mlsys.errors import Conflict, SchemaMismatch, SessionOver
+from mlsys.row_width import rows_at_once
 from workers import machine
 from workers.scoring.plan import Plan
 from workers.scoring.reading import open_session
@@ -122,9 +123,13 @@ def latest_session(store: RunStore) -> Session | None:
     return session
 
 
-def batch_rows(plan: Plan) -> int:
-    """How many rows are scored at once: fewer where each of them gives a thousand numbers."""
-    return max(1, min(BATCH_ROWS, BATCH_BYTES // (8 * len(plan.output.columns))))
+def batch_rows(plan: Plan, model: Any = None) -> int:
+    """How many rows are scored at once: fewer where each of them gives a thousand numbers.
+
+    What the model makes of a row on its way counts, too, if it is passed.
+    """
+    most = BATCH_ROWS if model is None else min(BATCH_ROWS, rows_at_once(model))
+    return max(1, min(most, BATCH_BYTES // (8 * len(plan.output.columns))))
 
 
 def read_batches(

@@ -42,11 +42,13 @@ def score_shard(
     """
     import pyarrow as pa
 
-    def batches(stream: str) -> Iterator[pa.Table]:
-        return read_batches(clients, stream, batch_rows(plan), plan.aliases)
-
     counts = Counts()
     plan = predictor.plan
+    most = batch_rows(plan, predictor.model)
+
+    def batches(stream: str) -> Iterator[pa.Table]:
+        return read_batches(clients, stream, most, plan.aliases)
+
     table = RejectsTable(plan)
     with ExitStack() as writers:
         # Left in reverse order: the part is published after the rejects.
