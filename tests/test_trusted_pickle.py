@@ -90,8 +90,9 @@ def test_the_first_foreign_name_is_named() -> None:
         load_model(content, "titanic/v1/model.pkl")
     assert str(caught.value) == (
         "titanic/v1/model.pkl needs `posix.system`, which is not on the list of what a model may "
-        "be made of and can run any code: MLSYS_TRUSTED_GLOBALS does not accept it. Train with "
-        "scikit-learn's own estimators and functions"
+        "be made of. MLSYS_TRUSTED_GLOBALS does not accept it: it belongs to a module with which a "
+        "model file can run any code. Train with scikit-learn's own estimators and functions, and "
+        "with numbers, texts and dates as values"
     )
 
 

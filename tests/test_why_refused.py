@@ -4,7 +4,9 @@ import functools
 import io
 import pickle
 import sys
+import tomllib
 import types
+from pathlib import Path
 from typing import Any
 
 import joblib
@@ -22,11 +24,13 @@ from sklearn.preprocessing import StandardScaler
 from mlsys.errors import InvalidRequest, ModelUnusable, SettingsError
 from mlsys.gcs import pickled
 from mlsys.loading import load_model, sklearn_version
-from mlsys.never_trusted import is_never_trusted
+from mlsys.never_trusted import is_never_trusted, why_never_trusted
+from mlsys.other_release import OLDEST
 from mlsys.saved_with import names_of_the_notebook, saved_with
 from mlsys.settings import Settings
 from mlsys.trusted_pickle import NAMES
 
+ROOT = Path(__file__).parent.parent
 X = np.random.RandomState(0).rand(40, 2)
 Y = (X[:, 0] > 0.5).astype(int)
 MODEL = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
@@ -59,9 +63,42 @@ def why(content: bytes, **options: Any) -> str:
 def test_names_that_run_any_code_are_neither_suggested_nor_accepted(key: str) -> None:
     said = why(whole(glob(*key.rsplit(".", 1)) + b")R"), trusted=(key,))
     assert f"add {key}" not in said
-    with pytest.raises(SettingsError, match="let any model file run any code") as caught:
+    with pytest.raises(SettingsError) as caught:
         Settings.from_env({"GCP_PROJECT_ID": "p", "MLSYS_TRUSTED_GLOBALS": f"churn.Ratio,{key}"})
-    assert f"['{key}']" in str(caught.value)
+    told = str(caught.value)
+    assert f"names '{key}', which " in told and "leave it out" in told and "Ratio" not in told
+    assert "standard library" not in told  # which is for names that are harmless
+
+
+@pytest.mark.parametrize(
+    "key", ["enum.Enum", "array.array", "colorsys.rgb_to_hls", "fnmatch.fnmatch"]
+)
+def test_a_harmless_name_of_the_standard_library_is_not_called_dangerous(key: str) -> None:
+    said = why(whole(glob(*key.rsplit(".", 1)) + b")R"))
+    assert said == (
+        f"model.pkl needs `{key}`, which is not on the list of what a model may be made of. "
+        "MLSYS_TRUSTED_GLOBALS does not accept it: it belongs to the standard library, of which "
+        "only data and plain functions are accepted. Train with scikit-learn's own estimators and "
+        "functions, and with numbers, texts and dates as values"
+    )
+    with pytest.raises(SettingsError, match="only data and plain functions are accepted"):
+        Settings.from_env({"GCP_PROJECT_ID": "p", "MLSYS_TRUSTED_GLOBALS": key})
+
+
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ("subprocess.Popen", "belongs to a module with which a model file can run any code"),
+        ("_pickle.loads", "belongs to a module with which a model file can run any code"),
+        ("joblib.load", "belongs to joblib, with which"),
+        ("numpy.lib.npyio.load", "belongs to numpy.lib.npyio, with which"),
+        ("numpy.vectorize", "calls, evaluates or opens what a model file gives it"),
+        ("pandas.read_csv", "opens files"),
+        ("churn.Ratio.__init__", "special names"),
+    ],
+)
+def test_what_is_against_a_name_is_said_by_its_kind(key: str, what: str) -> None:
+    assert what in str(why_never_trusted(key))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +180,14 @@ def test_a_name_of_another_release_is_explained_by_the_release(module: bytes, ol
     said = why(of_release(MODEL, "1.1.3", module, old))
     assert "was saved with scikit-learn 1.1.3, and the service has " + HERE in said
     assert "package" not in said and "MLSYS_TRUSTED_GLOBALS" not in said
-    assert "or use an image of the service with scikit-learn 1.1.3" in said
+    assert said.endswith(f"Train and upload it with scikit-learn {HERE}")  # 1.1.3 has no image
+
+
+def test_an_image_is_advised_for_releases_that_the_service_can_have() -> None:
+    newer = of_release(MODEL, "9.0.1", b"csklearn.pipeline\nPipeline\n", b"csklearn.x\nY\n")
+    assert "or build the service's image with scikit-learn 9.0.1" in why(newer)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"scikit-learn>={'.'.join(map(str, OLDEST))}" in project["dependencies"]
 
 
 def test_a_foreign_name_is_not_blamed_on_the_release() -> None:

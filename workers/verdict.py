@@ -11,6 +11,7 @@ from mlsys.golden import golden_table, replay
 from mlsys.inputs import one_column
 from mlsys.loading import LoadedModel
 from mlsys.metadata import ModelMetadata, version_warnings
+from mlsys.other_release import advice, unusable
 from mlsys.randomness import ANSWERS_VARY, draws_answers
 from mlsys.set_output import restore_output
 
@@ -32,8 +33,10 @@ def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
     """Return the verdict on a model that could be loaded, by its golden rows.
 
     Raises:
-        ModelUnusable: it is not fitted, or takes rows that no table holds.
+        ModelUnusable: it is not fitted, takes rows that no table holds, or was saved with another
+            scikit-learn and is of no use with this one.
     """
+    check_release(loaded)
     if (unfitted := not_fitted(loaded.model)) is not None:
         whole = type(loaded.model).__name__
         part = "" if unfitted == whole else f" (its {unfitted} is not)"
@@ -52,8 +55,23 @@ def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
     if different is not None:
         return Verdict("rejected", different)
     mismatch = [loaded.version_mismatch] if loaded.version_mismatch else []
+    if mismatch and golden_table(metadata) is None:
+        mismatch = [f"{mismatch[0]}: no golden rows show whether its answers are the same"]
     said = dict.fromkeys([*mismatch, *version_warnings(metadata), *loaded.warnings])
     return Verdict("ready", "; ".join(said) or None)
+
+
+def check_release(loaded: LoadedModel) -> None:
+    """See that this scikit-learn can use a model that another one saved, as far as that is known.
+
+    Raises:
+        ModelUnusable: it raises, or its answers would be wrong.
+    """
+    if loaded.version_mismatch is None or loaded.sklearn_version is None:
+        return
+    if (reason := unusable(loaded.model, loaded.sklearn_version)) is not None:
+        said = f"{loaded.version_mismatch}, with which {reason}. {advice(loaded.sklearn_version)}"
+        raise ModelUnusable(said[0].upper() + said[1:])
 
 
 def short(reason: str | None) -> str | None:

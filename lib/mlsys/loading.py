@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsys.errors import ModelUnusable
+from mlsys.other_release import advice, differs
 from mlsys.parts import parts_of
 from mlsys.pickle_states import saved_by
 from mlsys.refusals import why_not
@@ -58,29 +59,31 @@ def load_model(
             model = _load(content, name, trusted, max_bytes)
     finally:
         saved_by.reset(token)
+    then = ", ".join(sorted(seen)) or None
+    mismatch = _version_mismatch(seen)
     transforms = hasattr(model, "fit") and hasattr(model, "transform")  # a DataFrame has the latter
     if not hasattr(model, "predict") and not transforms:
+        kind = type(model).__name__
+        if then and mismatch and hasattr(type(model), "predict"):  # which asks for an attribute
+            raise ModelUnusable(
+                f"{name} was {differs(then)}, in which its {kind} cannot predict. {advice(then)}"
+            )
         raise ModelUnusable(
-            f"{name} holds a {type(model).__name__}, "
-            "which has no predict and no transform: upload a fitted estimator"
+            f"{name} holds a {kind}, which has no predict and no transform: upload a fitted "
+            "estimator"
         )
     _pin(model)
     without_polars(model)
     said = dict.fromkeys(str(w.message) for w in caught if not _is_mismatch(w))
-    then = ", ".join(sorted(seen)) or None
-    return LoadedModel(model, tuple(said), _version_mismatch(seen), then)
+    return LoadedModel(model, tuple(said), mismatch, then)
 
 
 def _version_mismatch(seen: set[str]) -> str | None:
     """Say that another scikit-learn saved the model than is here, if one did."""
     import sklearn
 
-    if not (others := sorted(seen - {sklearn.__version__})):
-        return None
-    then = ascii(", ".join(others))[1:-1]
-    return (
-        f"the model was saved with scikit-learn {then}, and the service has {sklearn.__version__}"
-    )
+    others = sorted(seen - {sklearn.__version__})
+    return f"the model was {differs(', '.join(others))}" if others else None
 
 
 def _is_mismatch(warning: warnings.WarningMessage) -> bool:

@@ -1,7 +1,7 @@
-"""The names that let a model file run any code.
+"""The names that MLSYS_TRUSTED_GLOBALS does not accept, and that no error suggests for it.
 
-No error suggests one of them for MLSYS_TRUSTED_GLOBALS, and that setting does not accept one. Of
-the standard library only the names in `DATA` hold nothing but data.
+Most let a model file run any code. Of the standard library only the names in `DATA` are accepted:
+most others are harmless, but a list of all that are would never be complete.
 """
 
 import sys
@@ -23,6 +23,19 @@ DATA = {
     "uuid": frozenset(("UUID",)),
     "zoneinfo": frozenset(("ZoneInfo",)),
 }
+# Modules of the standard library that run code, start programs, or reach files or other machines.
+RUNS_CODE = frozenset(
+    "asyncio atexit bdb builtins bz2 cProfile cgitb cmd code codecs codeop compileall concurrent "
+    "contextlib copy copyreg ctypes curses dataclasses dbm distutils doctest ensurepip "
+    "faulthandler fcntl fileinput ftplib functools gc glob gzip http idlelib imaplib imp importlib "
+    "inspect io lib2to3 linecache logging lzma mailbox marshal mmap modulefinder msvcrt "
+    "multiprocessing nntplib nt operator os pathlib pdb pickle pickletools pipes pkgutil platform "
+    "poplib posix profile pstats pty py_compile pyclbr pydoc resource rlcompleter runpy sched "
+    "select selectors shelve shutil signal site smtplib socket socketserver sqlite3 ssl subprocess "
+    "sys sysconfig syslog tarfile telnetlib tempfile termios threading timeit tkinter tokenize "
+    "trace traceback tracemalloc turtle types typing unittest urllib venv warnings weakref "
+    "webbrowser winreg wsgiref xml xmlrpc zipapp zipfile zipimport".split()
+)
 # Packages with functions that import, evaluate text, open files, talk to others or load pickles.
 PACKAGES = frozenset(
     "__main__ IPython Cython _cffi_backend app asteval cffi cloudpickle dill distutils "
@@ -58,15 +71,36 @@ NAMES = {
 
 
 def is_never_trusted(key: str) -> bool:
-    """Tell whether `key`, a `module.Name`, lets a model file run any code."""
+    """Tell whether MLSYS_TRUSTED_GLOBALS refuses `key`, a `module.Name`."""
+    return why_never_trusted(key) is not None
+
+
+def why_never_trusted(key: str) -> str | None:
+    """Return what is against accepting `key`, a `module.Name`: the words behind "which"; or None.
+
+    It goes by the name alone; nothing is imported.
+    """
     module, _, name = key.rpartition(".")
     package = module.partition(".")[0]
-    if module in DATA:
-        return not DATA[module] & {name, ""} or name.startswith("__")
-    if package in PACKAGES or package in sys.stdlib_module_names:
-        return True
-    if any(module == m or module.startswith(f"{m}.") for m in MODULES):
-        return True
+    if name.startswith("__") and name.endswith("__"):
+        return "is one of Python's special names, through which a model file can run any code"
+    if module in DATA and DATA[module] & {name, ""}:
+        return None
+    if key == "collections.namedtuple" or (
+        package.removeprefix("_") in RUNS_CODE and package in sys.stdlib_module_names
+    ):
+        return "belongs to a module with which a model file can run any code"
+    if package in sys.stdlib_module_names:
+        return (
+            "belongs to the standard library, of which only data and plain functions are accepted"
+        )
+    if package == "__main__":
+        return "belongs to the program that runs, whatever that is"
+    if package in PACKAGES or any(module == m or module.startswith(f"{m}.") for m in MODULES):
+        where = package if package in PACKAGES else module
+        return f"belongs to {where}, with which a model file can run any code or open files"
     if package == "pandas" and (name.startswith("read_") or name == "to_pickle"):
-        return True
-    return name in NAMES.get(package, ()) or (name.startswith("__") and name.endswith("__"))
+        return "opens files for a model file"
+    if name in NAMES.get(package, ()):
+        return "calls, evaluates or opens what a model file gives it"
+    return None

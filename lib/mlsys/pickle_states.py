@@ -95,6 +95,10 @@ def _attributes(inst: Any, state: Any) -> None:
         if type(value) is Handle:
             raise Refused(f"keeps `{value.key}` itself in `{name}.{key}`, not an object of it")
         need(type(value) is not StandIn, f"`{name}.{key}`")
+        own = inspect.getattr_static(kind, key, None)
+        if type(own) is property and own.fset is None and kind.__module__.startswith("sklearn."):
+            dropped.add(key)  # an attribute of another release: the property hides it
+            continue
         need(not _hides(kind, key), f"`{name}.{key}`")  # type: ignore[arg-type]
         need(key != "_sklearn_version" or type(value) is str, f"`{name}.{key}`")
         if key == "input" and kind.__module__ == "sklearn.feature_extraction.text":

@@ -7,7 +7,8 @@ import pickle
 import sys
 
 from mlsys.instead import instead_of
-from mlsys.never_trusted import is_never_trusted
+from mlsys.never_trusted import why_never_trusted
+from mlsys.other_release import advice, differs
 from mlsys.pickle_stack import Malformed, Refused
 from mlsys.saved_with import saved_with
 from mlsys.trusted_pickle import Untrusted
@@ -60,7 +61,8 @@ def why_not(exc: Exception, content: bytes) -> str:
             "libraries, or build an image with the code that the model needs"
         )
     if isinstance(exc, Malformed):
-        return _other_release(content, f"it {exc}") or (
+        what = str(exc).replace("no library writes", "the service's libraries do not write")
+        return _other_release(content, f"it {what}") or (
             f"{exc}: it was not loaded. If the file may be damaged, dump the fitted estimator "
             "again with gcs_put_pickle, upload_model or joblib.dump. Otherwise leave this part "
             "out of the model"
@@ -113,11 +115,11 @@ def _name_refused(key: str, content: bytes, nested: bool) -> str:
             return other
     if (said := instead_of(key, nested)) is not None:
         return f"needs `{key}`, which {said}"
-    if is_never_trusted(key):
+    if (why := why_never_trusted(key)) is not None:
         return (
-            f"needs `{key}`, which is not on the list of what a model may be made of and can run "
-            "any code: MLSYS_TRUSTED_GLOBALS does not accept it. Train with scikit-learn's own "
-            "estimators and functions"
+            f"needs `{key}`, which is not on the list of what a model may be made of. "
+            f"MLSYS_TRUSTED_GLOBALS does not accept it: it {why}. Train with scikit-learn's own "
+            "estimators and functions, and with numbers, texts and dates as values"
         )
     # Only the package's place is looked up; nothing is imported.
     known = package in sys.modules or not package.isidentifier()
@@ -141,11 +143,7 @@ def _other_release(content: bytes, what: str) -> str | None:
     then = saved_with(content)
     if then is None or then == sklearn.__version__:
         return None
-    return (
-        f"was saved with scikit-learn {then}, and the service has {sklearn.__version__}, which "
-        f"cannot load it ({what}). Train and upload it with scikit-learn {sklearn.__version__}, "
-        f"or use an image of the service with scikit-learn {then}"
-    )
+    return f"was {differs(then)}, which cannot load it ({what}). {advice(then)}"
 
 
 def _printable(exc: Exception) -> str:

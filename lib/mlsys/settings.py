@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
-from mlsys.never_trusted import is_never_trusted
+from mlsys.never_trusted import why_never_trusted
 from mlsys.signing import is_public_key
 
 ENVS = ("dev", "staging", "prod")
@@ -125,11 +125,12 @@ class Settings:
                 f"MLSYS_TRUSTED_GLOBALS names {malformed}: pass exact names, module.Name, "
                 "separated by commas"
             )
-        if dangerous := [t for t in trusted_globals if is_never_trusted(t)]:
-            wrong.append(
-                f"MLSYS_TRUSTED_GLOBALS names {dangerous}, which let any model file run any code: "
-                "leave them out; name the classes and functions of your own package"
-            )
+        for name in trusted_globals:
+            if (why := why_never_trusted(name)) is not None:
+                wrong.append(
+                    f"MLSYS_TRUSTED_GLOBALS names {name!r}, which {why}: leave it out; name the "
+                    "classes and functions of your own package"
+                )
         for key in ("MLSYS_MODEL_SIGNING_KEY", *datasets):
             if (text := read(key)) and not _split(text):
                 wrong.append(f"{key} is {text!r}, which names nothing: set it, or leave it out")

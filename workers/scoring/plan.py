@@ -41,7 +41,7 @@ from workers.scoring.path import choose_path
 from workers.scoring.request import ScoringRequest
 from workers.scoring.source import Resolved, check_copy, check_where
 from workers.scoring.trial import check_answers, golden_rows
-from workers.verdict import judge
+from workers.verdict import check_release, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +232,7 @@ def check_model(loaded: LoadedModel, metadata: ModelMetadata, request: ScoringRe
     Raises:
         ModelUnusable: another scikit-learn saved it, or it answers otherwise than it did then.
     """
+    check_release(loaded)  # first: what is of no use should not be allowed
     if loaded.version_mismatch and not request.allow_version_mismatch:
         raise ModelUnusable(
             f"{loaded.version_mismatch}: train and upload the model with the service's release, or "
