@@ -29,6 +29,7 @@ VERBS = {
     "promote": ["promote", "m", "v1", "--from", "dev", "--to", "staging"],
     "list": ["quarantine", "list", "--env", "dev"],
     "replay": ["quarantine", "replay", "--env", "dev", "--all"],
+    "replay one": ["quarantine", "replay", "--env", "dev", "quarantine/x.json"],
     "new-key": ["sign", "new-key", "key.pem"],
     "sign": ["sign", "model", "m", "v1", "--env", "dev", "--key", "key.pem"],
     "up": ["local", "up", "--no-service"],
@@ -171,6 +172,7 @@ def silent() -> Iterator[tuple[str, threading.Event]]:
     [
         ("promote", signal.SIGINT, 130),
         ("list", signal.SIGTERM, 143),
+        ("replay one", signal.SIGINT, 130),
         ("predict", signal.SIGINT, 130),
     ],
 )
@@ -204,12 +206,15 @@ def test_a_real_signal_stops_a_command_that_waits(
 class FakeQuarantine:
     """Records of a quarantine, and which were published again."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, reason: str = "why") -> None:
         self.replayed: list[str] = []
         names = [f"quarantine/{i:04d}-{'x' * 200}.json" for i in range(number)]
-        found = [quarantine.Record(n, "2026-11-28", "/events/storage", "why", "{}") for n in names]
+        found = [
+            (n, quarantine.Record(n, "2026-11-28", "/events/storage", reason, "{}")) for n in names
+        ]
         monkeypatch.setattr("mlsys.clients.default_clients", lambda: None)
-        monkeypatch.setattr(quarantine, "records", lambda *_: found)
+        monkeypatch.setattr(quarantine, "objects", lambda *_: names)
+        monkeypatch.setattr(quarantine, "read", lambda *_: iter(found))
         monkeypatch.setattr(quarantine, "replay", lambda *args: self.replayed.append(args[2].name))
 
 
@@ -290,13 +295,11 @@ def test_help_to_a_closed_output_or_reader_is_quiet() -> None:
 def test_a_character_that_the_output_lacks_is_written_somehow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    FakeQuarantine(monkeypatch, 0)
-    reasons = [quarantine.Record("n", "t", "r", "größe \ud800", "{}")]
-    monkeypatch.setattr(quarantine, "records", lambda *_: reasons)
+    FakeQuarantine(monkeypatch, 1, "größe")
     content = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, "ascii"))
     assert cli.main(VERBS["list"]) == 0
-    assert b"gr\\xf6\\xdfe \\ud800\n" in content.getvalue()
+    assert b"gr\\xf6\\xdfe\n" in content.getvalue()
 
 
 # What the options name

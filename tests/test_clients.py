@@ -1,5 +1,6 @@
 """Clients: made on first use, once a process, anonymous towards emulators."""
 
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,12 +8,16 @@ from typing import Any
 
 import google.auth
 import pytest
+import requests
+from google.api_core.exceptions import MethodNotImplemented
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 
 import mlsys.clients
 from mlsys.clients import Clients, bigquery_retry, clients_for, default_clients
 from mlsys.errors import CredentialsMissing
+from mlsys.local.pubsub import PubSub
+from mlsys.loopback import is_loopback, without_proxies
 from mlsys.settings import Emulators, Settings
 
 KINDS = ("storage", "bigquery", "bigquery_read", "publisher")
@@ -116,3 +121,68 @@ def test_threads_that_come_at_once_get_the_same_client(monkeypatch: pytest.Monke
 
 def test_bigquery_is_retried_for_two_minutes_at_the_most() -> None:
     assert bigquery_retry().timeout == 120.0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_proxy_stands_between_this_machine_and_itself(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    with socket.socket() as proxy, socket.socket() as rest:
+        for server in (proxy, rest):
+            server.bind(("127.0.0.1", 0))
+            server.listen()
+            server.settimeout(0.2)
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        for name in ("http", "https", "all", "grpc"):
+            monkeypatch.setenv(f"{name}_proxy", address)
+            monkeypatch.setenv(f"{name.upper()}_PROXY", address)
+        for name in ("NO_PROXY", "no_proxy", "no_grpc_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        pubsub = PubSub("p")
+        pubsub.create_topic("t")
+        pubsub.start()
+        grpc_address = pubsub.address.replace("127.0.0.1", host)
+        rest_address = f"http://{host}:{rest.getsockname()[1]}"
+        clients = Clients(
+            Settings(
+                "p", emulators=Emulators(rest_address, rest_address, grpc_address, grpc_address)
+            )
+        )
+        try:
+            name = "projects/p/topics/t"
+            clients.publisher.publish(name, b"x", timeout=10).result(timeout=10)
+            assert len(pubsub.messages("t")) == 1
+            with pytest.raises(MethodNotImplemented):
+                clients.bigquery_read.create_read_session(parent="projects/p", timeout=10)
+            for call in (
+                lambda: clients.storage.bucket("b").exists(timeout=0.3, retry=None),
+                lambda: clients.bigquery.get_table("p.d.t", timeout=0.3, retry=None),
+            ):
+                with pytest.raises(requests.exceptions.ReadTimeout):
+                    call()
+                rest.accept()[0].close()
+            with pytest.raises(TimeoutError):
+                proxy.accept()
+        finally:
+            clients.publisher.transport.close()
+            clients.bigquery_read.transport.close()
+            pubsub.stop()
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [
+        *(("localhost", True), ("LOCALHOST.", True), ("a.localhost", True), ("127.9.9.9", True)),
+        *(("::1", True), ("[::1]", True), ("0.0.0.0", True), ("::1%lo", True), ("", False)),
+        *((None, False), ("127.0.0.1.example", False), ("10.0.0.1", False), ("::2", False)),
+    ],
+)
+def test_this_machine_is_known_by_its_addresses(host: str | None, own: bool) -> None:
+    assert is_loopback(host) is own
+
+
+def test_what_is_excepted_from_proxies_stays_so() -> None:
+    assert without_proxies({"NO_PROXY": "a.example", "no_proxy": ""}) == {
+        "NO_PROXY": "a.example,127.0.0.1,localhost,::1",
+        "no_proxy": "127.0.0.1,localhost,::1",
+    }

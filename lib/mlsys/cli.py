@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from mlsys import __version__, cli_local, cli_predict, cli_promote, cli_quarantine, cli_sign
-from mlsys.cli_errors import EXIT_CODES, FAILED, exit_code, explain, signals_stop
+from mlsys.cli_errors import EXIT_CODES, FAILED, SIGNALLED, exit_code, explain, signals_stop
 from mlsys.cli_output import Output
 
 
@@ -23,7 +24,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code; `mlsys.cli_errors` has what they mean."""
+    """Run the command and return its exit code; `mlsys.cli_errors` has what they mean.
+
+    A process whose own command a signal stopped ends here: Python would wait for threads that wait
+    for answers.
+    """
     output = Output()
     try:
         with output:
@@ -32,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if output.failure is None or exc.code:
             raise
         raise SystemExit(FAILED) from None
+    if arguments is None and code > SIGNALLED:
+        os._exit(code)
     return code if output.failure is None else code or FAILED
 
 

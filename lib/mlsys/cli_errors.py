@@ -23,7 +23,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-DONE, FAILED, MISUSED = 0, 1, 2
+FAILED = 1
+SIGNALLED = 128  # and the signal's number
 EXIT_CODES = (
     "Exit codes: 0 done; 1 refused or failed, with a line on stderr that says why; 2 the options "
     "are wrong; 130 stopped by Ctrl-C, 143 by SIGTERM (128 and the signal's number). A reader that "
@@ -67,7 +68,7 @@ def signals_stop() -> Iterator[None]:
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:
     """Return 128 and the number of the signal that interrupted, as shells do."""
-    return 128 + int(getattr(interrupt, "number", signal.SIGINT))
+    return SIGNALLED + int(getattr(interrupt, "number", signal.SIGINT))
 
 
 def explain(exc: Exception) -> str:

@@ -60,7 +60,7 @@ def _up(options: argparse.Namespace) -> int:
             )
     env_file = Path(options.env_file) if options.env_file else None
     if env_file and check_env_file(env_file):
-        print(f"{env_file} leads to another stack or is left of one: it is replaced", flush=True)
+        print(f"{env_file} was written by another stack, and is replaced", flush=True)
     ports = Ports(
         service=options.port,
         bigquery=options.bigquery_port,

@@ -3,7 +3,8 @@
 On the cloud they use Application Default Credentials. When the emulator variables are set
 (`STORAGE_EMULATOR_HOST`, `BIGQUERY_EMULATOR_HOST`, `BIGQUERY_STORAGE_EMULATOR_HOST`,
 `PUBSUB_EMULATOR_HOST`; `mlsys local up` prints them) they are anonymous and talk to the local
-servers, over the same protocols. A client is made when it is first used, once a process.
+servers, over the same protocols, and past every proxy where they are on this machine. A client is
+made when it is first used, once a process.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import functools
 import socket
 import threading
 import urllib.parse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import CredentialsMissing, SettingsError
+from mlsys.loopback import host_of, is_loopback
 from mlsys.settings import Settings
 
 if TYPE_CHECKING:
@@ -158,15 +161,36 @@ def _credentials(emulator: str | None) -> Any:
         ) from exc
 
 
+def _session(emulator: str | None, credentials: Any) -> Any:
+    """Return a session that no proxy variable leads astray, for a local server; else None."""
+    if not emulator or not is_loopback(host_of(emulator)):
+        return None
+    from google.auth.transport.requests import AuthorizedSession
+
+    session = AuthorizedSession(credentials)
+    session.trust_env = False
+    return session
+
+
+def _channel(emulator: str, options: Sequence[tuple[str, int]] = ()) -> Any:
+    """Return a gRPC channel to a local server, past any proxy if it is on this machine."""
+    import grpc
+
+    direct = [("grpc.enable_http_proxy", 0)] if is_loopback(host_of(emulator)) else []
+    return grpc.insecure_channel(emulator, options=[*options, *direct])
+
+
 def _storage(settings: Settings) -> storage.Client:
     from google.api_core.client_options import ClientOptions
     from google.cloud import storage
 
     host = settings.emulators.storage
+    credentials = _credentials(host)
     return storage.Client(
         project=settings.project,
-        credentials=_credentials(host),
+        credentials=credentials,
         client_options=ClientOptions(api_endpoint=host) if host else None,
+        _http=_session(host, credentials),
     )
 
 
@@ -175,10 +199,12 @@ def _bigquery(settings: Settings) -> bigquery.Client:
     from google.cloud import bigquery
 
     host = settings.emulators.bigquery
+    credentials = _credentials(host)
     return bigquery.Client(
         project=settings.project,
-        credentials=_credentials(host),
+        credentials=credentials,
         client_options=ClientOptions(api_endpoint=host) if host else None,
+        _http=_session(host, credentials),
     )
 
 
@@ -193,7 +219,6 @@ _READ_OPTIONS = [
 
 
 def _bigquery_read(settings: Settings) -> BigQueryReadClient:
-    import grpc
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient
     from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
         BigQueryReadGrpcTransport,
@@ -201,7 +226,7 @@ def _bigquery_read(settings: Settings) -> BigQueryReadClient:
 
     host = settings.emulators.bigquery_storage
     if host:
-        channel = grpc.insecure_channel(host, options=_READ_OPTIONS)
+        channel = _channel(host, _READ_OPTIONS)
     else:
         channel = BigQueryReadGrpcTransport.create_channel(
             credentials=_credentials(None), options=_READ_OPTIONS
@@ -215,8 +240,7 @@ def _publisher(settings: Settings) -> PublisherClient:
     host = settings.emulators.pubsub
     if not host:
         return PublisherClient(credentials=_credentials(None))
-    import grpc
     from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 
-    transport = PublisherGrpcTransport(channel=grpc.insecure_channel(host))
+    transport = PublisherGrpcTransport(channel=_channel(host))
     return PublisherClient(transport=transport)

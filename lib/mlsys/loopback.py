@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 
@@ -32,3 +33,12 @@ def host_of(address: str) -> str:
         return urlsplit(address if "://" in address else f"//{address}").hostname or ""
     except ValueError:
         return ""
+
+
+def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `NO_PROXY` and `no_proxy` for a process that talks to this machine's servers."""
+    own = "127.0.0.1,localhost,::1"
+    return {
+        name: ",".join(filter(None, (environ.get(name, "").strip(), own)))
+        for name in ("NO_PROXY", "no_proxy")
+    }

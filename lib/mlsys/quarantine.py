@@ -76,13 +76,16 @@ def read(clients: Clients, env: str, names: list[str]) -> Iterator[tuple[str, Re
 
     An object that was deleted meanwhile is left out.
     """
-    with ThreadPoolExecutor(THREADS) as threads:
+    threads = ThreadPoolExecutor(THREADS)
+    try:
         for start in range(0, len(names), AHEAD):
             some = names[start : start + AHEAD]
             contents = threads.map(lambda name: _content(clients, env, name), some)
             for name, content in zip(some, contents, strict=True):
                 if content is not None:
                     yield name, parse(name, content)
+    finally:
+        threads.shutdown(wait=False, cancel_futures=True)  # Ctrl-C waits for no answer
 
 
 def records(clients: Clients, env: str) -> list[Record]:

@@ -1,9 +1,11 @@
 """BigQuery on this machine: bqemulator, with the service's own datasets and tables."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.local.addresses import HOST
@@ -33,6 +35,7 @@ def start_bigquery(
     log_file: Path,
     persistent: bool = False,
     remove: Path | None = None,
+    lock: IO[str] | None = None,
     memory: int | None = None,
 ) -> Server:
     """Start BigQuery (REST at `port`, Storage API at `storage_port`); it is still to be waited for.
@@ -41,7 +44,8 @@ def start_bigquery(
     if `persistent`, else in memory. A query that takes it beyond `memory` bytes (three quarters of
     the machine's unless given) fails.
     """
-    _install_extensions()
+    home = home_for_duckdb(folder)
+    _install_extensions(home)
     mode = ["--persistent", "--data-dir", str(folder)] if persistent else ["--ephemeral"]
     command = [
         *(sys.executable, "-m", "mlsys.local.emulator", "start", "--project", project, *mode),
@@ -52,6 +56,7 @@ def start_bigquery(
         "BQEMU_GCS_LOCAL_ROOT": str(gcs_root),
         "BQEMU_UPLOAD_STAGING_DIR": str(folder / "uploads"),
         "BQEMU_LOG_LEVEL": "warning",
+        "HOME": str(home),
         "MLSYS_LOCAL_MEMORY": str(memory or default_limit()),
         "BQEMU_WRITE_API_MAX_REQUEST_BYTES": str(MAX_MESSAGE_BYTES),
     }
@@ -65,6 +70,7 @@ def start_bigquery(
         environment=environment,
         folder=folder,  # it reads .bqemu.toml from where it is started
         remove=remove,
+        lock=lock,
     )
 
 
@@ -89,11 +95,25 @@ def create_tables(clients: Clients, envs: Iterable[str]) -> None:
             client.create_table(table, exists_ok=True, timeout=TIMEOUT, retry=bigquery_retry())
 
 
-def _install_extensions() -> None:
+def home_for_duckdb(folder: Path) -> Path:
+    """Return where DuckDB keeps its extensions: HOME, or `folder` if that cannot be used.
+
+    DuckDB takes HOME as it is and asks the system for nothing; a container's user may have none.
+    """
+    home = Path(os.environ.get("HOME") or folder)
+    own = home / ".duckdb"
+    try:
+        own.mkdir(exist_ok=True)
+    except OSError:
+        return folder
+    return home if os.access(own, os.W_OK | os.X_OK) else folder
+
+
+def _install_extensions(home: Path) -> None:
     """Put DuckDB's extensions in place from their packages; bqemulator would download them."""
     import duckdb
     from duckdb_extensions import import_extension
 
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"home_directory": str(home)}) as connection:
         for name in ("spatial", "avro"):
             import_extension(name, con=connection)

@@ -2,9 +2,10 @@
 
     python -m mlsys.local.guard [--remove FOLDER] -- COMMAND [ARGUMENT ...]
 
-The starter holds the write end of the guard's standard input and never writes to it. When that
-pipe closes, the starter has stopped, crashed or was killed; the kernel closes it in every case,
-so no signal handler of the starter is needed, and it works wherever there are pipes.
+The starter holds the write end of the guard's standard input. When that pipe closes, the starter
+has stopped, crashed or was killed; the kernel closes it in every case, so no signal handler of the
+starter is needed, and it works wherever there are pipes. A starter that stops in an orderly way
+writes a byte before. On Linux the kernel ends the command too if the guard itself is killed.
 """
 
 import contextlib
@@ -14,9 +15,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 GRACE = 10.0  # seconds between the polite signal and the other one
+KILLED_GRACE = 2.0  # the same after the starter was killed: whoever starts it again waits for it
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 _USAGE = "usage: python -m mlsys.local.guard [--remove FOLDER] -- COMMAND [ARGUMENT ...]"
 
 
@@ -35,31 +38,53 @@ def guard(command: Sequence[str], remove: str | None = None, stdin: int = 0) -> 
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     try:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            preexec_fn=_end_with_parent() if sys.platform == "linux" else None,
+        )
     except OSError as exc:
         print(f"{command[0]}: {exc.strerror}", file=sys.stderr)
         return 127
-    starter_gone = False
+    starter_gone, orderly = False, False
     while child.poll() is None:
         ready, _, _ = select.select([stdin, wake_read], [], [])
-        if stdin in ready and not os.read(stdin, 4096):
-            starter_gone = True
-            break
+        if stdin in ready:
+            if not os.read(stdin, 4096):
+                starter_gone = True
+                break
+            orderly = True
         if wake_read in ready and signal.SIGTERM in os.read(wake_read, 4096):
+            orderly = True
             break
-    _end(child)
+    _end(child, GRACE if orderly else KILLED_GRACE)
     if starter_gone and remove:
         shutil.rmtree(remove, ignore_errors=True)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child politely, and in any case within `GRACE` seconds; then what it started."""
+def _end_with_parent() -> Callable[[], None]:
+    """Return what makes a new process end with its parent, to be called in the new process."""
+    import ctypes
+
+    libc, parent = ctypes.CDLL(None), os.getpid()
+
+    def end_with_parent() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return end_with_parent
+
+
+def _end(child: subprocess.Popen[bytes], grace: float) -> None:
+    """End the child politely, and in any case within `grace` seconds; then what it started."""
     if child.poll() is None:
         # As on Cloud Run, to the child alone: how its own children end is its business.
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE)
+            child.wait(grace)
     # Also after an orderly end: what the child left behind belongs to nobody. macOS answers
     # PermissionError for a group of which only zombies are left.
     with contextlib.suppress(ProcessLookupError, PermissionError):

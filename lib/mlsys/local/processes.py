@@ -1,5 +1,6 @@
 """Server processes of the local stack: guarded children, and waiting until they answer."""
 
+import contextlib
 import http.client
 import logging
 import os
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from mlsys.errors import MlsysError, SettingsError
+from mlsys.errors import MlsysError
 from mlsys.local.addresses import HOST
 from mlsys.local.guard import GRACE
+from mlsys.loopback import without_proxies
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 8192
@@ -62,11 +64,13 @@ class Server:
         environment: Mapping[str, str],
         folder: Path,
         remove: Path | None = None,
+        lock: IO[str] | None = None,
     ) -> None:
         """Start `command` in `folder`, with `environment` over this process's own.
 
         `ready` tells whether it answers, which must be so after `seconds`. `remove` names a
-        folder that goes too if this process dies without stopping the server.
+        folder that goes too if this process dies without stopping the server; `lock` is a lock's
+        file that the guard keeps open until the server has ended.
         """
         self.name = name
         self.log_file = log_file
@@ -81,8 +85,9 @@ class Server:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
+                env={**os.environ, **without_proxies(os.environ), **environment},
                 cwd=folder,
+                pass_fds=[lock.fileno()] if lock else [],
                 # A signal to our whole group must not end the guard before it ended its child.
                 start_new_session=True,
             )
@@ -114,7 +119,10 @@ class Server:
     def begin_stop(self) -> None:
         """Ask the server to end and return at once; `stop` waits for it."""
         if self._process.stdin and not self._process.stdin.closed:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it has ended by itself
+                self._process.stdin.write(b"stop\n")
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
 
     def stop(self) -> None:
         """End the server and everything it started, within `GRACE` and a few more seconds."""
@@ -131,22 +139,3 @@ class Server:
             lines.seek(max(0, self.log_file.stat().st_size - _TAIL_BYTES))
             tail = lines.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
         return "\n".join([f"{self.name} {what}; the end of {self.log_file}:", *tail])
-
-
-def lock_folder(folder: Path) -> IO[str]:
-    """Take the folder for this process, as long as the file that comes back is open.
-
-    Raises:
-        SettingsError: another process has it.
-    """
-    import fcntl
-
-    lock = (folder / "lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        lock.close()
-        raise SettingsError(
-            f"another local stack uses {folder}: stop it first, or pass another --data-dir"
-        ) from exc
-    return lock

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 from mlsys.errors import SettingsError
 from mlsys.local.addresses import HOST
@@ -43,14 +44,23 @@ def require_service() -> None:
 
 
 def start_service(
-    *, port: int, environment: Mapping[str, str], log_file: Path, pid_file: Path
+    *,
+    port: int,
+    environment: Mapping[str, str],
+    log_file: Path,
+    pid_file: Path,
+    lock: IO[str] | None = None,
 ) -> Server:
     """Start the service at `port` with its settings in `environment`; it is still to be waited for.
+
+    No other service uses `pid_file`: one that is there is left of a service that was killed, and
+    its number may be another process's by now.
 
     Raises:
         SettingsError: there is no service to start.
     """
     require_service()
+    pid_file.unlink(missing_ok=True)
     command = [
         *(sys.executable, "-m", "gunicorn", "--config", "python:app.gunicorn_conf"),
         *("--bind", f"{HOST}:{port}", "--pid", str(pid_file), "app:create_app()"),
@@ -65,6 +75,7 @@ def start_service(
         log_file=log_file,
         environment={**environment, **own, **MEMORY},
         folder=SOURCE_ROOT,
+        lock=lock,
     )
 
 

@@ -13,17 +13,16 @@ import importlib.util
 import json
 import logging
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import Clients, clients_for
 from mlsys.errors import SettingsError
 from mlsys.local.addresses import PROJECT, Addresses, Ports, buckets, choose_addresses
-from mlsys.local.processes import Server, lock_folder
+from mlsys.local.folder import Folder
+from mlsys.local.processes import Server
 from mlsys.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ class LocalStack:
     url: str | None = None
     logs: Path
     service_log: Path
+    _folder: Folder
 
     def __init__(
         self,
@@ -79,8 +79,6 @@ class LocalStack:
         self._time_scale = time_scale
         self._memory = memory
         self._progress = progress or log.info
-        self._folder: Path | None = None
-        self._lock: IO[str] | None = None
         self._servers: list[Server] = []
         self._service: Server | None = None
 
@@ -112,7 +110,7 @@ class LocalStack:
         """End the service as a power cut would; `restart_service` brings it back."""
         from mlsys.local.service import kill_service
 
-        kill_service(self._pid_file)
+        kill_service(self._folder.path / "service.pid")
         if self._service is not None:
             self._service.stop()
 
@@ -135,15 +133,14 @@ class LocalStack:
             server.begin_stop()
         for server in self._running():
             server.stop()
-        if self._lock is not None:
-            self._lock.close()
-        if self._folder is not None and self._data_dir is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if folder := getattr(self, "_folder", None):
+            folder.close()
 
     def _running(self) -> list[Server]:
         return [*self._servers, *([self._service] if self._service else [])]
 
     def _start(self) -> None:
+        from mlsys.local.attributes import restore_attributes
         from mlsys.local.bigquery import create_tables, start_bigquery
         from mlsys.local.pubsub import PubSub
         from mlsys.local.samples import load_samples
@@ -153,7 +150,9 @@ class LocalStack:
 
         if self._with_service:
             require_service()
-        folder = self._make_folder()
+        folder = self._folder = Folder(self._data_dir, self._progress)
+        self.logs = folder.logs
+        self.service_log = folder.logs / "service.log"
         at = self._choose_addresses()
         began = time.monotonic()
 
@@ -165,28 +164,35 @@ class LocalStack:
         self.pubsub.start()
         ready("Pub/Sub", self.pubsub.address)
 
+        if restored := restore_attributes(folder.storage):
+            self._progress(
+                f"{restored:,} objects had lost their attributes, as by `cp -r`: they have new "
+                "generations and no custom metadata. A rescan brings the registry up to date"
+            )
         # All are started before the first is waited for.
-        remove = None if self._data_dir else folder
+        remove = None if self._data_dir else folder.path
         storage = start_storage(
             port=at.storage,
-            root=folder / "storage",
+            root=folder.storage,
             log_file=self.logs / "storage.log",
             project=PROJECT,
             pubsub=self.pubsub.address,
             topic=STORAGE_EVENTS,
             remove=remove,
+            lock=folder.lock,
         )
         self._servers.append(storage)
         bigquery = start_bigquery(
             port=at.bigquery,
             storage_port=at.bigquery_storage,
             project=PROJECT,
-            gcs_root=folder / "storage",
-            folder=folder / "bigquery",
+            gcs_root=folder.storage,
+            folder=folder.bigquery,
             log_file=self.logs / "bigquery.log",
             persistent=self._data_dir is not None,
             remove=remove,
             memory=self._memory,
+            lock=folder.lock,
         )
         self._servers.append(bigquery)
         service = self._start_service() if self._with_service else None
@@ -203,30 +209,9 @@ class LocalStack:
         if self._samples:
             ready("Sample tables", ", ".join(load_samples(self.clients)))
 
-    def _make_folder(self) -> Path:
-        try:
-            if self._data_dir is None:
-                # Resolved: macOS reaches its temporary folder through a link.
-                self._folder = Path(tempfile.mkdtemp(prefix="mlsys-local-")).resolve()
-            else:
-                self._folder = self._data_dir = self._data_dir.expanduser().resolve()
-            for name in ("storage", "bigquery", "logs"):
-                (self._folder / name).mkdir(parents=True, exist_ok=True)
-            self._lock = lock_folder(self._folder)
-        except (OSError, RuntimeError) as exc:  # RuntimeError: there is no such home
-            reason = getattr(exc, "strerror", None) or exc
-            where = self._data_dir or "the folder for temporary files, TMPDIR,"
-            raise SettingsError(
-                f"{where} cannot be used ({reason}): pass another --data-dir"
-            ) from exc
-        self.logs = self._folder / "logs"
-        self.service_log = self.logs / "service.log"
-        self._pid_file = self._folder / "service.pid"
-        return self._folder
-
     def _choose_addresses(self) -> Addresses:
         """Choose the ports, and set everything that follows from them."""
-        ports_file = self._data_dir / "ports.json" if self._data_dir else None
+        ports_file = self._folder.path / "ports.json" if self._data_dir else None
         addresses = choose_addresses(self._ports, ports_file)
         if ports_file:  # so that kernels and terminals that know them need not be told again
             ports_file.write_text(json.dumps(dataclasses.asdict(addresses)))
@@ -245,7 +230,8 @@ class LocalStack:
             port=self._service_port,
             environment=self.environment,
             log_file=self.service_log,
-            pid_file=self._pid_file,
+            pid_file=self._folder.path / "service.pid",
+            lock=self._folder.lock,
         )
         return self._service
 

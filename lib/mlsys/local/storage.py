@@ -4,6 +4,7 @@ import http.client
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 from mlsys.errors import SettingsError
 from mlsys.local.addresses import HOST
@@ -21,6 +22,7 @@ def start_storage(
     pubsub: str,
     topic: str,
     remove: Path | None = None,
+    lock: IO[str] | None = None,
 ) -> Server:
     """Start Cloud Storage over the folder `root`; it is still to be waited for.
 
@@ -49,6 +51,7 @@ def start_storage(
         environment={"PUBSUB_EMULATOR_HOST": pubsub},
         folder=root,
         remove=remove,
+        lock=lock,
     )
 
 
