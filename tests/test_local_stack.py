@@ -287,6 +287,7 @@ def test_a_killed_stack_comes_up_again_at_once_with_its_data(
     for name, value in PROXIES.items():
         monkeypatch.setenv(name, value)
     with command_up(*options, environment={"HOME": "/nowhere"}) as (process, lines):
+        assert exported(lines)["NO_PROXY"].endswith("127.0.0.1,localhost,::1")
         clients = clients_for(Settings.from_env(exported(lines)))
         clients.storage.bucket("mlsys-models-dev").blob(MODEL).upload_from_string(b"m", timeout=10)
         load_samples(clients)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import shlex
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 
 from mlsys.errors import SettingsError
 from mlsys.local.stack import TIME_SCALE, Ports, local_stack
+from mlsys.loopback import has_proxy, without_proxies
 from mlsys.settings import ENVS
 
 _HEADER = "# Written by `mlsys local up`, removed when it stops."
@@ -50,9 +52,11 @@ def add_to(groups: Any) -> None:
 
 
 def _up(options: argparse.Namespace) -> int:
-    envs = tuple(env.strip() for env in options.envs.split(","))
+    envs = tuple(dict.fromkeys(env.strip() for env in options.envs.split(",")))
     if unknown := [env for env in envs if env not in ENVS]:
         raise SettingsError(f"--envs names {unknown}: pass a comma-separated list of {list(ENVS)}")
+    if not (options.time_scale >= 0 and math.isfinite(options.time_scale)):
+        raise SettingsError(f"--time-scale is {options.time_scale}: pass a number, 0 or more")
     for name in ("data_dir", "env_file"):
         if getattr(options, name) == "":
             raise SettingsError(
@@ -80,7 +84,9 @@ def _up(options: argparse.Namespace) -> int:
                 progress=lambda line: print(line, flush=True),
             )
         )
-        exports = _exports(stack.environment)
+        # For curl and notebooks: nothing that is sent to the stack may go through a proxy.
+        direct = without_proxies(os.environ) if has_proxy(os.environ) else {}
+        exports = _exports(stack.environment | direct)
         if env_file:
             content = f"{_HEADER}\n{exports}\n"
             exits.callback(remove_env_file, env_file, content)

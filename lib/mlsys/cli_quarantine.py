@@ -48,6 +48,8 @@ def _list(options: argparse.Namespace) -> int:
     from mlsys.clients import default_clients
     from mlsys.quarantine import objects, read
 
+    if options.limit < 1:
+        raise SettingsError(f"--limit is {options.limit}: pass a number above 0")
     clients = default_clients()
     names = objects(clients, options.env)
     listed = 0

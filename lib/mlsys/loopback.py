@@ -42,3 +42,9 @@ def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
         name: ",".join(filter(None, (environ.get(name, "").strip(), own)))
         for name in ("NO_PROXY", "no_proxy")
     }
+
+
+def has_proxy(environ: Mapping[str, str]) -> bool:
+    """Tell whether a variable names a proxy."""
+    names = {f"{word}_proxy" for word in ("http", "https", "all", "grpc")}
+    return any(value and name.casefold() in names for name, value in environ.items())
