@@ -359,7 +359,7 @@ def test_a_path_that_does_not_fit_is_named(
         ),
         *(
             "https://x.example?a=1",
-            "https://me:secret@x.example",
+            "https://me:secret@x.example",  # pragma: allowlist secret
             "https://x.example#y",
             "https://ä b",
         ),
