@@ -15,6 +15,7 @@ from mlsys.errors import PredictionFailed
 from mlsys.local.push import Message
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import announcements
+from workers.announcements import MAX_ATTRIBUTE, Event, announce
 from workers.registry_sync import rescan
 from workers.scoring.prepare import prepare
 from workers.scoring.run import execute
@@ -137,3 +138,15 @@ def test_work_is_done_though_nobody_can_be_told(lab: Lab, monkeypatch: pytest.Mo
     monkeypatch.setattr(lab.clients.publisher, "publish", down)
     params = lab.params(lab.put(X.assign(id=range(30))), lab.upload(MODEL, X))
     assert lab.here(params).done()["rows"] == 30
+
+
+@pytest.mark.parametrize("name", ["x" * 5_000, "é" * 600])
+def test_a_name_that_is_longer_than_an_attribute_is_cut(stack: LocalStack, name: str) -> None:
+    """A row written by hand may have one."""
+    announce(stack.clients, "dev", Event("model.removed", name, {"model_name": name}))
+    [event] = [
+        m for m in stack.pubsub.messages(announcements("dev"))
+        if json.loads(m.data).get("model_name") == name
+    ]  # fmt: skip
+    subject = event.attributes["ce-subject"]
+    assert len(subject.encode()) == MAX_ATTRIBUTE and name.startswith(subject)

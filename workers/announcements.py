@@ -21,6 +21,7 @@ from mlsys.clients import Clients
 log = logging.getLogger(__name__)
 
 SECONDS = 10.0  # that announcements may take
+MAX_ATTRIBUTE = 1024  # bytes; https://cloud.google.com/pubsub/quotas#resource_limits
 
 Kind = Literal["model.registered", "model.removed", "run.finished", "run.failed"]
 
@@ -50,7 +51,7 @@ def announce(clients: Clients, env: str, *events: Event) -> None:
             "ce-id": uuid.uuid4().hex,
             "ce-source": f"//mlsys/projects/{settings.project}/environments/{env}",
             "ce-specversion": "1.0",
-            "ce-subject": event.subject,
+            "ce-subject": _bounded(event.subject),
             "ce-time": dt.datetime.now(dt.UTC).isoformat(),
             "ce-type": f"mlsys.{event.kind}",
             "content-type": "application/json",
@@ -67,3 +68,8 @@ def announce(clients: Clients, env: str, *events: Event) -> None:
             future.result(timeout=max(0.0, until - time.monotonic()))
         except Exception:
             log.warning("%s of %s was not announced", event.kind, event.subject, exc_info=True)
+
+
+def _bounded(text: str) -> str:
+    """Return what fits an attribute: Pub/Sub refuses all of a batch for one that is too long."""
+    return text.encode()[:MAX_ATTRIBUTE].decode(errors="ignore")
