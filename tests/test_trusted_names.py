@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.utils import all_estimators
 
-from mlsys import pickle_parts, pickle_states, trusted_names
+from mlsys import pickle_left_out, pickle_parts, pickle_states, trusted_names
 from mlsys.pickle_stack import resolve
 from mlsys.trusted_names import BIT_GENERATORS, CLASSES, NAMED, OF_NUMBERS, STAND_INS, keys
 from mlsys.trusted_pickle import ARRAY, BUNCH, MANAGER, NAMES, REMAINDER
@@ -86,8 +86,9 @@ def test_a_stand_in_stands_for_something(key: str) -> None:
 def test_states_are_checked_of_listed_names_alone() -> None:
     assert set(pickle_states.STATES) | set(pickle_states.AFTERWARDS) <= NAMES
     assert keys(BIT_GENERATORS) <= keys(CLASSES)
-    assert set(trusted_names.RENAMED.values()) <= NAMES
-    assert not set(trusted_names.RENAMED) & NAMES
+    assert set(trusted_names.RENAMED.values()) <= NAMES | pickle_left_out.KEYS
+    assert not set(trusted_names.RENAMED) & (NAMES | pickle_left_out.KEYS)
+    assert not NAMES & pickle_left_out.KEYS
 
 
 def test_nothing_is_listed_twice_with_different_rights() -> None:

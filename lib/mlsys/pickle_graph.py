@@ -12,8 +12,8 @@ import types
 from collections.abc import Collection
 from typing import Any
 
-from mlsys import pickle_roles, pickle_shapes, pickle_trees
-from mlsys.pickle_stack import Handle, Refused, need
+from mlsys import pickle_left_out, pickle_roles, pickle_shapes, pickle_trees
+from mlsys.pickle_stack import Handle, Refused, StandIn, need
 from mlsys.row_width import MOST, row_width
 
 DEPTH = 100  # of estimators in estimators
@@ -48,6 +48,7 @@ class _Walk:
     def __init__(self, free: frozenset[type]) -> None:
         self.free = free
         self.kept: list[Any] = []  # so that no id is used twice
+        self.left_out = False
         self.contents: dict[int, list[int]] = {}  # of containers: the containers inside
         self.calls: dict[int, list[int]] = {}  # of estimators: the estimators they call
 
@@ -69,6 +70,8 @@ class _Walk:
             if type(value) in self.free or not _ours(type(value)):
                 continue
             pickle_roles.check(value, self.free)
+            if self.left_out:
+                pickle_left_out.check(value)
             self.calls[id(value)] = [id(e) for e in pickle_roles.called(value)]
         for value in self.kept:
             if type(value) not in self.free:
@@ -80,6 +83,9 @@ class _Walk:
     def inside(self, value: Any) -> list[Any]:
         """Return what the object holds, and check that it may be anywhere at all."""
         kind = type(value)
+        if kind is StandIn:
+            self.left_out = self.left_out or bool(value.key)
+            return []
         if kind is Handle:
             raise Refused(f"keeps `{value.key}` itself, not an object of it")
         if isinstance(value, type | types.ModuleType):  # SciPy's splines keep NumPy itself

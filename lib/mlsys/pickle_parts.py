@@ -24,6 +24,12 @@ from mlsys.pickle_callables import make_partial, make_pattern, method_of
 from mlsys.pickle_stack import TRIPLET, Handle, Refused, StandIn, need, new, resolve, simple_key
 from mlsys.pickle_values import VALUES, zone_of
 
+# Types of Arrow's columns that only attributes of the author's own have.
+ARROW_TYPES = frozenset(
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float double halffloat date32 date64 "
+    "binary".split()
+)
+
 
 def _bytes() -> bytes:
     return b""
@@ -187,13 +193,16 @@ def _index(cls: Any, values: Any) -> Any:
 def _string_dtype(storage: Any, missing: Any) -> Any:
     import pandas as pd
 
-    need(storage in ("python", "pyarrow") and type(missing) is float, "a string type")
+    need(storage in ("python", "pyarrow"), "a string type")
+    need(type(missing) is float or missing is pd.NA, "a string type")
     return pd.StringDtype(storage, missing)
 
 
 def _arrow_type(alias: Any) -> Any:
     import pyarrow as pa
 
+    if alias in ARROW_TYPES:
+        return StandIn("pandas.ArrowDtype")
     need(alias in ("string", "large_string"), "an Arrow type")
     return pa.string() if alias == "string" else pa.large_string()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,11 @@ TRIPLET = "sklearn.impute._iterative._ImputerTriplet"  # a named tuple: its valu
 
 PRIME = 2**61 - 1  # whole numbers below it have hashes of their own
 RARE = 1000  # keys whose hash may be made equal to that of others, in a pickle
+DATES = frozenset(
+    "datetime.datetime datetime.time datetime.timedelta decimal.Decimal uuid.UUID "
+    "pandas.Timestamp pandas.Timedelta pandas._libs.tslibs.nattype.NaTType "
+    "pandas._libs.tslibs.timestamps.Timestamp pandas._libs.tslibs.timedeltas.Timedelta".split()
+)
 MEMBERS = 1_000_000  # of tuples that are keys, in a pickle
 
 
@@ -22,8 +28,31 @@ class Malformed(Refused):
     """Something of a model in a form that its library does not write."""
 
 
+class Untrusted(Refused):
+    """A name that is not on the list; `key` is the name. `mlsys.refusals` says what helps.
+
+    `nested` says that it is a method, or a class inside another.
+    """
+
+    def __init__(self, key: str, nested: bool = False) -> None:
+        self.nested = nested
+        self.key = (key if key.isprintable() else ascii(key))[:200]
+        super().__init__(f"needs `{self.key}`, which is not on the list")
+
+
 class StandIn:
-    """In place of an object that no prediction needs, such as what a search drew values from."""
+    """In place of an object that no prediction needs, such as what a search drew values from.
+
+    `key` is the name of one that may stand nowhere else (`mlsys.pickle_left_out`).
+    """
+
+    def __init__(self, key: str | None = None) -> None:
+        self.key = key
+
+    def append(self, *values: Any) -> None:
+        """Take what a pickle puts into the object, and forget it."""
+
+    extend = add = __setitem__ = append
 
 
 class Handle:
@@ -32,12 +61,13 @@ class Handle:
     What is listed for being made by the pickle cannot become an attribute that is called later.
     """
 
-    __slots__ = ("key", "make", "value")
+    __slots__ = ("key", "left_out", "make", "value")
 
     def __init__(
         self, key: str, value: type | None = None, make: Callable[..., Any] | None = None
     ) -> None:
         self.key, self.value, self.make = key, value, make
+        self.left_out: str | None = None
 
 
 def resolve(key: str) -> Any:
@@ -68,14 +98,14 @@ class Keys:
 
     def simple(self, value: Any, depth: int = 2) -> bool:
         kind = type(value)
-        if value is None or kind in (bool, float, str, bytes):
+        if value is None or kind in (bool, float, str, bytes, datetime.date):
             return True
         if kind is int:
             if -PRIME < value < PRIME:
                 return True
             self._rare -= 1
             return value.bit_length() <= 1024 and self._rare >= 0
-        if kind is complex:
+        if kind is complex or f"{kind.__module__}.{kind.__name__}" in DATES:
             self._rare -= 1
             return self._rare >= 0
         if kind is tuple and depth and len(value) < 1000:
@@ -103,6 +133,8 @@ def new(cls: Handle, args: tuple[Any, ...] = ()) -> Any:
     """
     need(cls.value is not None and cls.make is None, f"`{cls.key}`")
     kind: Any = cls.value
+    if kind is StandIn:
+        return StandIn(cls.left_out)
     if cls.key == TRIPLET:
         need(len(args) == 3 and not any(type(a) is Handle for a in args), f"`{cls.key}`")
         return kind(*args)

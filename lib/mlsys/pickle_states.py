@@ -16,7 +16,8 @@ from typing import Any
 from mlsys import pickle_values, trusted_names
 from mlsys.pickle_arrays import array_state, put_dtype, put_masked
 from mlsys.pickle_callables import put_function_metric, put_partial
-from mlsys.pickle_stack import Handle, Refused, StandIn, need, resolve
+from mlsys.pickle_left_out import mentions
+from mlsys.pickle_stack import Handle, Refused, StandIn, Untrusted, need, resolve
 
 # Repeated splitters keep the class of what they repeat.
 KEPT = {"sklearn.model_selection._split.KFold", "sklearn.model_selection._split.StratifiedKFold"}
@@ -82,9 +83,12 @@ def _attributes(inst: Any, state: Any) -> None:
     kept: dict[str, Any] = {}
     dropped = set()
     for key, value in state.items():
-        if type(value) is StandIn and key in NOT_NEEDED:
-            dropped.add(key)
-            continue
+        if type(value) is StandIn:
+            if key in NOT_NEEDED or not mentions(kind, key):
+                dropped.add(key)
+                continue
+            if value.key:
+                raise Untrusted(value.key)
         if key in ("dtype_include", "dtype_exclude"):
             kept[key] = _column_types(value)
             continue

@@ -1,5 +1,7 @@
 """Dates, decimal numbers, time zones and pandas' own values out of a pickle.
 
+The zones of pytz, which pandas 2 made, become those of the standard library of the same name.
+
 Encoders keep the categories of DATE, TIME, NUMERIC and TIMESTAMP columns as such objects, and
 column selectors keep types. Each is made by its own constructor from arguments of one form.
 """
@@ -7,6 +9,7 @@ column selectors keep types. Each is made by its own constructor from arguments 
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +33,9 @@ def _moment(content: Any, zone: Any = None) -> datetime.datetime:
     need(type(content) is bytes and len(content) == 10 and _is_zone(zone), "a datetime")
     kind: Any = datetime.datetime
     made: datetime.datetime = kind(content) if zone is None else kind(content, zone)
+    offset = getattr(zone, "offset", None)
+    if offset is not None and made.utcoffset() != offset:  # pytz says so which of two hours it is
+        made = made.replace(fold=1)
     return made
 
 
@@ -55,7 +61,8 @@ def _offset(span: Any, name: Any = "") -> datetime.timezone:
 def _is_zone(zone: Any) -> bool:
     import zoneinfo
 
-    return zone is None or type(zone) in (datetime.timezone, zoneinfo.ZoneInfo)
+    kind = type(zone)
+    return zone is None or kind is datetime.timezone or issubclass(kind, zoneinfo.ZoneInfo)
 
 
 def _zone(key: Any, from_cache: Any) -> Any:
@@ -68,6 +75,33 @@ def _zone(key: Any, from_cache: Any) -> Any:
         raise Refused(
             f"needs the time zone {key!r}, which the service does not know: use UTC"
         ) from exc
+
+
+def _pytz_zone(key: Any, offset: Any = None, dst: Any = None, name: Any = None) -> Any:
+    """Return the zone that pytz knows by that name. Its datetimes say their offset themselves."""
+    zone = _zone(key, True)
+    if offset is None or name == "LMT":  # the zone itself, not that of one of its datetimes
+        return zone
+    need(type(offset) is int and abs(offset) < 100_000, "a time zone")
+    made = _zone_at().no_cache(key)
+    made.offset = datetime.timedelta(seconds=offset)
+    return made
+
+
+@functools.cache
+def _zone_at() -> Any:
+    import zoneinfo
+
+    return type("ZoneInfo", (zoneinfo.ZoneInfo,), {"offset": None, "__module__": "zoneinfo"})
+
+
+def _pytz_utc() -> datetime.timezone:
+    return datetime.UTC
+
+
+def _pytz_offset(minutes: Any) -> datetime.timezone:
+    need(type(minutes) is int and abs(minutes) < 1440, "a time zone")
+    return datetime.timezone(datetime.timedelta(minutes=minutes))
 
 
 def _decimal(text: Any) -> Any:
@@ -123,6 +157,9 @@ VALUES: dict[str, Callable[..., Any]] = {
     "pandas._libs.tslibs.nattype._nat_unpickle": _nat,
     "pandas._libs.tslibs.timedeltas._timedelta_unpickle": _timedelta,
     "pandas._libs.tslibs.timestamps._unpickle_timestamp": _timestamp,
+    "pytz.FixedOffset": _pytz_offset,
+    "pytz._UTC": _pytz_utc,
+    "pytz._p": _pytz_zone,
     "zoneinfo.ZoneInfo": _no_zone,
 }
 

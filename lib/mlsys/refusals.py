@@ -9,9 +9,8 @@ import sys
 from mlsys.instead import instead_of
 from mlsys.never_trusted import why_never_trusted
 from mlsys.other_release import advice, differs
-from mlsys.pickle_stack import Malformed, Refused
+from mlsys.pickle_stack import Malformed, Refused, Untrusted
 from mlsys.saved_with import saved_with
-from mlsys.trusted_pickle import Untrusted
 
 # Modules of packages that people train models with, and how to install each.
 PACKAGES = {

@@ -377,6 +377,46 @@ RENAMED = {
     "numpy.core.multiarray.scalar": "numpy._core.multiarray.scalar",
     "numpy.core.numeric._frombuffer": "numpy._core.numeric._frombuffer",
     "numpy.ma.core.MaskedArray": "numpy.ma.MaskedArray",
+    # pandas until 2
+    "pandas._libs.missing.NA": "pandas.NA",
+    "pandas.core.arrays.arrow.array.ArrowExtensionArray": "pandas.arrays.ArrowExtensionArray",
+    "pandas.core.arrays.boolean.BooleanArray": "pandas.arrays.BooleanArray",
+    "pandas.core.arrays.boolean.BooleanDtype": "pandas.BooleanDtype",
+    "pandas.core.arrays.categorical.Categorical": "pandas.Categorical",
+    "pandas.core.arrays.datetimes.DatetimeArray": "pandas.arrays.DatetimeArray",
+    "pandas.core.arrays.floating.FloatingArray": "pandas.arrays.FloatingArray",
+    "pandas.core.arrays.integer.IntegerArray": "pandas.arrays.IntegerArray",
+    "pandas.core.arrays.string_.StringArray": "pandas.arrays.StringArray",
+    "pandas.core.arrays.string_.StringDtype": "pandas.StringDtype",
+    "pandas.core.arrays.string_arrow.ArrowStringArray": "pandas.arrays.ArrowStringArray",
+    "pandas.core.arrays.timedeltas.TimedeltaArray": "pandas.arrays.TimedeltaArray",
+    "pandas.core.dtypes.dtypes.ArrowDtype": "pandas.ArrowDtype",
+    "pandas.core.dtypes.dtypes.CategoricalDtype": "pandas.CategoricalDtype",
+    "pandas.core.dtypes.dtypes.DatetimeTZDtype": "pandas.DatetimeTZDtype",
+    "pandas.core.dtypes.dtypes.IntervalDtype": "pandas.IntervalDtype",
+    "pandas.core.dtypes.dtypes.PeriodDtype": "pandas.PeriodDtype",
+    "pandas.core.dtypes.missing.isna": "pandas.isna",
+    "pandas.core.dtypes.missing.notna": "pandas.notna",
+    "pandas.core.frame.DataFrame": "pandas.DataFrame",
+    "pandas.core.indexes.base.Index": "pandas.Index",
+    "pandas.core.indexes.category.CategoricalIndex": "pandas.CategoricalIndex",
+    "pandas.core.indexes.datetimes.DatetimeIndex": "pandas.DatetimeIndex",
+    "pandas.core.indexes.interval.IntervalIndex": "pandas.IntervalIndex",
+    "pandas.core.indexes.multi.MultiIndex": "pandas.MultiIndex",
+    "pandas.core.indexes.period.PeriodIndex": "pandas.PeriodIndex",
+    "pandas.core.indexes.range.RangeIndex": "pandas.RangeIndex",
+    "pandas.core.indexes.timedeltas.TimedeltaIndex": "pandas.TimedeltaIndex",
+    "pandas.core.series.Series": "pandas.Series",
+    "pandas.core.tools.numeric.to_numeric": "pandas.to_numeric",
+    **{
+        f"pandas.core.arrays.{kind}.{name}{bits}Dtype": f"pandas.{name}{bits}Dtype"
+        for kind, names, sizes in (
+            ("integer", ("Int", "UInt"), (8, 16, 32, 64)),
+            ("floating", ("Float",), (32, 64)),
+        )
+        for name in names
+        for bits in sizes
+    },
     "sklearn.model_selection._classification_threshold._CurveScorer": (
         "sklearn.metrics._scorer._CurveScorer"
     ),

@@ -21,11 +21,11 @@ import types
 from collections import OrderedDict, defaultdict
 from typing import Any
 
-from mlsys import pickle_graph, trusted_names
+from mlsys import pickle_graph, pickle_left_out, trusted_names
 from mlsys.never_trusted import is_never_trusted
 from mlsys.pickle_arrays import array_bytes, settled
 from mlsys.pickle_parts import CONSTRUCTORS
-from mlsys.pickle_stack import Handle, Keys, Refused, StandIn, need, new, resolve
+from mlsys.pickle_stack import Handle, Keys, Refused, StandIn, Untrusted, need, new, resolve
 from mlsys.pickle_states import put_state
 from mlsys.pickle_values import MANAGER, Manager
 
@@ -40,18 +40,6 @@ OBJECTS = trusted_names.keys(trusted_names.OBJECTS)
 NAMES = CLASSES | NAMED | OBJECTS | STAND_INS | {ARRAY, MANAGER, REMAINDER} | set(CONSTRUCTORS)
 
 _Base: Any = pickle._Unpickler  # its methods of opcodes are in no stub
-
-
-class Untrusted(Refused):
-    """A name that is not on the list; `key` is the name. `mlsys.refusals` says what helps.
-
-    `nested` says that it is a method, or a class inside another.
-    """
-
-    def __init__(self, key: str, nested: bool = False) -> None:
-        self.nested = nested
-        self.key = (key if key.isprintable() else ascii(key))[:200]
-        super().__init__(f"needs `{self.key}`, which is not on the list")
 
 
 class _ArrayHeader:
@@ -74,6 +62,8 @@ def loads(content: bytes, trusted: tuple[str, ...] = ()) -> Any:
         raise Refused(
             f"holds the class {name.rpartition('.')[2]}, not a fitted model: pass the fitted object"
         )
+    if type(model) is StandIn and model.key:
+        raise Untrusted(model.key)
     pickle_graph.check(model, [c for c in unpickler.free.values() if isinstance(c, type)])
     return model
 
@@ -89,6 +79,8 @@ class _Unpickler(_Base):
         self.free: dict[int, Any] = {}  # what the settings add, by identity
         self._keys_left = Keys()
         self._lists: dict[int, list[Any]] = {}  # what was a class of its own
+        self._left_out = False  # whether something was, so far
+        self._work = 20_000_000  # steps that leaving things out may take
         self._built: dict[int, Any] = {}  # what has a state; kept, so that no id is used twice
 
     def find_class(self, module: str, name: str) -> Any:
@@ -104,7 +96,8 @@ class _Unpickler(_Base):
                 module = _compat_pickle.IMPORT_MAPPING.get(module, module)
         key = f"{module}.{name}"
         key = trusted_names.renamed(key)
-        if "." in name or not (key in self._trusted or key in NAMES):
+        listed = key in self._trusted or key in NAMES or key in pickle_left_out.KEYS
+        if "." in name or not listed:
             raise Untrusted(key, nested="." in name)
         if key not in self._found:
             self._found[key] = self._look_up(key)
@@ -124,6 +117,11 @@ class _Unpickler(_Base):
             return Handle(key, make=CONSTRUCTORS[key])
         if key in STAND_INS:
             return Handle(key, StandIn)
+        if key in pickle_left_out.KEYS:
+            self._left_out = True
+            handle = Handle(key, StandIn)
+            handle.left_out = key
+            return handle
         if key == ARRAY:
             return Handle(key, _ArrayHeader)
         if key == REMAINDER:
@@ -143,9 +141,10 @@ class _Unpickler(_Base):
         args = self.stack.pop()
         func = self.stack[-1]
         if type(func) is Handle and func.value is StandIn:
-            self.stack[-1] = StandIn()
+            self.stack[-1] = StandIn(func.left_out)
         elif type(func) is Handle and func.make is not None:
-            self.stack[-1] = func.make(*args)
+            left_out = self._part_left_out(func.key, args)
+            self.stack[-1] = left_out or func.make(*args)
         elif id(func) in self.free:
             self.stack[-1] = func(*args)
         else:
@@ -157,7 +156,7 @@ class _Unpickler(_Base):
         if id(cls) in self.free:
             self.stack[-1] = cls.__new__(cls, *args)
         elif type(cls) is Handle and cls.value is StandIn:
-            self.stack[-1] = StandIn()
+            self.stack[-1] = StandIn(cls.left_out)
         else:
             need(type(cls) is Handle and type(args) is tuple, _told(cls))
             self.stack[-1] = made = new(cls, args)
@@ -193,9 +192,27 @@ class _Unpickler(_Base):
             inst.extend(columns)
         elif id(inst) in self._built:
             raise Refused(f"changes {_told(inst)} again, after its state was checked")
+        elif left_out := self._part_left_out(self._classes.get(type(inst)), state):
+            self._replace(inst, left_out)
         else:
             self._built[id(inst)] = inst
             put_state(inst, state, self._classes.get(type(inst)))
+
+    # Objects of parts that are left out are left out themselves.
+
+    def _part_left_out(self, key: str | None, parts: Any) -> StandIn | None:
+        if not self._left_out or key is None or not key.startswith(pickle_left_out.OF_PARTS):
+            return None
+        held = pickle_left_out.find(parts)
+        return StandIn(held.key) if held is not None else None
+
+    def _replace(self, inst: Any, other: Any) -> None:
+        self.stack[-1] = other
+        self._work -= len(self.memo)
+        need(self._work >= 0, "objects of pandas")
+        for place, value in self.memo.items():
+            if value is inst:
+                self.memo[place] = other
 
     # What fills containers: the built-in ones, with keys whose hash is their own.
 
@@ -294,6 +311,7 @@ class _Unpickler(_Base):
         if dtype.hasobject:
             inner = _Unpickler(self._file, self._size, self._trusted)
             array = inner.load()
+            self._left_out = self._left_out or inner._left_out
             need(type(array) is np.ndarray and array.dtype == object, what)
             return array
         if state.get("numpy_array_alignment_bytes") is not None:
