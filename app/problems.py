@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.InvalidRequest, 400, "A parameter is missing or malformed"),
     (errors.NotAllowed, 403, "The service does not touch this dataset"),
+    (errors.PermissionMissing, 403, "The service may not do this"),
     (errors.ModelNotFound, 404, "There is no such model"),
     (errors.TableNotFound, 404, "There is no such table"),
     (errors.RunNotFound, 404, "There is no such run"),

@@ -237,7 +237,7 @@ def test_write_empty_refuses_a_table_that_was_filled_meanwhile(
     monkeypatch.setattr(clients.bigquery, "load_table_from_file", filled)
     with pytest.raises(Conflict, match="has rows"):
         bq_put(pd.DataFrame({"a": [1]}), table, "WRITE_EMPTY")
-    with pytest.raises(AlreadyExists):  # of something else: nothing is known about the table
+    with pytest.raises(Conflict, match="^Already Exists: Table"):  # of something else
         bq_put(pd.DataFrame({"a": [1]}), table)
 
 
@@ -326,5 +326,7 @@ def test_a_tables_name_is_read_and_written(text: str, parts: tuple[str, str, str
 
 
 def test_a_write_disposition_that_does_not_exist_is_refused(table: str) -> None:
-    with pytest.raises(InvalidRequest, match="^write_disposition: 'append': pass one of"):
+    with pytest.raises(
+        InvalidRequest, match="^write_disposition: 'append': pass WRITE_APPEND, WRITE_TRUNCATE or"
+    ):
         bq_put(pd.DataFrame({"a": [1]}), table, "append")

@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from mlsys.arguments import check_choice, check_query, check_text
 from mlsys.clients import TIMEOUT, bigquery_retry, default_clients
+from mlsys.cloud_errors import Use, cloud_errors, words_of
 from mlsys.errors import Conflict, InvalidRequest, TableNotFound
 from mlsys.frames import arrow_type, from_frame, sql_name, to_frame
 from mlsys.names import fold
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import pyarrow as pa
-    from google.api_core.exceptions import GoogleAPICallError
     from google.cloud.bigquery import SchemaField, Table
 
     from mlsys.clients import Clients
+
+__all__ = ["TableRef", "bq_get", "bq_put"]
 
 WRITE_DISPOSITIONS = ("WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY")
 
@@ -60,6 +63,7 @@ class TableRef:
         Raises:
             InvalidRequest: the text is anything else; `parameter` is the name it blames.
         """
+        text = check_text(text, parameter, "pass project.dataset.table")
         match = _TABLE_ID.fullmatch(text)
         if match is None:
             raise InvalidRequest(
@@ -92,21 +96,25 @@ def bq_get(query: str) -> pd.DataFrame:
     Raises:
         InvalidRequest: BigQuery refuses the query; its own words follow.
         TableNotFound: the query names a table or dataset that is not there.
+        Conflict: the query creates what is there already.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import BadRequest, NotFound
 
-    clients = default_clients()
-    # The local BigQuery keeps query results out of the Storage Read API's reach.
-    use_storage_api = not clients.settings.emulators.bigquery
-    try:
-        job = clients.bigquery.query(query, timeout=TIMEOUT, retry=bigquery_retry())
-        rows = job.result(retry=bigquery_retry())  # as long as BigQuery itself lets a query run
-        reader = clients.bigquery_read if use_storage_api else None
-        table = rows.to_arrow(bqstorage_client=reader, create_bqstorage_client=False)
-    except BadRequest as exc:
-        raise InvalidRequest(("query", words_of(exc))) from exc
-    except NotFound as exc:
-        raise TableNotFound(words_of(exc)) from exc
+    query = check_query(query)
+    with cloud_errors(_QUERY):
+        clients = default_clients()
+        # The local BigQuery keeps query results out of the Storage Read API's reach.
+        use_storage_api = not clients.settings.emulators.bigquery
+        try:
+            job = clients.bigquery.query(query, timeout=TIMEOUT, retry=bigquery_retry())
+            rows = job.result(retry=bigquery_retry())  # as long as BigQuery lets a query run
+            reader = clients.bigquery_read if use_storage_api else None
+            table = rows.to_arrow(bqstorage_client=reader, create_bqstorage_client=False)
+        except BadRequest as exc:
+            raise InvalidRequest(("query", words_of(exc))) from exc
+        except NotFound as exc:
+            raise TableNotFound(words_of(exc)) from exc
     return to_frame(table)
 
 
@@ -123,33 +131,46 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
             (`mlsys.names`), a named index, or the rows do not fit the table.
         TableNotFound: the dataset is not there.
         Conflict: WRITE_EMPTY, and the table has rows.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import BadRequest, NotFound
     from google.api_core.exceptions import Conflict as Duplicate
     from google.cloud import bigquery
 
     table = TableRef.parse(table_id)
-    if write_disposition not in WRITE_DISPOSITIONS:
-        raise InvalidRequest(
-            ("write_disposition", f"{write_disposition!r}: pass one of {WRITE_DISPOSITIONS}")
-        )
+    check_choice(write_disposition, WRITE_DISPOSITIONS, "write_disposition")
     rows = from_frame(df)
     _check_index(df)
-    clients = default_clients()
-    there = _table_before(clients, table, rows.schema, write_disposition)
-    if there is not None and write_disposition != "WRITE_TRUNCATE":
-        rows = _fit(rows, there.schema, table)
-    schema = [bigquery.SchemaField(f.name, sql_name(f.type)) for f in rows.schema]
-    try:
-        load_rows(clients, rows, table, schema, write_disposition)
-    except Duplicate as exc:
-        if write_disposition != "WRITE_EMPTY":
-            raise
-        raise _filled(table) from exc
-    except BadRequest as exc:
-        raise InvalidRequest(("df", words_of(exc))) from exc
-    except NotFound as exc:
-        raise _no_dataset(table) from exc
+    with cloud_errors(_load_of(table)):
+        clients = default_clients()
+        there = _table_before(clients, table, rows.schema, write_disposition)
+        if there is not None and write_disposition != "WRITE_TRUNCATE":
+            rows = _fit(rows, there.schema, table)
+        schema = [bigquery.SchemaField(f.name, sql_name(f.type)) for f in rows.schema]
+        try:
+            load_rows(clients, rows, table, schema, write_disposition)
+        except Duplicate as exc:
+            if write_disposition != "WRITE_EMPTY":
+                raise
+            raise _filled(table) from exc
+        except BadRequest as exc:
+            raise InvalidRequest(("df", words_of(exc))) from exc
+        except NotFound as exc:
+            raise _no_dataset(table) from exc
+
+
+_QUERY = Use(
+    "BigQuery",
+    "the query",
+    ("bigquery.jobs.create", "bigquery.tables.getData"),
+    "query",
+    TableNotFound,
+)
+
+
+def _load_of(table: TableRef) -> Use:
+    needed = ("bigquery.jobs.create", "bigquery.tables.create", "bigquery.tables.updateData")
+    return Use("BigQuery", str(table), needed, "df", TableNotFound)
 
 
 def load_rows(
@@ -208,12 +229,6 @@ def _check_index(df: pd.DataFrame) -> None:
             "df.reset_index() to keep it as a column, or df.reset_index(drop=True) to leave it out",
         )
     )
-
-
-def words_of(exc: GoogleAPICallError) -> str:
-    """Return what BigQuery itself says, once, without what the client adds."""
-    texts = [e["message"] for e in exc.errors if isinstance(e, dict) and e.get("message")]
-    return texts[0] if texts else str(exc.message)
 
 
 def _table_before(

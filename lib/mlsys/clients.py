@@ -16,9 +16,9 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlsys.errors import CredentialsMissing, SettingsError
+from mlsys.errors import SettingsError
 from mlsys.loopback import host_of, is_loopback
-from mlsys.settings import Settings
+from mlsys.settings import Emulators, Settings
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
@@ -85,12 +85,22 @@ def default_clients() -> Clients:
 
 def _check_local_stack(settings: Settings) -> None:
     """Say at once that a local server is gone: Google's clients would try for two minutes."""
-    for address in (settings.emulators.storage, settings.emulators.bigquery):
+    for kind in ("storage", "bigquery"):
+        address = getattr(settings.emulators, kind)
         if not address:
             continue
-        url = urllib.parse.urlsplit(address)
         try:
-            socket.create_connection((url.hostname or "", url.port or 80), timeout=2).close()
+            url = urllib.parse.urlsplit(address)
+            host, port = url.hostname, url.port or 80  # a port that is no number is a ValueError
+            if url.scheme not in ("http", "https") or not host:
+                raise ValueError
+        except ValueError as exc:
+            raise SettingsError(
+                f"{Emulators.VARIABLES[kind]} is {address[:200]!r}: pass http://HOST:PORT, or "
+                "unset it"
+            ) from exc
+        try:
+            socket.create_connection((host, port), timeout=2).close()
         except OSError as exc:
             raise SettingsError(
                 f"No local stack answers at {address}: start it with `make local`, and export the "
@@ -148,17 +158,9 @@ def _credentials(emulator: str | None) -> Any:
         from google.auth.credentials import AnonymousCredentials
 
         return AnonymousCredentials()
-    import google.auth
-    from google.auth.exceptions import DefaultCredentialsError
+    from mlsys.credentials import default_credentials
 
-    try:
-        scopes = ["https://www.googleapis.com/auth/cloud-platform"]
-        return google.auth.default(scopes=scopes)[0]
-    except DefaultCredentialsError as exc:
-        raise CredentialsMissing(
-            "No Google credentials were found: run `gcloud auth application-default login`, or "
-            "`mlsys local up` and export the variables that it prints to work without a cloud."
-        ) from exc
+    return default_credentials()
 
 
 def _session(emulator: str | None, credentials: Any) -> Any:

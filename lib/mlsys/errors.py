@@ -3,7 +3,8 @@
 ```
 MlsysError
 ├── SettingsError            a missing or contradictory setting; all of them named at once
-├── CredentialsMissing       no Google credentials were found
+├── CredentialsMissing       no Google credentials were found, or none that Google accepts
+├── PermissionMissing        Google Cloud denies the account a bucket, table or project
 ├── InvalidRequest           a malformed name, table, parameter or value
 ├── NotAllowed               a dataset that the service may not read or write
 ├── ModelNotFound            no such model version
@@ -17,9 +18,11 @@ MlsysError
 ├── PredictionFailed         the model raised on rows of the table
 ├── MetadataInvalid          a metadata.json that cannot be read
 ├── NotRegistered            an upload that the registry did not show in time
+├── CloudRefused             Google Cloud refuses a call for another reason
 ├── Refused                  the service says no to `mlsys predict` (`mlsys.remote`)
 ├── ServerNotReady           a server of the local stack did not come up (`mlsys.local.processes`)
 └── TryAgain                 may pass: the same request can succeed later
+    ├── CloudUnavailable     Google Cloud did not answer the library, or not in time
     ├── Unreachable          the service did not answer `mlsys predict` (`mlsys.remote`)
     ├── Overloaded           the service has as many requests in work as it takes (`app.overload`)
     ├── PartGone             a part was deleted in mid-run (`workers.scoring.part`)
@@ -66,7 +69,15 @@ class SettingsError(MlsysError, ValueError):
 
 
 class CredentialsMissing(MlsysError):
-    """Google's Application Default Credentials were not found."""
+    """Google's Application Default Credentials were not found, or Google does not accept them."""
+
+
+class PermissionMissing(MlsysError, PermissionError):
+    """Google Cloud denies access; the message names the permission, and a role that has it."""
+
+
+class CloudRefused(MlsysError):
+    """Google Cloud refuses a call; its own words follow."""
 
 
 class InvalidRequest(MlsysError, ValueError):
@@ -164,6 +175,10 @@ class TryAgain(MlsysError):
     def __init__(self, message: str, progress: Mapping[str, Any] | None = None) -> None:
         self.progress = dict(progress or {})
         super().__init__(message)
+
+
+class CloudUnavailable(TryAgain):
+    """Google Cloud did not answer, or not in time; the same call can succeed later."""
 
 
 class RegistryBusy(TryAgain):

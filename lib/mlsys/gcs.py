@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from mlsys.arguments import check_bucket, check_path, content_bytes
 from mlsys.clients import TIMEOUT, default_clients
-from mlsys.errors import InvalidRequest, ObjectNotFound
+from mlsys.cloud_errors import Use, cloud_errors
+from mlsys.credentials import words
+from mlsys.errors import InvalidRequest, MlsysError, ObjectNotFound
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
+
+__all__ = ["gcs_get", "gcs_get_pickle", "gcs_list_blobs", "gcs_put", "gcs_put_pickle"]
 
 # The custom metadata key under which a pickled model's class and versions travel with the object,
 # so that the registry can show them without loading the pickle.
@@ -30,23 +34,33 @@ def gcs_get(bucket_name: str, blob_path: str) -> bytes:
     """Return the object's bytes, checked against the checksum that Cloud Storage keeps.
 
     Raises:
+        InvalidRequest: a name is not one of a bucket or an object.
         ObjectNotFound: there is no such bucket or object.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import NotFound
 
-    try:
-        return _blob(bucket_name, blob_path).download_as_bytes(timeout=TIMEOUT)
-    except NotFound as exc:
-        raise ObjectNotFound(f"There is no object gs://{bucket_name}/{blob_path}") from exc
+    bucket_name, blob_path = _checked(bucket_name, blob_path)
+    with cloud_errors(_use(f"gs://{bucket_name}/{blob_path}", "storage.objects.get")):
+        try:
+            return _blob(bucket_name, blob_path).download_as_bytes(timeout=TIMEOUT)
+        except NotFound as exc:
+            raise ObjectNotFound(f"There is no object gs://{bucket_name}/{blob_path}") from exc
 
 
 def gcs_put(content: bytes | str, bucket_name: str, blob_path: str) -> None:
-    """Write `content` as one object, replacing what was there.
+    """Write `content` as one object, replacing what was there. Text is written as UTF-8.
 
     Raises:
+        InvalidRequest: `content` is neither bytes nor text, or a name is not one of a bucket or an
+            object.
         ObjectNotFound: there is no such bucket.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
-    _upload(_blob(bucket_name, blob_path), content)
+    content = content_bytes(content)
+    bucket_name, blob_path = _checked(bucket_name, blob_path)
+    with cloud_errors(_use(f"gs://{bucket_name}/{blob_path}", *_WRITE)):
+        _upload(_blob(bucket_name, blob_path), content)
 
 
 def gcs_get_pickle(bucket_name: str, blob_path: str) -> Any:
@@ -57,11 +71,19 @@ def gcs_get_pickle(bucket_name: str, blob_path: str) -> Any:
     the rights of whoever runs it.
 
     Raises:
+        InvalidRequest: the object is not a pickle, or needs a package that is not installed here.
         ObjectNotFound: there is no such bucket or object.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     import joblib
 
-    return joblib.load(io.BytesIO(gcs_get(bucket_name, blob_path)))
+    content = gcs_get(bucket_name, blob_path)
+    try:
+        return joblib.load(io.BytesIO(content))
+    except MemoryError:
+        raise
+    except Exception as exc:  # bytes that are no pickle lead to any exception
+        raise InvalidRequest(("blob_path", _unloadable(bucket_name, blob_path, exc))) from exc
 
 
 def gcs_put_pickle(obj: Any, bucket_name: str, blob_path: str) -> None:
@@ -72,14 +94,18 @@ def gcs_put_pickle(obj: Any, bucket_name: str, blob_path: str) -> None:
     `mlsys`. Plain pickle reads the result too where `obj` holds no NumPy array.
 
     Raises:
-        InvalidRequest: `obj` is an estimator's class, or holds something that cannot be pickled.
+        InvalidRequest: `obj` is an estimator's class, or holds something that cannot be pickled; or
+            a name is not one of a bucket or an object.
         ObjectNotFound: there is no such bucket.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
-    blob = _blob(bucket_name, blob_path)
-    content = pickled(obj)
-    _warn_of_a_path_that_is_not_registered(bucket_name, blob_path)
-    blob.metadata = {DESCRIPTION_KEY: json.dumps(describe(obj))}
-    _upload(blob, content, "application/octet-stream")
+    bucket_name, blob_path = _checked(bucket_name, blob_path)
+    content = pickled(obj, "obj")
+    with cloud_errors(_use(f"gs://{bucket_name}/{blob_path}", *_WRITE)):
+        blob = _blob(bucket_name, blob_path)
+        _warn_of_a_path_that_is_not_registered(bucket_name, blob_path)
+        blob.metadata = {DESCRIPTION_KEY: json.dumps(describe(obj))}
+        _upload(blob, content, "application/octet-stream")
 
 
 def _warn_of_a_path_that_is_not_registered(bucket_name: str, blob_path: str) -> None:
@@ -98,42 +124,70 @@ def gcs_list_blobs(bucket_name: str) -> list[str]:
     """Return the paths of all objects in the bucket, in alphabetical order.
 
     Raises:
+        InvalidRequest: the name is not one of a bucket.
         ObjectNotFound: there is no such bucket.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import NotFound
 
-    client = default_clients().storage
-    try:
-        blobs = client.list_blobs(bucket_name, fields="items(name),nextPageToken", timeout=TIMEOUT)
-        return [blob.name for blob in blobs]
-    except NotFound as exc:
-        raise ObjectNotFound(f"There is no bucket gs://{bucket_name}") from exc
+    bucket_name = check_bucket(bucket_name)
+    fields = "items(name),nextPageToken"
+    with cloud_errors(_use(f"gs://{bucket_name}", "storage.objects.list")):
+        try:
+            client = default_clients().storage
+            blobs = client.list_blobs(bucket_name, fields=fields, timeout=TIMEOUT)
+            return [blob.name for blob in blobs]
+        except NotFound as exc:
+            raise ObjectNotFound(f"There is no bucket gs://{bucket_name}") from exc
 
 
-def pickled(obj: Any) -> bytes:
+def pickled(obj: Any, parameter: str = "model") -> bytes:
     """Return `obj` in joblib's format.
 
     Raises:
-        InvalidRequest: it is an estimator's class, or holds something that cannot be pickled.
+        InvalidRequest: it is an estimator's class, or holds something that cannot be pickled;
+            `parameter` is the name it blames.
     """
     import joblib
 
     if isinstance(obj, type) and any(hasattr(obj, m) for m in ("fit", "predict", "transform")):
         raise InvalidRequest(
-            ("model", f"is the class {obj.__name__}, not a fitted model: pass the fitted object")
+            (parameter, f"is the class {obj.__name__}, not a fitted model: pass the fitted object")
         )
     buffer = io.BytesIO()
     try:
         joblib.dump(obj, buffer)
-    except (pickle.PicklingError, AttributeError, TypeError) as exc:
-        raise InvalidRequest(
-            (
-                "model",
-                f"cannot be pickled ({exc}): a lambda or a function of the notebook does not "
-                "travel; put a named function into a package",
-            )
-        ) from exc
+    except MemoryError:
+        raise
+    except Exception as exc:  # what an object's own methods raise as they are asked for its state
+        raise InvalidRequest((parameter, _unpicklable(exc))) from exc
     return buffer.getvalue()
+
+
+def _unpicklable(exc: Exception) -> str:
+    if isinstance(exc, RecursionError):
+        return "cannot be pickled: it is nested too deeply; pass a flatter object"
+    return (
+        f"cannot be pickled ({words(exc)}): a lambda, a function of the notebook, an open file or "
+        "a connection does not travel; leave it out, or put a named function into a package"
+    )
+
+
+def _unloadable(bucket_name: str, blob_path: str, exc: Exception) -> str:
+    where = f"gs://{bucket_name}/{blob_path}"
+    if isinstance(exc, ModuleNotFoundError):
+        return f"{where} needs the package {exc.name}, which is not installed here: install it"
+    if isinstance(exc, AttributeError | ImportError):
+        return (
+            f"{where} needs what the packages here do not have ({words(exc)}): install the "
+            "versions that it was written with, or import the module that defines it"
+        )
+    if isinstance(exc, MlsysError):
+        return f"{where} cannot be loaded: {exc}"
+    return (
+        f"{where} is not a pickle that can be loaded here ({type(exc).__name__}: {words(exc)}): "
+        "read its bytes with gcs_get"
+    )
 
 
 def describe(obj: Any) -> dict[str, Any]:
@@ -144,18 +198,32 @@ def describe(obj: Any) -> dict[str, Any]:
     """
     from mlsys.metadata import library_versions, model_class
 
-    out: dict[str, Any] = {"model_class": model_class(obj)}
+    try:
+        name = model_class(obj)
+    except Exception:  # an object's own get_params may raise anything, and it is only a name
+        name = type(obj).__name__
+    out: dict[str, Any] = {"model_class": name}
     versions = library_versions()
     out |= {"python_version": versions["python"], "sklearn_version": versions["scikit-learn"]}
     names = getattr(obj, "feature_names_in_", None)
-    if names is not None and len(json.dumps(list(names))) < 6000:
-        out["feature_names"] = list(names)
+    if names is not None and len(json.dumps([str(name) for name in names])) < 6000:
+        out["feature_names"] = [str(name) for name in names]
     return out
 
 
+# Writing over an object needs both: https://cloud.google.com/storage/docs/access-control/iam-json
+_WRITE = ("storage.objects.create", "storage.objects.delete")
+
+
+def _use(resource: str, *permissions: str) -> Use:
+    return Use("Cloud Storage", resource, permissions)
+
+
+def _checked(bucket_name: Any, blob_path: Any) -> tuple[str, str]:
+    return check_bucket(bucket_name), check_path(blob_path)
+
+
 def _blob(bucket_name: str, blob_path: str) -> Blob:
-    if not bucket_name or not blob_path:
-        raise InvalidRequest(("bucket_name, blob_path", "are empty: pass both"))
     return default_clients().storage.bucket(bucket_name).blob(blob_path)
 
 

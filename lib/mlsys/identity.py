@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+from mlsys.credentials import check_file
 from mlsys.errors import CredentialsMissing
 
 GCLOUD_TIMEOUT = 60.0  # seconds
@@ -51,6 +52,7 @@ def identity_token(audience: str) -> str:
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
         from google.oauth2 import id_token
 
+        check_file()
         try:
             request = google.auth.transport.requests.Request()
             return str(id_token.fetch_id_token(request, audience))

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Self
 
-from mlsys.documents import read_document, shown_text
+from mlsys.documents import read_document, shown_text, unstorable
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelUnusable
 from mlsys.inputs import TEXT, one_column
 from mlsys.loading import crc32c
-from mlsys.names import name_fault, proposed_name
 from mlsys.signatures import MAX_COLUMNS, Signature
 
 TOP_VALUES = 10
@@ -98,23 +97,26 @@ def build(
             fitted or cannot predict on X; or it answers rows of X otherwise once they have come
             from a table.
     """
-    import numpy as np
-
+    from mlsys import training
     from mlsys.proof import golden_rows
 
-    if not hasattr(X, "shape"):  # a list of rows, or of texts
-        X = np.asarray(X)
+    training.check_model(model)
+    X = training.training_table(X)
+    training.check_target(y, len(X))
+    names = training.target_names(y, target)
+    ids = training.id_names(id_columns)
+    training.check_description(description)
+    described_metrics = _metrics(training.metrics_of(metrics))
     _check_form(model, X)
     signature = Signature.from_data(X, getattr(model, "feature_names_in_", None))
-    names = _target_names(y, target)
-    ids = [id_columns] if isinstance(id_columns, str) else list(id_columns)
-    _check_written([name for name in ids if isinstance(name, str) and name != "*"], "id_columns")
+    golden = golden_rows(model, X, signature)
+    training.check_outputs(names, _outputs(golden), "y" if target is None else "target")
     document = {
         "model_class": model_class(model),
         "signature": signature.to_dict(),
         "target": names[0] if len(names) == 1 else list(names) or None,
-        "id_columns": ids,
-        "metrics": json_value(dict(metrics or {})),
+        "id_columns": list(ids),
+        "metrics": described_metrics,
         "description": description,
         "versions": library_versions() | {"mlsys": version("mlsys")},
         "artifact": {
@@ -122,7 +124,7 @@ def build(
             "size_bytes": len(artifact),
         },
         "profile": _profile(X, signature),
-        "golden": golden_rows(model, X, signature),
+        "golden": golden,
         "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     return {k: v for k, v in document.items() if v is not None}
@@ -235,26 +237,21 @@ def _check_form(model: Any, X: Any) -> None:
         )
 
 
-def _target_names(y: Any, target: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The names of what the model predicts, which become columns of the output."""
-    names = _names_of_target(y, target)
-    _check_written(names, "target")
-    return names
+def _metrics(metrics: Mapping[Any, Any]) -> Any:
+    """Return metrics as JSON values that BigQuery stores.
 
-
-def _check_written(names: Sequence[Any], parameter: str) -> None:
-    if wrong := [(name, fault) for name in names if (fault := name_fault(name)) is not None]:
-        text = "; ".join(f"{name!r} {fault}: pass {proposed_name(name)!r}" for name, fault in wrong)
-        raise InvalidRequest((parameter, f"names a column of the output, and {text}"))
-
-
-def _names_of_target(y: Any, target: str | Sequence[str] | None) -> tuple[str, ...]:
-    if target is not None:
-        return (target,) if isinstance(target, str) else tuple(target)
-    if hasattr(y, "columns"):
-        return tuple(str(c) for c in y.columns)
-    name = getattr(y, "name", None)
-    return (str(name),) if name is not None else ()
+    Raises:
+        InvalidRequest: they contain themselves, or what BigQuery's JSON cannot hold.
+    """
+    try:
+        value = json_value(metrics)
+    except RecursionError as exc:
+        raise InvalidRequest(
+            ("metrics", "are nested too deeply, or contain themselves: pass numbers by name")
+        ) from exc
+    if problem := unstorable(value):
+        raise InvalidRequest(("metrics", f"{problem}: leave it out, or write it otherwise"))
+    return value
 
 
 def _outputs(golden: Mapping[str, Any]) -> int | None:

@@ -1,4 +1,4 @@
-"""Upload a model: with it goes all that its author knows of it."""
+"""Upload a fitted model together with its metadata."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlsys.clients import TIMEOUT, default_clients
+from mlsys.arguments import check_choice, kind_of
+from mlsys.clients import TIMEOUT, Clients, default_clients
+from mlsys.cloud_errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
 from mlsys.refs import VERSION, ModelRef
 from mlsys.registry import wait_until_registered
@@ -58,17 +60,17 @@ def upload_model(
         ModelExists: the version is taken.
         ObjectNotFound: the environment's bucket is not there.
         NotRegistered: the model is in the bucket, and the registry did not show it in time.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
-    from google.api_core.exceptions import NotFound, PreconditionFailed
+    from mlsys import gcs, metadata, signing, training
 
-    from mlsys import gcs, metadata, signing
-
-    clients = default_clients()
-    settings = clients.settings
-    if env not in ENVS:
-        raise InvalidRequest(("env", f"{env!r}: pass dev, staging or prod"))
-    bucket = clients.storage.bucket(settings.models_bucket(env))
-    ModelRef(name, version or "v1")  # names are checked before any work is done
+    ModelRef(name, "v1" if version is None else version)  # before any work is done
+    check_choice(env, ENVS, "env")
+    if signing_key is not None:
+        signing.public_key(
+            signing_key
+        )  # a key that cannot sign is found before anything is written
+    training.check_model(model)
     content = gcs.pickled(model)
     if b"__main__" in content and (names := names_of_the_notebook(model)):
         raise InvalidRequest(
@@ -94,34 +96,19 @@ def upload_model(
         metadata.ModelMetadata.parse(described.encode())
     except MetadataInvalid as exc:
         raise InvalidRequest(("metadata.json", f"would be left out by the service: {exc}")) from exc
-    try:
-        ref = ModelRef(name, version or _next_version(bucket, name))
-        there = bucket.get_blob(ref.path, timeout=TIMEOUT)
-        if there is not None and not overwrite:
-            raise ModelExists(f"{ref} exists in {env}: pass overwrite=True or another version")
-        # Two uploads at the same time mostly part here already. Where they cross, the checksum in
-        # the metadata keeps one's metadata from counting for the other's model.
-        _replace(bucket, ref.metadata_path, described, "application/json")
-        if signing_key is not None:
-            signature = signing.sign(ref, content, signing_key)
-            _replace(bucket, ref.signature_path, signature, "text/plain")
-        blob = bucket.blob(ref.path)
-        blob.metadata = {gcs.DESCRIPTION_KEY: json.dumps(gcs.describe(model))}
-        blob.upload_from_string(
-            content,
-            content_type="application/octet-stream",
-            if_generation_match=there.generation if there is not None else 0,
-            timeout=TIMEOUT,
+    about = json.dumps(gcs.describe(model))
+    clients = default_clients()
+    bucket = clients.settings.models_bucket(env)
+    with cloud_errors(_use(f"gs://{bucket}/{name}", *_WRITE)):
+        ref, generation = _write(
+            clients, env, name, version, overwrite, content, described, about, signing_key
         )
-    except PreconditionFailed as exc:
-        raise ModelExists(f"{ref} was uploaded by somebody else just now: try again") from exc
-    except NotFound as exc:
-        raise ObjectNotFound(
-            f"The bucket gs://{bucket.name} is not there: is {env} set up in {settings.project}?"
-        ) from exc
     if wait:
-        row = wait_until_registered(clients, env, ref, int(blob.generation))
-        if row.status != "ready":
+        needed = ("bigquery.jobs.create", "bigquery.tables.getData")
+        registry = f"{clients.settings.dataset(env)}.model_registry"
+        with cloud_errors(Use("BigQuery", f"{registry} ({ref} is uploaded)", needed)):
+            row = wait_until_registered(clients, env, ref, generation)
+        if row.status != "ready" or row.status_reason:
             warnings.warn(f"{ref} is {row.status} in {env}: {row.status_reason}", stacklevel=2)
     return ref
 
@@ -132,19 +119,91 @@ def sign_model(ref: ModelRef, env: str, key: str | Path) -> str:
     Raises:
         InvalidRequest: no private key is in the file.
         ModelNotFound: there is no such model.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import NotFound
 
     from mlsys import signing
 
+    _check_ref(ref)
+    check_choice(env, ENVS, "env")
     clients = default_clients()
+    name = clients.settings.models_bucket(env)
+    with cloud_errors(_use(f"gs://{name}/{ref}", "storage.objects.get", *_WRITE)):
+        bucket = clients.storage.bucket(name)
+        try:
+            content = bucket.blob(ref.path).download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
+        except NotFound as exc:
+            raise ModelNotFound(f"There is no model gs://{bucket.name}/{ref.path}") from exc
+        _replace(bucket, ref.signature_path, signing.sign(ref, content, key), "text/plain")
+    return f"gs://{name}/{ref.signature_path}"
+
+
+def _check_ref(ref: Any) -> None:
+    if not isinstance(ref, ModelRef):
+        text = f"is {kind_of(ref)}: pass ModelRef('titanic-survival', 'v1')"
+        raise InvalidRequest(("ref", text))
+
+
+# Looking for the next version, and writing over what is there
+_WRITE = ("storage.objects.list", "storage.objects.create", "storage.objects.delete")
+
+
+def _use(resource: str, *permissions: str) -> Use:
+    return Use("Cloud Storage", resource, permissions)
+
+
+def _write(
+    clients: Clients,
+    env: str,
+    name: str,
+    version: str | None,
+    overwrite: bool,
+    content: bytes,
+    described: str,
+    about: str,
+    signing_key: str | Path | None,
+) -> tuple[ModelRef, int]:
+    """Write a version's objects, `model.pkl` last; return the version and the model's generation.
+
+    Raises:
+        ModelExists: the version is taken.
+        ObjectNotFound: the environment's bucket is not there.
+    """
+    from google.api_core.exceptions import NotFound, PreconditionFailed
+
+    from mlsys import gcs, signing
+
     bucket = clients.storage.bucket(clients.settings.models_bucket(env))
+    ref = ModelRef(name, version or "v1")
     try:
-        content = bucket.blob(ref.path).download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
+        if version is None:
+            ref = ModelRef(name, _next_version(bucket, name))
+        there = bucket.get_blob(ref.path, timeout=TIMEOUT)
+        if there is not None and not overwrite:
+            raise ModelExists(f"{ref} exists in {env}: pass overwrite=True or another version")
+        # Two uploads at the same time mostly part here already. Where they cross, the checksum in
+        # the metadata keeps one's metadata from counting for the other's model.
+        _replace(bucket, ref.metadata_path, described, "application/json")
+        if signing_key is not None:
+            signature = signing.sign(ref, content, signing_key)
+            _replace(bucket, ref.signature_path, signature, "text/plain")
+        blob = bucket.blob(ref.path)
+        blob.metadata = {gcs.DESCRIPTION_KEY: about}
+        blob.upload_from_string(
+            content,
+            content_type="application/octet-stream",
+            if_generation_match=there.generation if there is not None else 0,
+            timeout=TIMEOUT,
+        )
+    except PreconditionFailed as exc:
+        raise ModelExists(f"{ref} was uploaded by somebody else just now: try again") from exc
     except NotFound as exc:
-        raise ModelNotFound(f"There is no model gs://{bucket.name}/{ref.path}") from exc
-    _replace(bucket, ref.signature_path, signing.sign(ref, content, key), "text/plain")
-    return f"gs://{bucket.name}/{ref.signature_path}"
+        raise ObjectNotFound(
+            f"The bucket gs://{bucket.name} is not there: is {env} set up in "
+            f"{clients.settings.project}?"
+        ) from exc
+    return ref, int(blob.generation)
 
 
 def _replace(bucket: Bucket, path: str, content: str | bytes, content_type: str) -> None:

@@ -7,6 +7,7 @@ constants that notebooks use (`GCP_PROJECT_ID`, `GCP_REGION`, `GCS_BUCKET_MODELS
 >>> from mlsys.settings import GCS_BUCKET_MODELS_DEV   # doctest: +SKIP
 """
 
+import io
 import os
 import re
 from collections.abc import Mapping
@@ -16,6 +17,24 @@ from typing import Self
 from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
 from mlsys.never_trusted import why_never_trusted
 from mlsys.signing import is_public_key
+
+# What `from mlsys.settings import *` gives a notebook: it reads the settings.
+__all__ = [
+    "ENVS",
+    "GCP_PROJECT_ID",
+    "GCP_REGION",
+    "GCS_BUCKET_MODELS_DEV",
+    "GCS_BUCKET_MODELS_PROD",
+    "GCS_BUCKET_MODELS_STAGING",
+    "Settings",
+]
+
+# Read when they are first asked for, by `__getattr__`.
+GCP_PROJECT_ID: str
+GCP_REGION: str
+GCS_BUCKET_MODELS_DEV: str
+GCS_BUCKET_MODELS_STAGING: str
+GCS_BUCKET_MODELS_PROD: str
 
 ENVS = ("dev", "staging", "prod")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -294,11 +313,40 @@ def _per_env(prefix: str, values: Mapping[str, str]) -> tuple[tuple[str, str], .
 
 
 def _environment() -> dict[str, str]:
-    """The process's environment over the nearest `.env`, from the working folder upwards."""
+    """The process's environment over the nearest `.env`, from the working folder upwards.
+
+    Raises:
+        SettingsError: the `.env` is not UTF-8 text, or cannot be read.
+    """
     from dotenv import dotenv_values, find_dotenv
 
-    from_file = dotenv_values(find_dotenv(usecwd=True))
+    path = find_dotenv(usecwd=True)
+    from_file = dotenv_values(stream=io.StringIO(_text_of(path))) if path else {}
     return {k: v for k, v in from_file.items() if v is not None} | dict(os.environ)
+
+
+def _text_of(path: str) -> str:
+    """Read a `.env`; editors of Windows put a mark before its first name, or write UTF-16.
+
+    Raises:
+        SettingsError: it is not UTF-8 text, or cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except OSError as exc:
+        raise SettingsError(
+            f"{path} cannot be read ({exc.strerror}): make it readable, or remove it"
+        ) from exc
+    except UnicodeDecodeError as exc:
+        raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8") from exc
+    if "\0" in text:
+        raise SettingsError(f"{path} is not UTF-8 text: save it as UTF-8")
+    return text
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_CONSTANTS})
 
 
 def __getattr__(name: str) -> str:

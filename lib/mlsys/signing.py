@@ -10,11 +10,15 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mlsys.arguments import kind_of
+from mlsys.credentials import words
+from mlsys.documents import shown_text
 from mlsys.errors import InvalidRequest, ModelUnusable
 from mlsys.refs import ModelRef
 
@@ -40,8 +44,6 @@ def new_key(path: str | Path) -> str:
     Raises:
         InvalidRequest: the file is there already, or cannot be written.
     """
-    import os
-
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -119,16 +121,21 @@ def _signed(ref: ModelRef, content: bytes) -> bytes:
     return f"mlsys model {ref} sha256 {hashlib.sha256(content).hexdigest()}\n".encode()
 
 
-def _read_key(path: str | Path) -> Ed25519PrivateKey:
+def _read_key(path: Any) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    if not isinstance(path, str | os.PathLike):
+        text = f"is {kind_of(path)}: pass the path of a private key's file"
+        raise InvalidRequest(("signing_key", text))
+    name = shown_text(path)
     try:
         key = load_pem_private_key(Path(path).read_bytes(), password=None)
     except OSError as exc:
-        raise InvalidRequest(("signing_key", f"{path} cannot be read: {exc.strerror}")) from exc
-    except (ValueError, TypeError) as exc:
-        raise InvalidRequest(("signing_key", f"{path} is no private key in PEM: {exc}")) from exc
+        raise InvalidRequest(("signing_key", f"{name} cannot be read: {exc.strerror}")) from exc
+    except Exception as exc:  # cryptography has errors of its own for what it does not support
+        text = f"{name} is no private key in PEM: {words(exc)}"
+        raise InvalidRequest(("signing_key", text)) from exc
     if not isinstance(key, Ed25519PrivateKey):
-        raise InvalidRequest(("signing_key", f"{path} is no Ed25519 key: `mlsys sign new-key`"))
+        raise InvalidRequest(("signing_key", f"{name} is no Ed25519 key: `mlsys sign new-key`"))
     return key

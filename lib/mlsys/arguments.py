@@ -1,0 +1,172 @@
+"""Checks of what a notebook passes: names of buckets and objects, contents, queries, tables.
+
+A wrong argument is refused before any call, in a sentence that says what it is and what to pass. A
+message shows the type of what was passed, or a text of bounded length, and never all of it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from mlsys.documents import shown
+from mlsys.errors import InvalidRequest
+
+MAX_PATH = 1024  # bytes: https://cloud.google.com/storage/docs/objects#naming
+
+# https://cloud.google.com/storage/docs/buckets#naming, less dots beside dots and hyphens
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,220}[a-z0-9])")
+_URL = re.compile(
+    r"(?:gs|https?)://(?:storage\.(?:googleapis|cloud\.google)\.com/|console\.cloud\.google\.com/"
+    r"storage/browser/)?(?:_details/)?(?P<bucket>[^/]*)/?(?P<path>.*)",
+    re.DOTALL,
+)
+
+
+def check_bucket(bucket_name: Any, parameter: str = "bucket_name") -> str:
+    """Return the name of a bucket, if it is one.
+
+    Raises:
+        InvalidRequest: it is no text, a URL, a path, or has a form that no bucket's name has.
+    """
+    name = check_text(bucket_name, parameter, "pass the name of a bucket")
+    if url := _URL.fullmatch(name):
+        raise InvalidRequest(
+            (parameter, f"{shown(name)} is a URL: pass the bucket's name, {shown(url['bucket'])}")
+        )
+    if "/" in name:
+        first, _, rest = name.partition("/")
+        text = f"{shown(name)} holds a path: pass the bucket's name, {shown(first)}"
+        raise InvalidRequest((parameter, f"{text}, and the path, {shown(rest)}"))
+    if not _BUCKET.fullmatch(name):
+        text = "pass lower-case letters, digits, hyphens, underscores and dots, at least 3"
+        raise InvalidRequest((parameter, f"{shown(name)} is not a bucket's name: {text}"))
+    return name
+
+
+def check_path(blob_path: Any, parameter: str = "blob_path") -> str:
+    """Return the path of an object, if Cloud Storage can have it.
+
+    Raises:
+        InvalidRequest: it is no text, a URL, or a path that no object has.
+    """
+    path = check_text(blob_path, parameter, "pass the object's path within the bucket")
+    if (url := _URL.fullmatch(path)) and (path.startswith("gs:") or url["path"]):
+        text = f"pass the path within the bucket, {shown(url['path'])}"
+        raise InvalidRequest((parameter, f"{shown(path)} is a URL: {text}"))
+    if path in (".", "..") or "\n" in path or "\r" in path:
+        text = "is not an object's path: leave out line breaks, and . and .. alone"
+        raise InvalidRequest((parameter, f"{shown(path)} {text}"))
+    if len(path.encode()) > MAX_PATH:
+        text = f"has {len(path.encode()):,} bytes: pass {MAX_PATH:,} at most"
+        raise InvalidRequest((parameter, f"{shown(path)} {text}"))
+    return path
+
+
+def content_bytes(content: Any, parameter: str = "content") -> bytes | str:
+    """Return what `gcs_put` writes: bytes, or Unicode text.
+
+    Raises:
+        InvalidRequest: it is anything else; the message says how to make bytes or text of it.
+    """
+    if isinstance(content, bytes):
+        return content
+    if isinstance(content, bytearray | memoryview):
+        return bytes(content)
+    if not isinstance(content, str):
+        raise InvalidRequest(
+            (parameter, f"is {kind_of(content)}: pass bytes or text{_as_bytes(content)}")
+        )
+    _check_unicode(content, parameter)
+    return content
+
+
+def check_query(query: Any, parameter: str = "query") -> str:
+    """Return a query, if it is text.
+
+    Raises:
+        InvalidRequest: it is anything else, empty, or only the name of a table.
+    """
+    text = check_text(query, parameter, "pass GoogleSQL, for instance 'SELECT 1'")
+    if re.fullmatch(r"`?[\w:-]+(\.[\w-]+){1,2}`?", text.strip()):
+        name = text.strip().strip("`")
+        raise InvalidRequest(
+            (parameter, f"{shown(text)} is the name of a table: pass 'SELECT * FROM `{name}`'")
+        )
+    return text
+
+
+def check_choice(value: Any, choices: Sequence[str], parameter: str) -> str:
+    """Return `value`, if it is one of the texts of `choices`.
+
+    Raises:
+        InvalidRequest: it is not; the choices are named.
+    """
+    if not isinstance(value, str) or value not in choices:
+        what = shown(value) if isinstance(value, str) else f"is {kind_of(value)}"
+        listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+        raise InvalidRequest((parameter, f"{what}: pass {listed}"))
+    return value
+
+
+def check_text(value: Any, parameter: str, instead: str) -> str:
+    """Return `value`, if it is Unicode text with anything in it; `instead` ends the refusal.
+
+    Raises:
+        InvalidRequest: it is not.
+    """
+    if not isinstance(value, str):
+        hint = ", read_text() of the file" if isinstance(value, os.PathLike | io.IOBase) else ""
+        hint = ", decoded: value.decode()" if isinstance(value, bytes | bytearray) else hint
+        raise InvalidRequest((parameter, f"is {kind_of(value)}: {instead}, as text{hint}"))
+    if not value.strip():
+        raise InvalidRequest((parameter, f"is empty: {instead}"))
+    _check_unicode(value, parameter)
+    return value
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value is, with its article, and nothing of what it holds."""
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    known = {"builtins": "", "numpy": "NumPy ", "pandas": "pandas ", "polars": "Polars "}
+    name = f"{known.get(package, f'{package}.')}{kind.__name__}"
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _check_unicode(text: str, parameter: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        at = f"at character {exc.start:,}, {ascii(text[exc.start])}"
+        raise InvalidRequest(
+            (
+                parameter,
+                f"holds half of a surrogate pair ({at}), which is not Unicode text: read the text "
+                "with the right encoding, or replace it with text.encode('utf-8', 'replace')",
+            )
+        ) from exc
+
+
+def _as_bytes(content: Any) -> str:
+    """How to make bytes or text of what was passed, as the end of a sentence."""
+    if isinstance(content, dict | list | tuple):
+        return ", for instance json.dumps(content)"
+    if isinstance(content, os.PathLike):
+        return ", path.read_bytes()"
+    if hasattr(content, "getvalue"):
+        return ", content.getvalue()"
+    if hasattr(content, "read"):
+        return ", file.read() of a file that is open"
+    if hasattr(content, "to_csv"):
+        return ", content.to_csv() or content.to_json(); bq_put writes a DataFrame into a table"
+    if hasattr(content, "fit"):
+        return "; gcs_put_pickle writes a model, and upload_model registers it"
+    return "; gcs_put_pickle writes other objects"
