@@ -68,10 +68,14 @@ def client(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClient:
     return create_app(SERVICE, NoClients(SERVICE)).test_client()
 
 
-def push(client: FlaskClient, authorization: str | None) -> Any:
+Authorization = str | Callable[[], str] | None  # a function signs it when it is sent
+
+
+def push(client: FlaskClient, authorization: Authorization, path: str = "/events/storage") -> Any:
     """What the service answers to a push."""
-    headers = {} if authorization is None else {"Authorization": authorization}
-    return client.post("/events/storage", json=MESSAGE, headers=headers)
+    sent = authorization() if callable(authorization) else authorization
+    headers = {} if sent is None else {"Authorization": sent}
+    return client.post(path, json=MESSAGE, headers=headers)
 
 
 def test_the_token_of_the_push_subscription_is_let_through(client: FlaskClient) -> None:
@@ -92,7 +96,19 @@ def test_clocks_may_differ_by_half_a_minute(client: FlaskClient, changed: dict[s
     assert push(client, f"Bearer {signed(**moved)}").status_code == 204
 
 
-NOW = int(time.time())
+def signed_for(**seconds: int) -> Callable[[], str]:
+    """Sign a token, when it is called, whose times are so many seconds from then."""
+    return lambda: f"Bearer {signed(**{k: int(time.time()) + s for k, s in seconds.items()})}"
+
+
+def cut_off_for(**seconds: int) -> Callable[[], str]:
+    """The same as Cloud Run leaves it."""
+    return lambda: (
+        f"Bearer {cut_off(claims(**{k: int(time.time()) + s for k, s in seconds.items()}))}"
+    )
+
+
+NOW = int(time.time())  # for what is long past however late the test runs
 ELLIPTIC = unsigned({"alg": "ES256", "kid": "googles"}, claims())
 
 
@@ -110,12 +126,12 @@ ELLIPTIC = unsigned({"alg": "ES256", "kid": "googles"}, claims())
         pytest.param("Bearer é.é.é", 401, id="other letters"),
         pytest.param(f"Bearer {signed()}x", 401, id="a letter more"),
         pytest.param(f"Bearer {signed()[:-8]}", 401, id="cut off"),
-        pytest.param(f"Bearer {signed(iat=NOW - 7200, exp=NOW - 3600)}", 401, id="expired"),
-        pytest.param(f"Bearer {signed(iat=NOW + 900, exp=NOW + 999)}", 401, id="of the future"),
-        pytest.param(f"Bearer {signed(iat=NOW + 600)}", 401, id="issued in ten minutes"),
-        pytest.param(f"Bearer {signed(nbf=NOW + 600)}", 401, id="good in ten minutes"),
+        pytest.param(signed_for(iat=-7200, exp=-3600), 401, id="expired"),
+        pytest.param(signed_for(iat=900, exp=999), 401, id="of the future"),
+        pytest.param(signed_for(iat=600), 401, id="issued in ten minutes"),
+        pytest.param(signed_for(nbf=600), 401, id="good in ten minutes"),
         pytest.param(f"Bearer {signed(nbf='later')}", 401, id="good at no number"),
-        pytest.param(f"Bearer {signed(exp=NOW - 60)}", 401, id="expired a minute ago"),
+        pytest.param(signed_for(exp=-60), 401, id="expired a minute ago"),
         pytest.param(f"Bearer {signed(aud='https://other.example')}", 401, id="other audience"),
         pytest.param(f"Bearer {signed(aud=AUDIENCE + '/')}", 401, id="audience with a slash"),
         pytest.param(f"Bearer {signed(aud=[AUDIENCE])}", 401, id="a list of audiences"),
@@ -162,10 +178,9 @@ ELLIPTIC = unsigned({"alg": "ES256", "kid": "googles"}, claims())
 )
 @pytest.mark.parametrize("path", ["/events/storage", "/events/predictions"])
 def test_every_other_token_is_refused(
-    client: FlaskClient, path: str, authorization: str | None, status: int
+    client: FlaskClient, path: str, authorization: Authorization, status: int
 ) -> None:
-    headers = {} if authorization is None else {"Authorization": authorization}
-    answer = client.post(path, json=MESSAGE, headers=headers)
+    answer = push(client, authorization, path)
     assert answer.status_code == status
     assert answer.mimetype == "application/problem+json"
     assert PUSHER not in answer.text
@@ -259,8 +274,8 @@ def test_a_token_that_cloud_run_has_not_looked_at_is_refused(behind_iam: FlaskCl
         pytest.param(f"Bearer {cut_off([])}", 401, id="a list for claims"),
         pytest.param(f"Bearer {cut_off({})}", 401, id="no claims"),
         pytest.param(f"Bearer {cut_off(claims(exp='never'))}", 401, id="no number"),
-        pytest.param(f"Bearer {cut_off(claims(exp=NOW - 99))}", 401, id="expired"),
-        pytest.param(f"Bearer {cut_off(claims(nbf=NOW + 99))}", 401, id="not good yet"),
+        pytest.param(cut_off_for(exp=-99), 401, id="expired"),
+        pytest.param(cut_off_for(nbf=99), 401, id="not good yet"),
         pytest.param(f"Bearer {cut_off(claims(aud='https://other'))}", 401, id="audience"),
         pytest.param(f"Bearer {cut_off(claims(aud=...))}", 401, id="no audience"),
         pytest.param(f"Bearer {cut_off(claims(iss='https://other'))}", 401, id="issuer"),
@@ -269,7 +284,7 @@ def test_a_token_that_cloud_run_has_not_looked_at_is_refused(behind_iam: FlaskCl
     ],
 )
 def test_what_cloud_run_does_not_look_at_is_looked_at_here(
-    behind_iam: FlaskClient, authorization: str | None, status: int
+    behind_iam: FlaskClient, authorization: Authorization, status: int
 ) -> None:
     assert push(behind_iam, authorization).status_code == status
 

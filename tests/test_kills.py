@@ -44,7 +44,7 @@ def test_a_clean_run_gives_what_the_model_gives(bench: Bench) -> None:
     np.testing.assert_allclose(clean[names], bench.model.predict_proba(X), rtol=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_run_whose_callers_are_killed_at_random_writes_every_row_once(
     bench: Bench, seed: int
 ) -> None:

@@ -53,29 +53,34 @@ def ten_uploads(case: ModelCase) -> None:
         case.upload(slope=slope, version="v1")
 
 
-def test_ten_uploads_announced_ten_times_each_are_one_row_a_version(case: ModelCase) -> None:
+@pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.long)])
+def test_ten_uploads_announced_several_times_each_are_one_row_a_version(
+    case: ModelCase, times: int
+) -> None:
     before = case.stack.pubsub.counts(TOPIC)
-    case.stack.pubsub.duplicate = 9
+    case.stack.pubsub.duplicate = times - 1
     try:
         ten_uploads(case)
         case.settle()
     finally:
         case.stack.pubsub.duplicate = 0
-    assert case.stack.pubsub.counts(TOPIC).acked - before.acked == 150
+    assert case.stack.pubsub.counts(TOPIC).acked - before.acked == 15 * times
     assert [version for version, *_ in case.registered()] == VERSIONS
     assert case.registered() == case.stored()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_ten_uploads_delivered_ten_times_in_any_order_are_one_row_a_version(
-    case: ModelCase, seed: int
+@pytest.mark.parametrize(
+    ("seed", "times"), [(1, 4), *(pytest.param(n, 10, marks=pytest.mark.long) for n in (1, 2, 3))]
+)
+def test_ten_uploads_delivered_several_times_in_any_order_are_one_row_a_version(
+    case: ModelCase, seed: int, times: int
 ) -> None:
     with notifications_lost(case.stack):
         ten_uploads(case)
     messages = case.events()
     assert sorted(kinds(messages)) == ["OBJECT_DELETE"] * 5 + ["OBJECT_FINALIZE"] * 10
     assert case.rows() == []
-    assert deliver(case.stack, shuffled(messages, 10, seed)) <= {204, 503}
+    assert deliver(case.stack, shuffled(messages, times, seed)) <= {204, 503}
     assert [version for version, *_ in case.registered()] == VERSIONS
     assert case.registered() == case.stored()
 

@@ -155,12 +155,12 @@ def killed(case: ModelCase, objects: int, number: int, kills: int) -> None:
     assert {row["registered_by"] for row in case.rows()} == {"event"}
 
 
-def test_300_deliveries_of_30_objects_leave_one_row_a_version(case: ModelCase) -> None:
-    bulk(case, 30, 300)
+def test_100_deliveries_of_15_objects_leave_one_row_a_version(case: ModelCase) -> None:
+    bulk(case, 15, 100)
 
 
-def test_a_service_killed_3_times_in_60_deliveries_needs_no_rescan(case: ModelCase) -> None:
-    killed(case, 20, 60, kills=3)
+def test_a_service_killed_2_times_in_50_deliveries_needs_no_rescan(case: ModelCase) -> None:
+    killed(case, 12, 50, kills=2)
 
 
 def test_60_deliveries_of_which_a_fifth_of_all_calls_go_wrong_leave_one_row_a_version(

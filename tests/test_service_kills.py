@@ -173,14 +173,14 @@ def killed_run(service: Service, phase: str) -> None:
     check(service, output)
 
 
-@pytest.mark.parametrize("phase", ["planning", "scoring", "publishing, the job runs"])
+@pytest.mark.parametrize("phase", ["scoring", "publishing, the job runs"])
 def test_the_service_told_to_end_in_a_run_ends_in_time_and_the_repeated_request_goes_on(
     service: Service, phase: str
 ) -> None:
     terminated_run(service, phase)
 
 
-@pytest.mark.parametrize("phase", ["scoring, a part is there", "publishing"])
+@pytest.mark.parametrize("phase", ["planning", "scoring, a part is there"])
 def test_a_run_of_a_service_that_was_killed_is_finished_by_the_repeated_request(
     service: Service, phase: str
 ) -> None:
