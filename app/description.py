@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask.json.provider import DefaultJSONProvider
 from flask_openapi3 import OpenAPI
 from pydantic import BaseModel
+
+from workers.json_values import json_value
+
+
+class Json(DefaultJSONProvider):
+    """JSON as RFC 8259 has it, of any value of BigQuery: Flask writes NaN, and dates of HTTP."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        """Return the text."""
+        return super().dumps(json_value(obj), allow_nan=False, **kwargs)
 
 
 class Description(OpenAPI):
     """flask-openapi3, which says of a 400 only what the route itself says of it."""
+
+    json_provider_class = Json
 
     def generate_spec_json(self) -> None:
         """Leave out the 400 that it gives every route: an array, of a type that nobody answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -32,6 +33,7 @@ from workers.scoring.request import (
     check_run_id,
 )
 
+EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 MAX_WHERE = 10_000  # characters; a URL is no place for more
 MAX_RUNS = 1000
 MAX_MODELS = 1000
@@ -90,6 +92,26 @@ def _id_columns(value: Any) -> tuple[str, ...]:
     if "*" in names and len(names) > 1:
         raise ValueError(f"{value[:80]!r}: pass * alone for every column, or names")
     return names
+
+
+def _models_after(value: Any) -> tuple[str, int]:
+    name, _, number = str(value).rpartition("/v")
+    if not name or not number.isascii() or not number.isdigit() or len(number) > 18:
+        raise ValueError(f"{str(value)[:80]!r}: pass the `next` of an answer of this route")
+    return name, int(number)
+
+
+def _runs_after(value: Any) -> tuple[dt.datetime, str]:
+    micros, _, run_id = str(value).partition(".")
+    if not run_id or not micros.isascii() or not micros.isdigit() or len(micros) > 17:
+        raise ValueError(f"{str(value)[:80]!r}: pass the `next` of an answer of this route")
+    return EPOCH + dt.timedelta(microseconds=int(micros)), run_id
+
+
+def after_run(finished_at: str, run_id: str) -> str:
+    """Return what `RunsAfter` reads: a time in microseconds, and the run's name."""
+    since = dt.datetime.fromisoformat(finished_at) - EPOCH
+    return f"{since // dt.timedelta(microseconds=1)}.{run_id}"
 
 
 def _schema(example: str, description: str, **more: Any) -> WithJsonSchema:
@@ -173,6 +195,20 @@ Rejects = Annotated[
 ]
 
 
+ModelsAfter = Annotated[
+    tuple[str, int],
+    BeforeValidator(_models_after),
+    _schema("titanic-survival/v3", "The rows after this one: the last answer's `next`"),
+]
+RunsAfter = Annotated[
+    tuple[dt.datetime, str],
+    BeforeValidator(_runs_after),
+    _schema(
+        "1796000000000000.titanic-2026-11", "The runs after this one: the last answer's `next`"
+    ),
+]
+
+
 class EnvQuery(BaseModel):
     """The one parameter of the routes that read."""
 
@@ -192,6 +228,7 @@ class RunsQuery(EnvQuery):
     model_name: ModelName | None = None
     state: Annotated[Literal["succeeded", "failed"] | None, Field(description="Only these")] = None
     limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="The latest so many")] = 100
+    after: RunsAfter | None = None
 
 
 class ModelsQuery(EnvQuery):
@@ -201,6 +238,7 @@ class ModelsQuery(EnvQuery):
     status: Annotated[Literal["ready", "rejected"] | None, Field(description="Only these")] = None
     limit: Annotated[int, Field(ge=1, le=MAX_MODELS, description="At most so many")] = MAX_MODELS
     metadata: Annotated[bool, Field(description="With all of each metadata.json")] = False
+    after: ModelsAfter | None = None
 
 
 class PredictQuery(BaseModel):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from app import logs, service
 from app.bodies import FORM, JSON, read_parameters
-from app.parameters import EnvQuery, PredictQuery, RunPath, RunsQuery
+from app.parameters import EnvQuery, PredictQuery, RunPath, RunsQuery, after_run
 from app.problems import documented, validation_answer
 from mlsys.settings import LOOPBACK
 
@@ -112,10 +112,16 @@ class RunStatus(BaseModel):
 
 
 class RunList(BaseModel):
-    """The ledger's rows, the latest first; runs that are not finished are not in it."""
+    """The ledger's rows, the latest first; runs that are not finished are not in it.
+
+    `more` says that rows are missing, for `limit` or because the answer would be too large: pass
+    `next` as `after`. A row's `left_out` names columns whose value is too large.
+    """
 
     env: str
     runs: list[dict[str, Any]]
+    more: bool
+    next: str | None
 
 
 ABOUT = (
@@ -196,10 +202,16 @@ def runs(query: RunsQuery) -> dict[str, Any]:
     from workers.scoring.ledger import list_runs
 
     env = service().settings.require_env(query.env)
-    found = list_runs(
-        service().clients, env, model_name=query.model_name, state=query.state, limit=query.limit
+    found, more = list_runs(
+        service().clients,
+        env,
+        model_name=query.model_name,
+        state=query.state,
+        limit=query.limit,
+        after=query.after,
     )
-    return RunList(env=env, runs=found).model_dump()
+    following = after_run(found[-1]["finished_at"], found[-1]["run_id"]) if more else None
+    return RunList(env=env, runs=found, more=more, next=following).model_dump()
 
 
 @api.get(

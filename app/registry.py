@@ -15,6 +15,9 @@ from app.problems import documented
 api = APIBlueprint("registry", __name__, abp_tags=[Tag(name="registry")])
 
 
+MAX_SKIPPED = 100  # objects of an answer; an object's name has up to 1,024 bytes
+
+
 class Skipped(BaseModel):
     """An object of the bucket that is no model version."""
 
@@ -23,7 +26,11 @@ class Skipped(BaseModel):
 
 
 class RescanResult(BaseModel):
-    """What the rescan found in the bucket, and what it did to the registry."""
+    """What the rescan found in the bucket, and what it did to the registry.
+
+    `skipped` names the first 100 objects that are no model version, `skipped_count` says how many
+    there are.
+    """
 
     env: str
     scanned: int
@@ -32,18 +39,21 @@ class RescanResult(BaseModel):
     unchanged: int
     removed: int
     skipped: list[Skipped]
+    skipped_count: int
 
 
 class ModelList(BaseModel):
     """The registry's rows, newest version of each model first.
 
     `features` counts a model's columns, `feature_names` holds the first 100; `more` says that rows
-    are missing, for `limit` or because the answer would be too large.
+    are missing, for `limit` or because the answer would be too large: pass `next` as `after`. A
+    row's `left_out` names columns whose value is too large.
     """
 
     env: str
     models: list[dict[str, Any]]
     more: bool
+    next: str | None
 
 
 @api.get(
@@ -56,8 +66,10 @@ def model_registry(query: EnvQuery) -> dict[str, Any]:
 
     env = service().settings.require_env(query.env)
     result = asdict(rescan(service().clients, env))
-    logs.note(outcome={k: v for k, v in result.items() if k != "skipped"})
-    return RescanResult(env=env, **result).model_dump()
+    skipped = result.pop("skipped")
+    result["skipped_count"] = len(skipped)
+    logs.note(outcome=result)
+    return RescanResult(env=env, **result, skipped=skipped[:MAX_SKIPPED]).model_dump()
 
 
 @api.get(
@@ -76,5 +88,8 @@ def models(query: ModelsQuery) -> dict[str, Any]:
         status=query.status,
         limit=query.limit,
         metadata=query.metadata,
+        after=query.after,
     )
-    return ModelList(env=env, models=rows, more=more).model_dump()
+    last = rows[-1] if more else None
+    following = f"{last['model_name']}/v{last['version_number']}" if last else None
+    return ModelList(env=env, models=rows, more=more, next=following).model_dump()

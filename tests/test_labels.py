@@ -120,7 +120,18 @@ def test_ids_that_nobody_named_give_way_to_what_is_written() -> None:
     kept, [warning] = leave_out_equal(ids, written)
     assert [c.name for c in kept] == ["id", "note"]
     assert "survived, Run_Id" in warning
+    assert "Pass prediction_column" in warning
+    assert "To carry over Run_Id, score a view" in warning
     assert leave_out_equal(kept, written) == (kept, [])
+
+
+def test_what_to_pass_is_said_only_where_it_helps() -> None:
+    """prediction_column names neither the run's own columns nor those of predict_proba."""
+    written, outputs = written_columns(MODEL, ("survived",), ["predict", "predict_proba"])
+    for name, renames in (("survived", True), ("Model_Name", False), ("probability_1", False)):
+        _, [warning] = leave_out_equal([Column(name, "INT64")], written, outputs["predict"])
+        assert ("prediction_column" in warning) is renames
+        assert (f"To carry over {name}, score a view" in warning) is not renames
 
 
 def test_the_request_names_the_predictions() -> None:

@@ -20,6 +20,7 @@ from mlsys.clients import Clients
 from mlsys.local.stack import LocalStack
 from mlsys.settings import Settings
 from workers import registry_table
+from workers.registry_sync import Rescan
 from workers.registry_table import list_models
 
 CONFLICT = "Could not serialize access to table p:d.t due to concurrent update"
@@ -101,7 +102,66 @@ def test_models_are_narrowed_down_and_carry_their_metadata_when_asked(case: Mode
     status, answer = get(case.stack, f"/models?env=dev&model_name={case.name}&metadata=true")
     assert [m["metadata"] for m in answer["models"]] == [None, None, {"team": "pricing"}, None]
     status, answer = get(case.stack, "/models?env=dev&model_name=there-is-none")
-    assert (status, answer) == (200, {"env": "dev", "models": [], "more": False})
+    assert (status, answer) == (200, {"env": "dev", "models": [], "more": False, "next": None})
+
+
+def pages(stack: LocalStack, path: str, key: str) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each answer, until one says that there are no more."""
+    after = ""
+    while True:
+        status, answer = get(stack, f"{path}{after}")
+        assert status == 200, answer
+        assert (answer["next"] is not None) is answer["more"]
+        yield answer[key]
+        if not answer["more"]:
+            return
+        after = f"&after={answer['next']}"
+
+
+def test_pages_of_models_hold_each_row_once(case: ModelCase) -> None:
+    for version in ("v1", "v2", "v10"):
+        case.upload(version=version)
+    case.settle()
+    mine = f"/models?env=dev&model_name={case.name}&limit="
+    found = [[m["model_version"] for m in page] for page in pages(case.stack, f"{mine}1", "models")]
+    assert found == [["v10"], ["v2"], ["v1"]]
+    found = [[m["model_version"] for m in page] for page in pages(case.stack, f"{mine}2", "models")]
+    assert found == [["v10", "v2"], ["v1"]]
+    _, whole = get(case.stack, "/models?env=dev")
+    keys = [(m["model_name"], m["model_version"]) for m in whole["models"]]
+    paged = [
+        (m["model_name"], m["model_version"])
+        for page in pages(case.stack, "/models?env=dev&limit=50", "models")
+        for m in page
+    ]
+    assert paged == keys
+
+
+def test_columns_of_users_are_json_in_an_answer(case: ModelCase) -> None:
+    case.upload()
+    case.settle()
+    columns = {
+        "own_float": ("FLOAT64", "CAST('NaN' AS FLOAT64)", "NaN"),
+        "own_day": ("DATE", "DATE '2026-11-28'", "2026-11-28"),
+        "own_time": ("TIME", "TIME '12:30:00'", "12:30:00"),
+        "own_money": ("NUMERIC", "NUMERIC '1.5'", "1.5"),
+        "own_raw": ("BYTES", "b'ab'", "YWI="),
+        "own_list": ("ARRAY<INT64>", "[1, 2]", [1, 2]),
+    }
+    for name, (kind, _, _) in columns.items():
+        case.sql(f"ALTER TABLE model_registry ADD COLUMN {name} {kind}")
+    try:
+        values = ", ".join(f"{name} = {sql}" for name, (_, sql, _) in columns.items())
+        case.sql(f"UPDATE model_registry SET {values} WHERE model_name = @name")
+        status, answer = get(case.stack, f"/models?env=dev&model_name={case.name}")
+        assert status == 200, answer
+        [row] = answer["models"]
+        assert {name: row[name] for name in columns} == {
+            name: expected for name, (_, _, expected) in columns.items()
+        }
+    finally:
+        for name in columns:
+            case.sql(f"ALTER TABLE model_registry DROP COLUMN {name}")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +173,9 @@ def test_models_are_narrowed_down_and_carry_their_metadata_when_asked(case: Mode
         ("status=good", "status"),
         ("model_name=A_B", "model_name"),
         ("metadata=perhaps", "metadata"),
+        ("after=titanic", "after"),
+        ("after=titanic/vx", "after"),
+        ("after=/v1", "after"),
     ],
 )
 def test_a_malformed_filter_of_models_is_named(stack: LocalStack, query: str, name: str) -> None:
@@ -147,7 +210,8 @@ def test_a_rescan_answers_what_it_found_and_a_second_one_that_nothing_is_left(
     status, first = get(case.stack, "/model-registry?env=dev")
     assert status == 200
     assert list(first) == [
-        *("env", "scanned", "registered", "updated", "unchanged", "removed", "skipped")
+        *("env", "scanned", "registered", "updated", "unchanged", "removed", "skipped"),
+        "skipped_count",
     ]
     assert (first["env"], first["registered"], first["updated"], first["removed"]) == (
         "dev",
@@ -156,11 +220,23 @@ def test_a_rescan_answers_what_it_found_and_a_second_one_that_nothing_is_left(
         0,
     )
     assert case.registered() == case.stored()
+    assert first["skipped_count"] == len(first["skipped"])
     [skipped] = [s for s in first["skipped"] if s["object"].startswith(case.name)]
     assert skipped["object"] == f"{case.name}/v1/notes.txt"
     assert "is not {model-name}/v{N}/model.pkl" in skipped["reason"]
     status, second = get(case.stack, "/model-registry?env=dev")
     assert (status, second) == (200, first | {"registered": 0, "unchanged": first["unchanged"] + 1})
+
+
+def test_a_rescan_names_some_of_what_it_skipped_and_how_many_there_are(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [{"object": f"a/{n}.txt", "reason": "is not a model"} for n in range(6_009)]
+    monkeypatch.setattr("workers.registry_sync.rescan", lambda *_: Rescan(6_009, skipped=many))
+    response = application(settings).get("/model-registry?env=dev")
+    answer = response.get_json()
+    assert (answer["skipped"], answer["skipped_count"]) == (many[:100], 6_009)
+    assert len(response.data) < 100_000
 
 
 @pytest.mark.parametrize("path", ["/model-registry", "/models"])

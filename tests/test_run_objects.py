@@ -255,6 +255,18 @@ def test_an_object_that_is_damaged_is_named(
     assert not lab.exists(params["output_table"])
 
 
+def test_a_damaged_failure_is_told_and_decides_nothing(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = stopped_after_the_parts(lab, params, monkeypatch)
+    for garbage in (*GARBAGE, b'{"state": "failed"}'):
+        store.blob("failure.json").upload_from_string(garbage)
+        told = status(lab.stack.clients, "dev", store.run_id)
+        assert told["state"] == "failed"
+        assert "failure.json is damaged: repeat the request" in told["failure"]["detail"]
+    assert go_on(lab, params)["rows"] == ROWS
+
+
 def test_the_load_of_parts_that_went_as_it_began_says_so(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

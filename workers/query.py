@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlsys.clients import RETRY_DEADLINE, TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import TryAgain
 from mlsys.names import same_name
+from workers.json_values import bounded_row, json_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -86,18 +87,30 @@ def select(clients: Clients, sql: str, *parameters: Any) -> RowIterator:
 
 
 def json_rows(
-    rows: Iterable[Any], times: Iterable[str], documents: Iterable[str]
-) -> list[dict[str, Any]]:
-    """Return rows as JSON values: `times` as ISO texts, `documents` parsed from their texts."""
-    out = []
+    rows: Iterable[Any],
+    documents: Iterable[str],
+    *,
+    limit: int,
+    most_bytes: int,
+    keep: Iterable[str] = (),
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return at most `limit` rows and `most_bytes` of JSON, and whether there are more.
+
+    `documents` are columns with JSON as text. A value that is too large is left out, but for the
+    columns `keep`; a first row is always given.
+    """
+    out: list[dict[str, Any]] = []
+    size = 0
     for row in rows:
         values = dict(row.items())
-        for key in times:
-            values[key] = values[key].isoformat() if values[key] else None
         for key in documents:
             values[key] = json.loads(values[key]) if values[key] else None
+        values = bounded_row(json_value(values), keep)
+        size += len(json.dumps(values))
+        if out and (len(out) == limit or size > most_bytes):
+            return out, True
         out.append(values)
-    return out
+    return out, False
 
 
 def dry_run(clients: Clients, sql: str) -> DryRun:

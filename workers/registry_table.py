@@ -75,10 +75,12 @@ def list_models(
     status: str | None = None,
     limit: int = MAX_LISTED,
     metadata: bool = False,
+    after: tuple[str, int] | None = None,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return the registry's rows as JSON values, newest version of each model first.
 
-    Also returns whether there are more: beyond `limit`, or beyond `MAX_LISTED_BYTES` of JSON.
+    Also returns whether there are more: beyond `limit`, or beyond `MAX_LISTED_BYTES` of JSON. They
+    follow `after`, the name and number of the last row that is given.
     `feature_names` holds the first `MAX_NAMES`, `features` says how many there are; `metadata` asks
     for all of metadata.json too.
 
@@ -95,22 +97,28 @@ def list_models(
         bigquery.ScalarQueryParameter("status", "STRING", status or ""),
         bigquery.ScalarQueryParameter("limit", "INT64", limit + 1),
         bigquery.ScalarQueryParameter("metadata", "BOOL", metadata),
+        bigquery.ScalarQueryParameter("after_name", "STRING", after[0] if after else ""),
+        bigquery.ScalarQueryParameter("after_number", "INT64", after[1] if after else 0),
     )
-    rows: list[dict[str, Any]] = []
-    size = 0
-    for row in found:
-        times, documents = ("uploaded_at", "registered_at", "promoted_at"), ("metrics", "metadata")
-        [values] = json_rows([row], times, documents)
-        values["features"] = len(values["feature_names"])
-        for column in ("feature_names", "target"):
-            values[column] = values[column][:MAX_NAMES]
-        if not metadata:
-            del values["metadata"]
-        size += len(json.dumps(values))
-        if rows and (len(rows) == limit or size > MAX_LISTED_BYTES):
-            return rows, True
-        rows.append(values)
-    return rows, False
+    rows, more = json_rows(
+        map(_shortened, found),
+        ("metrics", "metadata"),
+        limit=limit,
+        most_bytes=MAX_LISTED_BYTES,
+        keep=("metadata",),
+    )
+    if not metadata:
+        for row in rows:
+            del row["metadata"]
+    return rows, more
+
+
+def _shortened(row: Any) -> dict[str, Any]:
+    """Return the row with how many features it has, and the first of them."""
+    names = tuple(row["feature_names"] or ())
+    targets = tuple(row["target"] or ())
+    first = {"feature_names": names[:MAX_NAMES], "target": targets[:MAX_NAMES]}
+    return dict(row.items()) | first | {"features": len(names)}
 
 
 def _batches(

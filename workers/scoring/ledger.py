@@ -20,6 +20,8 @@ from workers.scoring.store import RunStore
 from workers.sql import statement
 
 LOOKS = 5
+MAX_LISTED_BYTES = 8_000_000  # of JSON; Cloud Run ends at 32 MiB an answer, with spaces
+EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 CLOCKS_DIFFER = dt.timedelta(days=1)  # between the machines that plan and finish, at the most
 
 
@@ -39,8 +41,8 @@ def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = 
         "since", "TIMESTAMP", dt.datetime.fromisoformat(plan.created_at) - CLOCKS_DIFFER
     )
     for look in range(LOOKS):
-        end = store.read("result.json") or store.read("failure.json")
-        if end is None:
+        end = store.read("result.json") or store.read_failure()
+        if end is None or end["finished_at"] is None:
             return
         live = (end["state"], dt.datetime.fromisoformat(end["finished_at"]))
         if look or not just_ended:
@@ -62,8 +64,12 @@ def list_runs(
     model_name: str | None = None,
     state: str | None = None,
     limit: int = 100,
-) -> list[dict[str, Any]]:
-    """Return the runs that finished, the latest first, as JSON values.
+    after: tuple[dt.datetime, str] | None = None,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return the runs that finished, the latest first, as JSON values, and whether there are more.
+
+    There are where `limit` or `MAX_LISTED_BYTES` ends the list. They follow `after`, the time and
+    name of the last run that is given.
 
     Raises:
         TryAgain: the ledger's table is not there.
@@ -76,9 +82,11 @@ def list_runs(
         statement("list_runs"),
         bigquery.ScalarQueryParameter("model_name", "STRING", model_name or ""),
         bigquery.ScalarQueryParameter("state", "STRING", state or ""),
-        bigquery.ScalarQueryParameter("limit", "INT64", limit),
+        bigquery.ScalarQueryParameter("limit", "INT64", limit + 1),
+        bigquery.ScalarQueryParameter("after_time", "TIMESTAMP", after[0] if after else EPOCH),
+        bigquery.ScalarQueryParameter("after_run", "STRING", after[1] if after else ""),
     )
-    return json_rows(found, ("snapshot_at", "started_at", "finished_at"), ("request",))
+    return json_rows(found, ("request",), limit=limit, most_bytes=MAX_LISTED_BYTES)
 
 
 def _tolerance(end: dict[str, Any]) -> dict[str, str]:

@@ -96,20 +96,30 @@ def with_ids(ids: Sequence[Column], written: Sequence[Column]) -> list[Column]:
 
 
 def leave_out_equal(
-    ids: Sequence[Column], columns: Sequence[Column]
+    ids: Sequence[Column], columns: Sequence[Column], predictions: Sequence[str] | None = None
 ) -> tuple[list[Column], list[str]]:
     """Return the ids without those that have a written column's name, and a warning if any do.
 
-    It is for ids that nobody named, such as the target in a table for validation.
+    It is for ids that nobody named, such as the target in a table for validation. `predictions` are
+    the columns that prediction_column names; by default all but the run's own.
     """
     taken = {fold(c.name) for c in columns}
     kept = [c for c in ids if fold(c.name) not in taken]
     equal = [c.name for c in ids if fold(c.name) in taken]
     if not equal:
         return kept, []
+    if predictions is None:
+        predictions = [c.name for c in columns if c.name not in STAMPS]
+    named = {fold(name) for name in predictions}
+    others = [name for name in equal if fold(name) not in named]
+    advice = []
+    if len(others) < len(equal):
+        advice.append("Pass prediction_column to name the predictions otherwise")
+    if others:
+        advice.append(f"To carry over {', '.join(others)}, score a view that renames the column")
     return kept, [
         f"not carried over, because the run writes columns of the same names: {', '.join(equal)}. "
-        "Pass prediction_column to name the predictions otherwise"
+        + ". ".join(advice)
     ]
 
 

@@ -157,7 +157,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         request.class_columns,
     )
     if tuple(request.id_columns or metadata.id_columns) in ((), ALL):  # nobody has named them
-        ids, left_out = leave_out_equal(ids, written)
+        ids, left_out = leave_out_equal(ids, written, outputs.get("predict", ()))
         said += left_out
     columns = with_ids(ids, written)
     check_output_names(columns)

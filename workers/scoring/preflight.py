@@ -130,7 +130,7 @@ def _head(found: Found, model: ModelPin) -> dict[str, Any]:
 
 
 def _failed_before(found: Found) -> list[str]:
-    failure = found.store.read("failure.json") if found.result is None else None
+    failure = found.store.read_failure() if found.result is None else None
     return [f"the run is there, and its last try failed: {failure['detail']}"] if failure else []
 
 

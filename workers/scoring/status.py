@@ -42,7 +42,7 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
             "seconds": result["seconds"],
             "result": result,
         }
-    failure = store.read("failure.json")
+    failure = store.read_failure()
     since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(plan.created_at)
     seconds = round(since.total_seconds(), 3)
     state = {"state": "failed", "failure": failure} if failure else {"state": "running"}
