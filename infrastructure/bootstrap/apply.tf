@@ -1,6 +1,6 @@
-# Accounts that apply Terraform for the deploy workflow, in the environments that ask for it. Whoever
-# can apply can give itself every right in the project, so an environment that shares its project with
-# another one cannot have it: dev would own prod.
+# Accounts that apply Terraform for the deploy workflow, in the environments that ask for one. An
+# account that can apply can grant itself every role in the project, so an environment that shares its
+# project with another environment cannot have one: dev would own prod.
 resource "google_service_account" "apply" {
   for_each = var.apply_from_github
 
@@ -9,7 +9,7 @@ resource "google_service_account" "apply" {
   display_name = "mlsys ${each.key}: terraform apply of the deploy workflow"
 }
 
-# Only jobs that run in the GitHub environment of that name, as with the deploy account.
+# Only for jobs that run in the GitHub environment of that name, like the deploy account.
 resource "google_service_account_iam_member" "apply" {
   for_each = google_service_account.apply
 
@@ -19,7 +19,7 @@ resource "google_service_account_iam_member" "apply" {
 }
 
 locals {
-  # What modules/mlsys makes, role by role.
+  # The roles needed to create what modules/mlsys defines.
   apply_roles = [
     "roles/bigquery.admin",
     "roles/cloudscheduler.admin",

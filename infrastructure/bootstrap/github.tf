@@ -1,4 +1,4 @@
-# GitHub's jobs sign in with the token that GitHub gives each of them; there is no key to lose.
+# Each GitHub job signs in with the token that GitHub issues to it, so there is no key to leak.
 resource "google_iam_workload_identity_pool" "github" {
   project                   = var.shared_project
   workload_identity_pool_id = "github"
@@ -13,13 +13,13 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   workload_identity_pool_provider_id = "mlsys"
   display_name                       = "mlsys"
 
-  # All of GitHub has one issuer, so the repository is the boundary. By name and number: a name can
-  # be taken anew by somebody else once it is free.
+  # All of GitHub shares one issuer, so the repository is the boundary. Check its name and its id:
+  # somebody else can register the name again once it is free.
   attribute_condition = "assertion.repository == '${var.github_repository}' && assertion.repository_id == '${var.github_repository_id}'"
 
-  # Not the subject is bound to, whose form differs between repositories since June 2026, but the
-  # claims themselves. Only jobs with an environment have that claim, and reading one that is not
-  # there would refuse the token.
+  # Bind to the claims, not to the subject: its format differs between repositories since June 2026.
+  # Only jobs with an environment have the environment claim, and reading a missing claim would reject
+  # the token.
   attribute_mapping = {
     "google.subject"        = "assertion.sub"
     "attribute.environment" = "has(assertion.environment) && assertion.ref == 'refs/heads/main' ? assertion.environment : ''"
@@ -32,8 +32,8 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   }
 }
 
-# Rolls out images and promotes models: its rights are in modules/mlsys. It does not apply Terraform,
-# for an account that can apply can give itself every right (apply.tf).
+# Rolls out images and promotes models; modules/mlsys grants its roles. It does not apply Terraform,
+# because an account that can apply can grant itself every role (apply.tf).
 resource "google_service_account" "deploy" {
   for_each = var.projects
 
@@ -42,8 +42,8 @@ resource "google_service_account" "deploy" {
   display_name = "mlsys ${each.key}: the deploy workflow"
 }
 
-# Only jobs of the main branch that run in the GitHub environment of that name: a branch may bring
-# workflows of its own. Who must approve is set in the environment: docs/deploying.md.
+# Only for jobs of the main branch that run in the GitHub environment of that name, because a branch
+# can contain its own workflows. The GitHub environment sets the required reviewers: docs/deploying.md.
 resource "google_service_account_iam_member" "deploy" {
   for_each = google_service_account.deploy
 

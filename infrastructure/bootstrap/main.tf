@@ -1,5 +1,5 @@
-# What is made once, by somebody who owns the projects: state buckets, APIs, the image repository,
-# and who of GitHub may act as which account. docs/deploying.md has the commands.
+# Resources that an owner of the projects creates once: state buckets, APIs, the image repository, and
+# which GitHub jobs may act as which account. docs/deploying.md has the commands.
 terraform {
   required_version = ">= 1.10"
 
@@ -10,8 +10,8 @@ terraform {
     }
   }
 
-  # Made by hand, the only thing that is: Terraform cannot keep its state in a bucket that it has
-  # still to make. The state is its own, since it tells of prod too.
+  # The only resource created by hand: Terraform cannot keep its state in a bucket that it has yet to
+  # create. Bootstrap has its own state bucket, because its state describes prod too.
   backend "gcs" {
     bucket = "mlsys-terraform-state-bootstrap"
     prefix = "bootstrap"
@@ -43,7 +43,7 @@ locals {
   github = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github.name}"
 }
 
-# An agent that was asked for (docs/deploying.md) has no role yet:
+# A service agent that was created on request (docs/deploying.md) has no role yet:
 # https://cloud.google.com/iam/docs/create-service-agents
 resource "google_project_iam_member" "agents" {
   for_each = { for pair in setproduct(toset(values(var.projects)), keys(local.agents)) : "${pair[0]}/${pair[1]}" => pair }
@@ -60,10 +60,10 @@ resource "google_project_service" "apis" {
 
   project            = each.value[0]
   service            = "${each.value[1]}.googleapis.com"
-  disable_on_destroy = false # others may need it
+  disable_on_destroy = false # other resources may need it
 }
 
-# Each in its environment's project: what prod is made of is not for everybody who may change dev.
+# Each in its environment's project: people who may change dev must not read prod's state.
 resource "google_storage_bucket" "state" {
   for_each = var.projects
 

@@ -9,7 +9,7 @@ output "deploy_accounts" {
 }
 
 output "image_repository" {
-  description = "Where images are pushed to."
+  description = "The repository that images are pushed to."
   value       = "${var.region}-docker.pkg.dev/${var.shared_project}/${google_artifact_registry_repository.images.repository_id}"
 }
 
@@ -19,7 +19,7 @@ output "plan_account" {
 }
 
 output "state_buckets" {
-  description = "Where the environments' states are."
+  description = "The buckets of the environments' states."
   value       = { for env, bucket in google_storage_bucket.state : env => bucket.name }
 }
 

@@ -1,6 +1,6 @@
-# The account that shows on a pull request what it would change in dev. It sees how resources are
-# made and who has which right: no row, no object but dev's state, no line of a log. Forks get no
-# token from GitHub, so that only who may push to the repository gets here.
+# The account that plans a pull request's changes to dev. It reads the configuration of resources and
+# their IAM policies, but not rows, logs or objects other than dev's state. GitHub issues no token to
+# forks, so only people who can push to the repository can use it.
 resource "google_service_account" "plan" {
   project      = var.projects["dev"]
   account_id   = "mlsys-plan-dev"
@@ -18,7 +18,7 @@ resource "google_project_iam_custom_role" "plan" {
   project     = var.projects["dev"]
   role_id     = "mlsysPlan"
   title       = "mlsys plan"
-  description = "What terraform plan reads of infrastructure/envs/dev"
+  description = "Permissions of terraform plan for infrastructure/envs/dev"
 
   permissions = [
     "bigquery.datasets.get",
@@ -49,7 +49,7 @@ resource "google_project_iam_member" "plan" {
   member  = google_service_account.plan.member
 }
 
-# Reading alone: it plans with -lock=false.
+# Read-only: it plans with -lock=false.
 resource "google_storage_bucket_iam_member" "plan_reads_state" {
   bucket = google_storage_bucket.state["dev"].name
   role   = "roles/storage.objectViewer"

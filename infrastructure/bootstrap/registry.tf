@@ -1,4 +1,5 @@
-# One for all environments: what was tried in dev is promoted by its digest, and never built again.
+# One repository for all environments: an image that was tested in dev is promoted by its digest and
+# never rebuilt.
 resource "google_artifact_registry_repository" "images" {
   project       = var.shared_project
   location      = var.region
@@ -10,11 +11,11 @@ resource "google_artifact_registry_repository" "images" {
     id     = "delete-old"
     action = "DELETE"
     condition {
-      older_than = "31536000s" # a year: what prod runs may be old
+      older_than = "31536000s" # a year: prod may run an old image
     }
   }
 
-  # Keeping wins over deleting: the newest stay, however old.
+  # KEEP overrides DELETE: the newest images stay, whatever their age.
   cleanup_policies {
     id     = "keep-latest"
     action = "KEEP"
@@ -26,7 +27,7 @@ resource "google_artifact_registry_repository" "images" {
   depends_on = [google_project_service.apis]
 }
 
-# Cloud Run pulls the image itself, as the service agent of the service's project.
+# Cloud Run pulls the image as the service agent of the service's project.
 resource "google_artifact_registry_repository_iam_member" "cloud_run_pulls" {
   for_each = toset(values(var.projects))
 
@@ -47,7 +48,7 @@ resource "google_artifact_registry_repository_iam_member" "deploy_reads" {
   member     = each.value.member
 }
 
-# Who makes a revision must see its image.
+# An account that creates a revision needs read access to its image.
 resource "google_artifact_registry_repository_iam_member" "apply_reads" {
   for_each = google_service_account.apply
 
@@ -58,7 +59,7 @@ resource "google_artifact_registry_repository_iam_member" "apply_reads" {
   member     = each.value.member
 }
 
-# Only the jobs of dev build and push; the others promote what is there.
+# Only dev's jobs build and push; the other environments promote existing images.
 resource "google_artifact_registry_repository_iam_member" "dev_pushes" {
   project    = var.shared_project
   location   = var.region

@@ -1,5 +1,5 @@
-# Who can apply can take every right, so that account is asked for, and never reaches another
-# environment.
+# An account that can apply can grant itself every role, so it exists only on request and never reaches
+# another environment.
 mock_provider "google" {
   mock_resource "google_iam_workload_identity_pool" {
     defaults = {
@@ -15,28 +15,28 @@ variables {
   github_repository_id = "42"
 }
 
-run "nobody_applies_from_github_unless_it_is_asked_for" {
+run "github_applies_nothing_by_default" {
   assert {
     condition     = length(google_service_account.apply) == 0 && length(google_project_iam_member.apply) == 0
-    error_message = "There is an account that applies."
+    error_message = "An apply account exists."
   }
 }
 
-run "an_account_that_applies_is_its_environments" {
+run "an_apply_account_belongs_to_its_environment" {
   variables {
     apply_from_github = ["dev"]
   }
   assert {
     condition     = keys(google_service_account.apply) == ["dev"] && google_service_account.apply["dev"].project == "example-dev"
-    error_message = "The account is another environment's."
+    error_message = "The account belongs to another environment."
   }
   assert {
     condition     = alltrue([for m in google_project_iam_member.apply : m.project == "example-dev"])
-    error_message = "dev's account has rights elsewhere."
+    error_message = "dev's account has roles in another project."
   }
   assert {
     condition     = google_service_account_iam_member.apply["dev"].member == "principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/github/attribute.environment/dev"
-    error_message = "Other jobs than dev's can apply."
+    error_message = "Jobs other than dev's can apply."
   }
 }
 

@@ -33,9 +33,9 @@ module "mlsys" {
   memory        = "2Gi"
   max_instances = 5
 
-  # Who and what belongs to the environment. Edited here, so that each change is reviewed.
+  # The environment's people and data. Edit them here, so each change is reviewed.
   invokers              = []
-  model_readers         = [] # mlsys-deploy-staging, which promotes from here
+  model_readers         = [] # mlsys-deploy-staging promotes from here
   model_writers         = []
   input_datasets        = []
   output_datasets       = []

@@ -31,11 +31,11 @@ module "mlsys" {
 
   cpu           = 4
   memory        = "8Gi"
-  max_instances = 5 # a new project's quota is 20 CPUs and 40 GiB in a region
+  max_instances = 5 # a new project's quota in a region is 20 CPUs and 40 GiB
 
-  # Who and what belongs to the environment. Edited here, so that each change is reviewed.
+  # The environment's people and data. Edit them here, so each change is reviewed.
   invokers              = []
-  model_writers         = [] # nobody: models come by promotion
+  model_writers         = [] # empty: models arrive only by promotion
   input_datasets        = []
   output_datasets       = []
   notification_channels = []

@@ -1,7 +1,7 @@
-# What differs between installations: terraform.tfvars. What the environment is: main.tf.
+# terraform.tfvars holds what differs between installations, main.tf what describes the environment.
 
 variable "bucket_prefix" {
-  description = "What stands before the buckets' names, as \"my-project-\"; the same as in bootstrap."
+  description = "Prefix of all bucket names, such as \"my-project-\". Use the same value as in bootstrap."
   type        = string
   default     = ""
 }
@@ -13,12 +13,12 @@ variable "deletion_protection" {
 }
 
 variable "image" {
-  description = "The first image, HOST/PROJECT/REPOSITORY/NAME@sha256:DIGEST; not looked at later."
+  description = "The first image, as HOST/PROJECT/REPOSITORY/NAME@sha256:DIGEST; ignored after the first apply."
   type        = string
 }
 
 variable "project" {
-  description = "The environment's project, by its id."
+  description = "The id of the environment's project."
   type        = string
 }
 

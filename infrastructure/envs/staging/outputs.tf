@@ -1,4 +1,4 @@
 output "mlsys" {
-  description = "What a person needs next: the service's address, bucket, dataset and topic."
+  description = "The service's URL, bucket, dataset and topic."
   value       = module.mlsys
 }

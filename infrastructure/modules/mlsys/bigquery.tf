@@ -1,6 +1,6 @@
 locals {
-  # The column that each table is partitioned by, by day. Tables and columns are those that the
-  # local stack makes, from the same files.
+  # The column by which each table is partitioned daily. The local stack creates the same tables and
+  # columns from the same files.
   tables = {
     model_registry  = "registered_at"
     prediction_runs = "finished_at"
@@ -11,9 +11,9 @@ locals {
   output_datasets = distinct(concat([local.own_dataset], var.output_datasets))
 }
 
-# A dataset that is made without an access list lets the project's basic roles in (owners, editors
-# and viewers): https://cloud.google.com/bigquery/docs/access-control-basic-roles. Give those to
-# few, and a project of its own to prod.
+# A dataset created without an access list grants access to the project's basic roles (owners, editors
+# and viewers): https://cloud.google.com/bigquery/docs/access-control-basic-roles. Grant those roles to
+# few people, and give prod its own project.
 resource "google_bigquery_dataset" "this" {
   project                    = var.project
   dataset_id                 = "mlsys_${var.env}"
@@ -63,8 +63,8 @@ resource "google_bigquery_dataset_iam_member" "runtime_writes" {
   member     = google_service_account.runtime.member
 }
 
-# upload_model and mlsys promote return when the registry shows the model, and what is promoted from
-# here must be ready by this registry.
+# upload_model and mlsys promote return once the registry lists the model. A model can be promoted from
+# here only if this registry lists it as ready.
 resource "google_bigquery_dataset_iam_member" "model_writers" {
   for_each = merge(local.model_writers, { for member in var.model_readers : member => member })
 

@@ -37,7 +37,7 @@ resource "google_monitoring_dashboard" "this" {
               timeSeriesQuery = {
                 timeSeriesFilter = {
                   filter = chart.filter
-                  # The API leaves an empty list out, which would be a difference in every plan.
+                  # The API omits an empty list, which would show as a difference in every plan.
                   aggregation = merge({
                     alignmentPeriod    = "60s"
                     perSeriesAligner   = chart.aligner

@@ -19,7 +19,7 @@ locals {
     "jsonPayload.logger=\"mlsys.request\"",
   ])
 
-  # A run that failed for good: workers/scoring/run.py says so. A run that is put down goes on.
+  # A run that failed for good, as workers/scoring/run.py logs it. A suspended run is resumed.
   failed_run_filter = join(" AND ", [
     "resource.type=\"cloud_run_revision\"",
     "resource.labels.service_name=\"${local.name}\"",
@@ -35,7 +35,7 @@ locals {
         window    = "60s"
         aligner   = "ALIGN_MAX"
         reducer   = "REDUCE_MAX"
-        advice    = "The oldest message of mlsys-${topic}-${var.env} is older than ${pushed.old_seconds} s: the service's log says why it answers 503 or 500. After a repair Pub/Sub delivers by itself."
+        advice    = "The oldest message of mlsys-${topic}-${var.env} is older than ${pushed.old_seconds} s: the service's log says why it answers 503 or 500. Pub/Sub redelivers the messages once the cause is fixed."
       }
     },
     {
@@ -46,7 +46,7 @@ locals {
         window    = "60s"
         aligner   = "ALIGN_MAX"
         reducer   = "REDUCE_MAX"
-        advice    = "Read it with `gcloud pubsub subscriptions pull SUBSCRIPTION`. An upload is repaired by GET /model-registry?env=${var.env}, a run by the same request again. Then take the message with --auto-ack."
+        advice    = "Read it with `gcloud pubsub subscriptions pull SUBSCRIPTION`. Repair an upload with GET /model-registry?env=${var.env}, a run by repeating its request. Then acknowledge the message by pulling it with --auto-ack."
       }
       "the service answers 5xx" = {
         filter    = "${local.requests_filter} AND metric.labels.response_code_class=\"5xx\" AND metric.labels.response_code!=\"503\""
@@ -55,9 +55,9 @@ locals {
         window    = "300s"
         aligner   = "ALIGN_DELTA"
         reducer   = "REDUCE_SUM"
-        advice    = "500 is a bug, or an instance out of memory; 504 a request over its time. The log has the reason with severity ERROR."
+        advice    = "500 is a bug or an instance that ran out of memory; 504 is a request that timed out. The log has the reason with severity ERROR."
       }
-      # A run that is put down answers 503 and goes on, so a few of them are no fault.
+      # A suspended run answers 503 and is resumed, so a few 503s are not a fault.
       "the service keeps answering 503" = {
         filter    = "${local.requests_filter} AND metric.labels.response_code=\"503\""
         threshold = 20
@@ -65,7 +65,7 @@ locals {
         window    = "600s"
         aligner   = "ALIGN_DELTA"
         reducer   = "REDUCE_SUM"
-        advice    = "Google Cloud does not answer the service, or no instance starts. The log has the reason with severity WARNING."
+        advice    = "Google Cloud does not answer the service, or instances fail to start. The log has the reason with severity WARNING."
       }
     },
   )
@@ -121,7 +121,7 @@ locals {
       labels = { run_id = "EXTRACT(jsonPayload.run_id)" }
       advice = "GET /runs/{run_id}?env=${var.env} says why. Nothing was published, and the run is not tried again by itself."
     }
-    # Also of a prediction that was refused before there was a run.
+    # It also comes for a prediction that was refused before a run existed.
     "a schedule failed" = {
       filter = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=~\"^mlsys-.*-${var.env}$\" AND severity>=ERROR"
       labels = { job = "EXTRACT(resource.labels.job_id)" }
@@ -135,8 +135,8 @@ locals {
   }
 }
 
-# On the log itself and not on a metric: a policy over a metric that was made a moment ago is refused
-# until the metric is known everywhere, which would fail the first apply.
+# On the log, not on a metric: Cloud Monitoring rejects a policy on a metric that was just created until
+# the metric has propagated, which would fail the first apply.
 resource "google_monitoring_alert_policy" "logged" {
   for_each = local.log_alerts
 

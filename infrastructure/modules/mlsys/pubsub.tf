@@ -1,6 +1,6 @@
 locals {
-  # By the middle of the topic's name. A long run is put down and delivered again every nine
-  # minutes, so that its message may be old, and delivered often, with nothing wrong.
+  # Keyed by the middle of the topic's name. A long run is suspended and redelivered every nine
+  # minutes, so its message may be old, and delivered often, although nothing is wrong.
   pushed = {
     model-events = { route = "/events/storage", attempts = 10, old_seconds = 1800 }
     predictions  = { route = "/events/predictions", attempts = 100, old_seconds = 21600 }
@@ -21,7 +21,7 @@ resource "google_pubsub_topic" "dead_letter" {
   name    = "mlsys-${each.key}-${var.env}-dead-letter"
 }
 
-# What mlsys announces: models registered, runs finished. Who wants to know subscribes.
+# The topic on which mlsys announces registered models and finished runs.
 resource "google_pubsub_topic" "announcements" {
   project = var.project
   name    = "mlsys-events-${var.env}"
@@ -34,7 +34,7 @@ resource "google_pubsub_subscription" "pushed" {
   name    = google_pubsub_topic.pushed[each.key].name
   topic   = google_pubsub_topic.pushed[each.key].id
 
-  # The longest that Pub/Sub waits for an answer.
+  # The longest ack deadline that Pub/Sub allows.
   ack_deadline_seconds = 600
 
   push_config {
@@ -56,26 +56,26 @@ resource "google_pubsub_subscription" "pushed" {
     max_delivery_attempts = each.value.attempts
   }
 
-  # Never: a month without an upload must not end the subscription.
+  # Never expires: a month without an upload must not delete the subscription.
   expiration_policy {
     ttl = ""
   }
 
-  # Pushes that come before these rights would count as attempts.
+  # Pushes sent before these roles are granted would count as delivery attempts.
   depends_on = [
     google_cloud_run_v2_service_iam_member.invokers,
     google_service_account_iam_member.push_token_creator,
   ]
 }
 
-# A topic that nobody subscribes to loses its messages.
+# A topic without a subscription loses its messages.
 resource "google_pubsub_subscription" "dead_letter" {
   for_each = local.pushed
 
   project                    = var.project
   name                       = google_pubsub_topic.dead_letter[each.key].name
   topic                      = google_pubsub_topic.dead_letter[each.key].id
-  message_retention_duration = "2678400s" # 31 days, the longest there is
+  message_retention_duration = "2678400s" # 31 days, the maximum
 
   expiration_policy {
     ttl = ""
@@ -89,7 +89,7 @@ resource "google_pubsub_topic_iam_member" "storage_publishes" {
   member  = "serviceAccount:${data.google_storage_project_service_account.this.email_address}"
 }
 
-# The service asks itself for runs with wait=false, and announces.
+# The service publishes runs with wait=false to itself, and announcements.
 resource "google_pubsub_topic_iam_member" "runtime_publishes" {
   for_each = {
     predictions = google_pubsub_topic.pushed["predictions"].name
@@ -102,7 +102,7 @@ resource "google_pubsub_topic_iam_member" "runtime_publishes" {
   member  = google_service_account.runtime.member
 }
 
-# Pub/Sub itself moves what cannot be delivered: it takes it from the one and puts it into the other.
+# Pub/Sub's own agent moves undeliverable messages: it subscribes to one and publishes to the other.
 resource "google_pubsub_topic_iam_member" "agent_publishes_dead_letters" {
   for_each = local.pushed
 

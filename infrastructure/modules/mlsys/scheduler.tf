@@ -1,4 +1,5 @@
-# Repairs what a lost notification left behind: Pub/Sub drops what it could not deliver for a week.
+# Repairs the effects of a lost notification: Pub/Sub drops a message that it could not deliver for a
+# week.
 resource "google_cloud_scheduler_job" "rescan" {
   project     = var.project
   region      = var.region
@@ -7,7 +8,7 @@ resource "google_cloud_scheduler_job" "rescan" {
   schedule    = var.rescan_schedule
   time_zone   = var.time_zone
 
-  attempt_deadline = "1800s" # the longest there is
+  attempt_deadline = "1800s" # the maximum
 
   retry_config {
     retry_count          = 3
@@ -35,8 +36,8 @@ locals {
   }
 }
 
-# By HTTP and not by the topic: the answer to wait=false names the run, so that Pub/Sub repeats that
-# one run however the table changes meanwhile, and a request that is refused is seen in the job's log.
+# By HTTP, not by the topic: the answer to wait=false names the run, so Pub/Sub repeats that run even if
+# the table changes meanwhile, and a refused request shows in the job's log.
 resource "google_cloud_scheduler_job" "predictions" {
   for_each = var.scheduled_predictions
 
@@ -47,7 +48,7 @@ resource "google_cloud_scheduler_job" "predictions" {
   schedule    = each.value.schedule
   time_zone   = var.time_zone
 
-  attempt_deadline = "600s" # planning reads the model
+  attempt_deadline = "600s" # planning loads the model
 
   retry_config {
     retry_count          = 3

@@ -1,5 +1,5 @@
 locals {
-  # What the service reads: lib/mlsys/settings.py. Empty ones are left to their defaults.
+  # The service's settings: lib/mlsys/settings.py. Empty values keep their defaults.
   environment = {
     GCP_PROJECT_ID                        = var.project
     GCP_REGION                            = var.region
@@ -17,12 +17,12 @@ locals {
     MLSYS_TRUSTED_GLOBALS                 = join(",", var.trusted_globals)
   }
 
-  # Named by role, so that a list of people may change without touching the accounts.
+  # Keyed by role, so a change to a list of people does not touch the accounts.
   invokers = merge(
     {
       push      = google_service_account.push.member
       scheduler = google_service_account.scheduler.member
-      deploy    = local.deploy_member # asks a new revision for /health before it gets traffic
+      deploy    = local.deploy_member # calls /health of a new revision before it gets traffic
     },
     { for member in var.invokers : member => member },
   )
@@ -34,8 +34,8 @@ resource "google_cloud_run_v2_service" "this" {
   location            = var.region
   deletion_protection = var.deletion_protection
 
-  # Callers come from anywhere, and sign in: with this check off push tokens would be believed
-  # unverified (MLSYS_PUSH_AUTH=platform).
+  # Callers come from anywhere and must authenticate: with this check off, push tokens would be
+  # accepted unverified (MLSYS_PUSH_AUTH=platform).
   ingress              = "INGRESS_TRAFFIC_ALL"
   invoker_iam_disabled = false
 
@@ -70,13 +70,13 @@ resource "google_cloud_run_v2_service" "this" {
           cpu    = tostring(var.cpu)
           memory = var.memory
         }
-        cpu_idle          = true # CPU is paid for while a request is answered
+        cpu_idle          = true # CPU is billed only while requests are answered
         startup_cpu_boost = true
       }
 
       startup_probe {
         period_seconds    = 3
-        timeout_seconds   = 2 # shorter than the period
+        timeout_seconds   = 2 # must be shorter than the period
         failure_threshold = 40
 
         http_get {
@@ -86,8 +86,8 @@ resource "google_cloud_run_v2_service" "this" {
     }
   }
 
-  # The deploy workflow owns the image and who gets the traffic: docs/decisions/0018. The name of a
-  # revision is not listed: ignored, it would be sent again with the next change, and refused.
+  # The deploy workflow owns the image and the traffic: docs/decisions/0018. The revision's name is not
+  # ignored: Terraform would send the old name with the next change, and Cloud Run would reject it.
   lifecycle {
     ignore_changes = [
       client,
@@ -99,7 +99,7 @@ resource "google_cloud_run_v2_service" "this" {
     ]
   }
 
-  # The first instance looks at what it is told of.
+  # The first instance checks the resources that its settings name.
   depends_on = [
     google_bigquery_dataset_iam_member.runtime_edits_own,
     google_project_iam_member.runtime_bigquery,
@@ -118,7 +118,7 @@ resource "google_cloud_run_v2_service_iam_member" "invokers" {
   member   = each.value
 }
 
-# New revisions and traffic of this one service, and no say in who may call it.
+# May create revisions and move traffic of this service, but not change who may call it.
 resource "google_cloud_run_v2_service_iam_member" "deploy" {
   project  = var.project
   location = var.region

@@ -6,7 +6,7 @@ resource "google_storage_bucket" "models" {
   public_access_prevention    = "enforced"
   force_destroy               = !var.deletion_protection
 
-  # A run is pinned to a generation, and goes on with it after the model was overwritten.
+  # A run is pinned to a generation and keeps using it after the model was overwritten.
   versioning {
     enabled = true
   }
@@ -29,9 +29,9 @@ resource "google_storage_bucket" "runs" {
   public_access_prevention    = "enforced"
   force_destroy               = !var.deletion_protection
 
-  # Parts and rejects: most of the bytes, and loaded by now. The JSON objects beside them stay, a few
-  # kilobytes a run: by plan.json, publish.json and result.json the same request is known again, and its
-  # rows are not appended twice (docs/decisions/0037).
+  # Parts and rejects, which are most of the bytes and are loaded by then. The JSON objects beside them
+  # stay, a few kilobytes a run: plan.json, publish.json and result.json identify a repeated request, so
+  # its rows are not appended twice (docs/decisions/0037).
   lifecycle_rule {
     action {
       type = "Delete"
@@ -42,7 +42,7 @@ resource "google_storage_bucket" "runs" {
     }
   }
 
-  # Deleted parts would be kept, and paid for, a week longer.
+  # Deleted parts would be kept, and billed, for another week.
   soft_delete_policy {
     retention_duration_seconds = 0
   }
@@ -60,7 +60,7 @@ resource "google_storage_bucket_iam_member" "runtime_keeps_runs" {
   member = google_service_account.runtime.member
 }
 
-# A load job's account must also see the bucket that the parts lie in:
+# A load job's account also needs to read the bucket of the parts:
 # https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet#required_permissions
 resource "google_storage_bucket_iam_member" "runtime_sees_runs" {
   bucket = google_storage_bucket.runs.name
@@ -76,7 +76,7 @@ resource "google_storage_bucket_iam_member" "model_readers" {
   member = each.key
 }
 
-# The deploy account puts promoted models here, beside the people who upload.
+# The deploy account writes promoted models here, beside the people who upload.
 resource "google_storage_bucket_iam_member" "model_writers" {
   for_each = local.model_writers
 
@@ -85,14 +85,14 @@ resource "google_storage_bucket_iam_member" "model_writers" {
   member = each.value
 }
 
-# In a versioned bucket an overwrite is a FINALIZE and an ARCHIVE, a delete an ARCHIVE; DELETE comes as
-# an old generation goes: https://cloud.google.com/storage/docs/pubsub-notifications#events
+# In a versioned bucket an overwrite sends FINALIZE and ARCHIVE, a delete sends ARCHIVE. DELETE comes when
+# an old generation is removed: https://cloud.google.com/storage/docs/pubsub-notifications#events
 resource "google_storage_notification" "models" {
   bucket         = google_storage_bucket.models.name
   topic          = google_pubsub_topic.pushed["model-events"].id
   payload_format = "JSON_API_V1"
   event_types    = ["OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE"]
 
-  # Cloud Storage tries the topic as the notification is made.
+  # Cloud Storage checks the topic when the notification is created.
   depends_on = [google_pubsub_topic_iam_member.storage_publishes]
 }

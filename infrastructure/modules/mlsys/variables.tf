@@ -1,27 +1,27 @@
 variable "bucket_prefix" {
-  description = "What stands before the buckets' names, as \"my-project-\": names of buckets are taken once in the world."
+  description = "Prefix of all bucket names, such as \"my-project-\". Bucket names are unique worldwide."
   type        = string
   default     = ""
 
   validation {
     condition     = can(regex("^([a-z0-9][a-z0-9-]{0,40}-)?$", var.bucket_prefix))
-    error_message = "Pass lower-case letters, digits and hyphens with a hyphen at the end, or nothing."
+    error_message = "bucket_prefix is invalid. Pass lower-case letters, digits and hyphens that end with a hyphen, or an empty string."
   }
 }
 
 variable "cpu" {
-  description = "CPUs of an instance: a run is spread over all of them."
+  description = "CPUs of an instance. A run uses all of them."
   type        = number
   default     = 2
 
   validation {
     condition     = contains([1, 2, 4, 6, 8], var.cpu)
-    error_message = "Cloud Run has instances of 1, 2, 4, 6 or 8 CPUs."
+    error_message = "Cloud Run does not offer this number of CPUs. Pass 1, 2, 4, 6 or 8."
   }
 }
 
 variable "deletion_protection" {
-  description = "Whether Terraform refuses to delete the service, the tables, and buckets and datasets that hold something."
+  description = "If true, Terraform refuses to delete the service, the tables, and non-empty buckets and datasets."
   type        = bool
   default     = true
 }
@@ -32,143 +32,143 @@ variable "env" {
 
   validation {
     condition     = contains(["dev", "staging", "prod"], var.env)
-    error_message = "Pass dev, staging or prod."
+    error_message = "The environment is unknown. Pass dev, staging or prod."
   }
 }
 
 variable "image" {
-  description = "The first image of the service, by digest. Later ones are the deploy workflow's: docs/decisions/0018."
+  description = "The service's first image, by digest. The deploy workflow rolls out later ones: docs/decisions/0018."
   type        = string
 
   validation {
     condition     = can(regex("^[a-z0-9.:-]+/[a-z0-9._/-]+@sha256:[0-9a-f]{64}$", var.image))
-    error_message = "Name the image by its digest, HOST/PROJECT/REPOSITORY/NAME@sha256: and 64 hexadecimal digits: a tag can move."
+    error_message = "The image is not named by its digest. Pass HOST/PROJECT/REPOSITORY/NAME@sha256: and 64 hexadecimal digits: a tag can move."
   }
 }
 
 variable "input_datasets" {
-  description = "Datasets that the service may read tables of, each as project.dataset, besides its own."
+  description = "Datasets whose tables the service may read besides its own, each as project.dataset."
   type        = list(string)
   default     = []
 
   validation {
     condition     = alltrue([for d in var.input_datasets : can(regex("^[a-z][a-z0-9-]*\\.[A-Za-z0-9_]+$", d))])
-    error_message = "Name each dataset as project.dataset."
+    error_message = "A dataset is not in the form project.dataset. Pass each as project.dataset."
   }
 
   validation {
     condition     = alltrue([for d in var.input_datasets : !can(regex("\\.mlsys_(dev|staging|prod)$", d))])
-    error_message = "A dataset mlsys_{env} is its environment's alone, which reads it anyway."
+    error_message = "A dataset mlsys_{env} belongs to its environment, which can read it already. Remove it from the list."
   }
 }
 
 variable "invokers" {
-  description = "Who may call the service, as IAM members: \"group:analysts@example.com\"."
+  description = "IAM members that may call the service, such as \"group:analysts@example.com\"."
   type        = list(string)
   default     = []
 
   validation {
     condition     = alltrue([for m in var.invokers : can(regex("^(user|group|domain|serviceAccount):.+", m))])
-    error_message = "Pass user:, group:, domain: or serviceAccount: members. The service trusts Cloud Run to have checked who calls, so it is never public."
+    error_message = "The service cannot be public: it trusts Cloud Run to authenticate callers. Pass user:, group:, domain: or serviceAccount: members."
   }
 }
 
 variable "location" {
-  description = "Where buckets and dataset lie; null: the region. It must be that of the tables to score: \"US\", \"EU\" or a region."
+  description = "Location of the buckets and the dataset: \"US\", \"EU\" or a region; null for the service's region. It must be the location of the tables to score."
   type        = string
   default     = null
 }
 
 variable "max_instances" {
-  description = "Instances at the same time, at the most: what bounds the bill."
+  description = "Maximum number of concurrent instances, which bounds the bill."
   type        = number
   default     = 10
 
   validation {
     condition     = var.max_instances >= 1 && var.max_instances <= 100
-    error_message = "Pass 1 to 100."
+    error_message = "max_instances is out of range. Pass 1 to 100."
   }
 }
 
 variable "max_model_bytes" {
-  description = "How large a model.pkl may be, and what it unpacks to; null: the service's own default."
+  description = "Maximum bytes of a model.pkl, and of its unpacked content; null for the service's default."
   type        = number
   default     = null
 }
 
 variable "memory" {
-  description = "Memory of an instance; its files lie in it too. Cloud Run wants 2Gi or more for 4 CPUs, 4Gi for 6 and 8."
+  description = "Memory of an instance, which also holds its files. Cloud Run requires 2Gi or more for 4 CPUs, 4Gi for 6 and 8."
   type        = string
   default     = "2Gi"
 
   validation {
     condition     = can(regex("^[1-9][0-9]*Gi$", var.memory))
-    error_message = "Pass whole gibibytes: 2Gi."
+    error_message = "The memory is not in whole gibibytes. Pass a value such as 2Gi."
   }
 }
 
 variable "model_readers" {
-  description = "Who may take models from here to the next environment (mlsys promote), as IAM members: that environment's deploy account."
+  description = "IAM members that may promote models from here (mlsys promote): the next environment's deploy account."
   type        = list(string)
   default     = []
 
   validation {
     condition     = alltrue([for m in var.model_readers : can(regex("^(user|group|serviceAccount):.+", m))])
-    error_message = "Pass user:, group: or serviceAccount: members."
+    error_message = "A member has another form. Pass user:, group: or serviceAccount: members."
   }
 }
 
 variable "model_signing_keys" {
-  description = "Public keys, as `mlsys sign new-key` prints them. With one, the service uses no model without a signature by it."
+  description = "Public keys, as `mlsys sign new-key` prints them. If any is set, the service uses only models signed with one of them."
   type        = list(string)
   default     = []
 
   validation {
     condition     = alltrue([for k in var.model_signing_keys : can(regex("^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$", k))])
-    error_message = "Pass Ed25519 public keys: base64 of their DER form."
+    error_message = "A key is not an Ed25519 public key. Pass the base64 of its DER form, as `mlsys sign new-key` prints it."
   }
 }
 
 variable "model_writers" {
-  description = "Who may upload models and see the registry, as IAM members. Give it to few: it decides what code runs."
+  description = "IAM members that may upload models and read the registry. Keep the list short: a model is code that the service runs."
   type        = list(string)
   default     = []
 
   validation {
     condition     = alltrue([for m in var.model_writers : can(regex("^(user|group|serviceAccount):.+", m))])
-    error_message = "Pass user:, group: or serviceAccount: members."
+    error_message = "A member has another form. Pass user:, group: or serviceAccount: members."
   }
 }
 
 variable "notification_channels" {
-  description = "Where alerts go: projects/PROJECT/notificationChannels/NUMBER. Without any they are on the console alone."
+  description = "Notification channels of the alerts: projects/PROJECT/notificationChannels/NUMBER. Without any, alerts show only in the console."
   type        = list(string)
   default     = []
 }
 
 variable "output_datasets" {
-  description = "Datasets that the service may write tables of, each as project.dataset, besides its own."
+  description = "Datasets whose tables the service may write besides its own, each as project.dataset."
   type        = list(string)
   default     = []
 
   validation {
     condition     = alltrue([for d in var.output_datasets : can(regex("^[a-z][a-z0-9-]*\\.[A-Za-z0-9_]+$", d))])
-    error_message = "Name each dataset as project.dataset."
+    error_message = "A dataset is not in the form project.dataset. Pass each as project.dataset."
   }
 
   validation {
     condition     = alltrue([for d in var.output_datasets : !can(regex("\\.mlsys_(dev|staging|prod)$", d))])
-    error_message = "A dataset mlsys_{env} is its environment's alone, which writes it anyway."
+    error_message = "A dataset mlsys_{env} belongs to its environment, which can write it already. Remove it from the list."
   }
 }
 
 variable "project" {
-  description = "The environment's Google Cloud project, by its id."
+  description = "The id of the environment's Google Cloud project."
   type        = string
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
-    error_message = "Pass the project's id, not its name or number."
+    error_message = "This is not a project id. Pass the project's id, not its name or number."
   }
 }
 
@@ -179,16 +179,16 @@ variable "region" {
 }
 
 variable "rescan_schedule" {
-  description = "When the whole bucket is compared with the registry, in cron's form and time_zone."
+  description = "Cron schedule of the rescan, which compares the whole bucket with the registry; in time_zone."
   type        = string
   default     = "17 3 * * *"
 }
 
 variable "scheduled_predictions" {
   description = <<-EOT
-    Predictions by the clock: a name, the schedule in cron's form, and the parameters of GET /predict.
-    Parameters that are null are left out. The same table, unchanged, is the same run: nothing is scored
-    again. A view has no state to compare, so each time is a new run: use WRITE_TRUNCATE there.
+    Scheduled predictions: a name, a cron schedule, and the parameters of GET /predict. Null parameters
+    are omitted. An unchanged table is the same run, so nothing is scored again. mlsys cannot detect
+    whether a view's rows changed, so each time is a new run: use WRITE_TRUNCATE for a view.
   EOT
   type = map(object({
     schedule          = string
@@ -208,25 +208,25 @@ variable "scheduled_predictions" {
 
   validation {
     condition     = alltrue([for name in keys(var.scheduled_predictions) : can(regex("^[a-z0-9]+(-[a-z0-9]+)*$", name))])
-    error_message = "Names are lower-case words joined by hyphens."
+    error_message = "A prediction's name is invalid. Pass lower-case words joined by hyphens."
   }
 
   validation {
     condition = alltrue([
       for p in values(var.scheduled_predictions) : contains(["WRITE_TRUNCATE", "WRITE_APPEND"], p.write_disposition)
     ])
-    error_message = "A schedule writes again and again: WRITE_TRUNCATE or WRITE_APPEND."
+    error_message = "A schedule writes repeatedly, so it cannot use this write_disposition. Pass WRITE_TRUNCATE or WRITE_APPEND."
   }
 }
 
 variable "time_zone" {
-  description = "The time zone of all schedules, as in the tz database."
+  description = "Time zone of all schedules, as a tz database name."
   type        = string
   default     = "Etc/UTC"
 }
 
 variable "trusted_globals" {
-  description = "What models may be made of besides scikit-learn's parts: exact names, \"churn.features.Ratio\"."
+  description = "Exact names that models may contain besides scikit-learn's, such as \"churn.features.Ratio\"."
   type        = list(string)
   default     = []
 }

@@ -1,4 +1,4 @@
-# Buckets and tables are as the service expects them, and the service's alone.
+# Buckets and tables are as the service expects them, and only the service can use them.
 mock_provider "google" {
   source = "./tests/mocks"
 }
@@ -22,7 +22,7 @@ run "buckets" {
       for bucket in [google_storage_bucket.models, google_storage_bucket.runs] :
       bucket.public_access_prevention == "enforced" && bucket.uniform_bucket_level_access && !bucket.force_destroy
     ])
-    error_message = "A bucket could be public, or be deleted with what it holds."
+    error_message = "A bucket could be public, or be deleted with its objects."
   }
   assert {
     condition     = google_storage_bucket.models.versioning[0].enabled
@@ -33,7 +33,7 @@ run "buckets" {
       length(google_storage_bucket.models.lifecycle_rule) == 1 &&
       one(google_storage_bucket.models.lifecycle_rule[0].condition).days_since_noncurrent_time == 90
     )
-    error_message = "A model's old generations go after 90 days."
+    error_message = "A model's old generations are not deleted after 90 days."
   }
   assert {
     condition = (
@@ -42,14 +42,14 @@ run "buckets" {
       toset(one(google_storage_bucket.runs.lifecycle_rule[0].condition).matches_suffix) == toset([".parquet"]) &&
       one(google_storage_bucket.runs.lifecycle_rule[0].action).type == "Delete"
     )
-    error_message = "Parts and rejects go after 30 days, and nothing else of a run."
+    error_message = "Parts and rejects must be deleted after 30 days, and nothing else of a run."
   }
 }
 
 run "tables" {
   assert {
     condition     = google_bigquery_dataset.this.dataset_id == "mlsys_dev" && !google_bigquery_dataset.this.delete_contents_on_destroy
-    error_message = "The dataset has another name, or could be deleted with what it holds."
+    error_message = "The dataset has another name, or could be deleted with its tables."
   }
   assert {
     condition = { for name, t in google_bigquery_table.this : name => "${t.time_partitioning[0].type} ${t.time_partitioning[0].field}, ${join(" ", t.clustering)}" } == {
@@ -63,11 +63,11 @@ run "tables" {
       for name, t in google_bigquery_table.this :
       t.schema == file("../../../lib/mlsys/schemas/${name}.json") && t.dataset_id == "mlsys_dev" && t.deletion_protection
     ])
-    error_message = "A schema is not the file that the code has, or a table can be deleted."
+    error_message = "A schema is not the one in the code, or a table can be deleted."
   }
 }
 
-run "the_service_has_its_own_and_what_is_listed" {
+run "the_service_has_its_own_and_the_listed_datasets" {
   assert {
     condition = toset([
       for m in concat(
@@ -105,7 +105,7 @@ run "the_service_has_its_own_and_what_is_listed" {
       google_storage_bucket_iam_member.model_writers["group:scientists@example.com"].bucket == "mlsys-models-dev" &&
       google_bigquery_dataset_iam_member.model_writers["group:scientists@example.com"].role == "roles/bigquery.dataViewer"
     )
-    error_message = "Who uploads writes models and reads the registry."
+    error_message = "Uploaders must write models and read the registry."
   }
 }
 
@@ -118,11 +118,11 @@ run "models_are_promoted_by_the_deploy_account_of_the_environment_they_go_to" {
       { for key, m in google_storage_bucket_iam_member.model_readers : m.member => m.role } ==
       { "serviceAccount:mlsys-deploy-staging@example-staging.iam.gserviceaccount.com" = "roles/storage.objectViewer" }
     )
-    error_message = "The next environment does more than read the models of this one."
+    error_message = "The next environment can do more than read this one's models."
   }
   assert {
     condition     = google_storage_bucket_iam_member.model_writers["deploy"].member == "serviceAccount:mlsys-deploy-dev@example-dev.iam.gserviceaccount.com"
-    error_message = "Another account than this environment's own promotes into it."
+    error_message = "An account other than this environment's own promotes into it."
   }
 }
 
@@ -137,7 +137,7 @@ run "another_environments_dataset_is_refused" {
   expect_failures = [var.input_datasets, var.output_datasets]
 }
 
-run "what_is_protected_can_be_given_up" {
+run "deletion_protection_can_be_turned_off" {
   variables {
     deletion_protection = false
   }
@@ -147,6 +147,6 @@ run "what_is_protected_can_be_given_up" {
       google_storage_bucket.models.force_destroy && google_bigquery_dataset.this.delete_contents_on_destroy &&
       !google_cloud_run_v2_service.this.deletion_protection && !google_bigquery_table.this["model_registry"].deletion_protection
     )
-    error_message = "terraform destroy would stop half-way."
+    error_message = "terraform destroy would stop halfway."
   }
 }

@@ -1,4 +1,4 @@
-# Everything carries its environment's name: environments can share a project and never meet.
+# Every name contains its environment, so environments can share a project without a collision.
 mock_provider "google" {
   source = "./tests/mocks"
 }
@@ -19,7 +19,7 @@ variables {
   }
 }
 
-run "every_name_is_of_prod" {
+run "every_name_contains_prod" {
   assert {
     condition = alltrue([
       for name in concat(
@@ -39,15 +39,15 @@ run "every_name_is_of_prod" {
         [google_logging_metric.failed_runs.filter, google_monitoring_dashboard.this.dashboard_json],
       ) : strcontains(name, "prod") && !can(regex("mlsys[-_a-z]*(dev|staging)", name))
     ])
-    error_message = "A resource of prod does not carry its name, or another environment's."
+    error_message = "A resource of prod lacks its name, or has another environment's."
   }
   assert {
     condition     = google_storage_bucket.models.name == "example-mlsys-models-prod"
-    error_message = "The prefix is not in front."
+    error_message = "A bucket name lacks the prefix."
   }
   assert {
     condition     = toset([for e in google_cloud_run_v2_service.this.template[0].containers[0].env : e.name if startswith(e.name, "GCS_")]) == toset(["GCS_BUCKET_MODELS_PROD", "GCS_BUCKET_RUNS_PROD"])
-    error_message = "The service is told of other buckets than prod's."
+    error_message = "The service's bucket settings are not prod's."
   }
 }
 
@@ -61,7 +61,7 @@ run "schedules_call_as_the_scheduler" {
   }
   assert {
     condition     = google_cloud_scheduler_job.predictions["churn-daily"].http_target[0].uri == "https://mlsys-prod-123456789012.us-central1.run.app/predict?env=prod&input_table=warehouse.sales.customers&model_name=churn&model_version=latest&output_table=warehouse.scores.churn&wait=false&where=age+%3E+30+AND+country+%3D+%27DE%27&write_disposition=WRITE_TRUNCATE"
-    error_message = "The prediction asks for something else."
+    error_message = "The scheduled prediction sends other parameters."
   }
   assert {
     condition = alltrue([
@@ -70,11 +70,11 @@ run "schedules_call_as_the_scheduler" {
       job.http_target[0].oidc_token[0].audience == "https://mlsys-prod-123456789012.us-central1.run.app" &&
       tonumber(trimsuffix(job.attempt_deadline, "s")) <= 1800
     ])
-    error_message = "A job calls as somebody else, or waits longer than 30 minutes."
+    error_message = "A job calls as another account, or waits longer than 30 minutes."
   }
 }
 
-run "a_schedule_that_can_write_but_once_is_refused" {
+run "a_schedule_with_write_empty_is_refused" {
   command = plan
 
   variables {

@@ -1,4 +1,4 @@
-# Uploads and scoring requests reach the service, signed, and none is lost.
+# Uploads and scoring requests reach the service with a signed token, and none is lost.
 mock_provider "google" {
   source = "./tests/mocks"
 }
@@ -13,7 +13,7 @@ variables {
 run "a_change_of_the_models_bucket_is_announced" {
   assert {
     condition     = google_storage_notification.models.bucket == google_storage_bucket.models.name
-    error_message = "The notification is of another bucket."
+    error_message = "The notification is on another bucket."
   }
   assert {
     condition     = google_storage_notification.models.topic == google_pubsub_topic.pushed["model-events"].id
@@ -21,11 +21,11 @@ run "a_change_of_the_models_bucket_is_announced" {
   }
   assert {
     condition     = toset(google_storage_notification.models.event_types) == toset(["OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE"])
-    error_message = "Uploads, deletes and overwrites are announced, and nothing else."
+    error_message = "The notification must cover uploads, deletes and overwrites, and nothing else."
   }
   assert {
     condition     = google_storage_notification.models.payload_format == "JSON_API_V1"
-    error_message = "The payload is JSON."
+    error_message = "The payload is not JSON."
   }
   assert {
     condition = (
@@ -51,7 +51,7 @@ run "messages_are_pushed_to_their_routes_by_the_push_account" {
       s.push_config[0].oidc_token[0].service_account_email == "push@example-dev.iam.gserviceaccount.com" &&
       s.push_config[0].oidc_token[0].audience == "https://mlsys-dev-123456789012.europe-west1.run.app"
     ])
-    error_message = "Pushes are signed in as the push account, for the service alone."
+    error_message = "Pushes must be signed as the push account, with the service as audience."
   }
   assert {
     condition = alltrue([
@@ -60,7 +60,7 @@ run "messages_are_pushed_to_their_routes_by_the_push_account" {
       s.retry_policy[0].minimum_backoff == "10s" && s.retry_policy[0].maximum_backoff == "600s" &&
       s.expiration_policy[0].ttl == ""
     ])
-    error_message = "A subscription waits 600 s, repeats after 10 to 600 s, and never expires."
+    error_message = "A subscription must wait 600 s, retry after 10 to 600 s, and never expire."
   }
   assert {
     condition = (
@@ -71,13 +71,13 @@ run "messages_are_pushed_to_their_routes_by_the_push_account" {
   }
 }
 
-run "what_cannot_be_delivered_is_kept" {
+run "undeliverable_messages_are_kept" {
   assert {
     condition = { for name, s in google_pubsub_subscription.pushed : name => s.dead_letter_policy[0].max_delivery_attempts } == {
       model-events = 10
       predictions  = 100
     }
-    error_message = "The attempts are not those of the local stack."
+    error_message = "The number of delivery attempts differs from the local stack's."
   }
   assert {
     condition = alltrue([
@@ -87,7 +87,7 @@ run "what_cannot_be_delivered_is_kept" {
       google_pubsub_subscription.dead_letter[name].expiration_policy[0].ttl == "" &&
       google_pubsub_topic.dead_letter[name].name == "${s.name}-dead-letter"
     ])
-    error_message = "A dead-letter topic has no subscription that stays."
+    error_message = "A dead-letter topic has no subscription that never expires."
   }
   assert {
     condition = alltrue([
@@ -99,11 +99,11 @@ run "what_cannot_be_delivered_is_kept" {
       google_pubsub_subscription_iam_member.agent_takes_dead_letters[name].role == "roles/pubsub.subscriber" &&
       google_pubsub_subscription_iam_member.agent_takes_dead_letters[name].member == "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
     ])
-    error_message = "Pub/Sub's agent may not move what cannot be delivered."
+    error_message = "Pub/Sub's agent may not move undeliverable messages."
   }
 }
 
-run "the_service_publishes_to_two_topics_alone" {
+run "the_service_publishes_only_to_two_topics" {
   assert {
     condition = toset([for m in google_pubsub_topic_iam_member.runtime_publishes : "${m.topic} ${m.role} ${m.member}"]) == toset([
       "mlsys-predictions-dev roles/pubsub.publisher serviceAccount:runtime@example-dev.iam.gserviceaccount.com",

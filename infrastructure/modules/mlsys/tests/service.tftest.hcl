@@ -1,4 +1,4 @@
-# The service runs as it was built to, told what it needs, and nobody reaches it unnamed.
+# The service has its settings and resources, and only named members can call it.
 mock_provider "google" {
   source = "./tests/mocks"
 }
@@ -13,7 +13,7 @@ variables {
   trusted_globals = ["churn.features.Ratio", "churn.features.to_ratio"]
 }
 
-run "the_service_is_told_what_it_needs" {
+run "the_service_has_its_settings" {
   assert {
     condition = { for e in google_cloud_run_v2_service.this.template[0].containers[0].env : e.name => e.value } == {
       GCP_PROJECT_ID             = "example-dev"
@@ -29,15 +29,15 @@ run "the_service_is_told_what_it_needs" {
       MLSYS_REQUEST_TIMEOUT      = "3600"
       MLSYS_TRUSTED_GLOBALS      = "churn.features.Ratio,churn.features.to_ratio"
     }
-    error_message = "The service's variables are others."
+    error_message = "The service's environment variables differ."
   }
   assert {
     condition     = output.service_url == "https://mlsys-dev-123456789012.europe-west1.run.app"
-    error_message = "The address is not the one that tokens are made for."
+    error_message = "The URL is not the audience of the push tokens."
   }
 }
 
-run "the_service_runs_as_it_was_built_to" {
+run "the_service_has_its_resources_and_limits" {
   assert {
     condition = (
       google_cloud_run_v2_service.this.name == "mlsys-dev" &&
@@ -46,7 +46,7 @@ run "the_service_runs_as_it_was_built_to" {
       google_cloud_run_v2_service.this.template[0].max_instance_request_concurrency == 8 &&
       google_cloud_run_v2_service.this.template[0].scaling[0].max_instance_count == 10
     )
-    error_message = "Name, account, timeout, concurrency or instances are others."
+    error_message = "Name, account, timeout, concurrency or instances differ."
   }
   assert {
     condition = (
@@ -55,11 +55,11 @@ run "the_service_runs_as_it_was_built_to" {
       google_cloud_run_v2_service.this.template[0].containers[0].resources[0].cpu_idle &&
       google_cloud_run_v2_service.this.template[0].containers[0].resources[0].limits == tomap({ cpu = "2", memory = "2Gi" })
     )
-    error_message = "Probe or resources are others."
+    error_message = "The probe or the resources differ."
   }
 }
 
-run "only_the_named_may_call" {
+run "only_named_members_may_call" {
   assert {
     condition = { for key, m in google_cloud_run_v2_service_iam_member.invokers : key => m.member } == {
       push                         = "serviceAccount:push@example-dev.iam.gserviceaccount.com"
@@ -67,11 +67,11 @@ run "only_the_named_may_call" {
       deploy                       = "serviceAccount:mlsys-deploy-dev@example-dev.iam.gserviceaccount.com"
       "group:analysts@example.com" = "group:analysts@example.com"
     }
-    error_message = "Others may call the service."
+    error_message = "Other members may call the service."
   }
   assert {
     condition     = !google_cloud_run_v2_service.this.invoker_iam_disabled
-    error_message = "Cloud Run must check who calls: the service believes that it did."
+    error_message = "Cloud Run must authenticate callers: the service trusts it to."
   }
   assert {
     condition = (
@@ -79,7 +79,7 @@ run "only_the_named_may_call" {
       google_service_account_iam_member.deploy_acts_as_runtime.role == "roles/iam.serviceAccountUser" &&
       google_service_account_iam_member.deploy_acts_as_runtime.member == "serviceAccount:mlsys-deploy-dev@example-dev.iam.gserviceaccount.com"
     )
-    error_message = "The deploy account rolls out revisions, and cannot say who calls."
+    error_message = "The deploy account must roll out revisions, and not change who may call."
   }
 }
 
