@@ -1,6 +1,7 @@
 """bq_get and bq_put: what goes into a table comes out of it, or is refused by name."""
 
 import datetime as dt
+import io
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from google.api_core.exceptions import BadRequest
 from google.api_core.exceptions import Conflict as AlreadyExists
 from google.cloud import bigquery
 
@@ -99,12 +101,6 @@ def test_every_type_comes_back_as_it_was_written(
     assert sorted(map(str, again)) == sorted(map(str, found))
 
 
-def test_nanoseconds_are_cut_to_the_microseconds_that_bigquery_keeps(table: str) -> None:
-    times = pd.to_datetime(["2024-01-01 00:00:00.123456789"]).as_unit("ns")
-    bq_put(pd.DataFrame({"t": times}), table)
-    assert read(table) == {"t": [pd.Timestamp("2024-01-01 00:00:00.123456")]}
-
-
 def test_the_index_is_left_out_and_a_frame_without_rows_makes_an_empty_table(
     clients: Clients, table: str
 ) -> None:
@@ -127,7 +123,8 @@ FITTING = [
     ("FLOAT64", pd.Series([2]), [2.0]),
     ("FLOAT64", pd.Series([Decimal("0.5")]), [0.5]),
     ("NUMERIC", pd.Series([2]), [Decimal(2)]),
-    ("NUMERIC", pd.Series([0.25]), [Decimal("0.25")]),
+    ("NUMERIC", pd.Series([19.99]), [Decimal("19.990000000")]),
+    ("FLOAT64", pd.Series([Decimal("0.1")]), [0.1]),
     ("DATE", pd.to_datetime(pd.Series(["2024-02-29"])), [dt.date(2024, 2, 29)]),
     ("TIMESTAMP", pd.Series([TEN]), [TEN.tz_localize("UTC")]),
     ("DATETIME", pd.Series([TEN.tz_localize("UTC")]), [TEN]),
@@ -164,7 +161,11 @@ REFUSED = [
     ("DATE", [TEN], "times of day"),
     ("TIME", ["10:00:00"], "holds STRING"),
     ("TIMESTAMP", [1700000000], "holds INT64"),
-    ("NUMERIC", [1e30], "overflow"),
+    ("NUMERIC", [1e30], "cannot hold exactly"),
+    ("NUMERIC", [1e-12], "row 0 holds 1e-12"),
+    ("NUMERIC", [1 / 3], "cannot hold exactly"),
+    ("NUMERIC", [float("inf")], "row 0 holds inf"),
+    ("FLOAT64", [Decimal("12345678901234567.12")], "row 0 holds 12345678901234567.12"),
     ("JSON", ["{}"], "JSON"),
 ]
 
@@ -199,12 +200,12 @@ def test_columns_that_the_table_requires_are_asked_for(clients: Clients, table: 
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ([1, "a"], "Could not convert"),
+        ([1, "a"], "holds 1 in row 0 (INT64) and 'a' in row 1 (STRING)"),
         ([[1], [2]], "no flat column type for list"),
         ([{"a": 1}, {"a": 2}], "no flat column type for struct"),
-        ([Decimal("1.0000000001"), None], "Rescaling"),
+        ([Decimal("1.0000000001"), None], "needs BIGNUMERIC, which the local BigQuery"),
         (np.array([2**63, 1], dtype="uint64"), "not in range"),
-        ([1j, 2j], "Unsupported"),
+        ([1j, 2j], "no flat column type for complex"),
         (pd.to_timedelta([1, 2], "s"), "no flat column type for duration"),
     ],
 )
@@ -258,9 +259,138 @@ def test_write_truncate_replaces_rows_and_columns(table: str, after: pd.DataFram
     assert read(table) == after.to_dict("list")
 
 
+def test_a_frame_without_columns_is_refused_and_nothing_is_lost(table: str) -> None:
+    bq_put(pd.DataFrame({"a": [1]}), table)
+    for disposition in ("WRITE_TRUNCATE", "WRITE_APPEND"):
+        with pytest.raises(InvalidRequest, match="^df: has no columns"):
+            bq_put(pd.DataFrame(), table, disposition)
+    assert read(table) == {"a": [1]}
+
+
 def test_write_truncate_makes_a_table_that_is_not_there(table: str) -> None:
     bq_put(pd.DataFrame({"a": [1]}), table, "WRITE_TRUNCATE")
     assert read(table) == {"a": [1]}
+
+
+def describe(clients: Clients, table: str) -> dict[str, Any]:
+    """Return what a table keeps beside its rows."""
+    resource = clients.bigquery.get_table(table, timeout=30).to_api_repr()
+    names = ("timePartitioning", "rangePartitioning", "clustering", "description", "labels")
+    return {name: resource.get(name) for name in names}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        """CREATE TABLE `{}` (d DATE, a INT64) PARTITION BY d CLUSTER BY a
+           OPTIONS (description = 'Days', labels = [('team', 'ml')])""",
+        "CREATE TABLE `{}` (d DATE, a INT64) PARTITION BY RANGE_BUCKET(a, GENERATE_ARRAY(0, 9, 3))",
+    ],
+)
+def test_write_truncate_keeps_how_a_table_is_laid_out_and_described(
+    clients: Clients, table: str, made: str
+) -> None:
+    bq_get(made.format(table))
+    before = describe(clients, table)
+    assert before["timePartitioning"] or before["rangePartitioning"]
+    day = dt.date(2024, 2, 29)
+    bq_put(pd.DataFrame({"a": [1], "d": [day], "c": ["new"]}), table, "WRITE_TRUNCATE")
+    assert describe(clients, table) == before
+    assert read(table) == {"a": [1], "d": [day], "c": ["new"]}
+    with pytest.raises(InvalidRequest, match=r"and WRITE_TRUNCATE keeps that: add the column"):
+        bq_put(pd.DataFrame({"c": ["x"]}), table, "WRITE_TRUNCATE")
+
+
+def test_write_truncate_keeps_a_columns_description_and_its_mode_while_it_fits(
+    clients: Clients, table: str
+) -> None:
+    fields = [
+        bigquery.SchemaField("a", "INT64", "REQUIRED", description="A number"),
+        bigquery.SchemaField("b", "STRING", description="A text"),
+    ]
+    clients.bigquery.create_table(bigquery.Table(table, fields), timeout=30)
+    for values, mode in (([1], "REQUIRED"), (pd.array([None], "Int64"), "NULLABLE")):
+        bq_put(pd.DataFrame({"b": [1.5], "a": values}), table, "WRITE_TRUNCATE")
+        b, a = clients.bigquery.get_table(table, timeout=30).schema
+        assert (a.mode, a.description, b.field_type) == (mode, "A number", "FLOAT64")
+        assert b.description is None  # another type, another column
+
+
+def test_a_load_that_fails_leaves_the_table_as_it_was(clients: Clients, table: str) -> None:
+    """Of WRITE_TRUNCATE with the same columns and with others, and of a table that is not there."""
+    bq_put(pd.DataFrame({"a": [1, 2]}), table)
+    before = describe(clients, table), schema(clients, table)
+    for name, kind in (("a", "INT64"), ("b", "INT64")):
+        config = bigquery.LoadJobConfig(
+            source_format="PARQUET",
+            write_disposition="WRITE_TRUNCATE",
+            schema=[bigquery.SchemaField(name, kind)],
+        )
+        for target in (table, f"{table}_new"):
+            job = clients.bigquery.load_table_from_file(
+                io.BytesIO(b"this is not Parquet"), target, job_config=config, timeout=30
+            )
+            with pytest.raises(BadRequest):
+                job.result(timeout=30)
+    assert read(table) == {"a": [1, 2]}
+    assert (describe(clients, table), schema(clients, table)) == before
+    with pytest.raises(TableNotFound):
+        read(f"{table}_new")
+
+
+@pytest.mark.parametrize("disposition", ["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"])
+def test_a_view_is_refused_at_once(table: str, disposition: str) -> None:
+    bq_get(f"CREATE VIEW `{table}` AS SELECT 1 AS a")
+    with pytest.raises(InvalidRequest, match=f"^table_id: {table} is a VIEW, and rows .* a table"):
+        bq_put(pd.DataFrame({"a": [1]}), table, disposition)
+
+
+def test_columns_that_the_frame_lacks_get_their_default_or_null(table: str) -> None:
+    """Columns of types that pandas does not have, too."""
+    bq_get(
+        f"CREATE TABLE `{table}` (a INT64 NOT NULL, b INT64 DEFAULT 5, l ARRAY<INT64>, "
+        "s STRUCT<x INT64>, j JSON, g GEOGRAPHY, t STRING DEFAULT 'x')"
+    )
+    bq_put(pd.DataFrame({"t": [None, "y"], "a": [1, 2]}), table)
+    rows = read(table)
+    assert rows["a"] == [1, 2]
+    assert rows["b"] == [5, 5]
+    assert pd.isna(rows["t"][0]) and rows["t"][1] == "y"  # a NULL that is written stays one
+    assert [len(values) for values in rows["l"]] == [0, 0]
+    assert pd.isna([*rows["s"], *rows["j"], *rows["g"]]).all()
+
+
+def test_columns_that_bq_put_cannot_write_are_refused_by_name(table: str) -> None:
+    bq_get(f"CREATE TABLE `{table}` (a INT64 NOT NULL, l ARRAY<INT64>, s STRUCT<x INT64>)")
+    for name, kind in (("l", "ARRAY<INT64>"), ("s", "STRUCT")):
+        with pytest.raises(InvalidRequest, match=f"column '{name}' .* {kind}, which bq_put cannot"):
+            bq_put(pd.DataFrame({"a": [1], name: [1]}), table)
+    with pytest.raises(InvalidRequest, match="column 'a' .* REQUIRED: row 1 has no value"):
+        bq_put(pd.DataFrame({"a": [1, None]}), table)
+
+
+def test_the_job_says_the_modes_that_the_table_has(
+    clients: Clients, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BigQuery refuses another one, and so does the local one."""
+    create(clients, table, a="INT64 REQUIRED", b="STRING")
+    bq_put(pd.DataFrame({"b": ["x"], "a": [1]}), table)
+    monkeypatch.setattr(
+        "mlsys.bq.sent_fields", lambda rows, _: [bigquery.SchemaField("a", "INT64")]
+    )
+    with pytest.raises(InvalidRequest, match="Field a has changed mode from REQUIRED to NULLABLE"):
+        bq_put(pd.DataFrame({"a": [1]}), table)
+    assert read(table) == {"a": [1], "b": ["x"]}
+
+
+def test_integers_beside_null_keep_every_digit(clients: Clients, table: str) -> None:
+    """What is read is written again as INT64, with the same digits."""
+    big = 2**53 + 1
+    df = bq_get(f"SELECT x FROM UNNEST([{big}, NULL, {-(2**63)}]) AS x")
+    assert str(df["x"].dtype) == "Int64"
+    bq_put(df, table)
+    assert schema(clients, table) == {"x": "INT64"}
+    assert sorted(bq_get(f"SELECT * FROM `{table}`")["x"].dropna()) == [-(2**63), big]
 
 
 def test_a_dataset_that_is_not_there_is_named(environment: dict[str, str]) -> None:

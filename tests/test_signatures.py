@@ -88,22 +88,34 @@ def test_an_object_column_remembers_how_it_spelt_a_missing_value(
 @pytest.mark.parametrize(
     ("series", "found"),
     [
-        pytest.param(pd.Series([1, "a"], dtype=object), "mixed-integer", id="number and text"),
-        pytest.param(pd.Series([b"a", "a"], dtype=object), "mixed", id="bytes and text"),
-        pytest.param(pd.Series([[1], [2]]), "mixed", id="lists"),
-        pytest.param(pd.Series([1j]), "complex", id="complex numbers"),
-        pytest.param(pd.Series(pd.to_timedelta([1], "s")), "timedelta", id="durations"),
-        pytest.param(pd.Series(pd.period_range("2026", periods=2)), "period", id="periods"),
-        pytest.param(pd.Series(pd.cut([1, 2], 2)), "interval", id="intervals of pd.cut"),
+        pytest.param(
+            pd.Series([1, "a"], dtype=object),
+            r"holds 1 in row 0 \(INT64\) and 'a' in row 1",
+            id="number and text",
+        ),
+        pytest.param(
+            pd.Series([b"a", "a"], dtype=object),
+            r"holds b'a' in row 0 \(BYTES\) and 'a'",
+            id="bytes and text",
+        ),
+        pytest.param(pd.Series([[1], [2]]), r"holds \[1\] in row 0, .* for list", id="lists"),
+        pytest.param(pd.Series([1j]), "holds 1j in row 0, .* for complex", id="complex numbers"),
+        pytest.param(pd.Series(pd.to_timedelta([1], "s")), "holds .* for duration", id="durations"),
+        pytest.param(
+            pd.Series(pd.period_range("2026", periods=2)), "holds .* for Period", id="periods"
+        ),
+        pytest.param(
+            pd.Series(pd.cut([1, 2], 2)), "holds .* for Interval", id="intervals of pd.cut"
+        ),
         pytest.param(
             pd.Series(pd.to_datetime(["2026-01-01"])).astype("category"),
-            "DATETIME values as categories",
+            "has DATETIME values as categories",
             id="dates as categories",
         ),
     ],
 )
 def test_a_column_without_one_flat_type_is_refused_by_name(series: pd.Series, found: str) -> None:
-    with pytest.raises(InvalidRequest, match=f"^X: column 'speed' (holds|has) {found}"):
+    with pytest.raises(InvalidRequest, match=f"^X: column 'speed' {found}"):
         Signature.from_data(pd.DataFrame({"speed": series}))
 
 

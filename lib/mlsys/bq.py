@@ -15,9 +15,10 @@ from mlsys.arguments import check_choice, check_query, check_text
 from mlsys.clients import TIMEOUT, bigquery_retry, default_clients
 from mlsys.cloud_errors import Use, cloud_errors, words_of
 from mlsys.errors import Conflict, InvalidRequest, TableNotFound
-from mlsys.frames import arrow_type, from_frame, sql_name, to_frame
+from mlsys.fitting import fit as _fit
+from mlsys.fitting import new_fields, sent_fields
+from mlsys.frames import from_frame, sql_name, to_frame
 from mlsys.names import fold
-from mlsys.signatures import sql_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,14 +122,20 @@ def bq_get(query: str) -> pd.DataFrame:
 def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPEND") -> None:
     """Write `df` into the table `project.dataset.table`, in one atomic load job.
 
-    A table that is not there is created with the types of the frame's columns. The index is left
-    out if it is row numbers without a name, and refused otherwise, for it holds data.
+    A table that is not there is created with the types of the frame's columns. `bq_get` gives
+    back the values that the frame holds: a column of two types and a value that would change are
+    refused by the column's name (`mlsys.stored`). NaN, NaT, NA and None are NULL. The index is
+    left out if it is row numbers without a name, and refused otherwise, because it holds data.
+
     `write_disposition` is WRITE_APPEND, WRITE_TRUNCATE (replace) or WRITE_EMPTY (refuse a table
-    that has rows).
+    that has rows). Columns of the table that the frame lacks get their DEFAULT, or NULL.
+    WRITE_TRUNCATE replaces the columns too, and keeps the table's partitioning, clustering,
+    description and labels; a column that keeps its name and type keeps its description.
 
     Raises:
-        InvalidRequest: a malformed table id, a column name that BigQuery does not take
-            (`mlsys.names`), a named index, or the rows do not fit the table.
+        InvalidRequest: a malformed table id, a view or what else is no table, a column name that
+            BigQuery does not take (`mlsys.names`), a named index, values that would change, or
+            the rows do not fit the table.
         TableNotFound: the dataset is not there.
         Conflict: WRITE_EMPTY, and the table has rows.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
@@ -140,15 +147,25 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
     table = TableRef.parse(table_id)
     check_choice(write_disposition, WRITE_DISPOSITIONS, "write_disposition")
     rows = from_frame(df)
+    if not rows.num_columns:
+        raise InvalidRequest(("df", "has no columns: pass a frame with one column at least"))
     _check_index(df)
     with cloud_errors(_load_of(table)):
         clients = default_clients()
-        there = _table_before(clients, table, rows.schema, write_disposition)
-        if there is not None and write_disposition != "WRITE_TRUNCATE":
+        there = _table_before(clients, table, write_disposition)
+        fields: Sequence[SchemaField]
+        if there is None:
+            fields = [bigquery.SchemaField(f.name, sql_name(f.type)) for f in rows.schema]
+        elif write_disposition == "WRITE_TRUNCATE":
+            fields = new_fields(rows, there.schema)
+            _check_layout(there, rows, table)
+        else:
             rows = _fit(rows, there.schema, table)
-        schema = [bigquery.SchemaField(f.name, sql_name(f.type)) for f in rows.schema]
+            fields = sent_fields(rows, there.schema)
+        if clients.settings.emulators.bigquery:
+            _check_local(rows)
         try:
-            load_rows(clients, rows, table, schema, write_disposition)
+            load_rows(clients, rows, table, fields, write_disposition, layout=there)
         except Duplicate as exc:
             if write_disposition != "WRITE_EMPTY":
                 raise
@@ -179,15 +196,20 @@ def load_rows(
     table: TableRef,
     schema: Sequence[SchemaField],
     write_disposition: str,
+    *,
+    layout: Table | None = None,
 ) -> None:
-    """Load Arrow rows into a table by one job, which is waited for; its errors are Google's own."""
+    """Load Arrow rows into a table by one job, which is waited for; its errors are Google's own.
+
+    `layout` is a table whose partitioning and clustering the job names, so that it keeps them.
+    """
     import io
 
     import pyarrow.parquet as pq
     from google.cloud import bigquery
 
     buffer = io.BytesIO()
-    pq.write_table(rows, buffer, coerce_timestamps="us", allow_truncated_timestamps=True)
+    pq.write_table(rows, buffer, coerce_timestamps="us")
     buffer.seek(0)
     config = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.PARQUET,
@@ -195,6 +217,10 @@ def load_rows(
         schema=schema,
         column_name_character_map="STRICT",  # else a project's setting may rename columns
     )
+    if layout is not None and write_disposition == "WRITE_TRUNCATE":
+        config.time_partitioning = layout.time_partitioning
+        config.range_partitioning = layout.range_partitioning
+        config.clustering_fields = layout.clustering_fields
     # No size: the client then uploads in resumable chunks, which it retries on its own.
     job = clients.bigquery.load_table_from_file(buffer, str(table), job_config=config)
     job.result(timeout=600, retry=bigquery_retry())
@@ -231,30 +257,52 @@ def _check_index(df: pd.DataFrame) -> None:
     )
 
 
-def _table_before(
-    clients: Clients, table: TableRef, schema: pa.Schema, write_disposition: str
-) -> Table | None:
-    """What BigQuery knows of the table before rows of this schema are written, or None."""
+def _table_before(clients: Clients, table: TableRef, write_disposition: str) -> Table | None:
+    """Return what BigQuery knows of the table before rows are written, or None.
+
+    Raises:
+        InvalidRequest: it is a view, or something else that no load job can write.
+        TableNotFound: the dataset is not there.
+        Conflict: WRITE_EMPTY, and the table has rows.
+    """
     from google.api_core.exceptions import NotFound
 
-    client, retry = clients.bigquery, bigquery_retry()
     there = find_table(clients, table)
     if there is None:
         dataset = f"{table.project}.{table.dataset}"
         try:
-            client.get_dataset(dataset, timeout=TIMEOUT, retry=retry)
+            clients.bigquery.get_dataset(dataset, timeout=TIMEOUT, retry=bigquery_retry())
         except NotFound as exc:
             raise _no_dataset(table) from exc
         return None
+    if there.table_type not in (None, "TABLE"):
+        kind = there.table_type.replace("_", " ")
+        text = f"{table} is a {kind}, and rows can be written into tables only: pass a table"
+        raise InvalidRequest(("table_id", text))
     if write_disposition == "WRITE_EMPTY" and there.num_rows:
         raise _filled(table)
-    if write_disposition == "WRITE_TRUNCATE" and clients.settings.emulators.bigquery:
-        # The local BigQuery keeps the columns of a truncated table, and fills them by position.
-        kept = [(f.name, sql_type(f.field_type)) for f in there.schema]
-        if kept != [(f.name, sql_name(f.type)) for f in schema]:
-            client.delete_table(there, timeout=TIMEOUT, retry=retry)
-            return None
     return there
+
+
+def _check_layout(there: Table, rows: pa.Table, table: TableRef) -> None:
+    """Refuse rows without the columns that the table is partitioned or clustered by."""
+    named = {f"clustered by {name!r}": name for name in there.clustering_fields or ()}
+    for partitioning in (there.time_partitioning, there.range_partitioning):
+        if partitioning is not None and partitioning.field is not None:
+            named[f"partitioned by {partitioning.field!r}"] = partitioning.field
+    have = set(map(fold, rows.schema.names))
+    if missing := [how for how, name in named.items() if fold(name) not in have]:
+        text = f"{table} is {' and '.join(missing)}, and WRITE_TRUNCATE keeps that: add the column"
+        raise InvalidRequest(("df", f"{text}, or drop the table first"))
+
+
+def _check_local(rows: pa.Table) -> None:
+    """Refuse what the local BigQuery would round: it has no BIGNUMERIC."""
+    for field in rows.schema:
+        if sql_name(field.type) == "BIGNUMERIC":
+            text = "needs BIGNUMERIC, which the local BigQuery does not have"
+            fix = "Round it to 9 digits behind the point, or write text"
+            raise InvalidRequest(("df", f"column {field.name!r}: {text}. {fix}"))
 
 
 def _filled(table: TableRef) -> Conflict:
@@ -269,61 +317,3 @@ def _no_dataset(table: TableRef) -> TableNotFound:
         f"The dataset {table.project}.{table.dataset} is not there: create it first, for "
         f"instance with bq_get('CREATE SCHEMA `{table.project}.{table.dataset}`')"
     )
-
-
-def _fit(rows: pa.Table, schema: Sequence[SchemaField], table: TableRef) -> pa.Table:
-    """Put the columns in the table's order, with NULLs for the ones that the frame lacks."""
-    import pyarrow as pa
-
-    mine = {fold(name): i for i, name in enumerate(rows.schema.names)}
-    theirs = {fold(f.name) for f in schema}
-    if extra := [n for n in rows.schema.names if fold(n) not in theirs]:
-        raise InvalidRequest(("df", f"{table} has no columns {extra}: drop or rename them"))
-    columns, fields = [], []
-    for field in schema:
-        kind = sql_type(field.field_type)
-        i = mine.get(fold(field.name))
-        if i is None and field.mode == "REQUIRED":
-            raise InvalidRequest(("df", f"{table} requires the column {field.name!r}: add it"))
-        try:
-            column = pa.nulls(len(rows)) if i is None else rows.column(i)
-            columns.append(_convert(column, kind))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as exc:
-            text = f"column {field.name!r} does not fit {table}, where it is {kind}: {exc}"
-            raise InvalidRequest(("df", text)) from exc
-        fields.append(pa.field(field.name, arrow_type(kind)))
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
-
-
-# What can become a column of the type on the left without changing what a value means; a number
-# is refused where it does not fit exactly. The rest the author converts knowingly.
-_FITS = {
-    "INT64": ("FLOAT64",),  # as which pandas holds whole numbers with NULLs
-    "FLOAT64": ("INT64", "NUMERIC"),
-    "NUMERIC": ("INT64", "FLOAT64"),
-    "BIGNUMERIC": ("INT64", "FLOAT64", "NUMERIC"),
-    "DATE": ("DATETIME",),  # pandas has no dates of its own
-    "DATETIME": ("DATE", "TIMESTAMP"),  # in UTC
-    "TIMESTAMP": ("DATE", "DATETIME"),
-}
-
-
-def _convert(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
-    """Return `column` as values of the BigQuery type `kind`.
-
-    Raises:
-        pa.ArrowInvalid: it has another type, or values that would change.
-        KeyError: `kind` is no flat type.
-    """
-    import pyarrow as pa
-
-    target = arrow_type(kind)
-    if column.null_count == len(column):
-        return pa.nulls(len(column), target)
-    given = sql_name(column.type)
-    if given != kind and given not in _FITS.get(kind, ()):
-        raise pa.ArrowInvalid(f"the frame holds {given}; convert it first")
-    out = column.cast(target)
-    if kind == "DATE" and not out.cast(column.type).equals(column):
-        raise pa.ArrowInvalid("the frame holds times of day")
-    return out

@@ -1,9 +1,10 @@
 """Arrow to pandas, the same way in training and in scoring.
 
 `bq_get` and the scoring worker both come through here, so a model sees in production what it saw
-in the notebook: INT64 is int64 (float64 with NaN where there are NULLs), FLOAT64 float64, BOOL
-bool (object where there are NULLs), STRING str, TIMESTAMP datetime64[us, UTC], DATETIME
-datetime64[us], DATE, TIME, NUMERIC and BYTES Python objects.
+in the notebook: INT64 is int64, FLOAT64 float64, BOOL bool (object where there are NULLs), STRING
+str, TIMESTAMP datetime64[us, UTC], DATETIME datetime64[us], DATE, TIME, NUMERIC and BYTES Python
+objects. INT64 with NULLs is float64 with NaN, and Int64 with NA where a value lies beyond 2^53,
+because a float would change it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys import dtypes
+from mlsys.arrow_types import arrow_type as arrow_type
+from mlsys.arrow_types import sql_name as sql_name
 from mlsys.errors import InvalidRequest, SchemaMismatch
+from mlsys.kinds import ColumnFault
 from mlsys.names import check_column_names, fold
 from mlsys.signatures import UNKNOWN, Feature
+from mlsys.stored import stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,61 +30,12 @@ _NULLABLE = {"boolean", "string", "Float32", "Float64"} | {
 }
 
 
-def arrow_type(name: str) -> pa.DataType:
-    """The Arrow type that a BigQuery column of the type `name` (`INT64`, ...) is read as.
-
-    Raises:
-        KeyError: the type has no flat Arrow counterpart (STRUCT, ARRAY, JSON, GEOGRAPHY, ...).
-    """
-    import pyarrow as pa
-
-    return {
-        "INT64": pa.int64(),
-        "FLOAT64": pa.float64(),
-        "BOOL": pa.bool_(),
-        "STRING": pa.string(),
-        "BYTES": pa.binary(),
-        "DATE": pa.date32(),
-        "TIME": pa.time64("us"),
-        "DATETIME": pa.timestamp("us"),
-        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
-        "NUMERIC": pa.decimal128(38, 9),
-        "BIGNUMERIC": pa.decimal256(76, 38),
-    }[name]
-
-
-def sql_name(kind: pa.DataType) -> str:
-    """The BigQuery type that values of the Arrow type `kind` are stored as.
-
-    Raises:
-        InvalidRequest: BigQuery has no flat type for it.
-    """
-    from pyarrow import types
-
-    tests = {
-        "INT64": types.is_integer,
-        "FLOAT64": types.is_floating,
-        "BOOL": types.is_boolean,
-        "STRING": lambda t: types.is_string(t) or types.is_large_string(t),
-        "BYTES": lambda t: types.is_binary(t) or types.is_large_binary(t),
-        "DATE": types.is_date,
-        "TIME": types.is_time,
-        "TIMESTAMP": lambda t: types.is_timestamp(t) and t.tz is not None,
-        "DATETIME": types.is_timestamp,
-        "NUMERIC": types.is_decimal,
-    }
-    for name, test in tests.items():
-        if test(kind):
-            return name
-    raise InvalidRequest(("df", f"BigQuery has no flat column type for {kind}"))
-
-
 def from_frame(df: pd.DataFrame) -> pa.Table:
     """Return the frame's columns as Arrow, in the types that BigQuery will store.
 
     Raises:
-        InvalidRequest: a column has a name that BigQuery does not take, mixes types, or has one
-            that BigQuery's flat columns lack.
+        InvalidRequest: a column has a name that BigQuery does not take, holds values of two types
+            or of one that BigQuery's flat columns lack, or a value that would change.
     """
     import pandas as pd
     import pyarrow as pa
@@ -90,16 +46,8 @@ def from_frame(df: pd.DataFrame) -> pa.Table:
     columns, fields = [], []
     for i, name in enumerate(df.columns):
         try:
-            column = pa.array(df.iloc[:, i], from_pandas=True)
-            if pa.types.is_dictionary(column.type):
-                column = column.dictionary_decode()
-            kind = (
-                pa.string() if pa.types.is_null(column.type) else arrow_type(sql_name(column.type))
-            )
-            columns.append(column.cast(kind, safe=not pa.types.is_timestamp(kind)))
-        except InvalidRequest as exc:
-            raise InvalidRequest(("df", f"column {name!r}: {exc.problems[0][1]}")) from exc
-        except (pa.ArrowException, OverflowError) as exc:
+            columns.append(stored(df.iloc[:, i], f"df[{name!r}]"))
+        except ColumnFault as exc:
             raise InvalidRequest(("df", f"column {name!r}: {exc}")) from exc
         fields.append(pa.field(name, columns[-1].type))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
@@ -107,7 +55,34 @@ def from_frame(df: pd.DataFrame) -> pa.Table:
 
 def to_frame(table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
     """Return the columns of `table` as BigQuery's types look in pandas (see the module's text)."""
-    return table.to_pandas(date_as_object=True)
+    frame = table.to_pandas(date_as_object=True)
+    for i, column in enumerate(table.columns):
+        if _needs_nullable(column):
+            frame.isetitem(i, _to_series(column))
+    return frame
+
+
+def _to_series(column: pa.Array | pa.ChunkedArray) -> pd.Series:
+    """Return one column as `to_frame` does."""
+    import pandas as pd
+
+    if not _needs_nullable(column):
+        return column.to_pandas(date_as_object=True)
+    values = column.to_pandas(integer_object_nulls=True)
+    return pd.Series(pd.array(values, dtype="Int64"))
+
+
+def _needs_nullable(column: pa.Array | pa.ChunkedArray) -> bool:
+    """Tell whether these are integers with NULLs that a float64 column would change."""
+    import pyarrow as pa
+
+    if column.type != pa.int64() or not column.null_count:
+        return False
+    try:
+        column.cast(pa.float64())
+    except pa.ArrowInvalid:  # one of them is beyond 2^53
+        return True
+    return False
 
 
 def to_model_frame(table: pa.Table | pa.RecordBatch, features: Sequence[Feature]) -> pd.DataFrame:
@@ -163,10 +138,12 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
     # These hold a NULL beside exact integers; in any other form integers become floats beside it.
     holds_nulls = nullable or dtype in ("category", "object")
     if dtype == UNKNOWN:
-        return column.to_pandas(date_as_object=True)
-    if feature.type == "INT64" and column.null_count and not holds_nulls:
-        column = column.cast(pa.float64())
-    series = column.to_pandas(date_as_object=True, integer_object_nulls=holds_nulls)
+        return _to_series(column)
+    series: Any = (
+        column.to_pandas(date_as_object=True, integer_object_nulls=True)
+        if holds_nulls
+        else _to_series(column)
+    )
     if dtype == "category":
         categories = pd.CategoricalDtype(list(feature.categories or ()), feature.ordered)
         codes = categories.categories.get_indexer_for(series)  # unseen: -1, which is missing
@@ -181,7 +158,7 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
     if str(series.dtype) == dtype:
         return series
     if column.null_count and np.dtype(_numpy_name(dtype)).kind in "iub":
-        return series  # float64 with NaN, or object for bool: no integer dtype can hold a NULL
+        return series  # as to_frame has it: no integer dtype of NumPy can hold a NULL
     with np.errstate(over="raise"):  # a double beyond float32 would become infinity
         out = series.astype(dtype)
     if feature.type == "INT64" and not (out == series).all():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mlsys import dtypes
 from mlsys.documents import shown
 from mlsys.errors import InvalidRequest, MetadataInvalid
+from mlsys.kinds import ColumnFault, Objects, one_kind
 from mlsys.names import check_column_names
 
 if TYPE_CHECKING:
@@ -57,20 +58,6 @@ _USUAL_DTYPES = {
 # The API answers with legacy names: https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
 _LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
-_INFERRED = {
-    "string": "STRING",
-    "empty": "STRING",
-    "boolean": "BOOL",
-    "bytes": "BYTES",
-    "date": "DATE",
-    "time": "TIME",
-    "datetime": "DATETIME",
-    "decimal": "NUMERIC",
-    "integer": "INT64",
-    "floating": "FLOAT64",
-    "mixed-integer-float": "FLOAT64",
-}
-
 
 def sql_type(field_type: str) -> str:
     """The standard SQL name of a type as the API names it: `INTEGER` becomes `INT64`."""
@@ -106,13 +93,10 @@ class Feature:
             categories = tuple(series.cat.categories.tolist())
         else:
             values = series
-        kind = _sql_type_of(values)
-        if kind is None:
-            arrow = isinstance(values.dtype, pd.ArrowDtype)
-            found = values.dtype if arrow else pd.api.types.infer_dtype(values, skipna=True)
-            raise InvalidRequest(
-                ("X", f"column {name!r} holds {found} values: convert it to one type BigQuery has")
-            )
+        try:
+            kind = _sql_type_of(values, f"X[{name!r}]")
+        except ColumnFault as exc:
+            raise InvalidRequest(("X", f"column {name!r} {exc}")) from exc
         dtype = dtypes.name_of(series.dtype) if categories is None else "category"
         if not dtypes.is_readable(dtype):
             text = f"column {name!r} is {dtype}, which cannot be made from a table: convert it"
@@ -302,7 +286,12 @@ def _unnamed(X: Any) -> pd.DataFrame:
     return pd.DataFrame(array if array.ndim == 2 else {0: array})
 
 
-def _sql_type_of(series: pd.Series) -> str | None:
+def _sql_type_of(series: pd.Series, column: str) -> str:
+    """Return the type of the column that holds the values.
+
+    Raises:
+        ColumnFault: they have two types, or one that BigQuery does not have.
+    """
     import pandas as pd
 
     dtype = series.dtype
@@ -319,22 +308,21 @@ def _sql_type_of(series: pd.Series) -> str | None:
         return "TIMESTAMP"
     if is_type.is_datetime64_dtype(dtype):
         return "DATETIME"
-    return _INFERRED.get(is_type.infer_dtype(series, skipna=True))
+    return one_kind(Objects.from_series(series.astype(object)), column) or "STRING"
 
 
-def _sql_type_of_arrow(kind: pa.DataType) -> str | None:
+def _sql_type_of_arrow(kind: pa.DataType) -> str:
     import pyarrow as pa
 
-    from mlsys.frames import sql_name
+    from mlsys.arrow_types import sql_name
 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if pa.types.is_decimal(kind) and (kind.scale > 9 or kind.precision - kind.scale > 29):
-        return "BIGNUMERIC"
     try:
         return sql_name(kind)
-    except InvalidRequest:
-        return None
+    except InvalidRequest as exc:
+        text = f"holds {kind}[pyarrow] values: convert it to one type BigQuery has"
+        raise ColumnFault(text) from exc
 
 
 def _spelling(series: pd.Series) -> str:

@@ -15,6 +15,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from mlsys.local.loads import done, replace_parquet, transaction, whole_tables
+
 _FORMATS = {"HOUR": "%Y%m%d%H", "DAY": "%Y%m%d", "MONTH": "%Y%m", "YEAR": "%Y"}
 
 
@@ -31,7 +33,8 @@ def install() -> None:
         )
     ]
     jobs, tables, upload, executor, interpreter = modules
-    load = _loads(executor)
+    replace_parquet(executor)
+    load = _loads(executor, whole_tables(executor))
     for module in (jobs, upload):
         module.execute_load_job = load
     sync = _statements(executor.sync_created_table)
@@ -54,9 +57,8 @@ def install() -> None:
     tables._table_to_rest, tables._rest_to_table_meta = table_to_rest, rest_to_table
 
 
-def _loads(executor: Any) -> Any:
-    """Return bqemulator's load job, which knows of partitions."""
-    whole = executor.execute_load_job
+def _loads(executor: Any, whole: Any) -> Any:
+    """Return a load job that knows of partitions; `whole` loads a table without a decorator."""
 
     async def execute_load_job(
         project_id: str, job_id: str, config: dict[str, Any], ctx: Any
@@ -88,18 +90,7 @@ def _loads(executor: Any) -> Any:
         ctx.catalog.update_table(table.model_copy(update={"num_rows": total}))
         async with ctx.engine.write_lock():
             ctx.snapshots.record_change(*key)
-        return executor.JobMeta(
-            project_id=project_id,
-            job_id=job_id,
-            job_type="LOAD",
-            state="DONE",
-            configuration=config,
-            statistics={"load": {"outputRows": str(rows)}},
-            creation_time=began,
-            start_time=began,
-            end_time=ctx.clock.now(),
-            etag=executor.generate_etag(project_id, job_id, str(began)),
-        )
+        return done(executor, ctx, project_id, job_id, config, began, rows)
 
     return execute_load_job
 
@@ -137,15 +128,10 @@ def _load_partition(
         if job.write_disposition == "WRITE_EMPTY" and count(target, inside):
             raise executor.InvalidQueryError(f"{table.table_id}${partition} is not empty")
         rows = count(staged, "TRUE")
-        ctx.engine.execute("BEGIN TRANSACTION")
-        try:
+        with transaction(ctx):
             if job.write_disposition == "WRITE_TRUNCATE":
                 ctx.engine.execute(f"DELETE FROM {target} WHERE {inside}")
             ctx.engine.execute(f"INSERT INTO {target} SELECT * FROM {staged}")
-        except BaseException:
-            ctx.engine.execute("ROLLBACK")
-            raise
-        ctx.engine.execute("COMMIT")
         return rows
     finally:
         ctx.engine.execute(f"DROP TABLE IF EXISTS {staged}")
@@ -183,14 +169,29 @@ def _statements(sync: Any) -> Any:
 
 
 def _stated(sql: str) -> dict[str, Any]:
-    """Return how a CREATE TABLE partitions, where bqemulator does not read it."""
+    """Return what a CREATE TABLE says of partitions, clusters and labels."""
     import sqlglot
     from sqlglot import exp
 
-    found = sqlglot.parse_one(sql, read="bigquery").find(exp.PartitionedByProperty)
-    form = found.this if found else None
-    column = form.find(exp.Column) if form is not None else None
-    if form is None or column is None:
+    found = sqlglot.parse_one(sql, read="bigquery").args.get("properties")
+    stated: dict[str, Any] = {}
+    for entry in found.expressions if found else ():
+        if isinstance(entry, exp.PartitionedByProperty):
+            stated |= _partitioned_by(entry.this)
+        elif isinstance(entry, exp.ClusterProperty):
+            stated |= _partitioning({"clustering": {"fields": [c.name for c in entry.expressions]}})
+        elif entry.name.lower() == "labels":
+            pairs = entry.args["value"].expressions
+            stated["labels"] = {p.expressions[0].name: p.expressions[1].name for p in pairs}
+    return stated
+
+
+def _partitioned_by(form: Any) -> dict[str, Any]:
+    """Return what PARTITION BY says, unless it is a column alone, which bqemulator reads."""
+    from sqlglot import exp
+
+    column = form.find(exp.Column)
+    if column is None:
         return {}
     if isinstance(form, exp.RangeBucket):
         series = form.expression
@@ -203,8 +204,12 @@ def _stated(sql: str) -> dict[str, Any]:
 
 
 def _partitioning(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a request says of partitions, as bqemulator's catalog keeps it."""
+    """Return what a request says of partitions and clusters, as bqemulator's catalog keeps it."""
     models = importlib.import_module("bqemulator.catalog.models")
+    if spec := body.get("clustering"):
+        rest = {key: value for key, value in body.items() if key != "clustering"}
+        clustering = models.Clustering(fields=tuple(spec["fields"]))
+        return {"clustering": clustering} | _partitioning(rest)
     if spec := body.get("rangePartitioning"):
         limits = {k: int(spec["range"][k]) for k in ("start", "end", "interval")}
         return {"range_partitioning": models.RangePartitioning(field=spec["field"], **limits)}
