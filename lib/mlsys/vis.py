@@ -8,6 +8,8 @@ otherwise on a new figure. It returns the matplotlib Axes, so a title or a label
 ['2 (66.7%)', '1 (33.3%)']
 >>> _ = ax.set_title("Who survived")
 
+Texts are shown as they are: `$` starts no formula, and a name may begin with `_`.
+
 Matplotlib is imported when a function is first called. It comes with the extra `vis`; without it
 the functions raise a `ModuleNotFoundError` that says what to install.
 """
@@ -24,6 +26,15 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike
+
+__all__ = [
+    "plot_class_balance",
+    "plot_confusion_matrix",
+    "plot_feature_importance",
+    "plot_prediction_distribution",
+    "plot_roc",
+    "setup_plot_style",
+]
 
 # The palette of Okabe and Ito (2008), told apart with any kind of colour vision; without its
 # yellow, which is too faint on white.
@@ -60,7 +71,7 @@ def setup_plot_style() -> None:
 
 
 def plot_class_balance(y: ArrayLike, *, ax: Axes | None = None) -> Axes:
-    """How many rows each class has: one bar a class, with the number and the share of all rows.
+    """Plot how many rows each class has: one bar a class, with its number and share of the rows.
 
     Args:
         y: class labels, 1-d.
@@ -71,7 +82,7 @@ def plot_class_balance(y: ArrayLike, *, ax: Axes | None = None) -> Axes:
     labels = vis_data.one_column("y", y)
     ax = _labels_by_group({"": labels}, vis_data.classes_of(y=labels), ax, shares=False)
     ax.set(title=f"Class balance, {len(labels):,} rows", ylabel="Class")
-    return ax
+    return _literal(ax)
 
 
 def plot_confusion_matrix(
@@ -82,7 +93,7 @@ def plot_confusion_matrix(
     normalize: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """What was predicted (columns) for what was true (rows), as counts or shares.
+    """Plot what was predicted (columns) for what was true (rows), as counts or shares.
 
     Args:
         y_true, y_pred: class labels, 1-d, of the same length.
@@ -115,22 +126,26 @@ def plot_confusion_matrix(
     except ValueError as exc:
         raise InvalidRequest(("y_true and y_pred", f"{exc}: pass class labels")) from exc
 
-    size = max(4.0, 1.6 + 0.75 * len(classes))
+    many = len(classes) > 12
+    size = max(4.0, 1.6 + (0.42 if many else 0.75) * len(classes))
     ax = _axes(ax, size=(size + 0.6, size))
     flat = matrix.min() == matrix.max()  # the display would write white on white
-    ConfusionMatrixDisplay(matrix, display_labels=classes).plot(
+    ConfusionMatrixDisplay(matrix, display_labels=[_short(name) for name in classes]).plot(
         ax=ax,
         cmap="Blues",
         colorbar=False,  # the cells have their values written in
         values_format=".1%" if normalize else ",d",
         im_kw={"vmin": matrix.max() - 1} if flat else None,
+        text_kw={"fontsize": 6 if many else 10},
     )
     ax.grid(False)
     ax.set_title("Confusion matrix, " + (of[normalize] or f"{matrix.sum():,} rows"))
     if max(len(str(name)) for name in classes) > 8:
         for tick in ax.get_xticklabels():
-            tick.set(rotation=40, ha="right", rotation_mode="anchor")
-    return ax
+            tick.set(rotation=90 if many else 40, ha="right", rotation_mode="anchor")
+            if many:
+                tick.set_verticalalignment("center")
+    return _literal(ax)
 
 
 def plot_roc(
@@ -140,7 +155,7 @@ def plot_roc(
     classes: Sequence[Any] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The ROC curve of a binary classifier, or one curve a class against the rest, with the AUC.
+    """Plot the ROC curve of a binary classifier, or one a class against the rest, with the AUC.
 
     Args:
         y_true: class labels, 1-d.
@@ -174,16 +189,20 @@ def plot_roc(
             ("y_true", f"every row is {found.tolist()[0]!r}: a ROC curve needs two classes")
         )
     binary = columns == 2
-    displays = []
+    displays, labels = [], []
     for i, name in [(1, names[1])] if binary else enumerate(names):
         if name not in set(found):
             nowhere = np.array([np.nan])
-            displays.append(RocCurveDisplay(fpr=nowhere, tpr=nowhere, name=f"{name}: no rows"))
+            displays.append(RocCurveDisplay(fpr=nowhere, tpr=nowhere, name=f"curve {i}"))
+            labels.append(f"{_short(name)}: no rows")
             continue
         fpr, tpr, _ = roc_curve(true == name, score if score.ndim == 1 else score[:, i])
-        displays.append(RocCurveDisplay(fpr=fpr, tpr=tpr, roc_auc=auc(fpr, tpr), name=str(name)))
+        displays.append(RocCurveDisplay(fpr=fpr, tpr=tpr, name=f"curve {i}"))
+        labels.append(f"{_short(name)} (AUC = {auc(fpr, tpr):0.2f})")
 
-    ax = _axes(ax, size=(5.8, 5.8))
+    columns = -(-len(displays) // 26)  # of the legend, beside the axes where it is long
+    beside = len(displays) > 10
+    given, ax = ax, _axes(ax, size=(5.8 + 3.2 * columns if beside else 5.8, 5.8))
     for i, display in enumerate(displays):
         style = ("-", "--", ":", "-.")[i // len(COLORS) % 4]
         curve = {"color": COLORS[i % len(COLORS)], "linestyle": style}
@@ -197,14 +216,21 @@ def plot_roc(
     )
     _percent(ax.xaxis)
     _percent(ax.yaxis)
-    ax.legend(loc="lower right", fontsize="small", frameon=True)
-    return ax
+    handles = [display.line_ for display in displays]
+    handles.append(displays[-1].chance_level_)
+    labels.append("Chance level (AUC = 0.5)")
+    where: dict[str, Any] = {"loc": "lower right", "fontsize": "small", "frameon": True}
+    if beside:
+        where = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": 7, "ncols": columns}
+    legend = _legend(ax, handles, labels, where)
+    legend.set_in_layout(given is None)  # it may not shrink axes whose figure is another's
+    return _literal(ax)
 
 
 def plot_feature_importance(
     model: Any, feature_names: Sequence[str] | None = None, *, top: int = 20, ax: Axes | None = None
 ) -> Axes:
-    """The features that weigh most in a fitted model, the heaviest on top.
+    """Plot the features that weigh most in a fitted model, the heaviest on top.
 
     Shows `feature_importances_`, or the signed `coef_` of a linear model; where that has a row
     for each class, the mean of the absolute values. Coefficients compare only between features
@@ -237,16 +263,16 @@ def plot_feature_importance(
     classes = list(getattr(last, "classes_", []))
     if what == "Coefficient":
         ax.axvline(0, color="black", linewidth=0.8)
-        what += f" (above 0: towards {classes[1]})" if len(classes) == 2 else ""
+        what += f" (above 0: towards {_short(classes[1])})" if len(classes) == 2 else ""
     few = f", top {len(order)} of {len(values)}" if len(order) < len(values) else ""
     ax.set(title=f"Features of {type(last).__name__}{few}", xlabel=what)
-    return ax
+    return _literal(ax)
 
 
 def plot_prediction_distribution(
     predictions: ArrayLike, *, by: ArrayLike | None = None, ax: Axes | None = None
 ) -> Axes:
-    """How a model's predictions are spread: bars for labels, a histogram for numbers.
+    """Plot how a model's predictions are spread: bars for labels, a histogram for numbers.
 
     Up to 20 different whole numbers are taken for labels.
 
@@ -270,8 +296,12 @@ def plot_prediction_distribution(
             text = f"{len(names)} different values: pass at most {len(COLORS)} groups"
             raise InvalidRequest(("by", text))
         groups = {
-            f"{name} (n = {np.sum(group == name):,})": values[group == name] for name in names
+            f"{_short(name)} (n = {np.sum(group == name):,})": values[group == name]
+            for name in names
         }
+        if len(groups) < len(names):
+            text = "names that are equal in their first 24 and last 15 letters: pass shorter ones"
+            raise InvalidRequest(("by", text))
 
     if vis_data.are_labels(values):
         ax = _labels_by_group(
@@ -279,13 +309,15 @@ def plot_prediction_distribution(
         )
         ax.set_ylabel("Prediction")
     else:
-        edges = np.histogram_bin_edges(vis_data.numbers("predictions", values), bins=BINS)
+        edges = vis_data.bin_edges(vis_data.numbers("predictions", values), BINS)
         ax = _histogram(groups, edges, ax, shares=by is not None)
         ax.set_xlabel("Prediction")
     ax.set_title(f"Predictions, {len(values):,} rows")
     if by is not None:  # beside the axes: there is no corner that is always free
-        ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
-    return ax
+        where = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": "small"}
+        drawn = ax.containers if vis_data.are_labels(values) else ax.patches
+        _legend(ax, list(drawn)[-len(groups) :], list(groups), where)
+    return _literal(ax)
 
 
 def _labels_by_group(
@@ -318,6 +350,29 @@ def _histogram(
         ax.stairs(height, edges, fill=True, label=name or None, **style)
     ax.set_ylim(bottom=0)
     _share_axis(ax.yaxis, shares)
+    return ax
+
+
+def _legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], where: Any) -> Any:
+    """A legend with every label as it is: matplotlib leaves out those that begin with `_`."""
+    legend = ax.legend(handles, [f"{i}" for i in range(len(labels))], **where)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_text(label)
+    return legend
+
+
+def _literal(ax: Axes) -> Axes:
+    """Show every text of `ax` as it is, also what the author sets later: `$` is no formula."""
+    from matplotlib.text import Text
+
+    marks = [*ax.xaxis.get_major_ticks(), *ax.yaxis.get_major_ticks()]
+    ticks = [label for mark in marks for label in (mark.label1, mark.label2)]
+    titles = [ax.title, ax._left_title, ax._right_title]  # type: ignore[attr-defined]
+    legend = ax.get_legend()
+    for text in (*titles, ax.xaxis.label, ax.yaxis.label, *ticks, *ax.texts):
+        text.set_parse_math(False)
+    for found in legend.findobj(Text) if legend is not None else ():
+        found.set_parse_math(False)
     return ax
 
 

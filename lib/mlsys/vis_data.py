@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_CLASSES = 100  # more than this are no classes but numbers
+MAX_DRAWN = 1e300  # beyond it the arithmetic of an axis overflows
+TINY = 1e-300  # a range below it has no room for bins
 MAX_LABEL_NUMBERS = 20  # up to this many different whole numbers are taken for labels
 
 
@@ -86,6 +88,26 @@ def count(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
     import numpy as np
 
     return np.array([np.sum(labels == name) for name in classes])
+
+
+def bin_edges(values: np.ndarray, bins: int) -> np.ndarray:
+    """Edges of `bins` equal bins over all `values`, wider than they are where they hardly differ.
+
+    Raises:
+        InvalidRequest: values that are too large for the axis of a plot.
+    """
+    import numpy as np
+
+    low, high = float(values.min()), float(values.max())
+    largest = max(abs(low), abs(high))
+    if largest > MAX_DRAWN:
+        raise InvalidRequest(("predictions", f"{largest:.3g} is too large to draw: leave it out"))
+    if high - low <= largest * 1e-9:  # as a constant; floats have no room for bins between them
+        pad = max(0.5, largest * 1e-3)
+        low, high = low - pad, high + pad
+    elif high - low < TINY:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, bins + 1)
 
 
 def are_labels(values: np.ndarray) -> bool:
