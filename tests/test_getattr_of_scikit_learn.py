@@ -10,7 +10,14 @@ LEFT_OUT = (
     "externals/", "datasets/", "inspection/", "utils/_test", "utils/estimator_checks.py",
     "utils/discovery.py", "callback/", "utils/_repr_html/", "_build_utils/", "conftest.py",
 )  # fmt: skip
-CALLS = {"getattr", "attrgetter", "methodcaller", "__getattribute__", "eval", "exec", "open"}
+CALLS = {
+    "getattr", "attrgetter", "methodcaller", "__getattribute__", "eval", "exec", "open",
+    "setattr", "delattr", "import_module", "__import__", "check_memory", "Memory", "memmap",
+    "fromfile", "loadtxt", "Popen", "system", "vectorize", "frompyfunc", "apply_along_axis",
+    "compile",
+}  # fmt: skip
+
+NAMED_SECOND = ("getattr", "__getattribute__", "setattr", "delattr")
 
 PARAMETERS = "names of the class's own parameters, from the signature of its __init__"
 ASKED = "a name that the source passes, one of the methods of estimators"
@@ -155,6 +162,96 @@ GUARDS = {
         "_MetadataRequester._get_class_level_metadata_request_values",
         "getattr(cls, method_name)",
     ): REQUESTS,
+    ("__init__.py", "__getattr__", "_importlib.import_module(f'sklearn.{name}')"): (
+        "submodules of the source's own list; no model is asked"
+    ),
+    ("base.py", "BaseEstimator.set_params", "setattr(self, key, value)"): FITTING,
+    ("cluster/_agglomerative.py", "AgglomerativeClustering._fit", "check_memory(self.memory)"): (
+        FITTING + "; pickle_roles.check: memory is None"
+    ),
+    (
+        "cluster/_bicluster.py",
+        "SpectralBiclustering._fit_best_piecewise",
+        "np.apply_along_axis(make_piecewise, axis=1, arr=vectors)",
+    ): FITTING,
+    (
+        "cluster/_bicluster.py",
+        "SpectralBiclustering._fit_best_piecewise",
+        "np.apply_along_axis(norm, axis=1, arr=vectors - piecewise_vectors)",
+    ): FITTING,
+    ("cluster/_optics.py", "OPTICS.fit", "check_memory(self.memory)"): FITTING,
+    (
+        "ensemble/_hist_gradient_boosting/gradient_boosting.py",
+        "BaseHistGradientBoosting._clear_state",
+        "delattr(self, var)",
+    ): FITTING,
+    (
+        "ensemble/_voting.py",
+        "VotingClassifier.predict",
+        "np.apply_along_axis(lambda x: np.argmax(np.bincount(x, weights=self._weights_not_none)), "
+        "axis=1, arr=predictions)",
+    ): "a function of the source",
+    (
+        "feature_extraction/text.py",
+        "_VectorizerMixin.build_tokenizer",
+        "re.compile(self.token_pattern)",
+    ): "nothing: a pattern may backtrack without end (decision 0026, not covered)",
+    ("gaussian_process/kernels.py", "Kernel.set_params", "setattr(self, key, value)"): FITTING,
+    (
+        "gaussian_process/kernels.py",
+        "PairwiseKernel.diag",
+        "np.apply_along_axis(self, 1, X)",
+    ): "a method of the class; pickle_arguments: pairwise_kernels_kwargs",
+    ("pipeline.py", "Pipeline._fit", "check_memory(self.memory)"): (
+        FITTING + "; pickle_roles.check: memory is None"
+    ),
+    (
+        "utils/_array_api.py",
+        "_estimator_with_converted_arrays",
+        "setattr(new_estimator, key, attribute)",
+    ): "a function that no prediction calls",
+    (
+        "utils/_metadata_requests.py",
+        "MetadataRequest.__init__",
+        "setattr(self, method, MethodMetadataRequest(owner=owner, method=method))",
+    ): REQUESTS,
+    (
+        "utils/_metadata_requests.py",
+        "MetadataRequest.__sklearn_clone__",
+        "setattr(new, method, getattr(self, method).__sklearn_clone__())",
+    ): REQUESTS,
+    (
+        "utils/_metadata_requests.py",
+        "_MetadataRequester.__init_subclass__",
+        "setattr(cls, set_method_name, RequestMethod(method, sorted(requests)))",
+    ): "as a class is made",
+    (
+        "utils/_metadata_requests.py",
+        "_MetadataRequester._get_metadata_request",
+        "setattr(requests, method_name, MethodMetadataRequest(owner=self, method=method_name, "
+        "requests=self._get_class_level_metadata_request_values(method_name)))",
+    ): REQUESTS,
+    (
+        "utils/_set_output.py",
+        "_SetOutputMixin.__init_subclass__",
+        "setattr(cls, method, wrapped_method)",
+    ): "as a class is made",
+    (
+        "utils/_set_output.py",
+        "check_library_installed",
+        "importlib.import_module(library)",
+    ): "constants of the adapters; _get_output_config refuses other words",
+    (
+        "utils/metaestimators.py",
+        "_BaseComposition._replace_estimator",
+        "setattr(self, attr, new_estimators)",
+    ): FITTING,
+    (
+        "utils/metaestimators.py",
+        "_BaseComposition._set_params",
+        "setattr(self, attr, params.pop(attr))",
+    ): FITTING,
+    ("utils/validation.py", "check_memory", "joblib.Memory(location=memory, verbose=0)"): FITTING,
 }
 
 
@@ -169,7 +266,7 @@ def places() -> set[tuple[str, str, str]]:
             inner = (*scope, child.name) if named else scope  # type: ignore[attr-defined]
             if isinstance(child, ast.Call):
                 called = getattr(child.func, "id", getattr(child.func, "attr", ""))
-                rest = child.args[called in ("getattr", "__getattribute__") :]
+                rest = child.args[called in NAMED_SECOND :]
                 if called in CALLS and not (rest and isinstance(rest[0], ast.Constant)):
                     found.add((file, ".".join(scope), ast.unparse(child)))
             visit(child, file, inner)
