@@ -1,4 +1,4 @@
-# Each GitHub job signs in with the token that GitHub issues to it, so there is no key to leak.
+# Each GitHub job signs in with the token that GitHub issues to it, without a key that could leak.
 resource "google_iam_workload_identity_pool" "github" {
   project                   = var.shared_project
   workload_identity_pool_id = "github"

@@ -119,7 +119,7 @@ locals {
     "a run failed" = {
       filter = local.failed_run_filter
       labels = { run_id = "EXTRACT(jsonPayload.run_id)" }
-      advice = "GET /runs/{run_id}?env=${var.env} says why. Nothing was published, and the run is not tried again by itself."
+      advice = "GET /runs/{run_id}?env=${var.env} says why. Nothing was published, and the run is not retried automatically."
     }
     # It also comes for a prediction that was refused before a run existed.
     "a schedule failed" = {
