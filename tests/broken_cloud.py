@@ -50,6 +50,7 @@ class BrokenCloud:
 
     name = "mlsys-models-dev"
     num_rows = 0
+    table_type = "TABLE"
     schema = (SchemaField("a", "INTEGER"),)
 
     def __init__(self, at: int, exc: BaseException | None) -> None:
