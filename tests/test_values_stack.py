@@ -60,7 +60,7 @@ def there_and_back(clients: Clients, df: pd.DataFrame) -> None:
         assert_same(df[name], found[name])
 
 
-@settings(ON_THE_STACK, max_examples=4)
+@settings(ON_THE_STACK, max_examples=3)
 @given(df=frames(30))
 def test_a_table_gives_back_what_the_frame_holds(
     clients: Clients, environment: dict[str, str], df: pd.DataFrame
@@ -132,7 +132,7 @@ def scored(lab: Lab, df: pd.DataFrame) -> None:
         np.testing.assert_allclose(found["prediction"], model.predict(seen), rtol=1e-9)
 
 
-@settings(ON_THE_STACK, max_examples=2)
+@settings(ON_THE_STACK, max_examples=1)
 @given(df=training())
 def test_the_service_scores_what_the_notebook_read(
     stack: LocalStack, environment: dict[str, str], df: pd.DataFrame
