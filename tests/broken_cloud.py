@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import joblib
@@ -16,19 +16,62 @@ GENERATION = 7
 
 
 class Blob:
-    """An object of Cloud Storage that holds a small pickle."""
+    """An object of Cloud Storage that holds a small pickle, or what it is given."""
 
-    def __init__(self, cloud: BrokenCloud, name: str) -> None:
-        self.name, self.bucket, self.metadata, self._cloud = name, cloud, {}, cloud
-        self.generation = GENERATION
+    md5_hash = content_type = updated = None
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        name: str,
+        content: bytes | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name, self.bucket, self.metadata = name, bucket, dict(metadata or {})
+        self.generation, self._content, self._cloud = GENERATION, content, bucket.cloud
+
+    @property
+    def crc32c(self) -> bytes | None:
+        return self._content
+
+    @property
+    def size(self) -> int:
+        return len(self._content or b"")
 
     def download_as_bytes(self, **_: Any) -> bytes:
         buffer = io.BytesIO()
         joblib.dump({"a": 1}, buffer)
-        return self._cloud.call("download", buffer.getvalue())
+        content = buffer.getvalue() if self._content is None else self._content
+        return self._cloud.call("download", content)
 
     def upload_from_string(self, *_: Any, **__: Any) -> None:
         self._cloud.call("upload")
+
+    def delete(self, **_: Any) -> None:
+        self._cloud.call("delete")
+
+    def rewrite(self, source: Blob, **_: Any) -> tuple[None, int, int]:
+        self._content = source._content
+        return self._cloud.call("rewrite", (None, 1, 1))
+
+
+class Bucket:
+    """A bucket with the objects of the cloud whose URLs begin with its name."""
+
+    def __init__(self, cloud: BrokenCloud, name: str) -> None:
+        self.cloud, self.name = cloud, name
+
+    def blob(self, path: str) -> Blob:
+        return Blob(self, path, *self.cloud.holds.get(f"{self.name}/{path}", ()))
+
+    def get_blob(self, path: str, **_: Any) -> Blob | None:
+        found = self.blob(path) if f"{self.name}/{path}" in self.cloud.holds else None
+        return self.cloud.call("get_blob", found)
+
+    def list_blobs(self, **_: Any) -> list[Blob]:
+        found = [url for url in self.cloud.holds if url.startswith(f"{self.name}/")]
+        blobs = [self.blob(url.partition("/")[2]) for url in found]
+        return self.cloud.call("list_blobs", blobs)
 
 
 class Rows(list[Any]):
@@ -46,14 +89,19 @@ class Row:
 
 
 class BrokenCloud:
-    """All clients in one: the call of number `at` raises `exc`, the others have their effect."""
+    """All clients in one: the call of number `at` raises `exc`, the others have their effect.
 
-    name = "mlsys-models-dev"
+    `holds` are objects, by `bucket/path`: their contents, and perhaps their custom metadata.
+    """
+
     num_rows = 0
     table_type = "TABLE"
     schema = (SchemaField("a", "INTEGER"),)
 
-    def __init__(self, at: int, exc: BaseException | None) -> None:
+    def __init__(
+        self, at: int, exc: BaseException | None, holds: Mapping[str, Any] | None = None
+    ) -> None:
+        self.holds = holds or {}
         self.settings = Settings("demo-project", emulators=Emulators(bigquery="http://127.0.0.1:9"))
         self.made: list[str] = []
         self._at, self._exc = at, exc
@@ -73,17 +121,18 @@ class BrokenCloud:
     def bigquery(self) -> BrokenCloud:
         return self.call("bigquery", self)
 
-    def bucket(self, _name: str) -> BrokenCloud:
-        return self
+    @property
+    def publisher(self) -> BrokenCloud:
+        return self.call("publisher", self)
 
-    def blob(self, path: str) -> Blob:
-        return Blob(self, path)
+    def publish(self, *_: Any, **__: Any) -> BrokenCloud:
+        return self.call("publish", self)
 
-    def get_blob(self, *_: Any, **__: Any) -> None:
-        return self.call("get_blob")
+    def bucket(self, name: str) -> Bucket:
+        return Bucket(self, name)
 
-    def list_blobs(self, *_: Any, **__: Any) -> list[Blob]:
-        return self.call("list_blobs", [])
+    def list_blobs(self, bucket: str, **_: Any) -> list[Blob]:
+        return Bucket(self, bucket).list_blobs()
 
     def get_table(self, *_: Any, **__: Any) -> BrokenCloud:
         return self.call("get_table", self)

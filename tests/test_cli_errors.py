@@ -106,7 +106,7 @@ def test_an_error_is_one_line_and_exit_code_1(
         (ERRORS[1], ["some/folder: Is a directory", "Pass a file"]),
         (ERRORS[3], ["No space left", "Free some space"]),
         (ERRORS[7], ["The package x is not installed", "pip install"]),
-        (ERRORS[8], ["bigquery.jobs.create denied", "Ask for the permission"]),
+        (ERRORS[8], ["lacks bigquery.jobs.create", "roles/bigquery.jobUser"]),
         (ERRORS[15], ["Reauthentication", "gcloud auth application-default login"]),
         (KeyError("ok"), ["KeyError: 'ok'", "Report it"]),
     ],

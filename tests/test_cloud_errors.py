@@ -24,7 +24,8 @@ import mlsys.bq
 import mlsys.gcs
 import mlsys.identity
 import mlsys.models
-from mlsys import signing
+from mlsys import promotion, quarantine, registry, signing
+from mlsys.cli_errors import explain
 from mlsys.cloud_errors import ROLES, TABLE, Use, cloud_errors, translated
 from mlsys.errors import (
     CloudRefused,
@@ -156,6 +157,72 @@ CALLS: dict[str, Callable[[Path], Any]] = {
         mlsys.models.ModelRef("demo", "v1"), "dev", key
     ),
 }
+
+
+REF = mlsys.models.ModelRef("demo", "v1")
+FILE = "demo/v1/metadata.json"
+BODY = {"message": {"data": "e30=", "attributes": {"eventType": "OBJECT_FINALIZE"}}}
+RECORD = quarantine.Record(
+    "quarantine/2026/a.json", "2026-11-28", "/events/storage", "why", json.dumps(BODY)
+)
+
+
+def holds(cloud: BrokenCloud) -> dict[str, Any]:
+    """What the promotion and the quarantine read."""
+    settings = cloud.settings
+    source, target = settings.models_bucket("dev"), settings.models_bucket("staging")
+    mark = json.dumps({"from": f"gs://{source}/{REF.path}#1"})
+    return {
+        f"{source}/{REF.path}": (b"model",),
+        f"{source}/{FILE}": (b"new",),
+        f"{target}/{FILE}": (b"old", {"mlsys-promotion": mark}),
+        f"{settings.runs_bucket('dev')}/{RECORD.name}": (b"{}",),
+    }
+
+
+# And every function of the commands
+COMMANDS: dict[str, Callable[[Any], Any]] = {
+    "promote": lambda c: promotion.promote(REF, "dev", "staging", by="me", here=c, there=c),
+    "list": lambda c: quarantine.objects(c, "dev"),
+    "read": lambda c: list(quarantine.read(c, "dev", quarantine.objects(c, "dev"))),
+    "replay": lambda c: quarantine.replay(c, "dev", RECORD),
+    "registered": lambda c: registry.registered(c, "dev", REF),
+}
+CALLS_OF = {"promote": 14, "list": 2, "read": 4, "replay": 5, "registered": 3}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_whatever_google_raises_in_a_command_is_one_sentence_of_ours(name: str) -> None:
+    well = BrokenCloud(0, None)
+    well.holds = holds(well)
+    COMMANDS[name](well)
+    assert len(well.made) >= CALLS_OF[name], well.made
+    for at, what in enumerate(well.made, 1):
+        for exc, expected in RAISED:
+            case = f"{type(exc).__name__} at {what} ({at}) of {name}"
+            broken = BrokenCloud(at, exc, well.holds)
+            try:
+                COMMANDS[name](broken)
+            except MlsysError as said:
+                # a malformed message and a file that changed meanwhile have sentences of their own
+                own = isinstance(said, Conflict | InvalidRequest) and isinstance(
+                    exc, api.PreconditionFailed | api.BadRequest
+                )
+                assert isinstance(said, expected) or own, case
+                assert said.__cause__ is not None or isinstance(said, ObjectNotFound), case
+                text = str(said)
+                assert "\n" not in text and 10 < len(text) < 1400, case
+            else:  # gone meanwhile, which is as good, or a bucket that may not be listed
+                assert isinstance(exc, api.NotFound | api.Forbidden), case
+                assert what in ("delete", "download", "list_blobs", "storage"), case
+
+
+@pytest.mark.parametrize("case", RAISED, ids=lambda case: type(case[0]).__name__)
+def test_the_command_line_says_the_same_of_what_nobody_translated(case: Any) -> None:
+    exc, _ = case
+    text = explain(exc)
+    assert "\n" not in text and 10 < len(text) < 1400
+    assert "does not know" not in text and "lacks ." not in text
 
 
 @pytest.fixture(autouse=True)

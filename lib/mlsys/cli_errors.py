@@ -1,4 +1,6 @@
-"""The one table of what the command line says of an error, and its exit codes.
+"""What the command line says of an error, and its exit codes.
+
+The exceptions of Google's clients are in `mlsys.cloud_errors`, and only there.
 
 An error is one line on stderr, `mlsys: what is wrong. What to do`; a traceback is never shown.
 
@@ -22,6 +24,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+
+from mlsys.cloud_errors import Use, translated
+from mlsys.credentials import words
 
 FAILED = 1
 SIGNALLED = 128  # and the signal's number
@@ -82,7 +87,10 @@ def explain(exc: Exception) -> str:
         kind = getattr(sys.modules.get(module), name, None)
         if kind is not None and isinstance(exc, kind):
             return sentence(exc)
-    return _fault(exc)
+    # requests' exceptions are OSErrors too
+    if (said := translated(exc, Use("Google Cloud", "this command", ()))) is not None:
+        return str(said)
+    return _file(exc) if isinstance(exc, OSError) else _fault(exc)
 
 
 def _file(exc: Any) -> str:
@@ -119,20 +127,7 @@ def _not_encodable(exc: Any) -> str:
     return f"{exc.object[:80]!r} cannot be encoded as {exc.encoding}. Pass other text"
 
 
-def _said(exc: Any) -> str:
-    """The first line of what a client says, without the request that it repeats."""
-    text = str(getattr(exc, "message", "") or exc).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(exc).__name__
-
-
-def _with(what: str, advice: str) -> Callable[[Any], str]:
-    return lambda exc: f"{what}: {_said(exc)}. {advice}"
-
-
-_SIGN_IN = "Sign in with `gcloud auth application-default login`, or use the local stack"
 _AGAIN = "Try again; if it stays so, look at the network and at https://status.cloud.google.com"
-_API = "google.api_core.exceptions"
-_AUTH = "google.auth.exceptions"
 
 # The first that fits counts.
 _SENTENCES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
@@ -141,19 +136,8 @@ _SENTENCES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("builtins", "UnicodeEncodeError", _not_encodable),
     ("builtins", "ModuleNotFoundError", _package),
     ("builtins", "MemoryError", lambda _: "Memory is used up. Run it where there is more"),
-    (_API, "Unauthenticated", _with("Google does not accept the credentials", _SIGN_IN)),
-    (_API, "Unauthorized", _with("Google does not accept the credentials", _SIGN_IN)),
-    (_API, "Forbidden", _with("Google refuses it", "Ask for the permission that it names")),
-    (_API, "NotFound", _with("Google does not find it", "Check project, bucket and dataset")),
-    (_API, "ServerError", _with("Google Cloud did not do it", _AGAIN)),
-    (_API, "TooManyRequests", _with("Google Cloud did not do it", _AGAIN)),
-    (_API, "RetryError", _with("Google Cloud did not answer in time", _AGAIN)),
-    (_API, "GoogleAPICallError", _with("Google refuses it", "Change what was asked for")),
-    (_AUTH, "TransportError", _with("Google cannot be reached to sign in", _AGAIN)),
-    (_AUTH, "GoogleAuthError", _with("Google does not accept the credentials", _SIGN_IN)),
-    ("requests.exceptions", "RequestException", _with("The connection failed", _AGAIN)),
     ("builtins", "TimeoutError", lambda _: f"No answer came in time. {_AGAIN}"),
-    ("builtins", "OSError", _file),
+    ("builtins", "ConnectionError", lambda exc: f"The connection failed: {words(exc)}. {_AGAIN}"),
 )
 
 

@@ -59,6 +59,7 @@ ROLES = {
     "bigquery.tables.delete": "roles/bigquery.dataEditor",
     "bigquery.tables.update": "roles/bigquery.dataEditor",
     "bigquery.tables.updateData": "roles/bigquery.dataEditor",
+    "pubsub.topics.publish": "roles/pubsub.publisher",
     "serviceusage.services.use": "roles/serviceusage.serviceUsageConsumer",
 }
 # `storage.objects.get` in Google's sentence, and no e-mail address, host or table
@@ -82,10 +83,11 @@ def denied(exc: Exception, use: Use) -> MlsysError:
     said = words_of(exc)
     needed = tuple(dict.fromkeys(_PERMISSION.findall(said))) or use.permissions
     roles = ", ".join(dict.fromkeys(ROLES[name] for name in needed if name in ROLES))
+    lacks = " or ".join(needed) or "the permission"
     ask = f"Ask for the role {roles}" if roles else "Ask the project's owner for it"
     return PermissionMissing(
         f"{use.service} denies access to {use.resource}: the account lacks "
-        f"{' or '.join(needed)}. {ask}. Google says: {said}"
+        f"{lacks}. {ask}. Google says: {said}"
     )
 
 

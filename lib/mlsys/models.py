@@ -104,10 +104,7 @@ def upload_model(
             clients, env, name, version, overwrite, content, described, about, signing_key
         )
     if wait:
-        needed = ("bigquery.jobs.create", "bigquery.tables.getData")
-        registry = f"{clients.settings.dataset(env)}.model_registry"
-        with cloud_errors(Use("BigQuery", f"{registry} ({ref} is uploaded)", needed)):
-            row = wait_until_registered(clients, env, ref, generation)
+        row = wait_until_registered(clients, env, ref, generation)
         if row.status != "ready" or row.status_reason:
             warnings.warn(f"{ref} is {row.status} in {env}: {row.status_reason}", stacklevel=2)
     return ref

@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mlsys.clients import TIMEOUT, Clients
+from mlsys.cloud_errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, ObjectNotFound
 from mlsys.gcs import PROMOTION_KEY
 from mlsys.promotion_copy import copy_version
@@ -19,7 +20,7 @@ from mlsys.registry import Registered, registered, wait_until_registered
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
-    from google.cloud.storage import Blob, Bucket
+    from google.cloud.storage import Blob
 
 
 def promote(
@@ -41,32 +42,54 @@ def promote(
         Conflict: the source's model was replaced meanwhile.
         ObjectNotFound: the source or the target has no models bucket; it names those that have.
         NotRegistered: the copy is in the bucket, and the registry did not show it in time.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
-    from google.api_core.exceptions import NotFound
-
     if ENVS.index(target) <= ENVS.index(source):
         raise InvalidRequest(("to", f"{target} does not come after {source}: {' -> '.join(ENVS)}"))
-    old = here.storage.bucket(here.settings.models_bucket(source))
-    new = there.storage.bucket(there.settings.models_bucket(target))
     for clients, env in ((here, source), (there, target)):
-        _check_env(clients, env)
-    model = _ready(here, source, ref, old)
-    origin = {
-        "from": f"gs://{old.name}/{ref.path}#{model.generation}",
-        "by": by,
-        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-    }
-    try:
-        copied = copy_version(ref, model, new, {PROMOTION_KEY: json.dumps(origin)})
-    except NotFound as exc:
-        raise ObjectNotFound(
-            f"The bucket gs://{new.name} is not there, or {ref} was changed in {source} meanwhile: "
-            "promote again"
-        ) from exc
+        with cloud_errors(_use(f"gs://{clients.settings.models_bucket(env)}", _LIST)):
+            _check_env(clients, env)
+    with cloud_errors(_use(f"gs://{here.settings.models_bucket(source)}/{ref.path}", _GET)):
+        model = _ready(here, source, ref)
+    copied = _copied(ref, model, there, target, by)
     row = wait_until_registered(there, target, ref, int(copied.generation or 0))
     if row.status != "ready":
         raise ModelUnusable(f"{ref} is in {target}, where it is {row.status}: {row.status_reason}")
     return row
+
+
+_LIST, _GET = "storage.objects.list", "storage.objects.get"
+_WRITE = ("storage.objects.create", "storage.objects.delete")
+
+
+def _use(resource: str, *permissions: str) -> Use:
+    return Use("Cloud Storage", resource, permissions)
+
+
+def _copied(ref: ModelRef, model: Blob, there: Clients, target: str, by: str) -> Blob:
+    """Copy the version into the target's bucket, with a note of where it came from and by whom.
+
+    Raises:
+        ObjectNotFound: the bucket is not there, or the source was changed meanwhile.
+    """
+    from google.api_core.exceptions import NotFound
+
+    origin = {
+        "from": f"gs://{model.bucket.name}/{model.name}#{model.generation}",
+        "by": by,
+        "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    name = there.settings.models_bucket(target)
+    where = f"gs://{name}/{ref} (a copy of gs://{model.bucket.name}/{ref})"
+    with cloud_errors(_use(where, _GET, *_WRITE)):
+        bucket = there.storage.bucket(name)
+        try:
+            return copy_version(ref, model, bucket, {PROMOTION_KEY: json.dumps(origin)})
+        except NotFound as exc:
+            raise ObjectNotFound(
+                f"The bucket gs://{name} is not there, or gs://{model.bucket.name}/{ref} was "
+                "changed meanwhile: promote again"
+            ) from exc
 
 
 def _check_env(clients: Clients, env: str) -> None:
@@ -101,8 +124,9 @@ def _is_there(clients: Clients, env: str) -> bool:
     return True
 
 
-def _ready(clients: Clients, env: str, ref: ModelRef, bucket: Bucket) -> Blob:
+def _ready(clients: Clients, env: str, ref: ModelRef) -> Blob:
     """Return the object of a model that the registry knows as it is, and knows to be ready."""
+    bucket = clients.storage.bucket(clients.settings.models_bucket(env))
     blob = bucket.get_blob(ref.path, timeout=TIMEOUT)
     if blob is None:
         raise ModelNotFound(f"There is no model gs://{bucket.name}/{ref.path}")

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import TIMEOUT, Clients
+from mlsys.cloud_errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, ObjectNotFound
-from mlsys.pushes import Malformed, PushMessage
+from mlsys.pushes import PushMessage
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
@@ -60,14 +61,16 @@ def objects(clients: Clients, env: str) -> list[str]:
 
     Raises:
         ObjectNotFound: the environment's runs bucket is not there.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import NotFound
 
     bucket = clients.settings.runs_bucket(env)
-    try:
-        blobs = list(clients.storage.list_blobs(bucket, prefix=f"{FOLDER}/", timeout=TIMEOUT))
-    except NotFound as exc:
-        raise ObjectNotFound(f"There is no bucket gs://{bucket}") from exc
+    with cloud_errors(_use(f"gs://{bucket}/{FOLDER}/", "storage.objects.list")):
+        try:
+            blobs = list(clients.storage.list_blobs(bucket, prefix=f"{FOLDER}/", timeout=TIMEOUT))
+        except NotFound as exc:
+            raise ObjectNotFound(f"There is no bucket gs://{bucket}") from exc
     return [blob.name for blob in sorted(blobs, key=_age) if not blob.name.endswith("/")]
 
 
@@ -75,6 +78,9 @@ def read(clients: Clients, env: str, names: list[str]) -> Iterator[tuple[str, Re
     """Yield each object's name with the message in it, or None where it holds none.
 
     An object that was deleted meanwhile is left out.
+
+    Raises:
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     threads = ThreadPoolExecutor(THREADS)
     try:
@@ -103,25 +109,42 @@ def replay(clients: Clients, env: str, record: Record) -> None:
 
     Raises:
         InvalidRequest: its body is no message that Pub/Sub could have pushed.
+        ObjectNotFound: the topic is not there.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
-    from google.api_core.exceptions import InvalidArgument, NotFound
+    from google.api_core.exceptions import NotFound
 
     topic = TOPICS.get(record.route)
     try:
         message = record.message()
-        if topic is None or not (message.attributes or message.data):
-            raise Malformed("nothing to publish, or no topic for it")
-        name = getattr(clients.settings, topic)(env)
-        # TypeError, ValueError: an attribute named as a parameter, or not encodable
-        sent = clients.publisher.publish(name, message.data, timeout=TIMEOUT, **message.attributes)
-        sent.result(timeout=TIMEOUT)
-    except (ValueError, TypeError, InvalidArgument) as exc:
+    except ValueError as exc:
         raise _cannot(record) from exc
-    bucket = clients.storage.bucket(clients.settings.runs_bucket(env))
+    if topic is None or not (message.attributes or message.data):
+        raise _cannot(record)
+    _publish(clients, getattr(clients.settings, topic)(env), message, record)
+    bucket = clients.settings.runs_bucket(env)
+    with cloud_errors(_use(f"gs://{bucket}/{record.name}", "storage.objects.delete")):
+        try:
+            clients.storage.bucket(bucket).blob(record.name).delete(timeout=TIMEOUT)
+        except NotFound:
+            pass  # by somebody else, meanwhile
+
+
+def _use(resource: str, *permissions: str) -> Use:
+    return Use("Cloud Storage", resource, permissions)
+
+
+def _publish(clients: Clients, topic: str, message: PushMessage, record: Record) -> None:
+    use = Use("Pub/Sub", topic, ("pubsub.topics.publish",), "message")
+    with cloud_errors(use):
+        publisher = clients.publisher
     try:
-        bucket.blob(record.name).delete(timeout=TIMEOUT)
-    except NotFound:
-        pass  # by somebody else, meanwhile
+        with cloud_errors(use):
+            sent = publisher.publish(topic, message.data, timeout=TIMEOUT, **message.attributes)
+            sent.result(timeout=TIMEOUT)
+    except (ValueError, TypeError) as exc:
+        # InvalidRequest of Pub/Sub, or an attribute named as a parameter or not encodable
+        raise _cannot(record) from exc
 
 
 def parse(name: str, content: bytes) -> Record | None:
@@ -153,13 +176,15 @@ def _content(clients: Clients, env: str, name: str) -> bytes | None:
     """Return what the object holds, cut where no record is as long; None if it is gone."""
     from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
-    blob = clients.storage.bucket(clients.settings.runs_bucket(env)).blob(name)
-    try:
-        return blob.download_as_bytes(end=MAX_BYTES, timeout=TIMEOUT)
-    except NotFound:
-        return None
-    except RequestRangeNotSatisfiable:
-        return b""  # an empty object has no range
+    bucket = clients.settings.runs_bucket(env)
+    with cloud_errors(_use(f"gs://{bucket}/{name}", "storage.objects.get")):
+        try:
+            blob = clients.storage.bucket(bucket).blob(name)
+            return blob.download_as_bytes(end=MAX_BYTES, timeout=TIMEOUT)
+        except NotFound:
+            return None
+        except RequestRangeNotSatisfiable:
+            return b""  # an empty object has no range
 
 
 def _cannot(record: Record) -> InvalidRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud_errors import Use, cloud_errors
 from mlsys.errors import NotRegistered
 from mlsys.refs import ModelRef
 
@@ -33,7 +34,18 @@ def registered(clients: Clients, env: str, ref: ModelRef) -> Registered | None:
 
     Raises:
         NotRegistered: the environment has no registry.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
+    with cloud_errors(_use(clients, env)):
+        return _row(clients, env, ref)
+
+
+def _use(clients: Clients, env: str, note: str = "") -> Use:
+    needed = ("bigquery.jobs.create", "bigquery.tables.getData")
+    return Use("BigQuery", f"{clients.settings.dataset(env)}.model_registry{note}", needed)
+
+
+def _row(clients: Clients, env: str, ref: ModelRef) -> Registered | None:
     from google.api_core.exceptions import NotFound
     from google.cloud import bigquery
 
@@ -61,6 +73,7 @@ def wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation:
 
     Raises:
         NotRegistered: it does not show it after four minutes, or there is no registry.
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     import tenacity
 
@@ -70,7 +83,8 @@ def wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation:
         stop=tenacity.stop_after_delay(SECONDS),
     )
     try:
-        row = retrying(registered, clients, env, ref)
+        with cloud_errors(_use(clients, env, f" ({ref} is uploaded)")):
+            row = retrying(_row, clients, env, ref)
         assert row is not None
         return row
     except NotRegistered as exc:
