@@ -7,7 +7,7 @@ variable "bucket_prefix" {
 }
 
 variable "deletion_protection" {
-  description = "false lets `terraform destroy` delete the service, the tables and what the buckets hold."
+  description = "false lets `terraform destroy` delete the service, the tables and the buckets with their objects."
   type        = bool
   default     = true
 }
