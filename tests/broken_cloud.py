@@ -77,8 +77,14 @@ class Bucket:
 class Rows(list[Any]):
     """The rows of a query."""
 
+    total_rows = 1
+
+    def __init__(self, cloud: BrokenCloud) -> None:
+        super().__init__([Row()])
+        self._cloud = cloud
+
     def to_arrow(self, **_: Any) -> pa.Table:
-        return pa.table({"a": [1]})
+        return self._cloud.call("to_arrow", pa.table({"a": [1]}))
 
 
 class Row:
@@ -147,4 +153,4 @@ class BrokenCloud:
         return self.call("load", self)
 
     def result(self, **_: Any) -> Rows:
-        return self.call("result", Rows([Row()]))
+        return self.call("result", Rows(self))

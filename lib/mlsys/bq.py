@@ -19,6 +19,7 @@ from mlsys.fitting import fit as _fit
 from mlsys.fitting import new_fields, sent_fields
 from mlsys.frames import from_frame, sql_name, to_frame
 from mlsys.names import fold
+from mlsys.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,9 +110,11 @@ def bq_get(query: str) -> pd.DataFrame:
         use_storage_api = not clients.settings.emulators.bigquery
         try:
             job = clients.bigquery.query(query, timeout=TIMEOUT, retry=bigquery_retry())
-            rows = job.result(retry=bigquery_retry())  # as long as BigQuery lets a query run
+            with progress("Waiting for the query's result"):
+                rows = job.result(retry=bigquery_retry())  # as long as BigQuery lets a query run
             reader = clients.bigquery_read if use_storage_api else None
-            table = rows.to_arrow(bqstorage_client=reader, create_bqstorage_client=False)
+            with progress(f"Downloading {rows.total_rows or 0:,} rows"):
+                table = rows.to_arrow(bqstorage_client=reader, create_bqstorage_client=False)
         except BadRequest as exc:
             raise InvalidRequest(("query", words_of(exc))) from exc
         except NotFound as exc:
@@ -165,7 +168,8 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
         if clients.settings.emulators.bigquery:
             _check_local(rows)
         try:
-            load_rows(clients, rows, table, fields, write_disposition, layout=there)
+            with progress(f"Writing {rows.num_rows:,} rows into {table}"):
+                load_rows(clients, rows, table, fields, write_disposition, layout=there)
         except Duplicate as exc:
             if write_disposition != "WRITE_EMPTY":
                 raise

@@ -17,6 +17,7 @@ from mlsys.clients import TIMEOUT, default_clients
 from mlsys.cloud_errors import Use, cloud_errors
 from mlsys.credentials import words
 from mlsys.errors import InvalidRequest, MlsysError, ObjectNotFound
+from mlsys.progress import progress
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def gcs_get(bucket_name: str, blob_path: str) -> bytes:
     bucket_name, blob_path = _checked(bucket_name, blob_path)
     with cloud_errors(_use(f"gs://{bucket_name}/{blob_path}", "storage.objects.get")):
         try:
-            return _blob(bucket_name, blob_path).download_as_bytes(timeout=TIMEOUT)
+            with progress(f"Downloading gs://{bucket_name}/{blob_path}"):
+                return _blob(bucket_name, blob_path).download_as_bytes(timeout=TIMEOUT)
         except NotFound as exc:
             raise ObjectNotFound(f"There is no object gs://{bucket_name}/{blob_path}") from exc
 
@@ -136,7 +138,8 @@ def gcs_list_blobs(bucket_name: str) -> list[str]:
         try:
             client = default_clients().storage
             blobs = client.list_blobs(bucket_name, fields=fields, timeout=TIMEOUT)
-            return [blob.name for blob in blobs]
+            with progress(f"Listing gs://{bucket_name}"):
+                return [blob.name for blob in blobs]
         except NotFound as exc:
             raise ObjectNotFound(f"There is no bucket gs://{bucket_name}") from exc
 
@@ -235,6 +238,7 @@ def _upload(blob: Blob, content: bytes | str, content_type: str | None = None) -
         if isinstance(content, bytes) and not blob.name.endswith(".json"):
             content_type = "application/octet-stream"
     try:
-        blob.upload_from_string(content, content_type=content_type, timeout=TIMEOUT)
+        with progress(f"Uploading {len(content):,} bytes to gs://{blob.bucket.name}/{blob.name}"):
+            blob.upload_from_string(content, content_type=content_type, timeout=TIMEOUT)
     except NotFound as exc:
         raise ObjectNotFound(f"There is no bucket gs://{blob.bucket.name}") from exc

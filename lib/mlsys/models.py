@@ -12,6 +12,7 @@ from mlsys.arguments import check_choice, kind_of
 from mlsys.clients import TIMEOUT, Clients, default_clients
 from mlsys.cloud_errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
+from mlsys.progress import progress
 from mlsys.refs import VERSION, ModelRef
 from mlsys.registry import wait_until_registered
 from mlsys.saved_with import names_of_the_notebook
@@ -99,7 +100,8 @@ def upload_model(
     about = json.dumps(gcs.describe(model))
     clients = default_clients()
     bucket = clients.settings.models_bucket(env)
-    with cloud_errors(_use(f"gs://{bucket}/{name}", *_WRITE)):
+    doing = progress(f"Uploading {name} ({len(content):,} bytes) to gs://{bucket}")
+    with cloud_errors(_use(f"gs://{bucket}/{name}", *_WRITE)), doing:
         ref, generation = _write(
             clients, env, name, version, overwrite, content, described, about, signing_key
         )

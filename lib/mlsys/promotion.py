@@ -14,6 +14,7 @@ from mlsys.clients import TIMEOUT, Clients
 from mlsys.cloud_errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, ObjectNotFound
 from mlsys.gcs import PROMOTION_KEY
+from mlsys.progress import progress
 from mlsys.promotion_copy import copy_version
 from mlsys.refs import ModelRef
 from mlsys.registry import Registered, registered, wait_until_registered
@@ -81,7 +82,7 @@ def _copied(ref: ModelRef, model: Blob, there: Clients, target: str, by: str) ->
     }
     name = there.settings.models_bucket(target)
     where = f"gs://{name}/{ref} (a copy of gs://{model.bucket.name}/{ref})"
-    with cloud_errors(_use(where, _GET, *_WRITE)):
+    with cloud_errors(_use(where, _GET, *_WRITE)), progress(f"Copying {ref} to gs://{name}"):
         bucket = there.storage.bucket(name)
         try:
             return copy_version(ref, model, bucket, {PROMOTION_KEY: json.dumps(origin)})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.cloud_errors import Use, cloud_errors
 from mlsys.errors import NotRegistered
+from mlsys.progress import progress
 from mlsys.refs import ModelRef
 
 SECONDS = 240.0  # that an upload may take to be registered: it is verified, after others
@@ -83,7 +84,8 @@ def wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation:
         stop=tenacity.stop_after_delay(SECONDS),
     )
     try:
-        with cloud_errors(_use(clients, env, f" ({ref} is uploaded)")):
+        doing = progress(f"Waiting until the registry of {env} shows {ref}")
+        with cloud_errors(_use(clients, env, f" ({ref} is uploaded)")), doing:
             row = retrying(_row, clients, env, ref)
         assert row is not None
         return row
