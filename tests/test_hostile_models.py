@@ -16,16 +16,20 @@ from hostile_models import ROWS, VALUES, changed, hostile, line, writer
 from scipy.sparse import csr_matrix
 from scipy.spatial.distance import seuclidean
 from sklearn.ensemble import GradientBoostingRegressor, IsolationForest, RandomForestRegressor
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import RFE
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as K
+from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LassoLars, Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
     PolynomialFeatures,
+    PowerTransformer,
     SplineTransformer,
     StandardScaler,
 )
@@ -154,6 +158,31 @@ def test_a_word_of_an_older_release_stays() -> None:
         load_model(pickle.dumps(model))
     content = pickle.dumps(model).replace(sklearn.__version__.encode(), b"1.3.2")
     assert load_model(content).model.positive == "auto"
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [
+        (lambda: TfidfVectorizer().fit(["one two"]), "decode_error", "surrogateescape"),
+        (lambda: TfidfVectorizer().fit(["one two"]), "strip_accents", "other"),
+        (lambda: TfidfVectorizer().fit(["one two"]), "analyzer", "other"),
+        (lambda: TfidfVectorizer().fit(["one two"]), "stop_words", "other"),
+        (lambda: Nystroem(n_components=2).fit(ROWS), "kernel", "other"),
+        (lambda: KNeighborsRegressor().fit(ROWS, VALUES), "metric", "other"),
+        (lambda: PowerTransformer().fit(ROWS), "method", "other"),
+        (lambda: GridSearchCV(Ridge(), {}).fit(ROWS, VALUES), "scoring", "os.system"),
+        (lambda: line(), "positive", "../../a/path"),
+        (lambda: line(), "positive", "a.dotted.name"),
+        (lambda: line(), "positive", "{0.__class__}"),
+        (lambda: line(), "positive", "x" * 100),
+    ],
+)
+def test_an_older_release_is_no_excuse_for_a_word_that_is_used(
+    make: Any, name: str, value: str
+) -> None:
+    content = pickle.dumps(changed(make(), **{name: value}))
+    with pytest.raises(ModelUnusable):
+        load_model(content.replace(sklearn.__version__.encode(), b"1.3.2"))
 
 
 class Start(Ridge):

@@ -1,6 +1,7 @@
 """How many rows a model is given at once follows from what it makes of each."""
 
 import pickle
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,8 @@ from sklearn.svm import SVC
 from mlsys.loading import load_model
 from mlsys.row_width import AT_ONCE, row_width, rows_at_once
 from mlsys.set_output import restore_output
-from workers.scoring.session import BATCH_ROWS, batch_rows
+from workers.scoring import shard
+from workers.scoring.session import BATCH_ROWS, Session, batch_rows
 
 WORDS = [["a"], ["b"], ["c"]]
 
@@ -69,6 +71,42 @@ def test_a_batch_has_as_many_rows_as_the_model_takes() -> None:
     wide = compared(20_000)
     assert batch_rows(plan, wide) == rows_at_once(wide) < BATCH_ROWS
     assert batch_rows(plan) == BATCH_ROWS
+
+
+def test_a_shard_is_read_in_batches_that_the_model_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = compared(20_000)
+    predictor: Any = SimpleNamespace(
+        model=wide,
+        plan=SimpleNamespace(output=SimpleNamespace(columns=["prediction"]), aliases=None),
+        schema=None,
+    )
+    cuts: list[int] = []
+
+    class Stop(Exception):
+        pass
+
+    def read(clients: Any, stream: str, most: int, aliases: Any) -> Any:
+        cuts.append(most)
+        raise Stop
+
+    def nothing(*args: Any) -> Any:
+        return nullcontext()
+
+    monkeypatch.setattr(shard, "read_batches", read)
+    monkeypatch.setattr(shard, "PartWriter", nothing)
+    monkeypatch.setattr(shard, "RejectsTable", nothing)
+    store: Any = SimpleNamespace(part_name=lambda *args: "part", blob=str)
+    with pytest.raises(Stop):
+        shard.score_shard(
+            None,  # type: ignore[arg-type]
+            store,
+            Session(0, ("stream",), None, 1),
+            0,
+            predictor,
+            None,  # type: ignore[arg-type]
+        )
+    assert cuts == [rows_at_once(wide)]
+    assert cuts[0] < BATCH_ROWS
 
 
 def test_a_deep_tree_that_is_honest_loads() -> None:
