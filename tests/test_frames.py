@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlsys.bq import TableRef
+from mlsys.bq import TableRef, bq_put
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.frames import arrow_type, from_frame, sql_name, to_frame, to_model_frame
 from mlsys.signatures import UNKNOWN, Feature, Signature
@@ -360,10 +360,63 @@ def test_what_is_no_table_is_refused_by_the_parameters_name(text: str) -> None:
 @pytest.mark.parametrize(
     ("df", "problem"),
     [
-        (pd.Series([1], name="a"), "df: is a Series: pass a DataFrame"),
+        (pd.Series([1], name="a"), r"df: is a pandas Series: pass df\.to_frame\(\)$"),
+        (pd.Series([1]), r"df: is a pandas Series: pass df\.to_frame\('name'\)$"),
+        ({"a": [1]}, r"df: is a dict: pass pd\.DataFrame\(df\)$"),
+        (np.ones((1, 1)), "df: is a NumPy ndarray: pass a pandas DataFrame$"),
+        (None, "df: is None: pass a pandas DataFrame$"),
+        (pd.DataFrame, "df: is the class DataFrame: pass a pandas DataFrame$"),
         (pd.DataFrame([[1, 2]], columns=["a", "A"]), r"df: columns \['A', 'a'\] are the same"),
     ],
 )
-def test_what_is_no_table_is_refused(df: Any, problem: str) -> None:
+def test_a_frame_that_is_not_a_dataframe_is_refused(df: Any, problem: str) -> None:
     with pytest.raises(InvalidRequest, match=problem):
         from_frame(df)
+
+
+def test_a_pyarrow_table_is_refused_and_the_sentence_gives_what_is_written_as_it_is() -> None:
+    big = 2**53 + 1
+    table = pa.table(
+        {
+            "n": [big, None],
+            "s": ["a", None],
+            "d": [dt.date(2026, 1, 2), None],
+            "t": [dt.datetime(2026, 1, 2, 3, tzinfo=dt.UTC), None],
+            "x": [0.1, None],
+            "b": [True, None],
+        },
+        schema=pa.schema(
+            [
+                ("n", pa.int64()),
+                ("s", pa.string()),
+                ("d", pa.date32()),
+                ("t", pa.timestamp("us", "UTC")),
+                ("x", pa.float64()),
+                ("b", pa.bool_()),
+            ]
+        ),
+    )
+    with pytest.raises(InvalidRequest, match=r"df: is a pyarrow\.Table: pass df\.to_pandas") as no:
+        bq_put(table, "demo-project.d.t")  # type: ignore[arg-type]
+    instead = str(no.value).partition("pass ")[2]
+    frame = eval(instead, {"df": table, "pd": pd})  # noqa: S307
+    assert from_frame(frame).to_pylist() == table.to_pylist()
+    assert from_frame(frame).schema.types == table.schema.types
+
+
+@pytest.mark.parametrize(
+    ("module", "method", "instead"),
+    [
+        ("polars.dataframe.frame", "to_pandas", "df.to_pandas()"),
+        ("polars.lazyframe.frame", "collect", "df.collect().to_pandas()"),
+        ("pyspark.sql.dataframe", "toPandas", "df.toPandas()"),
+        ("dask.dataframe", "compute", "df.compute()"),
+    ],
+)
+def test_tables_of_other_libraries_are_refused_with_what_makes_a_frame_of_them(
+    module: str, method: str, instead: str
+) -> None:
+    kind = type("DataFrame", (), {"__module__": module, method: lambda self: None})
+    with pytest.raises(InvalidRequest) as caught:
+        from_frame(kind())
+    assert str(caught.value).endswith(f": pass {instead}")

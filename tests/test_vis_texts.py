@@ -1,5 +1,6 @@
 """Plots show the author's own words literally, and stay legible whatever the data hold."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -111,3 +112,46 @@ def test_fifty_classes_of_long_names_leave_room_for_the_axes() -> None:
     vis.plot_roc(names, scores, ax=given)
     drawn(given)
     assert given.get_position().width > 0.3
+
+
+FOREIGN = ("日本語", "한국", "हिन्दी", "a\tb", "😀", "ascii")
+
+
+def all_plots(names: Any) -> list[Axes]:
+    model = LinearRegression().fit(np.eye(len(names)), range(len(names)))
+    return [
+        vis.plot_class_balance(names),
+        vis.plot_confusion_matrix(names, names),
+        vis.plot_roc(names, np.eye(len(names)), classes=names),
+        vis.plot_feature_importance(model, names),
+        vis.plot_prediction_distribution(np.linspace(0, 1, len(names)), by=names),
+        vis.plot_prediction_distribution(names),
+    ]
+
+
+def test_characters_that_no_font_has_are_named_in_one_sentence_for_each_plot() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for ax in all_plots(FOREIGN):
+            assert set(FOREIGN) <= set(drawn(ax)) | {t.split(" (")[0] for t in drawn(ax)}
+            drawn(ax.set_title("日本語").axes)  # of the fonts that were found
+    said = [str(w.message) for w in caught]
+    assert len(said) <= 6 and not any("Glyph" in text for text in said), said
+    for w in caught:
+        assert str(w.message).startswith("No installed font has ") and "addfont" in str(w.message)
+        assert w.filename == __file__
+
+
+def test_latin_greek_and_cyrillic_keep_the_font_and_warn_of_nothing() -> None:
+    for ax in all_plots(("größe", "Ωμέγα", "Привет", "a\nb")):
+        drawn(ax)
+        assert ax.title.get_fontfamily() == plt.rcParams["font.family"]
+
+
+def test_an_installed_font_that_has_the_characters_is_taken() -> None:
+    """The Computer Modern of matplotlib lacks Cyrillic; the DejaVu that comes with it has it."""
+    plt.rcParams["font.family"] = ["cmb10"]
+    ax = vis.plot_class_balance(["Привет", "b"])
+    drawn(ax)
+    first, *others = ax.get_yticklabels()[0].get_fontfamily()
+    assert first == "cmb10" and others[0].startswith("DejaVu")

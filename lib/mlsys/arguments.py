@@ -141,6 +141,22 @@ def kind_of(value: Any) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
+def as_pandas(table: Any, name: str) -> str | None:
+    """Return the expression that makes a pandas DataFrame of another library's table, or None."""
+    package = type(table).__module__.partition(".")[0]
+    if package == "pyarrow" and hasattr(table, "to_pandas"):
+        return f"{name}.to_pandas(types_mapper=pd.ArrowDtype)"  # which keeps integers beside NULLs
+    if package == "polars" and hasattr(table, "collect"):
+        return f"{name}.collect().to_pandas()"
+    if hasattr(table, "to_pandas"):
+        return f"{name}.to_pandas()"
+    if hasattr(table, "toPandas"):  # Spark
+        return f"{name}.toPandas()"
+    if package in ("dask", "dask_expr") and hasattr(table, "compute"):
+        return f"{name}.compute()"
+    return None
+
+
 def _check_unicode(text: str, parameter: str) -> None:
     try:
         text.encode()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys import dtypes
+from mlsys.arguments import as_pandas, kind_of
 from mlsys.arrow_types import arrow_type as arrow_type
 from mlsys.arrow_types import sql_name as sql_name
 from mlsys.errors import InvalidRequest, SchemaMismatch
@@ -41,7 +42,7 @@ def from_frame(df: pd.DataFrame) -> pa.Table:
     import pyarrow as pa
 
     if not isinstance(df, pd.DataFrame):
-        raise InvalidRequest(("df", f"is a {type(df).__name__}: pass a DataFrame"))
+        raise InvalidRequest(("df", f"is {kind_of(df)}: pass {_as_frame(df)}"))
     check_column_names(df.columns, "df")
     columns, fields = [], []
     for i, name in enumerate(df.columns):
@@ -51,6 +52,17 @@ def from_frame(df: pd.DataFrame) -> pa.Table:
             raise InvalidRequest(("df", f"column {name!r}: {exc}")) from exc
         fields.append(pa.field(name, columns[-1].type))
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _as_frame(other: Any) -> str:
+    """Return the expression that makes a DataFrame of what was passed as `df`."""
+    import pandas as pd
+
+    if isinstance(other, pd.Series):
+        return "df.to_frame()" if isinstance(other.name, str) else "df.to_frame('name')"
+    if isinstance(other, list | dict):
+        return "pd.DataFrame(df)"
+    return as_pandas(other, "df") or "a pandas DataFrame"
 
 
 def to_frame(table: pa.Table | pa.RecordBatch) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlsys.arguments import check_text, kind_of
+from mlsys.arguments import as_pandas, check_text, kind_of
 from mlsys.errors import InvalidRequest
 from mlsys.names import duplicates, name_fault, proposed_name
 
@@ -66,22 +66,6 @@ def training_table(X: Any) -> Any:
     if X.ndim == 2 and not X.shape[1]:
         raise InvalidRequest(("X", "has no columns: pass those that the model was fitted on"))
     return X
-
-
-def as_pandas(table: Any, name: str) -> str | None:
-    """Return the expression that makes a pandas DataFrame of another library's table, or None."""
-    package = type(table).__module__.partition(".")[0]
-    if package == "pyarrow" and hasattr(table, "to_pandas"):
-        return f"{name}.to_pandas(types_mapper=pd.ArrowDtype)"  # which keeps integers beside NULLs
-    if package == "polars" and hasattr(table, "collect"):
-        return f"{name}.collect().to_pandas()"
-    if hasattr(table, "to_pandas"):
-        return f"{name}.to_pandas()"
-    if hasattr(table, "toPandas"):  # Spark
-        return f"{name}.toPandas()"
-    if package in ("dask", "dask_expr") and hasattr(table, "compute"):
-        return f"{name}.compute()"
-    return None
 
 
 def check_target(y: Any, rows: int) -> None:

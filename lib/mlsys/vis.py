@@ -8,7 +8,8 @@ otherwise on a new figure. It returns the matplotlib Axes, so a title or a label
 ['2 (66.7%)', '1 (33.3%)']
 >>> _ = ax.set_title("Who survived")
 
-Texts are shown as they are: `$` starts no formula, and a name may begin with `_`.
+Texts are shown as they are: `$` does not start a formula, and a name may begin with `_`. Characters
+that the font lacks are drawn with another installed font; a warning names those that none has.
 
 Matplotlib is imported when a function is first called. It comes with the extra `vis`; without it
 the functions raise a `ModuleNotFoundError` that says what to install.
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlsys import vis_data
+from mlsys import vis_data, vis_fonts
 from mlsys.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -369,10 +370,11 @@ def _literal(ax: Axes) -> Axes:
     ticks = [label for mark in marks for label in (mark.label1, mark.label2)]
     titles = [ax.title, ax._left_title, ax._right_title]  # type: ignore[attr-defined]
     legend = ax.get_legend()
-    for text in (*titles, ax.xaxis.label, ax.yaxis.label, *ticks, *ax.texts):
+    texts = [*titles, ax.xaxis.label, ax.yaxis.label, *ticks, *ax.texts]
+    texts += legend.findobj(Text) if legend is not None else []
+    for text in texts:
         text.set_parse_math(False)
-    for found in legend.findobj(Text) if legend is not None else ():
-        found.set_parse_math(False)
+    vis_fonts.cover(texts, stacklevel=3)
     return ax
 
 
