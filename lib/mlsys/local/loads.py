@@ -118,7 +118,7 @@ def _load(executor: Any, ctx: Any, job: Any, table: Any) -> dict[str, Any]:
         models = importlib.import_module("bqemulator.catalog.models")
         schema = {"schema_": models.TableSchema(fields=routes._parse_schema_fields(fields))}
     else:
-        _check_modes(executor, table, fields)
+        _check_modes(table, fields)
         schema = {}
     with transaction(ctx):
         executor._apply_load_write_disposition(job, ctx)
@@ -156,7 +156,7 @@ def _check_layout(table: Any, fields: Sequence[Any]) -> None:
             raise ValueError(f"The field specified for clustering is not in the schema: {name}")
 
 
-def _check_modes(executor: Any, table: Any, fields: Sequence[Any]) -> None:
+def _check_modes(table: Any, fields: Sequence[Any]) -> None:
     """Refuse an append that gives a column another mode, or a column that the table lacks."""
     modes = {field.name.lower(): field.mode for field in table.schema_.fields}
     for field in fields:
@@ -170,7 +170,7 @@ def _check_modes(executor: Any, table: Any, fields: Sequence[Any]) -> None:
         if known != mode:
             place = f"{table.project_id}:{table.dataset_id}.{table.table_id}"
             text = f"Provided Schema does not match Table {place}. {problem}"
-            raise executor.InvalidQueryError(text)
+            raise ValueError(text)  # a job that failed, not a request that is refused
 
 
 def _columns(fields: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
