@@ -1,9 +1,14 @@
 """What to use in place of a name that a model may not hold, where that is known."""
 
+import enum
+import sys
+
 _OWN = (
     "put a function of your own that calls it into a package that is installed in the service, "
     "train again with that, and add its name to MLSYS_TRUSTED_GLOBALS"
 )
+_LEAVE = "leave it out of the model, or keep"
+_BESIDE = f"is not on the list of what a model may be made of: {_LEAVE} "
 _BATCHES = "computes over all rows that it is given, and a table is scored in batches"
 
 # By name: what is wrong with it, and what to do.
@@ -32,6 +37,31 @@ _NAMES = {
         "is not on the list, and no column of BigQuery holds periods: train on the dates "
         "(.dt.to_timestamp()) or on text (.astype(str))"
     ),
+    "fractions.Fraction": (
+        "is not on the list, and no column of BigQuery holds fractions: train on float or Decimal"
+    ),
+    "types.SimpleNamespace": f"{_BESIDE}a dict in its place",
+    **dict.fromkeys(
+        ("builtins.Ellipsis", "builtins.NotImplemented"),
+        f"is a constant of Python that no model needs: {_LEAVE} None",
+    ),
+    "builtins.type": f"{_BESIDE}the type's name",
+    **dict.fromkeys(
+        (
+            "pandas.ArrowDtype",
+            "pandas.IntervalDtype",
+            "pandas.PeriodDtype",
+            "pandas.SparseDtype",
+            "pandas.core.indexes.datetimes._new_DatetimeIndex",
+            "pandas.core.indexes.interval._new_IntervalIndex",
+            "pandas.core.indexes.period._new_PeriodIndex",
+            "pandas.core.indexes.timedeltas._new_TimedeltaIndex",
+        ),
+        "is an index or a dtype of pandas that a model may not hold: choose the columns by their "
+        "names, or with a word such as dtype_include='category'",
+    ),
+    **dict.fromkeys(("numpy.rec.recarray", "numpy.record"), f"{_BESIDE}np.asarray(array.tolist())"),
+    "numpy.matrix": f"{_BESIDE}np.asarray(matrix)",
     "dateutil.tz.tz.tzfile": (
         "is a time zone of dateutil, which reads a file of the machine: convert the column before "
         "training with .dt.tz_convert('UTC') or with the zone's name"
@@ -73,9 +103,30 @@ def instead_of(key: str, nested: bool = False) -> str | None:
             "is a method, or a class inside another, and only functions and classes of a module "
             f"itself can be listed: {_OWN}"
         )
+    if (said := _of_python(module, name)) is not None:
+        return said
     if module in _HARMLESS or (module == "builtins" and name in _HARMLESS_BUILTINS):
         return (
             "is not on the list of what a model may be made of, and MLSYS_TRUSTED_GLOBALS takes "
             f"no function of Python's standard library: {_OWN}"
         )
+    return None
+
+
+def _of_python(module: str, name: str) -> str | None:
+    """Say what helps with an exception, a constant or a named tuple of the standard library.
+
+    Only modules that are imported already are looked at.
+    """
+    if module.partition(".")[0] not in sys.stdlib_module_names or module not in sys.modules:
+        return None
+    kind = vars(sys.modules[module]).get(name)
+    if not isinstance(kind, type):
+        return None
+    if issubclass(kind, BaseException):
+        return f"is an exception: {_LEAVE} its text, str(exc)"
+    if issubclass(kind, enum.Enum):
+        return f"{_BESIDE}the constant's value"
+    if issubclass(kind, tuple) and kind is not tuple:
+        return f"{_BESIDE}a plain tuple or a dict in its place"
     return None

@@ -110,6 +110,8 @@ def check(inst: Any, free: Collection[type]) -> None:
             _many(value, where, free)
         elif name not in FUNCTIONS and name not in _parameters(kind):
             if _function(value) or name not in CALLABLES and _callable(value, free):
+                if isinstance(value, type):
+                    raise Refused(f"keeps the type `{value.__name__}` itself in `{where}`")
                 raise Refused(f"keeps a function in `{where}`, where no function belongs")
         if name in KERNELS:
             need(value is None or _is_kernel(value, free), f"`{where}`")

@@ -97,7 +97,10 @@ def _attributes(inst: Any, state: Any) -> None:
             kept[key] = value.value
             continue
         if type(value) is Handle:
-            raise Refused(f"keeps `{value.key}` itself in `{name}.{key}`, not an object of it")
+            raise Refused(
+                f"keeps `{value.key}` itself in `{name}.{key}`, not an object of it: leave it out "
+                "of the model, or pass a function in its place"
+            )
         need(type(value) is not StandIn, f"`{name}.{key}`")
         own = inspect.getattr_static(kind, key, None)
         if type(own) is property and own.fset is None and kind.__module__.startswith("sklearn."):

@@ -6,6 +6,7 @@ number of columns of its rows once, by its `n_features_in_`, and hands them to e
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from typing import Any
 
@@ -13,6 +14,11 @@ from mlsys.pickle_stack import Refused, need
 
 ENSEMBLES = ("sklearn.ensemble._forest", "sklearn.ensemble._gb", "sklearn.ensemble._iforest")
 HIST = "sklearn.ensemble._hist_gradient_boosting.gradient_boosting"
+# What may transform the target of a model that boosting starts from: each keeps its rows.
+OF_COLUMNS = frozenset(
+    "FunctionTransformer MaxAbsScaler MinMaxScaler PowerTransformer QuantileTransformer "
+    "RobustScaler StandardScaler".split()
+)
 
 
 def check(inst: Any, free: Collection[type] = ()) -> None:
@@ -114,7 +120,7 @@ def _starts(inst: Any, init: Any, outputs: int, width: int, free: Collection[typ
         seen.add(id(value))
         name = type(value).__name__
         if name in ("FunctionTransformer", "TransformedTargetRegressor"):
-            raise Refused(f"has a {name} in {what}, which may answer for other rows")
+            _keeps_rows(value, what)
         if isinstance(value, list | tuple):
             left += value
         elif type(value).__module__.startswith("sklearn.") and hasattr(value, "__dict__"):
@@ -124,6 +130,51 @@ def _starts(inst: Any, init: Any, outputs: int, width: int, free: Collection[typ
     except Exception as exc:
         raise Refused(f"has {what} that does not predict ({type(exc).__name__})") from exc
     need(np.shape(answer) == (3, outputs), what)
+
+
+def _keeps_rows(inst: Any, what: str) -> None:
+    """Refuse an object whose functions may answer for more or fewer rows than they are given."""
+    name = type(inst).__name__
+    for attribute in ("func", "inverse_func"):
+        func = vars(inst).get(attribute)
+        if not by_elements(func):
+            said = getattr(func, "__name__", "functools.partial")
+            raise Refused(
+                f"has a {name} of `{said}` in {what}, which may answer for other rows: use a "
+                "NumPy function that works by elements, such as np.log1p, or put the "
+                f"{name} outside the boosting"
+            )
+    if vars(inst).get("kw_args") or vars(inst).get("inv_kw_args"):
+        raise Refused(
+            f"has a {name} with kw_args in {what}, which may answer for other rows: put the "
+            f"{name} outside the boosting, or use functools.partial(np.clip, a_min=0, a_max=1)"
+        )
+    transformer = vars(inst).get("transformer_")
+    if transformer is not None and type(transformer).__name__ not in OF_COLUMNS:
+        raise Refused(
+            f"has a {type(transformer).__name__} as the `transformer_` of a {name} in {what}: "
+            f"use one of {', '.join(sorted(OF_COLUMNS - {'FunctionTransformer'}))}"
+        )
+
+
+def by_elements(func: Any) -> bool:
+    """Tell whether a function returns an array of its argument's shape, whatever that is."""
+    import numpy as np
+
+    from mlsys.pickle_callables import is_own  # stands on this module
+
+    if func is None or is_own(func):
+        return True
+    if type(func) is functools.partial:
+        if is_own(func.func):
+            return True
+        numbers = [*func.args, *func.keywords.values()]
+        plain = all(v is None or type(v) in (bool, int, float) for v in numbers)
+        listed = any(func.func is f for f in (np.clip, np.round, np.nan_to_num))
+        return listed and plain and not func.args
+    if type(func) is np.ufunc:
+        return func.nin == func.nout == 1 and func.signature is None
+    return any(func is f for f in (np.round, np.around, np.nan_to_num, np.asarray))
 
 
 def _histograms(inst: Any) -> None:

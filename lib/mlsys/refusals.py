@@ -96,6 +96,11 @@ def _name_refused(key: str, content: bytes, nested: bool) -> str:
     package = key.partition(".")[0]
     if package in ("cloudpickle", "dill") or key.startswith("joblib.externals.cloudpickle"):
         tool = "dill" if package == "dill" else "cloudpickle"
+        if key.endswith("._builtin_type"):
+            return (
+                f"needs `{key}`, by which cloudpickle stores a type of Python's own, such as "
+                "types.SimpleNamespace: leave it out of the model, or keep a dict in its place"
+            )
         return (
             f"needs `{key}`: {tool} stored a lambda, or a function or class of a notebook, as "
             "code, and the service does not run code from a model file. Use functions of NumPy or "
