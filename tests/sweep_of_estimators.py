@@ -222,7 +222,7 @@ KERNELS = {
     "RBF": K.RBF(), "RBF by features": K.RBF([1.0] * 4), "Matern 0.5": K.Matern(nu=0.5),
     "Matern 1.5": K.Matern(nu=1.5), "Matern 2.5": K.Matern(nu=2.5), "Matern": K.Matern(nu=2.2),
     "Matern inf": K.Matern(nu=np.inf), "RationalQuadratic": K.RationalQuadratic(),
-    "ExpSineSquared": K.ExpSineSquared() + K.WhiteKernel(), "DotProduct": K.DotProduct(),
+    "ExpSineSquared": K.ExpSineSquared(0.1) + K.WhiteKernel(10.0), "DotProduct": K.DotProduct(),
     "a power": K.DotProduct() ** 2, "a product": K.ConstantKernel() * K.RBF(),
     "fixed bounds": K.RBF(1.0, "fixed"), "a nested sum": K.RBF() + (K.Matern() + 1.0) * 2.0,
     **{f"PairwiseKernel({m})": K.PairwiseKernel(metric=m) for m in (

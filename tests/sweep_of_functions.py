@@ -59,7 +59,8 @@ REFUSED = {
         "computes over all rows that it is given, and a table is scored in batches: use ",
     r"\(scipy.fft": "MLSYS_TRUSTED_GLOBALS does not accept it",
     r"pd.DataFrame|csr_matrix|csr_array|=set|=Counter": "not an object of it: leave it out",
-    r"of a frame\((?!np|item|method)": "only functions and classes of a module itself can be listed",
+    r"of a frame\((?!np|item|method)":
+        "only functions and classes of a module itself can be listed",
     "methodcaller": "calls any method by its name",
     "itemgetter": "choose columns with a ColumnTransformer",
     r"str.encode|str.expandtabs|join": "keeps the method `str",
@@ -146,7 +147,7 @@ for name, (f, back) in {
 NUMPY = (
     "abs absolute arcsinh argsort around array asanyarray asarray asarray_chkfinite atleast_2d "
     "average cbrt ceil column_stack concatenate copy cos cosh cumprod cumsum deg2rad degrees diff "
-    "exp expm1 expand_dims fabs fix fliplr flip flipud float32 float64 floor gradient hstack i0 "
+    "exp expm1 fabs fix fliplr flip flipud float32 float64 floor gradient hstack i0 "
     "int64 isfinite isinf isnan log log10 log1p log2 logical_not max mean median nan_to_num "
     "nancumsum nanmean negative ones_like ptp rad2deg radians ravel real rint rot90 round sign sin "
     "sinc sinh sort sqrt square stack std sum tan tanh transpose tril triu trunc unwrap var vstack "
@@ -167,7 +168,7 @@ ROW_WISE = {
         "add_dummy_feature").split()},
     "quantile_transform": partial(preprocessing.quantile_transform, n_quantiles=5),
     "check_array": utils.check_array, "as_float_array": utils.as_float_array,
-    "rbf_kernel of rows": metrics.pairwise.rbf_kernel, "str": str, "partial(np.array)":
+    "rbf_kernel of rows": metrics.pairwise.rbf_kernel, "partial(np.array)":
     partial(np.array, dtype=float), "pairwise_distances": metrics.pairwise_distances,
 }  # fmt: skip
 for name, f in ROW_WISE.items():

@@ -76,7 +76,7 @@ UNSELECTED = ("categories of stamps", "intervals", "periods", "Arrow's integers"
               "sparse numbers")  # fmt: skip
 # What scikit-learn itself fits no model to.
 UNFIT = {
-    "": "strings with NA", "selector": "stamps with NaT",
+    "": "strings with NA", "OrdinalEncoder": "stamps with NaT", "selector": "stamps with NaT",
     "SimpleImputer": "stamps|booleans|categories of stamps|stamps with NaT|time spans|boolean",
     "categories=": "text with None|text with NaN|bytes|stamps with NaT|strings with NA|"
                    "Int64 with NA",
@@ -132,7 +132,8 @@ for name, column in COLUMNS.items():
 KEEP = "leave it out of the model, or keep"
 LISTED = "if you trust it"
 for name, value in {
-    "a description": FRAME.describe(), "counts": FRAME.s.value_counts(), "a corr": FRAME[["a"]].corr(),
+    "a description": FRAME.describe(), "counts": FRAME.s.value_counts(),
+    "a corr": FRAME[["a"]].corr(),
     "a frame by two levels": FRAME.set_index(["s", "a"]), "an empty frame": pd.DataFrame(),
     "an empty Series": pd.Series(dtype=float), "groups": FRAME.groupby(["s", "a"]).b.mean(),
     "dates": pd.date_range("2020-01-01", periods=3), "a range": pd.RangeIndex(3),
@@ -142,11 +143,13 @@ for name, value in {
     "a PeriodIndex": pd.period_range("2020", "2021", freq="M"), "counted": collections.Counter("a"),
     "metrics": {"auc": np.float64(0.9), "when": dt.datetime(2020, 1, 1), "cm": np.eye(2)},
     "a deque": collections.deque([1]), "a fraction": fractions.Fraction(1, 3), "bytes": b"abc",
-    "a bytearray": bytearray(b"a"), "a complex": 1j, "a slice": slice(1), "a pattern": re.compile("a"),
+    "a bytearray": bytearray(b"a"), "a complex": 1j, "a slice": slice(1),
+    "a pattern": re.compile("a"),
     "a defaultdict": collections.defaultdict(int), "a ChainMap": collections.ChainMap({}),
     "a Bunch": utils.Bunch(a=1), "a display": metrics.ConfusionMatrixDisplay(np.eye(2)),
     "a structured array": np.array([(1, 2.0)], dtype=[("a", int), ("b", float)]),
-    "a masked array": np.ma.masked_array([1, 2], [0, 1]), "a datetime64": np.datetime64("2020-01-01"),
+    "a masked array": np.ma.masked_array([1, 2], [0, 1]),
+    "a datetime64": np.datetime64("2020-01-01"),
     **{f"a {n} matrix": getattr(sp, f"{n}_matrix")(np.eye(2)) for n in (
         "coo", "csc", "csr", "lil", "dia", "bsr")},
     "a coo_array": sp.coo_array(np.eye(2)), "poly1d": np.poly1d([1, 2]),
@@ -155,7 +158,8 @@ for name, value in {
     "pytz's Berlin": pytz.timezone("Europe/Berlin"), "pytz.utc": pytz.utc,
     "pytz's offset": pytz.FixedOffset(90), "dateutil's Berlin": dateutil.tz.gettz("Europe/Berlin"),
     "dateutil's UTC": dateutil.tz.tzutc(), "an Interval": pd.Interval(0, 1), "dt.UTC": dt.UTC,
-    "a Period": pd.Period("2020"), "a Categorical": pd.Categorical(["a"]), "a UUID": uuid.UUID(int=1),
+    "a Period": pd.Period("2020"), "a Categorical": pd.Categorical(["a"]),
+    "a UUID": uuid.UUID(int=1),
     "an IntegerArray": pd.array([1, None]), "an OrderedDict": collections.OrderedDict(a=1),
     "an optimum": scipy.optimize.OptimizeResult(x=np.eye(2)), "an offset": pd.offsets.Day(1),
     "estimators": [LogisticRegression(), tree.DecisionTreeClassifier()],
