@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pickle_cases import attributes, glob, whole
+from pickle_cases import attributes, call, glob, text, whole
 from scipy import sparse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import Birch, BisectingKMeans, FeatureAgglomeration, KMeans, MiniBatchKMeans
@@ -557,6 +557,17 @@ def colliding() -> bytes:
     return pickle.dumps({i * prime: None for i in range(1, 20_000)}, 4)
 
 
+def bound(func: bytes, owner: bytes) -> bytes:
+    """A bound method as cloudpickle writes it, in an attribute of a model."""
+    method = call(*BUILTIN_TYPE, text("MethodType")) + func + owner + b"\x86R"
+    return whole(LINE + attributes(("coef_", method)) + b"b")
+
+
+BOOSTING = "sklearn.ensemble._hist_gradient_boosting.gradient_boosting"
+RAW_PREDICT = glob(BOOSTING, "BaseHistGradientBoosting._raw_predict")
+BOOSTED = glob(BOOSTING, "HistGradientBoostingRegressor") + b")\x81"
+BUILTIN_TYPE = ("cloudpickle.cloudpickle", "_builtin_type")
+
 BYTES: dict[str, Callable[[str], bytes]] = {
     "a frozen estimator of itself": lambda p: whole(
         FROZEN + b"\x94" + attributes(("estimator", b"h\x00")) + b"b"
@@ -575,6 +586,19 @@ BYTES: dict[str, Callable[[str], bytes]] = {
     ),
     "a class kept in a list": lambda p: whole(
         LINE + attributes(("coef_", b"]" + glob("sklearn.utils._bunch", "Bunch") + b"a")) + b"b"
+    ),
+    "a method of a listed function": lambda p: bound(glob("numpy", "exp"), BOOSTED),
+    "a method of another estimator's": lambda p: bound(RAW_PREDICT, LINE),
+    "a method of a function that runs code": lambda p: bound(glob("os", "system"), text(p)),
+    "a method of no estimator": lambda p: bound(RAW_PREDICT, text(p)),
+    "a method of a model's other method": lambda p: bound(
+        glob(BOOSTING, "BaseHistGradientBoosting.fit"), BOOSTED
+    ),
+    "the function of a method": lambda p: whole(LINE + attributes(("coef_", RAW_PREDICT)) + b"b"),
+    "the function of a method, called": lambda p: whole(RAW_PREDICT + BOOSTED + b"\x85R"),
+    "the type of code": lambda p: whole(call(*BUILTIN_TYPE, text("CodeType"))),
+    "the type of methods": lambda p: whole(
+        LINE + attributes(("coef_", call(*BUILTIN_TYPE, text("MethodType")))) + b"b"
     ),
     "keys of keys": lambda p: keys_of_keys(),
     "keys of one hash": lambda p: colliding(),

@@ -95,8 +95,10 @@ for way in ("auto", "brute", "ball_tree"):
         add(f"neighbours({way}, {f.__name__})",
             neighbors.KNeighborsClassifier(metric=f, algorithm=way), ROWS, LABELS)  # fmt: skip
 for way in ("auto", "brute"):
-    add(f"LocalOutlierFactor({way})",
-        neighbors.LocalOutlierFactor(metric=distance.cosine, novelty=True, algorithm=way))
+    add(
+        f"LocalOutlierFactor({way})",
+        neighbors.LocalOutlierFactor(metric=distance.cosine, novelty=True, algorithm=way),
+    )
 add("NearestNeighbors", neighbors.NearestNeighbors(metric=distance.cosine))
 add("RadiusNeighbors", neighbors.RadiusNeighborsClassifier(metric=distance.euclidean, radius=2.0),
     ROWS, LABELS)  # fmt: skip
@@ -116,12 +118,20 @@ for name, f in {
 for f in (np.mean, np.max, np.median, scipy.stats.gmean):
     add(f"FeatureAgglomeration({f.__name__})", cluster.FeatureAgglomeration(2, pooling_func=f))
 for f in (metrics.f1_score, metrics.balanced_accuracy_score):
-    add(f"a forest scored by {f.__name__}",
-        ensemble.RandomForestClassifier(10, oob_score=f, bootstrap=True), ROWS, LABELS)
+    add(
+        f"a forest scored by {f.__name__}",
+        ensemble.RandomForestClassifier(10, oob_score=f, bootstrap=True),
+        ROWS,
+        LABELS,
+    )
 for name, f in {"mean_absolute_error": metrics.mean_absolute_error,
                 "a partial": partial(metrics.mean_pinball_loss, alpha=0.2)}.items():  # fmt: skip
-    add(f"a forest of values scored by {name}",
-        ensemble.RandomForestRegressor(10, oob_score=f, bootstrap=True), ROWS, TARGET)
+    add(
+        f"a forest of values scored by {name}",
+        ensemble.RandomForestRegressor(10, oob_score=f, bootstrap=True),
+        ROWS,
+        TARGET,
+    )
 add("RANSAC(np.subtract)", linear_model.RANSACRegressor(loss=np.subtract, random_state=0),
     ROWS, TARGET)  # fmt: skip
 add("SelectKBest(a partial)", feature_selection.SelectKBest(

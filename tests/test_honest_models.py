@@ -15,6 +15,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
@@ -519,6 +520,34 @@ def test_it_loads_and_answers_as_before(make: Case) -> None:
                 assert type(loaded.notes_) is type(model.notes_)
                 same = repr(loaded.notes_) == repr(model.notes_)
                 assert same or "Generator" in repr(model.notes_)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HistGradientBoostingClassifier(scoring=roc_auc)",
+        "HistGradientBoostingRegressor(scoring)",
+        "HistGradientBoosting of categories with early stopping",
+        "RandomizedSearchCV(randint)",
+    ],
+)
+def test_a_bound_method_written_by_cloudpickle_loads(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model, data = CASES[name]()
+        content = cloudpickle.dumps(model)
+        assert b"MethodType" in content
+        np.testing.assert_array_equal(answer(load_model(content).model, data), answer(model, data))
+
+
+def test_every_discrete_distribution_written_by_cloudpickle_loads() -> None:
+    model = LR().fit(X, B)
+    for kind in vars(scipy.stats).values():
+        if isinstance(kind, scipy.stats.rv_discrete):
+            model.drawn_from_ = kind
+            content = cloudpickle.dumps(model)
+            assert b"MethodType" in content
+            assert load_model(content).model.predict(X[:1]) in B
 
 
 def test_a_method_of_text_is_one_of_a_closed_list() -> None:

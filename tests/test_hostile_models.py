@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import sklearn
 from hostile_models import ROWS, VALUES, changed, hostile, line, writer
 from scipy.sparse import csr_matrix
 from scipy.spatial.distance import seuclidean
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import GradientBoostingRegressor, IsolationForest, RandomForestRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.feature_selection import RFE
@@ -215,3 +218,43 @@ def test_trusted_classes_stand_in_ensembles() -> None:
             load_model(pickle.dumps(model))
         loaded = load_model(pickle.dumps(model), trusted=(f"{__name__}.{name}",)).model
         assert np.array_equal(loaded.predict(ROWS), model.predict(ROWS))
+
+
+def steps(**options: Any) -> Any:
+    return make_pipeline(FunctionTransformer(**options), Ridge())
+
+
+def target(transformer: Any) -> Any:
+    return TransformedTargetRegressor(Ridge(), transformer=transformer, check_inverse=False)
+
+
+STARTS = [
+    pytest.param(steps(func=np.nan_to_num, kw_args={"nan": [0.0] * 4}), "with kw_args", id="kw"),
+    pytest.param(
+        steps(func=partial(np.clip, a_min=0, a_max=np.ones((1, 1, 4)))),
+        "`functools.partial`",
+        id="more dimensions",
+    ),
+    pytest.param(
+        steps(func=partial(np.nan_to_num, nan=[0.0] * 4)), "`functools.partial`", id="by column"
+    ),
+    pytest.param(steps(func=np.unique), "`unique`", id="a function of other rows"),
+    pytest.param(target(SplineTransformer()), "a SplineTransformer as", id="another transformer"),
+]
+
+
+@pytest.mark.parametrize(("init", "said"), STARTS)
+def test_boosting_starts_from_what_keeps_its_rows(init: Any, said: str) -> None:
+    model = GradientBoostingRegressor(n_estimators=2).fit(ROWS, VALUES)
+    model.init_ = init
+    if isinstance(init, TransformedTargetRegressor):
+        init.regressor_ = Ridge().fit(ROWS, VALUES)
+        init.transformer_ = init.transformer.fit(ROWS[:, :1])
+        init._training_dim = 1
+    else:
+        init[-1].fit(ROWS, VALUES)
+    with pytest.raises(ModelUnusable, match=re.escape(said)) as caught:
+        load_model(pickle.dumps(model))
+    assert "the `init_` of a GradientBoostingRegressor" in str(caught.value)
+    vars(model)["init_"] = Ridge().fit(ROWS, VALUES)
+    assert load_model(pickle.dumps(model)).model.init_ is not None

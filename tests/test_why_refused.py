@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from pickle_cases import dumped, glob, whole
+from pickle_cases import LINE, call, dumped, glob, text, whole
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -135,6 +135,19 @@ def test_code_stored_by_value_is_explained(tool: str) -> None:
     said = why(whole(glob(tool, "_make_function")))
     assert "stored a lambda, or a function or class of a notebook, as code" in said
     assert "move your own into a package" in said
+
+
+@pytest.mark.parametrize("name", ["SimpleNamespace", "CodeType", "FunctionType"])
+def test_a_type_of_pythons_own_is_explained(name: str) -> None:
+    kind = call("cloudpickle.cloudpickle", "_builtin_type", text(name))
+    assert "types.SimpleNamespace: leave it out of the model" in why(whole(kind))
+
+
+@pytest.mark.parametrize("func", ["exp", "log"])
+def test_a_bound_method_is_named(func: str) -> None:
+    kind = call("cloudpickle.cloudpickle", "_builtin_type", text("MethodType"))
+    said = why(whole(kind + glob("numpy", func) + glob(*LINE) + b")\x81\x86R"))
+    assert f"keeps the method `LinearRegression.{func}`, which is not on the list" in said
 
 
 FORMS = {

@@ -125,7 +125,7 @@ def _of_python(module: str, name: str) -> str | None:
         return None
     if issubclass(kind, BaseException):
         return f"is an exception: {_LEAVE} its text, str(exc)"
-    if issubclass(kind, enum.Enum):
+    if issubclass(kind, enum.Enum) and kind.__members__:
         return f"{_BESIDE}the constant's value"
     if issubclass(kind, tuple) and kind is not tuple:
         return f"{_BESIDE}a plain tuple or a dict in its place"

@@ -20,9 +20,10 @@ from mlsys.pickle_arrays import (
     make_masked,
     make_scalar,
 )
-from mlsys.pickle_callables import make_partial, make_pattern, method_of
-from mlsys.pickle_stack import TRIPLET, Handle, Refused, StandIn, need, new, resolve, simple_key
-from mlsys.pickle_values import VALUES, zone_of
+from mlsys.pickle_callables import make_partial, make_pattern
+from mlsys.pickle_methods import BUILTIN_TYPE, get_method, make_builtin_type
+from mlsys.pickle_stack import TRIPLET, Handle, StandIn, need, new, resolve, simple_key
+from mlsys.pickle_values import VALUES
 
 # Types of Arrow's columns that only attributes of the author's own have.
 ARROW_TYPES = frozenset(
@@ -60,27 +61,6 @@ def _range(*args: Any) -> range:
 def _complex(real: Any, imag: Any) -> complex:
     need(type(real) is float and type(imag) is float, "a complex number")
     return complex(real, imag)
-
-
-def _getattr(owner: Any, name: Any) -> Any:
-    # SciPy's discrete distributions pickle a method of themselves. They are stand-ins here. So does
-    # gradient boosting that stopped early: the class has the method, so its state goes without.
-    if type(owner) is StandIn or (name == "_raw_predict" and _boosting(owner)):
-        return StandIn()
-    for found in (method_of(owner, name), zone_of(owner, name)):
-        if found is not None:
-            return found
-    own = getattr(owner, "key", None) or getattr(owner, "__name__", type(owner).__name__)
-    raise Refused(
-        f"keeps the method `{own}.{str(name)[:40]}`, which is not on the list: "
-        "use a function of NumPy or scikit-learn, or put one into a package that is installed in "
-        "the service, train again with that, and add its name to MLSYS_TRUSTED_GLOBALS"
-    )
-
-
-def _boosting(owner: Any) -> bool:
-    place = "sklearn.ensemble._hist_gradient_boosting.gradient_boosting"
-    return type(owner).__module__ == place
 
 
 def _defaultdict(factory: Any = None) -> Any:
@@ -234,10 +214,11 @@ CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "builtins.bytes": _bytes,
     "builtins.complex": _complex,
     "builtins.frozenset": lambda *a: frozenset(_members(*a)),
-    "builtins.getattr": _getattr,
+    "builtins.getattr": get_method,
     "builtins.range": _range,
     "builtins.set": lambda *a: set(_members(*a)),
     "builtins.slice": _slice,
+    BUILTIN_TYPE: make_builtin_type,
     "collections.OrderedDict": lambda: collections.OrderedDict(),
     "collections.defaultdict": _defaultdict,
     "copyreg._reconstructor": _reconstructor,

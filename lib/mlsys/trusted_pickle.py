@@ -3,7 +3,8 @@
 Three rules, one after another:
 
 1. Only the exact names of `mlsys.trusted_names` and `mlsys.pickle_parts`, and those that the
-   settings add, are looked up. A module is imported for a listed name alone.
+   settings add, are looked up. A module is imported for a listed name alone. The dotted names of
+   `mlsys.pickle_methods` are admitted, but not looked up.
 2. A listed class is made empty and given a state; it is never called. What must be called has a
    function of ours in `mlsys.pickle_parts`. Functions that estimators keep are not called here.
 3. A state is looked at (`mlsys.pickle_states`) before it is put in.
@@ -21,7 +22,7 @@ import types
 from collections import OrderedDict, defaultdict
 from typing import Any
 
-from mlsys import pickle_graph, pickle_left_out, trusted_names
+from mlsys import pickle_graph, pickle_left_out, pickle_methods, trusted_names
 from mlsys.never_trusted import is_never_trusted
 from mlsys.pickle_arrays import array_bytes, settled
 from mlsys.pickle_parts import CONSTRUCTORS
@@ -96,6 +97,8 @@ class _Unpickler(_Base):
                 module = _compat_pickle.IMPORT_MAPPING.get(module, module)
         key = f"{module}.{name}"
         key = trusted_names.renamed(key)
+        if pickle_methods.is_bound_function(key):
+            return Handle(key)
         listed = key in self._trusted or key in NAMES or key in pickle_left_out.KEYS
         if "." in name or not listed:
             raise Untrusted(key, nested="." in name)
