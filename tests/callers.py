@@ -169,14 +169,17 @@ def _checkpoint_after_append(clients: Clients) -> None:
     load = google.cloud.bigquery.Client.load_table_from_uri
 
     def load_each(self: Any, uris: list[str], table: Any, job_id: str, **options: Any) -> Any:
+        rows = 0
         for uri in uris:
             mark = google.cloud.storage.Blob.from_uri(f"{uri}.loaded", clients.storage)
             if mark.exists():
                 job = self.get_job(mark.download_as_text())
-                continue
-            job = load(self, [uri], table, job_id=f"{job_id}_{uuid4().hex}", **options)
-            job.result(timeout=60)
-            mark.upload_from_string(job.job_id)
+            else:
+                job = load(self, [uri], table, job_id=f"{job_id}_{uuid4().hex}", **options)
+                job.result(timeout=60)
+                mark.upload_from_string(job.job_id)
+            rows += job.output_rows
+        job._properties["statistics"]["load"]["outputRows"] = str(rows)  # of all of them
         return job
 
     google.cloud.bigquery.Client.load_table_from_uri = load_each

@@ -70,8 +70,7 @@ def load_once(
         table = find_table(clients, into.table)
         if table is None or (table.created and job.ended and table.created > job.ended):
             continue
-        # No `!=`: bqemulator gives the rows of the whole table, and a job loads no more than all.
-        if (job.output_rows or 0) < rows:
+        if (job.output_rows or 0) != rows:
             raise Conflict(
                 f"{job.job_id} loaded {job.output_rows} rows into {into.table}, and the run has "
                 f"{rows}: remove the rows of {plan.run_id} and pass a run_id of your own"
