@@ -1,23 +1,51 @@
 """More hostile models: what a model keeps that is called, and the arguments that it keeps for it.
 
 An argument named `out` writes into another array of the model after the check; a kernel of kernels
-is called twice as often at each level; an attribute of the object hides one of its class.
+is called twice as often at each level; an attribute of the object hides one of its class. A loss is
+called by its link, a Bunch has any method that it is given.
 """
 
+import functools
+import pickle
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from hostile_models import ROWS, THREE, TWO, VALUES, changed, histogram, line, logistic, search
+import sklearn
+from hostile_models import (
+    ROWS,
+    THREE,
+    TWO,
+    VALUES,
+    boosted,
+    changed,
+    histogram,
+    line,
+    logistic,
+    search,
+)
+from sklearn._loss._loss import CyHalfMultinomialLoss, CyHalfPoissonLoss
+from sklearn._loss.link import Interval, LogLink, MultinomialLogit
+from sklearn._loss.loss import HalfPoissonLoss, HalfPoissonLossArrayAPI
 from sklearn.decomposition import FastICA, KernelPCA
 from sklearn.ensemble import VotingClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as K
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_approximation import Nystroem
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LassoLars, LogisticRegression, Ridge, SGDClassifier
+from sklearn.linear_model import (
+    GammaRegressor,
+    LassoLars,
+    LogisticRegression,
+    PoissonRegressor,
+    Ridge,
+    SGDClassifier,
+    TweedieRegressor,
+)
 from sklearn.metrics import f1_score, make_scorer
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import (
     KernelDensity,
@@ -195,10 +223,113 @@ MODELS: dict[str, Callable[[str], Any]] = {
     "hidden names of output": lambda p: changed(
         StandardScaler().fit(ROWS), _sklearn_auto_wrap_output_keys={"transform": line()}
     ),
+    # Losses and links, which predict calls.
+    "a loss that is a Bunch": lambda p: glm(Bunch(link=Bunch(inverse=np.exp))),
+    "a loss that is a Bunch of data": lambda p: glm(Bunch(link="log")),
+    "a loss that is an estimator": lambda p: glm(Ridge()),
+    "a loss that is a kernel": lambda p: glm(K.RBF()),
+    "a loss that is a link": lambda p: glm(LogLink()),
+    "a loss that is a scorer": lambda p: glm(make_scorer(f1_score)),
+    "a loss that is compiled": lambda p: glm(CyHalfPoissonLoss()),
+    "a loss that is a dictionary": lambda p: glm({"link": LogLink()}),
+    "gamma regression's loss": lambda p: glm(Ridge(), GammaRegressor),
+    "a Tweedie loss": lambda p: glm(line(), TweedieRegressor),
+    "a Tweedie link": lambda p: changed(
+        TweedieRegressor().fit(ROWS, VALUES), link=Bunch(inverse=1)
+    ),
+    "a link that is a Bunch": lambda p: glm(changed(HalfPoissonLoss(), link=Bunch(inverse=dict))),
+    "a link that is an estimator": lambda p: glm(changed(HalfPoissonLoss(), link=line())),
+    "a link of another loss": lambda p: glm(changed(HalfPoissonLoss(), link=MultinomialLogit())),
+    "a link that is a ufunc": lambda p: glm(changed(HalfPoissonLoss(), link=np.exp)),
+    "a compiled loss of another": lambda p: glm(
+        changed(HalfPoissonLoss(), closs=CyHalfMultinomialLoss())
+    ),
+    "a compiled loss that is an estimator": lambda p: glm(
+        changed(HalfPoissonLoss(), closs=line())
+    ),
+    "an interval that is a Bunch": lambda p: glm(
+        changed(HalfPoissonLoss(), interval_y_pred=Bunch(low=0, high=1))
+    ),
+    "an interval of true values that is a loss": lambda p: glm(
+        changed(HalfPoissonLoss(), interval_y_true=HalfPoissonLoss())
+    ),
+    "an interval's bound": lambda p: glm(changed(HalfPoissonLoss(), interval_y_pred=bounds())),
+    "a namespace that is a Bunch": lambda p: glm(changed(HalfPoissonLossArrayAPI(), xp=Bunch())),
+    "a loss within a loss": lambda p: glm(changed(HalfPoissonLoss(), other_=line())),
+    "a histogram's loss": lambda p: histogram(lambda m: changed(m, _loss=Ridge())),
+    "a histogram's link": lambda p: histogram(lambda m: changed(m._loss, link=Ridge())),
+    "a histogram's parameter": lambda p: histogram(lambda m: changed(m, loss=Ridge())),
+    "a boosting's loss": lambda p: boosted(lambda m: {"_loss": Bunch(is_multiclass=1)}, True),
+    "a boosting's kernel": lambda p: boosted(lambda m: {"_loss": K.RBF()}),
+    "a descent's loss": lambda p: changed(
+        SGDClassifier().fit(ROWS, TWO), _loss_function_=HalfPoissonLoss()
+    ),
+    "an older descent's loss": lambda p: changed(
+        SGDClassifier().fit(ROWS, TWO), loss_function_=Bunch(a=1)
+    ),
+    "an older loss": lambda p: changed(line(), loss_=K.RBF()),
+    "a base loss": lambda p: changed(line(), base_loss=line()),
+    "a link of no loss": lambda p: changed(line(), link=np.exp),
+    "a loss of no parameter": lambda p: changed(line(), loss=dict),
+    # A Bunch, whose members pass for methods.
+    "an estimator in a Bunch": lambda p: changed(line(), extra_=Bunch(predict=line())),
+    "a kernel in a Bunch": lambda p: changed(line(), extra_=Bunch(predict=K.RBF())),
+    "a scorer in a Bunch": lambda p: changed(line(), extra_=Bunch(a=make_scorer(f1_score))),
+    "a loss in a Bunch": lambda p: changed(line(), extra_=Bunch(a=HalfPoissonLoss())),
+    "a type in a Bunch": lambda p: changed(line(), extra_=Bunch(a=np.float64)),
+    "an estimator in a Bunch's list": lambda p: changed(line(), extra_=Bunch(a=[(1, line())])),
+    "an estimator in a Bunch's Bunch": lambda p: changed(
+        line(), extra_=[Bunch(a=Bunch(b={"c": line()}))]
+    ),
+    "an estimator in a Bunch's array": lambda p: changed(
+        line(), extra_=Bunch(a=np.array([line(), None]))
+    ),
+    "members' Bunch under another name": lambda p: shared_bunch(),
 }  # fmt: skip
 
 
-def search_of_folds() -> Any:
-    from sklearn.model_selection import GridSearchCV, KFold
+def glm(loss: Any, kind: Any = PoissonRegressor) -> Any:
+    return changed(kind().fit(ROWS, VALUES + 1), _base_loss=loss)
 
+
+def bounds() -> Any:
+    return changed(Interval(0, 1, False, False), low=line())
+
+
+def shared_bunch() -> Any:
+    model = VotingClassifier([("a", LogisticRegression())]).fit(ROWS, TWO)
+    return changed(model, extra_=model.named_estimators_)
+
+
+def saved_before(make: Callable[[], Any], name: str, value: Any, path: str) -> bytes:
+    """A model with an attribute of another value, as if an older release had saved it."""
+    content = pickle.dumps(changed(make(), **{name: value}), 5)
+    return content.replace(sklearn.__version__.encode(), b"1.3.2")
+
+
+def texts() -> Any:
+    return TfidfVectorizer().fit(["one two"])
+
+
+# An older release is no excuse for a word that is looked up, called or opened.
+OLDER: list[tuple[str, Callable[[str], bytes]]] = [
+    (f"an older {name} of {value[:25]}", functools.partial(saved_before, make, name, value))
+    for make, name, value in (
+        (texts, "decode_error", "surrogateescape"),
+        (texts, "strip_accents", "other"),
+        (texts, "analyzer", "other"),
+        (texts, "stop_words", "other"),
+        (lambda: Nystroem(n_components=2).fit(ROWS), "kernel", "other"),
+        (lambda: KNeighborsRegressor().fit(ROWS, VALUES), "metric", "other"),
+        (lambda: PowerTransformer().fit(ROWS), "method", "other"),
+        (lambda: GridSearchCV(Ridge(), {}).fit(ROWS, VALUES), "scoring", "os.system"),
+        (line, "positive", "../../a/path"),
+        (line, "positive", "a.dotted.name"),
+        (line, "positive", "{0.__class__}"),
+        (line, "positive", "x" * 100),
+    )
+]
+
+
+def search_of_folds() -> Any:
     return GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=KFold(2)).fit(ROWS, TWO)

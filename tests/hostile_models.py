@@ -622,4 +622,4 @@ def hostile() -> list[tuple[str, Callable[[str], bytes]]]:
             *hostile_sizes.MODELS.items(),
         ]
     ]
-    return cases + list(BYTES.items())
+    return [*cases, *hostile_callees.OLDER, *BYTES.items()]

@@ -14,25 +14,30 @@ import hostile_callees
 import numpy as np
 import pytest
 import sklearn
-from hostile_models import ROWS, VALUES, changed, hostile, line, writer
+from hostile_models import ROWS, THREE, TWO, VALUES, changed, hostile, line, writer
 from scipy.sparse import csr_matrix
 from scipy.spatial.distance import seuclidean
+from sklearn._loss.loss import HalfTweedieLoss
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.ensemble import GradientBoostingRegressor, IsolationForest, RandomForestRegressor
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.datasets import load_iris
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingRegressor,
+    IsolationForest,
+    RandomForestRegressor,
+    VotingRegressor,
+)
 from sklearn.feature_selection import RFE
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process import kernels as K
-from sklearn.kernel_approximation import Nystroem
-from sklearn.linear_model import LassoLars, Ridge
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import LassoLars, PoissonRegressor, Ridge, TweedieRegressor
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
     OneHotEncoder,
     PolynomialFeatures,
-    PowerTransformer,
     SplineTransformer,
     StandardScaler,
 )
@@ -146,6 +151,22 @@ HONEST = {
     ).fit(ROWS),
     "neighbours of sparse rows": lambda: KNeighborsRegressor().fit(csr_matrix(ROWS), VALUES),
     "an attribute of one's own": lambda: changed(line(), note_={"trained": "today"}),
+    "what it was trained on": lambda: changed(line(), data_=load_iris(), link="a", loss_=[0.5]),
+    "regression of counts": lambda: PoissonRegressor().fit(ROWS, VALUES),
+    "regression by powers": lambda: TweedieRegressor(power=0).fit(ROWS, VALUES),
+    "boosting by a loss of its own": lambda: HistGradientBoostingRegressor(
+        loss=HalfTweedieLoss(power=1.2), max_iter=2
+    ).fit(ROWS, VALUES),
+    "boosting of three classes": lambda: GradientBoostingClassifier(n_estimators=2).fit(
+        ROWS, THREE
+    ),
+    "boosting by Huber's loss": lambda: GradientBoostingRegressor(loss="huber", n_estimators=2).fit(
+        ROWS, VALUES
+    ),
+    "boosting by the exponential loss": lambda: GradientBoostingClassifier(
+        loss="exponential", n_estimators=2
+    ).fit(ROWS, TWO),
+    "votes": lambda: VotingRegressor([("a", Ridge()), ("b", Ridge())]).fit(ROWS, VALUES),
 }
 
 
@@ -161,31 +182,6 @@ def test_a_word_of_an_older_release_stays() -> None:
         load_model(pickle.dumps(model))
     content = pickle.dumps(model).replace(sklearn.__version__.encode(), b"1.3.2")
     assert load_model(content).model.positive == "auto"
-
-
-@pytest.mark.parametrize(
-    ("make", "name", "value"),
-    [
-        (lambda: TfidfVectorizer().fit(["one two"]), "decode_error", "surrogateescape"),
-        (lambda: TfidfVectorizer().fit(["one two"]), "strip_accents", "other"),
-        (lambda: TfidfVectorizer().fit(["one two"]), "analyzer", "other"),
-        (lambda: TfidfVectorizer().fit(["one two"]), "stop_words", "other"),
-        (lambda: Nystroem(n_components=2).fit(ROWS), "kernel", "other"),
-        (lambda: KNeighborsRegressor().fit(ROWS, VALUES), "metric", "other"),
-        (lambda: PowerTransformer().fit(ROWS), "method", "other"),
-        (lambda: GridSearchCV(Ridge(), {}).fit(ROWS, VALUES), "scoring", "os.system"),
-        (lambda: line(), "positive", "../../a/path"),
-        (lambda: line(), "positive", "a.dotted.name"),
-        (lambda: line(), "positive", "{0.__class__}"),
-        (lambda: line(), "positive", "x" * 100),
-    ],
-)
-def test_an_older_release_is_no_excuse_for_a_word_that_is_used(
-    make: Any, name: str, value: str
-) -> None:
-    content = pickle.dumps(changed(make(), **{name: value}))
-    with pytest.raises(ModelUnusable):
-        load_model(content.replace(sklearn.__version__.encode(), b"1.3.2"))
 
 
 class Start(Ridge):

@@ -49,6 +49,7 @@ class _Walk:
         self.free = free
         self.kept: list[Any] = []  # so that no id is used twice
         self.left_out = False
+        self.bunches: list[Any] = []  # those that may hold data alone
         self.contents: dict[int, list[int]] = {}  # of containers: the containers inside
         self.calls: dict[int, list[int]] = {}  # of estimators: the estimators they call
 
@@ -64,6 +65,7 @@ class _Walk:
             self.kept.append(value)
             inside = self.inside(value)
             left += inside
+            self.bunches += self.bunches_of(value, inside)
             if type(value) not in CONTAINERS and not isinstance(value, type) and _has_dict(value):
                 instances.append(value)
         for value in instances:
@@ -73,6 +75,7 @@ class _Walk:
             if self.left_out:
                 pickle_left_out.check(value)
             self.calls[id(value)] = [id(e) for e in pickle_roles.called(value)]
+        self.data_alone()
         for value in self.kept:
             if type(value) not in self.free:
                 pickle_shapes.check(value)
@@ -121,6 +124,35 @@ class _Walk:
         except TypeError:
             return []
 
+    def bunches_of(self, value: Any, inside: list[Any]) -> list[Any]:
+        """Return the Bunches that an object holds where scikit-learn keeps no estimators."""
+        if type(value) in self.free:
+            return []
+        if _ours(type(value)) and not isinstance(value, dict) and _has_dict(value):
+            inside = [v for name, v in vars(value).items() if name != "named_estimators_"]
+        return [v for v in inside if _is_bunch(v)]
+
+    def data_alone(self) -> None:
+        """Refuse a Bunch with anything that can be called, or that scikit-learn could use.
+
+        Its members are its attributes, so it would pass for an object with any method.
+        """
+        seen: set[int] = set()
+        left = list(self.bunches)
+        while left:
+            value = left.pop()
+            kind = type(value)
+            if kind in LEAVES or kind is StandIn or kind in self.free or id(value) in seen:
+                continue
+            seen.add(id(value))
+            if isinstance(value, dict) or kind in CONTAINERS:
+                left += value.values() if isinstance(value, dict) else value
+            elif _is_array(value) and value.dtype == object:
+                left += value.ravel().tolist()
+            elif callable(value) or _ours(kind):
+                name = getattr(value, "__name__", kind.__name__)
+                raise Refused(f"keeps `{name}` in a Bunch, which may hold data alone")
+
 
 LEAVES = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray))
 CONTAINERS = frozenset((list, tuple, set, frozenset))
@@ -145,6 +177,10 @@ def _has_dict(value: Any) -> bool:
 
 def _ours(kind: type) -> bool:
     return kind.__module__.startswith("sklearn.")
+
+
+def _is_bunch(value: Any) -> bool:
+    return isinstance(value, dict) and type(value).__module__ == "sklearn.utils._bunch"
 
 
 def _is_array(value: Any) -> bool:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from mlsys import pickle_arguments
+from mlsys import pickle_arguments, pickle_losses
 from mlsys.pickle_callables import is_own
 from mlsys.pickle_sizes import check_numbers
 from mlsys.pickle_stack import Refused, StandIn, need
@@ -47,12 +47,10 @@ FUNCTIONS = frozenset(
     "analyzer scoring scorer scorer_ _scorer dtype dissimilarity "
     "effective_metric_ _lloyd _kernel_func get_leaf_children fun effective_metric metric_ _metric "
     "_kmeans_single _algorithm importance_getter dtype_include dtype_exclude stop_words "
-    "is_data_valid is_model_valid loss multioutput refit _sign link".split()
+    "is_data_valid is_model_valid multioutput refit _sign".split()
 )
 # Objects that can be called, where scikit-learn itself keeps them.
-CALLABLES = frozenset(
-    "_base_loss base_loss _curve_scorer _loss cv loss_ f_ k1 k2 kernel_ owner".split()
-)
+CALLABLES = frozenset("_base_loss base_loss _curve_scorer _loss cv f_ k1 k2 kernel_ owner".split())
 KERNELS = frozenset("k1 k2 kernel_".split())
 # No estimators, though an estimator's place may hold them.
 HELPERS = frozenset("_CalibratedClassifier TreePredictor".split())
@@ -78,7 +76,7 @@ LABELS = 1_000_000
 # `get_scorer(word)` or `bytes.decode(errors=word)`. Its words are this release's, whoever saved it.
 DISPATCHED = (
     NAMES_OF_METHODS
-    | (FUNCTIONS - frozenset(("loss", "multioutput", "refit")))
+    | (FUNCTIONS - frozenset(("multioutput", "refit")))
     | frozenset(
         "memory input encoding decode_error strip_accents activation method link optimizer "
         "callback cv pooling_func feature_names_out feature_name_combiner "
@@ -117,6 +115,7 @@ def check(inst: Any, free: Collection[type]) -> None:
             need(value is None or _is_kernel(value, free), f"`{where}`")
         _by_name(inst, name, value, where)
         pickle_arguments.check_of(inst, name, value, where)
+        pickle_losses.check_of(inst, name, value, where, free)
     _parameter_values(inst)
     check_numbers(inst)
 
