@@ -35,8 +35,9 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     Raises:
         SettingsError: settings are missing or contradict each other.
     """
-    from app import auth, edge, events, health, logs, overload, predictions, problems, registry
-    from app.description import Description
+    from app import auth, logs, overload
+    from app.api import edge, events, health, predictions, problems, registry
+    from app.api.description import Description
 
     settings = settings or Settings.from_env()
     settings.check_service()

@@ -79,7 +79,7 @@ def _warm_up() -> None:
 
         began = time.monotonic()
         warm_up()
-        for name in (*PRELOAD, "workers.registry_sync", "workers.scoring.run"):
+        for name in (*PRELOAD, "workers.registry.sync", "workers.scoring.run"):
             importlib.import_module(name)
         _warm.set()
         logging.getLogger("mlsys.warm_up").info("Warmed up in %.1f s", time.monotonic() - began)

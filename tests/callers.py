@@ -36,9 +36,11 @@ from mlsys.bq import TableRef
 from mlsys.clients import Clients
 from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
-from workers import machine
-from workers.scoring import jobs, pool, prepare, run, session
+from workers import jobs, machine
+from workers.scoring import run
+from workers.scoring.planning import find_run
 from workers.scoring.request import MaxRejects, ScoringRequest
+from workers.scoring.shards import pool, read_session
 
 WARM = (google.cloud.storage, grpc, pandas, pyarrow.parquet, sklearn.linear_model, sklearn.pipeline)
 LIFETIME = 120  # seconds that a caller lives at the most
@@ -81,7 +83,7 @@ def _report(pipe: int, kind: str, value: Any) -> None:
 
 def _call(told: dict[str, Any], pipe: int) -> tuple[str, Any]:
     """Do what a request does, and say how it ended."""
-    session.ROWS_PER_STREAM = told["rows_per_stream"]
+    read_session.ROWS_PER_STREAM = told["rows_per_stream"]
     machine.cores = lambda: 1  # so that there are as many streams on any machine
     jobs.POLL = 0.05
     if told["pool"]:
@@ -100,8 +102,8 @@ def _call(told: dict[str, Any], pipe: int) -> tuple[str, Any]:
         DESIGNS[told["design"]](clients)
     _watch(pipe, told["at"])
     try:
-        prepared = prepare.prepare(clients, request, run_id)
-        return "result", run.execute(clients, prepared)
+        prepared = find_run.prepare(clients, request, run_id)
+        return "result", run.execute(clients, prepared).to_dict()
     except (TryAgain, RunInterrupted) as exc:
         return "again", f"{type(exc).__name__}: {exc}"
     except BaseException:

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from old_models_dump import plain, read_rows
 
+from mlsys.artifact.loading import load_model
 from mlsys.errors import ModelUnusable
-from mlsys.loading import load_model
-from workers.verdict import check_release
+from workers.inference.verdict import check_release
 
 
 def differences(model: Any, data: Any, then: dict[str, np.ndarray]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from mlsys.local.push import Message, envelope
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import model_events, push_subscriptions
 from mlsys.models import ModelRef
-from workers.registry_table import list_models
+from workers.registry.table import list_models
 
 X = pd.DataFrame({"height": [1.0, 2.0, 4.0, 7.0], "weight": [3.0, 1.0, 2.0, 5.0]})
 TOPIC = model_events("dev")

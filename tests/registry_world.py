@@ -14,11 +14,11 @@ import tenacity
 from turns import Turn
 from warehouse import Blob, Row, Warehouse, metadata_generation
 
+from mlsys.artifact.refs import ModelRef
 from mlsys.errors import TryAgain
-from mlsys.refs import ModelRef
-from workers import verification
-from workers.registry_sync import converge, rescan
-from workers.verdict import Verdict
+from workers.inference.verdict import Verdict
+from workers.registry import verify
+from workers.registry.sync import converge, rescan
 
 HANDLERS = 5  # at a time
 
@@ -241,4 +241,4 @@ def nothing_takes_time(monkeypatch: pytest.MonkeyPatch) -> None:
             return Verdict("ready")
 
     monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
-    monkeypatch.setattr(verification, "verifier", AllReady)
+    monkeypatch.setattr(verify, "verifier", AllReady)

@@ -17,7 +17,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 
 from app import create_app
-from app.parameters import PredictQuery
+from app.api.parameters import PredictQuery
 from mlsys.bq import TableRef
 from mlsys.clients import bigquery_retry, clients_for
 from mlsys.frames import arrow_type, from_frame, sql_name, to_frame

@@ -16,8 +16,8 @@ from mlsys.local.push import Message
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import announcements
 from workers.announcements import MAX_ATTRIBUTE, Event, announce
-from workers.registry_sync import rescan
-from workers.scoring.prepare import prepare
+from workers.registry.sync import rescan
+from workers.scoring.planning.find_run import prepare
 from workers.scoring.run import execute
 
 pytestmark = pytest.mark.usefixtures("environment")

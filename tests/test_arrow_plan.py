@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,19 +37,20 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from mlsys.artifact.golden import golden_frame
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.signatures import UNKNOWN, Feature, Signature
 from mlsys.errors import PredictionFailed, SchemaMismatch
 from mlsys.frames import arrow_type, from_frame, to_frame, to_model_frame
-from mlsys.golden import golden_frame
 from mlsys.local.stack import LocalStack
-from mlsys.metadata import ModelMetadata
-from mlsys.signatures import UNKNOWN, Feature, Signature
-from workers.scoring import lookups, one_pass
-from workers.scoring.arrow_plan import Compiled, compile_model
-from workers.scoring.columns import Column
-from workers.scoring.lookups import FallBack
-from workers.scoring.one_pass import same_bits
-from workers.scoring.path import choose_path
-from workers.scoring.predictor import Predictor
+from workers.inference.fast_path import encoders as lookups
+from workers.inference.fast_path import one_pass
+from workers.inference.fast_path.choose import choose
+from workers.inference.fast_path.compiler import compile_model
+from workers.inference.fast_path.model import Compiled
+from workers.inference.fast_path.same_bits import same_bits
+from workers.inference.fast_path.scikit import FallBack
+from workers.inference.predictor import PredictionSpec, Predictor
 
 
 @pytest.fixture(scope="module")
@@ -499,33 +499,28 @@ def test_another_model_is_left_to_scikit_learn(
 
 
 def predictor(model: Any, X: pd.DataFrame, path: str = "arrow") -> Predictor:
-    """A predictor with as much of a plan as it looks at."""
-    columns = [Column("prediction", "INT64"), Column("p0", "FLOAT64"), Column("p1", "FLOAT64")]
-    plan = SimpleNamespace(
+    """A predictor of a classifier with two classes."""
+    spec = PredictionSpec(
         features=Signature.from_data(X).features,
-        ids=(),
-        output=SimpleNamespace(columns=columns),
         outputs={"predict": ("prediction",), "predict_proba": ("p0", "p1")},
+        types={"prediction": pa.int64(), "p0": pa.float64(), "p1": pa.float64()},
         path=path,
-        stamps=lambda at: {},
-        series=False,
-        frames=False,
     )
-    return Predictor(model, plan)  # type: ignore[arg-type]
+    return Predictor(model, spec)
 
 
 def test_the_first_rows_go_both_ways_and_the_others_by_arrow_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     df = training()
-    monkeypatch.setattr("workers.scoring.predictor.PROOF", len(df) + 1)
+    monkeypatch.setattr("workers.inference.fast_path.choose.PROOF", len(df) + 1)
     model = make_pipeline(prepared(), LogisticRegression()).fit(df, classes(df, 2))
-    scores, plain = predictor(model, df), predictor(model, df, "plain: so it is asked").score
+    scores, plain = predictor(model, df), predictor(model, df, "plain: so it is asked").predict
     calls = []
     real = Pipeline.predict
     monkeypatch.setattr(Pipeline, "predict", lambda *a: calls.append(1) or real(*a))
     table = from_frame(df)
-    first, second, third = (scores.score(table) for _ in range(3))
+    first, second, third = (scores.predict(table) for _ in range(3))
     assert len(calls) == 2
     assert first == second == third == plain(table)
     assert scores.path == "arrow"
@@ -536,14 +531,14 @@ def test_a_predictor_whose_ways_differ_stays_with_the_model_and_says_so(
 ) -> None:
     df = training()
     model = make_pipeline(prepared(), LogisticRegression()).fit(df, classes(df, 2))
-    right = predictor(model, df, "plain: so it is asked").score(from_frame(df))
+    right = predictor(model, df, "plain: so it is asked").predict(from_frame(df))
     real = lookups.Lookup.codes
     monkeypatch.setattr(lookups.Lookup, "codes", lambda self, column: 1 - real(self, column) // 2)
     scores = predictor(model, df)
     for _ in range(2):
-        assert scores.score(from_frame(df)) == right
+        assert scores.predict(from_frame(df)) == right
     assert scores.path == "plain: predict, predict_proba differed"
-    assert "differs by the Arrow path" in caplog.text
+    assert "differed by the fast path" in caplog.text
 
 
 @pytest.mark.parametrize(("column", "value"), [("colour", "pink"), ("colour", None), ("y", np.inf)])
@@ -556,11 +551,11 @@ def test_a_row_that_the_model_refuses_is_refused_in_its_words(column: str, value
     bad[2]["n"] = None  # beside a NULL, whole numbers become floats
     table = pa.Table.from_pylist(bad, schema=from_frame(df).schema)
     scores = predictor(model, df)
-    scores.score(from_frame(df))
+    scores.predict(from_frame(df))
     with pytest.raises((PredictionFailed, SchemaMismatch)) as plain:
-        predictor(model, df, "plain: so it is asked").score(table)
+        predictor(model, df, "plain: so it is asked").predict(table)
     with pytest.raises((PredictionFailed, SchemaMismatch)) as fast:
-        scores.score(table)
+        scores.predict(table)
     assert (type(fast.value), str(fast.value)) == (type(plain.value), str(plain.value))
     assert scores.path == "arrow"
 
@@ -585,13 +580,13 @@ def test_golden_rows_that_go_another_way_keep_the_model_on_its_own(
     rows = [["red", "Rome", 1], ["blue", None, 2]]
     golden = {"rows": rows, "predictions": model.predict(golden_frame(signature, rows)).tolist()}
     metadata = ModelMetadata(document={"golden": golden}, signature=signature)
-    assert choose_path(model, signature.features, ["predict"], metadata) == "arrow"
+    assert choose(model, signature.features, ["predict"], metadata).path == "arrow"
     real = one_pass.answers
     monkeypatch.setattr(
-        "workers.scoring.arrow_plan.answers",
+        "workers.inference.fast_path.model.answers",
         lambda *a: {m: 1 - v for m, v in real(*a).items()},
     )
-    path = choose_path(model, signature.features, ["predict"], metadata)
+    path = choose(model, signature.features, ["predict"], metadata).path
     assert path == "plain: predict differed on the golden rows"
 
 

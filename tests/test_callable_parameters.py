@@ -25,8 +25,8 @@ from sklearn.utils import all_estimators
 from sklearn.utils._test_common.instance_generator import _construct_instances
 from test_trusted_models import DATA, TEXTS, answers, same
 
-from mlsys.refusals import why_not
-from mlsys.trusted_pickle import Untrusted, loads
+from mlsys.artifact.refusals import why_not
+from mlsys.safe_pickle.unpickler import Untrusted, loads
 
 # What a team has in its own package, one for each way of being called.
 

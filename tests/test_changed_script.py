@@ -11,7 +11,7 @@ FILES = [
     ".dockerignore",
     "Dockerfile",
     "README.md",
-    "app/health.py",
+    "app/api/health.py",
     "docs/traps.md",
     "infrastructure/envs/dev/main.tf",
     "lib/mlsys/bq.py",
@@ -66,7 +66,7 @@ def repository(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "image", "infrastructure"),
     [
-        ("app/health.py", True, False),
+        ("app/api/health.py", True, False),
         ("workers/query.py", True, False),
         ("lib/mlsys/bq.py", True, False),
         ("lib/mlsys/schemas/model_registry.json", True, True),
@@ -95,7 +95,7 @@ def test_nothing_has_changed_since_the_commit_itself(repository: Path) -> None:
 
 
 def test_a_file_that_leaves_a_part_has_changed_it(repository: Path) -> None:
-    git(repository, "mv", "app/health.py", "docs/health.py")
+    git(repository, "mv", "app/api/health.py", "docs/health.py")
     git(repository, "commit", "--quiet", "--message=second")
     assert changed(repository, "HEAD^1")["image"]
 
@@ -105,7 +105,7 @@ def test_a_merge_counts_as_what_it_brings(repository: Path) -> None:
     (repository / "docs/traps.md").write_text("branch\n")
     git(repository, "commit", "--quiet", "--all", "--message=branch")
     git(repository, "checkout", "--quiet", "main")
-    (repository / "app/health.py").write_text("main\n")
+    (repository / "app/api/health.py").write_text("main\n")
     git(repository, "commit", "--quiet", "--all", "--message=main")
     git(repository, "merge", "--quiet", "--no-ff", "--message=merge", "branch")
     assert changed(repository, "HEAD^1") == {"image": False, "infrastructure": False}
@@ -113,7 +113,7 @@ def test_a_merge_counts_as_what_it_brings(repository: Path) -> None:
 
 def test_all_commits_since_the_base_count(repository: Path) -> None:
     base = git(repository, "rev-parse", "HEAD")
-    for name in ("app/health.py", "docs/traps.md"):
+    for name in ("app/api/health.py", "docs/traps.md"):
         (repository / name).write_text("second\n")
         git(repository, "commit", "--quiet", "--all", "--message=second")
     assert changed(repository, base)["image"]
@@ -127,6 +127,6 @@ def test_without_a_known_base_everything_has_changed(
 
 
 def test_it_works_from_a_folder_of_the_repository(repository: Path) -> None:
-    (repository / "app/health.py").write_text("second\n")
+    (repository / "app/api/health.py").write_text("second\n")
     git(repository, "commit", "--quiet", "--all", "--message=second")
     assert changed(repository / "docs", "HEAD^1")["image"]

@@ -19,9 +19,13 @@ import requests
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
-from mlsys import cli, cli_errors, cli_local, models, quarantine, remote, signing
-from mlsys.cli_errors import EXIT_CODES, Stopped, explain
+from mlsys import models, quarantine
+from mlsys.artifact import signing
+from mlsys.cli import errors, local
+from mlsys.cli import parser as cli
+from mlsys.cli.errors import EXIT_CODES, Stopped, explain
 from mlsys.errors import InvalidRequest, SettingsError
+from mlsys.remote import service
 
 PREDICT = ["--env", "dev", "--input-table", "p.d.i", "--output-table", "p.d.o"]
 VERBS = {
@@ -35,12 +39,12 @@ VERBS = {
     "up": ["local", "up", "--no-service"],
 }
 # Modules that bind a seam's name as they are imported are imported before it is replaced.
-assert models and remote and signing
+assert models and service and signing
 SEAMS = (
     "mlsys.clients.default_clients",
     "mlsys.models.sign_model",
-    "mlsys.remote.service_url",
-    "mlsys.signing.new_key",
+    "mlsys.remote.service.service_url",
+    "mlsys.artifact.signing.new_key",
 )
 
 ERRORS = [
@@ -84,7 +88,7 @@ def raise_everywhere(monkeypatch: pytest.MonkeyPatch, exc: BaseException) -> Non
 
     for seam in SEAMS:
         monkeypatch.setattr(seam, fail)
-    monkeypatch.setattr(cli_local, "local_stack", fail)
+    monkeypatch.setattr(local, "local_stack", fail)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -379,14 +383,14 @@ def test_a_bad_address_is_refused_before_anybody_is_asked(
 def test_who_promotes_must_be_said_where_the_user_has_no_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mlsys import cli_promote
+    from mlsys.cli import promote
 
     def nameless() -> str:
         raise KeyError("getpwuid(): uid not found: 1234")
 
-    monkeypatch.setattr(cli_promote.getpass, "getuser", nameless)
+    monkeypatch.setattr(promote.getpass, "getuser", nameless)
     with pytest.raises(InvalidRequest, match="pass --by"):
-        cli_promote._user()
+        promote._user()
 
 
 # The env file of `mlsys local up`
@@ -394,19 +398,19 @@ def test_who_promotes_must_be_said_where_the_user_has_no_name(
 
 def test_a_stack_removes_its_own_env_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "env"
-    cli_local.write_env_file(path, f"{cli_local._HEADER}\nexport A=1\n")
-    assert cli_local.check_env_file(path)
-    cli_local.write_env_file(path, f"{cli_local._HEADER}\nexport A=2\n")
-    cli_local.remove_env_file(path, f"{cli_local._HEADER}\nexport A=1\n")
+    local.write_env_file(path, f"{local._HEADER}\nexport A=1\n")
+    assert local.check_env_file(path)
+    local.write_env_file(path, f"{local._HEADER}\nexport A=2\n")
+    local.remove_env_file(path, f"{local._HEADER}\nexport A=1\n")
     assert "A=2" in path.read_text()
-    cli_local.remove_env_file(path, f"{cli_local._HEADER}\nexport A=2\n")
+    local.remove_env_file(path, f"{local._HEADER}\nexport A=2\n")
     assert list(tmp_path.iterdir()) == []
-    cli_local.remove_env_file(path, "")
+    local.remove_env_file(path, "")
 
 
 def test_an_env_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    cli_local.write_env_file(tmp_path / "link", "x")
+    local.write_env_file(tmp_path / "link", "x")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "x"
 
 
@@ -428,11 +432,11 @@ def test_every_help_has_the_exit_codes() -> None:
     assert all(words in " ".join(each.format_help().split()) for each in found)
 
 
-def test_the_readme_has_the_exit_codes() -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    table = [x for x in (cli_errors.__doc__ or "").splitlines() if x.startswith("| ")]
+def test_the_exit_codes_are_documented() -> None:
+    page = (Path(__file__).parent.parent / "docs/operations.md").read_text()
+    table = [x for x in (errors.__doc__ or "").splitlines() if x.startswith("| ")]
     assert len(table) == 5
-    assert "\n".join([table[0], "|---|---|", *table[1:]]) in readme
+    assert "\n".join([table[0], "|---|---|", *table[1:]]) in page
 
 
 def test_a_command_line_that_is_not_understood_is_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -445,7 +449,7 @@ def test_a_command_line_that_is_not_understood_is_2(capsys: pytest.CaptureFixtur
 
 def test_signals_are_as_they_were_afterwards() -> None:
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    with cli_errors.signals_stop(), pytest.raises(Stopped):
+    with errors.signals_stop(), pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(1)
     after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]

@@ -29,10 +29,12 @@ from google.auth import crypt, jwt
 from scoring_cases import Lab
 from sklearn.tree import DecisionTreeClassifier
 
-from app.parameters import PredictQuery
-from mlsys import calls, cli, cli_predict, identity, remote
+from app.api.parameters import PredictQuery
+from mlsys.cli import parser as cli
+from mlsys.cli import predict
 from mlsys.errors import CredentialsMissing, SettingsError, TryAgain
 from mlsys.local.stack import LocalStack
+from mlsys.remote import call, identity_token, service
 
 DATA = pd.DataFrame({"id": range(40), "a": [i % 7 for i in range(40)]})
 MODEL = DecisionTreeClassifier().fit(DATA[["a"]], DATA["a"] > 3)
@@ -268,7 +270,7 @@ def test_rejected_rows_and_warnings_are_told(
 
 
 def test_only_a_run_id_that_no_other_call_can_get_is_passed_on(stub: Stub) -> None:
-    new = VERDICT | {"run_id": "view-1", "pass_run_id": True, "rows": None}
+    new = VERDICT | {"run_id": "view-1", "run_id_required": True, "rows": None}
     stub.answer = lambda path, q: (200, new) if "dry_run" in q else fine(path, q)
     assert cli.main(words(ASKED)) == 0
     assert [q.get("run_id") for q in stub.scored] == ["view-1"]
@@ -328,7 +330,7 @@ def test_a_service_that_is_busy_for_good_is_given_up_with_the_way_on(
         busy if path == "/predict" and "dry_run" not in q else fine(path, q)
     )
     assert cli.main(words(ASKED)) == 1
-    assert len(stub.scored) == calls.TRIES
+    assert len(stub.scored) == call.TRIES
     said = capsys.readouterr().err
     assert said.count("\nBusy; asking again in 0 s") == 2
     assert (
@@ -347,7 +349,7 @@ def test_a_dry_run_that_is_put_off_for_good_is_given_up_with_the_command(
     stub.more["Retry-After"] = "0"
     stub.answer = lambda *_: problem(503, "The table cannot be read yet")
     assert cli.main(words(ASKED, "--dry-run", "--check-ids")) == 1
-    assert len(stub.requests) == calls.TRIES
+    assert len(stub.requests) == call.TRIES
     said = capsys.readouterr().err.splitlines()
     assert said[-2].endswith("The service says: The table cannot be read yet")
     assert said[-1].startswith("To ask again: mlsys predict --env dev")
@@ -380,16 +382,16 @@ def test_progress_that_was_there_before_does_not_count_as_new(stub: Stub) -> Non
 
     stub.answer = answer
     assert cli.main(words(ASKED)) == 1
-    assert len(stub.scored) < 2 * calls.TRIES
+    assert len(stub.scored) < 2 * call.TRIES
 
 
 def test_after_a_quarter_of_an_hour_of_nothing_the_third_try_is_the_last(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(calls.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(calls.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
-    patience = calls.Patience()
+    monkeypatch.setattr(call.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(call.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
+    patience = call.Patience()
     for _ in range(2):
         now[0] += 1000
         patience.wait(TryAgain("Slow"))
@@ -408,14 +410,14 @@ def test_after_a_quarter_of_an_hour_of_nothing_the_third_try_is_the_last(
         ("-3", 5),
         ("0", 0),
         ("7", 7),
-        ("9" * 5000, remote.MAX_WAIT),
+        ("9" * 5000, service.MAX_WAIT),
         ("Fri, 01 Jan 1999 00:00:00 GMT", 0),
-        ("Fri, 01 Jan 9999 00:00:00 GMT", remote.MAX_WAIT),
+        ("Fri, 01 Jan 9999 00:00:00 GMT", service.MAX_WAIT),
         ("²", 5),
     ],
 )
 def test_a_retry_after_is_heeded_up_to_ten_minutes(header: str | None, seconds: int) -> None:
-    assert remote._seconds(header, 5) == seconds
+    assert service._seconds(header, 5) == seconds
 
 
 def test_parameters_that_are_too_long_for_a_url_go_by_post(
@@ -444,7 +446,7 @@ def test_a_proxy_that_takes_no_long_request_is_not_taken_for_another_service(
 def test_a_connection_that_broke_is_made_again(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(remote.Unreachable, "retry_after", 0)
+    monkeypatch.setattr(service.Unreachable, "retry_after", 0)
     broken: list[bool] = []
 
     def answer(path: str, query: dict[str, str]) -> tuple[int, Any]:
@@ -495,7 +497,7 @@ def test_progress_is_shown_while_the_service_works(
     total: int | None,
 ) -> None:
     for name, value in (("POLL", 0.05), ("POLL_SHARE", 0), ("LINE_EVERY", 0.1)):
-        monkeypatch.setattr(calls, name, value)
+        monkeypatch.setattr(call, name, value)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     looks: list[int] = []
     release = threading.Event()
@@ -526,8 +528,8 @@ def test_a_result_whose_answer_was_lost_is_found_by_looking(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A connection that is dropped without a word would else be waited for, for an hour."""
-    monkeypatch.setattr(calls, "POLL", 0.05)
-    monkeypatch.setattr(calls, "LOST_AFTER", 0.2)
+    monkeypatch.setattr(call, "POLL", 0.05)
+    monkeypatch.setattr(call, "LOST_AFTER", 0.2)
     lost = threading.Event()
     done = (200, running(100)[1] | {"state": "succeeded", "result": RESULT})
 
@@ -623,7 +625,7 @@ def test_a_problem_that_lacks_members_is_told(
     status: int,
     more: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr(calls, "TRIES", 2)
+    monkeypatch.setattr(call, "TRIES", 2)
     stub.more["Retry-After"] = "0"
     stub.answer = lambda *_: (status, {"type": "urn:mlsys:problem:x", "status": status} | more)
     assert cli.main(words(ASKED)) == 1
@@ -659,12 +661,12 @@ def test_the_address_is_the_option_else_the_environment_else_the_nearest_env_fil
     monkeypatch.delenv("MLSYS_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match="pass --url, or set MLSYS_URL"):
-        remote.service_url()
+        service.service_url()
     (tmp_path / ".env").write_text("MLSYS_URL=https://from-file.example\n")
-    assert remote.service_url() == "https://from-file.example"
+    assert service.service_url() == "https://from-file.example"
     monkeypatch.setenv("MLSYS_URL", "https://from-environment.example/")
-    assert remote.service_url() == "https://from-environment.example"
-    assert remote.service_url("http://localhost:8080") == "http://localhost:8080"
+    assert service.service_url() == "https://from-environment.example"
+    assert service.service_url("http://localhost:8080") == "http://localhost:8080"
 
 
 @pytest.mark.parametrize(
@@ -672,13 +674,13 @@ def test_the_address_is_the_option_else_the_environment_else_the_nearest_env_fil
 )
 def test_a_token_never_travels_unencrypted(url: str) -> None:
     with pytest.raises(SettingsError, match="unencrypted: pass https://"):
-        remote.service_url(url)
+        service.service_url(url)
 
 
 @pytest.mark.parametrize("url", ["mlsys.example", "ftp://mlsys.example", "https://"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="is no address"):
-        remote.service_url(url)
+        service.service_url(url)
 
 
 class Signer:
@@ -726,7 +728,7 @@ def signer() -> Signer:
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A machine with no service account; what is put into the folder is on its PATH."""
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    monkeypatch.setattr(identity, "_on_google_cloud", lambda: False)
+    monkeypatch.setattr(identity_token, "_on_google_cloud", lambda: False)
     monkeypatch.setattr("google.auth.compute_engine._metadata.ping", lambda *_, **__: False)
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -782,15 +784,17 @@ def test_a_service_account_s_token_is_for_the_service_s_address_alone(
     }
     (tmp_path / "key.json").write_text(json.dumps(key))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
-    token = identity.identity_token(audience)
+    token = identity_token.identity_token(audience)
     assert jwt.decode(token, verify=False)["aud"] == audience
     form = dict(parse_qsl(stub.bodies[-1].decode()))
     assert jwt.decode(form["assertion"], verify=False)["target_audience"] == audience
 
 
 def test_a_token_is_renewed_before_it_ends(nobody: Path, signer: Signer, tmp_path: Path) -> None:
-    gcloud(nobody, f"echo >> {tmp_path}/n; echo {signer.token('x', identity.TOKEN_MARGIN - 1)}")
-    token = identity.IdentityToken("https://x.example")
+    gcloud(
+        nobody, f"echo >> {tmp_path}/n; echo {signer.token('x', identity_token.TOKEN_MARGIN - 1)}"
+    )
+    token = identity_token.IdentityToken("https://x.example")
     token.get()
     token.get()
     assert (tmp_path / "n").read_text() == "\n\n"
@@ -808,7 +812,7 @@ def test_who_is_not_signed_in_is_told_to(nobody: Path, script: str | None, says:
     if script:
         gcloud(nobody, script)
     with pytest.raises(CredentialsMissing, match=says) as caught:
-        identity.IdentityToken("https://x.example").get()
+        identity_token.IdentityToken("https://x.example").get()
     assert "gcloud auth login" in str(caught.value)
 
 
@@ -823,7 +827,7 @@ def test_the_command_of_the_readme_is_understood() -> None:
     commands = re.findall(r"^\$ mlsys (predict .*)$", readme, re.MULTILINE)
     assert commands
     for command in commands:
-        assert cli._parser().parse_args(shlex.split(command)).run is cli_predict.run
+        assert cli._parser().parse_args(shlex.split(command)).run is predict.run
 
 
 def test_the_help_needs_nothing_heavy() -> None:

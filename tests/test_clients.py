@@ -15,9 +15,9 @@ from google.auth.exceptions import DefaultCredentialsError
 
 import mlsys.clients
 from mlsys.clients import Clients, bigquery_retry, clients_for, default_clients
+from mlsys.cloud.loopback import is_loopback, without_proxies
 from mlsys.errors import CredentialsMissing
 from mlsys.local.pubsub import PubSub
-from mlsys.loopback import is_loopback, without_proxies
 from mlsys.settings import Emulators, Settings
 
 KINDS = ("storage", "bigquery", "bigquery_read", "publisher")

@@ -22,11 +22,12 @@ from sklearn.dummy import DummyRegressor
 
 import mlsys.bq
 import mlsys.gcs
-import mlsys.identity
 import mlsys.models
-from mlsys import promotion, quarantine, registry, signing
-from mlsys.cli_errors import explain
-from mlsys.cloud_errors import ROLES, TABLE, Use, cloud_errors, translated
+import mlsys.remote.identity_token
+from mlsys import promotion, quarantine, registry
+from mlsys.artifact import signing
+from mlsys.cli.errors import explain
+from mlsys.cloud.errors import ROLES, TABLE, Use, cloud_errors, translated
 from mlsys.errors import (
     CloudRefused,
     CloudUnavailable,
@@ -259,9 +260,9 @@ def test_whatever_google_raises_at_whichever_call_is_one_sentence_of_ours(
     name: str, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "mlsys.models.upload_model":  # the same document each time
-        build, model = mlsys.metadata.build, DummyRegressor().fit(X, [1, 2])
+        build, model = mlsys.artifact.metadata.build, DummyRegressor().fit(X, [1, 2])
         document = build(model, X=X)
-        monkeypatch.setattr("mlsys.metadata.build", lambda *_, **__: document)
+        monkeypatch.setattr("mlsys.artifact.metadata.build", lambda *_, **__: document)
     well = BrokenCloud(0, None)
     with_cloud(monkeypatch, well)
     CALLS[name](key)
@@ -400,9 +401,9 @@ def test_a_binary_credentials_file_is_named(
     path.write_bytes(content)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     with pytest.raises(CredentialsMissing, match="which is not a JSON file. Unset it"):
-        mlsys.credentials.default_credentials()
+        mlsys.cloud.credentials.default_credentials()
     with pytest.raises(CredentialsMissing, match="which is not a JSON file. Unset it"):
-        mlsys.identity.identity_token("https://service")
+        mlsys.remote.identity_token.identity_token("https://service")
 
 
 def test_a_tilde_and_a_file_without_permission_are_told(
@@ -410,7 +411,7 @@ def test_a_tilde_and_a_file_without_permission_are_told(
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "~/nowhere/key.json")
     with pytest.raises(CredentialsMissing, match=r"is not there \(~ is not expanded"):
-        mlsys.credentials.default_credentials()
+        mlsys.cloud.credentials.default_credentials()
 
     def never(*_: Any, **__: Any) -> str:
         raise PermissionError(13, "Permission denied")
@@ -420,13 +421,13 @@ def test_a_tilde_and_a_file_without_permission_are_told(
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     monkeypatch.setattr(Path, "read_text", never)
     with pytest.raises(CredentialsMissing, match=r"cannot be read \(Permission denied\)"):
-        mlsys.credentials.default_credentials()
+        mlsys.cloud.credentials.default_credentials()
 
 
 def test_a_login_that_cannot_be_loaded_is_not_called_missing(tmp_path: Path) -> None:
     (tmp_path / "application_default_credentials.json").write_text("garbage")
     with pytest.raises(CredentialsMissing, match="credentials of this machine cannot be used"):
-        mlsys.credentials.default_credentials()
+        mlsys.cloud.credentials.default_credentials()
 
 
 def test_expired_credentials_name_the_file_they_came_from(monkeypatch: pytest.MonkeyPatch) -> None:

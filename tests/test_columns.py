@@ -22,19 +22,19 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.signatures import UNKNOWN, Feature, Signature
 from mlsys.errors import InvalidRequest, SchemaMismatch
-from mlsys.metadata import ModelMetadata
-from mlsys.signatures import UNKNOWN, Feature, Signature
-from workers.scoring.columns import (
+from workers.scoring.planning.columns import (
     Column,
-    arrow_schema,
     choose_features,
     choose_ids,
     columns_of,
 )
-from workers.scoring.destination import fit_output
-from workers.scoring.outputs import output_columns
-from workers.scoring.shapes import probabilities
+from workers.scoring.planning.destination import fit_output
+from workers.scoring.planning.outputs import output_columns
+from workers.scoring.planning.shapes import probabilities
+from workers.scoring.shards.scorer import arrow_schema
 
 ROWS = np.random.default_rng(0).normal(size=(12, 2))
 NAMED = pd.DataFrame(ROWS, columns=["Age", "Fare"])

@@ -11,8 +11,8 @@ import mlsys
 
 MODULES = sorted(
     info.name
-    for info in pkgutil.iter_modules(mlsys.__path__, "mlsys.")
-    if info.name not in ("mlsys.cli", "mlsys.local")
+    for info in pkgutil.walk_packages(mlsys.__path__, "mlsys.")
+    if not info.name.startswith(("mlsys.cli", "mlsys.local"))
 )
 
 

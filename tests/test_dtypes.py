@@ -17,13 +17,13 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from mlsys.dtypes import arrow_of, is_readable, name_of
+from mlsys.artifact.golden import golden_table, replay
+from mlsys.artifact.metadata import ModelMetadata, build
+from mlsys.artifact.signatures import Signature
+from mlsys.columns.dtypes import arrow_of, is_readable, name_of
 from mlsys.errors import InvalidRequest, MetadataInvalid
 from mlsys.frames import arrow_type, to_model_frame
-from mlsys.golden import golden_table, replay
 from mlsys.local.stack import LocalStack
-from mlsys.metadata import ModelMetadata, build
-from mlsys.signatures import Signature
 
 MOMENT = dt.datetime(2024, 2, 29, 12, 30, 15, 250)
 AWARE = MOMENT.replace(tzinfo=dt.UTC)

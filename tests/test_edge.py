@@ -140,9 +140,9 @@ def test_the_service_lies_under_the_path_of_its_url(monkeypatch: pytest.MonkeyPa
     assert under.get("/team/mlsysx/health").status_code == 404
     assert under.get("/docs").headers["Location"].endswith("/team/mlsys/docs/")
     assert under.get("/docs/openapi.json").get_json()["servers"] == [{"url": "/team/mlsys"}]
-    monkeypatch.setattr("app.predictions._publish", lambda *_: None)
+    monkeypatch.setattr("app.api.predictions._publish", lambda *_: None)
     plan = SimpleNamespace(plan=SimpleNamespace(run_id="a-run"), result=None)
-    monkeypatch.setattr("workers.scoring.prepare.prepare", lambda *_: plan)
+    monkeypatch.setattr("workers.scoring.planning.find_run.prepare", lambda *_: plan)
     accepted = under.get("/predict", query_string=REQUEST | {"wait": "false"})
     assert accepted.get_json()["status_url"] == accepted.headers["Location"]
     assert accepted.headers["Location"] == "https://api.example/team/mlsys/runs/a-run?env=dev"

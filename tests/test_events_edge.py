@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import create_app
-from app.notifications import StorageEvent
+from app.api.notifications import StorageEvent
 from mlsys.clients import Clients
 from mlsys.errors import ModelUnusable, RegistryBusy, RunInterrupted
 from mlsys.models import ModelRef
@@ -92,8 +92,8 @@ def did(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     """Stands in for the workers."""
     recorder = Recorder()
     monkeypatch.setattr("workers.quarantine.quarantine", recorder.quarantine)
-    monkeypatch.setattr("workers.registry_sync.converge", recorder.converge)
-    monkeypatch.setattr("workers.scoring.prepare.prepare", recorder.prepare)
+    monkeypatch.setattr("workers.registry.sync.converge", recorder.converge)
+    monkeypatch.setattr("workers.scoring.planning.find_run.prepare", recorder.prepare)
     return recorder
 
 

@@ -25,14 +25,14 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from mlsys.artifact.loading import load_model
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.signatures import Signature
 from mlsys.errors import ModelUnusable
+from mlsys.estimators.set_output import restore_output
 from mlsys.gcs import pickled
-from mlsys.loading import load_model
 from mlsys.local.stack import LocalStack
-from mlsys.metadata import ModelMetadata
-from mlsys.set_output import restore_output
-from mlsys.signatures import Signature
-from workers.scoring.trial import check_answers, valid_rows
+from workers.inference.trial import check_answers, valid_rows
 
 R = np.random.RandomState(0)
 N = 60

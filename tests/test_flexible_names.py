@@ -12,8 +12,8 @@ from sklearn.linear_model import LinearRegression
 from mlsys.errors import SchemaMismatch, TableNotFound
 from mlsys.local.stack import LocalStack
 from mlsys.names import is_plain
-from workers.scoring.columns import Column, columns_to_read, needs_aliases
-from workers.scoring.prepare import prepare
+from workers.scoring.planning.columns import Column, columns_to_read, needs_aliases
+from workers.scoring.planning.find_run import prepare
 from workers.scoring.run import execute
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -108,7 +108,7 @@ def test_the_copy_is_of_the_snapshot(lab: Lab, model: str) -> None:
     request = lab.request(lab.params(table, model, id_columns="id"))
     prepared = prepare(lab.clients, request, unique("odd"))
     lab.put(DATA.assign(id=DATA["id"] + ROWS), table)
-    assert execute(lab.clients, prepared)["rows"] == ROWS
+    assert execute(lab.clients, prepared).rows == ROWS
 
 
 def test_a_table_that_is_gone_is_not_waited_for(lab: Lab, model: str) -> None:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlsys.artifact.signatures import UNKNOWN, Feature, Signature
 from mlsys.bq import TableRef, bq_put
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.frames import arrow_type, from_frame, sql_name, to_frame, to_model_frame
-from mlsys.signatures import UNKNOWN, Feature, Signature
 
 UTC = dt.UTC
 MOMENT = dt.datetime(2026, 1, 2, 3, 4, 5, 6)

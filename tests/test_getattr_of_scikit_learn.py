@@ -31,23 +31,23 @@ GUARDS = {
         "ensemble/_stacking.py",
         "_BaseStacking._transform",
         "getattr(est, meth)",
-    ): "pickle_roles.NAMES_OF_METHODS: stack_method_; MANY: estimators_",
+    ): "roles.NAMES_OF_METHODS: stack_method_; MANY: estimators_",
     (
         "feature_extraction/text.py",
         "_VectorizerMixin.decode",
         "open(doc, 'rb')",
-    ): "pickle_states: input is 'content'",
+    ): "states: input is 'content'",
     (
         "feature_selection/_base.py",
         "_get_feature_importances",
         "attrgetter(getter)",
-    ): "pickle_roles.GETTER",
+    ): "roles.GETTER",
     ("frozen/_frozen.py", "_estimator_has.check", "getattr(self.estimator, attr)"): ASKED,
     (
         "frozen/_frozen.py",
         "FrozenEstimator.__getattr__",
         "getattr(self.estimator, name)",
-    ): "pickle_roles.ONE: estimator; pickle_graph: no estimator holds itself",
+    ): "roles.ONE: estimator; graph: no estimator holds itself",
     ("gaussian_process/kernels.py", "Kernel.get_params", "getattr(self, arg)"): PARAMETERS,
     (
         "gaussian_process/kernels.py",
@@ -118,7 +118,7 @@ GUARDS = {
         "utils/validation.py",
         "_check_response_method",
         "getattr(estimator, method, None)",
-    ): "pickle_roles.NAMES_OF_METHODS: response_method, _response_method, chain_method",
+    ): "roles.NAMES_OF_METHODS: response_method, _response_method, chain_method",
     ("utils/metaestimators.py", "_BaseComposition._get_params", "getattr(self, attr)"): PARAMETERS,
     ("utils/metaestimators.py", "_BaseComposition._set_params", "getattr(self, attr)"): PARAMETERS,
     (
@@ -167,7 +167,7 @@ GUARDS = {
     ),
     ("base.py", "BaseEstimator.set_params", "setattr(self, key, value)"): FITTING,
     ("cluster/_agglomerative.py", "AgglomerativeClustering._fit", "check_memory(self.memory)"): (
-        FITTING + "; pickle_roles.check: memory is None"
+        FITTING + "; roles.check: memory is None"
     ),
     (
         "cluster/_bicluster.py",
@@ -201,9 +201,9 @@ GUARDS = {
         "gaussian_process/kernels.py",
         "PairwiseKernel.diag",
         "np.apply_along_axis(self, 1, X)",
-    ): "a method of the class; pickle_arguments: pairwise_kernels_kwargs",
+    ): "a method of the class; arguments: pairwise_kernels_kwargs",
     ("pipeline.py", "Pipeline._fit", "check_memory(self.memory)"): (
-        FITTING + "; pickle_roles.check: memory is None"
+        FITTING + "; roles.check: memory is None"
     ),
     (
         "utils/_array_api.py",
@@ -288,7 +288,7 @@ def test_names_of_methods_have_no_other_attribute() -> None:
     """Parameters whose value is the name of a method are looked at by their own name."""
     from sklearn.utils import all_estimators
 
-    from mlsys.pickle_roles import METHODS, NAMES_OF_METHODS
+    from mlsys.safe_pickle.roles import METHODS, NAMES_OF_METHODS
 
     for name, kind in all_estimators():
         for parameter, constraints in getattr(kind, "_parameter_constraints", {}).items():

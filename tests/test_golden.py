@@ -15,11 +15,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from mlsys.artifact.golden import golden_frame, replay
+from mlsys.artifact.metadata import ModelMetadata, build
+from mlsys.artifact.signatures import Signature
 from mlsys.errors import MetadataInvalid
 from mlsys.gcs import pickled
-from mlsys.golden import golden_frame, replay
-from mlsys.metadata import ModelMetadata, build
-from mlsys.signatures import Signature
 
 N = 40
 X = pd.DataFrame(

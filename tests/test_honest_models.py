@@ -83,8 +83,8 @@ from sklearn.preprocessing import (
 from sklearn.svm import SVC, SVR
 from sklearn.tree import DecisionTreeClassifier
 
+from mlsys.artifact.loading import load_model
 from mlsys.errors import ModelUnusable
-from mlsys.loading import load_model
 
 N = 40
 R = np.random.RandomState(0)

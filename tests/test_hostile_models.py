@@ -44,9 +44,9 @@ from sklearn.preprocessing import (
 from sklearn.svm import SVR
 from sklearn.tree import DecisionTreeRegressor
 
-from mlsys import pickle_graph
+from mlsys.artifact.loading import load_model
 from mlsys.errors import ModelUnusable
-from mlsys.loading import load_model
+from mlsys.safe_pickle import graph
 
 HOSTILE = hostile()
 
@@ -73,7 +73,7 @@ def test_without_the_walk_a_model_of_listed_names_writes_a_file(
 ) -> None:
     """What the walk is for: the same bytes are refused with it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pickle_graph, "check", lambda model, trusted: None)
+    monkeypatch.setattr(graph, "check", lambda model, trusted: None)
     model = load_model(pickle.dumps(writer())).model
     with pytest.raises(AttributeError):
         model.predict(ROWS)  # what it wrote is not an answer
@@ -88,7 +88,7 @@ def test_without_the_walk_what_a_model_keeps_is_called_as_it_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What the walk is for: a metric writes, a type answers, a kernel is called 4,096 times."""
-    monkeypatch.setattr(pickle_graph, "check", lambda model, trusted: None)
+    monkeypatch.setattr(graph, "check", lambda model, trusted: None)
     writer_ = loaded(hostile_callees.distances(np.add, out=np.zeros(4)))
     with pytest.raises(ValueError, match="sequence"):
         writer_.transform(ROWS)

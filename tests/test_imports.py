@@ -41,7 +41,7 @@ def run(code: str, folder: Path) -> str:
 def test_every_module_imports_with_an_empty_environment(tmp_path: Path) -> None:
     """None of them asks for a setting, makes a client, writes a file or says anything."""
     names = modules()
-    assert {"app", "app.events", "workers.scoring.run", "mlsys.cli", "mlsys.vis"} <= set(names)
+    assert {"app", "app.api.events", "workers.scoring.run", "mlsys.cli", "mlsys.vis"} <= set(names)
     code = f"""
 import importlib, socket
 from mlsys import settings

@@ -23,8 +23,9 @@ from terraform_cases import (
 )
 from test_health import LOCAL, NoClients
 
-from app import create_app, events, gunicorn_conf, logs
-from app.parameters import PredictQuery
+from app import create_app, gunicorn_conf, logs
+from app.api import events
+from app.api.parameters import PredictQuery
 from mlsys.local import bigquery, topics
 from mlsys.settings import ENVS, Settings
 from workers.scoring import run

@@ -14,9 +14,9 @@ from sklearn.linear_model import LinearRegression
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.local.stack import LocalStack
-from workers.scoring import session
-from workers.scoring.prepare import prepare
+from workers.scoring.planning.find_run import prepare
 from workers.scoring.run import execute
+from workers.scoring.shards import read_session as session
 from workers.scoring.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -200,9 +200,9 @@ def test_a_dry_run_says_that_a_views_pass_run_id(
 ) -> None:
     params |= {"input_table": view, "dry_run": "true"}
     found = lab.here(params).json
-    assert found["ok"] and found["pass_run_id"]
+    assert found["ok"] and found["run_id_required"]
     assert found["rows"] is None
-    assert not lab.here(params | {"run_id": found["run_id"]}).json["pass_run_id"]
+    assert not lab.here(params | {"run_id": found["run_id"]}).json["run_id_required"]
 
 
 def test_a_views_rows_are_written_down_once(
@@ -217,7 +217,7 @@ def test_a_views_rows_are_written_down_once(
     prepared.store.forget("session-0.json")
     again = session.current_session(lab.clients, prepared.store, prepared.plan)
     assert again.rows == 60
-    assert execute(lab.clients, prepared)["rows"] == 60
+    assert execute(lab.clients, prepared).rows == 60
     assert_scored(lab, params, DATA[:60])
 
 

@@ -12,9 +12,9 @@ from sklearn.preprocessing import OneHotEncoder
 
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.names import duplicates, name_fault
-from workers.scoring.columns import Column, check_output_names
-from workers.scoring.labels import column_names, read_class_columns
-from workers.scoring.outputs import leave_out_equal, output_columns, written_columns
+from workers.scoring.planning.columns import Column, check_output_names
+from workers.scoring.planning.labels import column_names, read_class_columns
+from workers.scoring.planning.outputs import leave_out_equal, output_columns, written_columns
 
 X = np.arange(12.0).reshape(-1, 1)
 

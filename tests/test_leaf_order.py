@@ -19,12 +19,12 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeRegressor
 
+from mlsys.artifact.signatures import Signature
 from mlsys.frames import from_frame
-from mlsys.signatures import Signature
-from workers.scoring import arrow_plan
-from workers.scoring.arrow_plan import Compiled, compile_model
-from workers.scoring.leaf_order import WORTH_TREES, leaf_order, put_back, reorder
-from workers.scoring.one_pass import same_bits
+from workers.inference.fast_path.compiler import compile_model
+from workers.inference.fast_path.leaf_order import WORTH_TREES, leaf_order, put_back, reorder
+from workers.inference.fast_path.model import Compiled
+from workers.inference.fast_path.same_bits import same_bits
 
 ROWS = 500
 RANDOM = np.random.default_rng(0)
@@ -122,7 +122,8 @@ def test_a_table_is_scored_in_that_order(monkeypatch: pytest.MonkeyPatch) -> Non
     assert isinstance(compiled, Compiled)
     orders = []
     monkeypatch.setattr(
-        arrow_plan, "leaf_order", lambda *a: orders.append(leaf_order(*a)) or orders[-1]
+        "workers.inference.fast_path.model.leaf_order",
+        lambda *a: orders.append(leaf_order(*a)) or orders[-1],
     )
     found = compiled.answers(from_frame(df), ["predict", "predict_proba"])
     assert not np.array_equal(orders[0], np.arange(ROWS))

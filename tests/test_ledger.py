@@ -11,8 +11,8 @@ from sklearn.linear_model import LinearRegression
 
 from mlsys.errors import PredictionFailed, TryAgain
 from mlsys.local.stack import LocalStack
-from workers.scoring import ledger
-from workers.scoring.prepare import prepare
+from workers.scoring.planning.find_run import prepare
+from workers.scoring.publishing import ledger
 from workers.scoring.run import execute
 
 pytestmark = pytest.mark.usefixtures("environment")

@@ -22,10 +22,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from mlsys import pickle_left_out
+from mlsys.artifact.loading import load_model
 from mlsys.errors import ModelUnusable
-from mlsys.loading import load_model
-from mlsys.pickle_stack import StandIn, resolve
+from mlsys.safe_pickle import left_out
+from mlsys.safe_pickle.handles import StandIn, resolve
 
 X = np.random.RandomState(0).rand(40, 3)
 Y = np.tile([0, 1], 20)
@@ -145,7 +145,7 @@ def test_leaving_out_takes_little_time() -> None:
     assert time.process_time() - start < 10
 
 
-@pytest.mark.parametrize("key", sorted(pickle_left_out.KEYS))
+@pytest.mark.parametrize("key", sorted(left_out.KEYS))
 def test_what_is_left_out_is_only_named(key: str) -> None:
     """Most of the names are there in some release of their library; none is ever looked up."""
     module, _, name = key.rpartition(".")

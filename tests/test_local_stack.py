@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from conftest import Receiver
 
-from mlsys import cli
+from mlsys.cli import parser as cli
 from mlsys.clients import Clients, bigquery_retry, clients_for, default_clients
 from mlsys.errors import SettingsError
 from mlsys.local import attributes

@@ -10,7 +10,7 @@ import pytest
 from scoring_cases import Lab
 from sklearn.linear_model import LinearRegression
 
-from app.parameters import MAX_WHERE
+from app.api.parameters import MAX_WHERE
 from app.wire import MAX_LINE
 from mlsys.local.stack import LocalStack
 

@@ -25,13 +25,13 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from mlsys.documents import MAX_BYTES
+from mlsys.artifact.documents import MAX_BYTES
+from mlsys.artifact.metadata import ModelMetadata, build, json_value, model_class
+from mlsys.artifact.signatures import Signature
 from mlsys.errors import InvalidRequest, MetadataInvalid
-from mlsys.metadata import ModelMetadata, build, json_value, model_class
-from mlsys.signatures import Signature
-from workers import registry_rows
-from workers.model_metadata import read_metadata
-from workers.scoring import model as scoring_model
+from workers.registry import rows
+from workers.scoring.planning import model_pin as scoring_model
+from workers.verification.version import read_metadata
 
 PASSENGERS = pd.DataFrame(
     {
@@ -428,5 +428,5 @@ def test_what_the_registry_leaves_out_scoring_leaves_out_too(
     assert (said is None) == (reason is None) and (reason or "") in (said or "")
     assert metadata.target == (("y",) if reason is None else ())
     assert blob.downloads == (len(content) <= MAX_BYTES)
-    for module in (registry_rows, scoring_model):
+    for module in (rows, scoring_model):
         assert read_metadata in vars(module).values()

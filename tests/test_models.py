@@ -17,7 +17,7 @@ from mlsys.errors import InvalidRequest, ModelExists, NotRegistered, ObjectNotFo
 from mlsys.gcs import gcs_get_pickle
 from mlsys.local.stack import LocalStack
 from mlsys.models import ModelRef, upload_model
-from workers.registry_sync import rescan
+from workers.registry.sync import rescan
 
 Y = pd.Series([1.0, 2.0, 4.0, 7.0], name="age")
 

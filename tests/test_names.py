@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from mlsys.artifact.metadata import ModelMetadata, build
+from mlsys.artifact.signatures import Signature
 from mlsys.bq import TableRef, bq_put
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.frames import arrow_type, from_frame, to_model_frame
-from mlsys.metadata import ModelMetadata, build
 from mlsys.names import (
     MAX_NAME,
     RESERVED_PREFIXES,
@@ -25,19 +26,17 @@ from mlsys.names import (
     proposed_name,
     same_name,
 )
-from mlsys.signatures import Signature
 from workers.query import column_sql
-from workers.scoring.columns import (
+from workers.scoring.planning.columns import (
     PARQUET_TYPES,
     Column,
-    arrow_schema,
-    assemble,
     check_output_names,
     choose_features,
     choose_ids,
 )
-from workers.scoring.outputs import output_columns
-from workers.scoring.reading import check_flat
+from workers.scoring.planning.outputs import output_columns
+from workers.scoring.shards.open_session import check_flat
+from workers.scoring.shards.scorer import arrow_schema, assemble
 
 # Pairs that Python's own ways of ignoring case take for one: casefold, lower or upper.
 TWO_NAMES = [

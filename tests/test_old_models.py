@@ -16,13 +16,13 @@ from sklearn import ensemble, linear_model, pipeline, preprocessing
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 
+from mlsys.artifact.loading import load_model
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.other_release import release, unusable
 from mlsys.errors import ModelUnusable
 from mlsys.gcs import gcs_put
-from mlsys.loading import load_model
 from mlsys.local.stack import LocalStack
-from mlsys.metadata import ModelMetadata
-from mlsys.other_release import release, unusable
-from workers.verdict import judge
+from workers.inference.verdict import judge
 
 FOLDER = Path(__file__).parent / "old_models"
 HERE = sklearn.__version__

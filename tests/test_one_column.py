@@ -34,17 +34,17 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from mlsys.artifact.golden import replay
+from mlsys.artifact.loading import LoadedModel
+from mlsys.artifact.metadata import ModelMetadata, build
 from mlsys.errors import InvalidRequest, ModelUnusable, SchemaMismatch
-from mlsys.fitted import not_fitted
-from mlsys.golden import replay
-from mlsys.inputs import ANY, TEXT, one_column, takes_series
-from mlsys.loading import LoadedModel
+from mlsys.estimators.fitted import not_fitted
+from mlsys.estimators.inputs import ANY, TEXT, one_column, takes_series
+from mlsys.estimators.randomness import ANSWERS_VARY
 from mlsys.local.stack import LocalStack
-from mlsys.metadata import ModelMetadata, build
-from mlsys.randomness import ANSWERS_VARY
-from workers.scoring.columns import Column, choose_features
-from workers.scoring.path import ask
-from workers.verdict import judge
+from workers.inference.fast_path.choose import ask
+from workers.inference.verdict import judge
+from workers.scoring.planning.columns import Column, choose_features
 
 WORDS = ["good film", "bad plot", "good cast", "bad text"]
 DOCS = pd.Series([WORDS[i % 4] for i in range(40)], name="text")

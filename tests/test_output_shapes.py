@@ -24,17 +24,17 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import all_estimators
 
+from mlsys.artifact.signatures import Feature
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.frames import from_frame
-from mlsys.signatures import Feature
-from workers.scoring.columns import Column
-from workers.scoring.destination import Destination
-from workers.scoring.model import ModelPin
-from workers.scoring.outputs import output_columns
-from workers.scoring.plan import Plan
-from workers.scoring.predictor import Predictor
+from workers.scoring.planning.columns import Column
+from workers.scoring.planning.destination import Destination
+from workers.scoring.planning.model_pin import ModelPin
+from workers.scoring.planning.outputs import output_columns
+from workers.scoring.planning.plan import Plan
 from workers.scoring.request import OUTPUTS
+from workers.scoring.shards.scorer import Scorer
 
 RANDOM = np.random.default_rng(0)
 N = 40
@@ -129,7 +129,7 @@ def fitted() -> Iterator[Any]:
         yield pytest.param(made, id=name)
 
 
-def predictor(model: Any, outputs: list[str], targets: tuple[str, ...] = ()) -> Predictor:
+def predictor(model: Any, outputs: list[str], targets: tuple[str, ...] = ()) -> Scorer:
     """What scores rows with the model, by a plan as it would be made."""
     columns, methods = output_columns([Column("id", "INT64")], model, targets, outputs)
     table = TableRef("p", "d", "t")
@@ -151,7 +151,7 @@ def predictor(model: Any, outputs: list[str], targets: tuple[str, ...] = ()) -> 
         rejects=into,
         location="US",
     )
-    return Predictor(model, plan)
+    return Scorer(model, plan)
 
 
 def check(model: Any, method: str) -> str:

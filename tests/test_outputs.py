@@ -19,10 +19,10 @@ from sklearn.svm import SVC
 
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.local.stack import LocalStack
-from workers.scoring import outputs
-from workers.scoring.columns import Column
-from workers.scoring.outputs import output_columns
-from workers.scoring.shapes import features
+from workers.scoring.planning import outputs
+from workers.scoring.planning.columns import Column
+from workers.scoring.planning.outputs import output_columns
+from workers.scoring.planning.shapes import features
 
 pytestmark = pytest.mark.usefixtures("environment")
 

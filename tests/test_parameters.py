@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.parameters import PredictQuery
+from app.api.parameters import PredictQuery
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.models import ModelRef

@@ -22,11 +22,11 @@ from sklearn.linear_model import LinearRegression
 from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.local.stack import LocalStack
 from workers import machine
-from workers.scoring import pool, session
-from workers.scoring.overlap import Behind, ahead
-from workers.scoring.predictor import Predictor
-from workers.scoring.prepare import prepare
+from workers.scoring.planning.find_run import prepare
 from workers.scoring.run import execute
+from workers.scoring.shards import pool, read_session
+from workers.scoring.shards.overlap import Behind, ahead
+from workers.scoring.shards.scorer import Scorer
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -55,7 +55,7 @@ def name(lab: Lab) -> str:
 def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[pool._Pool]:
     """Two processes of this test's own, for tables of any size in four shards."""
     monkeypatch.setattr(pool, "INLINE_ROWS", 0)
-    monkeypatch.setattr(session, "ROWS_PER_STREAM", ROWS // 4)
+    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", ROWS // 4)
     monkeypatch.setattr(machine, "cores", lambda: 2)
     own = pool._Pool()
     monkeypatch.setattr(pool, "_pool", own)
@@ -108,7 +108,7 @@ def test_a_process_that_dies_at_work_ends_the_others_and_the_caller_may_try_agai
         with pytest.raises(TryAgain, match="want of memory"):
             execute(lab.clients, prepared)
     assert pids(workers) == set()
-    assert execute(lab.clients, prepared)["rows"] == ROWS
+    assert execute(lab.clients, prepared).rows == ROWS
 
 
 def _die(*_: Any) -> None:
@@ -184,7 +184,7 @@ def test_a_process_that_cannot_be_started_lets_the_caller_try_again(
         with pytest.raises(TryAgain, match="cannot be started"):
             execute(lab.clients, prepared)
     assert pids(workers) == set()
-    assert execute(lab.clients, prepared)["rows"] == ROWS
+    assert execute(lab.clients, prepared).rows == ROWS
 
 
 def _too_many_files(*_: Any) -> None:
@@ -207,12 +207,12 @@ def test_a_process_loads_a_model_once(
     plans = [prepare(lab.clients, lab.request(lab.params(table, n))).plan for n in (name, name)]
     plans.append(prepare(lab.clients, lab.request(lab.params(table, other))).plan)
     texts = [pool.json.dumps(plan.to_dict()) for plan in plans]
-    first, second = (pool._predictor(lab.clients, text) for text in texts[:2])
+    first, second = (pool._scorer(lab.clients, text) for text in texts[:2])
     assert first is not second
-    assert first.model is second.model
-    assert pool._predictor(lab.clients, texts[1]) is second
+    assert first.predictor.model is second.predictor.model
+    assert pool._scorer(lab.clients, texts[1]) is second
     assert len(loads) == 1
-    assert pool._predictor(lab.clients, texts[2]).model is not first.model
+    assert pool._scorer(lab.clients, texts[2]).predictor.model is not first.predictor.model
     assert len(loads) == 2
 
 
@@ -221,7 +221,7 @@ def test_the_predictors_thread_does_its_arithmetic_alone(lab: Lab, table: str, n
     found: list[int] = []
 
     def work() -> None:
-        Predictor(MODEL, prepared.plan)
+        Scorer(MODEL, prepared.plan)
         found.extend(library["num_threads"] for library in threadpoolctl.threadpool_info())
 
     thread = threading.Thread(target=work)
@@ -287,7 +287,7 @@ def test_each_core_gets_as_many_streams(
     rows: int, cores: int, streams: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "cores", lambda: cores)
-    assert session._streams(rows) == streams
+    assert read_session._streams(rows) == streams
 
 
 # Work that overlaps

@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression
 from mlsys.gcs import gcs_get, gcs_put
 from mlsys.local.stack import LocalStack
 from workers import query
-from workers.scoring import preflight
+from workers.scoring import dry_run
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -46,7 +46,7 @@ def test_a_verdict_tells_the_run_that_it_would_be(lab: Lab, params: dict[str, st
     assert found["rows"] == ROWS
     assert sorted(found["reads"]) == ["a", "b", "id"]
     assert found["nulls"] == {}
-    assert found["doubled_ids"] is None
+    assert found["duplicate_ids"] is None
     assert lab.objects(found["run_id"]) == {}
     assert not lab.exists(params["output_table"])
     result = lab.here(params | {"dry_run": "false"}).done()
@@ -80,7 +80,7 @@ def test_a_run_that_failed_is_told_of_with_the_reason_and_the_nulls(
     assert found["ok"] and found["run_exists"]
     failed, nulls = found["warnings"]
     assert "its last try failed: At least 5 of 50 rows" in failed
-    assert (found["nulls"], found["doubled_ids"]) == ({"a": 5}, 0)
+    assert (found["nulls"], found["duplicate_ids"]) == ({"a": 5}, 0)
     assert nulls.startswith("a is NULL in 5 rows")
 
 
@@ -98,7 +98,7 @@ def test_a_table_that_wants_a_filter_gets_one_or_says_so(
     lab.here(params | {"dry_run": "false"}).problem(400, "invalid-request", "condition on day")
     found = verdict(lab, params, where="id < 5", check_ids="true")
     assert found["ok"]
-    assert (found["nulls"], found["doubled_ids"]) == (None, None)
+    assert (found["nulls"], found["duplicate_ids"]) == (None, None)
     assert len(found["warnings"]) == 2
 
 
@@ -171,7 +171,7 @@ def test_required_columns_need_no_count(
     def refuse(*_: Any) -> None:
         raise AssertionError("a query ran")
 
-    monkeypatch.setattr(preflight, "select", refuse)
+    monkeypatch.setattr(dry_run, "select", refuse)
     assert verdict(lab, params, input_table=table)["nulls"] == {}
 
 
@@ -184,7 +184,7 @@ def test_a_count_that_would_cost_is_left_to_the_caller(
     def large(clients: Any, sql: str) -> query.DryRun:
         return query.DryRun((), terabytes)
 
-    monkeypatch.setattr(preflight, "dry_run", large)
+    monkeypatch.setattr(dry_run, "dry_run", large)
     found = verdict(lab, params)
     assert found["nulls"] is None
     assert "3,072 GiB" in found["warnings"][0]
@@ -196,11 +196,11 @@ def test_a_count_that_would_cost_is_left_to_the_caller(
 def test_doubled_ids_are_counted_on_request(lab: Lab, params: dict[str, str]) -> None:
     rows = X.assign(id=[*range(ROWS - 3), 0, 0, 1])
     table = lab.put(rows)
-    assert verdict(lab, params, input_table=table)["doubled_ids"] is None
+    assert verdict(lab, params, input_table=table)["duplicate_ids"] is None
     found = verdict(lab, params, input_table=table, check_ids="true")
-    assert found["doubled_ids"] == 3
+    assert found["duplicate_ids"] == 3
     assert "3 rows have the id of another row" in found["warnings"][0]
-    assert verdict(lab, params, check_ids="true")["doubled_ids"] == 0
+    assert verdict(lab, params, check_ids="true")["duplicate_ids"] == 0
 
 
 def test_counting_ids_belongs_to_a_dry_run(lab: Lab, params: dict[str, str]) -> None:

@@ -11,11 +11,11 @@ from google.auth.exceptions import RefreshError, TransportError
 from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
 from werkzeug.exceptions import Forbidden, Unauthorized
 
-import app.registry
+import app.api.registry
 from app import create_app
-from app.problems import STATUS, status_of
+from app.api.problems import STATUS, status_of
 from mlsys import errors
-from mlsys.answers import faults, sentence
+from mlsys.remote.answers import faults, sentence
 from mlsys.settings import Emulators, Settings
 
 SECRET = "projects/secret-project/secret text of a backend"  # pragma: allowlist secret
@@ -327,10 +327,10 @@ def test_what_a_worker_raises_is_answered_by_the_table(
     def busy(*_: Any) -> None:
         raise errors.RegistryBusy("The registry kept changing")
 
-    monkeypatch.setattr("workers.registry_sync.rescan", busy)
+    monkeypatch.setattr("workers.registry.sync.rescan", busy)
     answer = client.get("/model-registry?env=dev")
     assert (answer.status_code, answer.json["type"]) == (503, "urn:mlsys:problem:registry-busy")
-    assert app.registry.api.name == "registry"
+    assert app.api.registry.api.name == "registry"
 
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"

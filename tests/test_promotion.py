@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from mlsys.artifact.signing import new_key
 from mlsys.cli import main
 from mlsys.gcs import pickled
 from mlsys.local.stack import LocalStack, local_stack
 from mlsys.models import upload_model
-from mlsys.signing import new_key
-from workers.registry_table import list_models
+from workers.registry.table import list_models
 
 X = pd.DataFrame({"a": np.linspace(0, 1, 30)})
 MODEL = LinearRegression().fit(X, X["a"])

@@ -10,7 +10,7 @@ from test_events_edge import REQUEST, Recorder, client, did, envelope
 from tokens import SERVICE
 
 from app import create_app
-from app.notifications import StorageEvent
+from app.api.notifications import StorageEvent
 from mlsys.pushes import Malformed, PushMessage, kept_headers
 from workers.quarantine import quarantine
 

@@ -19,9 +19,9 @@ from app import create_app
 from mlsys.clients import Clients
 from mlsys.local.stack import LocalStack
 from mlsys.settings import Settings
-from workers import registry_table
-from workers.registry_sync import Rescan
-from workers.registry_table import list_models
+from workers.registry import table
+from workers.registry.sync import Rescan
+from workers.registry.table import list_models
 
 CONFLICT = "Could not serialize access to table p:d.t due to concurrent update"
 
@@ -192,9 +192,9 @@ def test_an_answer_of_models_has_a_bound(case: ModelCase, monkeypatch: pytest.Mo
         case.put(json.dumps({"feature_names": names, "x": "y" * 5000}), f"{version}/metadata.json")
     case.settle()
     rows, more = list_models(case.clients, "dev", model_name=case.name)
-    assert [len(row["feature_names"]) for row in rows] == [registry_table.MAX_NAMES] * 2
+    assert [len(row["feature_names"]) for row in rows] == [table.MAX_NAMES] * 2
     assert ([row["features"] for row in rows], more) == ([150, 150], False)
-    monkeypatch.setattr(registry_table, "MAX_LISTED_BYTES", 1_500)
+    monkeypatch.setattr(table, "MAX_LISTED_BYTES", 1_500)
     for metadata in (True, False):
         rows, more = list_models(case.clients, "dev", model_name=case.name, metadata=metadata)
         assert ([row["model_version"] for row in rows], more) == (["v2"], True)
@@ -232,7 +232,7 @@ def test_a_rescan_names_some_of_what_it_skipped_and_how_many_there_are(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = [{"object": f"a/{n}.txt", "reason": "is not a model"} for n in range(6_009)]
-    monkeypatch.setattr("workers.registry_sync.rescan", lambda *_: Rescan(6_009, skipped=many))
+    monkeypatch.setattr("workers.registry.sync.rescan", lambda *_: Rescan(6_009, skipped=many))
     response = application(settings).get("/model-registry?env=dev")
     answer = response.get_json()
     assert (answer["skipped"], answer["skipped_count"]) == (many[:100], 6_009)
@@ -272,7 +272,7 @@ def test_a_missing_bucket_is_404(settings: Settings) -> None:
         "type": "urn:mlsys:problem:object-not-found",
         "title": "There is no such bucket or object",
         "status": 404,
-        "detail": "There is no bucket gs://no-such-bucket: create it (README, First-time set-up)",
+        "detail": "There is no bucket gs://no-such-bucket: create it (docs/operations.md)",
     }
 
 

@@ -14,9 +14,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from registry_machine import RegistryMachine
 from registry_world import Design, Message, Mismatch, nothing_takes_time
 
-from workers.registry_rows import ModelRow, Objects, live_row, read_row
-from workers.registry_sync import converge
-from workers.registry_table import recorded, replace
+from mlsys.artifact.refs import ModelRef
+from workers.registry.rows import ModelRow, Objects, list_objects, read_row
+from workers.registry.sync import converge
+from workers.registry.table import in_statements, recorded, replace
 
 MACHINES = 200
 STEPS = 50
@@ -64,8 +65,14 @@ def test_the_registry_is_the_bucket_after_2000_machines(number: int) -> None:
 # Weaker designs: the same machines find out each of them
 
 
-def a_row(row: ModelRow | None) -> Callable[[str], ModelRow | None]:
-    return lambda key: row
+def write(clients: Any, key: str, row: ModelRow | None) -> None:
+    for changes in in_statements([(key, row)], "event"):
+        replace(clients, "dev", changes)
+
+
+def live_row(clients: Any, ref: ModelRef) -> ModelRow | None:
+    objects, _ = list_objects(clients, "dev", f"{ref}/")
+    return read_row(clients.settings, "dev", objects.get(str(ref)))
 
 
 def identities(row: ModelRow | None) -> list[Any]:
@@ -76,7 +83,7 @@ def only_if_newer(clients: Any, message: Message, acknowledge: Callable[[], None
     """Compare generations by `>`, as if they grew."""
     key = str(message.ref)
     for _ in range(5):
-        row = live_row(clients, "dev", message.ref)
+        row = live_row(clients, message.ref)
         there = recorded(clients, "dev", key).get(key, [])
         older = row is not None and all(
             (generation, number or 0) < (row.generation, row.metadata_generation or 0)
@@ -84,7 +91,7 @@ def only_if_newer(clients: Any, message: Message, acknowledge: Callable[[], None
         )
         if there == identities(row) or (len(there) == 1 and row is not None and not older):
             return acknowledge()
-        replace(clients, "dev", [key], a_row(row), "event")
+        write(clients, key, row)
 
 
 def no_look_after_the_write(
@@ -92,9 +99,9 @@ def no_look_after_the_write(
 ) -> None:
     """Write what differs, and be done."""
     key = str(message.ref)
-    row = live_row(clients, "dev", message.ref)
+    row = live_row(clients, message.ref)
     if recorded(clients, "dev", key).get(key, []) != identities(row):
-        replace(clients, "dev", [key], a_row(row), "event")
+        write(clients, key, row)
     acknowledge()
 
 
@@ -112,14 +119,14 @@ def delete_and_insert_apart(
     """Look until it is right, but delete by one statement and insert by another."""
     key = str(message.ref)
     for _ in range(5):
-        row = live_row(clients, "dev", message.ref)
+        row = live_row(clients, message.ref)
         there = recorded(clients, "dev", key).get(key, [])
         if there == identities(row):
             return acknowledge()
         if there:
-            replace(clients, "dev", [key], a_row(None), "event")
+            write(clients, key, None)
         if row is not None:
-            replace(clients, "dev", [key], a_row(row), "event")
+            write(clients, key, row)
 
 
 def trust_in_the_event(clients: Any, message: Message, acknowledge: Callable[[], None]) -> None:
@@ -132,9 +139,9 @@ def trust_in_the_event(clients: Any, message: Message, acknowledge: Callable[[],
     row = read_row(clients.settings, "dev", Objects(message.blob, beside))
     there = recorded(clients, "dev", key).get(key, [])
     if message.event == "FINALIZE" and there != identities(row):
-        replace(clients, "dev", [key], a_row(row), "event")
+        write(clients, key, row)
     if message.event == "DELETE" and message.blob.generation in [item[1] for item in there]:
-        replace(clients, "dev", [key], a_row(None), "event")
+        write(clients, key, None)
     acknowledge()
 
 

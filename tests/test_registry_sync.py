@@ -19,10 +19,10 @@ from mlsys.errors import ObjectNotFound, RegistryBusy, TryAgain
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import dead_letter
 from mlsys.settings import Settings
-from workers import registry_sync, registry_table
-from workers.registry_rows import live_row
-from workers.registry_sync import converge, rescan
-from workers.registry_table import list_models
+from workers.registry import sync, table
+from workers.registry.rows import list_objects
+from workers.registry.sync import converge, rescan
+from workers.registry.table import list_models
 
 CONFLICT = (
     "Could not serialize access to table p:d.model_registry due to concurrent update; "
@@ -394,8 +394,8 @@ def test_a_rescan_cuts_what_it_writes_into_statements_that_bigquery_takes(
         for version in versions:
             case.upload(version=version)
         case.put(json.dumps({"description": "x" * 5000}), "v4/metadata.json")
-    monkeypatch.setattr(registry_table, "ROWS_PER_STATEMENT", 3)
-    monkeypatch.setattr(registry_table, "BYTES_PER_STATEMENT", 4000)
+    monkeypatch.setattr(table, "ROWS_PER_STATEMENT", 3)
+    monkeypatch.setattr(table, "BYTES_PER_STATEMENT", 4000)
     asked = failing(monkeypatch, own_clients, iter(()))
     assert rescan(own_clients, "dev").registered == len(versions)
     # v1 v2 v3 by count, v4 by size, v5 v6 v7 by count
@@ -444,14 +444,14 @@ def test_converge_follows_a_bucket_that_changes_under_its_hands(
     looks = itertools.count()
 
     def overwritten_at_first(*arguments: Any) -> Any:
-        row = live_row(*arguments)
+        objects = list_objects(*arguments)
         if next(looks) < 3:
             case.upload(slope=2.0)  # after the look: what was read is stale already
-        return row
+        return objects
 
     with notifications_lost(case.stack):
         case.upload()
-        monkeypatch.setattr(registry_sync, "live_row", overwritten_at_first)
+        monkeypatch.setattr(sync, "list_objects", overwritten_at_first)
         assert converge(case.clients, "dev", case.ref()) == "registered"
     assert case.registered() == case.stored()
 
@@ -459,17 +459,15 @@ def test_converge_follows_a_bucket_that_changes_under_its_hands(
 def test_converge_gives_up_on_a_bucket_that_changes_at_every_look(
     case: ModelCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generations = itertools.count(1)
-
-    def another_one(*arguments: Any) -> Any:
-        row = live_row(*arguments)
-        assert row is not None
-        return dataclasses.replace(row, generation=next(generations))
+    def overwritten(*arguments: Any) -> Any:
+        objects = list_objects(*arguments)
+        case.upload(slope=2.0)
+        return objects
 
     with notifications_lost(case.stack):
         case.upload()
         with monkeypatch.context() as patch:
-            patch.setattr(registry_sync, "live_row", another_one)
+            patch.setattr(sync, "list_objects", overwritten)
             with pytest.raises(RegistryBusy, match="over 5 looks"):
                 converge(case.clients, "dev", case.ref())
         assert converge(case.clients, "dev", case.ref()) == "updated"

@@ -18,12 +18,12 @@ from sklearn.linear_model import LogisticRegression
 
 from mlsys.errors import InvalidRequest, PredictionFailed, RunInterrupted
 from mlsys.local.stack import LocalStack
-from workers.scoring import rejects, session
-from workers.scoring.part import PartWriter
-from workers.scoring.prepare import prepare
-from workers.scoring.rejects import plain, score_rows
+from workers.scoring.planning.find_run import prepare
 from workers.scoring.request import MaxRejects
 from workers.scoring.run import execute
+from workers.scoring.shards import read_session, rejects
+from workers.scoring.shards.part import PartWriter
+from workers.scoring.shards.rejects import plain, score_rows
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -196,7 +196,7 @@ def test_a_run_that_failed_over_its_rows_goes_on_with_a_larger_max_rejects(
 ) -> None:
     rows = pd.concat([X] * 100, ignore_index=True).assign(id=range(100 * ROWS))
     rows.loc[100 * ROWS - 1, "a"] = np.nan
-    monkeypatch.setattr(session, "ROWS_PER_STREAM", 100 * ROWS // 4)
+    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", 100 * ROWS // 4)
     params = lab.params(lab.put(rows), model)
     prepared = prepare(lab.clients, lab.request(params))
     with pytest.raises(PredictionFailed):
@@ -215,7 +215,7 @@ def test_bad_rows_of_many_shards_together_are_too_many(
 ) -> None:
     rows = pd.concat([X] * 100, ignore_index=True).assign(id=range(100 * ROWS))
     rows.loc[[1, 100 * ROWS - 1], "a"] = np.nan
-    monkeypatch.setattr(session, "ROWS_PER_STREAM", 100 * ROWS // 4)
+    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", 100 * ROWS // 4)
     params = lab.params(lab.put(rows), model, max_rejects="1")
     body = lab.here(params).problem(422, "prediction-failed", "2 of 60000 rows", "max_rejects is 1")
     assert {row["id"] for row in body["rows"]} == {1, 100 * ROWS - 1}

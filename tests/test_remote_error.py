@@ -15,12 +15,12 @@ from google.api_core import exceptions, grpc_helpers
 from google.auth.exceptions import RefreshError, TransportError
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
-from app.problems import status_of
+from app.api.problems import status_of
 from mlsys import errors
 from mlsys.clients import is_passing
 from workers.forking import context
-from workers.scoring import pool
-from workers.scoring.remote_error import RemoteError, RemoteTraceback
+from workers.scoring.shards import pool
+from workers.scoring.shards.remote_error import RemoteError, RemoteTraceback
 
 ROW = {"id": 7, "reason": "no number"}
 

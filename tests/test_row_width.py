@@ -21,11 +21,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 from sklearn.svm import SVC
 
-from mlsys.loading import load_model
-from mlsys.row_width import AT_ONCE, row_width, rows_at_once
-from mlsys.set_output import restore_output
-from workers.scoring import shard
-from workers.scoring.session import BATCH_ROWS, Session, batch_rows
+from mlsys.artifact.loading import load_model
+from mlsys.estimators.row_width import AT_ONCE, row_width, rows_at_once
+from mlsys.estimators.set_output import restore_output
+from workers.scoring.shards import shard
+from workers.scoring.shards.read_session import BATCH_ROWS, Session, batch_rows
 
 WORDS = [["a"], ["b"], ["c"]]
 
@@ -75,8 +75,8 @@ def test_a_batch_has_as_many_rows_as_the_model_takes() -> None:
 
 def test_a_shard_is_read_in_batches_that_the_model_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = compared(20_000)
-    predictor: Any = SimpleNamespace(
-        model=wide,
+    scorer: Any = SimpleNamespace(
+        predictor=SimpleNamespace(model=wide),
         plan=SimpleNamespace(output=SimpleNamespace(columns=["prediction"]), aliases=None),
         schema=None,
     )
@@ -102,7 +102,7 @@ def test_a_shard_is_read_in_batches_that_the_model_takes(monkeypatch: pytest.Mon
             store,
             Session(0, ("stream",), None, 1),
             0,
-            predictor,
+            scorer,
             None,  # type: ignore[arg-type]
         )
     assert cuts == [rows_at_once(wide)]

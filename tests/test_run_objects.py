@@ -11,14 +11,16 @@ from scoring_cases import Lab
 from sklearn.linear_model import LinearRegression
 from terraform_cases import MODULE, Config, files_of
 
-from app.problems import status_of
+from app.api.problems import status_of
 from mlsys.errors import Conflict, RunInterrupted, TryAgain
 from mlsys.local.stack import LocalStack
-from workers.scoring import publish, run, session
-from workers.scoring.prepare import prepare
+from workers.scoring import run
+from workers.scoring.planning.find_run import prepare
+from workers.scoring.publishing import decision, load
 from workers.scoring.run import execute
+from workers.scoring.shards import read_session
 from workers.scoring.status import status
-from workers.scoring.store import DECISION, RunStore
+from workers.scoring.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -56,12 +58,12 @@ def params(
     lab: Lab, table: str, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, str]]:
     """A request for a table of one stream, scored in this process."""
-    monkeypatch.setattr(session, "ROWS_PER_STREAM", ROWS // 2)
+    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", ROWS // 2)
     yield lab.params(table, model)
 
 
 def go_on(lab: Lab, params: dict[str, str], **more: Any) -> dict[str, Any]:
-    return execute(lab.clients, prepare(lab.clients, lab.request(params)), **more)
+    return execute(lab.clients, prepare(lab.clients, lab.request(params)), **more).to_dict()
 
 
 def store_of(lab: Lab, params: dict[str, str]) -> RunStore:
@@ -121,7 +123,7 @@ def stopped_after_the_parts(
         raise RunInterrupted("here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "read_footers", stop)
+        patch.setattr(decision, "read_footers", stop)
         with pytest.raises(RunInterrupted):
             go_on(lab, params)
     return store_of(lab, params)
@@ -218,7 +220,7 @@ def test_a_part_that_is_deleted_in_mid_run_may_be_tried_again(
     with monkeypatch.context() as patch:
         name = "_footers" if when == "footers read" else "score_shards"
         if when == "footers read":
-            patch.setattr(run, name, late(run._footers))
+            patch.setattr(decision, name, late(decision._footers))
         else:
             parts = RunStore.parts
             patch.setattr(RunStore, "parts", lambda self, n: late(parts)(self, n))
@@ -242,7 +244,7 @@ def test_a_part_that_is_damaged_is_scored_again(
     assert_each_row_is_there_once(lab, params)
 
 
-@pytest.mark.parametrize("name", ["plan.json", "session-0.json", DECISION, "result.json"])
+@pytest.mark.parametrize("name", ["plan.json", "session-0.json", "publish.json", "result.json"])
 def test_an_object_that_is_damaged_is_named(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -271,13 +273,13 @@ def test_the_load_of_parts_that_went_as_it_began_says_so(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped_before_the_load(lab, params, monkeypatch)
-    store, start = store_of(lab, params), publish._start
+    store, start = store_of(lab, params), load._start
 
     def late(*args: Any) -> Any:
         delete(store, "parts/*")
         return start(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "_start", late)
+        patch.setattr(load, "_start", late)
         with pytest.raises(Conflict, match="was deleted before it was loaded"):
             go_on(lab, params)

@@ -29,16 +29,17 @@ from mlsys.errors import PredictionFailed, RunInterrupted, SchemaMismatch
 from mlsys.local.bigquery import create_tables
 from mlsys.local.stack import LocalStack
 from mlsys.local.storage import create_buckets
-from workers.scoring import part, pool, run, session
-from workers.scoring.model import load_pinned
-from workers.scoring.part import Footer, read_footers
-from workers.scoring.plan import Plan
-from workers.scoring.predictor import Predictor
-from workers.scoring.prepare import Prepared, prepare
+from workers.scoring import run
+from workers.scoring.planning.find_run import Prepared, prepare
+from workers.scoring.planning.model_pin import load_pinned
+from workers.scoring.planning.plan import Plan
 from workers.scoring.request import MaxRejects
 from workers.scoring.run import execute
-from workers.scoring.session import current_session
-from workers.scoring.shard import score_shard
+from workers.scoring.shards import part, pool, read_session
+from workers.scoring.shards.part import Footer, read_footers
+from workers.scoring.shards.read_session import current_session
+from workers.scoring.shards.scorer import Scorer
+from workers.scoring.shards.shard import score_shard
 from workers.scoring.status import status
 from workers.scoring.store import RunStore
 
@@ -76,7 +77,7 @@ def table(lab: Lab) -> str:
 @pytest.fixture
 def params(lab: Lab, table: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """A request whose run has several shards, in this process at least."""
-    monkeypatch.setattr(session, "ROWS_PER_STREAM", ROWS // 4)
+    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", ROWS // 4)
     return lab.params(table, lab.upload(MODEL, DATA[FEATURES]))
 
 
@@ -288,7 +289,7 @@ def one_long_shard(lab: Lab, table: str, monkeypatch: pytest.MonkeyPatch) -> dic
     """A request whose one part goes up in several chunks."""
     monkeypatch.setattr(part, "CHUNK_BYTES", 256 * 1024)
     for name in ("ROWS_PER_STREAM", "ROWS_FOR_A_CORE"):
-        monkeypatch.setattr(session, name, len(LONG))
+        monkeypatch.setattr(read_session, name, len(LONG))
     return lab.params(table, lab.upload(SLOPE, LONG[FEATURES]))
 
 
@@ -303,15 +304,15 @@ def test_a_part_that_a_twin_has_written_is_kept(
     prepared = planned(lab, one_long_shard(lab, long_table, monkeypatch))
     store, plan = prepared.store, prepared.plan
     opened = current_session(lab.clients, store, plan)
-    predictor = Predictor(load_pinned(lab.clients, plan.model).model, plan)
-    counts = score_shard(lab.clients, store, opened, 0, predictor, MaxRejects())
+    scorer = Scorer(load_pinned(lab.clients, plan.model).model, plan)
+    counts = score_shard(lab.clients, store, opened, 0, scorer, MaxRejects())
     first = generations(store)
     blob = store.parts(0)[store.part_name(0, 0)]
     assert blob.size > 4 * part.CHUNK_BYTES
-    assert read_footers([blob]) == [Footer(counts, None, predictor.path, opened.streams[0])]
+    assert read_footers([blob]) == [Footer(counts, None, scorer.predictor.path, opened.streams[0])]
     assert (counts.read, counts.scored, counts.rejected) == (len(LONG), len(LONG), 0)
     calls = break_off(monkeypatch, refusal(412), chunk)
-    score_shard(lab.clients, store, opened, 0, predictor, MaxRejects())
+    score_shard(lab.clients, store, opened, 0, scorer, MaxRejects())
     assert len(calls) == chunk
     assert generations(store) == first
 
@@ -546,7 +547,7 @@ def test_a_run_of_the_same_name_in_another_environment_is_another_run(
     )
     second = execute(clients, prepare(clients, request, run_id))
     clients.bigquery.delete_dataset(other.dataset("staging"), delete_contents=True)
-    assert first["job_id"] != second["job_id"]
+    assert first.job_id != second.job_id
     assert lab.count(str(request.output_table)) == ROWS
 
 
@@ -625,8 +626,8 @@ def test_more_columns_in_the_output_are_scored_in_smaller_batches(
     lab: Lab, params: dict[str, str]
 ) -> None:
     plan = planned(lab, params).plan
-    assert session.batch_rows(plan) == session.BATCH_ROWS
+    assert read_session.batch_rows(plan) == read_session.BATCH_ROWS
     wide = dataclasses.replace(plan.output, columns=plan.output.columns * 1000)
-    rows = session.batch_rows(dataclasses.replace(plan, output=wide))
-    assert rows * 8 * len(wide.columns) <= session.BATCH_BYTES
+    rows = read_session.batch_rows(dataclasses.replace(plan, output=wide))
+    assert rows * 8 * len(wide.columns) <= read_session.BATCH_BYTES
     assert 1000 < rows < 2000

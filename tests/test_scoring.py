@@ -32,8 +32,8 @@ from mlsys.clients import clients_for
 from mlsys.errors import ModelUnusable
 from mlsys.gcs import gcs_put
 from mlsys.local.stack import LocalStack
-from workers.scoring import pool
-from workers.scoring.model import find_model, load_pinned
+from workers.scoring.planning.model_pin import find_model, load_pinned
+from workers.scoring.shards import pool
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -358,7 +358,7 @@ def test_a_model_that_is_too_large_is_not_downloaded(lab: Lab) -> None:
     request = lab.request(lab.params(lab.put(identified(X)), name))
     pin = find_model(small, request)
     assert pin.size is not None and pin.size > 1000
-    with pytest.raises(ModelUnusable, match="more than the 1,000 of MLSYS_MAX_MODEL_BYTES"):
+    with pytest.raises(ModelUnusable, match="more than the limit of 1,000"):
         load_pinned(small, dataclasses.replace(pin, generation=1))  # there is no such generation
     older = dataclasses.replace(pin, size=None)  # of a plan without sizes
     with pytest.raises(ModelUnusable, match="more than 1,000 bytes"):
@@ -395,7 +395,7 @@ def test_the_process_pool_gives_the_same_rows_as_one_process(
     data = ramp(120_000)
     name = lab.upload(ramp_model(), data[["a", "b", "c"]])
     table = lab.put(data)
-    monkeypatch.setattr("workers.scoring.session.ROWS_PER_STREAM", 30_000)
+    monkeypatch.setattr("workers.scoring.shards.read_session.ROWS_PER_STREAM", 30_000)
     inline, one_by_one = lab.score(table, name)
     used: list[int] = []
     in_processes = pool._in_processes
@@ -422,7 +422,7 @@ def test_a_failure_in_a_process_of_the_pool_is_told_as_one_inline(
     name = lab.upload(model, data[["a", "c"]])
     data.loc[59_000, "c"] = None
     table = lab.put(data)
-    monkeypatch.setattr("workers.scoring.session.ROWS_PER_STREAM", 15_000)
+    monkeypatch.setattr("workers.scoring.shards.read_session.ROWS_PER_STREAM", 15_000)
     monkeypatch.setattr(pool, "INLINE_ROWS", 0)
     params = lab.params(table, name)
     lab.here(params).problem(422, "prediction-failed", "Columns with NULLs: c")

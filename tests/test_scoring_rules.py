@@ -20,10 +20,10 @@ from sklearn.neighbors import KNeighborsRegressor
 from mlsys.bq import TableRef
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound, TryAgain
 from mlsys.local.stack import LocalStack
-from workers.scoring import session
-from workers.scoring.prepare import prepare
+from workers.scoring.planning.find_run import prepare
 from workers.scoring.request import ScoringRequest
 from workers.scoring.run import execute
+from workers.scoring.shards import read_session as session
 from workers.scoring.status import status
 
 X = pd.DataFrame({"id": np.arange(40), "a": np.linspace(0, 1, 40), "b": np.linspace(3, -2, 40)})
@@ -69,7 +69,7 @@ def test_a_job_is_looked_for_where_it_runs(
     prepared = prepare(lab.clients, lab.request(params))
     result = execute(lab.clients, prepared)
     prepared.store.forget("result.json")  # as if the process had died just before it
-    assert execute(lab.clients, prepared)["job_id"] == result["job_id"]
+    assert execute(lab.clients, prepared).job_id == result.job_id
     assert lab.count(params["output_table"]) == len(X)
     assert set(asked) == {prepared.plan.location} != {None}
 
@@ -133,7 +133,7 @@ def test_a_snapshot_that_is_in_bigquerys_future_is_waited_for(
         patch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
         with pytest.raises(TryAgain, match="yet"):
             execute(lab.clients, prepared)
-    assert execute(lab.clients, prepared)["rows"] == len(X)
+    assert execute(lab.clients, prepared).rows == len(X)
 
 
 def test_a_session_that_ends_while_it_is_read_is_followed_by_another(
@@ -153,7 +153,7 @@ def test_a_session_that_ends_while_it_is_read_is_followed_by_another(
     with pytest.raises(TryAgain, match="has ended the read session"):
         execute(lab.clients, prepared)
     assert status(lab.clients, "dev", prepared.plan.run_id)["state"] == "running"
-    assert execute(lab.clients, prepared)["rows"] == len(X)
+    assert execute(lab.clients, prepared).rows == len(X)
     assert prepared.store.parts(0) == {}
     assert len(prepared.store.parts(1)) == 1
     assert lab.count(params["output_table"]) == len(X)
@@ -195,7 +195,7 @@ def test_a_failure_of_googles_is_told_without_its_words_and_forgotten_by_the_nex
     assert found["state"] == "failed"
     assert "Forbidden" in found["failure"]["detail"]
     assert "secret" not in found["failure"]["detail"]
-    assert execute(lab.clients, prepared)["rows"] == len(X)
+    assert execute(lab.clients, prepared).rows == len(X)
     assert prepared.store.read("failure.json") is None
     assert status(lab.clients, "dev", prepared.plan.run_id)["state"] == "succeeded"
 
@@ -312,5 +312,5 @@ def test_a_run_that_must_stop_leaves_its_load_job_to_bigquery(
     prepared = prepare(lab.clients, lab.request(params))
     with unfinished(), pytest.raises(TryAgain, match="is running"):
         execute(lab.clients, prepared, stopping=lambda: stopping)
-    assert execute(lab.clients, prepared)["job_id"].endswith("_0")
+    assert execute(lab.clients, prepared).job_id.endswith("_0")
     assert lab.count(params["output_table"]) == len(X)

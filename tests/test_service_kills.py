@@ -16,10 +16,10 @@ from kill_cases import OUTPUTS, Bench, open_bench, table_of
 from mlsys.local.addresses import choose_port
 from mlsys.local.service import kill_service, start_service
 from mlsys.local.stack import LocalStack
-from workers.scoring import session
+from workers.scoring.shards import read_session
 
 ROWS = 250_000
-PARTS = session._streams(ROWS)  # the service's own choice
+PARTS = read_session._streams(ROWS)  # the service's own choice
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL on Cloud Run
 TIMEOUT = 90.0
 PHASES = {  # the call that is held as the service is told to end, and for how many seconds more

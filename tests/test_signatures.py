@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlsys.artifact.signatures import ACCEPTED, UNKNOWN, Feature, Signature, sql_type
 from mlsys.errors import InvalidRequest, MetadataInvalid
-from mlsys.signatures import ACCEPTED, UNKNOWN, Feature, Signature, sql_type
 
 UTC = dt.UTC
 MOMENT = dt.datetime(2026, 1, 2, 3, 4, 5, 6)

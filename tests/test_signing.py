@@ -15,6 +15,7 @@ from registry_cases import ModelCase, model_case, notifications_lost
 from scoring_cases import Lab
 from sklearn.linear_model import LinearRegression
 
+from mlsys.artifact.signing import check, new_key, public_key, sign
 from mlsys.cli import main
 from mlsys.clients import Clients, clients_for
 from mlsys.errors import InvalidRequest, ModelUnusable, SettingsError
@@ -22,10 +23,9 @@ from mlsys.gcs import gcs_get, gcs_put
 from mlsys.local.stack import LocalStack
 from mlsys.models import ModelRef, upload_model
 from mlsys.settings import Settings
-from mlsys.signing import check, new_key, public_key, sign
-from workers.registry_sync import converge
-from workers.scoring.plan import make_plan
-from workers.scoring.source import resolve
+from workers.registry.sync import converge
+from workers.scoring.planning.lookup import resolve
+from workers.scoring.planning.plan import make_plan
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -16,8 +16,8 @@ import sweep_of_functions
 import sweep_of_values
 from pickle_sweep import Case
 
+from mlsys.artifact.loading import load_model
 from mlsys.errors import ModelUnusable
-from mlsys.loading import load_model
 
 METHODS = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
 CASES = {**sweep_of_estimators.TABLE, **sweep_of_functions.TABLE, **sweep_of_values.TABLE}

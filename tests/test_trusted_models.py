@@ -59,9 +59,9 @@ from sklearn.svm import SVC
 from sklearn.utils import all_estimators
 from sklearn.utils._test_common.instance_generator import _construct_instances
 
-from mlsys.loading import load_model
-from mlsys.trusted_pickle import loads
-from mlsys.unpacking import unpack
+from mlsys.artifact.loading import load_model
+from mlsys.safe_pickle.decompress import unpack
+from mlsys.safe_pickle.unpickler import loads
 
 ROWS = 30
 X = np.random.RandomState(0).rand(ROWS, 4)

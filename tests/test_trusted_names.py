@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from sklearn.utils import all_estimators
 
-from mlsys import pickle_left_out, pickle_parts, pickle_states, trusted_names
-from mlsys.pickle_methods import BUILTIN_TYPE
-from mlsys.pickle_stack import resolve
-from mlsys.trusted_names import BIT_GENERATORS, CLASSES, NAMED, OF_NUMBERS, STAND_INS, keys
-from mlsys.trusted_pickle import ARRAY, BUNCH, MANAGER, NAMES, REMAINDER
+from mlsys.safe_pickle import constructors, left_out, names, states
+from mlsys.safe_pickle.handles import resolve
+from mlsys.safe_pickle.methods import BUILTIN_TYPE
+from mlsys.safe_pickle.names import BIT_GENERATORS, CLASSES, NAMED, OF_NUMBERS, STAND_INS, keys
+from mlsys.safe_pickle.unpickler import ARRAY, BUNCH, MANAGER, NAMES, REMAINDER
 
 # Modules that open files, talk to others, run code or look things up by name.
 NEVER = (
@@ -67,17 +67,17 @@ def test_what_may_be_kept_is_a_type_or_a_function_of_arrays(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", sorted(set(pickle_parts.CONSTRUCTORS) | {ARRAY, BUNCH} | set(pickle_states.STATES))
+    "key", sorted(set(constructors.CONSTRUCTORS) | {ARRAY, BUNCH} | set(states.STATES))
 )
 def test_what_a_function_of_ours_stands_for_is_there(key: str) -> None:
-    if key in trusted_names.OLD_LOSSES:
+    if key in names.OLD_LOSSES:
         return  # an older release had it
     assert resolve(key) is not None
 
 
 @pytest.mark.parametrize("key", sorted(keys(STAND_INS)))
 def test_a_stand_in_stands_for_something(key: str) -> None:
-    if key in trusted_names.GONE:
+    if key in names.GONE:
         with pytest.raises(AttributeError):
             resolve(key)
     else:
@@ -85,22 +85,22 @@ def test_a_stand_in_stands_for_something(key: str) -> None:
 
 
 def test_states_are_checked_of_listed_names_alone() -> None:
-    assert set(pickle_states.STATES) | set(pickle_states.AFTERWARDS) <= NAMES
+    assert set(states.STATES) | set(states.AFTERWARDS) <= NAMES
     assert keys(BIT_GENERATORS) <= keys(CLASSES)
-    assert set(trusted_names.RENAMED.values()) <= NAMES | pickle_left_out.KEYS
-    assert not set(trusted_names.RENAMED) & (NAMES | pickle_left_out.KEYS)
-    assert not NAMES & pickle_left_out.KEYS
+    assert set(names.RENAMED.values()) <= NAMES | left_out.KEYS
+    assert not set(names.RENAMED) & (NAMES | left_out.KEYS)
+    assert not NAMES & left_out.KEYS
 
 
 def test_nothing_is_listed_twice_with_different_rights() -> None:
-    tables = [keys(CLASSES), keys(NAMED), keys(STAND_INS), frozenset(pickle_parts.CONSTRUCTORS)]
-    tables += [keys(trusted_names.OBJECTS), frozenset((ARRAY, MANAGER, REMAINDER))]
+    tables = [keys(CLASSES), keys(NAMED), keys(STAND_INS), frozenset(constructors.CONSTRUCTORS)]
+    tables += [keys(names.OBJECTS), frozenset((ARRAY, MANAGER, REMAINDER))]
     assert sum(map(len, tables)) == len(NAMES)
 
 
 def test_no_name_of_a_dangerous_module_is_listed() -> None:
     # _builtin_type is a function of ours, which answers for bound methods alone
-    assert pickle_parts.CONSTRUCTORS[BUILTIN_TYPE].__module__ == "mlsys.pickle_methods"
+    assert constructors.CONSTRUCTORS[BUILTIN_TYPE].__module__ == "mlsys.safe_pickle.methods"
     listed = NAMES - {BUILTIN_TYPE}
     assert not [k for k in listed if k.startswith(tuple(f"{m}." for m in NEVER))]
     assert all(k.count("..") == 0 and "*" not in k for k in NAMES)
@@ -109,7 +109,7 @@ def test_no_name_of_a_dangerous_module_is_listed() -> None:
 def test_of_the_builtins_only_what_holds_values_is_listed() -> None:
     listed = {k.removeprefix("builtins.") for k in NAMES if k.startswith("builtins.")}
     # getattr is a function of ours, which answers for stand-ins alone
-    assert pickle_parts.CONSTRUCTORS["builtins.getattr"] is not builtins.getattr
+    assert constructors.CONSTRUCTORS["builtins.getattr"] is not builtins.getattr
     assert listed == {
         "abs", "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "getattr",
         "int", "list", "max", "min", "object", "range", "set", "slice", "sorted", "str",
@@ -118,16 +118,16 @@ def test_of_the_builtins_only_what_holds_values_is_listed() -> None:
 
 
 def test_the_only_functions_that_load_calls_are_ours() -> None:
-    for key, make in pickle_parts.CONSTRUCTORS.items():
+    for key, make in constructors.CONSTRUCTORS.items():
         assert make.__module__ in (
-            "mlsys.pickle_parts",
-            "mlsys.pickle_arrays",
-            "mlsys.pickle_callables",
-            "mlsys.pickle_methods",
-            "mlsys.pickle_values",
+            "mlsys.safe_pickle.constructors",
+            "mlsys.safe_pickle.arrays",
+            "mlsys.safe_pickle.callables",
+            "mlsys.safe_pickle.methods",
+            "mlsys.safe_pickle.values",
         ), key
 
 
 def test_the_list_has_no_estimator_that_only_tests_need() -> None:
     assert not [k for k in NAMES if "mock" in k.lower() or "test" in k.lower()]
-    assert Path(trusted_names.__file__).stat().st_size < 40_000
+    assert Path(names.__file__).stat().st_size < 40_000

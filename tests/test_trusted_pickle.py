@@ -41,10 +41,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from mlsys.artifact.loading import load_model
 from mlsys.errors import ModelUnusable
-from mlsys.loading import load_model
-from mlsys.trusted_pickle import loads
-from mlsys.unpacking import TooLarge, unpack
+from mlsys.safe_pickle.decompress import TooLarge, unpack
+from mlsys.safe_pickle.unpickler import loads
 
 HOSTILE = hostile()
 
@@ -253,6 +253,7 @@ def test_noise_is_refused(content: bytes, start: bytes) -> None:
 
 
 def test_nothing_heavy_is_imported_with_it() -> None:
-    code = "import sys, mlsys.loading; print([m for m in ('numpy', 'joblib') if m in sys.modules])"
+    heavy = "print([m for m in ('numpy', 'joblib') if m in sys.modules])"
+    code = f"import sys, mlsys.artifact.loading; {heavy}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -25,18 +25,18 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from mlsys.artifact.loading import LoadedModel, load_model
+from mlsys.artifact.metadata import ModelMetadata, build
 from mlsys.clients import clients_for
 from mlsys.errors import MetadataInvalid, ModelUnusable, TryAgain
 from mlsys.gcs import gcs_get, gcs_put, gcs_put_pickle, pickled
-from mlsys.loading import LoadedModel, load_model
 from mlsys.local.stack import LocalStack
-from mlsys.metadata import ModelMetadata, build
 from mlsys.models import upload_model
-from workers import verifier as child
-from workers.registry_sync import converge
-from workers.scoring.prepare import prepare
-from workers.verdict import judge
-from workers.verifier import Verifier
+from workers.inference.verdict import judge
+from workers.registry.sync import converge
+from workers.scoring.planning.find_run import prepare
+from workers.verification import verifier as child
+from workers.verification.verifier import Verifier
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -21,14 +21,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mlsys.artifact.loading import load_model, sklearn_version
+from mlsys.artifact.other_release import OLDEST
 from mlsys.errors import InvalidRequest, ModelUnusable, SettingsError
 from mlsys.gcs import pickled
-from mlsys.loading import load_model, sklearn_version
-from mlsys.never_trusted import is_never_trusted, why_never_trusted
-from mlsys.other_release import OLDEST
-from mlsys.saved_with import names_of_the_notebook, saved_with
+from mlsys.safe_pickle.forbidden_names import is_never_trusted, why_never_trusted
+from mlsys.safe_pickle.saved_with import names_of_the_notebook, saved_with
+from mlsys.safe_pickle.unpickler import NAMES
 from mlsys.settings import Settings
-from mlsys.trusted_pickle import NAMES
 
 ROOT = Path(__file__).parent.parent
 X = np.random.RandomState(0).rand(40, 2)
@@ -251,7 +251,7 @@ def test_main_as_a_word_of_a_vocabulary_is_not_the_notebooks(
 
 def test_no_listed_name_can_run_any_code() -> None:
     """But for those that a function of ours, a stand-in or a list of values stands for."""
-    from mlsys.trusted_names import CLASSES, NAMED, keys
+    from mlsys.safe_pickle.names import CLASSES, NAMED, keys
 
     classes = keys(CLASSES) | keys(NAMED)
     dangerous = {k for k in classes & NAMES if is_never_trusted(k)}

@@ -19,8 +19,8 @@ PRELOAD = (
     "pyarrow.parquet",
     "sklearn.compose",
     "sklearn.pipeline",
-    "workers.scoring.pool",
-    "workers.verifier",
+    "workers.scoring.shards.pool",
+    "workers.verification.verifier",
 )
 
 

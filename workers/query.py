@@ -69,7 +69,7 @@ def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
     except NotFound as exc:
         raise TryAgain(
             f"{clients.settings.dataset(env)} lacks model_registry or prediction_runs: create them "
-            "(README, First-time set-up)"
+            "(docs/operations.md)"
         ) from exc
     except BadRequest as exc:
         if _is_dml_conflict(exc):

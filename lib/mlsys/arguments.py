@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mlsys.documents import shown
+from mlsys.artifact.documents import shown
 from mlsys.errors import InvalidRequest
 
 MAX_PATH = 1024  # bytes: https://cloud.google.com/storage/docs/objects#naming

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from mlsys.arguments import check_choice, check_query, check_text
 from mlsys.clients import TIMEOUT, bigquery_retry, default_clients
-from mlsys.cloud_errors import Use, cloud_errors, words_of
+from mlsys.cloud.errors import Use, cloud_errors, words_of
 from mlsys.errors import Conflict, InvalidRequest, TableNotFound
 from mlsys.fitting import fit as _fit
 from mlsys.fitting import new_fields, sent_fields
@@ -127,8 +127,8 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
 
     A table that is not there is created with the types of the frame's columns. `bq_get` gives
     back the values that the frame holds: a column of two types and a value that would change are
-    refused by the column's name (`mlsys.stored`). NaN, NaT, NA and None are NULL. The index is
-    left out if it is row numbers without a name, and refused otherwise, because it holds data.
+    refused by the column's name. NaN, NaT, NA and None are NULL. The index is left out if it is
+    row numbers without a name, and refused otherwise, because it holds data.
 
     `write_disposition` is WRITE_APPEND, WRITE_TRUNCATE (replace) or WRITE_EMPTY (refuse a table
     that has rows). Columns of the table that the frame lacks get their DEFAULT, or NULL.

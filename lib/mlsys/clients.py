@@ -16,8 +16,8 @@ import urllib.parse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlsys.cloud.loopback import host_of, is_loopback
 from mlsys.errors import SettingsError
-from mlsys.loopback import host_of, is_loopback
 from mlsys.settings import Emulators, Settings
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _credentials(emulator: str | None) -> Any:
         from google.auth.credentials import AnonymousCredentials
 
         return AnonymousCredentials()
-    from mlsys.credentials import default_credentials
+    from mlsys.cloud.credentials import default_credentials
 
     return default_credentials()
 

@@ -19,20 +19,20 @@ MlsysError
 ├── MetadataInvalid          a metadata.json that cannot be read
 ├── NotRegistered            an upload that the registry did not show in time
 ├── CloudRefused             Google Cloud refuses a call for another reason
-├── Refused                  the service says no to `mlsys predict` (`mlsys.remote`)
+├── RefusedByService         the service says no to `mlsys predict` (`mlsys.remote.service`)
 ├── ServerNotReady           a server of the local stack did not come up (`mlsys.local.processes`)
 └── TryAgain                 may pass: the same request can succeed later
     ├── CloudUnavailable     Google Cloud did not answer the library, or not in time
-    ├── Unreachable          the service did not answer `mlsys predict` (`mlsys.remote`)
+    ├── Unreachable          the service did not answer `mlsys predict` (`mlsys.remote.service`)
     ├── Overloaded           the service has as many requests in work as it takes (`app.overload`)
-    ├── PartGone             a part was deleted in mid-run (`workers.scoring.part`)
-    ├── PartDamaged          a part is not what was written (`workers.scoring.part`)
+    ├── PartGone             a part was deleted in mid-run (`workers.scoring.shards.part`)
+    ├── PartDamaged          a part is not what was written (`workers.scoring.shards.part`)
     ├── SessionOver          the read session ended before its time; the next try opens another one
     ├── RegistryBusy         the registry row kept changing under our hands
     └── RunInterrupted       the run stopped before its end and resumes on the same request
 ```
 
-Every message says what is wrong and what to pass or do instead. `app.problems` holds the one
+Every message says what is wrong and what to pass or do instead. `app.api.problems` holds the one
 table that turns these into HTTP answers.
 """
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlsys import dtypes
 from mlsys.arguments import as_pandas, kind_of
-from mlsys.arrow_types import arrow_type as arrow_type
-from mlsys.arrow_types import sql_name as sql_name
+from mlsys.artifact.signatures import UNKNOWN, Feature
+from mlsys.columns import dtypes
+from mlsys.columns.arrow_types import arrow_type as arrow_type
+from mlsys.columns.arrow_types import sql_name as sql_name
+from mlsys.columns.kinds import ColumnFault
+from mlsys.columns.stored import stored
 from mlsys.errors import InvalidRequest, SchemaMismatch
-from mlsys.kinds import ColumnFault
 from mlsys.names import check_column_names, fold
-from mlsys.signatures import UNKNOWN, Feature
-from mlsys.stored import stored
 
 if TYPE_CHECKING:
     import pandas as pd

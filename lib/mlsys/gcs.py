@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import check_bucket, check_path, content_bytes
 from mlsys.clients import TIMEOUT, default_clients
-from mlsys.cloud_errors import Use, cloud_errors
-from mlsys.credentials import words
+from mlsys.cloud.credentials import words
+from mlsys.cloud.errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, MlsysError, ObjectNotFound
 from mlsys.progress import progress
 from mlsys.settings import ENVS
@@ -111,7 +111,7 @@ def gcs_put_pickle(obj: Any, bucket_name: str, blob_path: str) -> None:
 
 
 def _warn_of_a_path_that_is_not_registered(bucket_name: str, blob_path: str) -> None:
-    from mlsys.refs import ModelRef
+    from mlsys.artifact.refs import ModelRef
 
     settings = default_clients().settings
     if bucket_name not in (settings.models_bucket(env) for env in ENVS):
@@ -199,7 +199,7 @@ def describe(obj: Any) -> dict[str, Any]:
     `feature_names` is left out where the model knows none, or where they are too many for an
     object's custom metadata (8 KiB in all).
     """
-    from mlsys.metadata import library_versions, model_class
+    from mlsys.artifact.metadata import library_versions, model_class
 
     try:
         name = model_class(obj)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import check_choice, kind_of
+from mlsys.artifact.refs import VERSION, ModelRef
 from mlsys.clients import TIMEOUT, Clients, default_clients
-from mlsys.cloud_errors import Use, cloud_errors
+from mlsys.cloud.errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
 from mlsys.progress import progress
-from mlsys.refs import VERSION, ModelRef
 from mlsys.registry import wait_until_registered
-from mlsys.saved_with import names_of_the_notebook
+from mlsys.safe_pickle.saved_with import names_of_the_notebook
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def upload_model(
         NotRegistered: the model is in the bucket, and the registry did not show it in time.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
-    from mlsys import gcs, metadata, signing, training
+    from mlsys import gcs
+    from mlsys.artifact import metadata, signing, training
 
     ModelRef(name, "v1" if version is None else version)  # before any work is done
     check_choice(env, ENVS, "env")
@@ -122,7 +123,7 @@ def sign_model(ref: ModelRef, env: str, key: str | Path) -> str:
     """
     from google.api_core.exceptions import NotFound
 
-    from mlsys import signing
+    from mlsys.artifact import signing
 
     _check_ref(ref)
     check_choice(env, ENVS, "env")
@@ -171,7 +172,8 @@ def _write(
     """
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
-    from mlsys import gcs, signing
+    from mlsys import gcs
+    from mlsys.artifact import signing
 
     bucket = clients.storage.bucket(clients.settings.models_bucket(env))
     ref = ModelRef(name, version or "v1")

@@ -10,13 +10,13 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
+from mlsys.artifact.refs import ModelRef
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.cloud_errors import Use, cloud_errors
+from mlsys.cloud.errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, ObjectNotFound
 from mlsys.gcs import PROMOTION_KEY
 from mlsys.progress import progress
 from mlsys.promotion_copy import copy_version
-from mlsys.refs import ModelRef
 from mlsys.registry import Registered, registered, wait_until_registered
 from mlsys.settings import ENVS
 
@@ -106,7 +106,7 @@ def _check_env(clients: Clients, env: str) -> None:
     known = f"{project} has {', '.join(others)}" if others else f"{project} has none"
     raise ObjectNotFound(
         f"The environment {env} is not set up in {project}: there is no bucket "
-        f"gs://{clients.settings.models_bucket(env)}. {known}; create it (README, First-time "
+        f"gs://{clients.settings.models_bucket(env)}. {known}; create it "
         "set-up; on the local stack `mlsys local up --envs`), or name another project"
     )
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from mlsys.artifact.refs import ModelRef
 from mlsys.clients import TIMEOUT
 from mlsys.errors import Conflict, ModelExists, ModelUnusable
 from mlsys.gcs import PROMOTION_KEY
-from mlsys.refs import ModelRef
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket

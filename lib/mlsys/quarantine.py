@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.cloud_errors import Use, cloud_errors
+from mlsys.cloud.errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, ObjectNotFound
 from mlsys.pushes import PushMessage
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlsys.artifact.refs import ModelRef
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
-from mlsys.cloud_errors import Use, cloud_errors
+from mlsys.cloud.errors import Use, cloud_errors
 from mlsys.errors import NotRegistered
 from mlsys.progress import progress
-from mlsys.refs import ModelRef
 
 SECONDS = 240.0  # that an upload may take to be registered: it is verified, after others
 
@@ -64,7 +64,7 @@ def _row(clients: Clients, env: str, ref: ModelRef) -> Registered | None:
     except NotFound as exc:
         raise NotRegistered(
             f"{env} has no registry {clients.settings.dataset(env)}.model_registry: create it "
-            "(README, First-time set-up)"
+            "(docs/operations.md)"
         ) from exc
     return rows[0] if rows else None
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from mlsys.artifact.signing import is_public_key
 from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
-from mlsys.never_trusted import why_never_trusted
-from mlsys.signing import is_public_key
+from mlsys.safe_pickle.forbidden_names import why_never_trusted
 
 # What `from mlsys.settings import *` gives a notebook: it reads the settings.
 __all__ = [

@@ -6,10 +6,9 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from mlsys.clients import Clients, is_passing
@@ -25,21 +24,17 @@ from mlsys.errors import (
     bounded,
 )
 from workers.announcements import Event, announce
-from workers.scoring.destination import rejects_destination
-from workers.scoring.ledger import record
-from workers.scoring.model import load_pinned
-from workers.scoring.part import Counts, Footer, PartDamaged, PartGone, read_footers
-from workers.scoring.plan import Plan
-from workers.scoring.pool import Scoring, Shard, score_shards
-from workers.scoring.prepare import Prepared, another_plan, check_result
-from workers.scoring.publish import publish_output, publish_rejects
-from workers.scoring.rejects import read_rejects, too_many
-from workers.scoring.session import Session, current_session, give_up
+from workers.scoring.planning.find_run import Prepared, another_plan, check_result
+from workers.scoring.planning.model_pin import load_pinned
+from workers.scoring.planning.plan import Plan, PlannedModel
+from workers.scoring.publishing.decision import decide
+from workers.scoring.publishing.ledger import record
+from workers.scoring.publishing.load import publish_output, publish_rejects
+from workers.scoring.records import Counts, Decision, Failure, Result, read_decision, read_result
+from workers.scoring.shards.pool import Scoring, Shard, score_shards
+from workers.scoring.shards.read_session import Session, current_session, give_up
 from workers.scoring.status import progress
-from workers.scoring.store import DECISION, RunStore
-
-if TYPE_CHECKING:
-    from google.cloud.storage import Blob
+from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +45,7 @@ def execute(
     *,
     deadline: float | None = None,
     stopping: Callable[[], bool] = lambda: False,
-) -> dict[str, Any]:
+) -> Result:
     """Work on a prepared run until it is done, and return its result.
 
     `deadline` is a `time.monotonic()` moment to stop at, `stopping` is asked now and then whether
@@ -66,20 +61,20 @@ def execute(
     def stop() -> bool:
         return stopping() or (deadline is not None and time.monotonic() > deadline)
 
-    def done(result: dict[str, Any]) -> dict[str, Any]:
-        record(clients, store, plan, just_ended=not result["reused"])
-        if not result["reused"]:
-            announce(clients, store.env, Event("run.finished", plan.run_id, result))
+    def done(result: Result) -> Result:
+        record(clients, store, plan, just_ended=not result.reused)
+        if not result.reused:
+            announce(clients, store.env, Event("run.finished", plan.run_id, result.to_dict()))
         return result
 
     if prepared.result is not None:
         return done(prepared.result)
     with _only_one_here(store, stop):
-        result = store.read("result.json")  # another request of this process may have done it
+        result = read_result(store)  # another request of this process may have done it
         if result is not None:
             check_result(store, plan, result)
-            return done(result | {"reused": True})
-        store.forget("failure.json")
+            return done(replace(result, reused=True))
+        store.forget(Failure.NAME)
         store.begin_attempt()
         try:
             result = _work(clients, prepared, stop)
@@ -94,83 +89,76 @@ def execute(
         return done(result)
 
 
-def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dict[str, Any]:
-    """Score what is still to be scored, decide what is published, publish it, and say so.
+def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Result:
+    """Score what has no part yet, decide what is published, publish it, and write the result.
 
-    The decision is written down before the first load job: from then on nothing else counts,
-    neither the session, which may expire, nor the input or the model, which may go.
+    The decision is written before the first load job: from then on nothing else counts, neither
+    the session, which may expire, nor the input or the model, which may be deleted.
     """
     store, plan = prepared.store, prepared.plan
-    decided = store.read(DECISION)
-    if decided is None:
-        decided = _score(clients, prepared, stop)
-        if not store.create(DECISION, decided):
-            decided = store.read(DECISION) or decided  # a twin was first: its parts are loaded
-    total = store.parse(DECISION, decided, _counts_of)
-    if decided.get("token", plan.token) != plan.token:
-        raise another_plan(store, DECISION)
-    rejects = decided["rejects"]
+    decision = read_decision(store)
+    if decision is None:
+        session = _score(clients, prepared, stop)
+        decision = decide(clients, store, plan, session, prepared.max_rejects)
+        if not store.create(Decision.NAME, decision.to_dict()):
+            decision = read_decision(store) or decision  # a twin was first: its parts are loaded
+    if decision.token != plan.token:
+        raise another_plan(store, Decision.NAME)
+    total = decision.counts
     try:
-        uris = [store.uri(name) for name in decided["parts"]]
+        uris = [store.uri(name) for name in decision.parts]
         job, table = publish_output(clients, plan, uris, total.scored, stop)
-        if rejects:
-            uris = [store.uri(name) for name in rejects]
+        if decision.rejects:
+            uris = [store.uri(name) for name in decision.rejects]
             publish_rejects(clients, plan, uris, total.rejected, stop)
     except (SchemaMismatch, TableNotFound, TryAgain) as exc:
-        if missing := store.missing([*decided["parts"], *rejects]):
+        if missing := store.missing([*decision.parts, *decision.rejects]):
             raise Conflict(
                 f"{store.uri(missing[0])} was deleted before it was loaded, and the run "
                 f"{plan.run_id} cannot be finished: pass a run_id of your own to start another one"
             ) from exc
         raise
     finished_at = dt.datetime.now(dt.UTC)
-    result = {
-        "run_id": plan.run_id,
-        "state": "succeeded",
-        "env": store.env,
-        "model_name": plan.model.name,
-        "model_version": plan.model.version,
-        "model_generation": plan.model.generation,
-        "input_table": str(plan.input_table),
-        "output_table": str(plan.output.table),
-        "rejects_table": str(plan.rejects.table) if rejects else None,
-        "write_disposition": plan.output.write_disposition,
-        "rows": total.scored,
-        "rows_read": total.read,
-        "rows_rejected": total.rejected,
-        "max_rejects": decided["max_rejects"],
-        "bytes_read": total.bytes,
-        "path": decided.get("path", ""),
-        "shards": len(decided["parts"]),
-        "attempts": store.attempts(),
-        "seconds": _seconds(plan, finished_at),
-        "predicted_at": plan.created_at,
-        "snapshot_at": plan.snapshot_at,
-        "job_id": job.job_id,
-        "output_created": table.created.isoformat() if table.created else None,
-        "finished_at": finished_at.isoformat(),
-        "labels": dict(plan.labels),
-        "warnings": [*plan.warnings, *_odd(plan, total)],
-        "reused": False,
-    }
-    if not store.create("result.json", result):
-        return (store.read("result.json") or result) | {"reused": True}
-    return result
+    result = Result(
+        run_id=plan.run_id,
+        state="succeeded",
+        env=store.env,
+        model_name=plan.model.name,
+        model_version=plan.model.version,
+        model_generation=plan.model.generation,
+        input_table=str(plan.input_table),
+        output_table=str(plan.output.table),
+        rejects_table=str(plan.rejects.table) if decision.rejects else None,
+        write_disposition=plan.output.write_disposition,
+        rows=total.scored,
+        rows_read=total.read,
+        rows_rejected=total.rejected,
+        max_rejects=decision.max_rejects,
+        bytes_read=total.bytes,
+        path=decision.path,
+        shards=len(decision.parts),
+        attempts=store.attempts(),
+        seconds=_seconds(plan, finished_at),
+        predicted_at=plan.created_at,
+        snapshot_at=plan.snapshot_at,
+        job_id=job.job_id,
+        output_created=table.created.isoformat() if table.created else None,
+        finished_at=finished_at.isoformat(),
+        labels=dict(plan.labels),
+        warnings=(*plan.warnings, *_odd(plan, total)),
+    )
+    if store.create(Result.NAME, result.to_dict()):
+        return result
+    return replace(read_result(store) or result, reused=True)
 
 
-def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> dict[str, Any]:
-    """Score the shards that have no part yet, and return what is to be published.
-
-    Raises:
-        PredictionFailed: more rows than `max_rejects` cannot be scored.
-        SchemaMismatch: the table of rejects is none any more.
-        Conflict: rows were read and neither scored nor rejected.
-    """
-    store, plan, max_rejects = prepared.store, prepared.plan, prepared.max_rejects
+def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Session:
+    """Score the shards that have no part yet, and return the session that all parts belong to."""
+    store, plan = prepared.store, prepared.plan
     session = current_session(clients, store, plan, stop)
+    parts = store.parts(session.number)
     names = [store.part_name(session.number, i) for i in range(session.parts)]
-    there = store.parts(session.number)
-    todo = [shard for shard, name in enumerate(names) if name not in there]
+    todo = [shard for shard, name in enumerate(names) if name not in parts]
     done = len(names) - len(todo)
 
     def on_shard(shard: Shard) -> None:
@@ -189,89 +177,40 @@ def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> di
         )
 
     if todo:
-        loaded = prepared.loaded or load_pinned(clients, plan.model)
-        scoring = Scoring(clients.settings, store.env, plan, session, max_rejects)
+        model = prepared.model or PlannedModel(load_pinned(clients, plan.model))
+        scoring = Scoring(clients.settings, store.env, plan, session, prepared.max_rejects)
         try:
-            score_shards(clients, scoring, loaded.model, todo, stop=stop, on_shard=on_shard)
+            score_shards(clients, scoring, model, todo, stop=stop, on_shard=on_shard)
         except SessionOver:
             give_up(store, session)
             raise
-        there = store.parts(session.number)
-    footers = _footers(store, session, there)
-    total = sum((footer.counts for footer in footers), Counts())
-    if total.read != total.scored + total.rejected:
-        raise Conflict(  # a part never changes, so no other try could do better
-            f"{plan.run_id}: {total.read} rows were read, {total.scored} scored and "
-            f"{total.rejected} rejected: pass a run_id of your own to start another run"
-        )
-    rejects = [footer.rejects for footer in footers if footer.rejects]
-    if total.rejected > max_rejects.limit(total.read):
-        examples = read_rejects(store, rejects)
-        raise too_many(plan, examples, max_rejects, total.rejected, total.read)
-    if rejects:  # nothing is published if they could not be
-        rejects_destination(clients, plan.output.table)
-    return {
-        "token": plan.token,
-        "parts": names,
-        "rejects": rejects,
-        "counts": asdict(total),
-        "max_rejects": str(max_rejects),
-        "path": "; ".join(sorted({footer.path for footer in footers if footer.path})),
-    }
-
-
-def _footers(store: RunStore, session: Session, there: Mapping[str, Blob]) -> list[Footer]:
-    """Return the footers of the session's parts, each of which has the rows of its stream.
-
-    Raises:
-        TryAgain: a part is gone, or not what was written: the next try scores it again.
-    """
-    names = [store.part_name(session.number, i) for i in range(session.parts)]
-    if gone := [name for name in names if name not in there]:
-        raise PartGone(f"{store.uri(gone[0])} was deleted. Repeat the request to score it again.")
-    try:
-        footers = read_footers(there[name] for name in names)
-        for name, stream, footer in zip(names, session.streams, footers, strict=False):
-            if footer.stream and footer.stream != stream:  # the session's object was deleted
-                raise PartDamaged(f"{store.uri(name)} is of another session. Repeat the request.")
-    except PartDamaged:
-        give_up(store, session)
-        raise
-    return footers
-
-
-def _counts_of(decided: dict[str, Any]) -> Counts:
-    """Read a `publish.json`: its counts, with all else that it has to hold."""
-    for name in ("parts", "rejects"):
-        if not all(isinstance(part, str) for part in decided[name]):
-            raise TypeError(f"{name} are not names")
-    str(decided["max_rejects"])
-    return Counts(**decided["counts"])
+    return session
 
 
 def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
-    """Note why the run failed: who polls it must hear of it. Foreign texts stay in the log."""
+    """Note why the run failed, for callers that poll it. Foreign texts stay in the log."""
     store, plan = prepared.store, prepared.plan
     foreign = f"{type(exc).__name__}: the service's log has the reason"
     finished_at = dt.datetime.now(dt.UTC)
-    failure = {
-        "run_id": plan.run_id,
-        "state": "failed",
-        "detail": bounded(str(exc)) if isinstance(exc, MlsysError) else foreign,
-        "max_rejects": str(prepared.max_rejects),
-        "seconds": _seconds(plan, finished_at),
-        "finished_at": finished_at.isoformat(),
-    }
-    if isinstance(exc, PredictionFailed):
-        failure["rows"] = exc.rows
+    failure = Failure(
+        run_id=plan.run_id,
+        state="failed",
+        detail=bounded(str(exc)) if isinstance(exc, MlsysError) else foreign,
+        max_rejects=str(prepared.max_rejects),
+        seconds=_seconds(plan, finished_at),
+        finished_at=finished_at.isoformat(),
+        rows=exc.rows if isinstance(exc, PredictionFailed) else None,
+    )
     try:
-        store.note("failure.json", failure | {"attempts": store.attempts()})
+        failure = replace(failure, attempts=store.attempts())
+        store.note(Failure.NAME, failure.to_dict())
         record(clients, store, plan, just_ended=True)
     except Exception:  # the run's own failure is what the caller must hear of
         log.exception("That the run failed was not recorded", extra={"run_id": plan.run_id})
-    told = {"event": "run.failed", "run_id": plan.run_id}  # alerts look for it
-    log.error("%s failed: %s", plan.run_id, failure["detail"], extra=told)
-    announce(clients, store.env, Event("run.failed", plan.run_id, {"env": store.env} | failure))
+    event = {"event": "run.failed", "run_id": plan.run_id}  # alerts look for it
+    log.error("%s failed: %s", plan.run_id, failure.detail, extra=event)
+    data = {"env": store.env} | failure.to_dict()
+    announce(clients, store.env, Event("run.failed", plan.run_id, data))
 
 
 def _odd(plan: Plan, total: Counts) -> list[str]:

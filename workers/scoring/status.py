@@ -7,10 +7,11 @@ from typing import Any
 
 from mlsys.clients import Clients
 from mlsys.errors import RunNotFound
-from workers.scoring.part import readable_footers
-from workers.scoring.plan import Plan
+from workers.scoring.planning.plan import Plan
+from workers.scoring.records import read_failure, read_result
 from workers.scoring.request import check_run_id
-from workers.scoring.session import latest_session
+from workers.scoring.shards.part import readable_footers
+from workers.scoring.shards.read_session import latest_session
 from workers.scoring.store import RunStore
 
 
@@ -27,27 +28,27 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
     if found is None:
         raise RunNotFound(f"There is no run {run_id} in {env}")
     plan = store.parse("plan.json", found, Plan.from_dict)
-    result = store.read("result.json")
+    result = read_result(store)
     answer = {"env": env, "request": dict(plan.request)}
     if result is not None:
         return answer | {
             "run_id": run_id,
             "state": "succeeded",
-            "rows_done": result["rows_read"],
-            "rows_total": result["rows_read"],
-            "rows_rejected": result["rows_rejected"],
-            "shards_done": result["shards"],
-            "shards_total": result["shards"],
-            "attempts": result["attempts"],
-            "seconds": result["seconds"],
-            "result": result,
+            "rows_done": result.rows_read,
+            "rows_total": result.rows_read,
+            "rows_rejected": result.rows_rejected,
+            "shards_done": result.shards,
+            "shards_total": result.shards,
+            "attempts": result.attempts,
+            "seconds": result.seconds,
+            "result": result.to_dict(),
         }
-    failure = store.read_failure()
+    failure = read_failure(store)
     since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(plan.created_at)
     seconds = round(since.total_seconds(), 3)
-    state = {"state": "failed", "failure": failure} if failure else {"state": "running"}
+    state = {"state": "failed", "failure": failure.to_dict()} if failure else {"state": "running"}
     if failure:  # its clock stands still
-        seconds = failure["seconds"]
+        seconds = failure.seconds
     attempts = {"attempts": store.attempts(), "seconds": seconds}
     return answer | state | attempts | progress(store, plan)
 

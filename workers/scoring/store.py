@@ -32,8 +32,6 @@ from mlsys.errors import Conflict, ObjectNotFound
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
-DECISION = "publish.json"
-
 
 @dataclass(frozen=True, slots=True)
 class RunStore:
@@ -82,20 +80,6 @@ class RunStore:
             raise self.damaged(name)
         return value
 
-    def read_failure(self) -> dict[str, Any] | None:
-        """Return why the last try failed, or None if none did.
-
-        It informs people and decides nothing: of a damaged one the detail says so.
-        """
-        try:
-            value = self.read("failure.json")
-        except Conflict:
-            value = {}
-        if value is None or _is_failure(value):
-            return value
-        detail = f"{self.uri('failure.json')} is damaged: repeat the request to resume the run"
-        return {"state": "failed", "detail": detail, "seconds": 0.0, "finished_at": None}
-
     def parse[T](self, name: str, value: dict[str, Any], to: Callable[[dict[str, Any]], T]) -> T:
         """Return what `to` makes of the JSON object.
 
@@ -129,7 +113,7 @@ class RunStore:
             return False
         except NotFound as exc:
             raise ObjectNotFound(
-                f"There is no bucket gs://{self.bucket_name}: create it (README, First-time set-up)"
+                f"There is no bucket gs://{self.bucket_name}: create it (docs/operations.md)"
             ) from exc
         return True
 
@@ -178,13 +162,3 @@ class RunStore:
             timeout=TIMEOUT,
             **preconditions,
         )
-
-
-def _is_failure(value: Mapping[str, Any]) -> bool:
-    """Tell whether this is what a failed try writes."""
-    try:
-        dt.datetime.fromisoformat(value["finished_at"])
-        numbers = value["seconds"], value["attempts"]
-        return value["state"] == "failed" and isinstance(value["detail"], str) and min(numbers) >= 0
-    except (KeyError, TypeError, ValueError):
-        return False

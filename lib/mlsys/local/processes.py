@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
+from mlsys.cloud.loopback import without_proxies
 from mlsys.errors import MlsysError
 from mlsys.local.addresses import HOST
 from mlsys.local.guard import GRACE
-from mlsys.loopback import without_proxies
 
 _TAIL_LINES = 20
 _TAIL_BYTES = 8192

@@ -1,0 +1,1 @@
+"""The HTTP routes, their parameters and their errors."""

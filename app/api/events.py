@@ -1,0 +1,165 @@
+"""`POST /events/storage` and `POST /events/predictions`: what Pub/Sub and Eventarc push.
+
+An answer of 102, 200, 201, 202 or 204 acknowledges the message, every other one has it delivered
+again (https://cloud.google.com/pubsub/docs/push#receive_push). So: 204 for done, duplicate and
+irrelevant; 204 too for what cannot be understood, after a quarantine record; 503 for what passes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+
+from flask import request
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import ValidationError
+
+from app import auth, logs, service
+from app.api.bodies import once, read_body
+from app.api.notifications import DIRECT, StorageEvent
+from app.api.parameters import PredictQuery
+from app.api.problems import documented
+from mlsys.artifact.refs import ModelRef
+from mlsys.errors import InvalidRequest, MlsysError, NotAllowed, TryAgain
+from mlsys.pushes import NOTIFICATION, Malformed, PushMessage, kept_headers
+
+log = logging.getLogger(__name__)
+api = APIBlueprint("events", __name__, abp_tags=[Tag(name="events")])
+
+STORAGE_EVENTS = ("OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE")
+MAX_REASON = 2_000  # characters of a log line: a message can have a hundred thousand mistakes
+PUSH_BUDGET = 540.0  # seconds, below the subscription's acknowledgement deadline of 600
+DONE = ("", 204)
+
+RESPONSES: dict[Any, Any] = {
+    204: {"description": "Done, a duplicate, irrelevant, or put into quarantine"},
+    **documented(400, 401, 403, 408, 413, 503),
+}
+TEXT = {"type": "string"}
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "description": "What Pub/Sub pushes, wrapped (as here) or unwrapped, or a CloudEvent of "
+        "Eventarc, binary or structured; anything else goes into quarantine",
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["message"],
+                    "properties": {
+                        "message": {
+                            "type": "object",
+                            "properties": {
+                                "attributes": {"type": "object", "additionalProperties": TEXT},
+                                "data": TEXT | {"description": "In base64"},
+                                "messageId": TEXT,
+                                "publishTime": TEXT | {"format": "date-time"},
+                            },
+                        },
+                        "subscription": TEXT,
+                    },
+                }
+            },
+            "application/cloudevents+json": {"schema": {"type": "object"}},
+        },
+    }
+}
+
+
+@api.post(
+    "/events/storage",
+    summary="A storage notification",
+    responses=RESPONSES,
+    security=[{"push": []}],
+    openapi_extensions=BODY,
+)
+def storage() -> tuple[str, int]:
+    from workers.registry.sync import converge
+
+    auth.check_push()
+    body = read_body()
+    try:
+        message = PushMessage.parse(body, dict(request.headers))
+        event = StorageEvent.from_message(message)
+    except Malformed as exc:
+        return _quarantine(body, str(exc))
+    logs.note(subscription=message.subscription[:200])
+    env = service().settings.env_of_models_bucket(event.bucket)
+    if env is None:
+        log.warning(
+            "A notification of the bucket %r, which no environment served here has: set "
+            "GCS_BUCKET_MODELS_{ENV} or MLSYS_ENVS, or remove the notification",
+            event.bucket[:80],
+        )
+    if env is None or event.event_type not in STORAGE_EVENTS:
+        logs.note(outcome=f"{event.event_type[:80]} in {event.bucket[:80]}: left alone")
+        return DONE
+    try:
+        ref, _ = ModelRef.of_object(event.path)
+    except InvalidRequest as exc:
+        logs.note(outcome=f"left alone: {exc}")
+        return DONE
+    logs.note(model=str(ref), outcome=converge(service().clients, env, ref))
+    return DONE
+
+
+@api.post(
+    "/events/predictions",
+    summary="A scoring request",
+    responses=RESPONSES,
+    security=[{"push": []}],
+    openapi_extensions=BODY,
+)
+def predictions() -> tuple[str, int]:
+    from workers.scoring.planning.find_run import prepare
+    from workers.scoring.run import execute
+
+    auth.check_push()
+    body = read_body()
+    try:
+        message = PushMessage.parse(body, dict(request.headers))
+        if _tells_of_an_object(message):
+            raise Malformed("it is an event of Cloud Storage: have it pushed to /events/storage")
+        query = PredictQuery.model_validate_json(message.data)
+        json.loads(message.data, object_pairs_hook=once)
+        if query.dry_run:
+            raise Malformed("dry_run has nobody to answer to: ask GET /predict")
+        asked = query.to_request(service().settings)
+    except (Malformed, ValidationError, InvalidRequest, NotAllowed) as exc:
+        return _quarantine(body, str(exc))
+    logs.note(model=f"{query.model_name}/{query.model_version}", run_id=query.run_id)
+    clients = service().clients
+    deadline = time.monotonic() + min(PUSH_BUDGET, service().settings.request_timeout)
+    try:
+        prepared = prepare(clients, asked, query.run_id)
+        logs.note(run_id=prepared.plan.run_id)
+        result = execute(clients, prepared, deadline=deadline, stopping=service().stopping.is_set)
+    except TryAgain:
+        raise
+    except MlsysError as exc:
+        # It would fail again: `GET /runs/{run_id}` tells why, and the message is done with.
+        log.warning("Scoring failed: %s", exc, extra={"run_id": query.run_id})
+        logs.note(outcome=f"failed: {type(exc).__name__}")
+        return DONE
+    logs.note(outcome="reused" if result.reused else f"{result.rows} rows scored")
+    return DONE
+
+
+def _tells_of_an_object(message: PushMessage) -> bool:
+    """Tell whether the message is for the other route."""
+    kind = message.attributes.get("ce-type", "")
+    return kind.startswith(DIRECT) or set(NOTIFICATION) <= message.attributes.keys()
+
+
+def _quarantine(body: bytes, reason: str) -> tuple[str, int]:
+    from workers.quarantine import quarantine
+
+    env = service().settings.envs[0]
+    reason = reason if len(reason) <= MAX_REASON else f"{reason[:MAX_REASON]}..."
+    headers = kept_headers(dict(request.headers))
+    uri = quarantine(service().clients, env, request.path, body, reason, headers)
+    log.warning("A message was put into quarantine at %s: %s", uri, reason)
+    logs.note(outcome="quarantined")
+    return DONE

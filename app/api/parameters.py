@@ -1,0 +1,332 @@
+"""The parameters of the routes: parsed once, every wrong one named, documented in OpenAPI."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from app.api.description import as_passed
+from mlsys.artifact.refs import NAME, NAME_RULE, VERSION
+from mlsys.bq import TableRef
+from mlsys.errors import InvalidRequest
+from mlsys.names import name_fault
+from mlsys.settings import Settings
+from workers.scoring.planning.labels import read_class_columns
+from workers.scoring.request import (
+    LATEST,
+    OUTPUTS,
+    RUN_ID,
+    MaxRejects,
+    ScoringRequest,
+    check_run_id,
+)
+
+EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
+MAX_WHERE = 10_000  # characters; a URL is no place for more
+MAX_RUNS = 1000
+MAX_MODELS = 1000
+
+Env = Annotated[Literal["dev", "staging", "prod"], Field(description="The environment")]
+
+
+def _matching(test: Callable[[str], Any], instead: str) -> BeforeValidator:
+    """A check of a text by its form, with a sentence for who fails it."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or not test(value):
+            raise ValueError(f"{str(value)[:80]!r}: {instead}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _reading(read: Callable[[str], Any], instead: str) -> BeforeValidator:
+    """A value that is read from a text by one of the workers' own parsers."""
+
+    def parse(value: Any) -> Any:
+        if not isinstance(value, str):
+            raise ValueError(f"{str(value)[:80]!r}: {instead}")
+        try:
+            return read(value)
+        except InvalidRequest as exc:
+            raise ValueError(exc.problems[0][1]) from exc
+
+    return BeforeValidator(parse)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else ("",)
+    if not all(names) or len(set(names)) != len(names) or len(value) > 100_000:
+        raise ValueError(f"{str(value)[:80]!r}: pass names once each, separated by commas")
+    return names
+
+
+def _outputs(value: Any) -> tuple[str, ...]:
+    names = _names(value)
+    if not set(names) <= set(OUTPUTS):
+        raise ValueError(f"{str(value)[:80]!r}: pass any of {', '.join(OUTPUTS)}")
+    return tuple(o for o in OUTPUTS if o in names)
+
+
+def _column_names(value: Any) -> tuple[str, ...]:
+    names = _names(value)
+    if faults := [f"{name[:80]!r} {fault}" for name in names if (fault := name_fault(name))]:
+        raise ValueError(f"{'; '.join(faults)}: pass another name")
+    return names
+
+
+def _id_columns(value: Any) -> tuple[str, ...]:
+    names = _names(value)
+    if "*" in names and len(names) > 1:
+        raise ValueError(f"{value[:80]!r}: pass * alone for every column, or names")
+    return names
+
+
+def _models_after(value: Any) -> tuple[str, int]:
+    name, _, number = str(value).rpartition("/v")
+    if not name or not number.isascii() or not number.isdigit() or len(number) > 18:
+        raise ValueError(f"{str(value)[:80]!r}: pass the `next` of an answer of this route")
+    return name, int(number)
+
+
+def _runs_after(value: Any) -> tuple[dt.datetime, str]:
+    micros, _, run_id = str(value).partition(".")
+    if not run_id or not micros.isascii() or not micros.isdigit() or len(micros) > 17:
+        raise ValueError(f"{str(value)[:80]!r}: pass the `next` of an answer of this route")
+    return EPOCH + dt.timedelta(microseconds=int(micros)), run_id
+
+
+def after_run(finished_at: str, run_id: str) -> str:
+    """Return what `RunsAfter` reads: a time in microseconds, and the run's name."""
+    since = dt.datetime.fromisoformat(finished_at) - EPOCH
+    return f"{since // dt.timedelta(microseconds=1)}.{run_id}"
+
+
+def _schema(example: str, description: str, **more: Any) -> WithJsonSchema:
+    about = {"type": "string", "example": example, "description": description}
+    return WithJsonSchema(about | more)
+
+
+Table = Annotated[
+    TableRef,
+    _reading(TableRef.parse, "pass project.dataset.table"),
+    _schema("my-project.titanic.test", "A BigQuery table or view, project.dataset.table"),
+]
+OutputTable = Annotated[
+    TableRef,
+    _reading(lambda text: TableRef.parse(text, partition=True), "pass project.dataset.table"),
+    _schema(
+        "my-project.titanic.predictions",
+        "A BigQuery table, project.dataset.table; with $20261122 behind it one of its partitions",
+    ),
+]
+ModelName = Annotated[
+    str,
+    _matching(NAME.fullmatch, NAME_RULE),
+    _schema(
+        "titanic-survival",
+        "The model's name",
+        pattern="^[a-z0-9]+(-[a-z0-9]+)*$",
+        maxLength=63,
+    ),
+]
+ModelVersion = Annotated[
+    str,
+    _matching(lambda v: v == LATEST or VERSION.fullmatch(v), "pass v1, v2, ... or latest"),
+    _schema("v1", "The model's version, or latest", pattern=f"^({VERSION.pattern}|{LATEST})$"),
+]
+RunId = Annotated[
+    str,
+    _reading(check_run_id, "pass lower-case letters, digits, _ and -, at most 128"),
+    _schema(
+        "titanic-2026-11",
+        "Names the run; by default it follows from request, model and the state of the input",
+        pattern=f"^{RUN_ID.pattern}$",
+    ),
+]
+IdColumns = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_id_columns),
+    _schema(
+        "PassengerId",
+        "Columns carried over, or * for all; default: the model's, else all that are no features",
+    ),
+]
+PredictionColumn = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_column_names),
+    _schema(
+        "predicted_survival",
+        "The name of the column that predict fills, or a name for each value that the model "
+        "predicts a row; default: the target's name if the model has it, else prediction",
+    ),
+]
+ClassColumns = Annotated[
+    str,
+    _reading(read_class_columns, 'pass a name for each class, low,high, or {"<=50K": "low"}'),
+    _schema(
+        '{"<=50K": "low", ">50K": "high"}',
+        "Names for the model's classes, which end the columns' names in place of the labels: a "
+        "JSON object of label to name, or names separated by commas in the order of the classes; "
+        "dry_run shows the labels",
+    ),
+]
+Rejects = Annotated[
+    MaxRejects,
+    _reading(MaxRejects.parse, "pass a whole number of rows, or a share of them: 0.01, 1%, 100%"),
+    _schema(
+        "1%",
+        "How many rows may be set aside in {output_table}_rejects because the model cannot score "
+        "them: a count, 100, or a share of the rows, 0.01 or 1%; with more the run fails and "
+        "publishes nothing",
+    ),
+]
+
+
+ModelsAfter = Annotated[
+    tuple[str, int],
+    BeforeValidator(_models_after),
+    _schema("titanic-survival/v3", "The rows after this one: the last answer's `next`"),
+]
+RunsAfter = Annotated[
+    tuple[dt.datetime, str],
+    BeforeValidator(_runs_after),
+    _schema(
+        "1796000000000000.titanic-2026-11", "The runs after this one: the last answer's `next`"
+    ),
+]
+
+
+class EnvQuery(BaseModel):
+    """The one parameter of the routes that read."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=as_passed)
+    env: Env
+
+
+class RunPath(BaseModel):
+    """The run that is meant."""
+
+    run_id: RunId
+
+
+class RunsQuery(EnvQuery):
+    """Which of the runs that finished to list."""
+
+    model_name: ModelName | None = None
+    state: Annotated[Literal["succeeded", "failed"] | None, Field(description="Only these")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="The latest so many")] = 100
+    after: RunsAfter | None = None
+
+
+class ModelsQuery(EnvQuery):
+    """Which of the registry's rows to list."""
+
+    model_name: ModelName | None = None
+    status: Annotated[Literal["ready", "rejected"] | None, Field(description="Only these")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_MODELS, description="At most so many")] = MAX_MODELS
+    metadata: Annotated[bool, Field(description="With all of each metadata.json")] = False
+    after: ModelsAfter | None = None
+
+
+class PredictQuery(BaseModel):
+    """What to score, with which model, into what."""
+
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, json_schema_extra=as_passed
+    )
+
+    env: Env
+    input_table: Table
+    output_table: OutputTable
+    model_name: ModelName
+    model_version: ModelVersion
+    run_id: RunId | None = None
+    id_columns: IdColumns | None = None
+    prediction_column: PredictionColumn | None = None
+    class_columns: ClassColumns | None = None
+    outputs: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_outputs),
+        _schema(
+            "predict,predict_proba",
+            f"Which of the model's methods to write: any of {', '.join(OUTPUTS)}",
+        ),
+    ] = ("predict",)
+    write_disposition: Annotated[
+        Literal["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"],
+        Field(description="Append to the output table, replace its rows, or refuse one with rows"),
+    ] = "WRITE_APPEND"
+    where: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=MAX_WHERE,
+            description="Score only the rows of this SQL condition on the input's columns",
+            json_schema_extra={"example": "age > 30"},
+        ),
+    ] = None
+    max_rejects: Rejects = MaxRejects()
+    allow_rejected: Annotated[
+        bool, Field(description="Use the model even if its golden rows come out otherwise")
+    ] = False
+    allow_version_mismatch: Annotated[
+        bool, Field(description="Use the model even if another scikit-learn has saved it")
+    ] = False
+    dry_run: Annotated[bool, Field(description="Only say whether it would work")] = False
+    check_ids: Annotated[
+        bool, Field(description="With dry_run: also count rows of the same ids, by a query")
+    ] = False
+    wait: Annotated[bool, Field(description="false: answer 202 at once, score later")] = True
+
+    @model_validator(mode="after")
+    def _two_tables(self) -> PredictQuery:
+        if self.input_table == self.output_table.base:
+            raise ValueError("is the input table: pass another one")
+        return self
+
+    @field_validator("check_ids")
+    @classmethod
+    def _for_a_dry_run(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("dry_run"):
+            raise ValueError("is a part of dry_run=true: pass both")
+        return value
+
+    def to_request(self, settings: Settings) -> ScoringRequest:
+        """The request as the workers take it.
+
+        Raises:
+            InvalidRequest: the environment is not served here.
+            NotAllowed: a table lies in a dataset that the service does not touch.
+        """
+        env = settings.require_env(self.env)
+        settings.check_input(self.input_table.project, self.input_table.dataset)
+        settings.check_output(self.output_table.project, self.output_table.dataset)
+        return ScoringRequest(
+            env=env,
+            input_table=self.input_table,
+            output_table=self.output_table,
+            model_name=self.model_name,
+            model_version=self.model_version,
+            id_columns=self.id_columns,
+            outputs=self.outputs,
+            prediction_column=self.prediction_column,
+            class_columns=self.class_columns,
+            write_disposition=self.write_disposition,
+            where=self.where,
+            max_rejects=self.max_rejects,
+            allow_rejected=self.allow_rejected,
+            allow_version_mismatch=self.allow_version_mismatch,
+        )

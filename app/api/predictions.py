@@ -1,0 +1,248 @@
+"""Score a table by `GET` or `POST /predict`; `GET /runs` and `GET /runs/{run_id}` list its runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import flask
+from flask import url_for
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, RootModel, ValidationError
+
+from app import logs, service
+from app.api.bodies import FORM, JSON, read_parameters
+from app.api.parameters import EnvQuery, PredictQuery, RunPath, RunsQuery, after_run
+from app.api.problems import documented, validation_answer
+from mlsys.settings import LOOPBACK
+
+api = APIBlueprint("predictions", __name__, abp_tags=[Tag(name="predictions")])
+
+MARGIN = 60.0  # seconds before the request's limit at which the work is put down
+
+
+class RunResult(BaseModel):
+    """A run that is done: its rows are in the output table."""
+
+    run_id: str
+    state: str
+    env: str
+    model_name: str
+    model_version: str
+    model_generation: int
+    input_table: str
+    output_table: str
+    rejects_table: str | None
+    write_disposition: str
+    rows: int
+    rows_read: int
+    rows_rejected: int
+    max_rejects: str
+    bytes_read: int
+    path: str = ""
+    shards: int
+    attempts: int
+    seconds: float
+    predicted_at: str
+    snapshot_at: str
+    job_id: str
+    output_created: str | None
+    finished_at: str
+    labels: dict[str, str] = {}
+    warnings: list[str]
+    reused: bool
+
+
+class DryRun(BaseModel):
+    """What `dry_run=true` found: whether the run would start, and if not, why."""
+
+    ok: bool
+    problems: list[dict[str, Any]]
+    warnings: list[str] = []
+    run_id: str
+    run_exists: bool
+    run_is_done: bool
+    run_id_required: bool
+    model_name: str
+    model_version: str
+    model_generation: int
+    versions: list[dict[str, str]]
+    rows: int | None
+    bytes: int | None = None
+    price_usd: float | None = None
+    price_basis: str | None = None
+    nulls: dict[str, int] | None = None
+    duplicate_ids: int | None = None
+    reads: list[str] = []
+    writes: list[dict[str, str]] = []
+    output_table_exists: bool | None = None
+    rejects_table: str | None = None
+
+
+class Answer(RootModel[RunResult | DryRun]):
+    """The result, or with `dry_run=true` the verdict."""
+
+
+class Accepted(BaseModel):
+    """The run is planned and will be worked on; `status_url` tells how far it is."""
+
+    run_id: str
+    state: str
+    status_url: str
+
+
+class RunStatus(BaseModel):
+    """A run's state (`running`, `failed`, `succeeded`), progress and result."""
+
+    run_id: str
+    env: str
+    state: str
+    request: dict[str, Any]
+    rows_done: int
+    rows_total: int | None
+    rows_rejected: int
+    shards_done: int
+    shards_total: int | None
+    attempts: int
+    seconds: float
+    result: RunResult | None = None
+    failure: dict[str, Any] | None = None
+
+
+class RunList(BaseModel):
+    """The ledger's rows, the latest first; runs that are not finished are not in it.
+
+    `more` says that rows are missing, for `limit` or because the answer would be too large: pass
+    `next` as `after`. A row's `left_out` names columns whose value is too large.
+    """
+
+    env: str
+    runs: list[dict[str, Any]]
+    more: bool
+    next: str | None
+
+
+ABOUT = (
+    "Repeat the same request after a failure or a 503: it resumes, and never doubles a row. "
+    "`dry_run=true` answers whether it would work."
+)
+SCHEMA = {"schema": PredictQuery.model_json_schema()}
+BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {FORM: SCHEMA, JSON: SCHEMA}},
+}
+
+
+@api.get(
+    "/predict",
+    summary="Score a BigQuery table into another, exactly once",
+    description=ABOUT,
+    responses={
+        200: Answer,
+        202: Accepted,
+        **documented(400, 403, 404, 409, 422, 503),
+    },
+)
+def predict(query: PredictQuery) -> Any:
+    return _predict(query)
+
+
+@api.post(
+    "/predict",
+    summary="The same, for parameters that are too long for a URL",
+    description=ABOUT,
+    responses={
+        200: Answer,
+        202: Accepted,
+        **documented(400, 403, 404, 409, 413, 415, 422, 503),
+    },
+    openapi_extensions=BODY,
+)
+def predict_by_body() -> Any:
+    try:
+        query = PredictQuery.model_validate(read_parameters())
+    except ValidationError as exc:
+        return validation_answer(exc)
+    return _predict(query)
+
+
+def _predict(query: PredictQuery) -> Any:
+    from workers.scoring.dry_run import preflight
+    from workers.scoring.planning.find_run import prepare
+    from workers.scoring.run import execute
+
+    clients = service().clients
+    request = query.to_request(service().settings)
+    logs.note(model=f"{query.model_name}/{query.model_version}")
+    if query.dry_run:
+        verdict = preflight(clients, request, query.run_id, query.check_ids)
+        logs.note(run_id=verdict["run_id"], outcome="dry run")
+        return DryRun(**verdict).model_dump()
+    prepared = prepare(clients, request, query.run_id)
+    run_id = prepared.plan.run_id
+    logs.note(run_id=run_id)
+    if not query.wait and prepared.result is None:
+        _publish(request.to_dict() | {"run_id": run_id}, request.env)
+        status_url = _address(url_for("predictions.run", run_id=run_id), env=request.env)
+        accepted = {"run_id": run_id, "state": "accepted", "status_url": status_url}
+        return Accepted(**accepted).model_dump(), 202, {"Location": status_url}
+    deadline = time.monotonic() + max(service().settings.request_timeout - MARGIN, 1.0)
+    result = execute(clients, prepared, deadline=deadline, stopping=service().stopping.is_set)
+    logs.note(outcome="reused" if result.reused else f"{result.rows} rows scored")
+    return RunResult(**result.to_dict()).model_dump()
+
+
+@api.get(
+    "/runs",
+    summary="List the runs that finished, well or not",
+    responses={200: RunList, **documented(400, 403, 503)},
+)
+def runs(query: RunsQuery) -> dict[str, Any]:
+    from workers.scoring.publishing.ledger import list_runs
+
+    env = service().settings.require_env(query.env)
+    found, more = list_runs(
+        service().clients,
+        env,
+        model_name=query.model_name,
+        state=query.state,
+        limit=query.limit,
+        after=query.after,
+    )
+    following = after_run(found[-1]["finished_at"], found[-1]["run_id"]) if more else None
+    return RunList(env=env, runs=found, more=more, next=following).model_dump()
+
+
+@api.get(
+    "/runs/<run_id>",
+    summary="How far is a run?",
+    responses={200: RunStatus, **documented(400, 403, 404, 503)},
+)
+def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
+    from workers.scoring.status import status
+
+    env = service().settings.require_env(query.env)
+    logs.note(run_id=path.run_id)
+    return RunStatus(**status(service().clients, env, path.run_id)).model_dump(exclude_unset=True)
+
+
+def _address(path: str, **params: str) -> str:
+    """Return the full address of a route, for a caller who knows only this answer.
+
+    The host comes from the settings. A Host or X-Forwarded header is what the caller sent, and is
+    used only where it names this machine.
+    """
+    host = urlsplit(flask.request.host_url)
+    url = urlsplit(service().settings.url or "")
+    base = f"{url.scheme}://{url.netloc}" if url.netloc else ""  # its path is in `path`
+    if not base and host.hostname in LOOPBACK:
+        base = f"{host.scheme}://{host.netloc}"
+    return f"{base}{path}?{urlencode(params)}"
+
+
+def _publish(message: dict[str, Any], env: str) -> None:
+    """Hand the request to Pub/Sub, which pushes it to `POST /events/predictions`."""
+    topic = service().settings.predictions_topic(env)
+    publisher = service().clients.publisher
+    publisher.publish(topic, json.dumps(message).encode(), timeout=30).result(timeout=60)

@@ -1,0 +1,95 @@
+"""`GET /model-registry`, the manual full rescan, and `GET /models`, the registry's rows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel
+
+from app import logs, service
+from app.api.parameters import EnvQuery, ModelsQuery
+from app.api.problems import documented
+
+api = APIBlueprint("registry", __name__, abp_tags=[Tag(name="registry")])
+
+
+MAX_SKIPPED = 100  # objects of an answer; an object's name has up to 1,024 bytes
+
+
+class Skipped(BaseModel):
+    """An object of the bucket that is no model version."""
+
+    object: str
+    reason: str
+
+
+class RescanResult(BaseModel):
+    """What the rescan found in the bucket, and what it did to the registry.
+
+    `skipped` names the first 100 objects that are no model version, `skipped_count` says how many
+    there are.
+    """
+
+    env: str
+    scanned: int
+    registered: int
+    updated: int
+    unchanged: int
+    removed: int
+    skipped: list[Skipped]
+    skipped_count: int
+
+
+class ModelList(BaseModel):
+    """The registry's rows, newest version of each model first.
+
+    `features` counts a model's columns, `feature_names` holds the first 100; `more` says that rows
+    are missing, for `limit` or because the answer would be too large: pass `next` as `after`. A
+    row's `left_out` names columns whose value is too large.
+    """
+
+    env: str
+    models: list[dict[str, Any]]
+    more: bool
+    next: str | None
+
+
+@api.get(
+    "/model-registry",
+    summary="Compare the whole bucket with the registry, and repair what differs",
+    responses={200: RescanResult, **documented(400, 403, 404, 503)},
+)
+def model_registry(query: EnvQuery) -> dict[str, Any]:
+    from workers.registry.sync import rescan
+
+    env = service().settings.require_env(query.env)
+    result = asdict(rescan(service().clients, env))
+    skipped = result.pop("skipped")
+    result["skipped_count"] = len(skipped)
+    logs.note(outcome=result)
+    return RescanResult(env=env, **result, skipped=skipped[:MAX_SKIPPED]).model_dump()
+
+
+@api.get(
+    "/models",
+    summary="List the registry",
+    responses={200: ModelList, **documented(400, 403, 503)},
+)
+def models(query: ModelsQuery) -> dict[str, Any]:
+    from workers.registry.table import list_models
+
+    env = service().settings.require_env(query.env)
+    rows, more = list_models(
+        service().clients,
+        env,
+        model_name=query.model_name,
+        status=query.status,
+        limit=query.limit,
+        metadata=query.metadata,
+        after=query.after,
+    )
+    last = rows[-1] if more else None
+    following = f"{last['model_name']}/v{last['version_number']}" if last else None
+    return ModelList(env=env, models=rows, more=more, next=following).model_dump()

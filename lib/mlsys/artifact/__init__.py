@@ -1,0 +1,1 @@
+"""What travels with `model.pkl`: names, metadata, signature of the input, golden rows, signing."""

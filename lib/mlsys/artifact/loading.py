@@ -1,0 +1,137 @@
+"""Turn the bytes of a `model.pkl` into a model that answers the same at every call."""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from mlsys.artifact.other_release import advice, differs
+from mlsys.artifact.refusals import why_not
+from mlsys.errors import ModelUnusable
+from mlsys.estimators.parts import parts_of
+from mlsys.estimators.row_width import MOST, row_width
+from mlsys.estimators.set_output import without_polars
+from mlsys.safe_pickle.decompress import TooLarge, unpack
+from mlsys.safe_pickle.handles import UnsafePickle
+from mlsys.safe_pickle.saved_with import saved_with
+from mlsys.safe_pickle.states import saved_by
+from mlsys.safe_pickle.unpickler import loads
+from mlsys.settings import MAX_MODEL_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A fitted estimator, and what loading it gave cause to say."""
+
+    model: Any
+    warnings: tuple[str, ...] = ()
+    version_mismatch: str | None = None  # another scikit-learn saved it than is here
+    sklearn_version: str | None = None  # what saved it; several releases by comma
+
+
+def load_model(
+    content: bytes,
+    name: str = "model.pkl",
+    *,
+    trusted: tuple[str, ...] = (),
+    max_bytes: int = MAX_MODEL_BYTES,
+) -> LoadedModel:
+    """Load a model that joblib or pickle wrote; `name` stands for it in error messages.
+
+    It may consist of what fitted scikit-learn estimators consist of (`mlsys.safe_pickle`) and
+    of `trusted`, more names of the form `module.Name`; nothing else of it is looked up or called.
+    `max_bytes` is the most it may unpack to.
+
+    Every nested `n_jobs` is set to 1: a forest that adds up its trees in parallel does so in a
+    different order each time, and its probabilities then differ in their last bits. Every nested
+    `copy=False` is set to True: such a step writes into the rows it is given, and the next method
+    that is asked for them, or another step, would see what it wrote.
+
+    Raises:
+        ModelUnusable: the bytes are no pickle, need a package, class or function that is not there
+            or not trusted, are too many, or hold something that does not predict.
+    """
+    seen: set[str] = set()
+    token = saved_by.set(seen)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = _load(content, name, trusted, max_bytes)
+    finally:
+        saved_by.reset(token)
+    then = ", ".join(sorted(seen)) or None
+    mismatch = _version_mismatch(seen)
+    transforms = hasattr(model, "fit") and hasattr(model, "transform")  # a DataFrame has the latter
+    if not hasattr(model, "predict") and not transforms:
+        kind = type(model).__name__
+        if then and mismatch and hasattr(type(model), "predict"):  # which asks for an attribute
+            raise ModelUnusable(
+                f"{name} was {differs(then)}, in which its {kind} cannot predict. {advice(then)}"
+            )
+        raise ModelUnusable(
+            f"{name} holds a {kind}, which has no predict and no transform: upload a fitted "
+            "estimator"
+        )
+    _pin(model)
+    without_polars(model)
+    said = dict.fromkeys(str(w.message) for w in caught if not _is_mismatch(w))
+    return LoadedModel(model, tuple(said), mismatch, then)
+
+
+def _version_mismatch(seen: set[str]) -> str | None:
+    """Say that another scikit-learn saved the model than is here, if one did."""
+    import sklearn
+
+    others = sorted(seen - {sklearn.__version__})
+    return f"the model was {differs(', '.join(others))}" if others else None
+
+
+def _is_mismatch(warning: warnings.WarningMessage) -> bool:
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    return isinstance(warning.message, InconsistentVersionWarning)
+
+
+def _load(content: bytes, name: str, trusted: tuple[str, ...], max_bytes: int) -> Any:
+    try:
+        content = unpack(content, max_bytes)
+        model = loads(content, trusted)
+        if (width := row_width(model)) > MOST:
+            raise UnsafePickle(f"makes {width:,} numbers of each row, more than any memory holds")
+        return model
+    except TooLarge as exc:
+        raise ModelUnusable(
+            f"{name} is or unpacks to more than {max_bytes:,} bytes: raise MLSYS_MAX_MODEL_BYTES "
+            "if the service has the memory, or train a smaller model"
+        ) from exc
+    except Exception as exc:  # an unpickler raises anything, by the bytes it is fed
+        raise ModelUnusable(f"{name} {why_not(exc, content)}") from exc
+
+
+def sklearn_version(content: bytes, max_bytes: int = MAX_MODEL_BYTES) -> str | None:
+    """Return the scikit-learn release that a model file, which may not load, says it is of."""
+    try:
+        return saved_with(unpack(content, max_bytes))
+    except Exception:  # damaged, or no pickle
+        return None
+
+
+def crc32c(content: bytes) -> str:
+    """Return the checksum of `content` as Cloud Storage writes it: base64, big-endian."""
+    import google_crc32c
+
+    return base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
+
+
+def _pin(model: Any) -> None:
+    """Set n_jobs, threads and copy in every estimator of the model, fitted ones too."""
+    for part in parts_of(model):
+        held = vars(part)
+        if "n_jobs" in held:
+            part.n_jobs = 1
+        if "_n_threads" in held:  # of k-means; where it was trained there may have been hundreds
+            part._n_threads = 1
+        if held.get("copy") is False:
+            part.copy = True

@@ -1,0 +1,155 @@
+"""Why a model file does not load, and what to do: the sentences behind its name."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+import sys
+
+from mlsys.artifact.other_release import advice, differs
+from mlsys.safe_pickle.forbidden_names import why_never_trusted
+from mlsys.safe_pickle.handles import Malformed, UnsafePickle, Untrusted
+from mlsys.safe_pickle.instead import instead_of
+from mlsys.safe_pickle.saved_with import saved_with
+
+# Modules of packages that people train models with, and how to install each.
+PACKAGES = {
+    name: name
+    for name in (
+        "catboost causalml econml flaml gensim glum hdbscan imodels interpret keras lifelines "
+        "lightgbm mapie mlxtend mord ngboost nltk numba optuna polars prophet pygam pyod pytz "
+        "shap skops skorch sktime spacy statsmodels tabpfn tensorflow textblob torch tpot "
+        "transformers tslearn xgboost xgboostlss"
+    ).split()
+} | {
+    "Levenshtein": "Levenshtein",
+    "autosklearn": "auto-sklearn",
+    "boruta": "Boruta",
+    "category_encoders": "category_encoders",
+    "dask_ml": "dask-ml",
+    "dateutil": "python-dateutil",
+    "feature_engine": "feature-engine",
+    "imblearn": "imbalanced-learn",
+    "lz4": "lz4",
+    "pytorch_tabnet": "pytorch-tabnet",
+    "sentence_transformers": "sentence-transformers",
+    "sklearn_crfsuite": "sklearn-crfsuite",
+    "sklearn_pandas": "sklearn-pandas",
+    "sklego": "scikit-lego",
+    "skopt": "scikit-optimize",
+    "sksurv": "scikit-survival",
+    "surprise": "scikit-surprise",
+    "umap": "umap-learn",
+}
+# Names below these packages change from release to release of scikit-learn and what it stands on.
+_LIBRARIES = frozenset(("joblib", "numpy", "pandas", "pyarrow", "scipy", "sklearn"))
+
+
+def why_not(exc: Exception, content: bytes) -> str:
+    """Say what is wrong with a pickle that raised `exc`, and what helps. `content` is unpacked."""
+    if isinstance(exc, Untrusted):
+        return _name_refused(exc.key, content, exc.nested)
+    if isinstance(exc, ModuleNotFoundError):
+        of_library = (exc.name or "").partition(".")[0] in _LIBRARIES
+        said = f"the module {exc.name}"
+        return (of_library and _other_release(content, said)) or missing(exc.name)
+    if isinstance(exc, AttributeError | ImportError):
+        said = _printable(exc)
+        return _other_release(content, said) or (
+            f"needs code that is not installed in the service: {said}. Train with the service's "
+            "libraries, or build an image with the code that the model needs"
+        )
+    if isinstance(exc, Malformed):
+        what = str(exc).replace("no library writes", "the service's libraries do not write")
+        return _other_release(content, f"it {what}") or (
+            f"{exc}: it was not loaded. If the file may be damaged, dump the fitted estimator "
+            "again with gcs_put_pickle, upload_model or joblib.dump. Otherwise leave this part "
+            "out of the model"
+        )
+    if isinstance(exc, UnsafePickle):
+        said = str(exc)
+        return said if ": " in said else f"{said}: leave this part out of the model"
+    if isinstance(exc, MemoryError):
+        return "needs more memory than there is: train a smaller model, or give the service more"
+    if not isinstance(exc, EOFError | pickle.UnpicklingError):
+        if other := _other_release(content, f"{type(exc).__name__}: {_printable(exc)}"):
+            return other
+    said = f"is not a pickled model ({type(exc).__name__})"
+    return f"{said}: upload it with gcs_put_pickle, upload_model or joblib.dump"
+
+
+def missing(package: str | None) -> str:
+    """Say that a module is not installed; name a package only where it is a known one."""
+    known = PACKAGES.get(package or "")
+    if known is None:
+        return (
+            f"needs the module {package!r}, which is not installed in the service: train with "
+            "scikit-learn alone, or put the module into a package and the package into the image"
+        )
+    return (
+        f"needs the package {known!r}, which is not installed in the service: train with "
+        "scikit-learn alone, or add the package to the service's dependencies"
+    )
+
+
+def _name_refused(key: str, content: bytes, nested: bool) -> str:
+    package = key.partition(".")[0]
+    if package in ("cloudpickle", "dill") or key.startswith("joblib.externals.cloudpickle"):
+        tool = "dill" if package == "dill" else "cloudpickle"
+        if key.endswith("._builtin_type"):
+            return (
+                f"needs `{key}`, by which cloudpickle stores a type of Python's own, such as "
+                "types.SimpleNamespace: leave it out of the model, or keep a dict in its place"
+            )
+        return (
+            f"needs `{key}`: {tool} stored a lambda, or a function or class of a notebook, as "
+            "code, and the service does not run code from a model file. Use functions of NumPy or "
+            "scikit-learn, or move your own into a package that is installed in the service, "
+            "import it from there, train again and add its name to MLSYS_TRUSTED_GLOBALS"
+        )
+    if package == "__main__":
+        return (
+            f"needs code that is not installed here: {key}. A class or function that was defined "
+            "in the notebook does not travel with the pickle. Move it to a package that is "
+            "installed in the service, import it from there, train again and add its name to "
+            "MLSYS_TRUSTED_GLOBALS"
+        )
+    if package in _LIBRARIES or package.startswith("_"):
+        if (other := _other_release(content, f"`{key}`")) is not None:
+            return other
+    if (said := instead_of(key, nested)) is not None:
+        return f"needs `{key}`, which {said}"
+    if (why := why_never_trusted(key)) is not None:
+        return (
+            f"needs `{key}`, which is not on the list of what a model may be made of. "
+            f"MLSYS_TRUSTED_GLOBALS does not accept it: it {why}. Train with scikit-learn's own "
+            "estimators and functions, and with numbers, texts and dates as values"
+        )
+    # Only the package's place is looked up; nothing is imported.
+    known = package in sys.modules or not package.isidentifier()
+    if not known and importlib.util.find_spec(package) is None:
+        if package.startswith("_"):  # a compiled module of another release of a library
+            return (
+                f"needs `{key}`, which the service's libraries do not have: train with the "
+                "releases that the service has"
+            )
+        return f"{missing(package)}, and add {key} to MLSYS_TRUSTED_GLOBALS"
+    return (
+        f"needs `{key}`, which is not on the list of what a model may be made of: train with "
+        f"scikit-learn's own estimators, or add {key} to MLSYS_TRUSTED_GLOBALS if you trust it"
+    )
+
+
+def _other_release(content: bytes, what: str) -> str | None:
+    """Say that another scikit-learn saved the model, if it says so itself."""
+    import sklearn
+
+    then = saved_with(content)
+    if then is None or then == sklearn.__version__:
+        return None
+    return f"was {differs(then)}, which cannot load it ({what}). {advice(then)}"
+
+
+def _printable(exc: Exception) -> str:
+    said = str(exc)
+    return (said if said.isprintable() else ascii(said))[:300]

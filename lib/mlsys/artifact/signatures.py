@@ -1,0 +1,335 @@
+"""What a model's input looks like: names and types, taken from the training data.
+
+A signature is written into `metadata.json` by `upload_model` and checked against a table's
+schema before a row is read. Types are BigQuery's, so that the check is one of like with like;
+the pandas dtype beside each says in what form the model saw the column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from mlsys.artifact.documents import shown
+from mlsys.columns import dtypes
+from mlsys.columns.kinds import ColumnFault, Objects, one_kind
+from mlsys.errors import InvalidRequest, MetadataInvalid
+from mlsys.names import check_column_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+MAX_COLUMNS = 10_000  # of a table: https://cloud.google.com/bigquery/quotas#standard_tables
+MAX_DTYPE = 200  # characters of a dtype
+
+# Signature type -> the column types that can be handed to the model without changing what a
+# value means. Widening a number is fine (and checked for exactness as it happens); a string
+# that happens to hold digits, or a float where the model saw whole numbers, is not.
+ACCEPTED = {
+    "INT64": ("INT64",),
+    "FLOAT64": ("FLOAT64", "INT64", "NUMERIC", "BIGNUMERIC"),
+    "NUMERIC": ("NUMERIC", "BIGNUMERIC"),
+    "BIGNUMERIC": ("BIGNUMERIC",),
+    "BOOL": ("BOOL",),
+    "STRING": ("STRING",),
+    "BYTES": ("BYTES",),
+    "DATE": ("DATE",),
+    "TIME": ("TIME",),
+    "DATETIME": ("DATETIME",),
+    "TIMESTAMP": ("TIMESTAMP",),
+}
+
+# The dtype of a feature that the model knows by name or position alone: it is handed over as
+# BigQuery's type looks in pandas.
+UNKNOWN = "unknown"
+
+# The dtype of a hand-written feature that names none: how the type arrives where no NULL is.
+_USUAL_DTYPES = {
+    "INT64": "int64",
+    "FLOAT64": "float64",
+    "BOOL": "bool",
+    "STRING": "str",
+    "DATETIME": "datetime64[us]",
+    "TIMESTAMP": "datetime64[us, UTC]",
+}
+
+# The API answers with legacy names: https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
+_LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
+
+
+def sql_type(field_type: str) -> str:
+    """The standard SQL name of a type as the API names it: `INTEGER` becomes `INT64`."""
+    return _LEGACY.get(field_type.upper(), field_type.upper())
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input column: its name, BigQuery type, and the pandas dtype the model saw."""
+
+    name: str
+    type: str
+    dtype: str
+    nullable: bool = True
+    categories: tuple[Any, ...] | None = None
+    ordered: bool = False
+    missing: str = "nan"  # how an object column spelt a missing value: "nan", "none" or "na"
+
+    @classmethod
+    def from_series(cls, name: str, series: pd.Series) -> Self:
+        """Describe a training column.
+
+        Raises:
+            InvalidRequest: the column mixes types, or its type has no counterpart in BigQuery.
+        """
+        import pandas as pd
+
+        if isinstance(series.dtype, pd.SparseDtype):
+            series = pd.Series(series.to_numpy(), name=series.name)
+        categories = None
+        if isinstance(series.dtype, pd.CategoricalDtype):
+            values = series.cat.categories.to_series()
+            categories = tuple(series.cat.categories.tolist())
+        else:
+            values = series
+        try:
+            kind = _sql_type_of(values, f"X[{name!r}]")
+        except ColumnFault as exc:
+            raise InvalidRequest(("X", f"column {name!r} {exc}")) from exc
+        dtype = dtypes.name_of(series.dtype) if categories is None else "category"
+        if not dtypes.is_readable(dtype):
+            text = f"column {name!r} is {dtype}, which cannot be made from a table: convert it"
+            raise InvalidRequest(("X", f"{text} with astype before fit"))
+        if not all(isinstance(c, bool | int | float | str) for c in categories or ()):
+            text = f"column {name!r} has {kind} values as categories: make them text or numbers"
+            raise InvalidRequest(("X", text))
+        return cls(
+            name=name,
+            type=kind,
+            dtype=dtype,
+            nullable=bool(series.isna().any()),
+            categories=categories,
+            ordered=bool(categories is not None and series.cat.ordered),
+            missing=_spelling(series),
+        )
+
+    def accepts(self, column_type: str) -> bool:
+        """Tell whether a column of this BigQuery type can be handed to the model."""
+        return sql_type(column_type) in ACCEPTED[self.type]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The feature as JSON values, without what is default."""
+        out: dict[str, Any] = {"name": self.name, "type": self.type, "dtype": self.dtype}
+        out["nullable"] = self.nullable
+        if self.categories is not None:
+            out |= {"categories": list(self.categories), "ordered": self.ordered}
+        if self.missing != "nan":
+            out["missing"] = self.missing
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The input of a model: its features in the order it was trained on.
+
+    `positional` says that the training data was without names: they are made up (`x0`, ...), and
+    it is the order that counts. `series` says that the model takes its one column by itself, as a
+    Series, and not a table of one column.
+    """
+
+    features: tuple[Feature, ...]
+    positional: bool = False
+    series: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The features' names, in order."""
+        return [f.name for f in self.features]
+
+    @classmethod
+    def from_data(cls, X: Any, names: Sequence[str] | None = None) -> Self:
+        """Describe training data: a DataFrame, a 2-d array, or one column as a Series.
+
+        Columns without names get `names`, those that the model was fitted with, or are known by
+        their place (`x0`, `x1`, ...): those of an array, and those that a DataFrame numbers.
+
+        Raises:
+            InvalidRequest: X has neither one nor two dimensions, mixes types, or has names that no
+                column of BigQuery can have, or twice.
+        """
+        import numpy as np
+        import pandas as pd
+
+        series = False
+        if not isinstance(X, pd.DataFrame):
+            series = not hasattr(X, "toarray") and np.ndim(X) == 1
+            X = (
+                X.to_frame()
+                if series and isinstance(getattr(X, "name", None), str)
+                else _unnamed(X)
+            )
+        positional = all(not isinstance(c, str | tuple) for c in X.columns)
+        if positional:
+            known = [] if names is None else [str(name) for name in names]
+            positional = len(known) != X.shape[1]
+            X = X.set_axis(_places(X.shape[1]) if positional else known, axis=1)
+        check_column_names(X.columns, "X")
+        names = [str(c) for c in X.columns]
+        columns = (X.iloc[:, i] for i in range(X.shape[1]))
+        features = (Feature.from_series(n, c) for n, c in zip(names, columns, strict=True))
+        return cls(tuple(features), positional, series)
+
+    @classmethod
+    def from_dict(cls, value: Any) -> Self:
+        """Read the `signature` of a `metadata.json`.
+
+        Raises:
+            MetadataInvalid: a feature lacks its name or categories, has the name of another one,
+                or a type that is not known.
+        """
+        features = value.get("features") if isinstance(value, Mapping) else None
+        if not isinstance(features, list) or not features:
+            raise MetadataInvalid("signature: pass {'features': [{'name', 'type', 'dtype'}, ...]}")
+        if len(features) > MAX_COLUMNS:
+            raise MetadataInvalid(
+                f"signature: there are {len(features):,} features, and a table of BigQuery has "
+                f"{MAX_COLUMNS:,} columns at most"
+            )
+        out: dict[str, Feature] = {}
+        for i, item in enumerate(features):
+            if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
+                raise MetadataInvalid(f"signature: features[{i}] has no name")
+            if item["name"] in out:
+                raise MetadataInvalid(f"signature: {shown(item['name'])} is there twice")
+            out[item["name"]] = _feature(item)
+        series = bool(value.get("series", False))
+        if series and len(out) != 1:
+            raise MetadataInvalid(f"signature: series is for one feature, and there are {len(out)}")
+        return cls(tuple(out.values()), bool(value.get("positional", False)), series)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The signature as JSON values, as `metadata.json` holds it."""
+        out: dict[str, Any] = {"features": [f.to_dict() for f in self.features]}
+        out |= {"positional": True} if self.positional else {}
+        return out | {"series": True} if self.series else out
+
+
+def _feature(item: Mapping[str, Any]) -> Feature:
+    """Read one feature of a signature.
+
+    Raises:
+        MetadataInvalid: its type is not known, or a part has a wrong form.
+    """
+    name = shown(item["name"])
+    kind = sql_type(item["type"]) if isinstance(item.get("type"), str) else None
+    if kind not in ACCEPTED:
+        raise MetadataInvalid(
+            f"signature: {name} has type {shown(item.get('type'))}: pass one of {sorted(ACCEPTED)}"
+        )
+    categories = item.get("categories")
+    if categories is not None and not _scalars(categories):
+        raise MetadataInvalid(
+            f"signature: {name} has categories that are not a list of texts or numbers, each once"
+        )
+    usual = "category" if categories else _USUAL_DTYPES.get(kind, "object")
+    dtype = item.get("dtype") or usual
+    if not isinstance(dtype, str) or len(dtype) > MAX_DTYPE:
+        raise MetadataInvalid(f"signature: {name} has dtype {shown(dtype)}: pass one of pandas")
+    dtype = dtypes.plain(dtype)
+    if dtype != UNKNOWN and not dtypes.is_readable(dtype):
+        raise MetadataInvalid(f"signature: {name} has dtype {shown(dtype)}: pass one of pandas")
+    if dtype == "category" and categories is None:
+        raise MetadataInvalid(f"signature: {name} needs a list of categories")
+    for key in ("nullable", "ordered"):
+        if not isinstance(item.get(key, False), bool):
+            raise MetadataInvalid(f"signature: {name} has {key} {shown(item[key])}: pass a bool")
+    return Feature(
+        name=item["name"],
+        type=kind,
+        dtype=dtype,
+        nullable=item.get("nullable", True),
+        categories=None if categories is None else tuple(categories),
+        ordered=item.get("ordered", False),
+        missing=spelt if (spelt := item.get("missing")) in ("none", "na") else "nan",
+    )
+
+
+def _scalars(categories: Any) -> bool:
+    if not isinstance(categories, list):
+        return False
+    if not all(isinstance(c, str | int | float) for c in categories):
+        return False
+    return len({(type(c), c) for c in categories}) == len(categories)
+
+
+def _places(count: int) -> list[str]:
+    return [f"x{i}" for i in range(count)]
+
+
+def _unnamed(X: Any) -> pd.DataFrame:
+    """Return an array, a list or a Series as a frame whose columns have no names.
+
+    Raises:
+        InvalidRequest: it has neither one nor two dimensions.
+    """
+    import numpy as np
+    import pandas as pd
+
+    if hasattr(X, "toarray"):
+        raise InvalidRequest(("X", "is a sparse matrix: pass the rows as an array, X.toarray()"))
+    if isinstance(X, pd.Series):
+        return X.to_frame(0)
+    array = np.asarray(X)
+    if array.ndim not in (1, 2):
+        raise InvalidRequest(("X", f"has {array.ndim} dimension(s): pass rows x features"))
+    return pd.DataFrame(array if array.ndim == 2 else {0: array})
+
+
+def _sql_type_of(series: pd.Series, column: str) -> str:
+    """Return the type of the column that holds the values.
+
+    Raises:
+        ColumnFault: they have two types, or one that BigQuery does not have.
+    """
+    import pandas as pd
+
+    dtype = series.dtype
+    is_type = pd.api.types
+    if isinstance(dtype, pd.ArrowDtype):
+        return _sql_type_of_arrow(dtype.pyarrow_dtype)
+    if is_type.is_bool_dtype(dtype):
+        return "BOOL"
+    if is_type.is_integer_dtype(dtype):
+        return "INT64"
+    if is_type.is_float_dtype(dtype):
+        return "FLOAT64"
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return "TIMESTAMP"
+    if is_type.is_datetime64_dtype(dtype):
+        return "DATETIME"
+    return one_kind(Objects.from_series(series.astype(object)), column) or "STRING"
+
+
+def _sql_type_of_arrow(kind: pa.DataType) -> str:
+    import pyarrow as pa
+
+    from mlsys.columns.arrow_types import sql_name
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    try:
+        return sql_name(kind)
+    except InvalidRequest as exc:
+        text = f"holds {kind}[pyarrow] values: convert it to one type BigQuery has"
+        raise ColumnFault(text) from exc
+
+
+def _spelling(series: pd.Series) -> str:
+    """How an object column spells a missing value: None, NaN and NA are not alike to a model."""
+    import pandas as pd
+
+    if series.dtype != object:
+        return "nan"
+    first = series[series.isna()].head(1).tolist()
+    return "none" if first == [None] else "na" if first and first[0] is pd.NA else "nan"

@@ -1,0 +1,228 @@
+"""`mlsys predict`: `GET /predict` with progress, repeated until it is answered.
+
+The result goes to stdout, everything else to stderr. The service checks the parameters; this
+command knows their names only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlsys.errors import TryAgain
+
+if TYPE_CHECKING:
+    from mlsys.remote.call import Call
+
+REQUIRED = {
+    "env": ("ENV", "dev, staging or prod"),
+    "input_table": ("P.D.T", "the table to score, project.dataset.table"),
+    "output_table": ("P.D.T", "where the predictions go; made if it is not there"),
+    "model_name": ("NAME", "the model, such as titanic-survival"),
+}
+OPTIONAL = {
+    "run_id": ("ID", "name the run yourself (default: it follows from the request and the input)"),
+    "id_columns": ("A,B", "columns to carry over (default: the model's, else all no feature)"),
+    "prediction_column": ("NAME", "names the predictions (default: the target, or prediction)"),
+    "class_columns": ("NAMES", 'names for classes: low,high or {"<=50K": "low", ">50K": "high"}'),
+    "outputs": ("A,B", "what the model is asked for, such as predict,predict_proba"),
+    "write_disposition": ("W", "WRITE_APPEND (default), WRITE_TRUNCATE or WRITE_EMPTY"),
+    "where": ("SQL", "score only the rows for which this condition holds"),
+    "max_rejects": (
+        "N",
+        "how many rows may be set aside, 100 or 1%% of them (default: 0)",
+    ),
+}
+FLAGS = {
+    "allow_rejected": "also use a model that its golden rows reject",
+    "allow_version_mismatch": "also use a model that another scikit-learn saved",
+}
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser's others."""
+    parser = commands.add_parser(
+        "predict",
+        help="score a BigQuery table by the service, and show how far it is",
+        description="Score a BigQuery table by the service: asks whether it would work, scores, "
+        "shows the progress, repeats what timed out, and prints the result. Ctrl-C stops the "
+        "waiting, not the run. Options are checked by the service; GET /docs describes them.",
+    )
+    parser.set_defaults(run=run)
+    for name, (metavar, text) in REQUIRED.items():
+        parser.add_argument(_flag(name), required=True, metavar=metavar, help=text)
+    parser.add_argument(
+        "--model-version", default="latest", metavar="V", help="v1, v2, ... (default: %(default)s)"
+    )
+    for name, (metavar, text) in OPTIONAL.items():
+        parser.add_argument(_flag(name), metavar=metavar, help=text)
+    for name, text in FLAGS.items():
+        parser.add_argument(
+            _flag(name), action="store_const", const="true", help=f"{text} (default: refuse)"
+        )
+    parser.add_argument(
+        "--check-ids", action="store_true", help="also have rows of the same ids counted before"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only say whether it would work")
+    parser.add_argument("--no-wait", action="store_true", help="start the run and do not wait")
+    parser.add_argument("--url", help="the service's address (default: MLSYS_URL)")
+    parser.add_argument("--json", action="store_true", help="print the service's JSON answer alone")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line says and return the exit code."""
+    from mlsys.remote.answers import faults
+    from mlsys.remote.call import Call
+    from mlsys.remote.service import RefusedByService, Service, Unreachable, service_url
+
+    names = [*REQUIRED, "model_version", *OPTIONAL, *FLAGS]
+    given = {name: getattr(options, name) for name in names}
+    params = {name: value for name, value in given.items() if value is not None}
+    call = Call(Service(service_url(options.url)), params, check_ids=options.check_ids)
+    try:
+        return _run(call, options)
+    except RefusedByService as exc:
+        if options.json and exc.body:
+            _print_json(exc.body)
+        _tell(f"mlsys: {exc}", *_indented(faults(exc.body or {})))
+        return 1
+    except TryAgain as exc:
+        there = call.sent or not isinstance(exc, Unreachable)
+        _tell(f"mlsys: {exc}", *(_ways_on(call, options) if there else ()))
+        return 1
+    except KeyboardInterrupt:
+        if call.sent:
+            said = "No longer waiting; the run is not stopped."
+            options.stopped = "\n".join([said, *_ways_on(call, options)])
+        raise
+
+
+def _run(call: Call, options: argparse.Namespace) -> int:
+    verdict = call.verdict()
+    if options.dry_run:
+        if options.json:
+            _print_json(verdict)
+        else:
+            _print_verdict(call, verdict)
+    if not verdict["ok"]:
+        if options.json and not options.dry_run:
+            _print_json(verdict)
+        _tell(*_problems(verdict))
+        return 1
+    if options.dry_run:
+        return 0
+    _tell(_headline(call, verdict), *(f"warning: {w}" for w in verdict.get("warnings", ())))
+    result = call.start() if options.no_wait else call.score()
+    if options.json:
+        _print_json(result)
+    elif "status_url" in result:
+        print(f"run_id        {result['run_id']}")
+        url = str(result["status_url"])
+        print(f"its state     {url if '://' in url else call.service.address(url)}")
+    else:
+        _print_result(result)
+    return 0
+
+
+def _ways_on(call: Call, options: argparse.Namespace) -> list[str]:
+    """How to see the run's state, and the command that resumes it, or asks again."""
+    words = ["mlsys", "predict"]
+    for name, value in call.params.items():
+        words += [_flag(name)] if name in FLAGS else [_flag(name), value]
+    words += ["--url", options.url] if options.url else []
+    words += [
+        _flag(name)
+        for name in ("check_ids", "dry_run", "no_wait", "json")
+        if getattr(options, name) and (not call.sent or name not in ("check_ids", "dry_run"))
+    ]
+    if not call.sent:
+        return [f"To ask again: {shlex.join(words)}"]
+    lines = [f"To resume it or to see its result: {shlex.join(words)}"]
+    if call.run_id:
+        state = call.service.address(f"/runs/{call.run_id}", {"env": call.params["env"]})
+        lines.insert(0, f"Its state: {state}")
+    return lines
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _headline(call: Call, verdict: Mapping[str, Any]) -> str:
+    rows = "rows not counted yet" if verdict["rows"] is None else _rows(verdict["rows"])
+    if where := call.params.get("where"):
+        rows += f", of which those where {where}"
+    model = f"{verdict['model_name']} {verdict['model_version']}"
+    return f"{model} on {call.params['input_table']}: {rows}"
+
+
+def _problems(verdict: Mapping[str, Any]) -> list[str]:
+    from mlsys.remote.answers import faults, sentence
+
+    lines = []
+    for problem in verdict["problems"]:
+        lines += [f"mlsys: {sentence(problem)}", *_indented(faults(problem))]
+    return lines
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _tell(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _print_json(body: Mapping[str, Any]) -> None:
+    print(json.dumps(body, indent=2, ensure_ascii=False))
+
+
+def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
+    print(_headline(call, verdict))
+    state = "is there already" if verdict.get("run_exists") else "is new"
+    print(f"run_id        {verdict['run_id']} ({state})")
+    if verdict["ok"]:
+        state = "is there" if verdict.get("output_table_exists") else "would be made"
+        print(f"output table  {call.params['output_table']} ({state})")
+        print(f"reads         {', '.join(map(str, verdict.get('reads', ())))}")
+        print(f"writes        {', '.join(map(_column, verdict.get('writes', ())))}")
+        if verdict.get("price_usd") is not None:
+            price = f"{verdict['price_usd']:.4f} USD for {verdict['bytes']:,} bytes"
+            print(f"price         {price}, at US list prices")
+        if verdict.get("duplicate_ids") is not None:
+            print(f"duplicate ids {verdict['duplicate_ids']:,} rows")
+        for warning in verdict.get("warnings", ()):
+            print(f"warning       {warning}")
+    if verdict.get("run_is_done"):
+        print("It is done: the same request answers with its result.")
+    else:
+        print("It would work." if verdict["ok"] else "It would not work.")
+
+
+def _column(column: Mapping[str, str]) -> str:
+    """A column with its type, and what it is about where its name does not end in that."""
+    text = f"{column['name']} {column['type']}"
+    label = column.get("label")
+    return text if label is None or column["name"].endswith(label) else f"{text} ({label!r})"
+
+
+def _print_result(result: Mapping[str, Any]) -> None:
+    print(f"rows          {result['rows']:,}")
+    for warning in result.get("warnings", ()) if not result["rows"] else ():
+        print(f"warning       {warning}")
+    if rejected := result.get("rows_rejected"):
+        print(f"rejected      {rejected:,} rows, in {result.get('rejects_table')}")
+    print(f"output table  {result['output_table']}")
+    print(f"run_id        {result['run_id']}")
+    print(f"seconds       {result.get('seconds')}")
+    if result.get("reused"):
+        print("reused        the rows were there already")

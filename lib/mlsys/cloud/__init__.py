@@ -1,0 +1,1 @@
+"""How Google is reached: credentials, errors in plain words, addresses of this machine."""

@@ -1,0 +1,54 @@
+"""Frames between the steps of a model: what `sklearn.set_config` said as it was fitted.
+
+`set_config(transform_output="pandas")` is a setting of the process and does not travel with the
+pickle; `set_output` on an estimator does. A step that was fitted on frames needs frames: a
+ColumnTransformer selects columns by name. Its own names of them tell what the step before gave.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from itertools import pairwise
+from typing import Any
+
+from mlsys.estimators.parts import parts_of
+from mlsys.estimators.row_width import row_width
+
+
+def restore_output(model: Any) -> bool:
+    """Let each step give frames whose successor was fitted on frames of its output.
+
+    Return whether there is such a step.
+    """
+    from sklearn.pipeline import Pipeline
+
+    restored = [_restore(part) for part in parts_of(model) if isinstance(part, Pipeline)]
+    return any(restored)
+
+
+def without_polars(model: Any) -> None:
+    """Let steps that were set to give polars frames give pandas ones if polars is not installed."""
+    if importlib.util.find_spec("polars") is not None:
+        return
+    for part in parts_of(model):
+        config = vars(part).get("_sklearn_output_config")
+        if isinstance(config, dict) and config.get("transform") == "polars":
+            config["transform"] = "pandas"
+
+
+def _restore(pipeline: Any) -> bool:
+    steps = [step for _, step in pipeline.steps if step is not None and step != "passthrough"]
+    restored = False
+    for before, after in pairwise(steps):
+        names = getattr(after, "feature_names_in_", None)
+        if names is None or vars(before).get("_sklearn_output_config"):
+            continue
+        if row_width(before) > 2 * len(names) + 10_000:  # more names than any memory holds
+            continue
+        try:
+            if list(before.get_feature_names_out()) == list(names):
+                before.set_output(transform="pandas")
+                restored = True
+        except Exception:  # it has no names for what it gives, or takes no setting
+            continue
+    return restored

@@ -1,0 +1,1 @@
+"""The service over HTTP, as the command line and notebooks call it."""

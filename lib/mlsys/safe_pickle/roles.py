@@ -1,0 +1,339 @@
+"""What scikit-learn calls by a value of the model: estimators, names of methods, functions.
+
+`stack_method_` is called as `getattr(estimator, name)(X)`, with whatever is in `estimators_`. So an
+estimator's place holds estimators alone, a method's name is one of `METHODS`, parameters keep to
+scikit-learn's own constraints, and functions stand only where one belongs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from mlsys.safe_pickle import arguments, losses
+from mlsys.safe_pickle.callables import is_own
+from mlsys.safe_pickle.handles import StandIn, UnsafePickle, need
+from mlsys.safe_pickle.sizes import check_numbers
+from mlsys.safe_pickle.states import saved_by
+
+METHODS = frozenset(
+    "auto predict predict_proba predict_log_proba decision_function transform score_samples".split()
+)
+REQUESTS = METHODS | frozenset(
+    "fit partial_fit score split inverse_transform fit_transform fit_predict".split()
+)
+NAMES_OF_METHODS = frozenset(
+    "stack_method stack_method_ response_method _response_method chain_method chain_method_ "
+    "predict_method _predict_method _chain_method".split()
+)
+# Where an estimator, or a word such as "drop", is expected.
+ONE = frozenset(
+    "estimator estimator_ base_estimator base_estimator_ _estimator final_estimator "
+    "final_estimator_ best_estimator_ regressor regressor_ classifier transformer transformer_ "
+    "initial_imputer_ _label_binarizer label_binarizer_ _encoder one_hot_encoder_ init_ "
+    "_preprocessor nbrs_ kernel_pca_ _tfidf _mlb _hasher _bin_mapper init_estimator_ _centerer "
+    "_label_encoder _scaler indicator_ le_ nn_fit".split()
+)
+# Where estimators are expected, maybe with names and columns.
+MANY = frozenset(
+    "estimators estimators_ steps transformers transformers_ transformer_list named_estimators_ "
+    "calibrated_classifiers_ calibrators _predictors imputation_sequence_ pipelines_".split()
+)
+# Functions of the list that scikit-learn calls as it predicts or scores.
+FUNCTIONS = frozenset(
+    "func inverse_func score_func _score_func metric kernel affinity tokenizer preprocessor "
+    "analyzer scoring scorer scorer_ _scorer dtype dissimilarity "
+    "effective_metric_ _lloyd _kernel_func get_leaf_children fun effective_metric metric_ _metric "
+    "_kmeans_single _algorithm importance_getter dtype_include dtype_exclude stop_words "
+    "is_data_valid is_model_valid multioutput refit _sign".split()
+)
+# Objects that can be called, where scikit-learn itself keeps them.
+CALLABLES = frozenset("_base_loss base_loss _curve_scorer _loss cv f_ k1 k2 kernel_ owner".split())
+KERNELS = frozenset("k1 k2 kernel_".split())
+# No estimators, though an estimator's place may hold them.
+HELPERS = frozenset("_CalibratedClassifier TreePredictor".split())
+# What estimators hold that calls nothing, and may hold one another.
+DATA = frozenset(
+    "_BisectingTree _CFNode _CFSubcluster MetadataRequest MethodMetadataRequest".split()
+)
+# Not called as a model predicts; boosting that stopped early keeps itself there.
+SCORERS = frozenset("_curve_scorer _scorer scorer_ scoring".split())
+WORDS = frozenset(("drop", "passthrough", "deprecated", "zero", "warn", "prefit"))
+GETTER = re.compile(
+    r"(?:named_steps\.[A-Za-z][A-Za-z0-9_-]*\.|(?:regressor_|estimator_|best_estimator_|estimator|"
+    r"final_estimator_|_final_estimator)\.)*(?:coef_|feature_importances_|components_|scalings_)"
+)
+FORMAT = re.compile(r"[^{}]{0,200}(?:\{(?:feature_name|transformer_name)\}[^{}]{0,200}){0,10}")
+SIZES = {
+    "n_features_in_": 1_000_000, "n_outputs_": 100_000, "n_output_features_": 50_000_000,
+    "_n_out_full": 50_000_000, "n_trees_per_iteration_": 100_000, "n_features_out_": 50_000_000,
+    "n_components_": 10_000_000, "n_features_": 1_000_000,
+}  # fmt: skip
+LABELS = 1_000_000
+# A string in one of these is looked up, called, opened or used as a codec, as in
+# `get_scorer(word)` or `bytes.decode(errors=word)`. Its words are this release's, whoever saved it.
+DISPATCHED = (
+    NAMES_OF_METHODS
+    | (FUNCTIONS - frozenset(("multioutput", "refit")))
+    | frozenset(
+        "memory input encoding decode_error strip_accents activation method link optimizer "
+        "callback cv pooling_func feature_names_out feature_name_combiner "
+        "verbose_feature_names_out transform_algorithm covariance_type n_jobs".split()
+    )
+)
+OLD_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")  # no path, no dotted name
+ONLY_FITTED = frozenset(("eta0",))  # numbers that only fit reads; older releases took others
+
+
+def check(inst: Any, free: Collection[type]) -> None:
+    """Check the attributes of one object of scikit-learn's; `memory` becomes None.
+
+    Raises:
+        UnsafePickle: one of them would be called, or used as a name, a path or a size.
+    """
+    kind, held = type(inst), vars(inst)
+    if type(held.get("memory")) is str and "memory" in _parameters(kind):
+        inst.memory = None  # a cache on disk, which only fitting uses
+    for name, value in held.items():
+        where = f"{kind.__name__}.{name}"
+        if name in NAMES_OF_METHODS:
+            _method_names(value, where)
+        elif name in ("method", "callee", "caller") and _request(kind):
+            need(value in REQUESTS, f"`{where}`")
+        if name in ONE:
+            _one(value, where, free)
+        elif name in MANY:
+            _many(value, where, free)
+        elif name not in FUNCTIONS and name not in _parameters(kind):
+            if _function(value) or name not in CALLABLES and _callable(value, free):
+                if isinstance(value, type):
+                    raise UnsafePickle(f"keeps the type `{value.__name__}` itself in `{where}`")
+                raise UnsafePickle(f"keeps a function in `{where}`, where no function belongs")
+        if name in KERNELS:
+            need(value is None or _is_kernel(value, free), f"`{where}`")
+        _by_name(inst, name, value, where)
+        arguments.check_of(inst, name, value, where)
+        losses.check_of(inst, name, value, where, free)
+    _parameter_values(inst)
+    check_numbers(inst)
+
+
+def called(inst: Any) -> Iterator[Any]:
+    """Return the objects of scikit-learn that `inst` may call, from whichever attribute."""
+    if type(inst).__name__ in DATA:
+        return
+    for name, value in vars(inst).items():
+        if name not in SCORERS:
+            yield from _members(value)
+
+
+def _request(kind: type) -> bool:
+    return kind.__module__ == "sklearn.utils._metadata_requests"
+
+
+def _function(value: Any) -> bool:
+    from mlsys.safe_pickle.graph import is_function
+
+    return is_function(value)
+
+
+def _callable(value: Any, free: Collection[type]) -> bool:
+    """Tell whether a value can be called: a type, a kernel, a scorer; classes in `free` may be."""
+    return callable(value) and not any(value is f or type(value) is f for f in free)
+
+
+def _is_kernel(value: Any, free: Collection[type]) -> bool:
+    from sklearn.gaussian_process.kernels import Kernel
+
+    return isinstance(value, Kernel) or type(value) in free
+
+
+def _method_names(value: Any, where: str) -> None:
+    names = value if type(value) in (list, tuple) else [value]
+    for name in names:
+        if name is not None and not (type(name) is str and name in METHODS):
+            raise UnsafePickle(
+                f"calls the method {str(name)[:40]!r} by `{where}`, which is not one that predicts"
+            )
+
+
+def _is_estimator(value: Any, free: Collection[type]) -> bool:
+    from sklearn.base import BaseEstimator
+
+    kind = type(value)
+    if kind in free:
+        return True
+    own = kind.__module__.startswith("sklearn.")
+    return own and (isinstance(value, BaseEstimator) or kind.__name__ in HELPERS)
+
+
+def _one(value: Any, where: str, free: Collection[type]) -> None:
+    if value is None or (type(value) is str and value in WORDS) or _is_estimator(value, free):
+        return
+    raise UnsafePickle(
+        f"has an object of `{type(value).__name__}` in `{where}`, where an estimator belongs"
+    )
+
+
+def _members(value: Any, depth: int = 3) -> Iterator[Any]:
+    """The estimators in a list, a list of lists, a list of (name, estimator, columns), a dict."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if type(value).__name__ == "ndarray" and value.dtype == object:
+        value = value.ravel().tolist()
+    if isinstance(value, list | tuple):
+        for item in value if depth else ():
+            if type(item) not in (int, float, str):
+                yield from _members(item, depth - 1)
+    elif type(value).__module__.startswith("sklearn.") and type(value).__name__ not in DATA:
+        yield value
+
+
+def _many(value: Any, where: str, free: Collection[type]) -> None:
+    if value is None or type(value) is str and value in WORDS:
+        return
+    what = f"`{where}`"
+    if isinstance(value, dict):
+        items = list(value.values())
+    elif type(value).__name__ == "ndarray":
+        need(value.dtype == object, what)
+        items = value.ravel().tolist()
+    else:
+        need(type(value) in (list, tuple), what)
+        items = list(value)
+    triplet = where.endswith("imputation_sequence_")
+    for item in items:
+        if triplet:
+            need(type(item).__name__ == "_ImputerTriplet", what)
+            _one(item[2], where, free)
+        elif type(item) is tuple:
+            need(len(item) in (2, 3) and type(item[0]) is str, what)
+            _one(item[1], where, free)
+        elif type(item) is list:
+            for inner in item:
+                _one(inner, where, free)
+        else:
+            _one(item, where, free)
+
+
+def _by_name(inst: Any, name: str, value: Any, where: str) -> None:
+    """Attributes that are read as a path, a format, a size or as labels."""
+    if name == "importance_getter":
+        ok = type(value) is str and (value == "auto" or GETTER.fullmatch(value) is not None)
+        if not ok and not is_own(value):
+            raise UnsafePickle(
+                f"has importance_getter={str(value)[:60]!r}, which reads any attribute: "
+                "use 'auto', 'coef_' or 'feature_importances_'"
+            )
+    elif name == "verbose_feature_names_out":
+        need(
+            type(value) is bool
+            or type(value) is str
+            and FORMAT.fullmatch(value) is not None
+            or is_own(value),
+            f"`{where}`",
+        )
+    elif name == "n_classes_":
+        several = [value] if _whole(value) else value
+        need(len(several) <= SIZES["n_outputs_"], f"`{where}`")
+        need(all(_whole(n) and 0 <= n <= LABELS for n in several), f"`{where}`")
+    elif name in SIZES and value is not None:
+        need(_whole(value), f"`{where}`")
+        need(0 <= int(value) <= SIZES[name], f"`{where}`")
+    elif name == "feature_names_in_":
+        need(
+            type(value).__name__ == "ndarray" and value.ndim == 1 and value.dtype.kind in "OU",
+            f"`{where}`",
+        )
+        need(len(value) <= SIZES["n_features_in_"], f"`{where}`")
+        need(value.dtype.kind == "U" or all(isinstance(v, str) for v in value), f"`{where}`")
+        count = vars(inst).get("n_features_in_")
+        need(count is None or count == len(value), f"`{where}`")
+    elif name == "classes_":
+        several = value if type(value) in (list, tuple) else [value]
+        need(len(several) <= SIZES["n_outputs_"], f"`{where}`")
+        total = 0
+        for labels in several:
+            need(type(labels).__name__ != "range", f"`{where}`")
+            total += len(labels) if hasattr(labels, "__len__") else 1
+        need(total <= LABELS, f"`{where}`")
+
+
+def _whole(value: Any) -> bool:
+    kind = type(value)
+    return (
+        kind is int
+        or kind.__module__ == "numpy"
+        and getattr(value, "shape", 0) == ()
+        and (value.dtype.kind in "iu")
+    )
+
+
+_known: dict[type, dict[str, Any]] = {}
+
+
+def _parameters(kind: type) -> dict[str, Any]:
+    """Return the constraints of a class's parameters; a name without one has "no_validation"."""
+    found = _known.get(kind)
+    if found is None:
+        from sklearn.base import BaseEstimator
+
+        found = dict(getattr(kind, "_parameter_constraints", {}) or {})
+        init = getattr(kind, "__init__", None)
+        if inspect.isfunction(init):
+            for name in list(inspect.signature(init).parameters)[1:]:
+                if issubclass(kind, BaseEstimator) or "make_column" in kind.__name__:
+                    found.setdefault(name, "no_validation")
+        _known[kind] = found
+    return found
+
+
+_passed: set[Any] = set()
+
+
+def _parameter_values(inst: Any) -> None:
+    """Check parameters by scikit-learn's own constraints. An older release knew other words."""
+    from sklearn.utils._param_validation import (
+        InvalidParameterError,
+        validate_parameter_constraints,
+    )
+
+    kind, held = type(inst), vars(inst)
+    for name, constraints in _parameters(kind).items():
+        if name not in held or name in ("memory",) or type(held[name]) is StandIn:
+            continue
+        value = held[name]
+        simple = value is None or type(value) in (bool, int, float, str)
+        key = (kind, name, type(value), value) if simple else None
+        if key in _passed:
+            continue
+        if constraints == "no_validation":
+            continue
+        try:
+            validate_parameter_constraints({name: constraints}, {name: value}, kind.__name__)
+        except InvalidParameterError as exc:
+            if _older() and _old_word(name, value):
+                continue
+            raise UnsafePickle(
+                f"has a parameter that scikit-learn refuses: {str(exc)[:300]}"
+            ) from exc
+        if simple and len(_passed) < 10_000 and not (type(value) is str and len(value) > 100):
+            _passed.add(key)
+
+
+def _old_word(name: str, value: Any) -> bool:
+    """Tell whether an older release may have known a value that does nothing in this one."""
+    if name in ONLY_FITTED:
+        return type(value) in (int, float) or value is None
+    if name in DISPATCHED:
+        return False
+    return value is None or type(value) is str and OLD_WORD.fullmatch(value) is not None
+
+
+def _older() -> bool:
+    """Whether another release saved some of the model, as `mlsys.safe_pickle.states` has noted."""
+    import sklearn
+
+    return bool((saved_by.get() or set()) - {sklearn.__version__})

@@ -1,0 +1,1 @@
+"""Load-side of scoring: rows in, predictions out. Knows no Google client and no other wing."""

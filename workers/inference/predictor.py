@@ -1,0 +1,124 @@
+"""From a batch of input rows to a batch of predictions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import threadpoolctl
+
+from mlsys.artifact.signatures import Feature
+from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
+from mlsys.estimators.set_output import restore_output
+from mlsys.names import fold
+from workers.inference.fast_path.choose import Route, follow
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionSpec:
+    """What is asked of a model for each row."""
+
+    features: tuple[Feature, ...]
+    outputs: Mapping[str, tuple[str, ...]]  # the model's methods, and the columns each one fills
+    types: Mapping[str, pa.DataType]  # of those columns
+    path: str  # `Route.path`
+    series: bool = False  # the model takes its one column as a Series
+    frames: bool = False  # its steps pass frames to each other: `restore_output`
+
+
+class Predictor:
+    """A loaded model with what is asked of it. The same rows always give the same bytes."""
+
+    def __init__(self, model: Any, spec: PredictionSpec, route: Route | None = None) -> None:
+        """`route` is the one that planning chose for this very model, if it was in this process."""
+        # Idle threads of BLAS and OpenMP busy-wait, and their number changes the last bits of a
+        # result. OpenMP keeps its limit by thread, so a predictor belongs to the thread that
+        # made it.
+        threadpoolctl.threadpool_limits(1)
+        if spec.frames:
+            restore_output(model)
+        self.model = model
+        self.spec = spec
+        self._route = route or follow(
+            spec.path, model, spec.features, list(spec.outputs), spec.series
+        )
+
+    @property
+    def path(self) -> str:
+        """How the rows reach the model: `arrow`, or `plain: ` and why."""
+        return self._route.path
+
+    def predict(self, batch: pa.Table) -> dict[str, pa.Array]:
+        """Return the predictions for the n rows of `batch`: n values for each output column.
+
+        Raises:
+            SchemaMismatch: values of a column cannot be given to the model.
+            PredictionFailed: the model raised, or gave values that do not fit their column.
+            ModelUnusable: it gave something else than a value a row, whatever the rows are.
+            TryAgain: there was not enough memory.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they are about the training, not about a row
+                given = self._route.answers(batch)
+        except SchemaMismatch:
+            raise
+        except MemoryError as exc:
+            raise TryAgain(
+                f"There was not enough memory to score {batch.num_rows} rows at once: give the "
+                "service more"
+            ) from exc
+        except Exception as exc:  # whatever the estimator raises is about these rows
+            raise PredictionFailed(self._blame(exc, batch)) from exc
+        return {
+            name: self._array(name, values)
+            for method in self.spec.outputs
+            for name, values in self._columns(method, given[method], batch.num_rows).items()
+        }
+
+    def _columns(self, method: str, given: Any, rows: int) -> dict[str, np.ndarray]:
+        """Split what a method of the model gave into its output columns."""
+        import numpy as np
+
+        names = self.spec.outputs[method]
+        if isinstance(given, list) and method == "predict_proba":
+            given = np.hstack(given)  # one array for each of several outputs
+        array = np.asarray(given.toarray() if hasattr(given, "toarray") else given)
+        if array.shape[:1] != (rows,) or array.size != rows * len(names):
+            hint = ": name every output with upload_model(..., target=[...])"
+            raise ModelUnusable(
+                f"The model's {method} gave an array of shape {array.shape} for {rows} rows, where "
+                f"{len(names)} column(s) were expected{hint if method == 'predict' else ''}"
+            )
+        columns = array.reshape(rows, len(names))
+        return {name: columns[:, i] for i, name in enumerate(names)}
+
+    def _array(self, name: str, values: np.ndarray) -> pa.Array:
+        import pyarrow as pa
+
+        kind = self.spec.types[name]
+        try:
+            if pa.types.is_string(kind):
+                return pa.array([str(v) for v in values], kind)
+            return pa.array(values.tolist() if values.dtype == object else values, kind)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, OverflowError) as exc:
+            raise PredictionFailed(
+                f"The model predicts {values.dtype} values, which do not fit the column "
+                f"{name!r} of type {kind}: {exc}"
+            ) from exc
+
+    def _blame(self, exc: Exception, batch: pa.Table) -> str:
+        """Say what the model said, and which feature columns hold NULLs if any do."""
+        first = (str(exc).splitlines() or [""])[0][:300]
+        text = f"The model raised {type(exc).__name__}: {first}"
+        folded = {fold(name): i for i, name in enumerate(batch.schema.names)}
+        nulls = [
+            f.name for f in self.spec.features if batch.column(folded[fold(f.name)]).null_count
+        ]
+        return f"Columns with NULLs: {', '.join(nulls)}. {text}" if nulls else text

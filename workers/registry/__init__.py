@@ -1,0 +1,1 @@
+"""Keep BigQuery's `model_registry` equal to the models bucket."""

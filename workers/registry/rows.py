@@ -1,0 +1,183 @@
+"""What the bucket says of a model version, as the registry's row."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlsys
+from mlsys.artifact.documents import unstorable
+from mlsys.artifact.metadata import library_versions
+from mlsys.artifact.refs import ModelRef
+from mlsys.clients import TIMEOUT, Clients
+from mlsys.errors import InvalidRequest, ObjectNotFound
+from mlsys.gcs import DESCRIPTION_KEY, PROMOTION_KEY
+from mlsys.settings import Settings
+from workers.verification.version import read_metadata
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
+log = logging.getLogger(__name__)
+
+# The columns that make a recorded row the current one, in the order of an identity
+IDENTITY = (
+    *("gcs_uri", "generation", "metadata_generation", "signature_generation", "verified_with"),
+)
+Identity = tuple[str, int, int | None, int | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The objects of one model version, as a listing has them; the model's is there."""
+
+    model: Blob
+    metadata: Blob | None = None
+    signature: Blob | None = None
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return 1 + (self.metadata is not None) + (self.signature is not None)
+
+    def identity(self, settings: Settings) -> Identity:
+        """What a recorded row must have to be current."""
+        metadata, signature = (
+            None if blob is None else int(blob.generation)
+            for blob in (self.metadata, self.signature)
+        )
+        uri = f"gs://{self.model.bucket.name}/{self.model.name}"
+        return uri, int(self.model.generation), metadata, signature, verified_with(settings)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One row of the registry, but for when it was written and by what."""
+
+    model_name: str
+    model_version: str
+    version_number: int
+    environment: str
+    gcs_uri: str
+    generation: int
+    metadata_generation: int | None
+    signature_generation: int | None
+    verified_with: str
+    size_bytes: int | None
+    crc32c: str | None
+    md5: str | None
+    uploaded_at: str | None
+    status: str
+    status_reason: str | None
+    model_class: str | None
+    feature_names: tuple[str, ...]
+    target: tuple[str, ...]
+    sklearn_version: str | None
+    python_version: str | None
+    promoted_from: str | None
+    promoted_by: str | None
+    promoted_at: str | None
+    metrics: Any
+    metadata: Any
+
+    @property
+    def identity(self) -> Identity:
+        """What a recorded row must have to count as this one."""
+        identity: Any = tuple(getattr(self, column) for column in IDENTITY)
+        return identity
+
+
+def list_objects(
+    clients: Clients, env: str, prefix: str = ""
+) -> tuple[dict[str, Objects], dict[str, str]]:
+    """List the models bucket: what belongs to each model version, and why other paths do not.
+
+    Raises:
+        ObjectNotFound: the environment's models bucket is not there.
+    """
+    from google.api_core.exceptions import NotFound
+
+    name = clients.settings.models_bucket(env)
+    found: dict[str, dict[str, Blob]] = {}
+    others: dict[str, str] = {}
+    try:
+        for blob in clients.storage.list_blobs(name, prefix=prefix or None, timeout=TIMEOUT):
+            try:
+                ref, kind = ModelRef.of_object(blob.name)
+            except InvalidRequest as exc:
+                others[blob.name] = str(exc)
+            else:
+                found.setdefault(str(ref), {})[kind] = blob
+    except NotFound as exc:
+        raise ObjectNotFound(
+            f"There is no bucket gs://{name}: create it (docs/operations.md)"
+        ) from exc
+    for key in [key for key, blobs in found.items() if "model" not in blobs]:
+        for blob in found.pop(key).values():
+            others[blob.name] = "there is no model.pkl beside it"
+    return {key: Objects(**blobs) for key, blobs in found.items()}, others
+
+
+@functools.cache
+def verified_with(settings: Settings) -> str:
+    """What a verdict depends on besides the objects, as a digest: the service, and its settings."""
+    known = [settings.signing_keys, settings.trusted_globals, settings.max_model_bytes]
+    text = json.dumps([*known, mlsys.__version__, library_versions()])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_row(settings: Settings, env: str, objects: Objects | None) -> ModelRow | None:
+    """Read what the objects of a model version say, as the registry's row."""
+    if objects is None:
+        return None
+    blob = objects.model
+    metadata, reason = read_metadata(objects.metadata, blob.crc32c)
+    if reason is not None:
+        log.warning("metadata.json ignored: %s", reason, extra={"model": blob.name})
+    described = _described(blob, DESCRIPTION_KEY)
+    promoted = _described(blob, PROMOTION_KEY)
+    ref, _ = ModelRef.of_object(blob.name)
+    uri, generation, metadata_generation, signature_generation, basis = objects.identity(settings)
+    listed = described.get("feature_names")
+    names: Iterable[str] = metadata.feature_names or (listed if isinstance(listed, list) else ())
+    return ModelRow(
+        model_name=ref.name,
+        model_version=ref.version,
+        version_number=ref.number,
+        environment=env,
+        gcs_uri=uri,
+        generation=generation,
+        metadata_generation=metadata_generation,
+        signature_generation=signature_generation,
+        verified_with=basis,
+        size_bytes=blob.size,
+        crc32c=blob.crc32c,
+        md5=blob.md5_hash,
+        uploaded_at=blob.time_created.isoformat() if blob.time_created else None,
+        status="ready",
+        status_reason=reason,
+        model_class=metadata.model_class or described.get("model_class"),
+        feature_names=tuple(str(n) for n in names),
+        target=metadata.target,
+        sklearn_version=metadata.sklearn_version or described.get("sklearn_version"),
+        python_version=metadata.python_version or described.get("python_version"),
+        promoted_from=promoted.get("from"),
+        promoted_by=promoted.get("by"),
+        promoted_at=promoted.get("at"),
+        metrics=metadata.document.get("metrics"),
+        metadata=dict(metadata.document) or None,
+    )
+
+
+def _described(blob: Blob, key: str) -> Mapping[str, Any]:
+    """What mlsys wrote into the object's custom metadata, if it was the uploader."""
+    try:
+        value = json.loads((blob.metadata or {}).get(key, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) and not unstorable(value) else {}

@@ -1,0 +1,58 @@
+"""Add the verdict on its model to a row of the registry."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+from mlsys.artifact.refs import ModelRef
+from mlsys.clients import Clients
+from mlsys.errors import ModelNotFound, ModelUnusable
+from workers.inference.verdict import Verdict, short
+from workers.registry.rows import ModelRow
+from workers.verification.verifier import Verifier
+from workers.verification.version import read_model
+
+
+@functools.cache
+def verifier() -> Verifier:
+    """The verifier of this process."""
+    return Verifier()
+
+
+def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
+    """Return the registry's row with the verdict on its model.
+
+    A model that was replaced or deleted in the meantime keeps its row: the next look sees it.
+
+    Raises:
+        TryAgain: the object arrived damaged, or the verifier is busy.
+    """
+    if row is None:
+        return None
+    settings = clients.settings
+    bucket = row.gcs_uri.removeprefix("gs://").split("/", 1)[0]
+    ref = ModelRef(row.model_name, row.model_version)
+
+    def fetch() -> bytes:
+        return read_model(clients, bucket, ref, row.generation, size=row.size_bytes)
+
+    try:
+        verdict = verifier().verdict(
+            row.identity,
+            fetch,
+            row.metadata or {},
+            settings.trusted_globals,
+            settings.max_model_bytes,
+        )
+    except ModelNotFound:
+        return row
+    except ModelUnusable as exc:
+        verdict = Verdict("rejected", str(exc))
+    reasons = [r for r in (verdict.reason, row.status_reason) if r]
+    return replace(
+        row,
+        status=verdict.status,
+        status_reason=short("; ".join(reasons) or None),
+        sklearn_version=row.sklearn_version or verdict.sklearn_version,
+    )

@@ -1,0 +1,221 @@
+"""What is scored: a table as it was at one moment, or the rows of a view, written down once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import logging
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlsys.bq import TableRef, find_table
+from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
+from mlsys.names import fold
+from workers.query import dry_run
+from workers.scoring.planning.model_pin import ModelPin, find_model
+from workers.scoring.request import ScoringRequest
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import SchemaField, Table
+
+log = logging.getLogger(__name__)
+
+_LITERALS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`""")
+_STATEMENT = re.compile(r"--|#|/\*|;|\b(?:SELECT|UNION|FROM|WITH)\b", re.IGNORECASE)
+_WORD = re.compile(r"\b[A-Za-z_]\w*\b(?!\s*\()")
+_KEYWORDS = frozenset(
+    "AND OR NOT IN IS NULL TRUE FALSE LIKE BETWEEN CASE WHEN THEN ELSE END AS DATE TIME DATETIME "
+    "TIMESTAMP INTERVAL NUMERIC STRING INT64 FLOAT64 BOOL BYTES DAY MONTH YEAR HOUR MINUTE".split()
+)
+_VOLATILE = re.compile(r"\b(?:CURRENT_\w+|RAND|GENERATE_UUID|SESSION_USER)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a request refers to, looked up now: from it follow the run's id and its plan."""
+
+    request: ScoringRequest
+    looked_at: dt.datetime  # just before the table was looked up
+    table: Table
+    schema: Sequence[SchemaField]
+    model: ModelPin
+    # Of this look-up alone: it names the runs of views, and the jobs of the plan made from it.
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def is_query(self) -> bool:
+        """Whether the input's rows are made by a query: a view, an external table, ...
+
+        The Storage Read API reads tables alone
+        (https://cloud.google.com/bigquery/docs/reference/storage#limitations).
+        """
+        return self.table.table_type != "TABLE"
+
+    @property
+    def rows(self) -> int | None:
+        """About how many rows there are, before any filter; None if nobody knows."""
+        if self.is_query:
+            return None
+        buffer = self.table.streaming_buffer  # its rows are read, and not in num_rows
+        return (self.table.num_rows or 0) + (int(buffer.estimated_rows or 0) if buffer else 0)
+
+    @property
+    def snapshot_at(self) -> dt.datetime:
+        """A moment at which the table was in the state that was looked up."""
+        modified = self.table.modified
+        if modified is None or modified <= self.looked_at:
+            return self.looked_at
+        return modified + dt.timedelta(milliseconds=1)  # BigQuery tells the time in milliseconds
+
+    @property
+    def run_id(self) -> str:
+        """A hash of the request, the model's generation and the input's state.
+
+        The clock and the output table have no part in it, so an identical request on an unchanged
+        table and model is the same run. A view has no state to hash: each request is a new run.
+        """
+        name = f"{self.model.name}-{self.model.version}"
+        if self.is_query:
+            return f"{name}-{self.token[:16]}"
+        buffer = self.table.streaming_buffer
+        state = {
+            "request": self.request.identity() | {"model_version": self.model.version},
+            "generation": self.model.generation,
+            "modified": self.table.modified.isoformat() if self.table.modified else None,
+            "rows": self.table.num_rows,
+            "buffered": buffer.estimated_rows if buffer else 0,
+        }
+        digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+        return f"{name}-{digest[:16]}"
+
+
+def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
+    """Look up the input table and the model that `request` names.
+
+    Raises:
+        TableNotFound, ModelNotFound: one of them is not there.
+        SchemaMismatch: the input is a view that cannot be queried.
+    """
+    looked_at = dt.datetime.now(dt.UTC)
+    table = find_table(clients, request.input_table)
+    if table is None:
+        raise TableNotFound(
+            f"There is no table {request.input_table}: look at its project, dataset and name"
+        )
+    schema = table.schema
+    if table.table_type != "TABLE":
+        schema = _columns_of_query(clients, request.input_table, table.table_type)
+    return Resolved(request, looked_at, table, schema, find_model(clients, request))
+
+
+def check_where(clients: Clients, resolved: Resolved) -> None:
+    """Have BigQuery look at the request's filter, without running anything.
+
+    What passes is run by the Storage Read API as a row restriction, which knows less than SQL: no
+    subqueries, no other tables.
+
+    Raises:
+        InvalidRequest: it is no condition on the table's columns, depends on when it is asked, or
+            is missing where the table asks for one.
+    """
+    from google.api_core.exceptions import BadRequest, NotFound
+
+    where, table = resolved.request.where, resolved.request.input_table
+    if where is None:
+        if getattr(resolved.table, "require_partition_filter", None):
+            partitioning = resolved.table.time_partitioning or resolved.table.range_partitioning
+            column = getattr(partitioning, "field", None) or "_PARTITIONTIME"
+            text = f"{table} can only be read with a filter: pass a condition on {column}"
+            raise InvalidRequest(("where", text))
+        return
+    bare = _LITERALS.sub("''", where)
+    if found := _VOLATILE.search(bare):
+        raise InvalidRequest(
+            (
+                "where",
+                f"{found[0]} gives something else each time, and a run that is resumed must read "
+                "the same rows: pass a fixed date, or MOD(FARM_FINGERPRINT(id), 10) = 0 for a "
+                "sample",
+            )
+        )
+    if problem := _no_condition(bare):
+        raise InvalidRequest(("where", f"{problem}: pass one condition on the table's columns"))
+    try:
+        dry_run(clients, f"SELECT * FROM `{table}` WHERE (\n{where}\n)")
+    except (BadRequest, NotFound) as exc:
+        log.info("BigQuery refused the filter %r: %s", where, exc)
+        raise bad_where(table, _unknown(where, resolved.schema)) from exc
+
+
+def check_copy(clients: Clients, env: str, table: TableRef) -> None:
+    """Make sure that a query can copy rows of `table` into the service's own dataset.
+
+    Raises:
+        SchemaMismatch: they lie in different locations, which no query can join.
+    """
+    own = clients.settings.dataset(env)
+    there, here = dataset_location(clients, f"{table.project}.{table.dataset}"), None
+    if own != f"{table.project}.{table.dataset}":
+        here = dataset_location(clients, own)
+    if here is not None and here != there:
+        raise SchemaMismatch(
+            f"{table} lies in {there} and {own} in {here}, and a query has to copy its rows from "
+            f"one to the other, for it is a view or has column names that can only be queried: "
+            f"copy it into a table with plain column names"
+        )
+
+
+def dataset_location(clients: Clients, name: str) -> str:
+    """Return where a dataset lies."""
+    return clients.bigquery.get_dataset(name, timeout=TIMEOUT, retry=bigquery_retry()).location
+
+
+def _no_condition(bare: str) -> str | None:
+    """What in a filter without its literals shows that it is more than one condition."""
+    if found := _STATEMENT.search(bare):
+        return f"{found[0]!r} has no place in a filter"
+    depth = 0
+    for sign in bare:
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if depth < 0:
+            break
+    return "its parentheses do not match" if depth else None
+
+
+def _unknown(where: str, schema: Sequence[SchemaField]) -> list[str]:
+    """The words of a filter that look like columns and are none."""
+    known = {fold(f.name) for f in schema}
+    words = [w for w in _WORD.findall(_LITERALS.sub("''", where)) if w.upper() not in _KEYWORDS]
+    quoted = [text[1:-1] for text in _LITERALS.findall(where) if text.startswith("`")]
+    return sorted({w for w in [*words, *quoted] if fold(w) not in known})
+
+
+def bad_where(table: TableRef, unknown: Sequence[str] = ()) -> InvalidRequest:
+    """The error for a filter that BigQuery does not take."""
+    lacks = f" ({table.table} has no column {', '.join(unknown)})" if unknown else ""
+    return InvalidRequest(
+        (
+            "where",
+            f"BigQuery refuses it as a filter of {table}{lacks}: pass a condition on its own "
+            "columns, such as age > 30 AND sex = 'male', without subqueries; a name of more than "
+            "letters, digits and underscores stands in backticks, such as `first name`",
+        )
+    )
+
+
+def _columns_of_query(clients: Clients, table: TableRef, kind: str) -> Sequence[SchemaField]:
+    from google.api_core.exceptions import BadRequest, NotFound
+
+    try:
+        return dry_run(clients, f"SELECT * FROM `{table}`").schema
+    except (BadRequest, NotFound) as exc:
+        log.info("%s cannot be queried: %s", table, exc)
+        raise SchemaMismatch(
+            f"{table} is a {kind} that BigQuery cannot query: run SELECT * FROM `{table}` to see "
+            "why"
+        ) from exc

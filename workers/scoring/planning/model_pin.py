@@ -1,0 +1,108 @@
+"""The one model object that a run uses: which it is, its bytes, and what is known of it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlsys.artifact.loading import LoadedModel, crc32c, load_model
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.refs import ModelRef
+from mlsys.clients import TIMEOUT, Clients
+from mlsys.errors import InvalidRequest, ModelNotFound, TryAgain
+from workers.scoring.request import LATEST, ScoringRequest
+from workers.verification.version import read_metadata as metadata_of
+from workers.verification.version import read_model, signature_of
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPin:
+    """The one object that is loaded: its place, generation and checksum."""
+
+    bucket: str
+    path: str
+    generation: int
+    crc32c: str
+    name: str
+    version: str
+    size: int | None = None  # bytes; None: planned before sizes were kept
+    signature: str | None = None  # what model.sig held, where one is asked for
+
+
+def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
+    """Return the object that the request's model name and version mean now.
+
+    Raises:
+        ModelNotFound: there is none.
+    """
+    bucket = clients.storage.bucket(clients.settings.models_bucket(request.env))
+    version = request.model_version
+    if version == LATEST:
+        refs = []
+        for blob in bucket.list_blobs(prefix=f"{request.model_name}/", timeout=TIMEOUT):
+            with contextlib.suppress(InvalidRequest):  # an object that is no part of a model
+                ref, kind = ModelRef.of_object(blob.name)
+                refs += [ref] if kind == "model" else []
+        if not refs:
+            raise ModelNotFound(
+                f"There is no version of {request.model_name} in {bucket.name}: "
+                f"GET /models?env={request.env} lists the models there are"
+            )
+        version = max(refs, key=lambda r: r.number).version
+    ref = ModelRef(request.model_name, version)
+    found: Blob | None = bucket.get_blob(ref.path, timeout=TIMEOUT)
+    if found is None:
+        raise ModelNotFound(
+            f"There is no model gs://{bucket.name}/{ref.path}: GET /models?env={request.env} "
+            "lists those there are"
+        )
+    signature = signature_of(clients, bucket.name, ref)
+    return ModelPin(
+        bucket=bucket.name,
+        path=found.name,
+        generation=int(found.generation),
+        crc32c=found.crc32c,
+        name=ref.name,
+        version=ref.version,
+        size=found.size,
+        signature=None if signature is None else signature.decode("latin-1"),
+    )
+
+
+def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
+    """Load exactly the bytes that the plan pinned, checked against their checksum.
+
+    Raises:
+        ModelNotFound: that generation was replaced or deleted.
+        ModelUnusable: see `read_model` and `mlsys.artifact.loading.load_model`.
+        TryAgain: the object is not the one that was pinned.
+    """
+    settings = clients.settings
+    uri = f"gs://{pin.bucket}/{pin.path}"
+    if settings.env_of_models_bucket(pin.bucket) is None:
+        raise ModelNotFound(f"gs://{pin.bucket} is not a models bucket of this service")
+    content = read_model(
+        clients,
+        pin.bucket,
+        ModelRef(pin.name, pin.version),
+        pin.generation,
+        size=pin.size,
+        signature=None if pin.signature is None else pin.signature.encode("latin-1"),
+    )
+    if crc32c(content) != pin.crc32c:
+        raise TryAgain(f"{uri} is not the object that the run was planned for")
+    return load_model(
+        content, uri, trusted=settings.trusted_globals, max_bytes=settings.max_model_bytes
+    )
+
+
+def read_metadata(clients: Clients, pin: ModelPin) -> tuple[ModelMetadata, list[str]]:
+    """Return what metadata.json says of exactly this model, and warnings if it is left out."""
+    bucket = clients.storage.bucket(pin.bucket)
+    blob = bucket.get_blob(ModelRef(pin.name, pin.version).metadata_path, timeout=TIMEOUT)
+    metadata, reason = metadata_of(blob, pin.crc32c)
+    return metadata, [f"metadata.json was left out: {reason}"] if reason else []

@@ -1,0 +1,192 @@
+"""Which columns a run writes: one or more for each of the model's methods that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from mlsys.errors import InvalidRequest, SchemaMismatch
+from mlsys.names import duplicates, fold
+from workers.scoring.planning.columns import Column
+from workers.scoring.planning.labels import column_names, names_of_labels
+from workers.scoring.planning.shapes import METHODS, Value, prediction_types
+
+STAMPS = {
+    "predicted_at": "TIMESTAMP",
+    "model_name": "STRING",
+    "model_version": "STRING",
+    "run_id": "STRING",
+}
+# A BigQuery table has at most 10,000 columns, a column's description at most 1,024 characters:
+# https://cloud.google.com/bigquery/quotas
+MAX_COLUMNS = 10_000
+MAX_DESCRIPTION = 1024
+
+
+def output_columns(
+    ids: Sequence[Column],
+    model: Any,
+    targets: Sequence[str],
+    outputs: Sequence[str],
+    count: int | None = None,
+    prediction_names: Sequence[str] | None = None,
+    class_columns: str | None = None,
+) -> tuple[list[Column], dict[str, tuple[str, ...]]]:
+    """Return the columns a run writes, and which of them each of the model's methods fills.
+
+    Raises:
+        InvalidRequest, SchemaMismatch: see `written_columns` and `with_ids`.
+    """
+    written, methods = written_columns(
+        model, targets, outputs, count, prediction_names, class_columns
+    )
+    return with_ids(ids, written), methods
+
+
+def written_columns(
+    model: Any,
+    targets: Sequence[str],
+    outputs: Sequence[str],
+    count: int | None = None,
+    prediction_names: Sequence[str] | None = None,
+    class_columns: str | None = None,
+) -> tuple[list[Column], dict[str, tuple[str, ...]]]:
+    """Return the columns a run writes besides the ids, and which of them each method fills.
+
+    `count` is how many values the model predicts a row, where its metadata says so.
+    `prediction_names` are the request's names for them, in place of `targets`; `class_columns` are
+    its names for classes, in place of their labels.
+
+    Raises:
+        InvalidRequest: the model cannot give what `outputs` asks for, predicts another number of
+            values than there are `prediction_names`, or has other classes than `class_columns`.
+    """
+    for method in outputs:
+        if not callable(getattr(model, method, None)):
+            raise _cannot(model, method)
+    predictions = _prediction_columns(model, targets, count, prediction_names)
+    names = [c.name for c in predictions]
+    values = {method: METHODS[method](model, names) for method in outputs if method != "predict"}
+    if class_columns is not None:
+        values = _renamed(values, class_columns)
+    written = {
+        method: _columns(method, values[method]) if method in values else predictions
+        for method in outputs
+    }
+    columns = [c for some in written.values() for c in some]
+    columns += [Column(n, t) for n, t in STAMPS.items()]
+    return columns, {method: tuple(c.name for c in some) for method, some in written.items()}
+
+
+def with_ids(ids: Sequence[Column], written: Sequence[Column]) -> list[Column]:
+    """Return all columns of the output, the ids first.
+
+    Raises:
+        SchemaMismatch: two columns would have the same name, or there would be too many.
+    """
+    columns = [*ids, *written]
+    if len(columns) > MAX_COLUMNS:
+        raise SchemaMismatch(
+            f"The output would have {len(columns)} columns, and a table has {MAX_COLUMNS} at most: "
+            "pass other outputs, or fewer id_columns."
+        )
+    _check_names(columns)
+    return columns
+
+
+def leave_out_equal(
+    ids: Sequence[Column], columns: Sequence[Column], predictions: Sequence[str] | None = None
+) -> tuple[list[Column], list[str]]:
+    """Return the ids without those that have a written column's name, and a warning if any do.
+
+    It is for ids that nobody named, such as the target in a table for validation. `predictions` are
+    the columns that prediction_column names; by default all but the run's own.
+    """
+    taken = {fold(c.name) for c in columns}
+    kept = [c for c in ids if fold(c.name) not in taken]
+    equal = [c.name for c in ids if fold(c.name) in taken]
+    if not equal:
+        return kept, []
+    if predictions is None:
+        predictions = [c.name for c in columns if c.name not in STAMPS]
+    named = {fold(name) for name in predictions}
+    others = [name for name in equal if fold(name) not in named]
+    advice = []
+    if len(others) < len(equal):
+        advice.append("Pass prediction_column to name the predictions otherwise")
+    if others:
+        advice.append(f"To carry over {', '.join(others)}, score a view that renames the column")
+    return kept, [
+        f"not carried over, because the run writes columns of the same names: {', '.join(equal)}. "
+        + ". ".join(advice)
+    ]
+
+
+def _renamed(values: dict[str, list[Value]], class_columns: str) -> dict[str, list[Value]]:
+    """Put the request's names for classes in the place of their labels."""
+    every = [v for some in values.values() for v in some]
+    labels = dict.fromkeys(word for v in every for word in v.words[len(v.words) - v.classes :])
+    names = names_of_labels(class_columns, list(labels))
+
+    def rename(value: Value) -> Value:
+        first = len(value.words) - value.classes
+        words = (*value.words[:first], *(names.get(w, w) for w in value.words[first:]))
+        return replace(value, words=words)
+
+    return {method: [rename(v) for v in some] for method, some in values.items()}
+
+
+def _columns(method: str, values: Sequence[Value]) -> list[Column]:
+    names = column_names([v.words for v in values])
+    return [
+        Column(name, "FLOAT64", _short(v.label), _short(f"{method}: {v.about} {v.label}"))
+        if v.label is not None
+        else Column(name, "FLOAT64")
+        for name, v in zip(names, values, strict=True)
+    ]
+
+
+def _short(text: str | None) -> str | None:
+    if text is None or len(text) <= MAX_DESCRIPTION:
+        return text
+    return f"{text[: MAX_DESCRIPTION - 3]}..."
+
+
+def _check_names(columns: Sequence[Column]) -> None:
+    """Refuse two columns of one name."""
+    if doubled := duplicates(c.name for c in columns):
+        raise SchemaMismatch(
+            "The output would have two columns of the same name: pass id_columns without it, or "
+            "prediction_column to name the predictions otherwise.",
+            [(name, "is doubled") for name in doubled],
+        )
+
+
+def _cannot(model: Any, method: str) -> InvalidRequest:
+    able = [m for m in ("predict", *METHODS) if callable(getattr(model, m, None))]
+    instead = f"pass outputs={','.join(able)}" if able else "it can score nothing"
+    return InvalidRequest(("outputs", f"{type(model).__name__} has no {method}: {instead}"))
+
+
+def _prediction_columns(
+    model: Any, targets: Sequence[str], count: int | None, given: Sequence[str] | None
+) -> list[Column]:
+    types = prediction_types(model, count or len(targets))
+    if given is not None and len(given) != len(types):
+        raise InvalidRequest(
+            (
+                "prediction_column",
+                f"{len(given)} names for a model that predicts {len(types)} values a row: pass "
+                f"{len(types)}, separated by commas",
+            )
+        )
+    if given is not None:
+        names = list(given)
+    elif len(targets) == len(types):
+        names = list(targets)
+    elif len(types) == 1:
+        names = ["prediction"]
+    else:
+        names = [f"prediction_{i}" for i in range(len(types))]
+    return [Column(n, t) for n, t in zip(names, types, strict=True)]

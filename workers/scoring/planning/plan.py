@@ -1,0 +1,273 @@
+"""Decide everything about a run, once: the model's bytes, the columns, the snapshot of the input.
+
+A plan is written before any work is done and never changed. Every try of the run, in whatever
+process, follows it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from mlsys.artifact.loading import LoadedModel
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.signatures import Feature, Signature
+from mlsys.bq import TableRef
+from mlsys.clients import Clients
+from mlsys.errors import ModelUnusable
+from mlsys.estimators.inputs import takes_series
+from mlsys.estimators.randomness import ANSWERS_VARY
+from mlsys.frames import arrow_type
+from mlsys.names import fold
+from workers.inference.fast_path.choose import Route, choose
+from workers.inference.predictor import PredictionSpec
+from workers.inference.trial import check_answers, golden_rows
+from workers.inference.verdict import check_release, judge
+from workers.scoring.planning.columns import (
+    ALL,
+    Column,
+    check_output_names,
+    choose_features,
+    choose_ids,
+    columns_of,
+    columns_to_read,
+    needs_aliases,
+)
+from workers.scoring.planning.destination import (
+    Destination,
+    output_destination,
+    output_location,
+    rejects_destination,
+)
+from workers.scoring.planning.lookup import Resolved, check_copy, check_where
+from workers.scoring.planning.model_pin import ModelPin, load_pinned, read_metadata
+from workers.scoring.planning.outputs import leave_out_equal, with_ids, written_columns
+from workers.scoring.request import ScoringRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The decisions of a run."""
+
+    run_id: str
+    token: str  # of this plan alone: jobs and tables of another one with the same id are not ours
+    request: Mapping[str, Any]  # `ScoringRequest.identity`, with the version that latest meant
+    model: ModelPin
+    is_query: bool  # the input's rows are made by a query (a view), and written down first
+    snapshot_at: str  # ISO time: the rows that are scored are the table's rows at this moment
+    created_at: str  # ISO time: `predicted_at` of every row
+    rows_expected: int | None  # about, and before any filter; None: nobody knows yet
+    features: tuple[Feature, ...]
+    ids: tuple[Column, ...]
+    read_columns: tuple[str, ...]  # features and ids, each once, as the input table spells them
+    outputs: Mapping[str, tuple[str, ...]]  # the model's methods, and the columns each one fills
+    output: Destination
+    rejects: Destination
+    location: str  # of the output's dataset: load jobs run there, and are found there alone
+    warnings: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)  # what a written column is about
+    path: str = "plain: planned before there was another way"  # of the rows: `Route.path`
+    aliased: bool = False  # a query copies the columns under plain names first: `needs_aliases`
+    series: bool = False  # the model gets its one column by itself, as a Series
+    frames: bool = False  # golden rows have proven the model with frames within: `restore_output`
+
+    @property
+    def input_table(self) -> TableRef:
+        """The table or view that is scored."""
+        return TableRef.parse(self.request["input_table"])
+
+    @property
+    def job_stem(self) -> str:
+        """What the ids of the run's jobs begin with; a capital may follow, as in no run_id."""
+        return f"mlsys_{self.request['env']}_{self.run_id}_{self.token}"
+
+    @property
+    def where(self) -> str | None:
+        """The filter of the input's rows."""
+        return self.request.get("where")
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether a query copies the rows into a table of the run, which is read instead."""
+        return self.is_query or self.aliased
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The columns of the copy, if it has other names than the input: alias to name."""
+        return {f"c{i}": name for i, name in enumerate(self.read_columns)} if self.aliased else {}
+
+    def stamps(self, at: str) -> dict[str, Any]:
+        """What each row says of the run; `at` is the column with its time."""
+        return {
+            at: dt.datetime.fromisoformat(self.created_at),
+            "model_name": self.model.name,
+            "model_version": self.model.version,
+            "run_id": self.run_id,
+        }
+
+    def prediction_spec(self) -> PredictionSpec:
+        """What the run asks of the model for each row."""
+        types = {fold(c.name): arrow_type(c.type) for c in self.output.columns}
+        names = [name for columns in self.outputs.values() for name in columns]
+        return PredictionSpec(
+            features=self.features,
+            outputs=self.outputs,
+            types={name: types[fold(name)] for name in names},
+            path=self.path,
+            series=self.series,
+            frames=self.frames,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON values, as `plan.json` holds it."""
+        return asdict(self) | {
+            "features": Signature(self.features).to_dict()["features"],
+            "output": self.output.to_dict(),
+            "rejects": self.rejects.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Read a `plan.json`."""
+        return cls(
+            **{
+                **value,
+                "ids": tuple(Column(**c) for c in value["ids"]),
+                "model": ModelPin(**value["model"]),
+                "features": Signature.from_dict({"features": value["features"]}).features,
+                "read_columns": tuple(value["read_columns"]),
+                "outputs": {k: tuple(v) for k, v in value["outputs"].items()},
+                "output": Destination.from_dict(value["output"]),
+                "rejects": Destination.from_dict(value["rejects"]),
+                "warnings": tuple(value["warnings"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedModel:
+    """The plan's model as loaded in this process, with the route if it was compiled here too."""
+
+    loaded: LoadedModel
+    route: Route | None = None
+
+
+def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, PlannedModel]:
+    """Decide how the run goes, and return the model that was loaded to do so. Writes nothing.
+
+    Raises:
+        SchemaMismatch: input, model and output table do not fit; the columns are named.
+        ModelUnusable: the model cannot be loaded.
+        InvalidRequest: the model cannot give the outputs, or the filter is none.
+        Conflict: WRITE_EMPTY, and the output table has rows.
+        TableNotFound: the output's dataset is not there.
+    """
+    request = resolved.request
+    check_where(clients, resolved)
+    loaded = load_pinned(clients, resolved.model)
+    metadata, warnings = read_metadata(clients, resolved.model)
+    warnings += check_model(loaded, metadata, request)
+    table = columns_of(resolved.schema)
+    features, said = choose_features(table, loaded.model, metadata, request.id_columns)
+    ids = choose_ids(table, features, metadata, request.id_columns)
+    written, outputs = written_columns(
+        loaded.model,
+        metadata.target,
+        asked_outputs(loaded.model, request),
+        metadata.outputs,
+        request.prediction_column,
+        request.class_columns,
+    )
+    if tuple(request.id_columns or metadata.id_columns) in ((), ALL):  # nobody has named them
+        ids, left_out = leave_out_equal(ids, written, outputs.get("predict", ()))
+        said += left_out
+    columns = with_ids(ids, written)
+    check_output_names(columns)
+    read = columns_to_read(table, features, ids)
+    aliased = needs_aliases(table, read, request.where)
+    if aliased or resolved.is_query:
+        check_copy(clients, request.env, request.input_table)
+    series = takes_series(loaded.model, metadata.signature)
+    check_answers(loaded.model, features, list(outputs), metadata, series)
+    there, location = output_location(clients, request.output_table)
+    created_at = dt.datetime.now(dt.UTC)
+    route = choose(loaded.model, features, list(outputs), metadata, series)
+    plan = Plan(
+        run_id=run_id,
+        token=resolved.token[:8],
+        request=request.identity() | {"model_version": resolved.model.version},
+        model=resolved.model,
+        is_query=resolved.is_query,
+        snapshot_at=resolved.snapshot_at.isoformat(),
+        created_at=created_at.isoformat(),
+        rows_expected=resolved.rows,
+        features=tuple(features),
+        ids=tuple(ids),
+        read_columns=read,
+        outputs=outputs,
+        output=output_destination(
+            request.output_table,
+            there,
+            columns,
+            request.write_disposition,
+            created_at,
+            local=clients.settings.emulators.bigquery is not None,
+        ),
+        rejects=rejects_destination(clients, request.output_table),
+        location=location,
+        warnings=(*_odd(resolved, aliased), *warnings, *said),
+        labels={c.name: c.label for c in columns if c.label is not None},
+        path=route.path,
+        aliased=aliased,
+        series=series,
+        frames=golden_rows(metadata, features) is not None,
+    )
+    return plan, PlannedModel(loaded, route)
+
+
+def _odd(resolved: Resolved, aliased: bool) -> list[str]:
+    """What is odd about the input."""
+    if not resolved.is_query:
+        if not aliased:
+            return []
+        return [
+            f"{resolved.request.input_table} has column names beyond letters, digits and "
+            "underscores: a query copies the columns first, which costs what a query costs"
+        ]
+    return [
+        f"{resolved.request.input_table} is no table but a {resolved.table.table_type}, of which "
+        "nothing tells whether its rows have changed: a repeated request is this run only with "
+        "its run_id"
+    ]
+
+
+def asked_outputs(model: Any, request: ScoringRequest) -> tuple[str, ...]:
+    """Return the outputs that the request means: of a model without predict, its transform."""
+    only_transforms = not hasattr(model, "predict") and hasattr(model, "transform")
+    if only_transforms and request.outputs == ("predict",):  # the default
+        return ("transform",)
+    return request.outputs
+
+
+def check_model(loaded: LoadedModel, metadata: ModelMetadata, request: ScoringRequest) -> list[str]:
+    """Return what is odd about the model, if the request puts up with it.
+
+    Raises:
+        ModelUnusable: another scikit-learn saved it, or it answers otherwise than it did then.
+    """
+    check_release(loaded)  # first: what is of no use should not be allowed
+    if loaded.version_mismatch and not request.allow_version_mismatch:
+        raise ModelUnusable(
+            f"{loaded.version_mismatch}: train and upload the model with the service's release, or "
+            "pass allow_version_mismatch=true"
+        )
+    verdict = judge(loaded, metadata)
+    if verdict.status == "rejected" and not request.allow_rejected:
+        drawn = verdict.reason == ANSWERS_VARY
+        again = "Upload it again then," if drawn else "Upload it again from where it was trained,"
+        raise ModelUnusable(
+            f"The model is rejected: {verdict.reason}. {again} or pass allow_rejected=true"
+        )
+    return [verdict.reason] if verdict.reason else []

@@ -1,0 +1,1 @@
+"""Publish the parts of a run in one commit, and record it."""

@@ -1,0 +1,132 @@
+"""BigQuery's `prediction_runs`: one row for each run that finished, well or not.
+
+As the registry is the bucket's projection, the ledger is that of the run's own objects: `record`
+looks at both, replaces the row if they differ, and looks again until they agree. So it can be
+called at any time, and by several at once. Of a run that has just ended there is no row to look at
+first: a query takes BigQuery a second.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+from mlsys.clients import Clients
+from mlsys.errors import TryAgain
+from workers.query import json_rows, run
+from workers.scoring.planning.plan import Plan
+from workers.scoring.records import Failure, Result, read_failure, read_result
+from workers.scoring.store import RunStore
+from workers.sql import statement
+
+LOOKS = 5
+MAX_LISTED_BYTES = 8_000_000  # of JSON; Cloud Run ends at 32 MiB an answer, with spaces
+EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
+CLOCKS_DIFFER = dt.timedelta(days=1)  # between the machines that plan and finish, at the most
+
+
+def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = False) -> None:
+    """Make the ledger's row of the run equal to its result, or to why it failed.
+
+    `just_ended`: the caller has ended the run, so that its row is replaced before the first look.
+
+    Raises:
+        TryAgain: BigQuery is busy, or the ledger's table is not there.
+    """
+    from google.cloud import bigquery
+
+    run_id = bigquery.ScalarQueryParameter("run_id", "STRING", plan.run_id)
+    # Nothing of the run is older, so that older partitions need not be read.
+    since = bigquery.ScalarQueryParameter(
+        "since", "TIMESTAMP", dt.datetime.fromisoformat(plan.created_at) - CLOCKS_DIFFER
+    )
+    for look in range(LOOKS):
+        end = read_result(store) or read_failure(store)
+        if end is None or end.finished_at is None:
+            return
+        live = (end.state, dt.datetime.fromisoformat(end.finished_at))
+        if look or not just_ended:
+            rows = run(clients, store.env, statement("recorded_run"), run_id, since)
+            if [(row["state"], row["finished_at"]) for row in rows] == [live]:
+                return
+        row = [
+            bigquery.ScalarQueryParameter(name, "STRING", _text(value))
+            for name, value in _row(plan, end).items()
+        ]
+        run(clients, store.env, statement("replace_run"), since, *row)
+    raise TryAgain(f"The ledger's row of {plan.run_id} kept changing")
+
+
+def list_runs(
+    clients: Clients,
+    env: str,
+    *,
+    model_name: str | None = None,
+    state: str | None = None,
+    limit: int = 100,
+    after: tuple[dt.datetime, str] | None = None,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return the runs that finished, the latest first, as JSON values, and whether there are more.
+
+    There are where `limit` or `MAX_LISTED_BYTES` ends the list. They follow `after`, the time and
+    name of the last run that is given.
+
+    Raises:
+        TryAgain: the ledger's table is not there.
+    """
+    from google.cloud import bigquery
+
+    found = run(
+        clients,
+        env,
+        statement("list_runs"),
+        bigquery.ScalarQueryParameter("model_name", "STRING", model_name or ""),
+        bigquery.ScalarQueryParameter("state", "STRING", state or ""),
+        bigquery.ScalarQueryParameter("limit", "INT64", limit + 1),
+        bigquery.ScalarQueryParameter("after_time", "TIMESTAMP", after[0] if after else EPOCH),
+        bigquery.ScalarQueryParameter("after_run", "STRING", after[1] if after else ""),
+    )
+    return json_rows(found, ("request",), limit=limit, most_bytes=MAX_LISTED_BYTES)
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def _row(plan: Plan, end: Result | Failure) -> dict[str, Any]:
+    tolerance = {} if end.max_rejects == "0" else {"max_rejects": end.max_rejects}
+    row = {
+        "run_id": plan.run_id,
+        "state": end.state,
+        "model_name": plan.model.name,
+        "model_version": plan.model.version,
+        "model_generation": plan.model.generation,
+        "model_crc32c": plan.model.crc32c,
+        "input_table": str(plan.input_table),
+        "output_table": str(plan.output.table),
+        "write_disposition": plan.output.write_disposition,
+        "request": dict(plan.request) | tolerance,
+        "snapshot_at": plan.snapshot_at,
+        "started_at": plan.created_at,
+        "finished_at": end.finished_at,
+        "seconds": end.seconds,
+        "attempts": end.attempts,
+        "path": plan.path or None,
+    }
+    nothing = dict.fromkeys(
+        "failure rejects_table rows_read rows_scored rows_rejected bytes_read shards job_id".split()
+    )
+    if isinstance(end, Failure):
+        return row | nothing | {"failure": end.detail}
+    return row | {
+        "failure": None,
+        "rejects_table": end.rejects_table,
+        "rows_read": end.rows_read,
+        "rows_scored": end.rows,
+        "rows_rejected": end.rows_rejected,
+        "bytes_read": end.bytes_read,
+        "shards": end.shards,
+        "path": end.path or plan.path or None,
+        "job_id": end.job_id,
+    }

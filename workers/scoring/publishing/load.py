@@ -1,0 +1,133 @@
+"""Publish a run: one load job over its parts, with an id that follows from the run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from mlsys.bq import find_table
+from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.errors import Conflict, SchemaMismatch, TableNotFound
+from workers.jobs import finish, jobs_of
+from workers.scoring.planning.destination import Destination
+from workers.scoring.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import LoadJob, Table
+
+log = logging.getLogger(__name__)
+
+
+def publish_output(
+    clients: Clients, plan: Plan, uris: Sequence[str], rows: int, stop: Callable[[], bool]
+) -> tuple[LoadJob, Table]:
+    """Load the parts at `uris` into the output table; see `load_once`."""
+    return load_once(clients, plan, plan.output, f"{plan.job_stem}_", uris, rows, stop)
+
+
+def publish_rejects(
+    clients: Clients, plan: Plan, uris: Sequence[str], rows: int, stop: Callable[[], bool]
+) -> tuple[LoadJob, Table]:
+    """Load the rejects at `uris` into their table; see `load_once`."""
+    return load_once(clients, plan, plan.rejects, f"{plan.job_stem}_R", uris, rows, stop)
+
+
+def load_once(
+    clients: Clients,
+    plan: Plan,
+    into: Destination,
+    stem: str,
+    uris: Sequence[str],
+    rows: int,
+    stop: Callable[[], bool],
+) -> tuple[LoadJob, Table]:
+    """Load the Parquet files at `uris`, once; return the job and the table.
+
+    BigQuery applies a load job in one atomic step as it completes, and takes a job id only once. A
+    job that succeeded before the table was made anew does not count: its rows went with the old
+    table.
+
+    Raises:
+        SchemaMismatch: the files do not fit the table as it is now.
+        Conflict: WRITE_EMPTY, and somebody filled the table in the meantime; or the job loaded
+            fewer rows than the files hold.
+        RunInterrupted: `stop` said so while the job was running; the next try finds it.
+        TryAgain: see `jobs_of`.
+    """
+    from google.api_core import exceptions
+
+    def start(job_id: str) -> LoadJob:
+        return _start(clients, plan, into, job_id, uris)
+
+    jobs = jobs_of(clients, stem, plan.location, start)
+    while True:
+        try:
+            job = next(jobs)
+            finish(job, stop)
+        except (exceptions.BadRequest, exceptions.Conflict, exceptions.NotFound) as exc:
+            raise _refused(exc, plan, into) from exc
+        table = find_table(clients, into.table)
+        if table is None or (table.created and job.ended and table.created > job.ended):
+            continue
+        if (job.output_rows or 0) != rows:
+            raise Conflict(
+                f"{job.job_id} loaded {job.output_rows} rows into {into.table}, and the run has "
+                f"{rows}: remove the rows of {plan.run_id} and pass a run_id of your own"
+            )
+        return job, table
+
+
+def _start(
+    clients: Clients, plan: Plan, into: Destination, job_id: str, uris: Sequence[str]
+) -> LoadJob:
+    from google.cloud import bigquery
+
+    config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.PARQUET,
+        schema=[bigquery.SchemaField.from_api_repr(dict(f)) for f in into.schema],
+        write_disposition=into.write_disposition,
+        column_name_character_map="STRICT",  # else a project's setting may rename columns
+        labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version},
+    )
+    if not into.exists:
+        config.time_partitioning = bigquery.TimePartitioning(field=into.day)
+        config.clustering_fields = ["model_name"]
+    return clients.bigquery.load_table_from_uri(
+        list(uris),
+        str(into.table),
+        job_id=job_id,
+        location=plan.location,
+        job_config=config,
+        timeout=TIMEOUT,
+        retry=bigquery_retry(),
+    )
+
+
+def _refused(exc: Exception, plan: Plan, into: Destination) -> Exception:
+    """What a refusal of the load means to the caller."""
+    from google.api_core import exceptions
+
+    log.warning("The load was refused: %s", exc, extra={"run_id": plan.run_id})
+    # BigQuery calls it a duplicate, a 409
+    # (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad);
+    # bqemulator a bad request that only its text tells from others.
+    filled = isinstance(exc, exceptions.Conflict) or "not empty" in str(exc).lower()
+    if into.write_disposition == "WRITE_EMPTY" and filled:
+        return Conflict(f"{into.table} has rows by now, and WRITE_EMPTY refuses that")
+    # Rows of another partition have no code of their own, only BigQuery's generic `invalid`.
+    if into.table.partition is not None and "different partition" in str(exc).lower():
+        return SchemaMismatch(
+            f"Some of the run's rows belong to another partition than {into.table}: nothing was "
+            "published. Score only the rows of this partition with where, or pass the output_table "
+            "without the $, which takes the rows of all partitions."
+        )
+    if isinstance(exc, exceptions.NotFound):
+        return TableNotFound(
+            f"The dataset of {into.table} is gone, or what was to be loaded into it"
+        )
+    return SchemaMismatch(
+        f"BigQuery refused to load the rows into {into.table}: its schema has changed "
+        "since the run was planned, or cannot be replaced, or its dataset lies elsewhere than the "
+        "runs bucket. Pass another output_table."
+    )

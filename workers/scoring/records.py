@@ -1,0 +1,181 @@
+"""What a run writes about itself: its decision, its result, and why its last try failed.
+
+Each is one JSON object of the run (`store`), written once and typed here. The plan has a module of
+its own.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, astuple, dataclass, field, fields
+from typing import Any, ClassVar, Self
+
+from mlsys.errors import Conflict
+from workers.scoring.store import RunStore
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows read, scored and rejected; `bytes` is their size in memory as Arrow."""
+
+    read: int = 0
+    scored: int = 0
+    rejected: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Counts(*(mine + theirs for mine, theirs in pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the run publishes. It is written before the first load job and never changed."""
+
+    NAME: ClassVar = "publish.json"
+
+    token: str  # of the plan that it belongs to
+    parts: tuple[str, ...]  # objects of the run
+    rejects: tuple[str, ...]  # objects of the run; empty: every row was scored
+    counts: Counts
+    max_rejects: str
+    path: str = ""  # how the rows reached the model
+
+    def to_dict(self) -> dict[str, Any]:
+        """The decision as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Read a `publish.json`."""
+        for name in ("parts", "rejects"):
+            if not all(isinstance(part, str) for part in value[name]):
+                raise TypeError(f"{name} are not names")
+        known = _known(cls, value)
+        lists = {name: tuple(value[name]) for name in ("parts", "rejects")}
+        return cls(**known | lists | {"counts": Counts(**value["counts"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run that is done went. The service answers with it, field by field."""
+
+    NAME: ClassVar = "result.json"
+
+    run_id: str
+    state: str
+    env: str
+    model_name: str
+    model_version: str
+    model_generation: int
+    input_table: str
+    output_table: str
+    rejects_table: str | None
+    write_disposition: str
+    rows: int  # scored
+    rows_read: int
+    rows_rejected: int
+    max_rejects: str
+    bytes_read: int
+    path: str
+    shards: int
+    attempts: int
+    seconds: float
+    predicted_at: str
+    snapshot_at: str
+    job_id: str
+    output_created: str | None
+    finished_at: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    reused: bool = False  # True: the run was done before this request
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON values."""
+        return asdict(self) | {"warnings": list(self.warnings)}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Read a `result.json`."""
+        known = _known(cls, value)
+        return cls(**known | {"warnings": tuple(value.get("warnings", ()))})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the last try of a run failed; the next one may succeed."""
+
+    NAME: ClassVar = "failure.json"
+
+    run_id: str
+    state: str
+    detail: str
+    max_rejects: str
+    seconds: float
+    finished_at: str | None  # None: the object is damaged
+    attempts: int = 0
+    rows: list[dict[str, Any]] | None = None  # examples of rows that could not be scored
+
+    def to_dict(self) -> dict[str, Any]:
+        """The failure as JSON values; without `rows` where there are none to show."""
+        value = asdict(self)
+        return value if self.rows is not None else {k: v for k, v in value.items() if k != "rows"}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Read a `failure.json`."""
+        failure = cls(**_known(cls, value))
+        dt.datetime.fromisoformat(value["finished_at"])
+        if failure.state != "failed" or not isinstance(failure.detail, str):
+            raise ValueError("not a failure")
+        if min(failure.seconds, failure.attempts) < 0:
+            raise ValueError("negative numbers")
+        return failure
+
+
+def read_decision(store: RunStore) -> Decision | None:
+    """Return the run's decision, or None before there is one.
+
+    Raises:
+        Conflict: the object is damaged.
+    """
+    return _read(store, Decision.NAME, Decision.from_dict)
+
+
+def read_result(store: RunStore) -> Result | None:
+    """Return the run's result, or None while it is not done.
+
+    Raises:
+        Conflict: the object is damaged.
+    """
+    return _read(store, Result.NAME, Result.from_dict)
+
+
+def read_failure(store: RunStore) -> Failure | None:
+    """Return why the last try failed, or None if it did not.
+
+    The object informs people and decides nothing, so a damaged one is a failure that says so.
+    """
+    try:
+        return _read(store, Failure.NAME, Failure.from_dict)
+    except Conflict:
+        detail = f"{store.uri(Failure.NAME)} is damaged: repeat the request to resume the run"
+        return Failure(store.run_id, "failed", detail, "0", 0.0, None)
+
+
+def _read[T](store: RunStore, name: str, to: Callable[[dict[str, Any]], T]) -> T | None:
+    value = store.read(name)
+    return None if value is None else store.parse(name, value, to)
+
+
+def _known(cls: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `cls` that `value` has; another release may write more.
+
+    Raises:
+        KeyError: a field without a default is missing.
+    """
+    optional = {
+        f.name for f in fields(cls) if f.default is not MISSING or f.default_factory is not MISSING
+    }
+    return {f.name: value[f.name] for f in fields(cls) if f.name in value or f.name not in optional}

@@ -1,0 +1,1 @@
+"""Read the input in shards and write each one as a Parquet part."""

@@ -1,0 +1,83 @@
+"""Who is at fault where no row can be scored: the rows, or the model.
+
+A model may raise whatever it is given. Then its rows must not be blamed, and a run that set all of
+them aside would be a success without a single prediction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch
+from mlsys.names import fold
+from workers.inference.trial import golden_rows, valid_rows
+from workers.scoring.shards.scorer import Scorer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TRIED = 20  # rows of the batch
+
+
+def check_model_answers(
+    scorer: Scorer, batch: pa.Table, metadata: Callable[[], ModelMetadata]
+) -> None:
+    """Return if the rows of `batch`, of which the first ones all failed, are at fault.
+
+    They are if the model answers any of: its golden rows, valid rows of its columns, rows spread
+    over the batch, and those rows with values in the place of NULL, NaN and infinity.
+
+    Raises:
+        ModelUnusable: it answers none of them, so the model is at fault.
+    """
+    failure: PredictionFailed | None = None
+    for row in _rows(scorer, batch, metadata):
+        try:
+            scorer.predictor.predict(row)
+        except SchemaMismatch:  # it was not asked; the value does not fit its column
+            return
+        except PredictionFailed as exc:
+            failure = exc
+            continue
+        return
+    if failure is not None:
+        raise ModelUnusable(
+            "The model answers no row: not the first ones of the table, not others of it, and no "
+            f"valid ones of its columns either, so the model is at fault. {failure} Fit it again "
+            "with the service's releases, see that it predicts in a new Python process on rows of "
+            "bq_get, and upload it."
+        ) from failure
+
+
+def _rows(
+    scorer: Scorer, batch: pa.Table, metadata: Callable[[], ModelMetadata]
+) -> Iterator[pa.Table]:
+    """Yield tables of one row to ask the model for; the likeliest to be answered come first."""
+    plan = scorer.plan
+    valid = valid_rows(scorer.predictor.model, plan.features)
+    golden = golden_rows(metadata(), plan.features)
+    for table in [*([golden] if golden is not None else []), valid]:
+        yield from (table.slice(i, 1) for i in range(table.num_rows))
+    step = max(1, batch.num_rows // TRIED)
+    spread = [batch.slice(i, 1) for i in range(0, batch.num_rows, step)]
+    yield from spread
+    for row in spread:
+        yield _filled(row, valid)
+
+
+def _filled(row: pa.Table, valid: pa.Table) -> pa.Table:
+    """Return the row with valid values for features that are NULL, NaN or infinite."""
+    import pyarrow as pa
+
+    by_name = {fold(name): valid.column(name) for name in valid.schema.names}
+    columns: list[Any] = []
+    for field in row.schema:
+        column = row.column(field.name)
+        value = column[0].as_py()
+        odd = value is None or (isinstance(value, float) and not math.isfinite(value))
+        other = by_name.get(fold(field.name))
+        columns.append(other.slice(0, 1).cast(field.type) if odd and other is not None else column)
+    return pa.Table.from_arrays(columns, names=row.schema.names)

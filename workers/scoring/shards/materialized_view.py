@@ -1,0 +1,139 @@
+"""The input's rows, copied once by a query where the Storage Read API cannot read them as they are.
+
+It reads tables alone, so the rows of a view are copied; and a table that has names beyond ASCII
+letters, digits and underscores is copied under aliases (`needs_aliases` of `planning.columns`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from mlsys.bq import TableRef, find_table, words_of
+from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.errors import SchemaMismatch, TableNotFound
+from workers.jobs import finish, jobs_of
+from workers.query import column_sql, dry_run
+from workers.scoring.planning.lookup import dataset_location
+from workers.scoring.planning.plan import Plan
+from workers.scoring.shards.refusals import why_refused
+
+log = logging.getLogger(__name__)
+
+ROWS_LAST = dt.timedelta(days=7)
+
+
+def write_down(
+    clients: Clients, env: str, plan: Plan, stop: Callable[[], bool]
+) -> tuple[TableRef, int]:
+    """Have BigQuery copy the input's rows into a table of the run; return it and its rows.
+
+    The table is made once, in one step, and expires after ROWS_LAST.
+
+    Raises:
+        SchemaMismatch: the input cannot be queried, or lies in another location than the table.
+        TableNotFound: the input table is gone.
+        Conflict, TryAgain: its snapshot cannot be read; see `why_refused`.
+        RunInterrupted: `stop` said so; the query goes on, and the next try finds it.
+    """
+    from google.api_core import exceptions
+    from google.cloud import bigquery
+
+    project, dataset = clients.settings.dataset(env).rsplit(".", 1)
+    table = TableRef(project, dataset, f"view_rows_{plan.run_id}_{plan.token}")
+    expires = dt.datetime.now(dt.UTC) + ROWS_LAST
+    sql = (
+        f"CREATE TABLE IF NOT EXISTS `{table}`\n"
+        f"OPTIONS (expiration_timestamp = TIMESTAMP '{expires:%Y-%m-%d %H:%M:%S}+00') AS\n"
+        f"{rows_sql(plan)}"
+    )
+    source = plan.input_table
+    location = dataset_location(clients, f"{source.project}.{source.dataset}")
+
+    def start(job_id: str) -> Any:
+        return clients.bigquery.query(
+            sql,
+            job_config=bigquery.QueryJobConfig(
+                labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version}
+            ),
+            job_id=job_id,
+            location=location,
+            job_retry=None,  # a job id can be used but once
+            timeout=TIMEOUT,
+            retry=bigquery_retry(),
+        )
+
+    jobs = jobs_of(clients, f"{plan.job_stem}_V", location, start)
+    while True:
+        try:
+            finish(next(jobs), stop)
+        except exceptions.Conflict:
+            pass  # an earlier job made the table as this one was about to
+        except (exceptions.BadRequest, exceptions.NotFound) as exc:
+            raise _refused(clients, plan, exc) from exc
+        found = find_table(clients, table)
+        if found is not None:
+            return table, found.num_rows or 0
+
+
+def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
+    """Return the query whose rows are copied.
+
+    Of a view without aliases all columns are copied where there is a filter: it is applied as the
+    rows are read, and may name any column.
+    """
+    source = plan.input_table
+    if plan.aliased:
+        columns = ", ".join(
+            f"{column_sql(source, name)} AS {alias}" for alias, name in plan.aliases.items()
+        )
+    elif plan.where:
+        columns = "*"
+    else:
+        columns = ", ".join(column_sql(source, name) for name in plan.read_columns)
+    # The alias is the one that it has anyway; the local BigQuery loses it at a snapshot.
+    sql = f"SELECT {columns} FROM `{source}` AS `{source.table}`"
+    if snapshot and not plan.is_query:
+        at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
+        sql += f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
+    if where and plan.aliased and plan.where:
+        sql += f" WHERE (\n{plan.where}\n)"
+    return sql
+
+
+def check_rows(clients: Clients, plan: Plan) -> None:
+    """Have BigQuery look at the query whose rows would be copied, without running it.
+
+    Raises:
+        SchemaMismatch, TableNotFound, Conflict, TryAgain: as `write_down`.
+    """
+    from google.api_core.exceptions import BadRequest, NotFound
+
+    try:
+        dry_run(clients, rows_sql(plan))
+    except (BadRequest, NotFound) as exc:
+        raise _refused(clients, plan, exc) from exc
+
+
+def _refused(clients: Clients, plan: Plan, exc: Any) -> Exception:
+    """Return what a refusal of the query means to the caller."""
+    from google.api_core.exceptions import BadRequest, NotFound
+
+    def works(*, where: bool, snapshot: bool) -> bool:
+        try:
+            dry_run(clients, rows_sql(plan, where=where, snapshot=snapshot))
+        except (BadRequest, NotFound):
+            return False
+        return True
+
+    if isinstance(exc, NotFound) and not plan.is_query:
+        return TableNotFound(f"The input table {plan.input_table} is gone")
+    if plan.is_query or works(where=True, snapshot=True):  # it is right, and fails as it runs
+        log.warning("The rows were not copied: %s", exc, extra={"run_id": plan.run_id})
+        return SchemaMismatch(
+            f"BigQuery could not copy the rows of {plan.input_table} ({words_of(exc)}): run its "
+            "query by hand to see why."
+        )
+    return why_refused(clients, plan, exc, works)

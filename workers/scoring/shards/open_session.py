@@ -1,0 +1,117 @@
+"""Open a read session on the table that a plan reads, or say why BigQuery refuses to."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlsys.bq import TableRef
+from mlsys.clients import TIMEOUT, Clients
+from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
+from mlsys.frames import sql_name
+from workers.scoring.planning.plan import Plan
+from workers.scoring.shards.refusals import why_refused
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def open_session(
+    clients: Clients, plan: Plan, table: TableRef, streams: int, *, without_rows: bool = False
+) -> Any:
+    """Open a read session on `table`, which is the plan's input or the copy of it.
+
+    A session that nothing is read from costs nothing, so a dry run opens one to see whether it
+    can; `without_rows` says that nothing will be read.
+
+    Raises:
+        TableNotFound: the table is gone.
+        InvalidRequest: the filter is none that the Storage Read API takes.
+        SchemaMismatch: a column comes in a type that is not flat, or BigQuery refuses otherwise.
+        Conflict: the snapshot is older than BigQuery keeps, or than the table.
+        TryAgain: the snapshot lies in the future by BigQuery's clock.
+    """
+    import pyarrow as pa
+    from google.api_core import exceptions
+
+    def works(*, where: bool, snapshot: bool) -> bool:
+        try:
+            _create(clients, plan, table, 1, where=where, snapshot=snapshot)
+        except exceptions.BadRequest:
+            return False
+        return True
+
+    try:
+        opened = _create(clients, plan, table, streams, without_rows=without_rows)
+    except exceptions.NotFound as exc:
+        raise TableNotFound(f"The input table {table} is gone") from exc
+    except exceptions.BadRequest as exc:
+        raise why_refused(clients, plan, exc, works) from exc
+    schema = pa.ipc.read_schema(pa.py_buffer(opened.arrow_schema.serialized_schema))
+    check_flat(schema, plan.aliases)
+    return opened
+
+
+def check_flat(schema: pa.Schema, aliases: Mapping[str, str]) -> None:
+    """Refuse columns that come in a type which is not one of a flat table's.
+
+    The schema of the table need not show it: the local BigQuery says STRING of an INTERVAL.
+
+    Raises:
+        SchemaMismatch: it names every such column.
+    """
+    wrong = []
+    for field in schema:
+        try:
+            sql_name(field.type)
+        except InvalidRequest:
+            wrong.append((aliases.get(field.name, field.name), f"comes as {field.type}"))
+    if wrong:
+        raise SchemaMismatch(
+            "The input has columns that no model can be given and that cannot be carried over: "
+            "pass id_columns without them.",
+            wrong,
+        )
+
+
+def _create(
+    clients: Clients,
+    plan: Plan,
+    table: TableRef,
+    streams: int,
+    *,
+    where: bool = True,
+    snapshot: bool = True,
+    without_rows: bool = False,
+) -> Any:
+    """Open a read session on `table`, with the plan's filter and snapshot unless told otherwise."""
+    from google.cloud.bigquery_storage_v1 import types
+
+    # What was copied did not exist at the snapshot, and never changes; a copy under aliases has
+    # the rows of the filter alone.
+    at_snapshot = snapshot and not plan.is_copied
+    restriction = plan.where if where and not plan.aliased else None
+    if without_rows and clients.settings.emulators.bigquery_storage:
+        # The local BigQuery reads all rows as the session is opened, and keeps them.
+        restriction = f"({restriction}) AND FALSE" if restriction else "FALSE"
+    snapshot_at: Any = dt.datetime.fromisoformat(plan.snapshot_at)
+    modifiers = types.ReadSession.TableModifiers(snapshot_time=snapshot_at)
+    return clients.bigquery_read.create_read_session(
+        parent=f"projects/{clients.settings.project}",
+        read_session=types.ReadSession(
+            table=table.path,
+            data_format=types.DataFormat.ARROW,
+            table_modifiers=modifiers if at_snapshot else None,
+            read_options=types.ReadSession.TableReadOptions(
+                selected_fields=list(plan.aliases) or plan.read_columns,
+                row_restriction=restriction or "",
+                # pyarrow unpacks it by itself. Figures: docs/decisions/0022.
+                arrow_serialization_options=types.ArrowSerializationOptions(
+                    buffer_compression=types.ArrowSerializationOptions.CompressionCodec.LZ4_FRAME
+                ),
+            ),
+        ),
+        max_stream_count=streams,
+        timeout=TIMEOUT,
+    )

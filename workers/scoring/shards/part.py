@@ -1,0 +1,171 @@
+"""Parquet parts in Cloud Storage, which can only be created, never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+from mlsys.errors import TryAgain
+from workers.scoring.records import Counts
+from workers.scoring.shards.overlap import Behind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from google.cloud.storage import Blob
+
+CHUNK_BYTES = 2 * 1024 * 1024  # of one upload request, held twice; a multiple of 256 KiB
+# A row group is what readers of Parquet work on at once: some 100,000 rows are what they like best.
+GROUP_ROWS, GROUP_BYTES = 131_072, 16 * 1024 * 1024
+FOOTERS_AT_ONCE = 16
+REJECTS, PATH, STREAM = "mlsys.rejects", "mlsys.path", "mlsys.stream"
+
+
+class PartWriter:
+    """A Parquet file that streams to Cloud Storage and is published when the block ends well.
+
+    Rows are encoded and sent by a thread of its own. If the file is there already (a twin or an
+    earlier try wrote it), ours is dropped without a word: both hold the same rows.
+    """
+
+    def __init__(self, blob: Blob, schema: pa.Schema) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._upload = blob.open("wb", chunk_size=CHUNK_BYTES, if_generation_match=0)
+        self._parquet = pq.ParquetWriter(
+            self._upload,
+            schema,
+            compression="zstd",
+            # Numbers hardly repeat: a dictionary of them costs time, and space as well.
+            use_dictionary=[f.name for f in schema if not pa.types.is_primitive(f.type)],
+            write_statistics=False,  # a load reads every row
+            store_schema=False,
+        )
+        self._taken = False  # the file is there already
+        self._thread = Behind()
+        self._held: list[pa.Table] = []
+        self._notes: dict[str, str] = {}
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def write(self, rows: pa.Table) -> None:
+        """Append rows."""
+        self._held.append(rows)
+        if (
+            sum(table.num_rows for table in self._held) >= GROUP_ROWS
+            or sum(table.nbytes for table in self._held) >= GROUP_BYTES
+        ):
+            self._flush()
+
+    def note(self, counts: Counts, rejects: str | None, path: str = "", stream: str = "") -> None:
+        """Put the shard's counts, its rejects' name, its rows' path and stream into the footer."""
+        self._notes = {f"mlsys.{name}": str(count) for name, count in asdict(counts).items()}
+        self._notes |= {REJECTS: rejects or "", PATH: path, STREAM: stream}
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._flush()
+                self._thread.wait()
+                self._unless_taken(self._close)
+        finally:
+            self._thread.close()
+            if not self._upload.closed:
+                # Both would be closed as they are collected, and so publish what was written.
+                self._parquet.is_open = False
+                self._upload.terminate()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._held:
+            # As one piece: each write is a row group. A copy, too: ids lie in the messages they
+            # came in, with all the other columns.
+            rows = pa.concat_tables(self._held).combine_chunks()
+            self._held = []
+            self._thread.do(lambda: self._unless_taken(lambda: self._parquet.write_table(rows)))
+
+    def _close(self) -> None:
+        self._parquet.add_key_value_metadata(self._notes)
+        self._parquet.close()
+        self._upload.close()
+
+    def _unless_taken(self, do: Callable[[], None]) -> None:
+        from google.api_core.exceptions import from_http_response
+        from google.cloud.storage.exceptions import InvalidResponse
+
+        if self._taken:
+            return
+        try:
+            do()
+        except InvalidResponse as exc:
+            # Any chunk of a large part may be the one to hear that it is there.
+            if exc.response.status_code != 412:
+                raise from_http_response(exc.response) from exc
+            self._taken = True
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a part says of its shard: the counts, the name of the rejects if it has some.
+
+    `path` is the way its rows took to the model (`Predictor.path`), `stream` the one that they were
+    read from; both are empty in parts that are older.
+    """
+
+    counts: Counts
+    rejects: str | None
+    path: str = ""
+    stream: str = ""
+
+
+class PartGone(TryAgain):
+    """A part was deleted while the run was working; the next try scores its shard again."""
+
+
+class PartDamaged(TryAgain):
+    """A part is not what was written; the next try reads all rows again, in another session."""
+
+
+def read_footers(parts: Iterable[Blob]) -> list[Footer]:
+    """Return the footers of the parts, in their order.
+
+    Raises:
+        PartGone, PartDamaged: one of them cannot be read.
+    """
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        return list(pool.map(_footer, parts))
+
+
+def readable_footers(parts: Iterable[Blob]) -> list[Footer]:
+    """Return the footers of those parts that can be read."""
+
+    def footer(blob: Blob) -> Footer | None:
+        try:
+            return _footer(blob)
+        except (PartGone, PartDamaged):
+            return None
+
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        return [found for found in pool.map(footer, parts) if found is not None]
+
+
+def _footer(blob: Blob) -> Footer:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
+
+    try:
+        with blob.open("rb", chunk_size=256 * 1024) as file:
+            metadata = pq.read_metadata(file).metadata
+        counts = Counts(*(int(metadata[f"mlsys.{f.name}".encode()]) for f in fields(Counts)))
+        notes = [metadata.get(name.encode(), b"").decode() for name in (PATH, STREAM)]
+        return Footer(counts, metadata[REJECTS.encode()].decode() or None, *notes)
+    except NotFound as exc:
+        raise PartGone(f"{blob.name} was deleted. Repeat the request to score it again.") from exc
+    except (pa.ArrowException, KeyError, TypeError, ValueError, RequestRangeNotSatisfiable) as exc:
+        # No metadata at all is None, of which nothing can be taken.
+        raise PartDamaged(f"{blob.name} is damaged. Repeat the request to score it again.") from exc

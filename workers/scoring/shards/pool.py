@@ -1,0 +1,263 @@
+"""Score the shards of a run: in this process, or in one process a core for larger tables.
+
+The processes stay for the next run, with their connections and their model.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures as cf
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mlsys.clients import Clients, clients_for
+from mlsys.errors import RunInterrupted, TryAgain
+from mlsys.settings import Settings
+from workers import machine
+from workers.forking import context, kill
+from workers.scoring.planning.model_pin import ModelPin, load_pinned
+from workers.scoring.planning.plan import Plan, PlannedModel
+from workers.scoring.records import Counts
+from workers.scoring.request import MaxRejects
+from workers.scoring.shards.read_session import ROWS_FOR_A_CORE, Session
+from workers.scoring.shards.remote_error import RemoteError
+from workers.scoring.shards.scorer import Scorer
+from workers.scoring.shards.shard import score_shard
+from workers.scoring.store import RunStore
+
+INLINE_ROWS = 2 * ROWS_FOR_A_CORE  # below this even a slow model gains little by more processes
+WAIT_ROWS = 2_000_000  # from here on it is better to wait while another run has the processes
+IDLE_SECONDS = 300.0  # after which the processes go, and give back their memory
+POLL = 0.5  # seconds
+SERVICE_BYTES, WORKER_BYTES = 512 * 2**20, 256 * 2**20  # without a model
+MODEL_BYTES = 3  # in memory for one of the file
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What every process that scores shards of a run needs to know. Can be pickled."""
+
+    settings: Settings
+    env: str
+    plan: Plan
+    session: Session
+    max_rejects: MaxRejects
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard that was scored, what became of its rows, and the seconds it took."""
+
+    number: int
+    counts: Counts
+    seconds: float
+
+
+def score_shards(
+    clients: Clients,
+    scoring: Scoring,
+    model: PlannedModel,
+    shards: Iterable[int],
+    *,
+    stop: Callable[[], bool],
+    on_shard: Callable[[Shard], None],
+) -> None:
+    """Score `shards`, each into its part; `model` is the plan's, loaded here already.
+
+    `on_shard` hears of each one as it is done.
+
+    Raises:
+        RunInterrupted: `stop` said so; the parts that are there stay.
+        PredictionFailed: rows cannot be scored, more than `max_rejects`.
+        TryAgain: a process of the pool died.
+    """
+    todo = list(shards)
+    fitting = _that_fit(scoring.plan.model)
+    processes = min(_cores(), fitting)
+    rows = scoring.session.rows
+    many = min(len(todo), processes) > 1 and rows >= INLINE_ROWS
+    if many and _pool.take(wait=rows >= WAIT_ROWS, stop=stop):
+        try:
+            _in_processes(scoring, todo, processes, stop, on_shard)
+        except BaseException:
+            _pool.end()  # with what they have in hand
+            raise
+        finally:
+            _pool.give_back()
+        return
+    if fitting < 2:
+        _pool.end_if_idle()  # their models' memory is needed here
+    scorer = Scorer(model.loaded.model, scoring.plan, model.route)
+    for shard in todo:
+        if stop():
+            raise RunInterrupted("The run was stopped between two shards")
+        on_shard(_score(clients, scoring, shard, scorer, stop))
+
+
+def _cores() -> int:
+    return machine.cores()
+
+
+def _that_fit(model: ModelPin) -> int:
+    """How many processes with the model there is memory for, beside the one with its own."""
+    loaded = MODEL_BYTES * (model.size or 0)
+    return (machine.memory() - SERVICE_BYTES - loaded) // (WORKER_BYTES + loaded)
+
+
+class _Pool:
+    """The processes, which are one run's at a time.
+
+    Two runs in them would be no faster than one after the other, and need two models in each.
+    """
+
+    def __init__(self) -> None:
+        self._taken = threading.Semaphore(1)
+        self._executor: cf.ProcessPoolExecutor | None = None
+        self._processes = 0
+        self._idle: threading.Timer | None = None
+
+    def take(self, *, wait: bool, stop: Callable[[], bool]) -> bool:
+        """Return whether the processes are the caller's, who has to give them back.
+
+        Raises:
+            RunInterrupted: `stop` said so while another run had them.
+        """
+        while not self._taken.acquire(blocking=wait, timeout=POLL if wait else None):
+            if not wait:
+                return False
+            if stop():
+                raise RunInterrupted("The run was waiting for another one's processes")
+        if self._idle is not None:
+            self._idle.cancel()
+        return True
+
+    def give_back(self) -> None:
+        """Let others have the processes, which go if nobody does."""
+        try:
+            self._idle = threading.Timer(IDLE_SECONDS, self.end_if_idle)
+            self._idle.daemon = True
+            self._idle.start()
+        finally:
+            self._taken.release()
+
+    def executor(self, processes: int) -> cf.ProcessPoolExecutor:
+        """Return up to so many processes: those of the last run, if they may be as many and live.
+
+        They start as there is work for them.
+        """
+        if self._processes != processes or not all(p.is_alive() for p in self._started()):
+            self.end()
+        if self._executor is None:
+            self._executor = cf.ProcessPoolExecutor(
+                processes, mp_context=context(), initializer=_start_worker
+            )
+            self._processes = processes
+        return self._executor
+
+    def end(self) -> None:
+        """End the processes now: what they have in hand is not published, and not missed."""
+        if self._executor is None:
+            return
+        processes = self._started()
+        executor, self._executor = self._executor, None  # which lives until they have gone
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            kill(process)
+        for process in processes:
+            process.join(5)
+
+    def _started(self) -> list[Any]:
+        return list((self._executor._processes or {}).values()) if self._executor else []
+
+    def end_if_idle(self) -> None:
+        """End the processes if no run has them."""
+        if self._taken.acquire(blocking=False):
+            try:
+                self.end()
+            finally:
+                self._taken.release()
+
+
+_pool = _Pool()
+
+
+def _in_processes(
+    scoring: Scoring,
+    todo: list[int],
+    processes: int,
+    stop: Callable[[], bool],
+    on_shard: Callable[[Shard], None],
+) -> None:
+    """Score the shards in the pool, which is ours."""
+    try:
+        executor = _pool.executor(processes)
+        try:
+            waiting = {executor.submit(_score_in_worker, scoring, number) for number in todo}
+        except (EOFError, OSError) as exc:
+            raise TryAgain("A scoring process cannot be started") from exc
+        while waiting:
+            done, waiting = cf.wait(waiting, POLL, cf.FIRST_COMPLETED)
+            for future in done:
+                shard = future.result()
+                if isinstance(shard, RemoteError):
+                    raise shard.error()
+                on_shard(shard)
+            if waiting and stop():
+                raise RunInterrupted("The run was stopped between two shards")
+    except cf.process.BrokenProcessPool as exc:
+        raise TryAgain("A scoring process died, perhaps for want of memory") from exc
+
+
+def _start_worker() -> None:
+    """Die with the parent, in whatever way it dies."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _score_in_worker(scoring: Scoring, shard: int) -> Shard | RemoteError:
+    clients = clients_for(scoring.settings)
+    try:
+        scorer = _scorer(clients, json.dumps(scoring.plan.to_dict()))
+        return _score(clients, scoring, shard, scorer, lambda: False)
+    except Exception as exc:  # the parent decides what it means
+        return RemoteError.of(exc)
+
+
+def _score(
+    clients: Clients,
+    scoring: Scoring,
+    shard: int,
+    scorer: Scorer,
+    stop: Callable[[], bool],
+) -> Shard:
+    began = time.monotonic()
+    store = RunStore(clients, scoring.env, scoring.plan.run_id)
+    counts = score_shard(
+        clients, store, scoring.session, shard, scorer, scoring.max_rejects, stop=stop
+    )
+    return Shard(shard, counts, time.monotonic() - began)
+
+
+_kept: dict[Any, Any] = {}  # by a process of the pool: its model by pin, its scorer by plan
+
+
+def _scorer(clients: Clients, plan_json: str) -> Scorer:
+    """Return the run's scorer. Runs of one model share it while they follow each other."""
+    if plan_json not in _kept:
+        plan = Plan.from_dict(json.loads(plan_json))
+        model = _kept.get(plan.model)
+        _kept.clear()  # so that there are not two of them while one is loaded
+        model = load_pinned(clients, plan.model).model if model is None else model
+        _kept.update({plan.model: model, plan_json: Scorer(model, plan)})
+    return _kept[plan_json]

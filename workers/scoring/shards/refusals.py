@@ -1,0 +1,76 @@
+"""Why BigQuery refuses to read the input: the filter, the snapshot, or the table itself.
+
+A refusal is a 400 of many causes, and no code tells them apart. The same question without the
+filter, then without the snapshot, does. Only a snapshot that lies in the future by BigQuery's clock
+passes by itself; every other cause is permanent, and is never reported as something to try again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mlsys.bq import find_table, words_of
+from mlsys.clients import Clients
+from mlsys.errors import Conflict, SchemaMismatch, TableNotFound, TryAgain
+from workers.scoring.planning.lookup import bad_where
+from workers.scoring.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from google.api_core.exceptions import GoogleAPICallError
+
+log = logging.getLogger(__name__)
+
+# By as much this machine's clock may be ahead of BigQuery's. A snapshot that is older lies in the
+# past by either clock.
+CLOCK_AHEAD = dt.timedelta(minutes=10)
+
+
+def why_refused(
+    clients: Clients,
+    plan: Plan,
+    exc: GoogleAPICallError,
+    works: Callable[..., bool],
+) -> Exception:
+    """Return the error for a refusal to read the input table of `plan` as the plan says.
+
+    `works(where=..., snapshot=...)` asks BigQuery the same again, with the plan's filter and
+    snapshot or without them, and tells whether it agrees.
+    """
+    log.warning("The input cannot be read: %s", exc, extra={"run_id": plan.run_id})
+    if plan.where is not None and works(where=False, snapshot=True):
+        return bad_where(plan.input_table)
+    if plan.is_query or not works(where=True, snapshot=False):
+        return SchemaMismatch(
+            f"BigQuery refuses to read {plan.input_table} ({words_of(exc)}): pass another table, "
+            "or id_columns without the columns that it names."
+        )
+    return _bad_snapshot(clients, plan)
+
+
+def _bad_snapshot(clients: Clients, plan: Plan) -> Exception:
+    table = find_table(clients, plan.input_table)
+    if table is None:
+        return TableNotFound(f"The input table {plan.input_table} is gone")
+    at = dt.datetime.fromisoformat(plan.snapshot_at)
+    over = f"the run {plan.run_id} cannot be finished: pass a run_id of your own to start another"
+    if table.created is not None and table.created > at:
+        return Conflict(f"{plan.input_table} was created again since the run was planned; {over}")
+    if dt.datetime.now(dt.UTC) - at < CLOCK_AHEAD:
+        return TryAgain(f"{plan.input_table} cannot be read as of {plan.snapshot_at} yet")
+    # Time travel ends after two to seven days, by the dataset's setting:
+    # https://cloud.google.com/bigquery/docs/time-travel.
+    return Conflict(
+        f"{plan.input_table} as it was at {plan.snapshot_at} can no longer be read; {over}"
+    )
+
+
+def too_large() -> SchemaMismatch:
+    """The error for rows that do not fit into a message of the Storage Read API."""
+    return SchemaMismatch(
+        "Rows of the input are too large for a message of the Storage Read API: pass "
+        "id_columns without long columns, or score a view that shortens them. The local "
+        "BigQuery sends up to 65,536 rows a message: there, fewer rows do too."
+    )

@@ -1,0 +1,1 @@
+"""Decide whether a model may be used, before anything uses it."""

@@ -1,0 +1,107 @@
+"""Read one model version from its bucket: its bytes, its signature, its metadata.
+
+The registry and scoring read a version here, so that both see the same of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlsys.artifact import signing
+from mlsys.artifact.documents import check_size
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.refs import ModelRef
+from mlsys.clients import TIMEOUT, Clients
+from mlsys.errors import MetadataInvalid, ModelNotFound, ModelUnusable, TryAgain
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
+MAX_SIGNATURE = 1000  # bytes of a model.sig that are read
+
+
+def read_model(
+    clients: Clients,
+    bucket: str,
+    ref: ModelRef,
+    generation: int,
+    *,
+    size: int | None = None,
+    signature: bytes | None = None,
+) -> bytes:
+    """Return the bytes of exactly that generation, once its checksum and signature are right.
+
+    `size` is the object's, if it is known before the download. `signature` is one that was read
+    earlier; the `model.sig` that is in the bucket now counts too.
+
+    Raises:
+        ModelNotFound: that generation is not in the bucket.
+        ModelUnusable: it is too large, or not signed as the settings demand.
+        TryAgain: it arrived damaged.
+    """
+    from google.api_core.exceptions import NotFound
+    from google.cloud.storage.exceptions import DataCorruption
+
+    settings = clients.settings
+    uri = f"gs://{bucket}/{ref.path}"
+    if size is not None and size > settings.max_model_bytes:
+        raise ModelUnusable(
+            f"{uri} has {size:,} bytes, more than the limit of {settings.max_model_bytes:,}: set "
+            "MLSYS_MAX_MODEL_BYTES to allow it"
+        )
+    blob = clients.storage.bucket(bucket).blob(ref.path, generation=generation)
+    try:
+        content = blob.download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
+    except NotFound as exc:
+        raise ModelNotFound(
+            f"{uri} was replaced or deleted since (generation {generation}): repeat the request "
+            "without run_id"
+        ) from exc
+    except DataCorruption as exc:
+        raise TryAgain(f"{uri} arrived damaged") from exc
+    if signature is not None:
+        try:
+            signing.check(ref, content, signature, settings.signing_keys)
+        except ModelUnusable:
+            pass  # it may have been signed again since
+        else:
+            return content
+    signing.check(ref, content, signature_of(clients, bucket, ref), settings.signing_keys)
+    return content
+
+
+def signature_of(clients: Clients, bucket: str, ref: ModelRef) -> bytes | None:
+    """Return what `model.sig` holds, if the settings demand signatures and there is one."""
+    from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
+
+    if not clients.settings.signing_keys:
+        return None
+    blob = clients.storage.bucket(bucket).blob(ref.signature_path)
+    try:
+        return blob.download_as_bytes(end=MAX_SIGNATURE - 1, timeout=TIMEOUT)
+    except NotFound:
+        return None
+    except RequestRangeNotSatisfiable:  # it is empty
+        return b""
+
+
+def read_metadata(blob: Blob | None, model_crc32c: str | None) -> tuple[ModelMetadata, str | None]:
+    """Return what `blob` says of the model with that checksum, and why it is left out if it is.
+
+    `blob` comes from a listing or a look-up, so that its size is known before it is downloaded.
+    """
+    from google.api_core.exceptions import NotFound, PreconditionFailed
+
+    if blob is None:
+        return ModelMetadata(), None
+    try:
+        check_size(blob.size)
+        content = blob.download_as_bytes(if_generation_match=blob.generation, timeout=TIMEOUT)
+        metadata = ModelMetadata.parse(content)
+    except (NotFound, PreconditionFailed):
+        return ModelMetadata(), None  # replaced or deleted since: the next look sees it
+    except MetadataInvalid as exc:
+        return ModelMetadata(), str(exc)
+    if not metadata.describes(model_crc32c):
+        return ModelMetadata(), "metadata.json is about another model.pkl: its checksum differs"
+    return metadata, None
