@@ -14,7 +14,7 @@ COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo local notebook test test-long test-image lint format bench bench-long bench-peers bench-start bench-memory bench-image \
+.PHONY: help install demo local notebook check test test-long test-image lint format bench bench-peers \
 	check-infrastructure lock upgrade check-locks clean
 
 help: ## list the verbs
@@ -35,6 +35,13 @@ notebook: $(STAMP) ## Jupyter, with the variables that `make local` wrote
 test: $(STAMP) ## the tests, over a local stack for each of WORKERS processes
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+check: $(STAMP) ## the quick signal: format, lint, types, import rules, tests without the stack
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -n $(WORKERS) -m 'not stack and not process and not long and not image'
+
 test-long: $(STAMP) ## the long forms: hundreds of runs, a thousand kills, about half an hour
 	$(BIN)/pytest -m long -s
 
@@ -50,11 +57,9 @@ format: $(STAMP) ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## the service against the whole-table way and, where installed, its peers
-	$(BIN)/python -m benchmarks --write
-
-bench-long: $(STAMP) ## the same of 5 and 20 million rows; hours, and 24 GiB
-	$(BIN)/python -m benchmarks --long --write
+ARGS := --write
+bench: $(STAMP) ## measure the service beside other ways; ARGS selects what (CONTRIBUTING.md)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-peers: $(STAMP) ## install MLflow, Dask, Ray Data and Beam beside the project, for `make bench`
 	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python 3.12 .venv-peers
@@ -64,15 +69,6 @@ bench-peers: $(STAMP) ## install MLflow, Dask, Ray Data and Beam beside the proj
 	@grep -oE '^(google-[a-z-]*|grpcio|joblib|pandas|protobuf|scikit-learn|scipy)==[^ ;]+' requirements-dev.lock \
 	  | $(UV) pip install --quiet --compile-bytecode --python .venv-beam/bin/python --constraint - \
 	  --requirement benchmarks/peers-beam.txt
-
-bench-start: $(STAMP) ## seconds to the first answers, beside bare Flask
-	$(BIN)/python -m benchmarks.start
-
-bench-memory: $(STAMP) ## the service's memory, for tables of 1 to 20 million rows
-	$(BIN)/python -m benchmarks.memory
-
-bench-image: $(STAMP) ## the image's size, and how long it takes to answer
-	$(BIN)/python -m benchmarks.image
 
 check-infrastructure: ## Terraform: format, validity and tests of every root; needs terraform
 	infrastructure/check

@@ -11,6 +11,7 @@ mean little; the ratios of one run are what to read.
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import sys
 import tempfile
@@ -43,8 +44,14 @@ WARM_UP = 250_000  # rows, for which the service starts its processes
 VALUES_OF_A_STACK = 400_000_000
 
 
+# What `make bench ARGS=...` runs in place of the comparison
+OTHERS = ("image", "memory", "preprocessing", "start", "trees")
+
+
 def main() -> int:
     """Print the tables; the exit code is 1 if a way failed."""
+    if sys.argv[1:2] and sys.argv[1] in OTHERS:
+        return importlib.import_module(f"benchmarks.{sys.argv.pop(1)}").main() or 0
     options = arguments()
     state = machine(ways(options.peers))  # before there is any load of ours
     failed: list[str] = []

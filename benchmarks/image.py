@@ -1,4 +1,4 @@
-"""`make bench-image`: the image's size, and the time from its start to the first answer.
+"""`make bench ARGS=image`: the image's size, and the time from its start to the first answer.
 
 The start is that of a container on this machine: making it, starting Python and gunicorn, the
 first answer of /health. Cloud Run fetches the image besides, and has other processors.

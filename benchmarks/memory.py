@@ -1,4 +1,4 @@
-"""`make bench-memory`: does the service's memory depend on the size of the table?
+"""`make bench ARGS=memory`: does the service's memory depend on the size of the table?
 
 Tables of an id, ten floats and two strings are scored by a freshly started service each, in two
 ways that are compared with themselves alone: in one process (the service is given one core), and in

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.preprocessing`: from Arrow to predictions, by scikit-learn and compiled.
+"""`make bench ARGS=preprocessing`: from Arrow to predictions, by scikit-learn and compiled.
 
 Five workloads, each on one batch of 65,536 rows. The ways are taken in turn in one process, so the
 ratios of the rounds are what to read, and not the rows a second of a busy machine.
@@ -14,11 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.workloads import Workload, fit, slices, workloads
+from mlsys.artifact.signatures import Signature
+from mlsys.estimators.inputs import model_input
 from mlsys.frames import from_frame, to_model_frame
-from mlsys.inputs import model_input
-from mlsys.signatures import Signature
-from workers.scoring.arrow_plan import Compiled, compile_model
-from workers.scoring.one_pass import same_bits
+from workers.inference.fast_path.compiler import compile_model
+from workers.inference.fast_path.model import Compiled
+from workers.inference.fast_path.same_bits import same_bits
 
 BOTH = ["predict", "predict_proba"]
 CASES = [(key, BOTH[:1]) for key in "abcde"] + [("a", BOTH), ("e", BOTH)]

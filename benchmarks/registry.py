@@ -14,13 +14,13 @@ import requests
 from sklearn.linear_model import LinearRegression
 
 from benchmarks.processes import cpu_seconds, emulator_processes
+from mlsys.artifact.refs import ModelRef
 from mlsys.gcs import gcs_put_pickle, pickled
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import push_subscriptions
-from mlsys.refs import ModelRef
 from mlsys.registry import registered
-from workers.registry_rows import list_objects, read_row
-from workers.registry_table import replace
+from workers.registry.rows import list_objects, read_row
+from workers.registry.table import in_statements, replace
 
 EVENTS, MODELS = 20, 10_000
 POLL = 0.02  # seconds
@@ -77,13 +77,9 @@ def rescan(stack: LocalStack, models: int, repeat: int) -> float:
     with _unannounced(stack), ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(put, range(models)))
         found, _ = list_objects(stack.clients, "dev", "bench-many-")
-        replace(
-            stack.clients,
-            "dev",
-            sorted(found),
-            lambda key: read_row(stack.settings, "dev", found[key]),
-            "rescan",
-        )
+        rows = ((key, read_row(stack.settings, "dev", found[key])) for key in sorted(found))
+        for changes in in_statements(rows, "rescan"):
+            replace(stack.clients, "dev", changes)
     seconds = []
     for _ in range(repeat):
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""`make bench-start`: how long the service takes to its first answers.
+"""`make bench ARGS=start`: how long the service takes to its first answers.
 
 Bare Flask under the same gunicorn is started beside it, in turn, so that the difference of one run
 is what to read. The first prediction is asked for at once, and once more of a service that has had

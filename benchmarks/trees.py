@@ -1,4 +1,4 @@
-"""`python -m benchmarks.trees`: ensembles of trees that get the rows in the order of their leaves.
+"""`make bench ARGS=trees`: ensembles of trees that get the rows in the order of their leaves.
 
 Batches of 65,536 rows of 20 floats, one thread. The ways are taken in turn in one process, so the
 ratios of the rounds are what to read.
@@ -17,9 +17,9 @@ from sklearn.ensemble import RandomForestClassifier
 
 from benchmarks.preprocessing import clock
 from benchmarks.workloads import FLOATS, slices
-from workers.scoring.known_steps import known
-from workers.scoring.leaf_order import leaf_order, put_back, reorder
-from workers.scoring.one_pass import same_bits
+from workers.inference.fast_path.leaf_order import leaf_order, put_back, reorder
+from workers.inference.fast_path.same_bits import same_bits
+from workers.inference.fast_path.scikit import known
 
 TRAINING = 20_000  # rows
 FOREST = {"n_jobs": 1, "random_state": 0}

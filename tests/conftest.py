@@ -1,6 +1,7 @@
 """What every test may ask for: one local stack for the whole session, in each of its workers."""
 
 import os
+import sys
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -29,6 +30,12 @@ LONGEST = (
 )
 
 
+# Modules, of Python's and of the tests' own, by which a test module starts processes
+STARTS_PROCESSES = frozenset(
+    ("subprocess", "multiprocessing", "callers", "kill_cases", "slow_service", "zygote")
+)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport]:
     """With a test of the stack that fails, show what the service said last."""
@@ -41,9 +48,41 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take longest first: the workers then end at about the same time."""
+    """Mark what `make check` leaves out, and put the files that take longest first.
+
+    A test is marked `stack` if it uses that fixture, and `process` if its module can start one.
+    """
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker("stack")
+        values = vars(getattr(item, "module", item)).values()
+        names = {getattr(v, key, None) for v in values for key in ("__name__", "__module__")}
+        if STARTS_PROCESSES & names:
+            item.add_marker("process")
+
+
+@pytest.fixture(autouse=True)
+def no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test without the mark `process` or `stack` starts no process."""
+    marked = {"process", "stack"} & {mark.name for mark in request.node.iter_markers()}
+    _forbidden.append(not marked)
+    yield
+    _forbidden.pop()
+
+
+_forbidden: list[bool] = []
+
+
+def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
+    if event in ("subprocess.Popen", "os.fork", "os.posix_spawn") and _forbidden[-1:] == [True]:
+        if arguments and arguments[0] in ("fc-list", "lscpu"):  # matplotlib and joblib ask them
+            return
+        raise RuntimeError("import subprocess in this test module, which marks its tests")
+
+
+sys.addaudithook(_refuse_processes)
 
 
 @pytest.fixture(scope="session")
