@@ -1,4 +1,4 @@
-"""What the service does: it keeps the registry equal to the bucket, and scores tables.
+"""The service's work: keep the registry equal to the bucket, and score tables.
 
-No HTTP and no environment variables in here: clients and settings come as arguments.
+No HTTP and no environment variables: clients and settings come as arguments.
 """
