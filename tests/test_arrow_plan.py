@@ -568,7 +568,7 @@ def test_a_whole_number_that_no_float_holds_is_scored_alike_both_ways() -> None:
     rows[1]["n"], rows[2]["n"] = 2**60 + 1, None
     table = pa.Table.from_pylist(rows, schema=from_frame(df).schema)
     fast, plain = predictor(model, df), predictor(model, df, "plain: so it is asked")
-    assert fast.score(table) == plain.score(table)
+    assert fast.predict(table) == plain.predict(table)
 
 
 def test_golden_rows_that_go_another_way_keep_the_model_on_its_own(
