@@ -20,6 +20,7 @@ from google.cloud.storage import exceptions as storage
 from google.resumable_media import common as media
 from sklearn.dummy import DummyRegressor
 
+import mlsys.artifact.describe
 import mlsys.bq
 import mlsys.gcs
 import mlsys.models
@@ -260,9 +261,9 @@ def test_whatever_google_raises_at_whichever_call_is_one_sentence_of_ours(
     name: str, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "mlsys.models.upload_model":  # the same document each time
-        build, model = mlsys.artifact.metadata.build, DummyRegressor().fit(X, [1, 2])
+        build, model = mlsys.artifact.describe.build, DummyRegressor().fit(X, [1, 2])
         document = build(model, X=X)
-        monkeypatch.setattr("mlsys.artifact.metadata.build", lambda *_, **__: document)
+        monkeypatch.setattr("mlsys.artifact.describe.build", lambda *_, **__: document)
     well = BrokenCloud(0, None)
     with_cloud(monkeypatch, well)
     CALLS[name](key)

@@ -17,8 +17,9 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from mlsys.artifact.describe import build
 from mlsys.artifact.golden import golden_table, replay
-from mlsys.artifact.metadata import ModelMetadata, build
+from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.dtypes import arrow_of, is_readable, name_of
 from mlsys.errors import InvalidRequest, MetadataInvalid

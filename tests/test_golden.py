@@ -15,8 +15,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from mlsys.artifact.describe import build
 from mlsys.artifact.golden import golden_frame, replay
-from mlsys.artifact.metadata import ModelMetadata, build
+from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
 from mlsys.errors import MetadataInvalid
 from mlsys.gcs import pickled

@@ -25,8 +25,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from mlsys.artifact.describe import build
 from mlsys.artifact.documents import MAX_BYTES
-from mlsys.artifact.metadata import ModelMetadata, build, json_value, model_class
+from mlsys.artifact.metadata import ModelMetadata, json_value, model_class
 from mlsys.artifact.signatures import Signature
 from mlsys.errors import InvalidRequest, MetadataInvalid
 from workers.registry import rows

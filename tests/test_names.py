@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from mlsys.artifact.metadata import ModelMetadata, build
+from mlsys.artifact.describe import build
+from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
 from mlsys.bq import TableRef, bq_put
 from mlsys.errors import InvalidRequest, SchemaMismatch

@@ -34,9 +34,10 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from mlsys.artifact.describe import build
 from mlsys.artifact.golden import replay
 from mlsys.artifact.loading import LoadedModel
-from mlsys.artifact.metadata import ModelMetadata, build
+from mlsys.artifact.metadata import ModelMetadata
 from mlsys.errors import InvalidRequest, ModelUnusable, SchemaMismatch
 from mlsys.estimators.fitted import not_fitted
 from mlsys.estimators.inputs import ANY, TEXT, one_column, takes_series

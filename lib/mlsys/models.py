@@ -52,7 +52,7 @@ def upload_model(
     at the most), and warns if the service rejects the model. `signing_key` is the file of a private
     key, for a service that asks for signatures (`mlsys sign new-key`).
 
-    `metadata.json` is written first and `model.pkl` last, so that whoever hears of the model
+    `metadata.json` is written first and `model.pkl` last, so that a reader who sees the model
     finds its metadata; the metadata carries the model's checksum and counts for that model alone.
 
     Raises:
@@ -64,7 +64,7 @@ def upload_model(
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from mlsys import gcs
-    from mlsys.artifact import metadata, signing, training
+    from mlsys.artifact import describe, metadata, signing, training
 
     ModelRef(name, "v1" if version is None else version)  # before any work is done
     check_choice(env, ENVS, "env")
@@ -83,7 +83,7 @@ def upload_model(
                 "from there and train again",
             )
         )
-    document = metadata.build(
+    document = describe.build(
         model,
         X=X,
         y=y,

@@ -1,7 +1,7 @@
 """`metadata.json`: what a model's author knows of it, beside its `model.pkl`.
 
-`build` makes the document that `upload_model` writes. `ModelMetadata.parse` reads any such
-document, also one written by hand: every part is optional, parts it does not know are kept.
+`ModelMetadata.parse` reads any such document, also one written by hand: every part is optional,
+parts it does not know are kept. `mlsys.artifact.describe` writes it.
 """
 
 from __future__ import annotations
@@ -9,18 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Self
 
-from mlsys.artifact.documents import read_document, shown_text, unstorable
-from mlsys.artifact.loading import crc32c
+from mlsys.artifact.documents import read_document, shown_text
 from mlsys.artifact.signatures import MAX_COLUMNS, Signature
-from mlsys.errors import InvalidRequest, MetadataInvalid, ModelUnusable
-from mlsys.estimators.inputs import TEXT, one_column
-
-TOP_VALUES = 10
+from mlsys.errors import MetadataInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +53,7 @@ class ModelMetadata:
             model_class=_text(document, "model_class"),
             feature_names=names,
             target=_texts(document, "target"),
-            outputs=_outputs(_mapping(document, "golden")),
+            outputs=outputs_of(_mapping(document, "golden")),
             id_columns=_texts(document, "id_columns"),
             sklearn_version=_text(versions, "scikit-learn"),
             python_version=_text(versions, "python"),
@@ -72,62 +68,6 @@ class ModelMetadata:
     def describes(self, crc32c: str | None) -> bool:
         """Tell whether this is about the object with that checksum, as far as it says."""
         return self.artifact_crc32c is None or self.artifact_crc32c == crc32c
-
-
-def build(
-    model: Any,
-    *,
-    X: Any,
-    y: Any = None,
-    target: str | Sequence[str] | None = None,
-    id_columns: str | Sequence[str] = (),
-    metrics: Mapping[str, Any] | None = None,
-    description: str | None = None,
-    artifact: bytes = b"",
-) -> dict[str, Any]:
-    """Return the `metadata.json` of a fitted model, as JSON values.
-
-    X is the training data without the target (rows x features, DataFrame or array; for a model of
-    one column of text that column, a Series), y the target (rows, or rows x outputs). It holds the
-    signature (names, types), a profile of the training columns, a few golden rows with what the
-    model answers for them, the metrics as given, and the versions of the libraries.
-
-    Raises:
-        InvalidRequest: X, y or metrics have a form that cannot be described; the model is not
-            fitted or cannot predict on X; or it answers rows of X otherwise once they have come
-            from a table.
-    """
-    from mlsys.artifact import training
-    from mlsys.artifact.proof import golden_rows
-
-    training.check_model(model)
-    X = training.training_table(X)
-    training.check_target(y, len(X))
-    names = training.target_names(y, target)
-    ids = training.id_names(id_columns)
-    training.check_description(description)
-    described_metrics = _metrics(training.metrics_of(metrics))
-    _check_form(model, X)
-    signature = Signature.from_data(X, getattr(model, "feature_names_in_", None))
-    golden = golden_rows(model, X, signature)
-    training.check_outputs(names, _outputs(golden), "y" if target is None else "target")
-    document = {
-        "model_class": model_class(model),
-        "signature": signature.to_dict(),
-        "target": names[0] if len(names) == 1 else list(names) or None,
-        "id_columns": list(ids),
-        "metrics": described_metrics,
-        "description": description,
-        "versions": library_versions() | {"mlsys": version("mlsys")},
-        "artifact": {
-            "crc32c": crc32c(artifact),
-            "size_bytes": len(artifact),
-        },
-        "profile": _profile(X, signature),
-        "golden": golden,
-        "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-    }
-    return {k: v for k, v in document.items() if v is not None}
 
 
 _LIBRARIES = ("scikit-learn", "numpy", "pandas", "joblib")
@@ -188,73 +128,8 @@ def json_value(value: Any) -> Any:
     return str(value)
 
 
-def _profile(X: Any, signature: Signature) -> dict[str, Any]:
-    import pandas as pd
-
-    frame = pd.DataFrame(X)
-    columns: dict[str, Any] = {}
-    for i, feature in enumerate(signature.features):
-        values = frame.iloc[:, i]
-        column: dict[str, Any] = {"nulls": int(values.isna().sum())}
-        if feature.type in ("INT64", "FLOAT64") and feature.categories is None:
-            numbers = pd.to_numeric(values).dropna()
-            if len(numbers):
-                column |= {
-                    "min": json_value(numbers.min()),
-                    "max": json_value(numbers.max()),
-                    "mean": json_value(float(numbers.mean())),
-                }
-        else:
-            counts = values.dropna().astype(object).map(str).value_counts()
-            column |= {
-                "distinct": len(counts),
-                "top": json_value(counts.head(TOP_VALUES).to_dict()),
-            }
-        columns[feature.name] = column
-    return {"rows": len(frame), "columns": columns}
-
-
-def _check_form(model: Any, X: Any) -> None:
-    """Refuse a model that is not fitted, and an X of another form than it takes."""
-    from mlsys.estimators.fitted import not_fitted
-
-    if (unfitted := not_fitted(model)) is not None:
-        raise InvalidRequest(("model", f"is not fitted: call fit on the {unfitted} first"))
-    try:
-        column = one_column(model)
-    except ModelUnusable as exc:
-        raise InvalidRequest(("model", str(exc))) from exc
-    if X.ndim == 1 and column is None and hasattr(model, "n_features_in_"):
-        raise InvalidRequest(("X", "has 1 dimension(s): pass rows x features, X=df[['name']]"))
-    if column == TEXT and X.ndim != 1:
-        raise InvalidRequest(
-            (
-                "X",
-                f"is a table of {X.shape[1]} column(s), and the model takes one column of text by "
-                "itself: fit it on the Series and pass that, X=df['text']; or fit it on the "
-                "DataFrame with ColumnTransformer([('text', TfidfVectorizer(), 'text')])",
-            )
-        )
-
-
-def _metrics(metrics: Mapping[Any, Any]) -> Any:
-    """Return metrics as JSON values that BigQuery stores.
-
-    Raises:
-        InvalidRequest: they contain themselves, or what BigQuery's JSON cannot hold.
-    """
-    try:
-        value = json_value(metrics)
-    except RecursionError as exc:
-        raise InvalidRequest(
-            ("metrics", "are nested too deeply, or contain themselves: pass numbers by name")
-        ) from exc
-    if problem := unstorable(value):
-        raise InvalidRequest(("metrics", f"{problem}: leave it out, or write it otherwise"))
-    return value
-
-
-def _outputs(golden: Mapping[str, Any]) -> int | None:
+def outputs_of(golden: Mapping[str, Any]) -> int | None:
+    """Return how many values predict gives for a row, as the golden rows show; None: unknown."""
     predictions = golden.get("predictions")
     if not isinstance(predictions, list) or not predictions or golden.get("method") == "transform":
         return None
