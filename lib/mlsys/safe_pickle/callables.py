@@ -10,8 +10,8 @@ import re
 import types
 from typing import Any
 
-from mlsys.safe_pickle import names as trusted_names
 from mlsys.safe_pickle.arguments import check_arguments
+from mlsys.safe_pickle.functions import LISTED, is_own, place
 from mlsys.safe_pickle.handles import Handle, UnsafePickle, need
 
 # Methods of str that take one text and return a text, or a list of texts not longer than it.
@@ -19,7 +19,6 @@ TEXT_METHODS = frozenset(
     "capitalize casefold lower lstrip rsplit rstrip split splitlines strip swapcase title upper"
     .split()
 )  # fmt: skip
-LISTED = trusted_names.keys(trusted_names.NAMED)
 DISTANCES = "scipy.spatial.distance."
 PATTERN_METHODS = frozenset(("findall", "split"))
 FLAGS = re.ASCII | re.IGNORECASE | re.MULTILINE | re.DOTALL | re.UNICODE | re.VERBOSE
@@ -59,25 +58,12 @@ def method_of(owner: Any, name: Any) -> Any:
     return None
 
 
-def _place(func: Any) -> str:
-    name = getattr(func, "__name__", "")
-    return f"{getattr(func, '__module__', None) or 'numpy'}.{name}"  # ufuncs have no module
-
-
-def is_own(func: Any) -> bool:
-    """Tell whether a function of a loaded pickle is one that the settings add.
-
-    The others are listed: a pickle can name no third kind.
-    """
-    return type(func) is types.FunctionType and _place(func) not in LISTED
-
-
 def make_partial(func: Any) -> Any:
     """Return an empty partial of a listed function; `put_partial` looks at the arguments."""
     import functools
 
     function = not isinstance(func, type) and type(func) is not Handle and callable(func)
-    listed = _place(func).startswith(PARTIAL) or _place(func) in OF_TEXT
+    listed = place(func).startswith(PARTIAL) or place(func) in OF_TEXT
     if not function or not (listed or is_own(func)):
         raise UnsafePickle(
             "holds a functools.partial of a class or a method: use a function of NumPy or "
@@ -94,8 +80,8 @@ def put_partial(inst: Any, state: Any) -> None:
     func, args, keywords, rest = state
     need(type(args) is tuple and type(keywords) is dict and not rest, what)
     check_arguments(keywords, "functools.partial")
-    if _place(func) in OF_TEXT:
-        count, names = OF_TEXT[_place(func)]
+    if place(func) in OF_TEXT:
+        count, names = OF_TEXT[place(func)]
         need(len(args) == count and set(keywords) <= names, what)
         need(all(type(v) is int for v in keywords.values()), what)
         need(not keywords.get("flags", 0) & ~FLAGS, what)
@@ -119,7 +105,7 @@ def put_function_metric(inst: Any, state: Any) -> None:
     need(all(type(a) is np.ndarray and a.dtype == np.float64 for a in state[1:3]), what)
     need(state[1].ndim == 1 and state[2].ndim == 2, what)
     func, keywords = state[3:]
-    listed = _place(func) in LISTED and _place(func).startswith(DISTANCES)
+    listed = place(func) in LISTED and place(func).startswith(DISTANCES)
     if not (is_own(func) or (listed and type(func) is types.FunctionType)):
         raise UnsafePickle(
             "has a function as the metric of a tree of neighbours, which is not one of "

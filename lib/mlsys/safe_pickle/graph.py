@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Any
 
 from mlsys.safe_pickle import left_out, roles, shapes, trees
+from mlsys.safe_pickle.functions import is_function
 from mlsys.safe_pickle.handles import Handle, StandIn, UnsafePickle, need
 
 DEPTH = 100  # of estimators in estimators
@@ -20,10 +21,6 @@ REPEATS = 100  # how often an estimator may be used through others, on average
 SPREAD = 4  # how many members nested containers may spread to, for each that is in the file
 FREE = 1_000_000  # members that any container may spread to
 RANGE = 1_000_000
-FUNCTIONS = (
-    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodDescriptorType,
-    types.WrapperDescriptorType, types.MethodWrapperType, functools.partial,
-)  # fmt: skip
 
 
 def check(model: Any, trusted: Collection[type] = ()) -> None:
@@ -153,14 +150,6 @@ class _Walk:
 LEAVES = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray))
 CONTAINERS = frozenset((list, tuple, set, frozenset))
 PLAIN_DICTS = frozenset((dict,))
-
-
-def is_function(value: Any) -> bool:
-    """Tell whether a value is a function, a method or a partial; classes and estimators are not."""
-    return isinstance(value, FUNCTIONS) or type(value).__name__ in (
-        "ufunc",
-        "_ArrayFunctionDispatcher",
-    )
 
 
 def _has_dict(value: Any) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from mlsys.safe_pickle import arguments, losses
-from mlsys.safe_pickle.callables import is_own
+from mlsys.safe_pickle.functions import is_function, is_own
 from mlsys.safe_pickle.handles import StandIn, UnsafePickle, need
 from mlsys.safe_pickle.sizes import check_numbers
 from mlsys.safe_pickle.states import saved_by
@@ -107,7 +107,7 @@ def check(inst: Any, free: Collection[type]) -> None:
         elif name in MANY:
             _many(value, where, free)
         elif name not in FUNCTIONS and name not in _parameters(kind):
-            if _function(value) or name not in CALLABLES and _callable(value, free):
+            if is_function(value) or name not in CALLABLES and _callable(value, free):
                 if isinstance(value, type):
                     raise UnsafePickle(f"keeps the type `{value.__name__}` itself in `{where}`")
                 raise UnsafePickle(f"keeps a function in `{where}`, where no function belongs")
@@ -131,12 +131,6 @@ def called(inst: Any) -> Iterator[Any]:
 
 def _request(kind: type) -> bool:
     return kind.__module__ == "sklearn.utils._metadata_requests"
-
-
-def _function(value: Any) -> bool:
-    from mlsys.safe_pickle.graph import is_function
-
-    return is_function(value)
 
 
 def _callable(value: Any, free: Collection[type]) -> bool:

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Collection
 from typing import Any
 
+from mlsys.safe_pickle.functions import is_own
 from mlsys.safe_pickle.handles import UnsafePickle, need
 
 ENSEMBLES = ("sklearn.ensemble._forest", "sklearn.ensemble._gb", "sklearn.ensemble._iforest")
@@ -160,8 +161,6 @@ def _keeps_rows(inst: Any, what: str) -> None:
 def by_elements(func: Any) -> bool:
     """Tell whether a function returns an array of its argument's shape, whatever that is."""
     import numpy as np
-
-    from mlsys.safe_pickle.callables import is_own  # stands on this module
 
     if func is None or is_own(func):
         return True

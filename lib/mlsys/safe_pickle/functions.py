@@ -1,0 +1,37 @@
+"""Tell the functions in a loaded model apart: which are functions, and whose they are."""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+from mlsys.safe_pickle import names as trusted_names
+
+LISTED = trusted_names.keys(trusted_names.NAMED)
+FUNCTIONS = (
+    types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.MethodDescriptorType,
+    types.WrapperDescriptorType, types.MethodWrapperType, functools.partial,
+)  # fmt: skip
+
+
+def place(func: Any) -> str:
+    """Return the function's module and name, with a dot between them."""
+    name = getattr(func, "__name__", "")
+    return f"{getattr(func, '__module__', None) or 'numpy'}.{name}"  # ufuncs have no module
+
+
+def is_own(func: Any) -> bool:
+    """Tell whether a function of a loaded pickle is one that the settings add.
+
+    The others are listed: a pickle can name no third kind.
+    """
+    return type(func) is types.FunctionType and place(func) not in LISTED
+
+
+def is_function(value: Any) -> bool:
+    """Tell whether a value is a function, a method or a partial; classes and estimators are not."""
+    return isinstance(value, FUNCTIONS) or type(value).__name__ in (
+        "ufunc",
+        "_ArrayFunctionDispatcher",
+    )
