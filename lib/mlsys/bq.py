@@ -163,7 +163,7 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
             fields = new_fields(rows, there.schema)
             _check_layout(there, rows, table)
         else:
-            rows = _fit(rows, there.schema, table)
+            rows = _fit(rows, there.schema, str(table))
             fields = sent_fields(rows, there.schema)
         if clients.settings.emulators.bigquery:
             _check_local(rows)

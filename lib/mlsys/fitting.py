@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from google.cloud.bigquery import SchemaField
 
-    from mlsys.bq import TableRef
 
 # What can become a column of the type on the left without changing what a value means; a number
 # is refused where it does not fit exactly. The rest the author converts knowingly.
@@ -36,7 +35,7 @@ _FITS = {
 }
 
 
-def fit(rows: pa.Table, schema: Sequence[SchemaField], table: TableRef) -> pa.Table:
+def fit(rows: pa.Table, schema: Sequence[SchemaField], table: str) -> pa.Table:
     """Return the frame's columns in the table's order, spelling and types.
 
     Raises:
@@ -92,7 +91,7 @@ def new_fields(rows: pa.Table, schema: Sequence[SchemaField]) -> list[SchemaFiel
     return fields
 
 
-def _column(column: pa.ChunkedArray, field: SchemaField, table: TableRef) -> pa.ChunkedArray:
+def _column(column: pa.ChunkedArray, field: SchemaField, table: str) -> pa.ChunkedArray:
     """Return the column as the table's field has it."""
     import pyarrow as pa
 
