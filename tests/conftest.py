@@ -1,7 +1,7 @@
 """What every test may ask for: one local stack for the whole session, in each of its workers."""
 
 import os
-import sys
+import subprocess
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -64,25 +64,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+def no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test without the mark `process` or `stack` starts no process."""
-    marked = {"process", "stack"} & {mark.name for mark in request.node.iter_markers()}
-    _forbidden.append(not marked)
-    yield
-    _forbidden.pop()
+    if {"process", "stack"} & {mark.name for mark in request.node.iter_markers()}:
+        return
+    start = subprocess.Popen.__init__
 
+    def refuse(self: Any, command: Any, *args: Any, **options: Any) -> None:
+        first = command if isinstance(command, str) else command[0]
+        if first.split()[0] not in ("fc-list", "lscpu"):  # matplotlib and joblib ask them
+            raise RuntimeError("import subprocess in this test module, which marks its tests")
+        start(self, command, *args, **options)
 
-_forbidden: list[bool] = []
-
-
-def _refuse_processes(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in ("subprocess.Popen", "os.fork", "os.posix_spawn") and _forbidden[-1:] == [True]:
-        if arguments and arguments[0] in ("fc-list", "lscpu"):  # matplotlib and joblib ask them
-            return
-        raise RuntimeError("import subprocess in this test module, which marks its tests")
-
-
-sys.addaudithook(_refuse_processes)
+    monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
 
 
 @pytest.fixture(scope="session")

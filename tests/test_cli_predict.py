@@ -1,7 +1,6 @@
 """`mlsys predict` asks, waits, repeats, and says what came of it."""
 
 import datetime as dt
-import functools
 import ipaddress
 import json
 import re
@@ -557,10 +556,14 @@ def test_ctrl_c_stops_the_client_and_says_how_to_go_on(stub: Stub) -> None:
         return fine(path, query)
 
     stub.answer = answer
-    command = [sys.executable, "-m", "mlsys.cli", *words(ASKED | {"run_id": "run-1"})]
-    # A shell that runs the tests in the background has SIGINT ignored, which is inherited.
-    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, preexec_fn=heed) as process:
+    # A shell that runs the tests in the background has SIGINT ignored, which is inherited. It is
+    # not reset by a preexec_fn: that may deadlock in a process with threads.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from mlsys.cli import main; raise SystemExit(main())"
+    )
+    command = [sys.executable, "-c", code, *words(ASKED | {"run_id": "run-1"})]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
         assert asked.wait(30)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
