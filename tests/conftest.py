@@ -79,6 +79,18 @@ def no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
 
 
+@pytest.fixture
+def figures() -> Iterator[None]:
+    """Figures go to memory, never to a screen; they and the style are gone after the test."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    matplotlib.use("Agg")
+    with matplotlib.rc_context():
+        yield
+    plt.close("all")
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[LocalStack]:
     """Google Cloud on this machine with the service and the sample tables, once a worker."""

@@ -2,7 +2,7 @@
 
 import doctest
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -39,13 +39,7 @@ SURVIVED = np.where(SLOPE > SLOPE.median(), "yes", "no")
 PORT = np.array(["C", "Q", "S"])[pd.qcut(SLOPE, 3, labels=False)]
 
 
-@pytest.fixture(autouse=True)
-def figures() -> Iterator[None]:
-    """Figures go to memory, never to a screen; they and the style are gone after the test."""
-    matplotlib.use("Agg")
-    with matplotlib.rc_context():
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 def texts(ax: Axes) -> list[str]:

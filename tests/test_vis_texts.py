@@ -1,7 +1,6 @@
 """Plots show the author's own words literally, and stay legible whatever the data hold."""
 
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib
@@ -19,12 +18,7 @@ NAMES = ("$0-$50", "a#$b#$", "_old", r"$\frac$")
 SCORES = np.eye(4)
 
 
-@pytest.fixture(autouse=True)
-def figures() -> Iterator[None]:
-    matplotlib.use("Agg")
-    with matplotlib.rc_context():
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 def drawn(ax: Axes) -> list[str]:

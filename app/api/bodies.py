@@ -86,7 +86,7 @@ def _of_json(body: bytes) -> dict[str, Any]:
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object: a hook for `json.loads`, which takes the last of each name by itself.
+    """Return a JSON object: a hook for `json.loads`, which alone keeps the last of each name.
 
     Raises:
         InvalidRequest: a name is there twice.

@@ -1,9 +1,9 @@
-"""What a pushed message says of an object of Cloud Storage, whoever told it.
+"""Read which object of Cloud Storage a pushed message is about, in each form of message.
 
 - Cloud Storage's own notification: https://cloud.google.com/storage/docs/pubsub-notifications
 - Eventarc's direct event, and the one from an audit log:
   https://cloud.google.com/eventarc/docs/cloudevents
-- an object's resource or an audit log's entry by itself, from an unwrapped push or a log sink
+- an object's resource or an audit log's entry alone, from an unwrapped push or a log sink
 
 The event's kind and the object's name are all that counts: the bucket is looked at afterwards.
 """

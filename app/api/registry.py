@@ -28,7 +28,7 @@ class Skipped(BaseModel):
 class RescanResult(BaseModel):
     """What the rescan found in the bucket, and what it did to the registry.
 
-    `skipped` names the first 100 objects that are no model version, `skipped_count` says how many
+    `skipped` names the first 100 objects that are not model versions, `skipped_count` says how many
     there are.
     """
 

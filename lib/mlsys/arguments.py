@@ -30,7 +30,7 @@ def check_bucket(bucket_name: Any, parameter: str = "bucket_name") -> str:
     """Return the name of a bucket, if it is one.
 
     Raises:
-        InvalidRequest: it is no text, a URL, a path, or has a form that no bucket's name has.
+        InvalidRequest: it is not a text, or is a URL, a path or not a valid bucket name.
     """
     name = check_text(bucket_name, parameter, "pass the name of a bucket")
     if url := _URL.fullmatch(name):
@@ -51,7 +51,7 @@ def check_path(blob_path: Any, parameter: str = "blob_path") -> str:
     """Return the path of an object, if Cloud Storage can have it.
 
     Raises:
-        InvalidRequest: it is no text, a URL, or a path that no object has.
+        InvalidRequest: it is not a text, or is a URL or not a valid object path.
     """
     path = check_text(blob_path, parameter, "pass the object's path within the bucket")
     if (url := _URL.fullmatch(path)) and (path.startswith("gs:") or url["path"]):

@@ -54,7 +54,7 @@ def same_content(one: Blob, other: Blob) -> bool:
 
 
 def _cleared(beside: Blob | None, source: Blob | None, model: Blob) -> Blob | None:
-    """Return a file that lies where there is no model, if it is what goes there.
+    """Return a file that lies beside no model, if it is what goes there.
 
     One that an earlier promotion of this model left, and that is not, is deleted.
 

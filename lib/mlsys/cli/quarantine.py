@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
         type=int,
         default=MAX_LISTED,
         metavar="N",
-        help="at most so many, the oldest first (default: %(default)s)",
+        help="show at most N, the oldest first (default: %(default)s)",
     )
     for parser in (listing, again):
         parser.add_argument("--env", required=True, choices=ENVS, help="the environment")

@@ -42,7 +42,7 @@ def missing(body: Mapping[str, Any], fields: Fields) -> list[str]:
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
-    # JSON's true is no count, though Python's True is an int.
+    # JSON's true is not a count, though Python's True is an int.
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 

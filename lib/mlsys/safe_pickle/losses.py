@@ -38,7 +38,7 @@ def check_of(inst: Any, name: str, value: Any, where: str, free: Collection[type
     """Check the attribute `name` of an object of scikit-learn's if it is a loss or part of one.
 
     Raises:
-        UnsafePickle: an object is in it that is no loss, or no part of this loss.
+        UnsafePickle: it holds an object that is not a loss, or not a part of this loss.
     """
     if value is None or type(value) in free:
         return
