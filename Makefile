@@ -46,7 +46,7 @@ test-long: $(STAMP) ## the long forms: hundreds of runs, a thousand kills, about
 	$(BIN)/pytest -m long -s
 
 test-image: $(STAMP) ## build the image with podman (or CONTAINER_ENGINE) and run it
-	$(BIN)/pytest -m image tests/test_image.py
+	$(BIN)/pytest -m image tests/project/test_image.py
 
 lint: $(STAMP) check-locks ## ruff, mypy, import rules, secrets, notebooks, workflows, stale locks
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure

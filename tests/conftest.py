@@ -2,10 +2,7 @@
 
 import os
 import subprocess
-import threading
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -14,6 +11,7 @@ from mlsys.clients import Clients
 from mlsys.local.bounded import default_limit
 from mlsys.local.stack import LocalStack, local_stack
 from mlsys.settings import Settings
+from receiver import Receiver, listening
 
 # The files that take more than 15 seconds of the processors, longest first.
 LONGEST = (
@@ -119,47 +117,8 @@ def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> dict[str,
     return stack.environment
 
 
-@dataclass
-class Receiver:
-    """An HTTP endpoint that keeps what it was sent and answers what it is told."""
-
-    url: str
-    statuses: list[int] = field(default_factory=list)  # one a request; 204 when they are used up
-    bodies: list[bytes] = field(default_factory=list)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    hold: threading.Event = field(default_factory=threading.Event)  # no answer until it is set
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """A fresh `Receiver`, listening."""
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            with lock:
-                received.bodies.append(body)
-                received.headers.append({k.lower(): v for k, v in self.headers.items()})
-                status = received.statuses.pop(0) if received.statuses else 204
-            received.hold.wait(30)
-            try:
-                self.send_response_only(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-            except ConnectionError:
-                pass  # the publisher did not wait
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        received = Receiver(f"http://127.0.0.1:{server.server_port}/push")
-        received.hold.set()
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        yield received
-        received.hold.set()
-        server.shutdown()
-        thread.join(5)
+    with listening() as receiver:
+        yield receiver

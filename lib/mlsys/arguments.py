@@ -161,7 +161,7 @@ def _check_unicode(text: str, parameter: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as exc:
-        at = f"at character {exc.start:,}, {ascii(text[exc.start])}"
+        at = f"at character {exc.start:,}, {text[exc.start]!a}"
         raise InvalidRequest(
             (
                 parameter,

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from mlsys.artifact.signing import is_public_key
 from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
@@ -64,7 +64,7 @@ class Emulators:
     bigquery_storage: str | None = None  # host:port, gRPC
     pubsub: str | None = None  # host:port, gRPC
 
-    VARIABLES = {
+    VARIABLES: ClassVar = {
         "storage": "STORAGE_EMULATOR_HOST",
         "bigquery": "BIGQUERY_EMULATOR_HOST",
         "bigquery_storage": "BIGQUERY_STORAGE_EMULATOR_HOST",

@@ -3,7 +3,7 @@
 scikit-learn does not promise that a model works in another release. Two things go wrong. An
 attribute is missing that the installed release reads: every call raises. Or the meaning of an
 attribute has changed: the model answers, and the answers are wrong. The second is not visible, so
-`CHANGED` lists what is known, found by `tests/old_models_compare.py` for releases 1.3 to 1.8.
+`CHANGED` lists what is known: `tests/support/old_models_compare.py` looked at releases 1.3 to 1.8.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A public function of the library does its work in `with cloud_errors(use)`. What
 google-auth, requests, urllib3 and gRPC raise there leaves it as an error of `mlsys.errors`, in one
 sentence that names the resource and, where access is denied, the permission and a role that has it.
 
-The table is by name, so that nothing is imported for it. `tests/test_cloud_errors.py` sees that
+The table is by name, so that nothing is imported for it. `tests/lib/test_cloud_errors.py` sees that
 every name exists, and raises every one of them at every public function.
 """
 

@@ -148,7 +148,7 @@ def _tree(n_features: Any, n_classes: Any, n_outputs: Any) -> Any:
     need(type(n_features) is int and type(n_outputs) is int and n_features >= 0, "a tree")
     need(type(n_classes) is np.ndarray and n_classes.dtype.kind == "i", "a tree")
     need(
-        n_classes.shape == (n_outputs,) and 0 < n_outputs and bool((n_classes > 0).all()), "a tree"
+        n_classes.shape == (n_outputs,) and n_outputs > 0 and bool((n_classes > 0).all()), "a tree"
     )
     return resolve("sklearn.tree._tree.Tree")(n_features, n_classes, n_outputs)
 

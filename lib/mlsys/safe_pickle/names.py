@@ -1,8 +1,8 @@
 """The exact names that a model's pickle may hold, by module.
 
 Made from scikit-learn 1.9's estimators and from what they, fitted, were seen to pickle;
-`tests/test_trusted_names.py` says which are missing when a library changes. `constructors` has the
-names that may also be called.
+`tests/lib/safe_pickle/test_trusted_names.py` fails when a library changes and names are missing.
+`constructors` has the names that may also be called.
 """
 
 from collections.abc import Mapping

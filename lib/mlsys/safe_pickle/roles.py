@@ -107,7 +107,7 @@ def check(inst: Any, free: Collection[type]) -> None:
         elif name in MANY:
             _many(value, where, free)
         elif name not in FUNCTIONS and name not in _parameters(kind):
-            if is_function(value) or name not in CALLABLES and _callable(value, free):
+            if is_function(value) or (name not in CALLABLES and _callable(value, free)):
                 if isinstance(value, type):
                     raise UnsafePickle(f"keeps the type `{value.__name__}` itself in `{where}`")
                 raise UnsafePickle(f"keeps a function in `{where}`, where no function belongs")
@@ -186,7 +186,7 @@ def _members(value: Any, depth: int = 3) -> Iterator[Any]:
 
 
 def _many(value: Any, where: str, free: Collection[type]) -> None:
-    if value is None or type(value) is str and value in WORDS:
+    if value is None or (type(value) is str and value in WORDS):
         return
     what = f"`{where}`"
     if isinstance(value, dict):
@@ -224,8 +224,7 @@ def _by_name(inst: Any, name: str, value: Any, where: str) -> None:
     elif name == "verbose_feature_names_out":
         need(
             type(value) is bool
-            or type(value) is str
-            and FORMAT.fullmatch(value) is not None
+            or (type(value) is str and FORMAT.fullmatch(value) is not None)
             or is_own(value),
             f"`{where}`",
         )
@@ -257,9 +256,8 @@ def _by_name(inst: Any, name: str, value: Any, where: str) -> None:
 
 def _whole(value: Any) -> bool:
     kind = type(value)
-    return (
-        kind is int
-        or kind.__module__ == "numpy"
+    return kind is int or (
+        kind.__module__ == "numpy"
         and getattr(value, "shape", 0) == ()
         and (value.dtype.kind in "iu")
     )
@@ -323,7 +321,7 @@ def _old_word(name: str, value: Any) -> bool:
         return type(value) in (int, float) or value is None
     if name in DISPATCHED:
         return False
-    return value is None or type(value) is str and OLD_WORD.fullmatch(value) is not None
+    return value is None or (type(value) is str and OLD_WORD.fullmatch(value) is not None)
 
 
 def _older() -> bool:

@@ -140,7 +140,7 @@ def _labels_of_neighbours(inst: Any, what: str) -> None:
     several = classes if isinstance(classes, list) else [classes]
     need(columns.shape[1] == len(several), what)
     for column, known in zip(columns.T, several, strict=True):
-        need(len(column) == 0 or 0 <= column.min() and column.max() < len(known), what)
+        need(len(column) == 0 or (column.min() >= 0 and column.max() < len(known)), what)
 
 
 def _known_points(inst: Any, what: str) -> None:
@@ -185,7 +185,7 @@ def _vocabulary(inst: Any, what: str) -> None:
 
 
 def _integer(value: Any) -> bool:
-    return type(value) is int or type(value).__module__ == "numpy" and value.dtype.kind in "iu"
+    return type(value) is int or (type(value).__module__ == "numpy" and value.dtype.kind in "iu")
 
 
 def _one_hot(inst: Any, what: str) -> None:
@@ -207,7 +207,7 @@ def _one_hot(inst: Any, what: str) -> None:
     if after is not None:
         for at, drop in enumerate(after):
             need((drop is None) == (before[at] is None), what)
-            need(drop is None or _integer(drop) and 0 <= drop <= made[at], what)
+            need(drop is None or (_integer(drop) and 0 <= drop <= made[at]), what)
 
 
 def _agglomerated(inst: Any, what: str) -> None:
@@ -216,7 +216,7 @@ def _agglomerated(inst: Any, what: str) -> None:
     labels = vars(inst).get("labels_")
     if labels is not None and len(labels):
         need(type(labels) is np.ndarray and labels.dtype.kind == "i", what)
-        need(0 <= int(labels.min()) and int(labels.max()) < len(labels), what)
+        need(int(labels.min()) >= 0 and int(labels.max()) < len(labels), what)
 
 
 CHECKS: dict[str, Callable[[Any, str], None]] = {

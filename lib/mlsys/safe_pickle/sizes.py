@@ -60,7 +60,7 @@ def _powers(inst: Any, what: str) -> None:
     held = vars(inst)
     if "_n_out_full" not in held:
         return
-    need(0 <= count(inst, "_min_degree") and count(inst, "_max_degree") <= 1_000, what)
+    need(count(inst, "_min_degree") >= 0 and count(inst, "_max_degree") <= 1_000, what)
     made = {
         name: inst._num_combinations(
             n_features=count(inst),

@@ -203,7 +203,7 @@ def _histograms(inst: Any) -> None:
             need(len(nodes) > 0, what)
             if len(inner):
                 columns = inner["feature_idx"]
-                need(0 <= int(columns.min()) and int(columns.max()) < width, what)
+                need(int(columns.min()) >= 0 and int(columns.max()) < width, what)
                 need(bool(known[columns[inner["is_categorical"] != 0]].all()), what)
     _prepared(inst, width, int(known.sum()))
 

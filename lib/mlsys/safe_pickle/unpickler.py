@@ -20,7 +20,7 @@ import io
 import pickle
 import types
 from collections import OrderedDict, defaultdict
-from typing import Any
+from typing import Any, ClassVar
 
 from mlsys.safe_pickle import graph, names
 from mlsys.safe_pickle import left_out as pickle_left_out
@@ -81,7 +81,7 @@ def loads(content: bytes, trusted: tuple[str, ...] = ()) -> Any:
 
 
 class _Unpickler(_Base):
-    dispatch = dict(_Base.dispatch)
+    dispatch: ClassVar = dict(_Base.dispatch)
 
     def __init__(self, file: io.BytesIO, size: int, trusted: frozenset[str]) -> None:
         super().__init__(file)

@@ -1,7 +1,7 @@
 """What each of a model's methods gives for a row: one value, or one a class, label or feature.
 
 scikit-learn has no one attribute for it, so it is read from what fitted estimators have. The rules
-are tried on every estimator of scikit-learn in tests/test_output_shapes.py.
+are tried on every estimator of scikit-learn in tests/workers/scoring/test_output_shapes.py.
 """
 
 from __future__ import annotations

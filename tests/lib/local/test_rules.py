@@ -1,0 +1,238 @@
+"""The layer over the local servers refuses what Google Cloud refuses, and nothing else."""
+
+import http.client
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery, storage
+from google.cloud.storage.exceptions import InvalidResponse
+
+from mlsys.local.stack import LocalStack
+from proxy import name_call
+from rules import Rules
+from scoring_cases import Lab, unique
+
+ROWS = 3
+CHUNK = 256 * 1024
+
+
+@pytest.fixture(scope="module")
+def rules(stack: LocalStack) -> Iterator[Rules]:
+    with Rules(stack) as made:
+        yield made
+
+
+@pytest.fixture
+def lab(stack: LocalStack) -> Lab:
+    return Lab(stack)
+
+
+@pytest.fixture
+def blob(rules: Rules) -> storage.Blob:
+    """An object that is not there yet."""
+    return rules.clients.storage.bucket("mlsys-runs-dev").blob(f"{unique('rules')}/part")
+
+
+@pytest.fixture
+def part(lab: Lab) -> str:
+    """The address of a Parquet file of three rows."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pandas(pd.DataFrame({"id": range(ROWS)})), buffer)
+    made = lab.clients.storage.bucket("mlsys-runs-dev").blob(f"{unique('rules')}/part")
+    made.upload_from_string(buffer.getvalue())
+    return f"gs://mlsys-runs-dev/{made.name}"
+
+
+def load(rules: Rules, part: str, table: str, job_id: str) -> bigquery.LoadJob:
+    config = bigquery.LoadJobConfig(
+        source_format="PARQUET", schema=[bigquery.SchemaField("id", "INT64")]
+    )
+    return rules.clients.bigquery.load_table_from_uri(
+        part, table, job_id=job_id, job_config=config, timeout=60
+    )
+
+
+@pytest.mark.parametrize("job_seconds", [0.0, 0.3])
+def test_a_job_id_is_taken_once(lab: Lab, rules: Rules, part: str, job_seconds: float) -> None:
+    rules.job_seconds = job_seconds
+    table, job_id = lab.name(), unique("job")
+    first = load(rules, part, table, job_id)
+    for _ in range(2):
+        with pytest.raises(exceptions.Conflict) as refused:
+            load(rules, part, table, job_id)
+        assert refused.value.errors[0]["reason"] == "duplicate"
+        first.result(timeout=60)
+    assert lab.count(table) == ROWS
+    found = rules.loads[job_id]
+    assert (found.table, found.asked, found.ran, found.succeeded) == (table, 3, 1, 1)
+    load(rules, part, table, unique("job")).result(timeout=60)
+    assert (lab.count(table), rules.succeeded(table)) == (2 * ROWS, 2)
+
+
+def test_of_many_inserts_of_a_job_id_at_once_one_runs(lab: Lab, rules: Rules, part: str) -> None:
+    rules.job_seconds = 0.0
+    table, job_id = lab.name(), unique("job")
+
+    def insert(_: int) -> bool:
+        try:
+            return bool(load(rules, part, table, job_id).result(timeout=60))
+        except exceptions.Conflict:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(insert, range(8))) == 1
+    assert lab.count(table) == ROWS
+
+
+def test_a_job_that_takes_its_time_is_running_and_its_rows_come_at_its_end(
+    lab: Lab, rules: Rules, part: str
+) -> None:
+    rules.job_seconds = 1.0
+    table, job_id = lab.name(), unique("job")
+    assert load(rules, part, table, job_id).state == "RUNNING"
+    assert rules.clients.bigquery.get_job(job_id, timeout=60).state == "RUNNING"
+    assert not lab.exists(table)
+    job = rules.clients.bigquery.get_job(job_id, timeout=60)
+    assert job.result(timeout=60).output_rows == ROWS
+    assert lab.count(table) == ROWS
+
+
+def test_a_job_that_takes_its_time_may_fail(lab: Lab, rules: Rules) -> None:
+    rules.job_seconds = 0.1
+    job_id = unique("job")
+    job = load(rules, f"gs://mlsys-runs-dev/{unique('nowhere')}", lab.name(), job_id)
+    with pytest.raises(exceptions.GoogleAPICallError):
+        job.result(timeout=60)
+    assert rules.loads[job_id].succeeded == 0
+    assert rules.clients.bigquery.get_job(job_id, timeout=60).error_result
+
+
+def test_a_create_only_upload_is_refused_at_its_end_when_the_object_is_there(
+    blob: storage.Blob,
+) -> None:
+    first = blob.open("wb", chunk_size=CHUNK, if_generation_match=0)
+    second = blob.open("wb", chunk_size=CHUNK, if_generation_match=0)
+    for number, upload in enumerate((first, second), 1):
+        upload.write(bytes([number]) * (CHUNK + 1))
+    second.close()
+    with pytest.raises(InvalidResponse) as refused:
+        first.close()
+    assert refused.value.response.status_code == 412
+    assert blob.download_as_bytes() == b"\2" * (CHUNK + 1)
+    assert "127.0.0.1" in blob.client._connection.API_BASE_URL
+
+
+@pytest.mark.parametrize("resumable", [True, False])
+def test_of_many_create_only_uploads_at_once_one_wins(
+    rules: Rules, blob: storage.Blob, resumable: bool
+) -> None:
+    def twin() -> storage.Blob:
+        return rules.clients.storage.bucket(blob.bucket.name).blob(blob.name)
+
+    def upload(number: int) -> int:
+        content = io.BytesIO(b"%d" % number)
+        try:
+            twin().upload_from_file(content, size=None if resumable else 1, if_generation_match=0)
+        except exceptions.PreconditionFailed:
+            return -1
+        return number
+
+    for _ in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            won = [n for n in pool.map(upload, range(8)) if n >= 0]
+        assert [b"%d" % n for n in won] == [twin().download_as_bytes()]
+        twin().delete()
+
+
+def test_an_upload_without_a_precondition_overwrites(blob: storage.Blob) -> None:
+    for content in (b"one", b"two"):
+        with blob.open("wb") as upload:
+            upload.write(content)
+    assert blob.download_as_bytes() == b"two"
+
+
+def test_the_last_request_of_an_upload_may_be_repeated(rules: Rules, blob: storage.Blob) -> None:
+    """Its answer was lost: the upload answers as before, and is no second one."""
+    url = blob.create_resumable_upload_session(if_generation_match=0)
+    address = urlsplit(url)
+    assert f"http://{address.netloc}" == rules.settings.emulators.storage
+    answers = []
+    for _ in range(2):
+        connection = http.client.HTTPConnection(address.netloc, timeout=60)
+        connection.request(
+            "PUT", f"{address.path}?{address.query}", b"one", {"Content-Range": "bytes 0-2/3"}
+        )
+        answer = connection.getresponse()
+        answers.append((answer.status, json.loads(answer.read())["generation"]))
+        connection.close()
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 200
+
+
+def test_an_upload_that_broke_off_leaves_no_object(rules: Rules, blob: storage.Blob) -> None:
+    address = urlsplit(blob.create_resumable_upload_session(if_generation_match=0))
+    connection = http.client.HTTPConnection(address.netloc, timeout=60)
+    connection.putrequest("PUT", f"{address.path}?{address.query}")
+    connection.putheader("Content-Range", "bytes 0-2999999/3000000")
+    connection.putheader("Content-Length", "3000000")
+    connection.endheaders(b"x" * 2_000_000)
+    connection.close()
+    time.sleep(0.2)
+    assert not blob.exists()
+
+
+def test_large_objects_pass_unchanged(blob: storage.Blob) -> None:
+    content = os.urandom(20_000_000)
+    with blob.open("wb", chunk_size=8 << 20, if_generation_match=0) as upload:
+        upload.write(content)
+    assert blob.download_as_bytes(checksum="crc32c") == content
+    with blob.open("rb", chunk_size=CHUNK) as file:
+        file.seek(-10, os.SEEK_END)
+        assert file.read() == content[-10:]
+
+
+def test_a_held_call_waits_until_it_is_released(rules: Rules, blob: storage.Blob) -> None:
+    with ThreadPoolExecutor(1) as pool, rules.holding("PUT object") as held:
+        uploading = pool.submit(blob.upload_from_file, io.BytesIO(b"x"))
+        assert held.reached.wait(30)
+        time.sleep(0.1)
+        assert not uploading.done()
+        held.release.set()
+        uploading.result(30)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "name"),
+    [
+        (
+            "POST",
+            "/bigquery/v2/projects/p/jobs?x=y",
+            b'{"configuration": {"load": {}}}',
+            "POST load",
+        ),
+        ("POST", "/bigquery/v2/projects/p/jobs", b'{"configuration": {"query": {}}}', "POST query"),
+        ("GET", "/bigquery/v2/projects/p/jobs/mlsys_x_0?location=US", b"", "GET job"),
+        ("GET", "/bigquery/v2/projects/p/datasets/d/tables/t", b"", "GET table"),
+        ("GET", "/bigquery/v2/projects/p/datasets/d", b"", "GET dataset"),
+        ("GET", "/download/storage/v1/b/b/o/r%2Fplan.json?alt=media", b"", "GET plan.json"),
+        ("GET", "/download/storage/v1/b/b/o/r%2Fsession-3.json", b"", "GET session"),
+        ("GET", "/storage/v1/b/b/o?prefix=r%2Fparts%2F0%2F", b"", "GET list"),
+        ("GET", "/storage/v1/b/b?fields=name", b"", "GET bucket"),
+        ("POST", "/upload/storage/v1/b/b/o", b'{"name": "r/result.json"}', "POST result.json"),
+        ("POST", "/upload/storage/v1/b/b/o", b'{"name": "r/parts/0/00000.parquet"}', "POST part"),
+    ],
+)
+def test_a_call_is_named_by_what_it_is_about(
+    method: str, target: str, body: bytes, name: str
+) -> None:
+    assert name_call(method, target, body) == name

@@ -1,0 +1,214 @@
+"""Long calls of the library say on stderr that they are still at work."""
+
+import io
+import re
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import mlsys.bq
+import mlsys.gcs
+import mlsys.models
+from broken_cloud import GENERATION, BrokenCloud
+from mlsys import progress, registry
+from mlsys.errors import CloudUnavailable
+
+
+class Terminal(io.StringIO):
+    """A terminal's stderr; `written` is set as soon as something is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        size = super().write(text)
+        self.written.set()
+        return size
+
+
+class Clock:
+    """Time that passes only in `wait`, until the work has taken `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now, self._ends = 100.0, 100.0 + seconds
+        self.waited: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> bool:
+        self.waited.append(seconds)
+        self.now = min(self.now + seconds, self._ends)
+        return self.now == self._ends
+
+
+def shown(seconds: float, doing: str = "Waiting") -> tuple[list[str], Clock]:
+    """The lines that work of so many seconds shows, and the clock."""
+    clock, stream = Clock(seconds), Terminal()
+    line = progress.Line(doing, stream, clock)
+    line.show(clock.wait)
+    line.end("done")
+    return stream.getvalue().split("\r")[1:], clock
+
+
+def test_nothing_is_shown_for_three_seconds() -> None:
+    assert shown(2.9)[0] == []
+
+
+def test_one_line_is_rewritten_less_and_less_often() -> None:
+    lines, _ = shown(13)
+    assert [line.rstrip(" ") for line in lines] == [
+        "Waiting (3 s)",
+        "Waiting (6 s)",
+        "Waiting (12 s)",
+        "Waiting (13 s, done)\n",
+    ]
+    lines, clock = shown(240)  # the longest wait for the registry
+    assert len(lines) < 15 and max(clock.waited) == progress.MOST
+    assert "".join(lines).count("\n") == 1
+
+
+def test_a_line_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    lines, _ = shown(13, "Uploading to gs://" + "x" * 300)
+    assert max(len(line.rstrip("\n")) for line in lines) < 40
+    assert lines[0].endswith("... (3 s)")
+    monkeypatch.setenv("COLUMNS", "5")
+    shown(13)
+
+
+def test_a_shorter_line_leaves_nothing_of_the_one_before() -> None:
+    stream = Terminal()
+    clock = Clock(5)
+    line = progress.Line("Waiting", stream, clock)
+    line.show(clock.wait)
+    clock.now = 101.0
+    line.end("")
+    first, last = stream.getvalue().split("\r")[1:]
+    assert len(last.rstrip("\n")) >= len(first)
+
+
+def test_a_closed_stderr_stops_no_work() -> None:
+    stream, clock = Terminal(), Clock(20)
+    line = progress.Line("Waiting", stream, clock)
+    stream.close()
+    line.show(clock.wait)
+    line.end("done")
+
+
+def test_a_file_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    closed = Terminal()
+    closed.close()
+    for stream in (io.StringIO(), None, closed):
+        monkeypatch.setattr(sys, "stderr", stream)
+        before = threading.active_count()
+        with progress.progress("Waiting"):
+            assert threading.active_count() == before
+        if isinstance(stream, io.StringIO) and not stream.closed:
+            assert stream.getvalue() == ""
+
+
+def test_jupyter_is_watched() -> None:
+    class OutStream(io.StringIO):
+        __module__ = "ipykernel.iostream"
+
+    assert progress.is_watched(OutStream())
+    assert not progress.is_watched(io.StringIO())
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Let stderr be a terminal, and the first line come at once; pytest resets stderr at a call."""
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    return stream
+
+
+class SlowCloud(BrokenCloud):
+    """The call `slow` returns once the terminal shows something."""
+
+    def __init__(self, slow: str, terminal: Terminal, exc: Exception | None = None) -> None:
+        super().__init__(0, None)
+        self._slow, self._terminal, self._raises = slow, terminal, exc
+
+    def call(self, name: str, value: Any = None) -> Any:
+        if name == self._slow:
+            self._terminal.written.clear()
+            assert self._terminal.written.wait(10)
+            if self._raises is not None:
+                raise self._raises
+        return super().call(name, value)
+
+
+def upload() -> Any:
+    from sklearn.dummy import DummyRegressor
+
+    X = pd.DataFrame({"a": [1.0, 2.0]})
+    return mlsys.models.upload_model(DummyRegressor().fit(X, [1, 2]), "demo", X=X)
+
+
+@pytest.mark.parametrize(
+    ("slow", "call", "says"),
+    [
+        ("result", lambda: mlsys.bq.bq_get("SELECT 1"), "Waiting for the query's result"),
+        ("to_arrow", lambda: mlsys.bq.bq_get("SELECT 1"), "Downloading 1 rows"),
+        (
+            "load",
+            lambda: mlsys.bq.bq_put(pd.DataFrame({"a": [1, 2]}), "demo-project.d.t"),
+            "Writing 2 rows into demo-project.d.t",
+        ),
+        ("download", lambda: mlsys.gcs.gcs_get("demo-b", "a/b"), "Downloading gs://demo-b/a/b"),
+        (
+            "download",
+            lambda: mlsys.gcs.gcs_get_pickle("demo-b", "a/b"),
+            "Downloading gs://demo-b/a/b",
+        ),
+        (
+            "upload",
+            lambda: mlsys.gcs.gcs_put(b"x" * 1000, "demo-b", "a/b"),
+            "Uploading 1,000 bytes to gs://demo-b/a/b",
+        ),
+        ("upload", upload, "Uploading demo ("),
+        ("result", upload, "Waiting until the registry of dev shows demo/v1"),
+    ],
+)
+def test_long_calls_say_what_they_do(
+    monkeypatch: pytest.MonkeyPatch, slow: str, call: Callable[[], Any], says: str
+) -> None:
+    terminal, threads = watched(monkeypatch), threading.active_count()
+    cloud = SlowCloud(slow, terminal)
+    for module in (mlsys.bq, mlsys.gcs, mlsys.models):
+        monkeypatch.setattr(module, "default_clients", lambda: cloud)
+    call()
+    assert threading.active_count() == threads
+    lines = [line.rstrip() for line in terminal.getvalue().split("\r")]
+    mine = [line for line in lines if line.startswith(says)]
+    assert re.search(r" \(0 s\)$", mine[0]) and mine[-1].endswith("(0 s, done)"), lines
+
+
+def test_a_call_that_fails_ends_its_line_without_a_word_of_success(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = watched(monkeypatch)
+    cloud = SlowCloud("download", terminal, ConnectionError("reset"))
+    monkeypatch.setattr(mlsys.gcs, "default_clients", lambda: cloud)
+    with pytest.raises(CloudUnavailable):
+        mlsys.gcs.gcs_get("demo-b", "a/b")
+    assert terminal.getvalue().endswith("\n") and "done" not in terminal.getvalue()
+
+
+def test_the_registry_is_waited_for_with_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = watched(monkeypatch)
+    cloud: Any = SlowCloud("result", terminal)
+    ref = mlsys.models.ModelRef("demo", "v1")
+    assert registry.wait_until_registered(cloud, "dev", ref, GENERATION).status == "ready"
+    assert "Waiting until the registry of dev shows demo/v1" in terminal.getvalue()

@@ -1,0 +1,137 @@
+"""The benchmarks: what their report says of rounds that are made up, and what it lists."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from benchmarks.__main__ import arguments, cases, counts
+from benchmarks.limits import cores, on_one_core
+from benchmarks.processes import Watch, all_seconds, busiest, own_seconds
+from benchmarks.report import PEER_PACKAGES, Report
+from benchmarks.ways import LIMIT, ONE_CORE, PEERS, PYTHONS, SERVICE, WHOLE, Measured
+from benchmarks.workloads import Case, Workload
+
+ROOT = Path(__file__).parents[2]
+WORKLOAD = Workload("d", "LinearRegression", LinearRegression(), ("f0",))
+SMALL, LARGE = Case(WORKLOAD, 1_000), Case(WORKLOAD, 5_000)
+
+
+def rounds(case: Case) -> list[Measured]:
+    """Two rounds; in the second everything takes twice the time of the first."""
+    seconds = {SERVICE: 3.0, ONE_CORE: 6.0, WHOLE: 4.0, LIMIT: 1.5}
+    own = {SERVICE: 1.0, ONE_CORE: 2.0, WHOLE: 3.5, LIMIT: 1.5}
+    first = [
+        Measured("d", way, case.rows, s, s, own[way], 1.0, 2**20) for way, s in seconds.items()
+    ]
+    return first + [replace(m, seconds=2 * m.seconds, own=2 * m.own) for m in first]
+
+
+def report(*found: Measured) -> Report:
+    """The report of these rounds."""
+    cases = [case for case in (SMALL, LARGE) if any(m.rows == case.rows for m in found)]
+    return Report(cases, found, {"Registry": "a second"}, "a machine", [])
+
+
+def test_each_size_of_a_table_has_a_table_of_its_own() -> None:
+    text = report(*rounds(SMALL), *rounds(LARGE)).text()
+    for case in (SMALL, LARGE):
+        assert f"## {case}, medians of 2 rounds" in text
+    assert text.count(f"| {SERVICE} |") == 2
+
+
+def test_the_report_says_what_the_cores_give_and_the_ratio_without_bigquerys_share() -> None:
+    text = report(*rounds(SMALL)).text()
+    assert f"{cores()} cores over 1: 2.00 (median of the rounds' ratios)" in text
+    assert "Without BigQuery's share, rows/s ×: 3.50 (median of the rounds' ratios)" in text
+
+
+def test_what_was_not_measured_is_left_out() -> None:
+    text = report(*[m for m in rounds(SMALL) if m.way != ONE_CORE]).text()
+    assert "over 1:" not in text
+
+
+def test_the_busiest_process_counts_with_what_started_it() -> None:
+    before = {1: (0, 5.0), 2: (1, 4.0)}
+    now = {1: (0, 6.0), 2: (1, 4.5), 3: (1, 0.75)}  # 3 started in between
+    assert busiest(before, now) == 1.75
+    assert busiest({}, {1: (0, 5.0), 2: (7, 4.0)}) == 5.0
+
+
+def test_a_process_that_has_ended_counts() -> None:
+    before = {1: (0, 5.0), 2: (1, 4.0)}
+    assert all_seconds(before, {1: (0, 6.0), 2: (1, 4.5), 3: (1, 0.75)}) == 2.25
+    work = "import time\nwhile time.process_time() < 0.5: pass"
+    with Watch(psutil.Process().children, interval=0.01) as seen:
+        child = subprocess.Popen([sys.executable, "-c", work])
+        child.wait(timeout=60)
+    assert child.pid not in own_seconds(psutil.Process().children())
+    assert all_seconds({}, {child.pid: seen.own[child.pid]}) > 0.25
+
+
+def test_a_process_has_its_own_seconds() -> None:
+    me, parent = psutil.Process(), psutil.Process(os.getppid())
+    alone = sum(parent.cpu_times()[:2])
+    found = own_seconds([me, parent])
+    assert found[parent.pid][1] >= alone
+    assert found[me.pid][0] == parent.pid
+    assert found[me.pid][1] >= time.process_time() - 0.1
+
+
+def test_the_report_can_be_drawn(tmp_path: Path) -> None:
+    report(*rounds(SMALL), *rounds(LARGE)).draw(tmp_path / "results.png")
+    assert (tmp_path / "results.png").stat().st_size
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_has_a_script_and_packages(name: str) -> None:
+    assert (ROOT / "benchmarks" / "peers" / f"{name}.py").exists()
+    packages = "peers-beam.txt" if ".venv-beam" in str(PYTHONS[PEERS[name]]) else "peers.txt"
+    wanted = PEER_PACKAGES[PEERS[name]][0].replace("_", "-")
+    assert wanted in (ROOT / "benchmarks" / packages).read_text()
+
+
+@pytest.mark.parametrize(("text", "found"), [("5", [5]), ("1_000,5,5", [1_000, 5])])
+def test_numbers_of_rows_are_read_by_commas(text: str, found: list[int]) -> None:
+    assert counts(text) == found
+
+
+@pytest.mark.parametrize(
+    ("line", "sizes"),
+    [
+        ("", {"1000000": "abcde", "5000000": "ad"}),
+        ("--long", {"5000000": "bce", "20000000": "ad"}),
+        ("--long --rows 10 --only ab", {"10": "a", "5000000": "b"}),
+        ("--slow-rows 10 --only bd", {"10": "b", "1000000": "d", "5000000": "d"}),
+    ],
+)
+def test_the_command_line_says_which_tables_are_scored(
+    monkeypatch: pytest.MonkeyPatch, line: str, sizes: dict[str, str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks", *line.split()])
+    found: dict[str, str] = {}
+    for case in cases(arguments()):
+        found[str(case.rows)] = found.get(str(case.rows), "") + case.workload.key
+    assert found == sizes
+
+
+@pytest.mark.skipif(cores() < 2, reason="there is one core, or no way to keep to it")
+def test_a_process_is_kept_to_one_core_by_its_threads_and_put_back() -> None:
+    before, done = os.sched_getaffinity(0), threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    assert thread.native_id is not None
+    with on_one_core(lambda: [psutil.Process()]):
+        inside = [os.sched_getaffinity(at) for at in (0, thread.native_id)]
+    after = [os.sched_getaffinity(at) for at in (0, thread.native_id)]
+    done.set()
+    thread.join()
+    assert inside == [{min(before)}, {min(before)}]
+    assert after == [before, before]

@@ -1,0 +1,235 @@
+"""`.github/scripts/deploy.sh`, over a gcloud and a curl that keep a service in a file."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fake_cloud
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / ".github" / "scripts" / "deploy.sh"
+OLD, NEW = (f"example.com/p/mlsys/mlsys@sha256:{digit * 64}" for digit in "ab")
+FIRST, SECOND = "mlsys-dev-00001-abc", "mlsys-dev-00002-abc"
+
+pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="deploy.sh needs jq")
+
+
+class Cloud:
+    """The stand-ins' folder, and deploy.sh run over them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "bin").mkdir()
+        for program in ("gcloud", "curl"):
+            script = folder / "bin" / program
+            source = (ROOT / "tests" / "support" / "fake_cloud.py").read_text()
+            script.write_text(f"#!{sys.executable}\n{source}")
+            script.chmod(0o755)
+        self.state = fake_cloud.new_state()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return json.loads((self.folder / "state.json").read_text())
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        (self.folder / "state.json").write_text(json.dumps(state))
+
+    @property
+    def changes(self) -> list[str]:
+        """What gcloud was told to change."""
+        calls = (self.folder / "calls").read_text().splitlines()
+        return [call for call in calls if call.startswith("gcloud") and " describe " not in call]
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
+            "FAKE_CLOUD": str(self.folder),
+            "GITHUB_STEP_SUMMARY": str(self.folder / "summary"),
+            "ID_TOKEN": "the-token",
+            "SMOKE_TRIES": "2",
+            "SMOKE_DELAY": "0",
+        } | variables
+        command = ["bash", str(SCRIPT), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Cloud]:
+    """A service that runs OLD, as Terraform left it: the traffic goes to the latest revision."""
+    made = Cloud(tmp_path)
+    state = made.state
+    fake_cloud.add_revision(state, OLD)
+    state["traffic"] = {"LATEST": 100}
+    made.state = state
+    return made
+
+
+def change(cloud: Cloud, **values: Any) -> None:
+    cloud.state = cloud.state | values
+
+
+def test_a_release_moves_all_traffic_and_leaves_no_tag(cloud: Cloud) -> None:
+    done = cloud.run("release", "mlsys-dev", NEW)
+    assert done.returncode == 0, done.stderr
+    assert cloud.state["traffic"] == {SECOND: 100}
+    assert cloud.state["tags"] == {}
+    assert NEW.partition("@")[2] in (cloud.folder / "summary").read_text()
+    service = "gcloud run services"
+    assert cloud.changes == [
+        f"{service} update mlsys-dev --image={NEW} --no-traffic --quiet",
+        f"{service} update-traffic mlsys-dev --update-tags=candidate={SECOND} --quiet",
+        f"{service} update-traffic mlsys-dev --to-revisions={SECOND}=100 --quiet",
+        f"{service} update-traffic mlsys-dev --remove-tags=candidate --quiet",
+    ]
+
+
+def test_the_token_is_on_no_command_line(cloud: Cloud) -> None:
+    cloud.run("release", "mlsys-dev", NEW)
+    assert "the-token" not in (cloud.folder / "calls").read_text()
+
+
+def test_a_candidate_that_is_not_well_never_gets_traffic(cloud: Cloud) -> None:
+    change(cloud, sick={NEW: "candidate"})
+    done = cloud.run("release", "mlsys-dev", NEW)
+    assert done.returncode == 1
+    assert "not well" in done.stderr
+    assert cloud.state["traffic"] == {FIRST: 100}
+    assert cloud.state["tags"] == {}
+    assert not [call for call in cloud.changes if "--to-revisions" in call]
+
+
+def test_a_release_that_fails_under_traffic_is_rolled_back(cloud: Cloud) -> None:
+    change(cloud, sick={NEW: "traffic"})
+    done = cloud.run("release", "mlsys-dev", NEW)
+    assert done.returncode == 1
+    assert f"goes back to {FIRST}=100" in done.stderr
+    assert cloud.state["traffic"] == {FIRST: 100}
+    assert cloud.state["tags"] == {}
+    assert f"--to-revisions={SECOND}=100" in " ".join(cloud.changes)
+
+
+def test_a_rollback_restores_traffic_that_was_split(cloud: Cloud) -> None:
+    state = cloud.state
+    fake_cloud.add_revision(state, OLD)
+    cloud.state = state | {"traffic": {FIRST: 90, SECOND: 10}, "sick": {NEW: "traffic"}}
+    assert cloud.run("release", "mlsys-dev", NEW).returncode == 1
+    assert cloud.state["traffic"] == {FIRST: 90, SECOND: 10}
+
+
+def test_a_rollback_that_fails_has_an_exit_code_of_its_own(cloud: Cloud) -> None:
+    change(cloud, refuse=["to-revisions"])
+    assert cloud.run("release", "mlsys-dev", NEW).returncode == 2
+    assert cloud.state["tags"] == {}
+
+
+def test_an_image_that_does_not_start_changes_no_traffic(cloud: Cloud) -> None:
+    change(cloud, unready=[NEW])
+    assert cloud.run("release", "mlsys-dev", NEW).returncode == 1
+    assert cloud.state["traffic"] == {FIRST: 100}
+    assert not [call for call in cloud.changes if "update-traffic" in call]
+
+
+def test_the_first_release_of_all_needs_no_revision_before(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    done = cloud.run("release", "mlsys-dev", NEW)
+    assert done.returncode == 0, done.stderr
+    assert cloud.state["traffic"] == {FIRST: 100}
+
+
+def test_the_first_release_of_all_says_that_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    change(cloud, sick={NEW: "traffic"})
+    done = cloud.run("release", "mlsys-dev", NEW)
+    assert done.returncode == 1
+    assert "no revision to go back to" in done.stderr
+    assert cloud.state["tags"] == {}
+
+
+def test_a_service_that_is_not_there_is_not_made(cloud: Cloud) -> None:
+    done = cloud.run("release", "mlsys-prod", NEW)
+    assert done.returncode == 1
+    assert "Terraform makes it" in done.stderr
+    assert cloud.changes == []
+
+
+def test_without_a_token_nothing_counts_as_well(cloud: Cloud) -> None:
+    assert cloud.run("release", "mlsys-dev", NEW, ID_TOKEN="").returncode == 1
+    assert cloud.state["traffic"] == {FIRST: 100}
+
+
+def test_an_image_is_named_by_its_digest(cloud: Cloud) -> None:
+    done = cloud.run("release", "mlsys-dev", "example.com/p/mlsys/mlsys:latest")
+    assert done.returncode == 1
+    assert "digest" in done.stderr
+    assert not (cloud.folder / "calls").exists()
+
+
+def test_a_dry_run_of_predict_is_asked_for_where_a_table_is_named(cloud: Cloud) -> None:
+    assert cloud.run("release", "mlsys-dev", NEW, SMOKE_PREDICT="env=dev&x=y").returncode == 0
+    calls = (cloud.folder / "calls").read_text()
+    assert calls.count("/predict?env=dev&x=y&dry_run=true") == 2
+
+
+def test_a_verdict_against_the_dry_run_is_a_failure(cloud: Cloud) -> None:
+    change(cloud, sick={NEW: "predict"})
+    assert cloud.run("release", "mlsys-dev", NEW, SMOKE_PREDICT="env=dev").returncode == 1
+    assert cloud.state["traffic"] == {FIRST: 100}
+
+
+def test_what_runs_is_the_image_with_all_the_traffic(cloud: Cloud) -> None:
+    cloud.run("release", "mlsys-dev", NEW)
+    assert cloud.run("running", "mlsys-dev").stdout == f"{NEW}\n"
+    assert cloud.run("url", "mlsys-dev").stdout == f"{fake_cloud.URL}\n"
+
+
+def test_what_shares_the_traffic_is_not_promoted(cloud: Cloud) -> None:
+    cloud.run("release", "mlsys-dev", NEW)
+    change(cloud, traffic={FIRST: 50, SECOND: 50})
+    done = cloud.run("running", "mlsys-dev")
+    assert done.returncode == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("env", ["staging", "prod"])
+def test_what_the_environment_before_runs_may_be_deployed(cloud: Cloud, env: str) -> None:
+    done = cloud.run("check", env, NEW.partition("@")[2], env, NEW)
+    assert (done.returncode, done.stdout) == (0, f"{NEW}\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "digest", "confirmation", "says"),
+    [
+        ("prod", NEW, "staging", "not confirmed"),
+        ("prod", NEW, "", "not confirmed"),
+        ("prod", NEW, "PROD", "not confirmed"),
+        ("prod", OLD, "prod", "staging runs"),
+        ("staging", OLD, "staging", "dev runs"),
+        ("prod", "sha256:", "prod", "no digest"),
+        ("prod", "", "prod", "no digest"),
+        ("dev", NEW, "dev", "not deployed to by hand"),
+    ],
+)
+def test_a_deploy_by_hand_is_refused(
+    cloud: Cloud, env: str, digest: str, confirmation: str, says: str
+) -> None:
+    done = cloud.run("check", env, digest.rpartition("@")[2], confirmation, NEW)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [(), ("release",), ("roll", "mlsys-dev"), ("check", "prod")])
+def test_a_call_that_makes_no_sense_shows_the_usage(
+    cloud: Cloud, arguments: tuple[str, ...]
+) -> None:
+    done = cloud.run(*arguments)
+    assert done.returncode == 1
+    assert "usage" in done.stderr

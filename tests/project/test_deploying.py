@@ -1,0 +1,58 @@
+"""What docs/deploying.md says can be typed, and names what is there."""
+
+import re
+import subprocess
+
+import pytest
+
+from terraform_cases import INFRASTRUCTURE, MODULE, ROOT, files_of
+
+GUIDE = ROOT / "docs" / "deploying.md"
+TEXT = GUIDE.read_text()
+
+
+def declared(kind: str, root: str) -> set[str]:
+    """The variables or outputs of a root."""
+    texts = files_of(INFRASTRUCTURE / root).values()
+    return {name for text in texts for name in re.findall(rf'^{kind} "(\w+)"', text, re.M)}
+
+
+def test_its_shell_is_shell() -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    assert len(blocks) >= 8
+    for block in blocks:
+        done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_its_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
+    assert links
+    assert not [link for link in links if not (GUIDE.parent / link).exists()]
+    folders = set(re.findall(r"infrastructure/(?:bootstrap|envs/\w+)", TEXT))
+    assert not [folder for folder in folders if not (ROOT / folder).is_dir()]
+
+
+@pytest.mark.parametrize("root", ["bootstrap", "envs/dev"])
+def test_it_fills_in_every_variable_that_has_no_default(root: str) -> None:
+    written = re.search(rf"{root}/terraform.tfvars <<END\n(.*?)^END", TEXT, re.M | re.S)
+    assert written
+    filled = set(re.findall(r"^(\w+) +=", written[1], re.M))
+    variables = (INFRASTRUCTURE / root / "variables.tf").read_text()
+    blocks = re.findall(r'^variable "(\w+)" \{\n(.*?)^\}', variables, re.M | re.S)
+    needed = {name for name, body in blocks if "default" not in body}
+    assert needed <= filled <= declared("variable", root)
+
+
+def test_it_asks_for_outputs_and_variables_that_there_are() -> None:
+    asked = set(re.findall(r"bootstrap output -(?:raw|json) (\w+)", TEXT))
+    assert asked and asked <= declared("output", "bootstrap")
+    of_module = set(re.findall(r"output -json mlsys \| jq -r \.(\w+)", TEXT))
+    module = declared("output", str(MODULE.relative_to(INFRASTRUCTURE)))
+    assert of_module and of_module <= module
+    passed = set(re.findall(r"-var=(\w+)=", TEXT))
+    assert passed and passed <= declared("variable", "envs/dev")
+    example = re.search(r"```hcl\n(.*?)```", TEXT, re.S)
+    assert example
+    main = (INFRASTRUCTURE / "envs/dev/main.tf").read_text()
+    assert all(f"  {name} " in main for name in re.findall(r"^(\w+)", example[1], re.M))

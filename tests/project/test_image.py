@@ -1,0 +1,266 @@
+"""The image: what goes into it, and, where images can be built, that it does the whole job.
+
+Those marked `image` need podman (or what CONTAINER_ENGINE names) and the images that the Dockerfile
+builds on; `make test-image` runs them.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import requests
+
+from benchmarks import containers
+from benchmarks.containers import (
+    TAG,
+    UNCONNECTED,
+    Container,
+    NoImages,
+    bases,
+    engine,
+    require_bases,
+    run,
+)
+from benchmarks.containers import build as build_image
+from checkers import checker
+from mlsys.local.addresses import Ports, choose_addresses
+from mlsys.local.stack import LocalStack
+
+ROOT = Path(__file__).parents[2]
+ROWS = 1_000_000
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+STAGES = [f"FROM{stage}" for stage in DOCKERFILE.split("\nFROM")[1:]]
+SERVICE_STAGE = STAGES[-1]
+# Packages that only development, notebooks or the local stack need.
+FOREIGN = ["bqemulator", "duckdb*", "fake-gcs-server*", "jupyter*", "ipykernel", "matplotlib"]
+FOREIGN += ["mypy", "nb*", "pre-commit*", "pytest*", "ruff", "hypothesis", "uv", "pip", "zizmor"]
+
+
+def locked(lock: str) -> set[str]:
+    """The names that a lock pins."""
+    return set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / lock).read_text(), re.MULTILINE))
+
+
+def test_the_runtime_lock_has_no_package_of_development_or_of_the_emulators() -> None:
+    runtime, development = locked("requirements.lock"), locked("requirements-dev.lock")
+    assert len(runtime) > 30 and runtime < development
+    assert not [name for name in runtime if any(fnmatch(name, pattern) for pattern in FOREIGN)]
+
+
+def test_every_pin_of_the_runtime_lock_has_hashes() -> None:
+    pins = re.split(r"^(?=[a-z0-9._-]+==)", (ROOT / "requirements.lock").read_text(), flags=re.M)
+    assert all("--hash=sha256:" in pin for pin in pins[1:])
+    assert "--require-hashes requirements.lock" in DOCKERFILE
+
+
+def test_the_image_is_built_in_stages_on_python_3_12() -> None:
+    builder, runtime = bases(DOCKERFILE)
+    assert builder == "ghcr.io/astral-sh/uv:python3.12-bookworm-slim"
+    assert runtime == "python:3.12-slim-bookworm"
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    (user,) = re.findall(r"^USER (\S+)", SERVICE_STAGE, re.MULTILINE)
+    assert int(user) > 0
+
+
+def test_the_service_is_the_first_process_and_so_gets_the_signals() -> None:
+    (command,) = re.findall(r"^CMD (.+)", SERVICE_STAGE, re.MULTILINE)
+    assert command.startswith('["python", "-m", "gunicorn"')
+    assert "ENTRYPOINT" not in SERVICE_STAGE
+
+
+def test_the_last_stage_copies_from_the_builder_alone() -> None:
+    copies = re.findall(r"^COPY (.+)", SERVICE_STAGE, re.MULTILINE)
+    assert copies and all(c.startswith("--from=builder ") for c in copies)
+
+
+def sources() -> list[str]:
+    copies = re.findall(r"^COPY (?!--from)(.+)", DOCKERFILE, re.MULTILINE)
+    return [name for copy in copies for name in copy.split()[:-1]]
+
+
+@pytest.mark.parametrize("source", sources())
+def test_what_is_copied_is_there_and_not_ignored(source: str) -> None:
+    assert (ROOT / source).exists()
+    for ignore in (".dockerignore", ".gcloudignore"):
+        lines = (ROOT / ignore).read_text().splitlines()
+        assert {f"!{source}", f"!/{source}"} & set(lines), f"{ignore} leaves {source} out"
+
+
+def test_nothing_else_reaches_the_build() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {r.removeprefix("!") for r in rules if r.startswith("!")} == set(sources())
+    assert "**/__pycache__" in rules
+
+
+def test_hadolint_finds_nothing() -> None:
+    command = [checker("hadolint"), str(ROOT / "Dockerfile")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+def test_without_an_engine_no_image_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "ENGINE", "no-such-engine")
+    with pytest.raises(NoImages, match="not installed"):
+        require_bases()
+
+
+@pytest.fixture
+def empty_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An engine that has no image and reaches no registry."""
+    engine = tmp_path / "engine"
+    engine.write_text("#!/bin/sh\necho trying >&2\necho no registry >&2\nexit 1\n")
+    engine.chmod(0o755)
+    monkeypatch.setattr(containers, "ENGINE", str(engine))
+    monkeypatch.delenv("IMAGE_BASES", raising=False)
+    return tmp_path
+
+
+def test_bases_that_cannot_be_pulled_are_named(empty_engine: Path) -> None:
+    with pytest.raises(NoImages, match="^ghcr.io/.* could not be pulled: no registry$"):
+        require_bases()
+
+
+def test_image_bases_may_name_what_makes_the_bases(
+    empty_engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = empty_engine / "made"
+    monkeypatch.setenv("IMAGE_BASES", f"touch '{made}'")
+    require_bases()
+    assert made.exists()
+    monkeypatch.setenv("IMAGE_BASES", "false")
+    with pytest.raises(NoImages, match="IMAGE_BASES"):
+        require_bases()
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image, built from this tree."""
+    if sys.platform != "linux":
+        pytest.skip("a container reaches the local stack by the host's network, on Linux alone")
+    try:
+        require_bases()
+    except NoImages as exc:
+        if os.environ.get("REQUIRE_IMAGE"):  # where skipping would look like passing
+            raise
+        pytest.skip(f"no image can be built here: {exc}")
+    build_image()
+    return TAG
+
+
+def free_port() -> int:
+    return choose_addresses(Ports()).service
+
+
+@pytest.fixture(scope="module")
+def container(image: str) -> Iterator[Container]:
+    """The service in a container, with nothing behind it."""
+    with run(free_port(), UNCONNECTED, memory="512m") as running:
+        yield running
+
+
+def get(url: str, **parameters: str) -> requests.Response:
+    session = requests.Session()
+    session.trust_env = False
+    return session.get(url, params=parameters, timeout=120)
+
+
+@pytest.mark.image
+def test_it_answers_health(container: Container) -> None:
+    answer = get(f"{container.url}/health")
+    assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
+
+
+@pytest.mark.image
+def test_it_runs_as_its_own_user_who_may_write_nothing_but_tmp(container: Container) -> None:
+    assert container.execute("id", "-u").stdout == "10001\n"
+    assert container.execute("touch", "/tmp/file").returncode == 0
+    assert container.execute("touch", "/srv/file").returncode != 0
+
+
+@pytest.mark.image
+def test_it_holds_what_the_lock_names_and_nothing_to_install_with(container: Container) -> None:
+    script = (
+        "import importlib.metadata as m; print(*(d.name for d in m.distributions()), sep='\\n')"
+    )
+    done = container.execute("python", "-c", script)
+    names = {re.sub(r"[-_.]+", "-", name).lower() for name in done.stdout.split()}
+    assert "mlsys" in names
+    assert names - {"mlsys"} <= locked("requirements.lock")
+    assert container.execute("sh", "-c", "command -v uv").returncode != 0
+
+
+@pytest.mark.image
+def test_the_source_is_there_compiled_and_tests_are_not(container: Container) -> None:
+    assert set(container.execute("ls", "/srv").stdout.split()) == {"app", "packages", "workers"}
+    script = (
+        "import importlib, pathlib, sys\n"
+        "for name in ('app', 'workers', 'mlsys', 'flask', 'pandas', 'sklearn'):\n"
+        "    assert pathlib.Path(importlib.import_module(name).__cached__).is_file(), name\n"
+    )
+    done = container.execute("python", "-c", script)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.image
+def test_it_scores_a_table_within_a_gibibyte_and_goes_on_after_sigterm(
+    image: str, stack: LocalStack, environment: dict[str, str]
+) -> None:
+    from sklearn.dummy import DummyClassifier
+
+    from mlsys.bq import bq_get
+    from mlsys.models import upload_model
+
+    rows = bq_get("SELECT * FROM titanic.train")
+    X, y = rows[["Pclass", "SibSp"]], rows["Survived"]
+    model = DummyClassifier().fit(X, y)
+    upload_model(model, "in-a-container", "v1", X=X, y=y, id_columns=["PassengerId"])
+    bq_get(
+        "CREATE TABLE titanic.many AS "
+        "SELECT n AS PassengerId, MOD(n, 3) AS Pclass, MOD(n, 5) AS SibSp "
+        f"FROM UNNEST(GENERATE_ARRAY(1, {ROWS})) AS n"
+    )
+    parameters = {
+        "env": "dev",
+        "input_table": f"{stack.settings.project}.titanic.many",
+        "output_table": f"{stack.settings.project}.titanic.by_container",
+        "model_name": "in-a-container",
+        "model_version": "v1",
+        "run_id": "in-a-container",
+    }
+    with (
+        ThreadPoolExecutor(1) as pool,
+        run(free_port(), environment, memory="1g") as running,
+    ):
+        cut_off = pool.submit(get, f"{running.url}/predict", **parameters)
+        time.sleep(2)  # under way; should it have ended by then, the rest holds all the same
+        code, seconds = running.stop()
+        assert code == 0, running.logs()
+        assert seconds < 10
+        assert cut_off.exception() or cut_off.result().status_code in (200, 503)
+    with run(free_port(), environment, memory="1g") as running:
+        answer = get(f"{running.url}/predict", **parameters)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["rows"] == ROWS
+        assert running.stop()[0] == 0
+    found = bq_get(
+        "SELECT COUNT(*) AS n, COUNT(DISTINCT PassengerId) AS ids FROM titanic.by_container"
+    )
+    assert found.to_dict("records") == [{"n": ROWS, "ids": ROWS}]
+
+
+@pytest.mark.image
+def test_no_container_is_left_behind(image: str) -> None:
+    with run(free_port(), UNCONNECTED) as running:
+        pass
+    assert running.id[:12] not in engine("ps", "--all", "--quiet").stdout

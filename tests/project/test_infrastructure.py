@@ -1,0 +1,252 @@
+"""Terraform and the code mean the same: variables, topics, routes, tables, buckets."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_health import LOCAL, NoClients
+
+from app import create_app, gunicorn_conf, logs
+from app.api import events
+from app.api.parameters import PredictQuery
+from mlsys.local import bigquery, topics
+from mlsys.settings import ENVS, Settings
+from terraform_cases import (
+    INFRASTRUCTURE,
+    MODULE,
+    ROOT,
+    Config,
+    Recorder,
+    Topics,
+    dangers,
+    files_of,
+    named,
+)
+from workers.scoring import run
+
+CONFIG = Config.read(files_of(MODULE))
+ROOTS = ("bootstrap", "modules/mlsys", *(f"envs/{env}" for env in ENVS))
+
+# What the service reads and Terraform does not set, and why.
+NOT_SET = {
+    "GOOGLE_CLOUD_PROJECT": "stands in for GCP_PROJECT_ID, which is set",
+    "K_SERVICE": "Cloud Run sets it",
+    "MLSYS_URL": "the service's address is the push audience, which is set",
+    **dict.fromkeys(
+        (
+            "BIGQUERY_EMULATOR_HOST",
+            "BIGQUERY_STORAGE_EMULATOR_HOST",
+            "PUBSUB_EMULATOR_HOST",
+            "STORAGE_EMULATOR_HOST",
+        ),
+        "for the local stack alone: the service refuses to start with it on Cloud Run",
+    ),
+    **dict.fromkeys(
+        (f"GCS_BUCKET_{what}_{env}" for what in ("MODELS", "RUNS") for env in ("STAGING", "PROD")),
+        "the bucket of another environment than dev, which is looked at here",
+    ),
+}
+# Parameters of /predict that a schedule does not have: two ask only, a name is good for one run,
+# two are for a person who has looked at the model, and the others are always the same.
+NOT_SCHEDULED = {
+    *("check_ids", "dry_run", "run_id", "env", "wait"),
+    *("allow_rejected", "allow_version_mismatch"),
+}
+
+
+def routes() -> set[tuple[str, str]]:
+    """The service's routes, each as method and path."""
+    rules = create_app(LOCAL, NoClients(LOCAL)).url_map.iter_rules()
+    return {(method, rule.rule) for rule in rules for method in rule.methods or ()}
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making an app does not redirect the test's own log."""
+    monkeypatch.setattr("app.logs.configure", lambda: None)
+
+
+def test_the_service_is_told_what_it_reads_and_reads_what_it_is_told() -> None:
+    environ = Recorder(GOOGLE_CLOUD_PROJECT="example")
+    Settings.from_env(environ)
+    told = {named(name.strip('"')) for name in CONFIG.locals["environment"]}
+    assert told == environ.read - NOT_SET.keys()
+    assert NOT_SET.keys() <= environ.read
+
+
+def test_topics_and_subscriptions_are_those_of_the_local_stack() -> None:
+    local = Topics()
+    topics.create_topics(local, LOCAL, "https://service")  # type: ignore[arg-type]
+    pushed = {f"mlsys-{key}-dev": value for key, value in CONFIG.locals["pushed"].items()}
+    announcements = CONFIG.resources["google_pubsub_topic", "announcements"]["name"]
+    dead = {f"{name}-dead-letter" for name in pushed}
+    assert {*pushed, *dead, named(announcements)} == local.topics
+    assert pushed.keys() == local.subscriptions.keys()
+    for name, subscription in local.subscriptions.items():
+        assert subscription.topic == name
+        assert subscription.endpoint == f"https://service{pushed[name]['route']}"
+        assert subscription.max_delivery_attempts == pushed[name]["attempts"]
+        assert subscription.dead_letter_topic == f"{name}-dead-letter"
+    assert LOCAL.predictions_topic("dev").endswith("/mlsys-predictions-dev")
+
+
+def test_what_is_called_is_a_route_and_each_event_route_is_pushed_to() -> None:
+    there = routes()
+    pushed = {("POST", value["route"]) for value in CONFIG.locals["pushed"].values()}
+    assert pushed == {(m, path) for m, path in there if path.startswith("/events/") and m == "POST"}
+    jobs = [body for (kind, _), body in CONFIG.resources.items() if kind.endswith("scheduler_job")]
+    targets = [job["http_target"][0] for job in jobs]
+    called = {
+        (t["http_method"], re.split(r"[?]", t["uri"].partition("service_url}")[2])[0])
+        for t in targets
+    }
+    probe = _container()["startup_probe"][0]["http_get"][0]["path"]
+    assert called == {("GET", "/model-registry"), ("GET", "/predict")}
+    assert called | {("GET", probe)} <= there
+
+
+def test_a_schedule_has_the_parameters_of_predict() -> None:
+    text = (MODULE / "variables.tf").read_text()
+    declared = re.search(r'variable "scheduled_predictions".*?object\(\{(.*?)\}\)\)', text, re.S)
+    assert declared
+    names = set(re.findall(r"^\s+(\w+)\s+=", declared[1], re.M))
+    assert names - {"schedule"} == PredictQuery.model_fields.keys() - NOT_SCHEDULED
+
+
+def test_tables_are_those_that_the_local_stack_makes() -> None:
+    layout = {table: day for table, (day, _) in bigquery._LAYOUT.items()}
+    assert CONFIG.locals["tables"] == layout
+    assert layout.keys() == {path.stem for path in bigquery.SCHEMAS.glob("*.json")}
+    table = CONFIG.resources["google_bigquery_table", "this"]
+    assert {tuple(by) for _, by in bigquery._LAYOUT.values()} == {tuple(table["clustering"])}
+    assert (
+        table["schema"] == '${file("${path.module}/../../../lib/mlsys/schemas/${each.key}.json")}'
+    )
+    assert (MODULE / "../../../lib/mlsys/schemas").resolve() == bigquery.SCHEMAS.resolve()
+
+
+@pytest.mark.parametrize("env", ENVS)
+def test_buckets_and_dataset_have_the_names_that_the_code_expects(env: str) -> None:
+    bucket = {
+        name: named(CONFIG.resources["google_storage_bucket", name]["name"], env)
+        for name in ("models", "runs")
+    }
+    assert bucket == {"models": LOCAL.models_bucket(env), "runs": LOCAL.runs_bucket(env)}
+    dataset = CONFIG.resources["google_bigquery_dataset", "this"]["dataset_id"]
+    assert named(dataset, env) == LOCAL.dataset(env).split(".")[1]
+
+
+def test_limits_are_those_of_the_code() -> None:
+    template = CONFIG.resources["google_cloud_run_v2_service", "this"]["template"][0]
+    assert template["max_instance_request_concurrency"] == gunicorn_conf.threads
+    assert CONFIG.locals["request_timeout"] == Settings("example").request_timeout
+    subscription = CONFIG.resources["google_pubsub_subscription", "pushed"]
+    assert subscription["ack_deadline_seconds"] == topics.ACK_DEADLINE > events.PUSH_BUDGET
+    assert f":{_container()['ports'][0]['container_port']}" in gunicorn_conf.bind
+    notified = CONFIG.resources["google_storage_notification", "models"]["event_types"]
+    assert sorted(notified) == sorted(events.STORAGE_EVENTS)
+
+
+def test_the_alerts_on_the_log_look_for_what_is_logged() -> None:
+    found = CONFIG.locals["request_log_filter"] + CONFIG.locals["failed_run_filter"]
+    found += "".join(alert["filter"] for alert in CONFIG.locals["log_alerts"].values())
+    assert set(re.findall(r"jsonPayload\.(\w+)", found)) <= {*logs.FIELDS, "logger"}
+    (logger,) = re.findall(r"jsonPayload\.logger=\W+([\w.]+)", found)
+    assert logger == logs.log.name
+    assert re.findall(r"jsonPayload\.event=\W+([\w.]+)", found) == ["run.failed"]
+    assert '{"event": "run.failed",' in Path(run.__file__).read_text()
+    source = Path(events.__file__).read_text()
+    assert re.findall(r"outcome=\\*\"(\w+)", found) == ["quarantined"]
+    assert 'outcome="quarantined"' in source
+
+
+@pytest.mark.parametrize("env", ENVS)
+def test_an_environment_is_its_own(env: str) -> None:
+    root = Config.read(files_of(INFRASTRUCTURE / "envs" / env))
+    assert root.modules["mlsys"]["env"] == env
+    assert root.terraform["backend"][0]["gcs"]["bucket"] == f"mlsys-terraform-state-{env}"
+    for name in ("variables.tf", "outputs.tf"):
+        others = {(INFRASTRUCTURE / "envs" / e / name).read_text() for e in ENVS}
+        assert len(others) == 1, f"{name} differs between the environments"
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_nothing_is_public_forgotten_or_taken_away(root: str) -> None:
+    assert dangers(files_of(INFRASTRUCTURE / root)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "danger"),
+    [
+        ("service.tf", "member   = each.value", 'member   = "allUsers"', "lets everybody in"),
+        ("service.tf", "invoker_iam_disabled = false", "invoker_iam_disabled = true", "who calls"),
+        ("storage.tf", '"enforced"', '"inherited"', "could be made public"),
+        ("accounts.tf", "roles/bigquery.jobUser", "roles/bigquery.dataEditor", "on the project"),
+        ("pubsub.tf", 'ttl = ""', 'ttl = "2678400s"', "expires"),
+        ("pubsub.tf", "dead_letter_policy {", "lost_policy {", "no dead letter"),
+        ("storage.tf", "bucket_iam_member", "bucket_iam_binding", "takes away"),
+    ],
+)
+def test_a_danger_that_is_put_in_is_found(file: str, old: str, new: str, danger: str) -> None:
+    files = files_of(MODULE)
+    assert old in files[file]
+    files[file] = files[file].replace(old, new, 1)
+    assert [text for text in dangers(files) if danger in text]
+
+
+def _container() -> dict[str, Any]:
+    service = CONFIG.resources["google_cloud_run_v2_service", "this"]
+    return service["template"][0]["containers"][0]
+
+
+def _check(folder: Path, *roots: str) -> str:
+    """Run `infrastructure/check`; return what it wrote, or raise CalledProcessError."""
+    if shutil.which("terraform") is None:
+        pytest.skip("terraform is not on the PATH")
+    command = [str(folder / "infrastructure" / "check"), *roots]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    if done.returncode == 3:
+        pytest.skip("the provider's registry cannot be reached, and TF_OFFLINE names no program")
+    done.check_returncode()
+    return done.stdout
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Iterator[Path]:
+    """The Terraform files, and the schemas that they name, to be changed."""
+    shutil.copytree(INFRASTRUCTURE, tmp_path / "infrastructure")
+    shutil.copytree(bigquery.SCHEMAS, tmp_path / "lib" / "mlsys" / "schemas")
+    return tmp_path
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_terraform_is_valid_and_its_own_tests_pass(root: str) -> None:
+    assert "Success!" in _check(ROOT, root)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        ("pubsub.tf", "/events/storage", "/events/uploads", "pushes to another address"),
+        ("pubsub.tf", "ack_deadline_seconds", "ack_deadline", "Unsupported argument"),
+        ("storage.tf", ', "OBJECT_ARCHIVE"', "", "are announced, and nothing else"),
+        ("storage.tf", "mlsys-runs-${var.env}", "mlsys-runs-dev", "another environment's"),
+        ("bigquery.tf", '["model_name"]', '["model_version"]', "clustered in another way"),
+    ],
+)
+def test_a_fault_that_is_put_in_fails_the_check(
+    copy: Path, file: str, old: str, new: str, says: str
+) -> None:
+    path = copy / "infrastructure" / "modules" / "mlsys" / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        _check(copy, "modules/mlsys")
+    assert says in caught.value.stdout + caught.value.stderr

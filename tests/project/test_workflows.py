@@ -1,0 +1,284 @@
+"""`.github/`: the checkers find nothing, find what is put in, and what is named is there."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from checkers import checker
+
+ROOT = Path(__file__).parents[2]
+GITHUB = ROOT / ".github"
+WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
+README = GITHUB / "workflows" / "README.md"
+NAMES = [path.name for path in WORKFLOWS]
+ENVS = {"dev", "staging", "prod"}
+# Whoever adds one says why here: an action runs with all that its job may do.
+ACTIONS = {"actions/checkout", "google-github-actions/auth", "hashicorp/setup-terraform"}
+
+
+def load(name: str) -> dict[str, Any]:
+    """A workflow. YAML 1.1 reads the key `on` as true."""
+    return yaml.safe_load((GITHUB / "workflows" / name).read_text())
+
+
+def jobs(name: str) -> dict[str, dict[str, Any]]:
+    return load(name)["jobs"]
+
+
+def steps(name: str) -> list[dict[str, Any]]:
+    return [step for job in jobs(name).values() for step in job["steps"]]
+
+
+def scripts() -> list[str]:
+    return [step["run"] for name in NAMES for step in steps(name) if "run" in step]
+
+
+CHECKERS = ("zizmor", "actionlint", "workflows", "dependabot")
+
+
+def said_by(name: str, folder: Path) -> str:
+    """What a checker says of a `.github`; an empty text: nothing."""
+    workflows = [str(path) for path in sorted((folder / "workflows").glob("*.yml"))]
+    schema = ["check-jsonschema", "--builtin-schema"]
+    shellcheck = ["-shellcheck", checker("shellcheck")]
+    command = {
+        "zizmor": ["zizmor", "--offline", "--no-progress", "--quiet", str(folder)],
+        "actionlint": ["actionlint", "-no-color", *shellcheck, *workflows],
+        "workflows": [*schema, "vendor.github-workflows", *workflows],
+        "dependabot": [*schema, "vendor.dependabot", str(folder / "dependabot.yml")],
+    }[name]
+    command[0] = checker(command[0])
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    return (done.stdout + done.stderr or "failed") if done.returncode else ""
+
+
+@pytest.mark.parametrize("name", CHECKERS)
+def test_the_checkers_find_nothing(name: str) -> None:
+    assert said_by(name, GITHUB) == ""
+
+
+FAULTS = {
+    "an action by a tag": (
+        "pr.yml",
+        r"actions/checkout@[0-9a-f]{40} # v\S+",
+        "actions/checkout@v6",
+        ("zizmor", "unpinned-uses"),
+    ),
+    "somebody's text in a script": (
+        "pr.yml",
+        "- run: make lint",
+        '- run: make lint; echo "${{ github.event.pull_request.title }}"',
+        ("zizmor", "template-injection"),
+    ),
+    "an input in a script": (
+        "promote.yml",
+        '-- "\\$NAME"',
+        '-- "${{ inputs.name }}"',
+        ("zizmor", "template-injection"),
+    ),
+    "all permissions": (
+        "pr.yml",
+        r"permissions:\n      contents: read\n",
+        "permissions: write-all\n",
+        ("zizmor", "excessive-permissions"),
+    ),
+    "a token for whoever opens a pull request": (
+        "pr.yml",
+        "pull_request:",
+        "pull_request_target:",
+        ("zizmor", "dangerous-triggers"),
+    ),
+    "credentials that stay in the clone": (
+        "pr.yml",
+        r"( +fetch-depth: 2).*\n +persist-credentials: false\n",
+        "          fetch-depth: 2\n",
+        ("zizmor", "artipacked"),
+    ),
+    "an output that there is not": (
+        "deploy.yml",
+        r"needs\.changes\.outputs\.image",
+        "needs.changes.outputs.picture",
+        ("actionlint", "picture"),
+    ),
+    "a word that the shell splits": (
+        "deploy.yml",
+        r'"\$IMAGE_REPOSITORY/mlsys:\$GITHUB_SHA"\n',
+        "$IMAGE_REPOSITORY/mlsys:$GITHUB_SHA\n",
+        ("actionlint", "SC2086"),
+    ),
+    "a key that there is not": (
+        "pr.yml",
+        "timeout-minutes: 5",
+        "timeout-minuts: 5",
+        ("workflows", "timeout-minuts"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_that_is_put_in_is_found(tmp_path: Path, fault: str) -> None:
+    name, pattern, text, (found_by, says) = FAULTS[fault]
+    folder = tmp_path / ".github"
+    shutil.copytree(GITHUB, folder)
+    path = folder / "workflows" / name
+    content, count = re.subn(pattern, lambda _: text, path.read_text(), count=1)
+    assert count == 1
+    path.write_text(content)
+    assert says in said_by(found_by, folder)
+
+
+def test_updates_that_come_at_once_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / ".github"
+    shutil.copytree(GITHUB, folder)
+    path = folder / "dependabot.yml"
+    path.write_text(re.sub(r"\n    cooldown: .*", "", path.read_text()))
+    assert "dependabot-cooldown" in said_by("zizmor", folder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_may_do_nothing_but_what_a_job_says(name: str) -> None:
+    workflow = load(name)
+    assert workflow["permissions"] == {}
+    assert "group" in workflow["concurrency"]
+    for job in workflow["jobs"].values():
+        assert job["permissions"]
+        assert job["timeout-minutes"] <= 45
+        assert job["runs-on"] == "ubuntu-24.04"
+
+
+def test_who_writes_comments_cannot_sign_in_and_runs_nothing_of_the_branch() -> None:
+    for name in NAMES:
+        for job in jobs(name).values():
+            may_write = {key for key, value in job["permissions"].items() if value == "write"}
+            assert may_write in (set(), {"id-token"}, {"pull-requests"})
+            if may_write == {"pull-requests"}:
+                assert not [step for step in job["steps"] if "uses" in step]
+
+
+def test_every_action_is_pinned_by_commit_with_its_version() -> None:
+    uses = [line for path in WORKFLOWS for line in path.read_text().splitlines() if "uses:" in line]
+    pins = [re.search(r"uses: (\S+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$", line) for line in uses]
+    assert all(pins), uses
+    assert {pin[1] for pin in pins if pin} == ACTIONS
+    assert len({pin.groups() for pin in pins if pin}) == len(ACTIONS)
+
+
+def test_no_expression_is_pasted_into_a_script() -> None:
+    assert scripts() and not [script for script in scripts() if "${{" in script]
+
+
+def test_every_step_signs_in_without_a_key() -> None:
+    for name in NAMES:
+        for step in steps(name):
+            if "google-github-actions/auth" in step.get("uses", ""):
+                assert {"workload_identity_provider", "service_account"} <= step["with"].keys()
+                assert "credentials_json" not in step["with"]
+    texts = "".join(path.read_text() for path in WORKFLOWS)
+    assert "secrets." not in texts
+
+
+def test_make_verbs_that_are_called_are_there() -> None:
+    verbs = set(re.findall(r"\bmake ([a-z-]+)", "\n".join(scripts())))
+    rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"install", "lint", "test", "test-image"} <= verbs
+    assert verbs <= rules, verbs - rules
+
+
+def test_files_that_are_named_are_there_and_can_be_run() -> None:
+    text = "\n".join(scripts())
+    called = set(re.findall(r"\.github/scripts/[a-z]+\.sh", text))
+    assert called == {f".github/scripts/{path.name}" for path in (GITHUB / "scripts").iterdir()}
+    for name in called:
+        assert (ROOT / name).stat().st_mode & 0o111
+        assert "set -euo pipefail" in (ROOT / name).read_text()
+    for root in re.findall(r"-chdir=(\S+)", text):
+        assert (ROOT / root).is_dir(), root
+
+
+def test_shellcheck_finds_nothing_in_the_scripts() -> None:
+    paths = [str(path) for path in sorted((GITHUB / "scripts").iterdir())]
+    command = [checker("shellcheck"), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_variable_is_in_the_table_and_the_other_way_round() -> None:
+    used = {v for path in WORKFLOWS for v in re.findall(r"\bvars\.(\w+)", path.read_text())}
+    table = re.findall(
+        r"^\| (`[A-Z].*?) \|", (GITHUB / "workflows" / "README.md").read_text(), re.M
+    )
+    documented = {name for cell in table for name in re.findall(r"`([A-Z_]+)`", cell)}
+    assert used == documented
+
+
+def test_the_table_names_outputs_of_bootstrap() -> None:
+    text = README.read_text()
+    named = set(re.findall(r"bootstrap's output `(\w+)`", text))
+    named |= set(re.findall(r"bootstrap -(?:raw|json) (\w+)", text))
+    outputs = (ROOT / "infrastructure" / "bootstrap" / "outputs.tf").read_text()
+    assert named and named <= set(re.findall(r'^output "(\w+)"', outputs, re.MULTILINE))
+
+
+def test_links_and_shell_of_the_readme_hold() -> None:
+    text = README.read_text()
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert links and not [link for link in links if not (README.parent / link).exists()]
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_environments_are_the_three_that_bootstrap_has_accounts_for() -> None:
+    for name in NAMES:
+        inputs = (load(name)[True].get("workflow_dispatch") or {}).get("inputs", {})
+        choices = {key: set(value.get("options", [])) for key, value in inputs.items()}
+        for job in jobs(name).values():
+            environment = job.get("environment", "dev")
+            if chosen := re.fullmatch(r"\$\{\{ inputs\.(\w+) \}\}", environment):
+                assert choices[chosen[1]] and choices[chosen[1]] <= ENVS
+            else:
+                assert set(re.findall(r"'(\w+)'", environment) or [environment]) <= ENVS
+
+
+def test_by_hand_only_what_is_merged_is_deployed() -> None:
+    for name in NAMES:
+        if "workflow_dispatch" in load(name)[True]:
+            for job in jobs(name).values():
+                if "environment" in job and "needs" not in job:
+                    assert "github.ref == 'refs/heads/main'" in job["if"]
+
+
+def test_whoever_signs_in_as_a_deploy_account_runs_in_an_environment() -> None:
+    for name in NAMES:
+        for job in jobs(name).values():
+            if "vars.DEPLOY_ACCOUNT" in str(job):
+                assert "environment" in job
+
+
+def test_the_options_of_mlsys_promote_are_those_that_it_has() -> None:
+    (script,) = [s for s in scripts() if "mlsys promote" in s]
+    command = [sys.executable, "-m", "mlsys.cli", "promote", "--help"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    options = set(re.findall(r"--[a-z][a-z-]*", script))
+    assert {"--from", "--to", "--confirm"} <= options
+    assert options <= set(re.findall(r"--[a-z][a-z-]*", done.stdout))
+
+
+def test_dependabot_looks_after_what_there_is() -> None:
+    updates = yaml.safe_load((GITHUB / "dependabot.yml").read_text())["updates"]
+    assert {u["package-ecosystem"] for u in updates} == {
+        "docker",
+        "github-actions",
+        "pip",
+        "terraform",
+    }
+    for update in updates:
+        assert update["cooldown"]["default-days"] >= 7
+        for folder in update.get("directories", [update.get("directory")]):
+            assert folder == "/" or list(ROOT.glob(folder.strip("/"))), folder

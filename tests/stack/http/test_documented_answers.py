@@ -1,0 +1,201 @@
+"""Requests made up from the API's own description get the answers that it describes."""
+
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import schemathesis
+from flask_openapi3 import OpenAPI
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi import checks
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from mlsys.local.stack import LocalStack
+from scoring_cases import Lab
+
+FEW, MANY = 50, 1_000
+ROUTES = [
+    ("GET", "/health"),
+    ("GET", "/predict"),
+    ("POST", "/predict"),
+    ("GET", "/runs"),
+    ("GET", "/runs/{run_id}"),
+    ("GET", "/model-registry"),
+    ("GET", "/models"),
+    ("POST", "/events/storage"),
+    ("POST", "/events/predictions"),
+]
+CHECKS: list[Any] = [
+    schemathesis.checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+ROWS = pd.DataFrame({"id": range(6), "a": np.arange(6) / 2, "b": np.arange(6) % 3})
+X = ROWS[["a", "b"]]
+
+
+class Known:
+    """Parameters that lead to tables, models and runs that are there."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.table = lab.put(ROWS)
+        self.view = lab.view(f"SELECT * FROM `{self.table}`")
+        self.outputs = [lab.name("output") for _ in range(40)]
+        self.tables = [self.table, self.table, self.view, lab.name("missing"), "other-project.a.b"]
+        self.regressor = lab.upload(LinearRegression().fit(X, ROWS["a"]), X)
+        self.classifier = lab.upload(LogisticRegression().fit(X, ROWS["a"] > 1), X)
+        result = lab.here(lab.params(self.table, self.regressor, output_table=self.outputs[0]))
+        self.run_id = result.done()["run_id"]
+
+    def parameters(self, path: str) -> st.SearchStrategy[dict[str, Any]]:
+        """Those of a route, the optional ones here and there."""
+        if path == "/predict":
+            return st.fixed_dictionaries(
+                {
+                    "env": st.just("dev"),
+                    "input_table": st.sampled_from(self.tables),
+                    "output_table": st.sampled_from(self.outputs),
+                    "model_name": st.sampled_from([self.regressor, self.classifier, "missing"]),
+                    "model_version": st.sampled_from(["v1", "latest"]),
+                },
+                optional={
+                    "run_id": st.sampled_from([self.run_id, "mine", "yours"]),
+                    "id_columns": st.sampled_from(["id", "*", "a,id", "missing"]),
+                    "outputs": st.sampled_from(["predict", "predict,predict_proba"]),
+                    "where": st.sampled_from(["a > 1", "a > 100", "missing = 1", "a >"]),
+                    "max_rejects": st.sampled_from(["0", "10", "1%"]),
+                    "write_disposition": st.sampled_from(
+                        ["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"]
+                    ),
+                    "dry_run": st.sampled_from(["true", "false"]),
+                    "wait": st.sampled_from(["true", "true", "false"]),
+                },
+            )
+        if path == "/models":
+            return st.fixed_dictionaries(
+                {"env": st.just("dev")},
+                optional={
+                    "model_name": st.just(self.regressor),
+                    "status": st.sampled_from(["ready", "rejected"]),
+                    "limit": st.integers(1, 1_000).map(str),
+                    "metadata": st.sampled_from(["true", "false"]),
+                },
+            )
+        if path == "/runs":
+            return st.fixed_dictionaries(
+                {"env": st.just("dev")},
+                optional={
+                    "model_name": st.just(self.regressor),
+                    "state": st.sampled_from(["succeeded", "failed"]),
+                    "limit": st.integers(1, 1_000).map(str),
+                },
+            )
+        return st.just({} if path == "/health" or path.startswith("/events/") else {"env": "dev"})
+
+
+@pytest.fixture(scope="module")
+def lab(stack: LocalStack) -> Lab:
+    return Lab(stack)
+
+
+@pytest.fixture(scope="module")
+def known(lab: Lab) -> Known:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in lab.stack.environment.items():
+            patch.setenv(name, value)
+        return Known(lab)
+
+
+@pytest.fixture(scope="module")
+def document(lab: Lab) -> BaseSchema:
+    """The description as the service gives it, and the service behind it."""
+    assert isinstance(lab.app, OpenAPI)
+    return schemathesis.openapi.from_wsgi("/openapi.json", lab.app)
+
+
+def cases(document: BaseSchema, known: Known, method: str, path: str) -> st.SearchStrategy[Case]:
+    """Requests that the description allows, those it does not, and some that lead somewhere."""
+    operation = document[path][method]
+    allowed = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+
+    def lead(case: Case, parameters: dict[str, Any], kept: list[str]) -> Case:
+        if (method, path) == ("POST", "/predict"):
+            made_up = case.body if isinstance(case.body, dict) else {}
+            case.body = {k: v for k, v in made_up.items() if k in kept} | parameters
+            return case
+        made_up = case.query or {}
+        case.query = {k: v for k, v in made_up.items() if k in kept} | parameters
+        if case.path_parameters and kept:
+            case.path_parameters["run_id"] = known.run_id
+        return case
+
+    kept = st.lists(st.sampled_from(["where", "id_columns", "run_id", "dry_run"]), max_size=2)
+    leading = st.builds(lead, allowed, known.parameters(path), kept)
+    if path == "/health":
+        return allowed
+    forbidden = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    # one_of would give more room to whatever has more forms.
+    return st.sampled_from([leading, leading, leading, allowed, forbidden]).flatmap(lambda s: s)
+
+
+def ask(document: BaseSchema, known: Known, method: str, path: str, count: int) -> Counter[int]:
+    """Send so many requests to a route, check every answer, and count the statuses."""
+    statuses: Counter[int] = Counter()
+
+    @seed(count)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases(document, known, method, path))
+    def answered_as_documented(case: Case) -> None:
+        answer = case.call_and_validate(checks=CHECKS)
+        statuses[answer.status_code] += 1
+
+    answered_as_documented()
+    return statuses
+
+
+def good(statuses: Counter[int]) -> float:
+    """The share of the answers that are a success."""
+    return sum(n for status, n in statuses.items() if status < 300) / statuses.total()
+
+
+def test_the_routes_of_the_description_are_those_that_are_asked(lab: Lab) -> None:
+    paths = lab.app.api_doc["paths"]
+    found = [(method.upper(), path) for path in paths for method in paths[path]]
+    assert sorted(found) == sorted(ROUTES)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_fifty_requests_to_a_route_are_answered_as_documented(
+    lab: Lab, document: BaseSchema, known: Known, method: str, path: str
+) -> None:
+    assert good(ask(document, known, method, path, FEW)) > 0.1
+    lab.stack.pubsub.wait_until_quiet(60)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_a_thousand_requests_to_a_route_are_answered_as_documented(
+    lab: Lab, document: BaseSchema, known: Known, method: str, path: str
+) -> None:
+    began = time.monotonic()
+    statuses = ask(document, known, method, path, MANY)
+    seconds = time.monotonic() - began
+    share = good(statuses)
+    print(f"\n{method} {path}: {dict(sorted(statuses.items()))}, {share:.0%} good, {seconds:.0f} s")
+    assert share > 0.1
+    lab.stack.pubsub.wait_until_quiet(300)

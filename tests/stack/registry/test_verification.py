@@ -1,0 +1,409 @@
+"""Registering a model loads it apart and replays its golden rows: the registry has the verdict."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from mlsys.artifact.describe import build
+from mlsys.artifact.loading import LoadedModel, load_model
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.clients import clients_for
+from mlsys.errors import MetadataInvalid, ModelUnusable, TryAgain
+from mlsys.gcs import gcs_get, gcs_put, gcs_put_pickle, pickled
+from mlsys.local.stack import LocalStack
+from mlsys.models import upload_model
+from registry_cases import ModelCase, model_case, notifications_lost
+from scoring_cases import Lab
+from workers.inference.verdict import judge
+from workers.registry.sync import converge
+from workers.scoring.planning.find_run import prepare
+from workers.verification import verifier as child
+from workers.verification.verifier import Verifier
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+X = pd.DataFrame({"a": np.linspace(0, 1, 30), "b": np.linspace(3, -2, 30)})
+MODEL = LinearRegression().fit(X, X["a"])
+OTHER = LinearRegression().fit(X, X["b"] * 7)
+
+
+@pytest.fixture
+def case(stack: LocalStack) -> Iterator[ModelCase]:
+    with model_case(stack, "verified") as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Iterator[Verifier]:
+    made = Verifier(seconds=5.0)
+    yield made
+    made.close()
+
+
+def document(model: Any = MODEL) -> dict[str, Any]:
+    return build(model, X=X, y=None, artifact=pickled(model))
+
+
+def of(content: bytes) -> Callable[[], bytes]:
+    return lambda: content
+
+
+class Hostile:
+    """Ends the process that unpickles it, if its code is run."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (3,)
+
+
+class Slow(LinearRegression):
+    """Takes its time to predict."""
+
+    def predict(self, X: Any) -> Any:
+        time.sleep(60)
+
+
+# The verdict
+
+
+def test_a_model_that_answers_as_it_did_is_ready(verifier: Verifier) -> None:
+    verdict = verifier.verdict("good", of(pickled(MODEL)), document(), ())
+    assert (verdict.status, verdict.reason) == ("ready", None)
+
+
+def test_a_model_that_answers_otherwise_is_rejected(verifier: Verifier) -> None:
+    verdict = verifier.verdict("other", of(pickled(OTHER)), document(), ())
+    assert verdict.status == "rejected"
+    assert "where it answered" in str(verdict.reason)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no pickle at all", "is not a pickled model"),
+        (pickle.dumps({"a": 1}), "has no predict"),
+        (pickle.dumps(Hostile()), "_exit"),
+        (pickle.dumps(np.zeros(3)), "has no predict"),
+    ],
+)
+def test_what_is_no_model_is_rejected(verifier: Verifier, content: bytes, words: str) -> None:
+    verdict = verifier.verdict(content, of(content), {}, ())
+    assert verdict.status == "rejected"
+    assert words in str(verdict.reason)
+
+
+def test_a_model_that_takes_too_long_is_rejected_and_the_next_one_is_not(
+    verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow().fit(X, X["a"])
+    trusted = (f"{Slow.__module__}.{Slow.__qualname__}",)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.path.dirname(__file__), *os.sys.path]))
+    fresh = Verifier(seconds=3.0)
+    try:
+        verdict = fresh.verdict("slow", of(pickled(slow)), document(), trusted)
+        assert verdict.status == "rejected"
+        assert "took over 3 s" in str(verdict.reason)
+        assert fresh.verdict("good", of(pickled(MODEL)), document(), ()).status == "ready"
+    finally:
+        fresh.close()
+
+
+def test_a_model_that_needs_too_much_memory_is_rejected() -> None:
+    large = LinearRegression().fit(X, X["a"])
+    large.ballast_ = np.zeros(60_000_000)
+    small = Verifier(memory=700 * 2**20)
+    try:
+        verdict = small.verdict("large", of(joblib_bytes(large)), {}, ())
+        assert verdict.status == "rejected"
+        assert "memory" in str(verdict.reason)
+        assert small.verdict("good", of(pickled(MODEL)), document(), ()).status == "ready"
+    finally:
+        small.close()
+
+
+def joblib_bytes(model: Any) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    joblib.dump(model, buffer, compress=3)
+    return buffer.getvalue()
+
+
+def test_a_verdict_is_given_once_for_the_same_files(
+    verifier: Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = verifier.verdict("same", of(pickled(MODEL)), document(), ())
+    monkeypatch.setattr(verifier, "_ask", lambda *_: pytest.fail("asked again"))
+    assert verifier.verdict("same", of(pickled(MODEL)), document(), ()) == first
+
+
+def test_a_process_that_died_is_followed_by_another(verifier: Verifier) -> None:
+    verifier.verdict("before", of(pickled(MODEL)), document(), ())
+    verifier._process.kill()
+    verifier._process.join(10)
+    assert verifier.verdict("after", of(pickled(MODEL)), document(), ()).status == "ready"
+
+
+def test_a_process_that_nobody_needs_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "IDLE_SECONDS", 0.2)
+    idle = Verifier()
+    try:
+        idle.verdict("one", of(pickled(MODEL)), document(), ())
+        idle._process.join(30)
+        assert not idle._process.is_alive()
+        assert idle.verdict("two", of(pickled(MODEL)), document(), ()).status == "ready"
+    finally:
+        idle.close()
+
+
+def test_a_process_that_cannot_be_started_says_nothing_of_the_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Verifier()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(BaseProcess, "start", lambda self: (_ for _ in ()).throw(OSError(12)))
+            with pytest.raises(TryAgain, match="cannot be started"):
+                made.verdict("a", of(pickled(MODEL)), document())
+        assert made.verdict("a", of(pickled(MODEL)), document()).status == "ready"
+    finally:
+        made.close()
+
+
+class Forged:
+    """A pipe's other end that is somebody else's by now."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer = answer
+
+    def send_bytes(self, content: bytes) -> None:
+        pass
+
+    def recv_bytes(self, size: int) -> bytes:
+        return self.answer
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pickle.dumps(Hostile()),
+        b'["fine", null, null]',
+        b'["ready", 1, null]',
+        b'["ready", null, 1]',
+        b'["ready", null]',
+        b"{}",
+        b"7",
+    ],
+)
+def test_what_the_process_answers_is_not_believed_as_it_comes(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Verifier()
+    made._process = multiprocessing.get_context("spawn").Process(target=print)
+    monkeypatch.setattr(made, "_start", lambda: Forged(answer))
+    monkeypatch.setattr(made, "_end", lambda: None)
+    assert made.verdict("a", of(b""), {}).status == "rejected"
+
+
+def test_half_of_what_the_machine_has_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = {"/sys/fs/cgroup/memory.max": "2147483648", "/sys/fs/cgroup/other": "max"}
+    monkeypatch.setattr(Path, "read_text", lambda self: read.get(str(self), "max"))
+    assert child.memory_limit() == 2**30
+
+
+@pytest.mark.parametrize(
+    ("rows", "predictions"),
+    [
+        pytest.param([[{"a": 1}, 2.0]], [1.0], id="an object for a number"),
+        pytest.param([["x", 2.0]], [1.0], id="a text for a number"),
+    ],
+)
+def test_golden_rows_that_cannot_be_read_are_a_remark(rows: Any, predictions: Any) -> None:
+    golden = document() | {"golden": {"rows": rows, "predictions": predictions}}
+    verdict = judge(LoadedModel(MODEL), ModelMetadata.parse(json.dumps(golden).encode()))
+    assert verdict.status == "ready"
+    assert str(verdict.reason).startswith("the golden rows were not replayed: golden: ")
+
+
+@pytest.mark.parametrize("part", ["rows", "predictions"])
+def test_a_golden_number_that_no_double_holds_is_refused_with_its_metadata(part: str) -> None:
+    golden = document()
+    golden["golden"][part] = [10**400 for _ in golden["golden"][part]]
+    with pytest.raises(MetadataInvalid, match="a number that FLOAT64 cannot hold"):
+        ModelMetadata.parse(json.dumps(golden).encode())
+
+
+def test_a_reason_is_a_text_that_a_row_can_hold(verifier: Verifier) -> None:
+    model = LinearRegression().fit(X, X["a"])
+    content = pickled(model).replace(sklearn.__version__.encode(), b"9\n9.9")
+    verdict = verifier.verdict("odd", of(content), {})
+    assert "\n" not in str(verdict.reason) and len(str(verdict.reason)) < 2100
+
+
+def test_a_model_that_another_release_saved_is_seen_by_every_thread() -> None:
+    content = pickled(MODEL).replace(sklearn.__version__.encode(), b"1.2.1")
+    stop = threading.Event()
+
+    def score() -> None:
+        while not stop.is_set():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                MODEL.predict(X)
+
+    with ThreadPoolExecutor(3) as pool:
+        busy = [pool.submit(score) for _ in range(2)]
+        found = [load_model(content).version_mismatch for _ in range(200)]
+        stop.set()
+        for one in busy:
+            one.result()
+    assert set(found) == {
+        f"the model was saved with scikit-learn 1.2.1, and the service has {sklearn.__version__}"
+    }
+
+
+# In the registry
+
+
+def test_a_model_is_verified_again_once_the_settings_are_others(case: ModelCase) -> None:
+    model = make_pipeline(FunctionTransformer(odd), LinearRegression()).fit(X, X["a"])
+    gcs_put_pickle(model, case.bucket, case.ref().path)
+    assert case.row()["status"] == "rejected"
+    name = f"{odd.__module__}.{odd.__qualname__}"
+    more = replace(case.stack.settings, trusted_globals=(name,), signing_keys=())
+    clients = clients_for(more)
+    assert converge(clients, "dev", case.ref()) == "updated"
+    [row] = case.rows()
+    assert converge(clients, "dev", case.ref()) == "unchanged"
+    assert name not in str(row["status_reason"]) or row["status"] == "ready"
+    with notifications_lost(case.stack):
+        assert converge(case.clients, "dev", case.ref()) == "updated"
+    assert name in case.rows()[0]["status_reason"]
+
+
+def odd(frame: Any) -> Any:
+    """A function that nobody trusts."""
+    return frame
+
+
+def test_an_uploaded_model_is_ready(case: ModelCase) -> None:
+    upload_model(MODEL, case.name, "v1", X=X)
+    row = case.row()
+    assert (row["status"], row["status_reason"]) == ("ready", None)
+
+
+def test_a_model_that_its_golden_rows_do_not_fit_is_rejected_in_the_registry(
+    case: ModelCase,
+) -> None:
+    content = pickled(OTHER)
+    metadata = document() | {"artifact": document(OTHER)["artifact"]}
+    case.put(json.dumps(metadata), "v1/metadata.json")
+    gcs_put(content, case.bucket, case.ref().path)
+    row = case.row()
+    assert row["status"] == "rejected"
+    assert "where it answered" in row["status_reason"]
+
+
+def test_a_hostile_file_is_rejected_in_the_registry_and_the_service_lives_on(
+    case: ModelCase,
+) -> None:
+    gcs_put(pickle.dumps(Hostile()), case.bucket, case.ref().path)
+    gcs_put(b"garbage", case.bucket, case.ref("v2").path)
+    case.upload(version="v3")
+    case.settle()
+    rows = {row["model_version"]: row for row in case.rows()}
+    assert {v: row["status"] for v, row in rows.items()} == {
+        "v1": "rejected",
+        "v2": "rejected",
+        "v3": "ready",
+    }
+    assert "_exit" in rows["v1"]["status_reason"]
+
+
+# In scoring
+
+
+@pytest.fixture(scope="module")
+def lab(stack: LocalStack) -> Lab:
+    return Lab(stack)
+
+
+@pytest.fixture
+def rejected(lab: Lab) -> dict[str, str]:
+    """A request for a model whose golden rows are another model's."""
+    name = lab.upload(MODEL, X)
+    bucket, path = lab.settings.models_bucket("dev"), f"{name}/v1/metadata.json"
+    metadata = json.loads(gcs_get(bucket, path))
+    metadata["golden"]["predictions"] = [p + 1 for p in metadata["golden"]["predictions"]]
+    gcs_put(json.dumps(metadata), bucket, path)
+    return lab.params(lab.put(X.assign(id=range(30))), name)
+
+
+def test_a_rejected_model_is_not_used_unless_the_caller_says_so(
+    lab: Lab, rejected: dict[str, str]
+) -> None:
+    lab.here(rejected).problem(422, "model-unusable", "where it answered", "allow_rejected=true")
+    assert not lab.here(rejected | {"dry_run": "true"}).json["ok"]
+    result = lab.here(rejected | {"allow_rejected": "true"}).done()
+    assert result["rows"] == 30
+    assert "where it answered" in result["warnings"][0]
+
+
+def test_a_model_of_another_scikit_learn_is_not_used_unless_the_caller_says_so(lab: Lab) -> None:
+    model = LinearRegression().fit(X, X["a"])
+    content = pickled(model).replace(sklearn.__version__.encode(), b"1.2.1")
+    assert b"1.2.1" in content
+    name = lab.upload(MODEL, X)
+    gcs_put(content, lab.settings.models_bucket("dev"), f"{name}/v1/model.pkl")
+    params = lab.params(lab.put(X.assign(id=range(30))), name, id_columns="id")
+    words = ("scikit-learn 1.2.1", "allow_version_mismatch=true")
+    lab.here(params).problem(422, "model-unusable", *words)
+    result = lab.here(params | {"allow_version_mismatch": "true"}).done()
+    assert any("1.2.1" in warning for warning in result["warnings"])
+
+
+def test_who_joins_a_run_does_not_put_up_with_what_its_planner_did(
+    lab: Lab, rejected: dict[str, str]
+) -> None:
+    clients = lab.clients
+    generous = lab.request(rejected | {"allow_rejected": "true"})
+    planned = prepare(clients, generous)
+    assert planned.result is None
+    with pytest.raises(ModelUnusable, match="where it answered"):
+        prepare(clients, lab.request(rejected))
+    assert prepare(clients, generous).plan.run_id == planned.plan.run_id
+
+
+def test_what_a_caller_puts_up_with_is_no_part_of_the_runs_identity(
+    lab: Lab, rejected: dict[str, str]
+) -> None:
+    first = lab.here(rejected | {"allow_rejected": "true"}).done()
+    again = lab.here(rejected | {"allow_rejected": "true", "allow_version_mismatch": "true"}).done()
+    assert again == first | {"reused": True}
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_by_scoring_too(lab: Lab) -> None:
+    name = lab.upload(MODEL, X)
+    gcs_put(pickle.dumps(Hostile()), lab.settings.models_bucket("dev"), f"{name}/v1/model.pkl")
+    params = lab.params(lab.put(X.assign(id=range(30))), name)
+    lab.here(params | {"allow_rejected": "true"}).problem(422, "model-unusable", "_exit")

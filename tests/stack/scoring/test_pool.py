@@ -1,0 +1,358 @@
+"""The scoring processes: they stay between runs, and go when something is wrong with them."""
+
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import threadpoolctl
+from sklearn.linear_model import LinearRegression
+
+from mlsys.errors import RunInterrupted, TryAgain
+from mlsys.local.stack import LocalStack
+from scoring_cases import Lab
+from workers import machine
+from workers.scoring.planning.find_run import prepare
+from workers.scoring.run import execute
+from workers.scoring.shards import pool, read_session
+from workers.scoring.shards.overlap import Behind, ahead
+from workers.scoring.shards.scorer import Scorer
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+ROWS = 60_000
+DATA = pd.DataFrame({"id": range(ROWS), "a": np.sin(np.arange(ROWS)), "b": np.arange(ROWS) / 7})
+MODEL = LinearRegression().fit(DATA[["a", "b"]], DATA["a"])
+SLOW = LinearRegression().fit(DATA[["a"]], DATA["b"])
+
+
+@pytest.fixture(scope="module")
+def lab(stack: LocalStack) -> Lab:
+    return Lab(stack)
+
+
+@pytest.fixture
+def table(lab: Lab) -> str:
+    return lab.put(DATA)
+
+
+@pytest.fixture
+def name(lab: Lab) -> str:
+    return lab.upload(MODEL, DATA[["a", "b"]])
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[pool._Pool]:
+    """Two processes of this test's own, for tables of any size in four shards."""
+    monkeypatch.setattr(pool, "INLINE_ROWS", 0)
+    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", ROWS // 4)
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    own = pool._Pool()
+    monkeypatch.setattr(pool, "_pool", own)
+    yield own
+    own.end()
+
+
+def pids(workers: pool._Pool) -> set[int]:
+    return {process.pid for process in workers._started()}
+
+
+def scored(lab: Lab, table: str, name: str) -> dict[str, Any]:
+    """Score the table in this process and those it starts."""
+    params = lab.params(table, name)
+    result = lab.here(params).done()
+    assert lab.rows(params["output_table"])["id"].tolist() == DATA["id"].tolist()
+    return result
+
+
+def test_the_processes_stay_for_the_next_run(
+    lab: Lab, table: str, name: str, workers: pool._Pool
+) -> None:
+    assert scored(lab, table, name)["shards"] == 4
+    first = pids(workers)
+    assert first
+    scored(lab, table, name)
+    assert first <= pids(workers)
+    assert len(pids(workers)) <= 2
+
+
+def test_a_process_that_died_in_between_is_replaced(
+    lab: Lab, table: str, name: str, workers: pool._Pool
+) -> None:
+    scored(lab, table, name)
+    first = pids(workers)
+    for pid in first:
+        os.kill(pid, signal.SIGKILL)
+    for process in workers._started():
+        process.join(10)
+    scored(lab, table, name)
+    assert not first & pids(workers)
+
+
+def test_a_process_that_dies_at_work_ends_the_others_and_the_caller_may_try_again(
+    lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "_score_in_worker", _die)
+        with pytest.raises(TryAgain, match="want of memory"):
+            execute(lab.clients, prepared)
+    assert pids(workers) == set()
+    assert execute(lab.clients, prepared).rows == ROWS
+
+
+def _die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_run_that_stops_takes_the_processes_with_it(
+    lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
+    monkeypatch.setattr(pool, "_score_in_worker", _wait)
+    monkeypatch.setattr(pool, "POLL", 0.05)
+    with pytest.raises(RunInterrupted):
+        execute(lab.clients, prepared, stopping=lambda: bool(pids(workers)))
+    assert pids(workers) == set()
+
+
+def _wait(*_: Any) -> None:
+    time.sleep(60)
+
+
+def test_a_small_run_does_not_wait_for_a_large_one(
+    lab: Lab, table: str, name: str, workers: pool._Pool
+) -> None:
+    assert workers.take(wait=True, stop=lambda: False)
+    try:
+        assert scored(lab, table, name)["rows"] == ROWS
+        assert pids(workers) == set()
+        with pytest.raises(RunInterrupted):
+            workers.take(wait=True, stop=lambda: True)
+    finally:
+        workers.give_back()
+
+
+def test_idle_processes_go(
+    lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.2)
+    scored(lab, table, name)
+    deadline = time.monotonic() + 20
+    while workers._executor is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert workers._executor is None
+    scored(lab, table, name)
+
+
+def test_there_are_no_more_processes_than_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "memory", lambda: 2 * 2**30)
+    assert pool._that_fit(SimpleNamespace(size=1_000)) == 5
+    assert pool._that_fit(SimpleNamespace(size=None)) == 6
+    assert pool._that_fit(SimpleNamespace(size=150 * 2**20)) == 1
+    assert pool._that_fit(SimpleNamespace(size=300 * 2**20)) == 0
+
+
+def test_idle_processes_make_room_for_a_model_that_fits_once(
+    lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(lab, table, name)
+    assert pids(workers)
+    monkeypatch.setattr(pool, "_that_fit", lambda _: 1)
+    scored(lab, table, name)
+    assert pids(workers) == set()
+
+
+def test_a_process_that_cannot_be_started_lets_the_caller_try_again(
+    lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
+    with monkeypatch.context() as patch:
+        patch.setattr("multiprocessing.forkserver.connect_to_new_process", _too_many_files)
+        with pytest.raises(TryAgain, match="cannot be started"):
+            execute(lab.clients, prepared)
+    assert pids(workers) == set()
+    assert execute(lab.clients, prepared).rows == ROWS
+
+
+def _too_many_files(*_: Any) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_process_loads_a_model_once(
+    lab: Lab, table: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[Any] = []
+    load = pool.load_pinned
+
+    def counting(clients: Any, pin: Any) -> Any:
+        loads.append(pin)
+        return load(clients, pin)
+
+    monkeypatch.setattr(pool, "load_pinned", counting)
+    monkeypatch.setattr(pool, "_kept", {})
+    other = lab.upload(SLOW, DATA[["a"]])
+    plans = [prepare(lab.clients, lab.request(lab.params(table, n))).plan for n in (name, name)]
+    plans.append(prepare(lab.clients, lab.request(lab.params(table, other))).plan)
+    texts = [pool.json.dumps(plan.to_dict()) for plan in plans]
+    first, second = (pool._scorer(lab.clients, text) for text in texts[:2])
+    assert first is not second
+    assert first.predictor.model is second.predictor.model
+    assert pool._scorer(lab.clients, texts[1]) is second
+    assert len(loads) == 1
+    assert pool._scorer(lab.clients, texts[2]).predictor.model is not first.predictor.model
+    assert len(loads) == 2
+
+
+def test_the_predictors_thread_does_its_arithmetic_alone(lab: Lab, table: str, name: str) -> None:
+    prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
+    found: list[int] = []
+
+    def work() -> None:
+        Scorer(MODEL, prepared.plan)
+        found.extend(library["num_threads"] for library in threadpoolctl.threadpool_info())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert set(found) == {1}
+
+
+# What a container may use
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "max 100000"}, 4),
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "150000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+        ({}, 4),
+    ],
+)
+def test_a_container_has_as_many_cores_as_it_was_given(
+    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    assert machine.cores() == cores
+
+
+def test_a_container_has_as_much_memory_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
+    assert machine.memory() == psutil.virtual_memory().total
+    (tmp_path / "memory.max").write_text("max\n")
+    assert machine.memory() == psutil.virtual_memory().total
+    (tmp_path / "memory.max").write_text("1048576\n")
+    assert machine.memory() == 2**20
+
+
+@pytest.mark.parametrize(
+    ("rows", "cores", "streams"),
+    [
+        (0, 2, 1),
+        (99_999, 2, 1),
+        (100_000, 2, 2),
+        (100_000, 1, 1),
+        (300_000, 1, 2),
+        (400_000, 4, 4),
+        (500_000, 2, 2),
+        (500_001, 2, 4),
+        (1_000_000, 2, 4),
+        (1_000_000, 6, 6),
+        (10**9, 2, 1000),
+    ],
+)
+def test_each_core_gets_as_many_streams(
+    rows: int, cores: int, streams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    assert read_session._streams(rows) == streams
+
+
+# Work that overlaps
+
+
+def test_the_next_item_is_got_while_one_is_worked_on_and_no_more() -> None:
+    got: list[int] = []
+    second = threading.Event()
+
+    def items() -> Iterator[int]:
+        for i in range(5):
+            got.append(i)
+            if i == 1:
+                second.set()
+            yield i
+
+    seen = []
+    for item in ahead(items()):
+        assert second.wait(10)
+        assert len(got) <= item + 2
+        seen.append(item)
+    assert seen == list(range(5))
+
+
+def test_what_getting_an_item_raises_arrives_after_the_items_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise KeyError("gone")
+
+    seen = []
+    with pytest.raises(KeyError, match="gone"):
+        for item in ahead(items()):
+            seen.append(item)
+    assert seen == [1]
+
+
+def test_a_reader_that_leaves_early_leaves_no_thread() -> None:
+    for item in ahead(iter(range(100))):
+        if item == 3:
+            break
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if not any(t.name.startswith("ahead") for t in threading.enumerate()):
+            return
+        time.sleep(0.01)
+    raise AssertionError("its thread is still there")
+
+
+def test_work_behind_is_done_in_order_and_its_error_is_heard_once() -> None:
+    behind, done = Behind(), []
+    behind.do(lambda: done.append(1))
+    behind.do(lambda: done.append(2))
+    behind.wait()
+    assert done == [1, 2]
+    behind.do(lambda: {}["gone"])
+    with pytest.raises(KeyError, match="gone"):
+        behind.do(lambda: done.append(3))
+    behind.wait()
+    behind.close()
+    assert done == [1, 2]
+
+
+def test_two_runs_at_once_are_both_scored(
+    lab: Lab, table: str, name: str, workers: pool._Pool
+) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(scored, lab, table, name) for _ in range(2)]
+    assert [run.result()["rows"] for run in both] == [ROWS, ROWS]

@@ -1,0 +1,235 @@
+"""`dry_run=true` gives one verdict without loading a row."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from google.cloud import bigquery
+from sklearn.linear_model import LinearRegression
+
+from mlsys.gcs import gcs_get, gcs_put
+from mlsys.local.stack import LocalStack
+from scoring_cases import Lab, unique
+from workers import query
+from workers.scoring import dry_run
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+ROWS = 50
+X = pd.DataFrame({"a": np.linspace(0, 1, ROWS), "b": np.linspace(3, -2, ROWS)})
+MODEL = LinearRegression().fit(X, X["a"])
+
+
+@pytest.fixture(scope="module")
+def lab(stack: LocalStack) -> Lab:
+    return Lab(stack)
+
+
+@pytest.fixture
+def params(lab: Lab) -> dict[str, str]:
+    return lab.params(lab.put(X.assign(id=range(ROWS))), lab.upload(MODEL, X), dry_run="true")
+
+
+def verdict(lab: Lab, params: dict[str, str], **more: str) -> dict[str, Any]:
+    answer = lab.here(params | more)
+    assert answer.status == 200, answer.text
+    return answer.json
+
+
+def test_a_verdict_tells_the_run_that_it_would_be(lab: Lab, params: dict[str, str]) -> None:
+    found = verdict(lab, params)
+    assert found["ok"]
+    assert (found["problems"], found["warnings"]) == ([], [])
+    assert not found["run_exists"]
+    assert found["rows"] == ROWS
+    assert sorted(found["reads"]) == ["a", "b", "id"]
+    assert found["nulls"] == {}
+    assert found["duplicate_ids"] is None
+    assert lab.objects(found["run_id"]) == {}
+    assert not lab.exists(params["output_table"])
+    result = lab.here(params | {"dry_run": "false"}).done()
+    assert result["run_id"] == found["run_id"]
+    again = verdict(lab, params)
+    assert again["ok"] and again["run_exists"] and again["run_is_done"]
+    assert again["run_id"] == result["run_id"]
+    assert again["rows"] == ROWS
+
+
+def test_a_run_that_is_done_is_no_problem_though_its_table_has_rows_by_now(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    params |= {"write_disposition": "WRITE_EMPTY"}
+    lab.here(params | {"dry_run": "false"}).done()
+    found = verdict(lab, params)
+    assert found["ok"] and found["run_is_done"]
+    lab.clients.bigquery.delete_table(params["input_table"], timeout=30)
+    own = verdict(lab, params, run_id=found["run_id"])
+    assert own["ok"] and own["rows"] == ROWS
+
+
+def test_a_run_that_failed_is_told_of_with_the_reason_and_the_nulls(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    rows = X.assign(id=range(ROWS))
+    rows.loc[:4, "a"] = np.nan
+    params |= {"input_table": lab.put(rows)}
+    lab.here(params | {"dry_run": "false"}).problem(422, "prediction-failed")
+    found = verdict(lab, params, check_ids="true", max_rejects="5")
+    assert found["ok"] and found["run_exists"]
+    failed, nulls = found["warnings"]
+    assert "its last try failed: At least 5 of 50 rows" in failed
+    assert (found["nulls"], found["duplicate_ids"]) == ({"a": 5}, 0)
+    assert nulls.startswith("a is NULL in 5 rows")
+
+
+def test_a_table_that_wants_a_filter_gets_one_or_says_so(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local BigQuery does not mind.
+
+    https://cloud.google.com/bigquery/docs/querying-partitioned-tables#require_a_partition_filter_in_queries
+    """
+    monkeypatch.setattr(bigquery.Table, "require_partition_filter", True)
+    monkeypatch.setattr(bigquery.Table, "time_partitioning", bigquery.TimePartitioning(field="day"))
+    problem = verdict(lab, params)["problems"][0]
+    assert "pass a condition on day" in problem["detail"]
+    lab.here(params | {"dry_run": "false"}).problem(400, "invalid-request", "condition on day")
+    found = verdict(lab, params, where="id < 5", check_ids="true")
+    assert found["ok"]
+    assert (found["nulls"], found["duplicate_ids"]) == (None, None)
+    assert len(found["warnings"]) == 2
+
+
+def test_the_run_id_is_the_one_with_the_suffix_once_the_output_is_gone(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    first = lab.here(params | {"dry_run": "false"}).done()
+    lab.clients.bigquery.delete_table(params["output_table"], timeout=30)
+    found = verdict(lab, params)
+    assert found["run_id"] == first["run_id"] + "-2"
+    assert not found["run_exists"]
+
+
+def test_input_and_output_are_at_fault_in_one_verdict(lab: Lab, params: dict[str, str]) -> None:
+    found = verdict(
+        lab,
+        params,
+        input_table=lab.put(pd.DataFrame({"id": [1], "a": ["text"]})),
+        output_table=f"{lab.project}.nowhere.out",
+        where="nope < 3",
+    )
+    assert not found["ok"]
+    where, output = found["problems"]
+    assert "where" in where["detail"]
+    assert "mlsys-local.nowhere" in output["detail"]
+    found = verdict(
+        lab,
+        params,
+        input_table=lab.put(pd.DataFrame({"id": [1], "a": ["text"]})),
+        output_table=f"{lab.project}.nowhere.out",
+    )
+    columns, output = found["problems"]
+    assert {c["name"] for c in columns["columns"]} == {"a", "b"}
+    assert "mlsys-local.nowhere" in output["detail"]
+
+
+def test_nulls_where_the_model_saw_none_are_counted(lab: Lab, params: dict[str, str]) -> None:
+    rows = X.assign(id=range(ROWS))
+    rows.loc[:4, "a"] = np.nan
+    found = verdict(lab, params, input_table=lab.put(rows))
+    assert found["ok"]
+    assert found["nulls"] == {"a": 5}
+    assert found["warnings"] == ["a is NULL in 5 rows, and the model saw no NULLs there"]
+    filtered = verdict(lab, params, input_table=lab.put(rows), where="b < 0")
+    assert "5 rows of the whole table" in filtered["warnings"][0]
+
+
+def test_nulls_that_the_model_knows_are_no_matter(lab: Lab, params: dict[str, str]) -> None:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    rows = X.assign(id=range(ROWS))
+    rows.loc[:4, "a"] = np.nan
+    model = HistGradientBoostingRegressor(max_iter=2).fit(rows[["a", "b"]], rows["b"])
+    name = lab.upload(model, rows[["a", "b"]])
+    found = verdict(lab, params, input_table=lab.put(rows), model_name=name)
+    assert (found["nulls"], found["warnings"]) == ({}, [])
+
+
+def test_required_columns_need_no_count(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = [
+        bigquery.SchemaField("id", "INTEGER"),
+        bigquery.SchemaField("a", "FLOAT", "REQUIRED"),
+        bigquery.SchemaField("b", "FLOAT", "REQUIRED"),
+    ]
+    table = lab.name()
+    lab.clients.bigquery.create_table(bigquery.Table(table, fields), timeout=30)
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a query ran")
+
+    monkeypatch.setattr(dry_run, "select", refuse)
+    assert verdict(lab, params, input_table=table)["nulls"] == {}
+
+
+def test_a_count_that_would_cost_is_left_to_the_caller(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local BigQuery gives no bytes; here a dry run says what a large table's would."""
+    terabytes = 3 * 2**40
+
+    def large(clients: Any, sql: str) -> query.DryRun:
+        return query.DryRun((), terabytes)
+
+    monkeypatch.setattr(dry_run, "dry_run", large)
+    found = verdict(lab, params)
+    assert found["nulls"] is None
+    assert "3,072 GiB" in found["warnings"][0]
+    assert found["bytes"] == terabytes
+    assert found["price_usd"] == pytest.approx(3.30)
+    assert "list price" in found["price_basis"]
+
+
+def test_doubled_ids_are_counted_on_request(lab: Lab, params: dict[str, str]) -> None:
+    rows = X.assign(id=[*range(ROWS - 3), 0, 0, 1])
+    table = lab.put(rows)
+    assert verdict(lab, params, input_table=table)["duplicate_ids"] is None
+    found = verdict(lab, params, input_table=table, check_ids="true")
+    assert found["duplicate_ids"] == 3
+    assert "3 rows have the id of another row" in found["warnings"][0]
+    assert verdict(lab, params, check_ids="true")["duplicate_ids"] == 0
+
+
+def test_counting_ids_belongs_to_a_dry_run(lab: Lab, params: dict[str, str]) -> None:
+    asked = params | {"dry_run": "false", "check_ids": "true"}
+    body = lab.here(asked).problem(400, "invalid-request", "dry_run=true")
+    assert [p["name"] for p in body["parameters"]] == ["check_ids"]
+
+
+def test_the_versions_that_the_model_was_saved_with_stand_beside_the_services(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    bucket = lab.settings.models_bucket("dev")
+    path = f"{params['model_name']}/v1/metadata.json"
+    document = json.loads(gcs_get(bucket, path))
+    here = document["versions"]["scikit-learn"]
+    found = verdict(lab, params)
+    assert {"library": "scikit-learn", "model": here, "service": here} in found["versions"]
+    document["versions"]["scikit-learn"] = "1.2.3"
+    gcs_put(json.dumps(document).encode(), bucket, path)
+    found = verdict(lab, params)
+    assert {"library": "scikit-learn", "model": "1.2.3", "service": here} in found["versions"]
+    assert found["warnings"] == [
+        f"the model was saved with scikit-learn 1.2.3, and the service has {here}"
+    ]
+
+
+def test_another_requests_run_id_is_refused(lab: Lab, params: dict[str, str]) -> None:
+    own = params | {"run_id": unique("mine")}
+    lab.here(own | {"dry_run": "false"}).done()
+    lab.here(own | {"outputs": "predict", "write_disposition": "WRITE_TRUNCATE"}).problem(
+        409, "conflict", own["run_id"], "write_disposition"
+    )

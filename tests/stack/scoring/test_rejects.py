@@ -1,0 +1,370 @@
+"""Rows that the model cannot score are found, kept with the reason, and counted."""
+
+import datetime as dt
+import json
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
+
+from mlsys.errors import InvalidRequest, PredictionFailed, RunInterrupted
+from mlsys.local.stack import LocalStack
+from scoring_cases import Lab, rejected_ids, rejects_of
+from workers.scoring.planning.find_run import prepare
+from workers.scoring.request import MaxRejects
+from workers.scoring.run import execute
+from workers.scoring.shards import read_session, rejects
+from workers.scoring.shards.part import PartWriter
+from workers.scoring.shards.rejects import plain, score_rows
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+ROWS = 600
+X = pd.DataFrame({"a": np.linspace(-1, 1, ROWS), "b": np.linspace(3, -2, ROWS)})
+MODEL = LogisticRegression().fit(X, X["a"] > 0)
+BAD = [0, 17, 599]
+
+
+@pytest.fixture(scope="module")
+def lab(stack: LocalStack) -> Lab:
+    return Lab(stack)
+
+
+@pytest.fixture(scope="module")
+def model(lab: Lab, stack: LocalStack) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in stack.environment.items():
+            patch.setenv(name, value)
+        return lab.upload(MODEL, X)
+
+
+@pytest.fixture
+def params(lab: Lab, model: str) -> dict[str, str]:
+    """A request for a table with three rows that the model cannot score."""
+    rows = X.assign(id=range(ROWS))
+    rows.loc[BAD, "a"] = np.nan
+    return lab.params(lab.put(rows), model)
+
+
+# Deciding
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "of_1000"),
+    [
+        ("0", MaxRejects(0), 0),
+        ("25", MaxRejects(25), 25),
+        ("0.01", MaxRejects(share=Fraction(1, 100)), 10),
+        (".5", MaxRejects(share=Fraction(1, 2)), 500),
+        ("1%", MaxRejects(share=Fraction(1, 100)), 10),
+        ("0.05%", MaxRejects(share=Fraction(5, 10_000)), 0),
+        ("100%", MaxRejects(share=Fraction(1)), 1000),
+    ],
+)
+def test_max_rejects_is_a_count_or_a_share(text: str, expected: MaxRejects, of_1000: int) -> None:
+    assert MaxRejects.parse(text) == expected
+    assert expected.limit(1000) == of_1000
+    assert MaxRejects.parse(str(expected)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "101%", "1e3", "all", "%", " 1", "1 %", "0.5%%"])
+def test_a_malformed_max_rejects_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="a whole number of rows, or a share"):
+        MaxRejects.parse(text)
+
+
+class OnlyNumbers:
+    """Scores rows by their value; raises where one of them is in `bad`."""
+
+    def __init__(self, bad: set[int]) -> None:
+        self.bad = bad
+        self.calls = 0
+
+    def score(self, batch: pa.Table) -> pa.Table:
+        self.calls += 1
+        if found := self.bad.intersection(batch["x"].to_pylist()):
+            raise PredictionFailed(f"bad: {min(found)}")
+        return batch
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 300), st.sets(st.integers(0, 299)))
+def test_halving_finds_every_row_at_fault_and_keeps_the_others_in_order(
+    rows: int, bad: set[int]
+) -> None:
+    predictor: Any = OnlyNumbers(bad)
+    scored, found = score_rows(predictor, pa.table({"x": range(rows)}), room=rows)
+    assert [r.row["x"] for r in found] == sorted(bad & set(range(rows)))
+    assert [r.reason for r in found] == [f"bad: {r.row['x']}" for r in found]
+    kept = [x for part in scored for x in part["x"].to_pylist()]
+    assert kept == [x for x in range(rows) if x not in bad]
+    assert predictor.calls <= 1 + 2 * len(found) * (rows.bit_length() + 1)
+
+
+def test_looking_ends_once_there_are_too_many() -> None:
+    predictor: Any = OnlyNumbers(set(range(100_000)))
+    _, found = score_rows(predictor, pa.table({"x": range(100_000)}), room=0)
+    assert len(found) == rejects.EXAMPLES + 1
+    assert predictor.calls < 100
+
+
+def test_looking_ends_when_the_run_must_stop() -> None:
+    predictor: Any = OnlyNumbers({3})
+    with pytest.raises(RunInterrupted):
+        score_rows(predictor, pa.table({"x": range(10)}), room=10, stop=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (True, True),
+        (2**50, 2**50),
+        (2**60 + 1, str(2**60 + 1)),
+        (float("nan"), "NaN"),
+        (float("inf"), "Infinity"),
+        (float("-inf"), "-Infinity"),
+        (b"\x00\xff", "AP8="),
+        (dt.date(2026, 11, 23), "2026-11-23"),
+        (dt.datetime(2026, 11, 23, 1, 2, tzinfo=dt.UTC), "2026-11-23T01:02:00Z"),
+        ({"a": b"x"}, {"a": "eA=="}),
+    ],
+)
+def test_a_rows_values_are_kept_as_json(value: Any, expected: Any) -> None:
+    assert json.loads(json.dumps(plain(value), allow_nan=False)) == expected
+
+
+# Doing
+
+
+def test_without_max_rejects_a_bad_row_fails_the_run_and_is_named(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    body = lab.here(params).problem(
+        422, "prediction-failed", "max_rejects is 0", "id=0", "_rejects"
+    )
+    assert [row["id"] for row in body["rows"]] == BAD
+    assert all("Columns with NULLs: a" in row["reason"] for row in body["rows"])
+    assert not lab.exists(params["output_table"])
+    assert not lab.exists(params["output_table"] + "_rejects")
+
+
+def test_the_status_of_a_run_that_failed_names_the_rows(lab: Lab, params: dict[str, str]) -> None:
+    prepared = prepare(lab.clients, lab.request(params))
+    with pytest.raises(PredictionFailed):
+        execute(lab.clients, prepared)
+    state = lab.here({"env": "dev"}, f"/runs/{prepared.plan.run_id}").json
+    assert state["state"] == "failed"
+    assert [row["id"] for row in state["failure"]["rows"]] == BAD
+
+
+@pytest.mark.parametrize("allowed", ["3", "0.5%", "100%"])
+def test_rows_at_fault_are_set_aside_with_the_reason(
+    lab: Lab, params: dict[str, str], allowed: str
+) -> None:
+    result = lab.here(params | {"max_rejects": allowed}).done()
+    assert (result["rows"], result["rows_read"], result["rows_rejected"]) == (597, 600, 3)
+    assert result["rejects_table"] == params["output_table"] + "_rejects"
+    rows = lab.rows(params["output_table"])
+    assert rows["id"].tolist() == [i for i in range(ROWS) if i not in BAD]
+    found = rejects_of(lab, result["rejects_table"])
+    assert found["ids"].tolist() == [{"id": i} for i in BAD]
+    assert found["row"].tolist() == [{"a": None, "b": X["b"][i], "id": i} for i in BAD]
+    assert all("Columns with NULLs: a" in reason for reason in found["reason"])
+    assert set(found["run_id"]) == {result["run_id"]}
+    assert set(found["model_version"]) == {"v1"}
+
+
+@pytest.mark.parametrize("allowed", ["2", "0.4%"])
+def test_one_row_too_many_publishes_nothing(lab: Lab, params: dict[str, str], allowed: str) -> None:
+    words = (f"max_rejects is {allowed}", "3 of 600 rows")
+    lab.here(params | {"max_rejects": allowed}).problem(422, "prediction-failed", *words)
+    assert not lab.exists(params["output_table"])
+    assert not lab.exists(params["output_table"] + "_rejects")
+
+
+def test_a_run_that_failed_over_its_rows_goes_on_with_a_larger_max_rejects(
+    lab: Lab, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pd.concat([X] * 100, ignore_index=True).assign(id=range(100 * ROWS))
+    rows.loc[100 * ROWS - 1, "a"] = np.nan
+    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", 100 * ROWS // 4)
+    params = lab.params(lab.put(rows), model)
+    prepared = prepare(lab.clients, lab.request(params))
+    with pytest.raises(PredictionFailed):
+        execute(lab.clients, prepared)
+    kept = lab.objects(f"{prepared.plan.run_id}/parts/")
+    assert len(kept) >= 2
+    result = lab.here(params | {"max_rejects": "1"}).done()
+    assert result["run_id"] == prepared.plan.run_id
+    assert result["attempts"] == 2
+    assert lab.objects(f"{prepared.plan.run_id}/parts/").items() >= kept.items()
+    assert lab.count(params["output_table"]) == 100 * ROWS - 1
+
+
+def test_bad_rows_of_many_shards_together_are_too_many(
+    lab: Lab, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pd.concat([X] * 100, ignore_index=True).assign(id=range(100 * ROWS))
+    rows.loc[[1, 100 * ROWS - 1], "a"] = np.nan
+    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", 100 * ROWS // 4)
+    params = lab.params(lab.put(rows), model, max_rejects="1")
+    body = lab.here(params).problem(422, "prediction-failed", "2 of 60000 rows", "max_rejects is 1")
+    assert {row["id"] for row in body["rows"]} == {1, 100 * ROWS - 1}
+    assert not lab.exists(params["output_table"])
+    assert lab.here(params | {"max_rejects": "2"}).done()["rows_rejected"] == 2
+
+
+def test_a_second_runs_rejects_are_added_to_the_firsts(lab: Lab, params: dict[str, str]) -> None:
+    params |= {"max_rejects": "3", "write_disposition": "WRITE_TRUNCATE"}
+    first = lab.here(params | {"run_id": f"first-{params['model_name']}"}).done()
+    second = lab.here(params | {"run_id": f"second-{params['model_name']}"}).done()
+    found = lab.rows(second["rejects_table"], by=None)
+    assert sorted(found["run_id"]) == sorted([first["run_id"], second["run_id"]] * 3)
+    assert set(lab.rows(params["output_table"])["run_id"]) == {second["run_id"]}
+
+
+def die_between_the_loads(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publish the output of a run that may set its rows aside, and nothing more."""
+
+    def crash(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    prepared = prepare(lab.clients, lab.request(params | {"max_rejects": "3"}))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("workers.scoring.run.publish_rejects", crash)
+        execute(lab.clients, prepared)
+
+
+def test_a_crash_between_the_two_loads_loses_and_doubles_nothing(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_between_the_loads(lab, params, monkeypatch)
+    assert lab.count(params["output_table"]) == ROWS - len(BAD)
+    result = lab.here(params | {"max_rejects": "3"}).done()
+    assert lab.count(params["output_table"]) == ROWS - len(BAD)
+    assert rejected_ids(lab, result["rejects_table"]) == BAD
+
+
+def test_id_columns_of_any_name_and_type_fit_every_table_of_rejects(lab: Lab, model: str) -> None:
+    rows = X.assign(id=range(ROWS), Reason="late", row=range(ROWS), rejected_at=1.5)
+    rows.loc[BAD, "a"] = np.nan
+    params = lab.params(
+        lab.put(rows), model, max_rejects="3", id_columns="id,Reason,row,rejected_at"
+    )
+    result = lab.here(params).done()
+    found = rejects_of(lab, result["rejects_table"])
+    assert found["ids"].tolist() == [
+        {"id": i, "Reason": "late", "row": i, "rejected_at": 1.5} for i in BAD
+    ]
+    assert all("NULLs" in reason for reason in found["reason"])
+    words = X.assign(id=[f"p{i}" for i in range(ROWS)])
+    words.loc[BAD, "a"] = np.nan
+    other = lab.create({**lab.schema(params["output_table"]), "id": "STRING"})
+    lab.here(
+        params | {"input_table": lab.put(words), "output_table": other, "id_columns": "id"}
+    ).done()
+
+
+def test_a_table_of_that_name_which_is_none_of_rejects_is_refused(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    lab.create({"x": "INT64"}, params["output_table"] + "_rejects")
+    body = lab.here(params).problem(422, "schema-mismatch", "_rejects")
+    assert "row" in {c["name"] for c in body["columns"]}
+
+
+def test_a_view_of_that_name_is_refused(lab: Lab, params: dict[str, str]) -> None:
+    name = lab.name("output")
+    lab.clients.bigquery.query(f"CREATE VIEW `{name}_rejects` AS SELECT 1 AS x", timeout=30).result(
+        timeout=30
+    )
+    lab.here(params | {"output_table": name}).problem(422, "schema-mismatch", "VIEW")
+
+
+def test_a_rejects_table_that_was_spoilt_since_keeps_the_output_back(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    """Nothing is published if the rejects could not be."""
+    lab.here(params).problem(422, "prediction-failed")
+    lab.create({"x": "INT64"}, params["output_table"] + "_rejects")
+    lab.here(params | {"max_rejects": "3"}).problem(422, "schema-mismatch", "_rejects")
+    assert not lab.exists(params["output_table"])
+    lab.clients.bigquery.delete_table(params["output_table"] + "_rejects", timeout=30)
+    assert lab.here(params | {"max_rejects": "3"}).done()["rows_rejected"] == 3
+
+
+def test_a_decision_to_publish_stands_whatever_the_next_caller_puts_up_with(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die_between_the_loads(lab, params, monkeypatch)
+    result = lab.here(params).done()
+    assert (result["rows"], result["rows_rejected"]) == (ROWS - len(BAD), len(BAD))
+    assert lab.count(params["output_table"]) == ROWS - len(BAD)
+
+
+def test_a_part_is_published_with_the_rejects_of_its_own_try(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try that died before its part leaves rejects behind, which nothing names."""
+    prepared = prepare(lab.clients, lab.request(params | {"max_rejects": "3"}))
+    close = PartWriter._close
+    parts: list[str] = []
+
+    def dying(self: PartWriter) -> None:
+        parts.append(self._upload._blob.name)
+        if "/parts/" in parts[-1]:
+            raise KeyboardInterrupt
+        close(self)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(PartWriter, "_close", dying)
+        execute(lab.clients, prepared)
+    assert len(lab.objects(f"{prepared.plan.run_id}/rejects/")) == 1
+    result = lab.here(params | {"max_rejects": "3"}).done()
+    assert len(lab.objects(f"{prepared.plan.run_id}/rejects/")) == 2
+    assert rejected_ids(lab, result["rejects_table"]) == BAD
+
+
+def test_many_bad_rows_leave_one_row_group_a_batch(lab: Lab, model: str) -> None:
+    rows = X.assign(id=range(ROWS))
+    rows.loc[::7, "a"] = np.nan
+    result = lab.here(lab.params(lab.put(rows), model, max_rejects="50%")).done()
+    [blob] = lab.store(result["run_id"]).parts(0).values()
+    with blob.open("rb") as file:
+        assert pq.read_metadata(file).num_row_groups == 1
+
+
+def test_what_is_shown_of_a_bad_row_has_an_end(lab: Lab, model: str) -> None:
+    rows = X.assign(id=range(ROWS), story="x" * 5000)
+    rows.loc[0, "a"] = np.nan
+    params = lab.params(lab.put(rows), model, id_columns="id,story")
+    [row] = lab.here(params).problem(422, "prediction-failed")["rows"]
+    assert row["story"].startswith("xxx")
+    assert row["story"].endswith("... (5000 characters)")
+    assert len(row["story"]) < 250
+
+
+class WrongShape(BaseEstimator):
+    """One value for any number of rows."""
+
+    n_features_in_ = 2
+
+    def predict(self, X: Any) -> np.ndarray:
+        return np.zeros(1)
+
+
+def test_a_model_at_fault_is_not_taken_for_rows_at_fault(lab: Lab, params: dict[str, str]) -> None:
+    wrong = params | {"model_name": lab.put_pickle(WrongShape()), "max_rejects": "100%"}
+    lab.here(wrong | {"id_columns": "id"}).problem(422, "model-unusable", "gives 1 answers to 3")
+    assert not lab.exists(params["output_table"])

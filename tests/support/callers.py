@@ -1,0 +1,207 @@
+"""Processes that call prepare and execute, and that can be killed at any point.
+
+A fresh interpreter takes seconds to import what a caller needs, so the callers are forked from one
+that has imported it all, and has made no client, channel or thread: `python callers.py FD` serves
+the socket FD. A message on it is a caller to fork, as JSON, with a pipe to report on; a caller
+reports its pid, every call it makes, and how it ended. The zygote and the callers end with the
+process that started the zygote, however that ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import uuid4
+
+import google.cloud.bigquery
+import google.cloud.storage
+import grpc
+import pandas
+import pyarrow.parquet
+import requests.adapters
+import sklearn.linear_model
+import sklearn.pipeline
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+
+from mlsys.bq import TableRef
+from mlsys.clients import Clients
+from mlsys.errors import RunInterrupted, TryAgain
+from mlsys.settings import Settings
+from proxy import name_call
+from workers import jobs, machine
+from workers.scoring import run
+from workers.scoring.planning import find_run
+from workers.scoring.request import MaxRejects, ScoringRequest
+from workers.scoring.shards import pool, read_session
+
+WARM = (google.cloud.storage, grpc, pandas, pyarrow.parquet, sklearn.linear_model, sklearn.pipeline)
+LIFETIME = 120  # seconds that a caller lives at the most
+PR_SET_PDEATHSIG = 1
+
+
+def main(fd: int) -> None:
+    """Fork a caller for each message, until the socket is closed at its other end."""
+    with socket.socket(fileno=fd) as asked:
+        while True:
+            message, pipes, _, _ = socket.recv_fds(asked, 1 << 16, 1)
+            if not message:
+                return
+            told = json.loads(message)
+            if "reap" in told:  # till now nobody else could have its pid
+                os.waitpid(told["reap"], 0)
+            else:
+                if os.fork() == 0:
+                    asked.close()
+                    _be_a_caller(told, pipes[0])
+                os.close(pipes[0])
+            asked.send(b".")
+
+
+def _be_a_caller(told: dict[str, Any], pipe: int) -> None:
+    try:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.alarm(LIFETIME)
+        _report(pipe, "pid", os.getpid())
+        _report(pipe, *_call(told, pipe))
+    finally:
+        os._exit(0)
+
+
+def _report(pipe: int, kind: str, value: Any) -> None:
+    # One write is one piece of a pipe up to 4,096 bytes, whatever thread it comes from.
+    os.write(pipe, json.dumps([kind, value]).encode() + b"\n")
+
+
+def _call(told: dict[str, Any], pipe: int) -> tuple[str, Any]:
+    """Do what a request does, and say how it ended."""
+    read_session.ROWS_PER_STREAM = told["rows_per_stream"]
+    machine.cores = lambda: 1  # so that there are as many streams on any machine
+    jobs.POLL = 0.05
+    if told["pool"]:
+        pool.INLINE_ROWS, pool._cores = 0, lambda: 2
+        threading.Thread(target=_report_processes, args=(pipe,), daemon=True).start()
+    clients = Clients(Settings.from_env(told["environment"]))
+    tables = {k: TableRef.parse(told["request"][k]) for k in ("input_table", "output_table")}
+    outputs = tuple(told["request"]["outputs"])
+    max_rejects = MaxRejects(told["request"]["max_rejects"])
+    given = told["request"] | tables | {"outputs": outputs, "max_rejects": max_rejects}
+    request = ScoringRequest(**given)
+    run_id = None
+    if told["design"] == "fresh run id":
+        run_id = f"fresh-{uuid4().hex}"
+    elif told["design"]:
+        DESIGNS[told["design"]](clients)
+    _watch(pipe, told["at"])
+    try:
+        prepared = find_run.prepare(clients, request, run_id)
+        return "result", run.execute(clients, prepared).to_dict()
+    except (TryAgain, RunInterrupted) as exc:
+        return "again", f"{type(exc).__name__}: {exc}"
+    except BaseException:
+        return "error", traceback.format_exc()[-3500:]
+
+
+def _watch(pipe: int, at: Mapping[str, Any] | None) -> None:
+    """Report every call before it is sent and after it was answered; at one of them end or stop.
+
+    `at` has the signal, the moment, and the number of the call, among those called `name` if it
+    has a name.
+    """
+    lock = threading.Lock()
+    counts: dict[tuple[str, str | None], int] = {}
+
+    def here(moment: str, name: str) -> None:
+        with lock:
+            _report(pipe, moment, name)
+            if at is None or moment != at["moment"] or at.get("name") not in (None, name):
+                return
+            counts[moment, at.get("name")] = n = counts.get((moment, at.get("name")), 0) + 1
+            if n == at["number"]:
+                _report(pipe, "at", name)
+                os.kill(os.getpid(), at["signal"])
+
+    def watched(call: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
+        def made(*args: Any, **kwargs: Any) -> Any:
+            name = name_of(*args, **kwargs)
+            here("before", name)
+            answer = call(*args, **kwargs)
+            here("after", name)
+            return answer
+
+        return made
+
+    def http_name(_: Any, asked: Any, *__: Any, **___: Any) -> str:
+        return name_call(asked.method, asked.path_url, asked.body or b"")
+
+    adapter = requests.adapters.HTTPAdapter
+    adapter.send = watched(adapter.send, http_name)
+    for method in ("create_read_session", "read_rows"):
+        real = getattr(BigQueryReadClient, method)
+        setattr(BigQueryReadClient, method, watched(real, lambda *_, m=method, **__: m))
+
+
+def _report_processes(pipe: int) -> None:
+    import multiprocessing
+    import time
+
+    known: set[int | None] = set()
+    while True:
+        for process in multiprocessing.active_children():
+            if process.pid and process.pid not in known:
+                known.add(process.pid)
+                _report(pipe, "worker", process.pid)
+        time.sleep(0.01)
+
+
+# Weaker designs, which the suite must catch. They sit at the client's seam, so that they stay what
+# they are however the code above it changes.
+
+
+def _checkpoint_after_append(clients: Clients) -> None:
+    """Load each part by a job of its own, and note afterwards that it was loaded."""
+    load = google.cloud.bigquery.Client.load_table_from_uri
+
+    def load_each(self: Any, uris: list[str], table: Any, job_id: str, **options: Any) -> Any:
+        rows = 0
+        for uri in uris:
+            mark = google.cloud.storage.Blob.from_uri(f"{uri}.loaded", clients.storage)
+            if mark.exists():
+                job = self.get_job(mark.download_as_text())
+            else:
+                job = load(self, [uri], table, job_id=f"{job_id}_{uuid4().hex}", **options)
+                job.result(timeout=60)
+                mark.upload_from_string(job.job_id)
+            rows += job.output_rows
+        job._properties["statistics"]["load"]["outputRows"] = str(rows)  # of all of them
+        return job
+
+    google.cloud.bigquery.Client.load_table_from_uri = load_each
+
+
+def _random_job_id(_: Clients) -> None:
+    """Let chance name the job, as the client does where it is not told."""
+    load = google.cloud.bigquery.Client.load_table_from_uri
+
+    def load_anew(self: Any, uris: Any, table: Any, job_id: str, **options: Any) -> Any:
+        return load(self, uris, table, job_id=f"{job_id}_{uuid4().hex}", **options)
+
+    google.cloud.bigquery.Client.load_table_from_uri = load_anew
+
+
+DESIGNS: dict[str, Callable[[Clients], None]] = {
+    "checkpoint after append": _checkpoint_after_append,
+    "random job id": _random_job_id,
+}
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,211 @@
+"""What the tests of killed, stopped and doubled callers share: a table, callers, a comparison."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mlsys.local.stack import LocalStack
+from rules import Rules
+from scoring_cases import Lab, rejected_ids
+from zygote import SECONDS, Caller, Zygote
+
+ROWS = 4_000
+STREAMS = 5
+BAD = [5, 1_234, 3_998]  # rows that the model cannot score; they are set aside
+SCORED = ROWS - len(BAD)
+OUTPUTS = ["predict", "predict_proba"]
+COMPARED = ["id", "word", "weight", "prediction"]  # and every probability
+
+
+def table_of(rows: int, width: int = 260, bad: Sequence[int] = ()) -> pd.DataFrame:
+    """Rows with ids of several types, and features; the model cannot score the `bad` ones.
+
+    The local BigQuery splits what is read into several streams from 1 MB on.
+    """
+    rng = np.random.default_rng(7)
+    frame = pd.DataFrame({"id": np.arange(rows), "a": rng.normal(size=rows)})
+    frame["b"] = rng.normal(size=rows)
+    frame["word"] = [f"{'x' * width}{n * 7919 % rows}" for n in range(rows)]
+    frame["weight"] = np.where(frame["id"] % 10 == 3, np.nan, rng.normal(size=rows))
+    frame.loc[8, "weight"] = -0.0
+    frame.loc[list(bad), "b"] = np.nan
+    return frame
+
+
+def fitted(frame: pd.DataFrame) -> Any:
+    """A classifier of three classes."""
+    X = frame[["a", "b"]].head(2_000).dropna()
+    classes = np.array(["high", "low", "mid"])[np.digitize(X["a"] + X["b"] ** 2, [0.3, 1.5])]
+    return make_pipeline(StandardScaler(), LogisticRegression()).fit(X, classes)
+
+
+def differences(found: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
+    """What distinguishes two outputs that should hold the same rows, bit for bit."""
+    said = []
+    times = found["id"].value_counts()
+    if doubled := int((times > 1).sum()):
+        said.append(f"{doubled} ids more than once")
+    if missing := len(set(clean["id"]) - set(found["id"])):
+        said.append(f"{missing} ids missing")
+    if foreign := len(set(found["id"]) - set(clean["id"])):
+        said.append(f"{foreign} ids of nowhere")
+    if said:
+        return said
+    found, clean = (f.sort_values("id", ignore_index=True) for f in (found, clean))
+    for name in [*COMPARED, *(c for c in clean.columns if c.startswith("probability"))]:
+        one, other = found[name].to_numpy(), clean[name].to_numpy()
+        if one.dtype.kind == "f":
+            one, other = one.view(np.uint64), other.view(np.uint64)
+        if different := int((one != other).sum()):
+            said.append(f"{different} values of {name} differ")
+    return said
+
+
+class Bench:
+    """A table to score behind the layer, callers that score it, and what a clean run gives."""
+
+    def __init__(self, stack: LocalStack, rules: Rules, zygote: Zygote) -> None:
+        self.lab, self.rules, self.zygote = Lab(stack), rules, zygote
+        frame = table_of(ROWS, bad=BAD)
+        self.model = fitted(frame)
+        self.frame = frame
+        self.table = self.lab.put(frame)
+        ids = ["id", "word", "weight"]
+        self.name = self.lab.upload(self.model, frame[["a", "b"]], id_columns=ids)
+        for _ in range(2):  # the first one waits for the zygote to be ready
+            output = self.output()
+            began = time.monotonic()
+            outcome = self.start(output).end()
+            self.seconds = time.monotonic() - began
+            assert outcome.kind == "result", outcome.value
+        assert outcome.value["shards"] == STREAMS
+        self.calls = outcome.calls
+        self.clean = self.lab.rows(output)
+
+    def output(self) -> str:
+        """The id of an output table that is not there yet."""
+        return self.lab.name("output")
+
+    def start(
+        self,
+        output: str,
+        *,
+        at: Mapping[str, Any] | None = None,
+        design: str = "",
+        pool: bool = False,
+        table: str | None = None,
+        rows_per_stream: int = ROWS // STREAMS,
+    ) -> Caller:
+        """Start a caller of the request that writes to `output`.
+
+        `at` says where it ends or stops by itself (see `callers`), `design` which weaker design
+        it follows, `pool` whether it scores in processes of its own.
+        """
+        params = self.lab.params(table or self.table, self.name, output_table=output)
+        request = params | {"outputs": OUTPUTS, "max_rejects": len(BAD)}
+        told = {"request": request, "environment": self.rules.environment}
+        told |= {"at": at, "design": design, "pool": pool}
+        return self.zygote.fork(told | {"rows_per_stream": rows_per_stream})
+
+    def finish(self, output: str, **options: Any) -> dict[str, Any]:
+        """Repeat the request until it has its result, three times at the most."""
+        for _ in range(3):
+            outcome = self.start(output, **options).end()
+            if outcome.kind == "result":
+                return outcome.value
+            assert outcome.kind == "again", outcome.value
+        raise AssertionError(f"the repeated request has no result: {outcome.value}")
+
+    def problems(self, output: str, clean: pd.DataFrame | None = None) -> list[str]:
+        """What is wrong with the output table, and with the jobs that filled it."""
+        said = self._jobs(output)
+        if clean is None:
+            clean = self.clean
+            said += [f"rejects: {problem}" for problem in self._jobs(f"{output}_rejects")]
+            rejected = rejected_ids(self.lab, f"{output}_rejects")
+            said += [] if rejected == BAD else [f"rejected ids: {rejected}"]
+        return said + differences(self.lab.rows(output), clean)
+
+    def _jobs(self, table: str) -> list[str]:
+        jobs = self.rules.succeeded(table)
+        return [] if jobs == 1 else [f"{jobs} load jobs succeeded"]
+
+    def forget(self, output: str) -> None:
+        """Drop the output table and its rejects."""
+        for table in (output, f"{output}_rejects"):
+            self.lab.clients.bigquery.delete_table(table, not_found_ok=True, timeout=SECONDS)
+
+
+@contextlib.contextmanager
+def open_bench(stack: LocalStack) -> Iterator[Bench]:
+    """A bench over the stack, with everything it started ended after the block."""
+    zygote = Zygote()
+    try:
+        with pytest.MonkeyPatch.context() as patch, Rules(stack) as rules:
+            for name, value in stack.environment.items():
+                patch.setenv(name, value)
+            yield Bench(stack, rules, zygote)
+    finally:
+        zygote.stop()
+
+
+def random_point(rng: random.Random, made: Counter[str]) -> dict[str, Any]:
+    """A call to be killed at, of those that are still ahead: any one, or one that writes.
+
+    `made` counts the calls of the callers before, by their names.
+    """
+    point = {"signal": int(signal.SIGKILL), "moment": rng.choice(["before", "after"])}
+    parts = max(0, STREAMS - made["PUT part"])
+    writes = ["POST part", "PUT part"] if parts else []
+    writes += [n for n in ("POST plan.json", "POST session", "POST load") if not made[n]]
+    writes += ["POST reject"] if made["POST reject"] < len(BAD) else []
+    if writes and rng.random() < 0.4:
+        name = rng.choice(writes)
+        return point | {"name": name, "number": rng.randint(1, parts) if "part" in name else 1}
+    if not made["POST result.json"] and rng.random() < 0.1:
+        return point | {"name": "POST result.json", "number": 1}
+    return point | {"number": rng.randint(1, 12 + 3 * parts)}
+
+
+def killed_run(bench: Bench, seed: int, kills: int = 5, design: str = "") -> Counter[str]:
+    """Score a table with callers that are killed, then let one finish; return kills by phase.
+
+    A third of the kills are at a random time, the others at a random call.
+    """
+    rng = random.Random(seed)
+    bench.rules.job_seconds = rng.choice([0.0, 0.0, 0.15])
+    output = bench.output()
+    phases: Counter[str] = Counter()
+    made: Counter[str] = Counter()
+    for _ in range(kills):
+        timed = rng.random() < 0.33
+        caller = bench.start(output, at=None if timed else random_point(rng, made), design=design)
+        try:
+            if timed:
+                time.sleep(rng.uniform(0, 0.7 * bench.seconds))
+        finally:
+            outcome = caller.end(force=timed)
+        assert outcome.kind != "error", f"seed {seed}: {outcome.value}"
+        if outcome.kind == "result":
+            break
+        made.update(name for moment, name in outcome.calls if moment == "before")
+        phases[outcome.phase] += outcome.kind == "killed"
+    result = bench.finish(output, design=design)
+    assert result["rows"] == SCORED, f"seed {seed}: {result}"
+    problems = bench.problems(output)
+    assert problems == [], f"seed {seed}: {problems}"
+    bench.forget(output)
+    return phases

@@ -1,0 +1,231 @@
+"""Cloud Storage, BigQuery and Pub/Sub in memory, as far as the registry's own calls go.
+
+`Warehouse` stands where `mlsys.clients.Clients` does, and so everything above the SDK's clients is
+the real code. A `turns.Turn` stops at every call here until it is told to go on. The rules kept:
+
+- **Cloud Storage is strongly consistent**, for reads and listings after writes and deletes
+  (https://cloud.google.com/storage/docs/consistency).
+- **Generations are unique, and may go down**: "generation numbers might not increase for future
+  versions" (https://cloud.google.com/storage/docs/metadata#generation-number).
+- **A statement works on a snapshot taken at its start**, and its changes are seen all at once, at
+  its end. The answer comes later still, and can be lost.
+- **Two statements that change rows of one partition conflict** if they overlap; the later one
+  fails. A MERGE that only inserts conflicts with none, whatever clauses it has.
+- **Two of them run at a time and 20 wait**; one more is refused.
+
+The last three: https://cloud.google.com/bigquery/docs/data-manipulation-language#dml-limitations
+and #concurrent_jobs; the texts are those of https://cloud.google.com/bigquery/docs/error-messages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
+
+from mlsys.settings import Settings
+from turns import Turn, current_turn, pause
+from workers.sql import statement
+
+RUNNING = 2  # statements that change rows, of one table, at a time
+QUEUED = 20
+TABLE = "table p:mlsys_dev.model_registry"
+CONFLICT = f"Could not serialize access to {TABLE} due to concurrent update; reason: invalidQuery"
+TOO_MANY = f"Too many DML statements outstanding against {TABLE}, limit is {QUEUED}."
+BUCKET = "models"
+
+
+@dataclass(frozen=True)
+class Blob:
+    """An object as it was when it was looked up."""
+
+    store: Bucket
+    name: str
+    generation: int | None
+    content: bytes = b""
+
+    metadata = md5_hash = time_created = None
+
+    @property
+    def bucket(self) -> SimpleNamespace:
+        return SimpleNamespace(name=BUCKET)
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    @property
+    def crc32c(self) -> str:
+        return f"crc of {self.content!r}"
+
+    def download_as_bytes(self, if_generation_match: int | None = None, **options: Any) -> bytes:
+        pause("download")
+        live = self.store.objects.get(self.name)
+        if live is None or (if_generation_match is None and live.generation != self.generation):
+            raise NotFound(self.name)
+        if if_generation_match not in (None, live.generation):
+            raise PreconditionFailed(self.name)
+        return live.content
+
+
+class Bucket:
+    """The objects, by path; every generation that ever was is remembered."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Blob] = {}
+        self.past: dict[str, list[Blob]] = {}
+        self._generations = [1_000_000]
+
+    def put(self, path: str, *, lower: bool = False) -> Blob:
+        """Store an object with a generation above or below all that there were."""
+        new = min(self._generations) - 1 if lower else max(self._generations) + 1
+        self._generations.append(new)
+        content = json.dumps({"metrics": new}).encode()
+        blob = self.objects[path] = Blob(self, path, new, content)
+        self.past.setdefault(path, []).append(blob)
+        return blob
+
+    def delete(self, path: str) -> Blob:
+        return self.objects.pop(path)
+
+    def blob(self, path: str, generation: int | None = None) -> Blob:
+        return Blob(self, path, generation)
+
+    def list(self, prefix: str) -> list[Blob]:
+        pause("list_blobs")
+        return [blob for path, blob in self.objects.items() if path.startswith(prefix)]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the registry."""
+
+    number: int
+    day: int  # the partition
+    values: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return f"{self.values['model_name']}/{self.values['model_version']}"
+
+
+@dataclass(eq=False)
+class Job:
+    """A statement that replaces rows."""
+
+    keys: list[str]
+    values: list[dict[str, Any]]
+    owner: Turn | None
+    state: str = "queued"
+    deleted: list[Row] = field(default_factory=list)  # by the snapshot
+    changed: set[int] = field(default_factory=set)  # partitions that others changed since
+
+
+class Registry:
+    """The table, and the statements on it that are not over."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.jobs: list[Job] = []
+        self.today = 1
+        self._numbers = 0
+
+    def begin(self, keys: Iterable[str], values: Iterable[dict[str, Any]]) -> Job:
+        """Take a statement on: it runs, or it waits."""
+        if len(self.jobs) >= RUNNING + QUEUED:
+            raise BadRequest(TOO_MANY)
+        job = Job(list(keys), list(values), current_turn())
+        self.jobs.append(job)
+        self._start()
+        return job
+
+    def end(self, job: Job) -> None:
+        """Let a running statement end: its changes are there, or it has failed."""
+        assert job.state == "running"
+        self.jobs.remove(job)
+        days = {row.day for row in job.deleted}
+        job.state = "failed" if days & job.changed else "done"
+        if job.state == "done":
+            self.rows = [row for row in self.rows if row not in job.deleted]
+            for values in job.values:
+                self._numbers += 1
+                self.rows.append(Row(self._numbers, self.today, values))
+            for other in self.jobs:
+                if other.state == "running":
+                    other.changed |= days
+        self._start()
+
+    def end_all(self, jobs: list[Job]) -> None:
+        """Let statements end, and those that they wait for."""
+        while left := [job for job in jobs if job in self.jobs]:
+            self.end(left[0] if left[0].state == "running" else self.jobs[0])
+
+    def _start(self) -> None:
+        for job in self.jobs[:RUNNING]:
+            if job.state == "queued":
+                job.state = "running"
+                job.deleted = [row for row in self.rows if row.key in job.keys]
+
+
+class Warehouse:
+    """What the registry's code sees of Google Cloud, in the place of `Clients`."""
+
+    def __init__(self) -> None:
+        self.settings = Settings(
+            project="p", envs=("dev",), models_buckets=(("dev", BUCKET),), push_auth="off"
+        )
+        self.bucket = Bucket()
+        self.registry = Registry()
+        self.announced: list[str] = []
+        self.storage = SimpleNamespace(
+            bucket=lambda name: self.bucket,
+            list_blobs=lambda name, prefix, timeout: self.bucket.list(prefix or ""),
+        )
+        self.bigquery = SimpleNamespace(query=self._query)
+        self.publisher = SimpleNamespace(publish=self._publish)
+
+    def _query(self, sql: str, job_config: Any, **options: Any) -> SimpleNamespace:
+        given = {p.name: getattr(p, "values", None) for p in job_config.query_parameters}
+        given |= {p.name: p.value for p in job_config.query_parameters if hasattr(p, "value")}
+        pause("query")
+        if sql == statement("recorded_models"):
+            rows = [
+                {"metadata_generation": None, "signature_generation": None, "key": row.key}
+                | row.values
+                for row in self.registry.rows
+                if given["key"] in ("", row.key)
+            ]
+            return SimpleNamespace(result=lambda **_: self._answer(rows))
+        assert sql == statement("replace_models")
+        job = self.registry.begin(given["keys"], json.loads(given["rows"]))
+        return SimpleNamespace(result=lambda **_: self._wait(job))
+
+    def _answer(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        pause("answer")
+        return rows
+
+    def _wait(self, job: Job) -> list[Any]:
+        pause("running")
+        while job.state == "queued":
+            self.registry.end(self.registry.jobs[0])  # it ends whether its handler waits or not
+            pause("running")
+        if job.state == "running":
+            self.registry.end(job)
+        pause("ended")
+        if job.state == "failed":
+            raise BadRequest(CONFLICT)
+        return []
+
+    def _publish(self, topic: str, content: bytes, **attributes: Any) -> SimpleNamespace:
+        pause("publish")
+        self.announced.append(attributes["ce-subject"])
+        return SimpleNamespace(result=lambda timeout: None)
+
+
+def metadata_generation(row: Row) -> int | None:
+    """The generation of a recorded row's metadata.json."""
+    return row.values.get("metadata_generation")
