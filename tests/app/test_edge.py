@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from test_events_edge import REQUEST, SERVICE, NoClients, Recorder, request_of
-from test_events_edge import did as did
 
 from app import create_app
+from edge_cases import REQUEST, SERVICE, NoClients, Recorder, request_of
+from edge_cases import did as did
 
 GETS = ["/predict", "/runs", "/runs/a-run", "/models", "/model-registry"]
 ACTING = ["/predict", "/model-registry"]

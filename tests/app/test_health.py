@@ -1,33 +1,20 @@
 """`GET /health` answers without a backend, and the API describes itself."""
 
-from typing import Any
-
 import pytest
 from flask.testing import FlaskClient
 
 import mlsys
 from app import create_app
-from mlsys.clients import Clients
+from edge_cases import SERVICE, NoClients
 from mlsys.errors import SettingsError
-from mlsys.settings import Emulators, Settings
-
-LOCAL = Settings(
-    "demo-project", envs=("dev",), push_auth="off", emulators=Emulators("http://127.0.0.1:9")
-)
-
-
-class NoClients(Clients):
-    """Clients that must not be made."""
-
-    def _once(self, name: str, make: Any) -> Any:
-        raise AssertionError(f"the {name} client was asked for")
+from mlsys.settings import Settings
 
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
     """The service without any backend."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
-    return create_app(LOCAL, NoClients(LOCAL)).test_client()
+    return create_app(SERVICE, NoClients(SERVICE)).test_client()
 
 
 def test_health_says_which_version_serves_which_environments(client: FlaskClient) -> None:

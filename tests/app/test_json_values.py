@@ -10,9 +10,9 @@ from dateutil.relativedelta import relativedelta
 from google.cloud.bigquery import SchemaField
 from hypothesis import given
 from hypothesis import strategies as st
-from test_events_edge import SERVICE, NoClients
 
 from app import create_app
+from edge_cases import SERVICE, NoClients
 from workers import json_values
 from workers.json_values import bounded_row, json_value
 from workers.query import json_rows

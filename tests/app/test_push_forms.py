@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from test_events_edge import REQUEST, Recorder, client, did, envelope
 
 from app import create_app
 from app.api.notifications import StorageEvent
+from edge_cases import REQUEST, Recorder, client, did, envelope
 from mlsys.pushes import Malformed, PushMessage, kept_headers
 from tokens import SERVICE
 from workers.quarantine import quarantine

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_health import LOCAL, NoClients
 
 from app import create_app, gunicorn_conf, logs
 from app.api import events
 from app.api.parameters import PredictQuery
+from edge_cases import SERVICE, NoClients
 from mlsys.local import bigquery, topics
 from mlsys.settings import ENVS, Settings
 from terraform_cases import (
@@ -62,7 +62,7 @@ NOT_SCHEDULED = {
 
 def routes() -> set[tuple[str, str]]:
     """The service's routes, each as method and path."""
-    rules = create_app(LOCAL, NoClients(LOCAL)).url_map.iter_rules()
+    rules = create_app(SERVICE, NoClients(SERVICE)).url_map.iter_rules()
     return {(method, rule.rule) for rule in rules for method in rule.methods or ()}
 
 
@@ -82,7 +82,7 @@ def test_the_service_is_told_what_it_reads_and_reads_what_it_is_told() -> None:
 
 def test_topics_and_subscriptions_are_those_of_the_local_stack() -> None:
     local = Topics()
-    topics.create_topics(local, LOCAL, "https://service")  # type: ignore[arg-type]
+    topics.create_topics(local, SERVICE, "https://service")  # type: ignore[arg-type]
     pushed = {f"mlsys-{key}-dev": value for key, value in CONFIG.locals["pushed"].items()}
     announcements = CONFIG.resources["google_pubsub_topic", "announcements"]["name"]
     dead = {f"{name}-dead-letter" for name in pushed}
@@ -93,7 +93,7 @@ def test_topics_and_subscriptions_are_those_of_the_local_stack() -> None:
         assert subscription.endpoint == f"https://service{pushed[name]['route']}"
         assert subscription.max_delivery_attempts == pushed[name]["attempts"]
         assert subscription.dead_letter_topic == f"{name}-dead-letter"
-    assert LOCAL.predictions_topic("dev").endswith("/mlsys-predictions-dev")
+    assert SERVICE.predictions_topic("dev").endswith("/mlsys-predictions-dev")
 
 
 def test_what_is_called_is_a_route_and_each_event_route_is_pushed_to() -> None:
@@ -137,9 +137,9 @@ def test_buckets_and_dataset_have_the_names_that_the_code_expects(env: str) -> N
         name: named(CONFIG.resources["google_storage_bucket", name]["name"], env)
         for name in ("models", "runs")
     }
-    assert bucket == {"models": LOCAL.models_bucket(env), "runs": LOCAL.runs_bucket(env)}
+    assert bucket == {"models": SERVICE.models_bucket(env), "runs": SERVICE.runs_bucket(env)}
     dataset = CONFIG.resources["google_bigquery_dataset", "this"]["dataset_id"]
-    assert named(dataset, env) == LOCAL.dataset(env).split(".")[1]
+    assert named(dataset, env) == SERVICE.dataset(env).split(".")[1]
 
 
 def test_limits_are_those_of_the_code() -> None:

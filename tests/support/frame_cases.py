@@ -1,6 +1,7 @@
 """Random columns of every dtype, with the values that libraries of this kind have changed."""
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from hypothesis import strategies as st
+
+from mlsys.errors import InvalidRequest
+from mlsys.frames import from_frame
 
 ROWS = 4
 MISSING = (None, float("nan"), pd.NaT, pd.NA)
@@ -197,3 +201,23 @@ def _kind(value: Any) -> str:
         if isinstance(value, kinds):
             return name
     return type(value).__name__
+
+
+def is_taken(series: "pd.Series[Any]") -> bool:
+    """Tell whether a column is written; if not, look at what the refusal says."""
+    try:
+        from_frame(pd.DataFrame({"odd": series}))
+    except InvalidRequest as exc:
+        assert re.match(r"df: column 'odd': \S", str(exc)), str(exc)
+        assert len(str(exc)) < 700
+        return False
+    return True
+
+
+def assert_same(series: "pd.Series[Any]", found: "pd.Series[Any]") -> None:
+    """Compare each value, and what it is."""
+    assert len(series) == len(found)
+    dense = series.array.to_dense() if isinstance(series.dtype, pd.SparseDtype) else series
+    pairs = zip(pd.Series(dense).astype(object), found.astype(object), strict=True)
+    wrong = [(a, b) for a, b in pairs if not same(a, b)]
+    assert not wrong, f"{series.dtype}: {wrong} of {series.tolist()}"

@@ -22,10 +22,10 @@ from sklearn.metrics import accuracy_score, make_scorer, mean_absolute_error, pa
 from sklearn.neighbors import kneighbors_graph
 from sklearn.utils import all_estimators
 from sklearn.utils._test_common.instance_generator import _construct_instances
-from test_trusted_models import DATA, TEXTS, answers, same
 
 from mlsys.artifact.refusals import why_not
 from mlsys.safe_pickle.unpickler import Untrusted, loads
+from model_answers import DATA, TEXTS, answers, same
 from pickle_cases import dumped
 
 # What a team has in its own package, one for each way of being called.

@@ -15,9 +15,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from test_values import assert_same, is_taken
 
-from frame_cases import COLUMNS, ROWS
+from frame_cases import COLUMNS, ROWS, assert_same, is_taken
 from mlsys.bq import bq_get, bq_put
 from mlsys.clients import Clients
 from mlsys.errors import InvalidRequest
