@@ -2,9 +2,11 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Generator, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from mlsys.clients import Clients
@@ -27,6 +29,10 @@ LONGEST = (
     "test_pool.py",
 )
 
+
+# The same examples in every run: a failure is a change's. `make test-long` draws new ones.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile("same" if "long" not in sys.argv else "default")
 
 # Modules, of Python's and of the tests' own, by which a test module starts processes
 STARTS_PROCESSES = frozenset(

@@ -72,7 +72,10 @@ KINDS = (
 def _objects(values: list[Any]) -> "pd.Series[Any]":
     column = np.empty(len(values), dtype=object)
     column[:] = values
-    return pd.Series(column)
+    try:
+        return pd.Series(column)
+    except UnicodeEncodeError:  # pandas stores text alone as Arrow's, which is UTF-8
+        return pd.Series(column, dtype=object)
 
 
 def _lists(values: st.SearchStrategy[Any], missing: bool = True) -> st.SearchStrategy[list[Any]]:
