@@ -20,6 +20,7 @@ MlsysError
 ├── NotRegistered            an upload that the registry did not show in time
 ├── CloudRefused             Google Cloud refuses a call for another reason
 ├── RefusedByService         the service says no to `mlsys predict` (`mlsys.remote.service`)
+├── SandboxDied              the process that holds a model ended (`workers.sandbox.died`)
 ├── ServerNotReady           a server of the local stack did not come up (`mlsys.local.processes`)
 └── TryAgain                 may pass: the same request can succeed later
     ├── CloudUnavailable     Google Cloud did not answer the library, or not in time

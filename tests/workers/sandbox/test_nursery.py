@@ -1,0 +1,187 @@
+"""The process that forks sandboxes: what ends with it, what it replaces, and what it leaves."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mlsys.errors import TryAgain
+from workers.sandbox import nursery
+from workers.sandbox.process import Expected, Sandbox, SandboxDied
+
+start = partial(Sandbox, "sandbox_handlers:HANDLERS", walls=None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_nursery_stays() -> Iterator[None]:
+    yield
+    nursery.close()
+
+
+def children(pid: int) -> list[str]:
+    """The children of a process, zombies included."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def wait_for_end(pids: list[int], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while left := [pid for pid in pids if _runs(pid)]:
+        assert time.monotonic() < deadline, f"{left} still run"
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def parent_of(sandbox: Sandbox) -> int:
+    return sandbox.call("pid", seconds=60).body["parent"]
+
+
+def test_hundreds_of_sandboxes_leave_nothing() -> None:
+    """Eight threads with one sandbox each at a time; some of them die by themselves."""
+    first = start()
+    keeper = parent_of(first)
+    first.close()
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    batch = pa.table({"a": np.arange(1000.0)})
+    expect = Expected(pa.schema([("p", pa.float64())]), 1000)
+
+    def use(number: int) -> str:
+        sandbox = start()
+        try:
+            if number % 8 == 0:
+                table = sandbox.call("dot", table=batch, expect=expect, seconds=60).table
+                assert table is not None and table["p"][number].as_py() == number
+            if number % 8 == 1:
+                sandbox.call("exit", seconds=60)
+            return "answered"
+        except SandboxDied as exc:
+            return exc.cause
+        finally:
+            sandbox.close()
+            sandbox.close()
+
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = Counter(threads.map(use, range(200)))
+    assert outcomes == {"answered": 175, "exited": 25}
+    assert children(keeper) == []
+    assert len(os.listdir(f"/proc/{keeper}/fd")) <= 5  # standard ones, requests, the folder
+    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+
+
+def test_a_nursery_that_was_killed_is_replaced() -> None:
+    sandbox = start()
+    old = parent_of(sandbox)
+    os.kill(old, signal.SIGKILL)
+    with pytest.raises(SandboxDied) as caught:
+        sandbox.call("sleep", seconds=60)
+    assert caught.value.cause == "lost"
+    wait_for_end([old, sandbox.pid])
+    other = start()
+    assert parent_of(other) != old
+    sandbox.close()
+    assert other.call("echo", {"a": 1}, seconds=60).body == {"a": 1}
+    other.close()
+
+
+def test_closing_ends_every_sandbox() -> None:
+    sandbox = start()
+    pids = [sandbox.pid, parent_of(sandbox)]
+    nursery.close()
+    wait_for_end(pids)
+    assert not sandbox.alive
+    sandbox.close()
+
+
+def test_a_system_without_room_for_a_process_is_to_be_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(TryAgain, match="No process starts for the model: Resource temporarily"):
+        nursery.Nursery.fork(_Full(), "a:b", [], [])
+
+
+class _Full(nursery.Nursery):
+    """A nursery whose system forks no more."""
+
+    def _start(self) -> None:
+        pass
+
+    def _ask(self, request: object, fds: object = ()) -> dict[str, str]:
+        return {"error": os.strerror(11)}
+
+
+# A process with both kinds of nursery, one after the other, and a busy sandbox of each.
+REQUESTER = """
+import sys, threading
+from workers.sandbox import nursery
+from workers.sandbox.process import Sandbox
+if __name__ == "__main__":
+    pids = []
+    nursery.fork_own()
+    for _ in range(2):
+        for op in ("sleep", "busy", "stop"):
+            sandbox = Sandbox("sandbox_handlers:HANDLERS", walls=None)
+            pids += [sandbox.pid, sandbox.call("pid", seconds=60).body["parent"]]
+            call = dict(op=op, seconds=600)
+            threading.Thread(target=sandbox.call, kwargs=call, daemon=True).start()
+        forked, nursery._own[:] = nursery._own[:], [nursery.Nursery()]
+    print(*pids, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_no_process_survives_its_requester(tmp_path: Path) -> None:
+    script = tmp_path / "requester.py"
+    script.write_text(REQUESTER)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    ) as requester:
+        assert requester.stdout is not None
+        pids = [int(word) for word in requester.stdout.readline().split()]
+        assert len(set(pids)) == 6 + 2
+        assert all(map(_runs, pids))
+        requester.kill()
+        requester.wait(20)
+    wait_for_end(pids)
+
+
+def test_a_forked_nursery_that_died_is_not_replaced(tmp_path: Path) -> None:
+    """Its process has clients by then; the pool starts other processes."""
+    script = tmp_path / "pool.py"
+    script.write_text(
+        "import os\n"
+        "from mlsys.errors import TryAgain\n"
+        "from workers.sandbox import nursery\n"
+        "from workers.sandbox.process import Sandbox\n"
+        "nursery.fork_own()\n"
+        "sandbox = Sandbox('sandbox_handlers:HANDLERS', walls=None)\n"
+        "os.kill(sandbox.call('pid', seconds=60).body['parent'], 9)\n"
+        "try:\n"
+        "    Sandbox('sandbox_handlers:HANDLERS', walls=None)\n"
+        "except TryAgain as exc:\n"
+        "    print(exc)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, env=environment, timeout=60, check=True
+    )
+    assert b"has died: try again" in done.stdout

@@ -1,0 +1,404 @@
+"""A sandbox as its requester sees it: answers, errors, every way to die, and what it costs others.
+
+The handlers run without walls here, so these tests show what the channel alone withstands.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess  # noqa: F401  these tests start processes
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mlsys.errors import (
+    InvalidRequest,
+    MetadataInvalid,
+    MlsysError,
+    ModelUnusable,
+    PredictionFailed,
+    SchemaMismatch,
+)
+from workers.sandbox import nursery
+from workers.sandbox.died import Cause, deaths
+from workers.sandbox.process import Expected, Sandbox, SandboxDied
+
+ROWS = 1000
+BATCH = pa.table({name: np.arange(ROWS) * 1.0 for name in "abc"})
+NUMBERS = Expected(pa.schema([("p", pa.float64())]), ROWS)
+TEXTS = pa.schema([("t", pa.string())])
+start = partial(Sandbox, "sandbox_handlers:HANDLERS", walls=None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_nursery_stays() -> Iterator[None]:
+    yield
+    nursery.close()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    """One sandbox for tests that leave it as it was."""
+    sandbox = start()
+    yield sandbox
+    sandbox.close()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox for one test."""
+    made = start()
+    yield made
+    made.close()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_a_body_comes_back(shared: Sandbox) -> None:
+    body = {"text": "ä", "list": [1, None, 2.5], "object": {}}
+    assert shared.call("echo", body, seconds=60).body == body
+    assert shared.alive
+
+
+def test_it_is_another_process(shared: Sandbox) -> None:
+    body = shared.call("pid", seconds=60).body
+    assert body["pid"] == shared.pid and os.getpid() not in body.values()
+
+
+def test_content_arrives_whole(shared: Sandbox) -> None:
+    content = bytes(5 * 2**20) + b"\7"
+    answer = shared.call("length", content=content, seconds=60)
+    assert answer.body == {"length": len(content), "end": 7}
+
+
+@pytest.mark.parametrize("rows", [ROWS, 1, 0])
+def test_a_table_is_answered_with_one(shared: Sandbox, rows: int) -> None:
+    expect = Expected(NUMBERS.schema, rows)
+    answer = shared.call("dot", table=BATCH.slice(0, rows), expect=expect, seconds=60)
+    assert answer.body == {"rows": rows}
+    assert answer.table is not None
+    assert answer.table["p"].to_pylist() == [3.0 * i for i in range(rows)]
+
+
+def test_answers_of_any_size_within_the_bound(shared: Sandbox) -> None:
+    for length in (1, 2**22, 10):
+        expect = Expected(TEXTS, 2, max_bytes=2**24)
+        answer = shared.call("rows", {"rows": 2, "length": length}, expect=expect, seconds=60)
+        assert answer.table is not None and len(answer.table["t"][1].as_py()) == length
+
+
+def test_tables_are_put_while_it_computes(shared: Sandbox) -> None:
+    """As in scoring: a thread fills one slot while the sandbox reads the other."""
+    batches = [BATCH.set_column(0, "a", [np.full(ROWS, i * 1.0)]) for i in range(50)]
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(shared.put, batches[0])
+        for i in range(50):
+            slot = coming.result(60)
+            if i < 49:
+                coming = reader.submit(shared.put, batches[i + 1])
+            table = shared.call("dot", table=slot, expect=NUMBERS, seconds=60).table
+            assert table is not None and table["p"][0].as_py() == i
+
+
+def test_a_table_can_be_asked_for_while_both_slots_are_full(shared: Sandbox) -> None:
+    slots = [shared.put(BATCH), shared.put(BATCH)]
+    half = Expected(NUMBERS.schema, ROWS // 2)
+    assert shared.call("dot", table=BATCH.slice(ROWS // 2), expect=half, seconds=60).table
+    for slot in slots:
+        shared.call("dot", table=slot, expect=NUMBERS, seconds=60)
+        slot.release()  # twice is once
+    assert len(shared._free) == 2
+
+
+def test_a_slot_of_a_dead_sandbox_is_put_again(shared: Sandbox, sandbox: Sandbox) -> None:
+    slot = sandbox.put(BATCH)
+    sandbox.close()
+    assert shared.call("dot", table=slot, expect=NUMBERS, seconds=60).table
+
+
+def test_what_it_prints_goes_nowhere(shared: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+    shared.call("print", seconds=60)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_it_has_its_channel_and_memory_open_and_nothing_else(shared: Sandbox) -> None:
+    fds = shared.call("open", seconds=60).body["fds"]
+    assert len(fds) == 3 + 1 + 4 + 1  # standard ones, channel, regions, and the folder itself
+
+
+@pytest.mark.parametrize(
+    ("op", "kind", "text"),
+    [
+        ("ModelUnusable", ModelUnusable, r"not \\x1b\[31mfitted"),
+        ("SchemaMismatch", SchemaMismatch, "They do not fit. a: is missing"),
+        ("PredictionFailed", PredictionFailed, "1 row failed"),
+        ("InvalidRequest", InvalidRequest, "model: is missing"),
+        ("MetadataInvalid", MetadataInvalid, "not JSON"),
+        ("Conflict", ModelUnusable, "raised Conflict: taken"),
+        ("ValueError", ModelUnusable, "raised ValueError: first$"),
+        ("SystemExit", ModelUnusable, "raised SystemExit: 3"),
+        ("Odd", ModelUnusable, "raised Odd$"),
+        ("nan", ModelUnusable, "raised ValueError"),
+        ("object", ModelUnusable, "raised TypeError"),
+        ("too long", ModelUnusable, "raised ValueError: The message has"),
+        ("no such handler", ModelUnusable, "raised KeyError"),
+    ],
+)
+def test_errors_of_handlers_cross(
+    shared: Sandbox, op: str, kind: type[MlsysError], text: str
+) -> None:
+    with pytest.raises(MlsysError, match=text) as caught:
+        shared.call(op, seconds=60)
+    assert type(caught.value) is kind
+    assert shared.alive and shared.call("echo", seconds=60).body == {}
+
+
+def test_errors_keep_their_details_and_no_more(shared: Sandbox) -> None:
+    with pytest.raises(PredictionFailed) as failed:
+        shared.call("PredictionFailed", seconds=60)
+    assert failed.value.rows == [{"id": 1, "x": "nan"}]
+    with pytest.raises(SchemaMismatch) as mismatch:
+        shared.call("SchemaMismatch", seconds=60)
+    assert mismatch.value.columns == (("a", "is missing"),)
+    with pytest.raises(ModelUnusable) as long:
+        shared.call("long", seconds=60)
+    assert len(str(long.value)) < 5000
+
+
+DEATHS: list[tuple[str, Cause, str]] = [
+    ("segfault", "killed", r"killed by signal 11 \(SIGSEGV\)"),
+    ("abort", "killed", r"killed by signal 6 \(SIGABRT\)"),
+    ("stack overflow", "killed", r"killed by signal 11 \(SIGSEGV\)"),
+    ("exit", "exited", "exited with 3"),
+    ("out of memory", "over memory", "killed by the system"),
+    ("over its time", "over time", "of the processor"),
+    ("memory bomb", "over memory", "over memory"),
+    ("flood", "malformed answer", "announces 1,094,795,585 bytes"),
+    ("4 GiB", "malformed answer", "announces 4,294,967,295 bytes"),
+    ("depth", "malformed answer", "levels deep"),
+    ("garbage", "malformed answer", "not strict JSON"),
+    ("empty", "malformed answer", "not strict JSON"),
+]
+FORMS = [
+    "other number",
+    "number as text",
+    "no body",
+    "body is a list",
+    "unexpected table",
+    "unexpected need",
+    "negative need",
+    "error without a kind",
+    "error of a kind that does not cross",
+    "error with a list for a text",
+    "error with rows of lists",
+]
+
+
+@pytest.mark.parametrize(
+    ("op", "cause", "text"),
+    [*DEATHS, *((op, "malformed answer", "malformed answer: ") for op in FORMS)],
+    ids=[*(op for op, _, _ in DEATHS), *FORMS],
+)
+def test_every_death_has_its_cause(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture, op: str, cause: Cause, text: str
+) -> None:
+    before = deaths()
+    with pytest.raises(SandboxDied, match=text) as caught:
+        sandbox.call(op, {"n": 1}, seconds=60)
+    assert caught.value.cause == cause
+    assert deaths() == before | {cause: before[cause] + 1}
+    assert [r.getMessage() for r in caplog.records] == [
+        f"Sandbox {sandbox.pid} died in {op}: {caught.value.detail}"
+    ]
+    assert is_gone(sandbox.pid) and not sandbox.alive
+    with pytest.raises(SandboxDied, match=text):
+        sandbox.call("echo", seconds=60)
+    with pytest.raises(SandboxDied, match=text):
+        sandbox.put(BATCH)
+    assert deaths()[cause] == before[cause] + 1
+
+
+@pytest.mark.parametrize("op", ["sleep", "busy", "stop"])
+def test_a_call_ends_in_time(sandbox: Sandbox, op: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(SandboxDied, match=r"over time \(0.1 s\)") as caught:
+        sandbox.call(op, seconds=0.1)
+    assert caught.value.cause == "over time"
+    assert time.monotonic() - began < 30
+    assert is_gone(sandbox.pid)
+
+
+def test_a_process_that_closes_its_channel_is_ended(sandbox: Sandbox) -> None:
+    with pytest.raises(SandboxDied, match="closed its channel"):
+        sandbox.call("shut", seconds=60)
+    assert is_gone(sandbox.pid)
+
+
+@pytest.mark.parametrize("op", ["late", "twice"])
+def test_an_answer_too_many_is_noticed(sandbox: Sandbox, op: str) -> None:
+    with contextlib.suppress(SandboxDied):  # both answers may be there at once
+        sandbox.call(op, {"n": 1}, seconds=60)
+    deadline = time.monotonic() + 10
+    while sandbox.alive and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not sandbox.alive
+    with pytest.raises(SandboxDied, match="before the whole question|more than one") as caught:
+        sandbox.call("echo", seconds=60)
+    assert caught.value.cause == "malformed answer"
+
+
+@pytest.mark.parametrize(
+    ("expect", "text"),
+    [
+        (None, "other parts"),
+        (Expected(pa.schema([("q", pa.float64())]), ROWS), "other columns"),
+        (Expected(NUMBERS.schema, ROWS + 1), "1000 rows instead of 1001"),
+        (Expected(NUMBERS.schema, ROWS, max_bytes=100), "larger than"),
+    ],
+)
+def test_another_table_than_expected_is_malformed(
+    sandbox: Sandbox, expect: Expected | None, text: str
+) -> None:
+    sandbox._output.grow(2**20)
+    with pytest.raises(SandboxDied, match=text) as caught:
+        sandbox.call("dot", table=BATCH, expect=expect, seconds=60)
+    assert caught.value.cause == "malformed answer"
+
+
+def test_an_answer_without_the_expected_table_is_malformed(sandbox: Sandbox) -> None:
+    with pytest.raises(SandboxDied, match="other parts"):
+        sandbox.call("echo", expect=NUMBERS, seconds=60)
+
+
+def test_an_answer_beyond_the_bound_gets_no_room(sandbox: Sandbox) -> None:
+    expect = Expected(TEXTS, 1, max_bytes=2**20)
+    with pytest.raises(SandboxDied, match="larger than"):
+        sandbox.call("rows", {"rows": 1, "length": 2**22}, expect=expect, seconds=60)
+    assert sandbox._output.size == 0
+
+
+def test_a_forged_stream_is_malformed(sandbox: Sandbox) -> None:
+    sandbox._output.grow(2**20)
+    good = pa.BufferOutputStream()
+    with pa.ipc.new_stream(good, NUMBERS.schema) as writer:
+        writer.write_table(pa.table({"p": [1.0] * ROWS}))
+    stream = good.getvalue().to_pybytes()
+    answer = sandbox.call("forged", {"n": 1}, content=stream, expect=NUMBERS, seconds=60)
+    assert answer.table is not None
+    with pytest.raises(SandboxDied, match="malformed answer"):
+        sandbox.call("forged", {"n": 2}, content=stream[:-100], expect=NUMBERS, seconds=60)
+
+
+def test_an_answer_that_keeps_changing_is_one_answer() -> None:
+    """The requester validates and returns its own copy, or refuses it."""
+    outcomes = set()
+    for _ in range(5):
+        sandbox = start()
+        try:
+            sandbox.call("dot", table=BATCH, expect=NUMBERS, seconds=60)
+            table = sandbox.call("restless", table=BATCH, expect=NUMBERS, seconds=60).table
+            assert table is not None
+            first = table["p"].to_numpy().tobytes()
+            time.sleep(0.05)
+            assert table["p"].to_numpy().tobytes() == first
+            table.validate(full=True)
+            outcomes.add("answered")
+        except SandboxDied as exc:
+            outcomes.add(exc.cause)
+        finally:
+            sandbox.close()
+    assert outcomes <= {"answered", "malformed answer"}
+
+
+def test_closing_ends_a_call_in_another_thread(sandbox: Sandbox) -> None:
+    before = deaths()
+    threading.Timer(0.1, sandbox.close).start()
+    with pytest.raises(SandboxDied) as caught:
+        sandbox.call("sleep", seconds=60)
+    assert caught.value.cause == "closed"
+    assert deaths() == before
+
+
+def test_closing_ends_a_thread_that_waits_for_a_slot(sandbox: Sandbox) -> None:
+    sandbox.put(BATCH)
+    sandbox.put(BATCH)
+    threading.Timer(0.1, sandbox.close).start()
+    with pytest.raises(SandboxDied):
+        sandbox.put(BATCH)
+
+
+def test_a_question_that_cannot_be_sent_leaves_it_alive(shared: Sandbox) -> None:
+    for body in ({"x": float("nan")}, {"x": "x" * 2**24}):
+        with pytest.raises(ValueError, match="not JSON compliant|The message has"):
+            shared.call("echo", body, seconds=60)
+    with pytest.raises(TypeError):
+        shared.call("echo", {"x": object()}, seconds=60)
+    assert shared.call("echo", seconds=60).body == {}
+
+
+class Interrupted(BaseException):
+    """Ends a call from outside."""
+
+
+def test_an_interrupted_call_ends_the_sandbox(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its answer would be taken for the next question's."""
+
+    def interrupt(deadline: float) -> Any:
+        raise Interrupted
+
+    monkeypatch.setattr(sandbox._channel, "receive", interrupt)
+    with pytest.raises(Interrupted):
+        sandbox.call("echo", seconds=60)
+    assert not sandbox.alive and is_gone(sandbox.pid)
+
+
+def test_walls_stand_before_the_first_question() -> None:
+    sandbox = start(walls="sandbox_handlers:fenced")
+    assert sandbox.walls == {"kept": 5}
+    sandbox.close()
+
+
+@pytest.mark.parametrize(
+    ("handlers", "walls", "text"),
+    [
+        ("sandbox_handlers:HANDLERS", "sandbox_handlers:fallen", "RuntimeError: no walls here"),
+        ("no_such_module:HANDLERS", None, "ModuleNotFoundError"),
+    ],
+)
+def test_what_does_not_start_is_named(handlers: str, walls: str | None, text: str) -> None:
+    with pytest.raises(SandboxDied, match=text) as caught:
+        Sandbox(handlers, walls=walls)
+    assert caught.value.cause == "exited"
+
+
+def test_what_is_killed_from_outside_is_noticed(sandbox: Sandbox) -> None:
+    os.kill(sandbox.pid, signal.SIGTERM)
+    with pytest.raises(SandboxDied, match="SIGTERM"):
+        sandbox.call("echo", seconds=60)
+
+
+def test_a_spawned_process_answers_as_a_forked_one() -> None:
+    """On macOS processes are spawned; the same code runs here."""
+    sandbox = start(start=nursery.Spawned)
+    try:
+        answer = sandbox.call("dot", table=BATCH, expect=NUMBERS, seconds=60)
+        assert answer.table is not None and answer.table.num_rows == ROWS
+        with pytest.raises(SandboxDied, match="exited with 3"):
+            sandbox.call("exit", seconds=60)
+    finally:
+        sandbox.close()

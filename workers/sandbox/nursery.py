@@ -1,0 +1,332 @@
+"""A process that forks sandboxes: without a client, a token or a connection in its memory.
+
+It has the imports, so a fork takes milliseconds, and it runs no code of a model. The service starts
+it from the fork server (`workers.forking`); a process of the scoring pool forks it before it has
+any client. It ends with its requester, in whatever way that ends, and its sandboxes end with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from mlsys.errors import TryAgain
+from workers.forking import context, kill
+
+SECONDS = 30.0  # for an answer of the nursery, which takes milliseconds
+START_SECONDS = 120.0  # for the first one, while the fork server imports on a busy machine
+MAX_MESSAGE = 4096  # bytes
+MAX_FDS = 16
+MAX_OPEN = 2**16  # descriptors that are closed one by one
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+IMPORTED = ("workers.sandbox.child",)  # by the nursery, so that no sandbox has to
+
+
+class Nursery:
+    """The requester's side. Safe to share by threads.
+
+    In the service a nursery that died is replaced at the next fork. One that was forked in this
+    process cannot be, since this process has clients by then.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._process: Any = None
+        self._generation = 0
+        self._forked = False
+
+    @classmethod
+    def forked(cls) -> Nursery:
+        """Return a nursery forked from this process, which must not have any client yet."""
+        made = cls()
+        ours, theirs = _pair()
+        parent = os.getpid()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pid = os.fork()
+        if not pid:
+            try:
+                serve(theirs, parent)
+            finally:
+                os._exit(1)
+        theirs.close()
+        made._socket, made._forked, made._generation = ours, True, 1
+        return made
+
+    def fork(self, main: str, arguments: Sequence[Any], fds: Sequence[int]) -> Child:
+        """Return a new process that calls `main`, named `module:function`.
+
+        It calls it with the numbers that `fds` have there, and `arguments`, which are JSON.
+
+        Raises:
+            TryAgain: the system has no process or memory for it, or the nursery has died.
+        """
+        request = {"fork": main, "arguments": arguments}
+        with self._lock:
+            for _ in range(2):
+                try:
+                    self._start()
+                    answer = self._ask(request, fds)
+                except (OSError, EOFError):
+                    self._end()
+                    continue
+                if "pid" in answer:
+                    return Child(self, self._generation, answer["pid"])
+                raise TryAgain(f"No process starts for the model: {answer['error']}. Try again.")
+        raise TryAgain("The process that starts others for models has died: try again.")
+
+    def close(self) -> None:
+        """End the nursery, and every sandbox of it."""
+        with self._lock:
+            self._end()
+
+    def reap(self, generation: int, pid: int, end: bool) -> int | None:
+        """Return a child's exit code: see `Child.reap`.
+
+        Raises:
+            LookupError: its nursery has died, and the child with it.
+        """
+        with self._lock:
+            if generation == self._generation:
+                try:
+                    return self._ask({"reap": pid, "end": end})["code"]  # KeyError: not its own
+                except (OSError, EOFError):
+                    self._end()
+        raise LookupError(pid)
+
+    def _start(self) -> None:
+        if self._socket is not None:
+            return
+        if self._forked:
+            raise EOFError("a forked nursery cannot be replaced")
+        ours, theirs = _pair()
+        with theirs:
+            self._process = context().Process(target=serve, args=(theirs,), daemon=True)
+            self._process.start()
+        self._socket = ours
+        self._generation += 1
+        ours.settimeout(START_SECONDS)
+        self._ask({})
+        ours.settimeout(SECONDS)
+
+    def _ask(self, request: dict[str, Any], fds: Sequence[int] = ()) -> dict[str, Any]:
+        if self._socket is None:
+            raise EOFError
+        socket.send_fds(self._socket, [json.dumps(request).encode()], list(fds))
+        answer = self._socket.recv(MAX_MESSAGE)
+        if not answer:
+            raise EOFError
+        return json.loads(answer)
+
+    def _end(self) -> None:
+        self._generation += 1
+        if self._socket is not None:
+            self._socket.close()  # which ends it
+            self._socket = None
+        if self._process is not None:
+            self._process.join(1)
+            kill(self._process)
+            self._process.join(5)
+            self._process = None
+
+
+class Child:
+    """A process that a nursery has forked."""
+
+    def __init__(self, nursery: Nursery, generation: int, pid: int) -> None:
+        self.pid = pid
+        self._nursery, self._generation = nursery, generation
+        self._code: int | None = None
+
+    def reap(self, *, end: bool) -> int | None:
+        """Return its exit code, negative for a signal; None while it runs.
+
+        `end` kills it first, if it runs.
+
+        Raises:
+            LookupError: its nursery has died, and the child with it.
+        """
+        if self._code is None:  # later the PID may be another child's
+            self._code = self._nursery.reap(self._generation, self.pid, end)
+        return self._code
+
+
+class Spawned:
+    """A process that was started from nothing, where a process must not be forked: on macOS."""
+
+    def __init__(self, main: str, arguments: Sequence[Any], fds: Sequence[int]) -> None:
+        call = json.dumps([main, list(fds), list(arguments)])
+        code = f"from {__name__} import call; call(*__import__('json').loads({call!r}))"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            pass_fds=fds,
+            env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ.get("PATH", "")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.pid = self._process.pid
+
+    def reap(self, *, end: bool) -> int | None:
+        """Return its exit code: see `Child.reap`."""
+        if end:
+            self._process.kill()
+            return self._process.wait()
+        return self._process.poll()
+
+
+_own: list[Nursery] = []  # this process's, if it has one
+_starting = threading.Lock()
+
+
+def fork_own() -> None:
+    """Fork this process's nursery. Call it before the process has a client or a thread."""
+    if sys.platform == "linux":
+        _own[:] = [Nursery.forked()]
+
+
+def start(main: str, arguments: Sequence[Any], fds: Sequence[int]) -> Child | Spawned:
+    """Return a new process that calls `main`: see `Nursery.fork`.
+
+    Raises:
+        TryAgain: there is no process or memory for it.
+    """
+    if sys.platform != "linux":
+        return Spawned(main, arguments, fds)
+    with _starting:
+        if not _own:
+            _own.append(Nursery())
+    return _own[0].fork(main, arguments, fds)
+
+
+def close() -> None:
+    """End this process's nursery, and every sandbox of it."""
+    with _starting:
+        for nursery in _own:
+            nursery.close()
+        _own.clear()
+
+
+def serve(requests: socket.socket, parent: int | None = None) -> None:
+    """Fork and reap as the requester says, until it closes its end or ends."""
+    die_with(parent or os.getppid())
+    fd = _only(requests)
+    for module in IMPORTED:
+        importlib.import_module(module)
+    gc.freeze()  # so that a child's collections copy no page of its parent's
+    children: set[int] = set()
+    with socket.socket(fileno=fd) as ours:
+        while True:
+            try:
+                message, fds, _, _ = socket.recv_fds(ours, MAX_MESSAGE, MAX_FDS)
+                if not message:
+                    break
+                answer = _obey(json.loads(message), fds, children)
+                ours.send(json.dumps(answer).encode())
+            except ConnectionError:
+                break
+    for pid in children:
+        os.kill(pid, signal.SIGKILL)  # none of the numbers is another process's: see `_reap`
+
+
+def _only(requests: socket.socket) -> int:
+    """Return the socket's descriptor in a process that has no other but the standard ones."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    fd = os.dup2(requests.detach(), 3) if requests.fileno() != 3 else requests.detach()
+    _close_above(fd)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the requester
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return fd
+
+
+def _close_above(last: int) -> None:
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # a process that is not dumpable may not look
+        os.closerange(last + 1, min(os.sysconf("SC_OPEN_MAX"), MAX_OPEN))
+        return
+    for number in numbers:
+        if number > last:
+            with contextlib.suppress(OSError):  # the folder's own
+                os.close(number)
+
+
+def _obey(request: dict[str, Any], fds: list[int], children: set[int]) -> dict[str, Any]:
+    if (main := request.get("fork")) is not None:
+        try:
+            pid = _fork(main, fds, request["arguments"])
+        except OSError as exc:
+            return {"error": os.strerror(exc.errno or 0)}
+        finally:
+            for fd in fds:
+                os.close(fd)
+        children.add(pid)
+        return {"pid": pid}
+    if "reap" in request and (pid := request["reap"]) in children:
+        return {"code": _reap(pid, request["end"], children)}
+    return {}
+
+
+def _fork(main: str, fds: list[int], arguments: list[Any]) -> int:
+    parent = os.getpid()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads: only libraries' own, which reset in forks
+        pid = os.fork()
+    if not pid:
+        try:
+            os.dup2(0, 1)
+            os.dup2(0, 2)
+            os.close(3)  # the requests
+            die_with(parent)
+            call(main, fds, arguments)
+        finally:
+            os._exit(1)
+    return pid
+
+
+def _reap(pid: int, end: bool, children: set[int]) -> int | None:
+    """Return the exit code of a child. Until this has returned it, its PID is not given again."""
+    gone, status = os.waitpid(pid, os.WNOHANG)
+    if not gone and end:
+        os.kill(pid, signal.SIGKILL)
+        gone, status = os.waitpid(pid, 0)
+    if not gone:
+        return None
+    children.discard(pid)
+    return os.waitstatus_to_exitcode(status)
+
+
+def call(main: str, fds: list[int], arguments: list[Any]) -> None:
+    """Import `main`, named `module:function`, and call it."""
+    module, name = main.split(":")
+    getattr(importlib.import_module(module), name)(fds, *arguments)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process as soon as its parent has ended."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before
+            os._exit(1)
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection that keeps messages apart."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(SECONDS)
+    return ours, theirs

@@ -1,0 +1,286 @@
+"""Tables in shared memory as Arrow IPC streams, and how one that comes back is validated.
+
+The requester makes each region, and it alone grows it. A region never shrinks, because a process
+that reads a mapping beyond the end of its file is killed; the kernel's seal enforces this.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import struct
+import sys
+import tempfile
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workers.sandbox.channel import Closed, Malformed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STEP = 2**20  # bytes; sizes are multiples
+MAX_TABLE = 256 * 2**20  # bytes of an answer's table, unless the caller says otherwise
+END = b"\xff\xff\xff\xff\0\0\0\0"  # of an IPC stream
+# Fields of the tables in Arrow's Message.fbs
+# (https://github.com/apache/arrow/blob/main/format/Message.fbs)
+HEADER_FIELD, COMPRESSION_FIELD = 2, 3
+_OFFSET = ctypes.c_int64  # off_t
+_FAILED = ctypes.c_void_p(-1).value
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The table that an answer has to bring: these columns, so many rows, at most this size.
+
+    Columns have the plain types that BigQuery's columns have, or lists and structs of them; the
+    schema has no metadata.
+    """
+
+    schema: pa.Schema
+    rows: int
+    max_bytes: int = MAX_TABLE
+
+    def __post_init__(self) -> None:
+        """Refuse a schema by which an answer could bring more than its rows."""
+        if self.schema.metadata or any(not _is_plain(f) for f in self.schema):
+            raise ValueError("Dictionaries, extensions, unions, views and metadata do not cross")
+
+
+def _is_plain(field: pa.Field) -> bool:
+    import pyarrow as pa
+
+    kind = field.type
+    if field.metadata or isinstance(kind, pa.BaseExtensionType):
+        return False
+    if kind.num_fields:
+        nested = pa.types.is_struct(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        return nested and all(_is_plain(kind.field(i)) for i in range(kind.num_fields))
+    ruled_out = (
+        pa.types.is_dictionary,
+        pa.types.is_union,
+        pa.types.is_run_end_encoded,
+        pa.types.is_string_view,
+        pa.types.is_binary_view,
+    )
+    return not any(test(kind) for test in ruled_out)
+
+
+class Region:
+    """Shared memory of the requester: a file without a name that a sandbox has open too."""
+
+    def __init__(self) -> None:
+        self.fd = _nameless()
+        self.size = 0
+        self._map: mmap.mmap | None = None
+        self._lock = threading.Lock()
+
+    def grow(self, size: int) -> None:
+        """Make room for `size` bytes.
+
+        Raises:
+            Closed: the region is closed.
+            OSError: the system has no room.
+        """
+        with self._lock:
+            self._grow(size)
+
+    def put(self, table: pa.Table) -> int:
+        """Write a table and return its bytes.
+
+        Raises:
+            Closed, OSError: see `grow`.
+        """
+        size = stream_size(table)
+        with self._lock:
+            self._grow(size)
+            if self._map is None:
+                self._map = mmap.mmap(self.fd, self.size)
+            write_stream(table, self._map)
+        return size
+
+    def copy(self, size: int) -> pa.Buffer:
+        """Return a copy of the first `size` bytes, which no sandbox can change.
+
+        They are read from the file: a read ends early where a mapping's reader would be killed.
+
+        Raises:
+            Malformed: there are fewer.
+        """
+        import pyarrow as pa
+
+        buffer = pa.allocate_buffer(size)
+        view, got = memoryview(buffer).cast("B"), 0
+        while got < size:
+            piece = os.preadv(self.fd, [view[got:]], got)
+            if not piece:
+                raise Malformed("its table ends early")
+            got += piece
+        return buffer
+
+    def close(self) -> None:
+        """Give the memory back."""
+        with self._lock:
+            if self.fd >= 0:
+                os.close(self.fd)
+            self.fd, self._map = -1, None
+
+    def _grow(self, size: int) -> None:
+        if self.fd < 0:
+            raise Closed
+        if size > self.size:
+            size = -(-max(size, 2 * self.size) // STEP) * STEP  # unused pages take no memory
+            os.ftruncate(self.fd, size)
+            self.size, self._map = size, None
+
+
+class Mapped:
+    """A region as the sandbox sees it.
+
+    Python's own `mmap` duplicates the descriptor, which the sandbox's filter refuses.
+    """
+
+    def __init__(self, fd: int, *, writable: bool) -> None:
+        self._fd = fd
+        self._protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        self._room: Any = None
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc.mmap.restype = ctypes.c_void_p
+        self._libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, _OFFSET]
+        self._libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+    def view(self, size: int) -> Any:
+        """Return at least `size` bytes as an object with a buffer. Earlier ones stay valid."""
+        if self._room is None or ctypes.sizeof(self._room) < size:
+            length = os.fstat(self._fd).st_size
+            at = self._libc.mmap(None, length, self._protection, mmap.MAP_SHARED, self._fd, 0)
+            if at == _FAILED:
+                raise MemoryError(os.strerror(ctypes.get_errno()))
+            self._room = (ctypes.c_char * length).from_address(at)
+            weakref.finalize(self._room, self._libc.munmap, at, length).atexit = False
+        return self._room
+
+    def table(self, size: int) -> pa.Table:
+        """Return the table that the requester put here, without copying it.
+
+        It is valid until the requester puts the next one.
+        """
+        import pyarrow as pa
+
+        room = memoryview(self.view(size)).toreadonly()[:size]
+        return pa.ipc.open_stream(pa.py_buffer(room)).read_all()
+
+
+def one_batch(table: pa.Table) -> pa.Table:
+    """Return the table in the form that crosses: one chunk a column, and no metadata.
+
+    Raises:
+        ValueError: its text is longer than one chunk can hold.
+    """
+    whole = table.replace_schema_metadata(None).combine_chunks()
+    if any(column.num_chunks > 1 for column in whole.columns):
+        raise ValueError("A column has more text than one batch can hold")
+    return whole
+
+
+def stream_size(table: pa.Table) -> int:
+    """Return the bytes of the table as an IPC stream."""
+    import pyarrow as pa
+
+    sink = pa.MockOutputStream()
+    _write(table, sink)
+    return sink.size()
+
+
+def write_stream(table: pa.Table, room: Any) -> None:
+    """Write the table as an IPC stream into writable memory, from its beginning."""
+    import pyarrow as pa
+
+    _write(table, pa.FixedSizeBufferWriter(pa.py_buffer(room)))
+
+
+def _write(table: pa.Table, sink: Any) -> None:
+    import pyarrow as pa
+
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        if table.num_rows:
+            writer.write_table(table)
+        else:  # `write_table` would write no batch
+            empty = [pa.array([], field.type) for field in table.schema]
+            writer.write_batch(pa.RecordBatch.from_arrays(empty, schema=table.schema))
+
+
+def read_answer(content: pa.Buffer, expected: Expected) -> pa.Table:
+    """Return the table of an IPC stream that anybody may have written.
+
+    The stream has to begin with exactly the bytes of the expected schema, so no foreign schema is
+    parsed. One uncompressed record batch follows, and the end.
+
+    Raises:
+        Malformed: it is another stream, or its buffers do not hold what they announce.
+    """
+    import pyarrow as pa
+
+    schema = expected.schema.serialize()
+    if content.size < schema.size or not content.slice(0, schema.size).equals(schema):
+        raise Malformed("its table has other columns than expected")
+    rest = content.slice(schema.size)
+    try:
+        reader = pa.BufferReader(rest)
+        message = pa.ipc.read_message(reader)
+        if message.type != "record batch" or _is_compressed(message.metadata.to_pybytes()):
+            raise Malformed("its table is not one uncompressed batch")
+        if rest.size - reader.tell() != len(END) or rest[-len(END) :].to_pybytes() != END:
+            raise Malformed("its table does not end after one batch")
+        batch = pa.ipc.read_record_batch(message, expected.schema)
+        if batch.num_rows != expected.rows:
+            raise Malformed(f"its table has {batch.num_rows} rows instead of {expected.rows}")
+        batch.validate(full=True)
+    except Malformed:
+        raise
+    except Exception as exc:  # whatever Arrow or FlatBuffers raise
+        raise Malformed("its table is not valid Arrow") from exc
+    if any(not f.nullable and c.null_count for f, c in zip(batch.schema, batch, strict=True)):
+        raise Malformed("its table has NULLs where none are expected")
+    return pa.Table.from_batches([batch])
+
+
+def _is_compressed(metadata: bytes) -> bool:
+    """Return whether a record batch's message says that its buffers are compressed.
+
+    Arrow has verified the offsets in the message (a FlatBuffer) while reading it, and allocates
+    what a compressed buffer announces before it looks at the rest.
+    """
+    message = struct.unpack_from("<I", metadata)[0]
+    header = _field(metadata, message, HEADER_FIELD)
+    if header is None:
+        return True  # there is no batch
+    batch = header + struct.unpack_from("<I", metadata, header)[0]
+    return _field(metadata, batch, COMPRESSION_FIELD) is not None
+
+
+def _field(content: bytes, table: int, number: int) -> int | None:
+    """Return where a field of a FlatBuffer's table is, or None if it is absent.
+
+    https://flatbuffers.dev/internals/#tables
+    """
+    vtable = table - struct.unpack_from("<i", content, table)[0]
+    size = struct.unpack_from("<H", content, vtable)[0]
+    entry = 4 + 2 * number
+    offset = struct.unpack_from("<H", content, vtable + entry)[0] if entry + 2 <= size else 0
+    return table + offset if offset else None
+
+
+def _nameless() -> int:
+    """Return a descriptor of an empty file that has no name and lives in memory on Linux."""
+    if sys.platform != "linux":
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
+    import fcntl
+
+    fd = os.memfd_create("mlsys", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return fd
