@@ -1,4 +1,4 @@
-"""What every test may ask for: one local stack for the whole session, in each of its workers."""
+"""Fixtures for every test: one local stack a session, in each xdist worker."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from mlsys.local.stack import LocalStack, local_stack
 from mlsys.settings import Settings
 from receiver import Receiver, listening
 
-# The files that take more than 15 seconds of the processors, longest first.
+# The files that take more than 15 seconds of CPU time, longest first.
 LONGEST = (
     "test_redelivery.py",
     "test_registry_deliveries.py",
@@ -30,11 +30,11 @@ LONGEST = (
 )
 
 
-# The same examples in every run: a failure is a change's. `make test-long` draws new ones.
+# The same examples in every run: a failure comes from the change. `make test-long` draws others.
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.load_profile("same" if "long" not in sys.argv else "default")
 
-# Modules, of Python's and of the tests' own, by which a test module starts processes
+# Modules, of Python's and of the tests' own, that can start processes.
 STARTS_PROCESSES = frozenset(
     ("subprocess", "multiprocessing", "callers", "kill_cases", "slow_service", "zygote")
 )
@@ -42,7 +42,7 @@ STARTS_PROCESSES = frozenset(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport]:
-    """With a test of the stack that fails, show what the service said last."""
+    """Show the end of the service's log with a test of the stack that fails."""
     report = yield
     stack = getattr(item, "funcargs", {}).get("stack")
     if report.failed and stack is not None:
@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test without the mark `process` or `stack` starts no process."""
+    """Fail a test that starts a process without the mark `process` or `stack`."""
     if {"process", "stack"} & {mark.name for mark in request.node.iter_markers()}:
         return
     start = subprocess.Popen.__init__
@@ -85,7 +85,7 @@ def no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def figures() -> Iterator[None]:
-    """Figures go to memory, never to a screen; they and the style are gone after the test."""
+    """Draw figures in memory, and restore the style and close them after the test."""
     import matplotlib
     import matplotlib.pyplot as plt
 
@@ -97,7 +97,7 @@ def figures() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[LocalStack]:
-    """Google Cloud on this machine with the service and the sample tables, once a worker."""
+    """Yield the local stack with the service and the sample tables, one for each xdist worker."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # they share the memory
     with local_stack(samples=True, time_scale=0.01, memory=default_limit() // workers) as running:
         yield running
@@ -105,19 +105,19 @@ def stack() -> Iterator[LocalStack]:
 
 @pytest.fixture(scope="session")
 def settings(stack: LocalStack) -> Settings:
-    """The stack's settings."""
+    """Return the stack's settings."""
     return stack.settings
 
 
 @pytest.fixture(scope="session")
 def clients(stack: LocalStack) -> Clients:
-    """The stack's clients."""
+    """Return the stack's clients."""
     return stack.clients
 
 
 @pytest.fixture
 def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """This process's environment points at the stack, as a notebook's does."""
+    """Point this process's environment at the stack, as a notebook's is."""
     for name, value in stack.environment.items():
         monkeypatch.setenv(name, value)
     return stack.environment
@@ -125,6 +125,6 @@ def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> dict[str,
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A fresh `Receiver`, listening."""
+    """Yield a fresh `Receiver` that listens."""
     with listening() as receiver:
         yield receiver

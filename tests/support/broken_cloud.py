@@ -1,4 +1,4 @@
-"""Google's clients for tests of exceptions: every call works but one, which raises."""
+"""Stand-ins for Google's clients, for tests of exceptions: one call raises, the others work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GENERATION = 7
 
 
 class Blob:
-    """An object of Cloud Storage that holds a small pickle, or what it is given."""
+    """An object of Cloud Storage that holds a small pickle, or the given content."""
 
     md5_hash = content_type = updated = None
 
@@ -95,9 +95,9 @@ class Row:
 
 
 class BrokenCloud:
-    """All clients in one: the call of number `at` raises `exc`, the others have their effect.
+    """All clients in one: call number `at` raises `exc`, the others take effect.
 
-    `holds` are objects, by `bucket/path`: their contents, and perhaps their custom metadata.
+    `holds` maps `bucket/path` to an object: its content, and optionally its custom metadata.
     """
 
     num_rows = 0

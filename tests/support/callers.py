@@ -43,64 +43,64 @@ from workers.scoring.request import MaxRejects, ScoringRequest
 from workers.scoring.shards import pool, read_session
 
 WARM = (google.cloud.storage, grpc, pandas, pyarrow.parquet, sklearn.linear_model, sklearn.pipeline)
-LIFETIME = 120  # seconds that a caller lives at the most
+LIFETIME = 120  # seconds after which a caller ends at the latest
 PR_SET_PDEATHSIG = 1
 
 
 def main(fd: int) -> None:
-    """Fork a caller for each message, until the socket is closed at its other end."""
-    with socket.socket(fileno=fd) as asked:
+    """Fork a caller for each message, until the other end closes the socket."""
+    with socket.socket(fileno=fd) as requests_socket:
         while True:
-            message, pipes, _, _ = socket.recv_fds(asked, 1 << 16, 1)
+            message, pipes, _, _ = socket.recv_fds(requests_socket, 1 << 16, 1)
             if not message:
                 return
-            told = json.loads(message)
-            if "reap" in told:  # till now nobody else could have its pid
-                os.waitpid(told["reap"], 0)
+            spec = json.loads(message)
+            if "reap" in spec:  # until now no other process could get its PID
+                os.waitpid(spec["reap"], 0)
             else:
                 if os.fork() == 0:
-                    asked.close()
-                    _be_a_caller(told, pipes[0])
+                    requests_socket.close()
+                    _run_caller(spec, pipes[0])
                 os.close(pipes[0])
-            asked.send(b".")
+            requests_socket.send(b".")
 
 
-def _be_a_caller(told: dict[str, Any], pipe: int) -> None:
+def _run_caller(spec: dict[str, Any], pipe: int) -> None:
     try:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.alarm(LIFETIME)
         _report(pipe, "pid", os.getpid())
-        _report(pipe, *_call(told, pipe))
+        _report(pipe, *_call(spec, pipe))
     finally:
         os._exit(0)
 
 
 def _report(pipe: int, kind: str, value: Any) -> None:
-    # One write is one piece of a pipe up to 4,096 bytes, whatever thread it comes from.
+    # A write of up to 4,096 bytes to a pipe is atomic, whichever thread it comes from.
     os.write(pipe, json.dumps([kind, value]).encode() + b"\n")
 
 
-def _call(told: dict[str, Any], pipe: int) -> tuple[str, Any]:
-    """Do what a request does, and say how it ended."""
-    read_session.ROWS_PER_STREAM = told["rows_per_stream"]
-    machine.cores = lambda: 1  # so that there are as many streams on any machine
+def _call(spec: dict[str, Any], pipe: int) -> tuple[str, Any]:
+    """Do what a request does, and return how it ended."""
+    read_session.ROWS_PER_STREAM = spec["rows_per_stream"]
+    machine.cores = lambda: 1  # so that every machine has the same number of streams
     jobs.POLL = 0.05
-    if told["pool"]:
+    if spec["pool"]:
         pool.INLINE_ROWS, pool._cores = 0, lambda: 2
         threading.Thread(target=_report_processes, args=(pipe,), daemon=True).start()
-    clients = Clients(Settings.from_env(told["environment"]))
-    tables = {k: TableRef.parse(told["request"][k]) for k in ("input_table", "output_table")}
-    outputs = tuple(told["request"]["outputs"])
-    max_rejects = MaxRejects(told["request"]["max_rejects"])
-    given = told["request"] | tables | {"outputs": outputs, "max_rejects": max_rejects}
+    clients = Clients(Settings.from_env(spec["environment"]))
+    tables = {k: TableRef.parse(spec["request"][k]) for k in ("input_table", "output_table")}
+    outputs = tuple(spec["request"]["outputs"])
+    max_rejects = MaxRejects(spec["request"]["max_rejects"])
+    given = spec["request"] | tables | {"outputs": outputs, "max_rejects": max_rejects}
     request = ScoringRequest(**given)
     run_id = None
-    if told["design"] == "fresh run id":
+    if spec["design"] == "fresh run id":
         run_id = f"fresh-{uuid4().hex}"
-    elif told["design"]:
-        DESIGNS[told["design"]](clients)
-    _watch(pipe, told["at"])
+    elif spec["design"]:
+        DESIGNS[spec["design"]](clients)
+    _watch(pipe, spec["at"])
     try:
         prepared = find_run.prepare(clients, request, run_id)
         return "result", run.execute(clients, prepared).to_dict()
@@ -111,15 +111,15 @@ def _call(told: dict[str, Any], pipe: int) -> tuple[str, Any]:
 
 
 def _watch(pipe: int, at: Mapping[str, Any] | None) -> None:
-    """Report every call before it is sent and after it was answered; at one of them end or stop.
+    """Report every call before it is sent and after its answer; end or stop at the one in `at`.
 
-    `at` has the signal, the moment, and the number of the call, among those called `name` if it
-    has a name.
+    `at` has the signal, the moment and the number of the call, counted among the calls named
+    `name` if it has a name.
     """
     lock = threading.Lock()
     counts: dict[tuple[str, str | None], int] = {}
 
-    def here(moment: str, name: str) -> None:
+    def reach(moment: str, name: str) -> None:
         with lock:
             _report(pipe, moment, name)
             if at is None or moment != at["moment"] or at.get("name") not in (None, name):
@@ -132,15 +132,15 @@ def _watch(pipe: int, at: Mapping[str, Any] | None) -> None:
     def watched(call: Callable[..., Any], name_of: Callable[..., str]) -> Callable[..., Any]:
         def made(*args: Any, **kwargs: Any) -> Any:
             name = name_of(*args, **kwargs)
-            here("before", name)
+            reach("before", name)
             answer = call(*args, **kwargs)
-            here("after", name)
+            reach("after", name)
             return answer
 
         return made
 
-    def http_name(_: Any, asked: Any, *__: Any, **___: Any) -> str:
-        return name_call(asked.method, asked.path_url, asked.body or b"")
+    def http_name(_: Any, request: Any, *__: Any, **___: Any) -> str:
+        return name_call(request.method, request.path_url, request.body or b"")
 
     adapter = requests.adapters.HTTPAdapter
     adapter.send = watched(adapter.send, http_name)
@@ -162,12 +162,12 @@ def _report_processes(pipe: int) -> None:
         time.sleep(0.01)
 
 
-# Weaker designs, which the suite must catch. They sit at the client's seam, so that they stay what
-# they are however the code above it changes.
+# Weaker designs, which the suite must catch. They replace methods of the client, so that they do
+# not change when the code above it does.
 
 
 def _checkpoint_after_append(clients: Clients) -> None:
-    """Load each part by a job of its own, and note afterwards that it was loaded."""
+    """Load each part by a job of its own, and record afterwards that it was loaded."""
     load = google.cloud.bigquery.Client.load_table_from_uri
 
     def load_each(self: Any, uris: list[str], table: Any, job_id: str, **options: Any) -> Any:
@@ -181,20 +181,20 @@ def _checkpoint_after_append(clients: Clients) -> None:
                 job.result(timeout=60)
                 mark.upload_from_string(job.job_id)
             rows += job.output_rows
-        job._properties["statistics"]["load"]["outputRows"] = str(rows)  # of all of them
+        job._properties["statistics"]["load"]["outputRows"] = str(rows)  # of all jobs together
         return job
 
     google.cloud.bigquery.Client.load_table_from_uri = load_each
 
 
 def _random_job_id(_: Clients) -> None:
-    """Let chance name the job, as the client does where it is not told."""
+    """Generate a random job id, as the client does when none is given."""
     load = google.cloud.bigquery.Client.load_table_from_uri
 
-    def load_anew(self: Any, uris: Any, table: Any, job_id: str, **options: Any) -> Any:
+    def load_with_random_id(self: Any, uris: Any, table: Any, job_id: str, **options: Any) -> Any:
         return load(self, uris, table, job_id=f"{job_id}_{uuid4().hex}", **options)
 
-    google.cloud.bigquery.Client.load_table_from_uri = load_anew
+    google.cloud.bigquery.Client.load_table_from_uri = load_with_random_id
 
 
 DESIGNS: dict[str, Callable[[Clients], None]] = {

@@ -1,4 +1,4 @@
-"""Where the programs are that check workflows and the Dockerfile."""
+"""Paths of the programs that check workflows and the Dockerfile."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def checker(name: str) -> str:
-    """The program's path: of this environment, else of the PATH. `make install` brings them all."""
+    """Return the program's path: in this environment, else on the PATH. See `make install`."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     found = shutil.which(name, path=path)
     assert found, f"{name} is not installed: run `make install`"

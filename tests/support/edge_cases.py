@@ -1,4 +1,4 @@
-"""The service without a backend, with a recorder in the workers' place, and bodies to push."""
+"""The service without a backend, with a recorder in place of the workers, and bodies to push."""
 
 import base64
 import json
@@ -35,14 +35,14 @@ REQUEST = {
 
 
 class NoClients(Clients):
-    """Clients that must not be made."""
+    """Clients that fail the test when one is created."""
 
     def _once(self, name: str, make: Any) -> Any:
         raise AssertionError(f"the {name} client was asked for")
 
 
 class Recorder:
-    """What the handlers had the workers do."""
+    """Records what the handlers had the workers do."""
 
     def __init__(self) -> None:
         self.quarantined: list[tuple[bytes, str]] = []
@@ -85,7 +85,7 @@ class Recorder:
 
 @pytest.fixture
 def did(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """Stands in for the workers."""
+    """Replace the workers by a recorder, and return it."""
     recorder = Recorder()
     monkeypatch.setattr("workers.quarantine.quarantine", recorder.quarantine)
     monkeypatch.setattr("workers.registry.sync.converge", recorder.converge)
@@ -95,23 +95,23 @@ def did(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 @pytest.fixture
 def client(did: Recorder, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    """The service without any backend."""
+    """Return a test client of the service without a backend."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
     return create_app(SERVICE, NoClients(SERVICE)).test_client()
 
 
 def envelope(attributes: Any = None, data: Any = None, **more: Any) -> bytes:
-    """A push request's body."""
+    """Return a push request's body."""
     message = {"attributes": attributes, "data": data, "messageId": "1", **more}
     return json.dumps({"message": message, "subscription": "projects/p/subscriptions/s"}).encode()
 
 
 def event(**changed: Any) -> bytes:
-    """A storage notification, with changes; `...` takes an attribute away."""
+    """Return a storage notification with changes; `...` removes an attribute."""
     return envelope({k: v for k, v in (ATTRIBUTES | changed).items() if v is not ...})
 
 
 def request_of(value: Any) -> bytes:
-    """A scoring request's message."""
+    """Return a scoring request's message."""
     content = value if isinstance(value, bytes) else json.dumps(value).encode()
     return envelope(data=base64.b64encode(content).decode())

@@ -1,7 +1,7 @@
-"""gcloud and curl for tests of deploy.sh: one Cloud Run service, in a JSON file.
+"""Stand-ins for gcloud and curl in tests of deploy.sh: one Cloud Run service in a JSON file.
 
-The name that it is called by says which of the two it is. FAKE_CLOUD names a folder with
-`state.json`, and `calls`, to which each command line is added. What it does not know, it refuses.
+The name it is called by selects the stand-in. FAKE_CLOUD names a folder with `state.json` and
+`calls`, to which each command line is appended. Unknown commands are refused.
 """
 
 import json
@@ -15,27 +15,27 @@ URL = "https://mlsys-dev-1.example.run.app"
 
 
 def new_state(service: str = "mlsys-dev") -> dict[str, Any]:
-    """A service that Terraform has just made, without any revision."""
+    """Return the state of a service that Terraform has just created, without revisions."""
     return {
         "service": service,
         "revisions": {},  # name: image
         "traffic": {},  # revision or LATEST: percent
         "tags": {},  # tag: revision
         "unready": [],  # images that never start
-        "sick": {},  # image: where it is not well: candidate, traffic or predict
-        "refuse": [],  # options that gcloud fails with
+        "sick": {},  # image: where it is unhealthy: candidate, traffic or predict
+        "refuse": [],  # options that make gcloud fail
     }
 
 
 def add_revision(state: dict[str, Any], image: str) -> str:
-    """Make a revision of `image` and return its name; the traffic stays."""
+    """Create a revision of `image` and return its name; the traffic does not move."""
     name = f"{state['service']}-{len(state['revisions']) + 1:05}-abc"
     state["revisions"][name] = image
     return name
 
 
 def split(state: dict[str, Any]) -> dict[str, int]:
-    """The traffic by the names of revisions."""
+    """Return the traffic by revision name."""
     latest = list(state["revisions"])[-1:]
     return {(latest[0] if r == "LATEST" else r): p for r, p in state["traffic"].items() if latest}
 
@@ -56,11 +56,11 @@ def gcloud(state: dict[str, Any], arguments: list[str]) -> int:
         assert options == {"format": "json"}
         print(json.dumps({"status": status(state)}))
         return 0
-    options.pop("quiet")  # else it may ask
+    options.pop("quiet")  # without it gcloud may prompt
     if verb == ["run", "services", "update"]:
         image = options.pop("image")
         assert options == {"no-traffic": ""}
-        state["traffic"] = split(state)  # what the latest has is pinned to it
+        state["traffic"] = split(state)  # the share of LATEST is pinned to its revision
         add_revision(state, image)
         return fail("the revision is not ready") if image in state["unready"] else 0
     if verb == ["run", "services", "update-traffic"]:
@@ -80,7 +80,7 @@ def gcloud(state: dict[str, Any], arguments: list[str]) -> int:
 
 
 def status(state: dict[str, Any]) -> dict[str, Any]:
-    """`status` of the service in the form of the Cloud Run Admin API, version 1."""
+    """Return `status` of the service in the form of the Cloud Run Admin API, version 1."""
     found: dict[str, Any] = {"url": URL}
     if state["revisions"]:
         found["latestCreatedRevisionName"] = list(state["revisions"])[-1]

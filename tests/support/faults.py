@@ -1,4 +1,4 @@
-"""A share of the calls to Google Cloud goes wrong."""
+"""A share of the calls to Google Cloud fails."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ KINDS = ("refused", "cut before", "cut after", "late")
 
 
 class Faulty:
-    """Stands before what decides on a proxy's answers, and spoils so large a share of them.
+    """Wraps the service behind a proxy, and makes a share of its answers fail.
 
-    A call is refused with 503; its connection is cut before it had an effect, or after, so that
-    the answer to what was done is lost; or it is answered late.
+    A call is refused with 503; its connection is cut before or after the call takes effect (in the
+    second case only the answer is lost); or it is answered late.
     """
 
     def __init__(self, service: Service, share: float, seed: int) -> None:
@@ -28,7 +28,7 @@ class Faulty:
         self._rng, self._guard = random.Random(seed), threading.Lock()
 
     def answer(self, call: Call) -> Reply:
-        """Answer a call, or do not."""
+        """Answer a call, or fail it."""
         with self._guard:
             kind = self._rng.choice(KINDS) if self._rng.random() < self._share else "well"
             self.done[kind] += 1
@@ -43,9 +43,9 @@ class Faulty:
 
 
 def _cut(call: Call) -> Reply:
-    """End the caller's connection; what is then sent to it is lost."""
+    """Close the caller's connection; later writes to it are lost."""
     call.close_connection = True
-    call.upstream.close()  # there may be an answer in it that nobody reads
+    call.upstream.close()  # it may hold an answer that nobody reads
     with contextlib.suppress(OSError):
         call.connection.shutdown(socket.SHUT_RDWR)
     return Reply(503, [])

@@ -74,7 +74,7 @@ def _objects(values: list[Any]) -> "pd.Series[Any]":
     column[:] = values
     try:
         return pd.Series(column)
-    except UnicodeEncodeError:  # pandas stores text alone as Arrow's, which is UTF-8
+    except UnicodeEncodeError:  # pandas stores text as Arrow's only, which is UTF-8
         return pd.Series(column, dtype=object)
 
 
@@ -94,7 +94,7 @@ def _of(dtype: Any, values: st.SearchStrategy[Any], missing: bool = True) -> Any
 
 
 def _numpy(name: str) -> Any:
-    """A column of one of NumPy's numbers, from its bytes."""
+    """Return columns of a NumPy number type, made from raw bytes."""
     size = np.dtype(name).itemsize
     return st.binary(max_size=ROWS * size).map(
         lambda b: pd.Series(np.frombuffer(b[: len(b) // size * size], name).copy())
@@ -102,7 +102,7 @@ def _numpy(name: str) -> Any:
 
 
 def _moments(unit: str, zone: str | None) -> Any:
-    """A column of datetimes: every int64 is one, or NaT."""
+    """Return columns of datetimes: every int64 is a valid one, or NaT."""
     moments = INTS | st.integers(-(10**15), 10**15) | st.just(np.iinfo(np.int64).min)
 
     def make(numbers: list[int]) -> "pd.Series[Any]":
@@ -162,12 +162,12 @@ COLUMNS = OBJECTS | DTYPES
 
 
 def same(given: Any, found: Any) -> bool:
-    """Tell whether two values are one value in one kind: 1, True and 1.0000000000000002 are not."""
+    """Return whether values are equal and of one type: 1, True and 1.0000000000000002 differ."""
     if _missing(given) or _missing(found):
         return _missing(given) and _missing(found)
     kind = _kind(given)
     if kind == "number":
-        # An integer beside floats, or beside decimals, which hold it exactly.
+        # An integer beside floats, or beside decimals, which hold it exactly
         return _kind(found) in ("number", "decimal") and _exact(given) == _exact(found)
     if kind == "bytes":
         return isinstance(found, bytes) and bytes(given) == found
@@ -184,7 +184,7 @@ def _missing(value: Any) -> bool:
 
 
 def _exact(value: Any) -> Any:
-    """Return a number as one of Python's, which compares all its digits."""
+    """Return a number as one of Python's, whose comparison is exact."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -207,7 +207,7 @@ def _kind(value: Any) -> str:
 
 
 def is_taken(series: "pd.Series[Any]") -> bool:
-    """Tell whether a column is written; if not, look at what the refusal says."""
+    """Return whether a column can be written; if not, check the refusal's text."""
     try:
         from_frame(pd.DataFrame({"odd": series}))
     except InvalidRequest as exc:
@@ -218,9 +218,9 @@ def is_taken(series: "pd.Series[Any]") -> bool:
 
 
 def assert_same(series: "pd.Series[Any]", found: "pd.Series[Any]") -> None:
-    """Compare each value, and what it is."""
+    """Assert that all values are equal and of the same kind."""
     assert len(series) == len(found)
     dense = series.array.to_dense() if isinstance(series.dtype, pd.SparseDtype) else series
     pairs = zip(pd.Series(dense).astype(object), found.astype(object), strict=True)
-    wrong = [(a, b) for a, b in pairs if not same(a, b)]
-    assert not wrong, f"{series.dtype}: {wrong} of {series.tolist()}"
+    differing = [(a, b) for a, b in pairs if not same(a, b)]
+    assert not differing, f"{series.dtype}: {differing} of {series.tolist()}"

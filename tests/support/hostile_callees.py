@@ -1,4 +1,4 @@
-"""More hostile models: what a model keeps that is called, and the arguments that it keeps for it.
+"""Hostile models that keep a callable, with the arguments that it is called with.
 
 An argument named `out` writes into another array of the model after the check; a kernel of kernels
 is called twice as often at each level; an attribute of the object hides one of its class. A loss is
@@ -63,13 +63,13 @@ from hostile_models import (
 
 
 def distances(metric: Any, **arguments: Any) -> Any:
-    """Distances to known points by a metric with arguments."""
+    """Return distances to known points by a metric with arguments."""
     model = KNeighborsTransformer(n_neighbors=2, algorithm="brute", metric=metric).fit(ROWS)
     return changed(model, effective_metric_params_=arguments)
 
 
 def overwritten() -> Any:
-    """Distances whose metric writes into the support vectors' indices of the next step."""
+    """Return distances whose metric writes into the support vectors' indices of the next step."""
     machine = SVC().fit(ROWS, THREE)
     before = distances(np.add, out=machine.support_[:4], casting="unsafe")
     machine.support_ = before.effective_metric_params_["out"]
@@ -82,7 +82,7 @@ def gaussian(kernel: Any) -> Any:
 
 
 def doubled(kind: Any, count: int = 40) -> Any:
-    """A kernel that calls one kernel 2 ** count times."""
+    """Return a kernel that calls one kernel 2 ** count times."""
     kernel: Any = K.RBF()
     for _ in range(count):
         kernel = kind(kernel, kernel)
@@ -168,7 +168,7 @@ MODELS: dict[str, Callable[[str], Any]] = {
     ),
     "a function that casts": lambda p: clipped(a_min=0, a_max=1, casting="unsafe"),
     "a function by a signature": lambda p: clipped(a_min=0, a_max=1, signature="ddd->d"),
-    # Small in a file, spread over the rows.
+    # Small in a file, large once broadcast over the rows.
     "a function over more dimensions": lambda p: clipped(a_min=np.zeros((10**4, 1, 1)), a_max=1),
     "a function over more columns": lambda p: clipped(a_min=[0.0] * 10**4, a_max=1),
     # Callees.
@@ -208,7 +208,7 @@ MODELS: dict[str, Callable[[str], Any]] = {
     "estimators that are splitters": lambda p: changed(
         search(), best_estimator_=search_of_folds().cv
     ),
-    # Attributes that hide what a class says, or that its other classes call.
+    # Attributes that hide one of the class, or that other classes call.
     "probabilities by a type": lambda p: changed(line(), predict_proba=np.str_),
     "a transform by a type": lambda p: changed(line(), transform=list),
     "a transform by a kernel": lambda p: changed(line(), transform=K.RBF()),
@@ -224,7 +224,7 @@ MODELS: dict[str, Callable[[str], Any]] = {
     "hidden names of output": lambda p: changed(
         StandardScaler().fit(ROWS), _sklearn_auto_wrap_output_keys={"transform": line()}
     ),
-    # Losses and links, which predict calls.
+    # Losses and links that predict calls.
     "a loss that is a Bunch": lambda p: glm(Bunch(link=Bunch(inverse=np.exp))),
     "a loss that is a Bunch of data": lambda p: glm(Bunch(link="log")),
     "a loss that is an estimator": lambda p: glm(Ridge()),
@@ -272,7 +272,7 @@ MODELS: dict[str, Callable[[str], Any]] = {
     "a base loss": lambda p: changed(line(), base_loss=line()),
     "a link of no loss": lambda p: changed(line(), link=np.exp),
     "a loss of no parameter": lambda p: changed(line(), loss=dict),
-    # A Bunch, whose members pass for methods.
+    # A Bunch, whose members act as methods.
     "an estimator in a Bunch": lambda p: changed(line(), extra_=Bunch(predict=line())),
     "a kernel in a Bunch": lambda p: changed(line(), extra_=Bunch(predict=K.RBF())),
     "a scorer in a Bunch": lambda p: changed(line(), extra_=Bunch(a=make_scorer(f1_score))),
@@ -303,7 +303,7 @@ def shared_bunch() -> Any:
 
 
 def saved_before(make: Callable[[], Any], name: str, value: Any, path: str) -> bytes:
-    """A model with an attribute of another value, as if an older release had saved it."""
+    """Return a model with another attribute value, as if an older release had saved it."""
     content = pickle.dumps(changed(make(), **{name: value}), 5)
     return content.replace(sklearn.__version__.encode(), b"1.3.2")
 
@@ -312,7 +312,7 @@ def texts() -> Any:
     return TfidfVectorizer().fit(["one two"])
 
 
-# An older release is no excuse for a word that is looked up, called or opened.
+# An unknown older release does not excuse a word that is looked up, called or opened.
 OLDER: list[tuple[str, Callable[[str], bytes]]] = [
     (f"an older {name} of {value[:25]}", functools.partial(saved_before, make, name, value))
     for make, name, value in (

@@ -1,8 +1,8 @@
-"""Models of listed names alone whose attributes call, read or allocate what no fitted model does.
+"""Models of listed names only, whose attributes call, read or allocate what no fitted model does.
 
-Each entry makes one for the path of a canary; whoever writes that file has been led to. They are
-written from scikit-learn's source: what it calls by a value of the model, and what its compiled
-code indexes without a look.
+Each entry makes a model for the path of a canary file: code that writes the file was led astray.
+They follow scikit-learn's source: what it calls by a value of the model, and what its compiled
+code indexes without a check.
 """
 
 import functools
@@ -65,7 +65,7 @@ VALUES = ROWS[:, 0]
 
 
 def changed(model: Any, **attributes_: Any) -> Any:
-    """The model with other attributes."""
+    """Return the model with other attributes."""
     vars(model).update(attributes_)
     return model
 
@@ -85,7 +85,7 @@ def objects(*values: Any) -> Any:
 
 
 def stack(names: Any, *members: Any) -> Any:
-    """Stacking that calls each name as a method of a member."""
+    """Return a stacking model that calls each name as a method of a member."""
     model = StackingRegressor([("a", Ridge()), ("b", Ridge())], cv=2).fit(ROWS, VALUES)
     return changed(model, stack_method_=names, estimators_=list(members) or [line(), line()])
 
@@ -101,7 +101,7 @@ def steps_in_themselves() -> Any:
 
 
 def doubling(count: int) -> Any:
-    """An estimator that is used 2 ** count times through others."""
+    """Return an estimator that is used 2 ** count times through others."""
     model: Any = StandardScaler().fit(ROWS)
     for _ in range(count):
         model = FeatureUnion([("a", model), ("b", model)])
@@ -217,7 +217,7 @@ def function(func: Any, **arguments: Any) -> Any:
 
 
 def writer() -> Any:
-    """A model that writes the file `7.0` into the working directory when it is asked."""
+    """Return a model that writes the file `7.0` into the working directory when it predicts."""
     steps = [
         FunctionTransformer(np.clip, kw_args={"a_min": 7, "a_max": 7}),
         FunctionTransformer(np.max),
@@ -227,8 +227,8 @@ def writer() -> Any:
     return Pipeline([(f"step{i}", step) for i, step in enumerate(steps)])
 
 
-# By what they would do: names of methods, objects in an estimator's place, functions, costs,
-# arrays that leave their memory.
+# By effect: names of methods, objects in an estimator's place, functions, costs, arrays that
+# reach beyond their memory.
 MODELS: dict[str, Callable[[str], Any]] = {
     # A method by its name.
     "a pipeline that writes a file": lambda p: writer(),
@@ -322,7 +322,7 @@ MODELS: dict[str, Callable[[str], Any]] = {
     "estimators that double": lambda p: doubling(40),
     "estimators a thousand deep": lambda p: nested(400),
     "lists of lists": lambda p: changed(line(), coef_=laughs(8, 10)),
-    # Parameters that scikit-learn itself refuses, and such as it never looks at.
+    # Parameters that scikit-learn refuses, and some that it never reads.
     "a getter of anything": lambda p: changed(
         SelectFromModel(LinearRegression()).fit(ROWS, VALUES), importance_getter="__class__.__mro__"
     ),
@@ -351,7 +351,7 @@ MODELS: dict[str, Callable[[str], Any]] = {
     "a function with a condition": lambda p: function(np.exp, where=np.zeros(4)),
     "a function without end": lambda p: function(np.diff, n=10**12),
     "a function with a function": lambda p: function(np.clip, a_min=np.exp),
-    # Small in a file, large once it is used.
+    # Small in a file, large in use.
     "names from a range": lambda p: changed(line(), feature_names_in_=range(10**7)),
     "classes from a range": lambda p: changed(logistic(), classes_=range(10**7)),
     "classes from a range in a list": lambda p: changed(
@@ -403,7 +403,7 @@ MODELS: dict[str, Callable[[str], Any]] = {
     "an embedding of many columns": lambda p: changed(
         LocallyLinearEmbedding(n_neighbors=4).fit(ROWS), n_components=10**9
     ),
-    # Arrays that leave their memory.
+    # Arrays that reach beyond their memory.
     "a tree of more columns": lambda p: changed(
         DecisionTreeRegressor().fit(ROWS, VALUES), tree_=TREE.tree_
     ),
@@ -536,7 +536,7 @@ MODELS: dict[str, Callable[[str], Any]] = {
 
 
 def again(inst: bytes, first: bytes, second: bytes) -> bytes:
-    """An object that is given a state twice."""
+    """Return an object that is given a state twice."""
     return whole(inst + first + b"b" + second + b"b")
 
 
@@ -546,20 +546,20 @@ CSR = glob("scipy.sparse._csr", "csr_matrix") + b")\x81"
 
 
 def keys_of_keys() -> bytes:
-    """4 KB whose keys are hashed for seconds: tuples of 999 times the same tuple of 999."""
+    """Return 4 KB whose keys take seconds to hash: tuples of 999 times the same tuple of 999."""
     inner = b"(" + b"K\x01" * 999 + b"t\x94"
     outer = b"(" + b"h\x00" * 999 + b"t\x94"
     return whole(inner + outer + b"0}" + b"h\x01Ns" * 400)
 
 
 def colliding() -> bytes:
-    """Whole numbers of one hash, each of which is compared with all before it."""
+    """Return integers of one hash: each is compared with all before it."""
     prime = 2**61 - 1
     return pickle.dumps({i * prime: None for i in range(1, 20_000)}, 4)
 
 
 def bound(func: bytes, owner: bytes) -> bytes:
-    """A bound method as cloudpickle writes it, in an attribute of a model."""
+    """Return a bound method as cloudpickle writes it, in an attribute of a model."""
     method = call(*BUILTIN_TYPE, text("MethodType")) + func + owner + b"\x86R"
     return whole(LINE + attributes(("coef_", method)) + b"b")
 
@@ -607,9 +607,9 @@ BYTES: dict[str, Callable[[str], bytes]] = {
 
 
 def hostile() -> list[tuple[str, Callable[[str], bytes]]]:
-    """Every model: its name, and what makes its bytes for a canary's path."""
+    """Return every model: its name, and a function that makes its bytes for a canary's path."""
 
-    import hostile_callees  # which make models by the functions of this module
+    import hostile_callees  # it makes models by the functions of this module
     import hostile_sizes
 
     def dumped(make: Callable[[str], Any], path: str) -> bytes:

@@ -1,4 +1,4 @@
-"""More hostile models: small files that take memory or time without end as they predict."""
+"""Hostile models that are small files and take unbounded memory or time to predict."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +22,12 @@ TEXTS = np.array([["one"], ["two"]], dtype=object)
 
 
 def union(step: Any, count: int) -> Any:
-    """The same step many times over."""
+    """Return a union that repeats one step `count` times."""
     return FeatureUnion([(f"s{i}", step) for i in range(count)])
 
 
 def dense_categories() -> Any:
-    """100 million columns out of 100,000 categories, which all columns share."""
+    """Return a model that makes 100 million columns of 100,000 shared categories."""
     model = OneHotEncoder(sparse_output=False).fit(np.zeros((1, 1000)))
     return changed(
         model, categories_=[np.arange(100_000.0)] * 1000, _n_features_outs=[100_000] * 1000
@@ -43,13 +43,13 @@ def dense_hashes(sparse: bool) -> Any:
 
 
 def compared(count: int) -> Any:
-    """Kernel ridge regression that compares each row with `count` rows."""
+    """Return kernel ridge regression that compares each row with `count` rows."""
     model = KernelRidge().fit(ROWS, VALUES)
     return changed(model, X_fit_=np.zeros((count, 4)), dual_coef_=np.zeros(count))
 
 
 def chain(count: int) -> Any:
-    """A decision tree of which each right child is the next question."""
+    """Return a decision tree in which every right child is another split."""
     model = DecisionTreeRegressor().fit(np.arange(20_000).reshape(-1, 1), np.arange(20_000.0))
     tree = type(model.tree_)(1, np.array([1], np.intp), 1)
     state = model.tree_.__getstate__()
@@ -66,7 +66,7 @@ def chain(count: int) -> Any:
 
 
 def two_parents() -> Any:
-    """A decision tree whose root has the same node as both of its children."""
+    """Return a decision tree whose root has the same node as both of its children."""
     model = DecisionTreeRegressor(max_depth=2).fit(ROWS, VALUES)
     state = model.tree_.__getstate__()
     state["nodes"]["left_child"][0] = state["nodes"]["right_child"][0]

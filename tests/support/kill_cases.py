@@ -1,4 +1,4 @@
-"""What the tests of killed, stopped and doubled callers share: a table, callers, a comparison."""
+"""Helpers for tests of killed, stopped and concurrent callers: a table, callers, a comparison."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from zygote import SECONDS, Caller, Zygote
 
 ROWS = 4_000
 STREAMS = 5
-BAD = [5, 1_234, 3_998]  # rows that the model cannot score; they are set aside
+BAD = [5, 1_234, 3_998]  # rows that the model cannot score; they are rejected
 SCORED = ROWS - len(BAD)
 OUTPUTS = ["predict", "predict_proba"]
 COMPARED = ["id", "word", "weight", "prediction"]  # and every probability
 
 
 def table_of(rows: int, width: int = 260, bad: Sequence[int] = ()) -> pd.DataFrame:
-    """Rows with ids of several types, and features; the model cannot score the `bad` ones.
+    """Return rows with ids of several types, and features; the model cannot score the `bad` ones.
 
-    The local BigQuery splits what is read into several streams from 1 MB on.
+    The local BigQuery splits tables from 1 MB on into several streams.
     """
     rng = np.random.default_rng(7)
     frame = pd.DataFrame({"id": np.arange(rows), "a": rng.normal(size=rows)})
@@ -46,36 +46,36 @@ def table_of(rows: int, width: int = 260, bad: Sequence[int] = ()) -> pd.DataFra
 
 
 def fitted(frame: pd.DataFrame) -> Any:
-    """A classifier of three classes."""
+    """Return a classifier of three classes."""
     X = frame[["a", "b"]].head(2_000).dropna()
     classes = np.array(["high", "low", "mid"])[np.digitize(X["a"] + X["b"] ** 2, [0.3, 1.5])]
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(X, classes)
 
 
 def differences(found: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
-    """What distinguishes two outputs that should hold the same rows, bit for bit."""
-    said = []
+    """Return how two outputs differ that should hold the same rows, bit for bit."""
+    problems = []
     times = found["id"].value_counts()
-    if doubled := int((times > 1).sum()):
-        said.append(f"{doubled} ids more than once")
+    if duplicates := int((times > 1).sum()):
+        problems.append(f"{duplicates} ids more than once")
     if missing := len(set(clean["id"]) - set(found["id"])):
-        said.append(f"{missing} ids missing")
+        problems.append(f"{missing} ids missing")
     if foreign := len(set(found["id"]) - set(clean["id"])):
-        said.append(f"{foreign} ids of nowhere")
-    if said:
-        return said
+        problems.append(f"{foreign} unknown ids")
+    if problems:
+        return problems
     found, clean = (f.sort_values("id", ignore_index=True) for f in (found, clean))
     for name in [*COMPARED, *(c for c in clean.columns if c.startswith("probability"))]:
         one, other = found[name].to_numpy(), clean[name].to_numpy()
         if one.dtype.kind == "f":
             one, other = one.view(np.uint64), other.view(np.uint64)
         if different := int((one != other).sum()):
-            said.append(f"{different} values of {name} differ")
-    return said
+            problems.append(f"{different} values of {name} differ")
+    return problems
 
 
 class Bench:
-    """A table to score behind the layer, callers that score it, and what a clean run gives."""
+    """A table to score behind `rules.Rules`, its callers, and the result of a clean run."""
 
     def __init__(self, stack: LocalStack, rules: Rules, zygote: Zygote) -> None:
         self.lab, self.rules, self.zygote = Lab(stack), rules, zygote
@@ -85,7 +85,7 @@ class Bench:
         self.table = self.lab.put(frame)
         ids = ["id", "word", "weight"]
         self.name = self.lab.upload(self.model, frame[["a", "b"]], id_columns=ids)
-        for _ in range(2):  # the first one waits for the zygote to be ready
+        for _ in range(2):  # the first caller waits for the zygote
             output = self.output()
             began = time.monotonic()
             outcome = self.start(output).end()
@@ -96,7 +96,7 @@ class Bench:
         self.clean = self.lab.rows(output)
 
     def output(self) -> str:
-        """The id of an output table that is not there yet."""
+        """Return the id of an output table that does not exist yet."""
         return self.lab.name("output")
 
     def start(
@@ -111,17 +111,17 @@ class Bench:
     ) -> Caller:
         """Start a caller of the request that writes to `output`.
 
-        `at` says where it ends or stops by itself (see `callers`), `design` which weaker design
-        it follows, `pool` whether it scores in processes of its own.
+        `at` is the call at which it ends or stops (see `callers`), `design` the weaker design to
+        follow; with `pool` it scores in processes of its own.
         """
         params = self.lab.params(table or self.table, self.name, output_table=output)
         request = params | {"outputs": OUTPUTS, "max_rejects": len(BAD)}
-        told = {"request": request, "environment": self.rules.environment}
-        told |= {"at": at, "design": design, "pool": pool}
-        return self.zygote.fork(told | {"rows_per_stream": rows_per_stream})
+        message = {"request": request, "environment": self.rules.environment}
+        message |= {"at": at, "design": design, "pool": pool}
+        return self.zygote.fork(message | {"rows_per_stream": rows_per_stream})
 
     def finish(self, output: str, **options: Any) -> dict[str, Any]:
-        """Repeat the request until it has its result, three times at the most."""
+        """Repeat the request, at most three times, and return its result."""
         for _ in range(3):
             outcome = self.start(output, **options).end()
             if outcome.kind == "result":
@@ -130,14 +130,14 @@ class Bench:
         raise AssertionError(f"the repeated request has no result: {outcome.value}")
 
     def problems(self, output: str, clean: pd.DataFrame | None = None) -> list[str]:
-        """What is wrong with the output table, and with the jobs that filled it."""
-        said = self._jobs(output)
+        """Return what is wrong with the output table, and with the jobs that filled it."""
+        problems = self._jobs(output)
         if clean is None:
             clean = self.clean
-            said += [f"rejects: {problem}" for problem in self._jobs(f"{output}_rejects")]
+            problems += [f"rejects: {problem}" for problem in self._jobs(f"{output}_rejects")]
             rejected = rejected_ids(self.lab, f"{output}_rejects")
-            said += [] if rejected == BAD else [f"rejected ids: {rejected}"]
-        return said + differences(self.lab.rows(output), clean)
+            problems += [] if rejected == BAD else [f"rejected ids: {rejected}"]
+        return problems + differences(self.lab.rows(output), clean)
 
     def _jobs(self, table: str) -> list[str]:
         jobs = self.rules.succeeded(table)
@@ -151,7 +151,7 @@ class Bench:
 
 @contextlib.contextmanager
 def open_bench(stack: LocalStack) -> Iterator[Bench]:
-    """A bench over the stack, with everything it started ended after the block."""
+    """Yield a bench over the stack, and end everything that it started."""
     zygote = Zygote()
     try:
         with pytest.MonkeyPatch.context() as patch, Rules(stack) as rules:
@@ -163,9 +163,9 @@ def open_bench(stack: LocalStack) -> Iterator[Bench]:
 
 
 def random_point(rng: random.Random, made: Counter[str]) -> dict[str, Any]:
-    """A call to be killed at, of those that are still ahead: any one, or one that writes.
+    """Return a random call to be killed at, of those still ahead: any call, or one that writes.
 
-    `made` counts the calls of the callers before, by their names.
+    `made` counts the calls of earlier callers by name.
     """
     point = {"signal": int(signal.SIGKILL), "moment": rng.choice(["before", "after"])}
     parts = max(0, STREAMS - made["PUT part"])
@@ -181,7 +181,7 @@ def random_point(rng: random.Random, made: Counter[str]) -> dict[str, Any]:
 
 
 def killed_run(bench: Bench, seed: int, kills: int = 5, design: str = "") -> Counter[str]:
-    """Score a table with callers that are killed, then let one finish; return kills by phase.
+    """Score a table with callers that are killed, let one finish, and return the kills by phase.
 
     A third of the kills are at a random time, the others at a random call.
     """

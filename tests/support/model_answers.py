@@ -1,4 +1,4 @@
-"""Data that some estimator is fitted on, and the comparison of two models' answers."""
+"""Data to fit an estimator on, and the comparison of two models' answers."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ FRAME = pd.DataFrame(
         "c": pd.Categorical([["x", "y"][i % 2] for i in range(ROWS)]),
     }
 )
-# What an estimator may want to be fitted on; the first that it takes is it.
+# Candidate training data; the first that an estimator accepts is used.
 DATA: list[tuple[Any, Any]] = [
     (X, THREE),
     (X, BINARY),
@@ -41,7 +41,7 @@ METHODS = ("predict", "predict_proba", "decision_function", "transform", "score_
 
 
 def fit(model: Any) -> tuple[Any, Any]:
-    """The model, fitted, and what it was fitted on."""
+    """Fit the model, and return it with its training data."""
     for data, target in DATA:
         try:
             return (model.fit(data) if target is None else model.fit(data, target)), data
@@ -51,7 +51,7 @@ def fit(model: Any) -> tuple[Any, Any]:
 
 
 def answers(model: Any, data: Any) -> dict[str, Any]:
-    """What the model says, with the same random numbers each time."""
+    """Return the model's answers by method, with the same random numbers each time."""
     found: dict[str, Any] = {}
     for name in METHODS:
         if hasattr(model, name):

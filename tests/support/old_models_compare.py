@@ -1,16 +1,16 @@
-"""Compare what models of an older scikit-learn answer here with what that release answered.
+"""Compare the answers of an older scikit-learn's models here with those of that release.
 
 `tests/support/old_models_dump.py` writes the models. mlsys loads each one as scoring does with
-`allow_version_mismatch`, and by Python's own unpickler, and both are asked for the same rows:
+`allow_version_mismatch`, and by Python's own unpickler, and both predict the same rows:
 
 - `equal`: the answers are those of the older release, within 1e-9;
 - `not loaded`: `load_model` refuses it;
-- `refused, raises` and `refused, other`: it loads, one of its methods raises or answers otherwise,
-  and `check_release` refuses it as it is registered and as a run is planned;
+- `refused, raises` and `refused, other`: it loads, a method raises or answers differently, and
+  `check_release` refuses it at registration and when a run is planned;
 - `refused, equal`: `check_release` refuses it although all answers are equal;
-- `RAISES` and `OTHER`: so it does, and nothing says so beforehand.
+- `RAISES` and `OTHER`: it raises or answers differently, and nothing warns beforehand.
 
-`also scikit-learn` is added where Python's own unpickler gives the same.
+`also scikit-learn` is added where Python's own unpickler gives the same result.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from workers.inference.verdict import check_release
 
 
 def differences(model: Any, data: Any, then: dict[str, np.ndarray]) -> dict[str, str]:
-    """Return what is different by method: an exception, or how far the answers are apart."""
+    """Return the differences by method: an exception, or how far the answers are apart."""
     found = {}
     for method, expected in then.items():
         try:
@@ -51,9 +51,9 @@ def differences(model: Any, data: Any, then: dict[str, np.ndarray]) -> dict[str,
 
 
 def classify(content: bytes, data: Any, then: dict[str, np.ndarray]) -> tuple[str, str]:
-    """Return the class of a model, and what is different or said."""
+    """Return the class of a model, and the differences or the refusal's text."""
     try:
-        plainly: Any = differences(pickle.loads(content), data, then)  # ours: just dumped
+        plainly: Any = differences(pickle.loads(content), data, then)  # trusted: just dumped
     except Exception as exc:
         plainly = f"{type(exc).__name__}: {str(exc)[:150]}"
     try:
@@ -63,26 +63,26 @@ def classify(content: bytes, data: Any, then: dict[str, np.ndarray]) -> tuple[st
     here = differences(loaded.model, data, then)
     raises = any(v.startswith("raises") for v in here.values())
     kind = "raises" if raises else "other" if here else "equal"
-    said = "; ".join(f"{method} {v}" for method, v in here.items())
+    detail = "; ".join(f"{method} {v}" for method, v in here.items())
     try:
         check_release(loaded)
         kind = kind.upper() if here else kind
     except ModelUnusable as exc:
-        kind, said = f"refused, {kind}", str(exc)
-    return f"{kind}{', also scikit-learn' if plainly == here != {} else ''}", said
+        kind, detail = f"refused, {kind}", str(exc)
+    return f"{kind}{', also scikit-learn' if plainly == here != {} else ''}", detail
 
 
 def main(folder: Path) -> None:
-    """Print the models that do not answer as they did, and how many there are of each class."""
+    """Print the models that do not answer as they did, and the number of models in each class."""
     counts: Counter[str] = Counter()
     for path in sorted(folder.glob("*.pickle")):
         data = read_rows(path.with_suffix(".rows.json").read_text())
         with np.load(path.with_suffix(".npz")) as held:
             then = {name: held[name] for name in held.files}
-        kind, said = classify(path.read_bytes(), data, then)
+        kind, detail = classify(path.read_bytes(), data, then)
         counts[kind] += 1
         if kind != "equal":
-            print(f"{path.stem}: {kind}: {said}", flush=True)
+            print(f"{path.stem}: {kind}: {detail}", flush=True)
     print(*(f"{n:4} {kind}" for kind, n in counts.most_common()), sep="\n")
 
 

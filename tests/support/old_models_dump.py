@@ -1,6 +1,6 @@
-"""Dump fitted models of an older scikit-learn together with what that release answers.
+"""Dump fitted models of an older scikit-learn together with that release's answers.
 
-It imports nothing of mlsys, so that it runs in an environment of the older release:
+It imports nothing from mlsys, so that it runs in an environment of the older release:
 
     uv venv /tmp/old --python 3.12
     uv pip install -p /tmp/old scikit-learn==1.5.2 "numpy<2.4" "scipy<1.17" "pandas<3"
@@ -8,7 +8,7 @@ It imports nothing of mlsys, so that it runs in an environment of the older rele
     PYTHONPATH=lib:. python tests/support/old_models_compare.py /tmp/dumps/1.5.2
 
 It writes `{name}.pickle`, `{name}.rows.json` and the answers by method, `{name}.npz`.
-`tests/support/old_models_compare.py` says which of them come out otherwise.
+`tests/support/old_models_compare.py` reports which answers differ.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROWS = 90
 
 
 def rows() -> dict[str, Any]:
-    """Return the rows that the models are fitted on, by their kind."""
+    """Return the rows to fit models on, by kind."""
     random = np.random.RandomState(0)
     numbers = random.rand(ROWS, 3)
     holes = numbers.copy()

@@ -1,4 +1,4 @@
-"""Pickles that honest libraries never write, with a canary in each: a folder that would be made."""
+"""Pickles that honest libraries never write, each with a canary: a folder that it would create."""
 
 import copyreg
 import functools
@@ -28,7 +28,7 @@ Y = [0, 0, 1, 1]
 
 
 class Fires:
-    """Calls anything as it is loaded."""
+    """An object that calls anything when it is unpickled."""
 
     def __init__(self, func: Any, *args: Any, state: Any = None) -> None:
         self.reduced = (func, args) if state is None else (func, args, state)
@@ -38,34 +38,34 @@ class Fires:
 
 
 class FiresEx(Fires):
-    """The same, by the other method."""
+    """The same, by `__reduce_ex__`."""
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return self.reduced
 
 
 def dumped(obj: Any, **options: Any) -> bytes:
-    """The bytes that joblib writes."""
+    """Return the bytes that joblib writes."""
     buffer = io.BytesIO()
     joblib.dump(obj, buffer, **options)
     return buffer.getvalue()
 
 
 def fitted(**attributes: Any) -> Any:
-    """A fitted classifier with other attributes."""
+    """Return a fitted classifier with other attributes."""
     model = LogisticRegression().fit(X, Y)
     vars(model).update(attributes)
     return model
 
 
 def objects(path: str) -> np.ndarray:
-    """An array of objects that holds a canary."""
+    """Return an array of objects that holds a canary."""
     array = np.empty(2, dtype=object)
     array[:] = [1, Fires(os.mkdir, path)]
     return array
 
 
-# Opcodes by hand.
+# Hand-written opcodes.
 
 
 def text(value: str) -> bytes:
@@ -97,7 +97,7 @@ def attributes(*pairs: tuple[str, bytes]) -> bytes:
 
 
 def dtype_state(kind: str, flags: int, fields: bool = False, size: int = -1) -> bytes:
-    """A dtype whose flags say that it holds no object."""
+    """Return a dtype whose flags say that it holds no object."""
     dtype = call("numpy", "dtype", text(kind), b"\x89", b"\x88")
     inner = call("numpy", "dtype", text("O8"), b"\x89", b"\x88")
     names = text("a") + b"\x85" if fields else b"N"
@@ -108,14 +108,14 @@ def dtype_state(kind: str, flags: int, fields: bool = False, size: int = -1) -> 
 
 
 def pointers(dtype: bytes) -> bytes:
-    """Eight bytes that would be taken for the address of an object."""
+    """Return eight bytes that would be taken for the address of an object."""
     content = b"C\x08" + b"\x41" * 8
     shape = b"K\x01\x85"
     return whole(call("numpy._core.numeric", "_frombuffer", content, dtype, shape, text("C")))
 
 
 def header(shape: bytes, dtype: str = "f8", subclass: bytes = glob("numpy", "ndarray")) -> bytes:
-    """joblib's header of an array, and no array."""
+    """Return joblib's header of an array, without the array."""
     state = attributes(
         ("subclass", subclass),
         ("shape", shape),
@@ -135,12 +135,12 @@ def scaler_with(func: Any, **arguments: Any) -> Any:
 
 
 def instance(path: str) -> bytes:
-    """Protocol 0's own opcode: a class and arguments in one."""
+    """Return protocol 0's own opcode: a class and arguments in one."""
     return b"(V" + path.encode() + b"\niposix\nmkdir\n."
 
 
 def tree_with(field: str, value: int) -> Any:
-    """A decision tree that points out of its own arrays."""
+    """Return a decision tree that points out of its own arrays."""
     model = DecisionTreeClassifier().fit(X, Y)
     kind, args, state = model.tree_.__reduce__()
     nodes = state["nodes"].copy()
@@ -153,7 +153,7 @@ def mkdir(path: str) -> bytes:
     return call("posix", "mkdir", text(path))
 
 
-# Each takes a path; whoever makes a folder of that name has run foreign code.
+# Each takes a path: a folder of that name proves that foreign code ran.
 OBJECTS: dict[str, Callable[[str], Any]] = {
     "a call": lambda p: Fires(os.mkdir, p),
     "a call by reduce_ex": lambda p: FiresEx(os.mkdir, p),
@@ -226,7 +226,7 @@ BYTES: dict[str, Callable[[str], bytes]] = {
     "a name of many lines": lambda p: whole(glob("os\nERROR", "mkdir\x1b[0m" * 1000)),
     "an empty name": lambda p: whole(glob("", "os")),
     "a module": lambda p: whole(glob("sklearn", "linear_model")),
-    "names that are no text": lambda p: whole(b"K\x01K\x02\x93"),
+    "names that are not text": lambda p: whole(b"K\x01K\x02\x93"),
     "protocol 0": lambda p: b"cposix\nmkdir\n(V" + p.encode() + b"\ntR.",
     "Python 2's names": lambda p: (
         b"c__builtin__\napply\n(cposix\nmkdir\n(V" + p.encode() + b"\nttR."
@@ -256,7 +256,7 @@ BYTES: dict[str, Callable[[str], bytes]] = {
     "slots": lambda p: built(b"N" + attributes(("__class__", b"N")) + b"\x86"),
     "a class for an attribute": lambda p: built(attributes(("__class__", glob(*LINE)))),
     "a setstate of its own": lambda p: built(attributes(("__setstate__", glob("numpy", "log1p")))),
-    "attributes that are no text": lambda p: built(b"}(K\x01K\x02u"),
+    "attributes that are not text": lambda p: built(b"}(K\x01K\x02u"),
     "a dtype's flags": lambda p: pointers(dtype_state("O8", 0)),
     "a dtype's fields": lambda p: pointers(dtype_state("V8", 0, fields=True, size=8)),
     "a dtype's size": lambda p: pointers(dtype_state("V8", 0, size=800)),
@@ -288,7 +288,7 @@ BYTES: dict[str, Callable[[str], bytes]] = {
 
 
 def hostile() -> list[tuple[str, Callable[[Path], bytes]]]:
-    """Every shape in every form of file: its name, and what makes it for a canary's path."""
+    """Return every shape in every file format: its name, and a function of a canary's path."""
     cases: list[tuple[str, Callable[[Path], bytes]]] = []
     for name, make in OBJECTS.items():
         for protocol in range(6):

@@ -1,4 +1,4 @@
-"""The table that the sweeps of models fill, and the data that their models are fitted on."""
+"""The table that the sweeps of models fill, and their training data."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ FRAME = pd.DataFrame(ROWS, columns=list("abcd")).assign(s=RANDOM.choice(["x", "y
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """How to fit a model, and what the refusal says if the model does not load."""
+    """How to fit a model, and the text of the refusal if it does not load."""
 
     fit: Callable[[], tuple[Any, Any]]
     refused: str | None = None
@@ -39,7 +39,7 @@ class Table(dict[str, Case]):
         self, name: str, model: Any, rows: Any, target: Any = None, *,
         refused: str | None = None, routing: bool = False,
     ) -> None:  # fmt: skip
-        """Add an estimator to be fitted on the rows; `refused` is what its refusal says."""
+        """Add an estimator to be fitted on the rows; `refused` is the refusal's text."""
 
         def fit() -> tuple[Any, Any]:
             context = sklearn.config_context(enable_metadata_routing=True)

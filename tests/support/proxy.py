@@ -1,4 +1,4 @@
-"""A proxy in front of a local HTTP server, which may keep calls waiting and answer them itself."""
+"""A proxy in front of a local HTTP server that can delay calls and answer them itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 HOST = "127.0.0.1"
 TIMEOUT = 60.0  # seconds for a local server to answer
-IDLE = 2.0  # seconds after which a connection to a local server is not used again
+IDLE = 2.0  # seconds after which an idle connection to a local server is not reused
 HEAD = 1 << 20  # bytes of a request that are read before it is passed on; the rest streams
 PIECE = 1 << 16
 _HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "proxy-connection"}
@@ -25,7 +25,7 @@ _OBJECT = re.compile(
 
 
 def name_call(method: str, target: str, body: Any = b"") -> str:
-    """What a call is about, in two words: `GET job`, `PUT part`."""
+    """Name a call in two words: `GET job`, `PUT part`."""
     path, _, query = unquote(target).partition("?")
     head = body[:2000].decode(errors="replace") if isinstance(body, bytes) else str(body)[:2000]
     if "/bigquery/v2/" in path:
@@ -54,12 +54,12 @@ class Reply:
 
     @classmethod
     def of_json(cls, status: int, value: Any) -> Reply:
-        """A JSON answer of our own."""
+        """Return a JSON answer of the proxy's own."""
         return cls(status, [("Content-Type", "application/json")], json.dumps(value).encode())
 
     @classmethod
     def error(cls, status: int, reason: str, message: str) -> Reply:
-        """A refusal in the form of Google's JSON APIs."""
+        """Return a refusal in the form of Google's JSON APIs."""
         errors = [{"domain": "global", "reason": reason, "message": message}]
         return cls.of_json(
             status, {"error": {"code": status, "errors": errors, "message": message}}
@@ -67,17 +67,17 @@ class Reply:
 
 
 class Service(Protocol):
-    """What decides on the answers."""
+    """Decides on the answers."""
 
     def answer(self, call: Call) -> Reply:
-        """Answer a call, most often by `call.forward()`."""
+        """Answer a call, usually by `call.forward()`."""
 
     def wait_here(self, name: str, moment: str) -> None:
-        """Return when the call of this name may go on."""
+        """Return when the call of this name may continue."""
 
 
 class Proxy(ThreadingHTTPServer):
-    """A server on a free port of the loopback that stands for the one at `upstream`."""
+    """A server on a free port of the loopback in front of the one at `upstream`."""
 
     daemon_threads = True
     block_on_close = False
@@ -90,11 +90,11 @@ class Proxy(ThreadingHTTPServer):
         self.service = service
 
     def connect(self) -> http.client.HTTPConnection:
-        """A connection to the local server."""
+        """Return a connection to the local server."""
         return http.client.HTTPConnection(urlsplit(self.upstream).netloc, timeout=TIMEOUT)
 
     def ask(self, method: str, target: str, body: bytes = b"") -> tuple[int, bytes]:
-        """Ask the local server something of our own."""
+        """Send the local server a request of the proxy's own."""
         connection = self.connect()
         try:
             connection.request(method, target, body, {"Content-Type": "application/json"})
@@ -104,11 +104,11 @@ class Proxy(ThreadingHTTPServer):
             connection.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that was killed leaves broken connections: nothing to tell anybody."""
+        """Ignore the broken connection of a caller that was killed."""
 
 
 class Call(BaseHTTPRequestHandler):
-    """A connection of a caller, and on it one call after the other."""
+    """A caller's connection, with one call after the other."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -148,7 +148,7 @@ class Call(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = answer
 
     def pieces(self, size: int) -> Iterator[bytes]:
-        """The next `size` bytes of the request; a caller that died sends fewer."""
+        """Yield the next `size` bytes of the request; a caller that died sends fewer."""
         while size > 0:
             piece = self.rfile.read(min(size, PIECE))
             if not piece:
@@ -180,9 +180,9 @@ class Call(BaseHTTPRequestHandler):
         return Reply(answer.status, kept, answer.read())
 
     def relay(self, reply: Reply) -> None:
-        """Answer the caller, if it is still there."""
+        """Send the caller the answer, if it is still connected."""
         for _ in self.pieces(self.left):
-            pass  # of a refused request
+            pass  # the rest of a refused request
         try:
             self.send_response_only(reply.status)
             sized = any(k.lower() == "content-length" for k, _ in reply.headers)

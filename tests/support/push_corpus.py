@@ -1,4 +1,4 @@
-"""The fixed list of messages that nobody should push."""
+"""A fixed list of malformed push messages."""
 
 import base64
 import gzip
@@ -54,7 +54,7 @@ ENVELOPES = {
     "an attribute that is null": wrapped(EVENT | {"objectId": None}),
     "an attribute that is NaN": wrapped(EVENT | {"objectId": float("nan")}),
     "an attribute that is an array": wrapped(EVENT | {"bucketId": ["mlsys-models-dev"]}),
-    "data that is no base64": wrapped(EVENT, "%%%"),
+    "data that is not base64": wrapped(EVENT, "%%%"),
     "data without padding": wrapped(EVENT, "YQ"),
     "data of the URL alphabet": wrapped(EVENT, "-_-_"),
     "data of other letters": wrapped(EVENT, "ä"),
@@ -67,7 +67,7 @@ ENVELOPES = {
     "as much as there may be": filled(MAX_BODY),
 }
 
-# Understood or not, none of these may be in the way.
+# Understood or not, none of these may stop the service.
 EITHER = {
     f"a subscription {levels} levels deep": b'{"subscription": %s, "message": %s}'
     % (nested(levels).encode(), json.dumps({"attributes": EVENT}).encode())
@@ -122,7 +122,7 @@ PREDICTIONS_MALFORMED = {
     "no data": b'{"message": {}}',
     "data of nothing": request_for(b""),
     "data of NUL": request_for(b"\x00"),
-    "data that is no UTF-8": request_for(b'{"env": "\xff"}'),
+    "data that is not UTF-8": request_for(b'{"env": "\xff"}'),
     "data of a lone surrogate": request_for(b'{"env": "\\ud800"}'),
     "data that is an array": request_for([REQUEST]),
     "data that is null": request_for(None),
@@ -145,7 +145,7 @@ PREDICTIONS_MALFORMED = {
     "the folder above as the model": request_for(REQUEST | {"model_name": "../x"}),
     "a version that is a number": request_for(REQUEST | {"model_version": 1}),
     "a run of odd letters": request_for(REQUEST | {"run_id": "../../x"}),
-    "a condition that is no text": request_for(REQUEST | {"where": {"a": 1}}),
+    "a condition that is not text": request_for(REQUEST | {"where": {"a": 1}}),
     "a condition that is too long": request_for(REQUEST | {"where": "a" * 10_001}),
     "more rejects than there is": request_for(REQUEST | {"max_rejects": "9" * 400}),
     "dry_run": request_for(REQUEST | {"dry_run": True}),
@@ -160,7 +160,7 @@ PREDICTIONS_UNDERSTOOD = {
 
 
 def corpus() -> Iterator[Push]:
-    """The fixed list, for both routes."""
+    """Yield the fixed list, for both routes."""
     for path in (STORAGE, PREDICTIONS):
         for name, body in ENVELOPES.items():
             yield Push(name, path, body)

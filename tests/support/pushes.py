@@ -1,4 +1,4 @@
-"""Messages that nobody should push, what becomes of each, and a way to send them."""
+"""Random malformed push messages, the expected answer to each, and a client that sends them."""
 
 import base64
 import http.client
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 STORAGE, PREDICTIONS = "/events/storage", "/events/predictions"
 MAX_BODY = 1024 * 1024
 JSON_TYPE = {"Content-Type": "application/json"}
-# Whatever a mutation leaves intact of these names no model and no table that is there.
+# No mutation of these names gives an existing model or table.
 EVENT = {
     "eventType": "OBJECT_FINALIZE",
     "bucketId": "mlsys-models-dev",
@@ -35,7 +35,7 @@ class Push:
     name: str
     path: str
     body: bytes
-    kept: bool | None = True  # None: that depends
+    kept: bool | None = True  # None: either is right
     status: int = 204
     headers: Mapping[str, str] = field(default_factory=lambda: JSON_TYPE)
     chunked: bool = False
@@ -44,7 +44,7 @@ class Push:
 
 
 class Wire:
-    """A connection to the service that is kept open as long as the service keeps it."""
+    """A connection to the service, kept open for as long as the service keeps it."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
@@ -53,7 +53,7 @@ class Wire:
         )
 
     def send(self, push: Push) -> int:
-        """Send it and return the answer's status."""
+        """Send the request and return the answer's status."""
         body: Any = iter((push.body[:7], push.body[7:])) if push.chunked else push.body
         try:
             headers = dict(push.headers)
@@ -65,7 +65,7 @@ class Wire:
         except OSError:
             self.close()
             raise
-        if push.announced:  # the service waits for no body
+        if push.announced:  # the service does not wait for a body
             self.close()
         return answer.status
 
@@ -74,12 +74,12 @@ class Wire:
 
 
 def event(**changed: Any) -> bytes:
-    """A storage notification, with changes; `...` takes an attribute away."""
+    """Return a storage notification with changes; `...` removes an attribute."""
     return wrapped({k: v for k, v in (EVENT | changed).items() if v is not ...})
 
 
 def request_for(value: Any) -> bytes:
-    """A scoring request's message."""
+    """Return a scoring request's message."""
     content = value if isinstance(value, bytes) else json.dumps(value).encode()
     return wrapped({}, base64.b64encode(content).decode())
 
@@ -90,7 +90,7 @@ def wrapped(attributes: Any, data: Any = "", **more: Any) -> bytes:
 
 
 def filled(size: int) -> bytes:
-    """A body of exactly so many bytes that is no JSON."""
+    """Return a body of exactly `size` bytes that is not JSON."""
     return b"{".ljust(size, b" ")
 
 
@@ -122,7 +122,7 @@ VALUES = st.recursive(
 
 @st.composite
 def damaged(draw: st.DrawFn, body: bytes) -> bytes:
-    """The body with bytes cut out, put in or doubled."""
+    """Return the body with bytes cut out, inserted or repeated."""
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(body)))
         to = draw(st.integers(at, min(len(body), at + 12)))
@@ -133,7 +133,7 @@ def damaged(draw: st.DrawFn, body: bytes) -> bytes:
 
 @st.composite
 def changed(draw: st.DrawFn, good: dict[str, str]) -> dict[str, Any]:
-    """The object with parts left away, replaced or added."""
+    """Return the object with parts removed, replaced or added."""
     out: dict[str, Any] = {k: v for k, v in good.items() if draw(st.integers(0, 7))}
     for name in draw(st.lists(st.sampled_from(list(good)) | TEXT, max_size=2)):
         out[name] = draw(VALUES)
@@ -141,7 +141,7 @@ def changed(draw: st.DrawFn, good: dict[str, str]) -> dict[str, Any]:
 
 
 def pushes() -> st.SearchStrategy[Push]:
-    """Any push of a malformed or odd message, to either route."""
+    """Return a strategy for pushes of malformed or unusual messages, to either route."""
     not_json = st.binary(max_size=200).map(lambda b: b"\xff" + b)
     no_message = VALUES.filter(lambda v: not isinstance(v, dict) or "message" not in v)
     kept = st.builds(
@@ -154,19 +154,21 @@ def pushes() -> st.SearchStrategy[Push]:
         ),
         st.booleans(),
     )
-    odd = st.sampled_from(list(HEADERS.values())) | st.just(JSON_TYPE)
+    headers = st.sampled_from(list(HEADERS.values())) | st.just(JSON_TYPE)
     either = st.one_of(
         st.builds(lambda b: Push("event", STORAGE, wrapped(b), None), changed(EVENT)),
         st.builds(lambda b: Push("data", STORAGE, wrapped(EVENT, b), None), VALUES),
         st.builds(lambda b: Push("request", PREDICTIONS, request_for(b), None), changed(REQUEST)),
         st.builds(lambda b: Push("bytes", PREDICTIONS, request_for(b), None), st.binary()),
         st.builds(
-            lambda b, h: Push("damaged event", STORAGE, b, None, headers=h), damaged(event()), odd
+            lambda b, h: Push("damaged event", STORAGE, b, None, headers=h),
+            damaged(event()),
+            headers,
         ),
         st.builds(
             lambda b, h: Push("damaged request", PREDICTIONS, b, None, headers=h),
             damaged(request_for(REQUEST)),
-            odd,
+            headers,
         ),
         st.builds(
             lambda b: Push("damaged data", PREDICTIONS, request_for(b), None),

@@ -1,4 +1,4 @@
-"""An HTTP endpoint of the tests, to which messages are pushed."""
+"""An HTTP endpoint to which tests have messages pushed."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ class Receiver:
     """An HTTP endpoint that keeps what it receives and answers with `statuses`."""
 
     url: str
-    statuses: list[int] = field(default_factory=list)  # one a request; 204 when they are used up
+    statuses: list[int] = field(default_factory=list)  # one for each request, then 204
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)  # no answer until it is set
@@ -37,7 +37,7 @@ def listening() -> Iterator[Receiver]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             except ConnectionError:
-                pass  # the publisher did not wait
+                pass  # the publisher stopped waiting
 
         def log_message(self, *args: Any) -> None:
             pass

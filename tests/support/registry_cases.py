@@ -1,4 +1,4 @@
-"""What the tests of the registry share: model names of their own, and what became of them."""
+"""Helpers for tests of the registry: unique model names, and their rows and objects."""
 
 import contextlib
 import http.client
@@ -28,12 +28,12 @@ Version = tuple[str, int, int | None]  # version, generation, generation of meta
 
 
 def fitted(slope: float = 1.0) -> LinearRegression:
-    """A small model; another slope is another file."""
+    """Return a small model; another slope gives another file."""
     return LinearRegression().fit(X, slope * X["height"] + np.arange(4))
 
 
 class ModelCase:
-    """A model name that nobody else uses, in the stack's dev bucket and registry."""
+    """A unique model name in the stack's dev bucket and registry."""
 
     def __init__(self, stack: LocalStack, name: str) -> None:
         self.stack = stack
@@ -63,7 +63,7 @@ class ModelCase:
         return bucket.get_blob(f"{self.name}/{version}/{file}", timeout=10)
 
     def paths(self) -> list[str]:
-        """What the bucket holds under the model's name, for instance `v1/metadata.json`."""
+        """Return the bucket's paths under the model's name, for instance `v1/metadata.json`."""
         blobs = self.clients.storage.list_blobs(self.bucket, prefix=f"{self.name}/", timeout=10)
         return [blob.name.removeprefix(f"{self.name}/") for blob in blobs]
 
@@ -72,23 +72,23 @@ class ModelCase:
         self.stack.pubsub.wait_until_quiet(60)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The registry's rows of this name, newest version first."""
+        """Return the registry's rows of this name, newest version first."""
         rows, _ = list_models(self.clients, "dev", model_name=self.name, metadata=True)
         return [row for row in rows if row["model_name"] == self.name]
 
     def row(self) -> dict[str, Any]:
-        """The registry's only row of this name, once every notification has been delivered."""
+        """Return the only row of this name, once every notification has been delivered."""
         self.settle()
         [row] = self.rows()
         return row
 
     def registered(self) -> list[Version]:
-        """What the registry holds, row by row: a doubled row is there twice."""
+        """Return the registry's versions, row by row: a duplicate row appears twice."""
         keys = ("model_version", "generation", "metadata_generation")
         return sorted(tuple(row[key] for key in keys) for row in self.rows())
 
     def stored(self) -> list[Version]:
-        """What the bucket holds, in the same form."""
+        """Return the bucket's versions, in the same form."""
         blobs = self.clients.storage.list_blobs(self.bucket, prefix=f"{self.name}/", timeout=10)
         found = {blob.name.removeprefix(f"{self.name}/"): blob.generation for blob in blobs}
         versions = [path.split("/")[0] for path in found if path.endswith("/model.pkl")]
@@ -108,7 +108,7 @@ class ModelCase:
         job.result(timeout=30, retry=bigquery_retry())
 
     def events(self) -> list[Message]:
-        """This name's notifications so far, oldest first."""
+        """Return this name's notifications so far, oldest first."""
         return [
             message
             for message in self.stack.pubsub.messages(TOPIC)
@@ -118,7 +118,7 @@ class ModelCase:
 
 @contextlib.contextmanager
 def model_case(stack: LocalStack, prefix: str) -> Iterator[ModelCase]:
-    """A fresh model name; its objects and rows are gone afterwards."""
+    """Yield a fresh model name, and delete its objects and rows afterwards."""
     case = ModelCase(stack, f"{prefix}-{uuid.uuid4().hex[:8]}")
     try:
         yield case
@@ -132,7 +132,7 @@ def model_case(stack: LocalStack, prefix: str) -> Iterator[ModelCase]:
 
 @contextlib.contextmanager
 def notifications_lost(stack: LocalStack) -> Iterator[None]:
-    """Whatever is announced in the meantime never reaches the service."""
+    """Drop every notification during the block, before it reaches the service."""
     assert stack.url is not None
     events, _ = push_subscriptions("dev", stack.url)
     stack.pubsub.wait_until_quiet(60)
@@ -161,7 +161,7 @@ def push(stack: LocalStack, message: Message, url: str | None = None) -> int:
 
 
 def shuffled(messages: Iterable[Message], times: int, seed: int) -> list[Message]:
-    """Each message so many times, in an order that the seed decides."""
+    """Return each message `times` times, in an order that the seed decides."""
     copies = [message for message in messages for _ in range(times)]
     random.Random(seed).shuffle(copies)
     return copies

@@ -11,13 +11,13 @@ from registry_world import HANDLERS, Design, Handler, World, as_the_service_does
 
 CHANGES = ("put", "put a lower generation", "delete", "restore")
 FILES = ("model.pkl", "model.pkl", "metadata.json")
-# Mostly of one version, so that its handlers meet.
+# Usually one version, so that its handlers run at the same time.
 paths = st.sampled_from([f"m/{v}/{file}" for v in ("v1", "v1", "v1", "v2") for file in FILES])
 picks = st.integers(0, 30)
 
 
 class RegistryMachine(RuleBasedStateMachine):
-    """Steps in any order, and in the end quiet."""
+    """Takes steps in any order, and lets the world become quiet in the end."""
 
     design: Design = staticmethod(as_the_service_does)
 
@@ -28,7 +28,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @initialize(lossy=st.booleans(), order=st.integers(0, 2**32))
     def begin(self, lossy: bool, order: int) -> None:
-        """Without losses there is no rescan either, which would mend what handlers broke."""
+        """Choose whether notifications get lost: only then a rescan may repair the registry."""
         self.lossy, self.order = lossy, Random(order)
 
     @rule(path=paths, how=st.sampled_from(CHANGES), pick=picks, begin=st.integers(0, 3))
@@ -44,7 +44,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.messages)
     @rule(pick=picks, lost=st.booleans())
-    def announce_again_or_not_at_all(self, pick: int, lost: bool) -> None:
+    def duplicate_or_lose_an_announcement(self, pick: int, lost: bool) -> None:
         messages, waiting = self.world.messages, self.world.waiting()
         if lost and self.lossy and waiting:
             self.world.drop(waiting[pick % len(waiting)])
@@ -84,16 +84,16 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.orphans())
     @rule(pick=picks)
-    def a_statement_of_a_dead_handler_ends(self, pick: int) -> None:
+    def end_a_statement_of_a_dead_handler(self, pick: int) -> None:
         running = [job for job in self.world.orphans() if job.state == "running"]
         if running:
-            self.world.there.registry.end(running[pick % len(running)])
+            self.world.cloud.registry.end(running[pick % len(running)])
 
     @precondition(lambda self: len(self.world.handlers) > 1)
     @rule()
-    def it_becomes_quiet_until_tomorrow(self) -> None:
+    def become_quiet_until_the_next_day(self) -> None:
         self.world.quiet(self.order)
-        self.world.there.registry.today += 1
+        self.world.cloud.registry.today += 1
 
     @invariant()
     def a_stored_version_does_not_vanish(self) -> None:

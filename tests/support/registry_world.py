@@ -1,4 +1,4 @@
-"""A bucket, its notifications and their handlers: what can happen, and what must hold then."""
+"""A bucket, its notifications and their handlers, and the invariants that must hold."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ HANDLERS = 5  # at a time
 
 
 class Mismatch(AssertionError):
-    """The registry is not what the bucket holds."""
+    """The registry differs from the bucket."""
 
 
 @dataclass(eq=False)
 class Message:
-    """A notification; `blob` is the object that it tells of, as its payload does."""
+    """A notification; `blob` is the object in its payload."""
 
     event: str  # FINALIZE or DELETE
     blob: Blob
@@ -43,7 +43,7 @@ class Message:
         self.state = "acknowledged"
 
 
-# What handles a message, and acknowledges it by the call
+# A function that handles a message, and acknowledges it by the call.
 Design = Callable[[Warehouse, Message, Callable[[], None]], Any]
 
 
@@ -54,7 +54,7 @@ def as_the_service_does(clients: Any, message: Message, acknowledge: Callable[[]
 
 @dataclass(eq=False)
 class Handler:
-    """A turn at a message, or at a rescan (None)."""
+    """A turn that handles a message, or that runs a rescan (None)."""
 
     turn: Turn
     message: Message | None
@@ -62,34 +62,34 @@ class Handler:
 
 @dataclass
 class World:
-    """Everything there is; the machine's rules are steps of it."""
+    """The whole state; the machine's rules are steps of it."""
 
     design: Design = as_the_service_does
-    there: Warehouse = field(default_factory=Warehouse)
+    cloud: Warehouse = field(default_factory=Warehouse)
     messages: list[Message] = field(default_factory=list)
     handlers: list[Handler] = field(default_factory=list)
     rescan_owed: bool = False
-    # Versions that are stored and have been registered, and nobody under way saw them otherwise.
+    # Versions that are stored and registered, and that no running handler saw in another state.
     visible: set[str] = field(default_factory=set)
     suspects: dict[str, set[Turn]] = field(default_factory=dict)
 
     # The bucket
 
     def put(self, path: str, *, lower: bool = False) -> None:
-        old = self.there.bucket.objects.get(path)
-        self._stored(path, old, self.there.bucket.put(path, lower=lower))
+        old = self.cloud.bucket.objects.get(path)
+        self._stored(path, old, self.cloud.bucket.put(path, lower=lower))
 
     def restore(self, path: str, which: int) -> None:
-        """Let an object be there again as it was once, with its generation of then."""
-        old = self.there.bucket.objects.get(path)
-        past = [blob for blob in self.there.bucket.past.get(path, []) if blob is not old]
+        """Restore an earlier version of an object, with its generation."""
+        old = self.cloud.bucket.objects.get(path)
+        past = [blob for blob in self.cloud.bucket.past.get(path, []) if blob is not old]
         if past:
-            self.there.bucket.objects[path] = past[which % len(past)]
-            self._stored(path, old, self.there.bucket.objects[path])
+            self.cloud.bucket.objects[path] = past[which % len(past)]
+            self._stored(path, old, self.cloud.bucket.objects[path])
 
     def delete(self, path: str) -> None:
-        if path in self.there.bucket.objects:
-            self.messages.append(Message("DELETE", self.there.bucket.delete(path)))
+        if path in self.cloud.bucket.objects:
+            self.messages.append(Message("DELETE", self.cloud.bucket.delete(path)))
             if path.endswith("model.pkl"):
                 key = path.removesuffix("/model.pkl")
                 self.visible.discard(key)
@@ -108,7 +108,7 @@ class World:
         return [message for message in self.messages if message.state == "waiting"]
 
     def duplicate(self, message: Message) -> None:
-        """Announce an event once more, "with multiple IDs": each is acknowledged by itself."""
+        """Announce an event again, "with multiple IDs": each copy is acknowledged separately."""
         self.messages.append(Message(message.event, message.blob))
 
     def drop(self, message: Message) -> None:
@@ -116,20 +116,20 @@ class World:
         self.rescan_owed = True
 
     def deliver(self, message: Message) -> Handler:
-        # A message comes again after ten seconds or more
-        # (https://cloud.google.com/pubsub/docs/handling-failures): what a dead handler had begun
-        # is taken to be over by then (`test_registry_gaps` has what happens if it is not).
+        # A message is delivered again after ten seconds or more
+        # (https://cloud.google.com/pubsub/docs/handling-failures): by then the statement of a dead
+        # handler is assumed to have ended (`test_registry_gaps` covers the case that it has not).
         self.end_orphans()
         return self.deliver_at_once(message)
 
     def deliver_at_once(self, message: Message) -> Handler:
         message.state = "delivered"
-        work = functools.partial(self.design, self.there, message, message.acknowledge)
+        work = functools.partial(self.design, self.cloud, message, message.acknowledge)
         return self._begin(work, message)
 
     def start_rescan(self) -> Handler:
         self.rescan_owed = False
-        return self._begin(lambda: rescan(self.there, "dev"), None)
+        return self._begin(lambda: rescan(self.cloud, "dev"), None)
 
     def _begin(self, work: Callable[[], Any], message: Message | None) -> Handler:
         handler = Handler(Turn(work), message)
@@ -146,12 +146,12 @@ class World:
         self.settle(handler)
 
     def kill(self, handler: Handler) -> None:
-        """End a handler; a statement that it has begun goes on without it."""
+        """End a handler; a statement that it has begun continues without it."""
         handler.turn.kill()
         self.settle(handler)
 
     def settle(self, handler: Handler) -> None:
-        """Draw the conclusions from how a handler ended, if it did."""
+        """Update the state if a handler has ended."""
         turn, message = handler.turn, handler.message
         if not turn.ended:
             return
@@ -167,15 +167,15 @@ class World:
 
     def orphans(self) -> list[Any]:
         alive = {handler.turn for handler in self.handlers}
-        return [job for job in self.there.registry.jobs if job.owner not in alive]
+        return [job for job in self.cloud.registry.jobs if job.owner not in alive]
 
     def end_orphans(self) -> None:
-        self.there.registry.end_all(self.orphans())
+        self.cloud.registry.end_all(self.orphans())
 
     # What must hold
 
     def quiet(self, order: Random, crashes: int = 3) -> None:
-        """Deliver every message until it is acknowledged; rescan, if any was lost."""
+        """Deliver every message until it is acknowledged; rescan if any was lost."""
         while (waiting := self.waiting()) or self.handlers:
             if waiting and len(self.handlers) < HANDLERS and order.random() < 0.5:
                 self.deliver(order.choice(waiting))
@@ -193,7 +193,7 @@ class World:
             raise Mismatch(f"registered {self.registered()}, stored {self.stored()}")
 
     def stored(self) -> list[tuple[Any, ...]]:
-        objects = self.there.bucket.objects
+        objects = self.cloud.bucket.objects
         found = []
         for path, blob in sorted(objects.items()):
             if path.endswith("/model.pkl"):
@@ -205,16 +205,16 @@ class World:
         return found
 
     def registered(self) -> list[tuple[Any, ...]]:
-        def said(row: Row) -> tuple[Any, ...]:
+        def version_of(row: Row) -> tuple[Any, ...]:
             values = row.values
             known = values["generation"], values["crc32c"], metadata_generation(row)
             return row.key, *known, values.get("metrics")
 
-        return sorted(map(said, self.there.registry.rows), key=str)
+        return sorted(map(version_of, self.cloud.registry.rows), key=str)
 
-    def nobody_sees_a_version_vanish(self) -> None:
-        """A model that stays in the bucket stays in the registry, once it is there."""
-        rows = {row.key for row in self.there.registry.rows}
+    def check_that_no_version_vanishes(self) -> None:
+        """Check that a registered model that stays in the bucket stays in the registry."""
+        rows = {row.key for row in self.cloud.registry.rows}
         if vanished := self.visible - rows:
             raise Mismatch(f"{vanished} vanished from the registry")
         under_way = self._under_way()
@@ -224,7 +224,7 @@ class World:
 
     def _under_way(self) -> set[Turn]:
         turns = {handler.turn for handler in self.handlers}
-        return turns | {job.owner for job in self.there.registry.jobs if job.owner}
+        return turns | {job.owner for job in self.cloud.registry.jobs if job.owner}
 
     def close(self) -> None:
         """End every thread."""
@@ -234,7 +234,7 @@ class World:
 
 
 def nothing_takes_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting before a repetition, and no process that loads models: every one is ready."""
+    """Skip the waits between retries and the processes that load models: every model is ready."""
 
     class AllReady:
         def verdict(self, *arguments: Any) -> Verdict:

@@ -1,8 +1,8 @@
 """Rules of Google Cloud that the local servers do not keep, kept by a proxy in front of them.
 
-With `faults`, such a share of the calls goes wrong besides (`faults.Faulty`).
+With `faults`, that share of the calls also fails (`faults.Faulty`).
 
-Clients of any process that use `Rules.environment` talk to the local servers through it:
+Clients of any process that use `Rules.environment` reach the local servers through it:
 
 - **A job id is taken once.** "Any subsequent request with the same job ID fails as a duplicate":
   409 with reason `duplicate`, and the job is not run again
@@ -12,8 +12,8 @@ Clients of any process that use `Rules.environment` talk to the local servers th
   no live version of the object", else it is 412, resumable uploads included; of two that finish at
   once one wins (https://cloud.google.com/storage/docs/request-preconditions). fake-gcs-server
   ignores it on resumable uploads.
-- **A load job takes its time** (`job_seconds`): the insert is answered while it is running, it goes
-  on whatever becomes of who asked, and its rows appear in one step as it completes
+- **A load job takes time** (`job_seconds`): the insert is answered while the job runs, the job
+  continues even if its caller ends, and its rows appear in one step when it completes
   (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad). bqemulator
   runs it before it answers the insert.
 """
@@ -37,17 +37,17 @@ from proxy import TIMEOUT, Call, Proxy, Reply
 
 @dataclass
 class Load:
-    """A load job id: how often it was asked for, how often it ran, and how often it succeeded."""
+    """A load job id: how often it was inserted, ran and succeeded."""
 
     table: str
-    asked: int = 0
+    inserted: int = 0
     ran: int = 0
     succeeded: int = 0
 
 
 @dataclass
 class Hold:
-    """Calls that are kept waiting; `reached` is set when one has come."""
+    """Calls that are kept waiting; `reached` is set when one has arrived."""
 
     name: str
     moment: str
@@ -56,7 +56,7 @@ class Hold:
 
 
 class Rules:
-    """The layer over a local stack, from `with` on to its end."""
+    """The layer over a local stack, for the duration of a `with` block."""
 
     def __init__(
         self, stack: LocalStack, job_seconds: float = 0.0, faults: float = 0.0, seed: int = 0
@@ -66,7 +66,7 @@ class Rules:
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._holds: list[Hold] = []
-        self.running: list[threading.Thread] = []  # load jobs that take their time
+        self.running: list[threading.Thread] = []  # load jobs still running
         upstream = stack.settings.emulators
         services = [_Storage(self), _BigQuery(self)]
         self.faulty = [Faulty(service, faults, seed + n) for n, service in enumerate(services)]
@@ -104,7 +104,7 @@ class Rules:
             thread.join(10)
 
     def succeeded(self, table: str) -> int:
-        """How many load jobs into the table have succeeded."""
+        """Return the number of load jobs into the table that have succeeded."""
         with self._guard:
             return sum(load.succeeded for load in self.loads.values() if load.table == table)
 
@@ -112,7 +112,7 @@ class Rules:
     def holding(self, name: str, moment: str = "before") -> Iterator[Hold]:
         """Keep the calls of that name waiting, `before` they are passed on or `after` the answer.
 
-        They go on when `release` is set or the block ends, or by themselves after a minute.
+        They continue when `release` is set, when the block ends, or after a minute.
         """
         hold = Hold(name, moment)
         self._holds.append(hold)
@@ -123,14 +123,14 @@ class Rules:
             hold.release.set()
 
     def wait_here(self, name: str, moment: str) -> None:
-        """Wait as long as somebody holds this call."""
+        """Wait for as long as a `holding` block keeps this call."""
         for hold in list(self._holds):
             if (hold.name, hold.moment) == (name, moment):
                 hold.reached.set()
                 hold.release.wait(TIMEOUT)
 
     def lock(self, name: str) -> threading.Lock:
-        """The lock of an object or a job."""
+        """Return the lock of an object or a job."""
         with self._guard:
             return self._locks.setdefault(name, threading.Lock())
 
@@ -141,7 +141,7 @@ class _Upload:
 
     key: str
     target: str
-    answer: Reply | None = None  # to its last request, once it was there
+    answer: Reply | None = None  # to its last request, once that has arrived
 
 
 class _Storage:
@@ -153,8 +153,8 @@ class _Storage:
 
     def answer(self, call: Call) -> Reply:
         path, _, query = call.path.partition("?")
-        asked = {k: v[0] for k, v in parse_qs(query).items()}
-        upload = self._uploads.get(asked.get("upload_id", ""))
+        parameters = {k: v[0] for k, v in parse_qs(query).items()}
+        upload = self._uploads.get(parameters.get("upload_id", ""))
         if upload and _is_last(call.headers.get("Content-Range", "")):
             return self._finish(call, upload)
         reply = call.forward()
@@ -163,7 +163,10 @@ class _Storage:
         if not path.startswith("/download/"):  # links to objects, in their descriptions
             reply.body = reply.body.replace(theirs.encode(), own.encode())
         location = dict(reply.headers).get("Location", "")
-        if asked.get("uploadType") == "resumable" and asked.get("ifGenerationMatch") == "0":
+        if (
+            parameters.get("uploadType") == "resumable"
+            and parameters.get("ifGenerationMatch") == "0"
+        ):
             begun = {k: v[0] for k, v in parse_qs(urlsplit(location).query).items()}
             if "upload_id" in begun:
                 bucket, name = path.split("/")[-2], begun["name"]
@@ -173,7 +176,7 @@ class _Storage:
 
     def _finish(self, call: Call, upload: _Upload) -> Reply:
         with self.rules.lock(upload.key):
-            if upload.answer is not None:  # its answer was lost: it is asked once more
+            if upload.answer is not None:  # its answer was lost: the client repeats the request
                 return upload.answer
             if call.server.ask("GET", upload.target)[0] == 200:
                 return Reply.error(412, "conditionNotMet", "A pre-condition did not hold")
@@ -184,7 +187,7 @@ class _Storage:
 
 
 def _is_last(content_range: str) -> bool:
-    """Whether this request ends its upload: `bytes 0-9/10` and `bytes */10` do."""
+    """Return whether this request ends its upload: `bytes 0-9/10` and `bytes */10` do."""
     match = re.fullmatch(r"bytes (?:\d+-(\d+)|\*)/(\d+)", content_range)
     return bool(match) and (match[1] is None or int(match[1]) + 1 == int(match[2]))
 
@@ -194,7 +197,7 @@ class _BigQuery:
 
     def __init__(self, rules: Rules) -> None:
         self.rules, self.wait_here = rules, rules.wait_here
-        self._known: dict[str, dict[str, Any] | None] = {}  # job ids; None: ask the local server
+        self._known: dict[str, dict[str, Any] | None] = {}  # by job id; None: ask the local server
 
     def answer(self, call: Call) -> Reply:
         path = unquote(call.path.partition("?")[0])
@@ -215,7 +218,7 @@ class _BigQuery:
             table = ".".join(target[k] for k in ("projectId", "datasetId", "tableId"))
             load = self.rules.loads.setdefault(job_id, Load(table))
         with self.rules.lock(job_id):
-            load.asked += 1
+            load.inserted += 1
             if job_id in self._known:
                 return Reply.error(409, "duplicate", f"Already Exists: Job {project}:{job_id}")
             if not target or not self.rules.job_seconds:

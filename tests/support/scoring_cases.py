@@ -1,4 +1,4 @@
-"""What the scoring tests share: tables, models and names of their own, and ways to ask."""
+"""Helpers for the scoring tests: tables, models, unique names, and ways to send a request."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ TIMEOUT = 60.0
 
 
 def unique(word: str) -> str:
-    """The word with a tail that no other test has."""
+    """Return the word with a unique suffix."""
     return f"{word}-{uuid.uuid4().hex[:8]}"
 
 
 class Answer:
-    """A status, headers and body, whichever way the question went."""
+    """A status, headers and body, whichever way the request was sent."""
 
     def __init__(self, status: int, headers: Mapping[str, str], text: str) -> None:
         self.status = status
@@ -49,13 +49,13 @@ class Answer:
         return json.loads(self.text)
 
     def done(self) -> dict[str, Any]:
-        """The body of a run that succeeded."""
+        """Return the body of a run that succeeded."""
         assert self.status == 200, self.text
         assert self.json["state"] == "succeeded"
         return self.json
 
     def problem(self, status: int, slug: str, *words: str) -> dict[str, Any]:
-        """The body of a refusal of this status and type, which says all of `words`."""
+        """Return the body of a refusal of this status and type, which contains all of `words`."""
         assert self.status == status, self.text
         assert self.headers["Content-Type"] == "application/problem+json"
         body = self.json
@@ -68,7 +68,7 @@ class Answer:
         return body
 
 
-# What tests have of their own in their models; the service that answers over HTTP trusts none.
+# The tests' own functions and classes in models; the service that answers over HTTP trusts none.
 OWN = (
     "test_predict_http.TooFew",
     "test_rejects.WrongShape",
@@ -97,7 +97,7 @@ class Lab:
     # Tables
 
     def name(self, word: str = "table") -> str:
-        """The id of a table that is not there yet."""
+        """Return the id of a table that does not exist yet."""
         return f"{self.project}.{DATASET}.{unique(word).replace('-', '_')}"
 
     def put(
@@ -138,7 +138,7 @@ class Lab:
         return table
 
     def arrow(self, table: str) -> pa.Table:
-        """All rows of a table, as Arrow."""
+        """Return all rows of a table, as Arrow."""
         session = self.clients.bigquery_read.create_read_session(
             parent=f"projects/{self.project}",
             read_session=types.ReadSession(
@@ -158,22 +158,22 @@ class Lab:
         return pa.Table.from_batches(batches, schema)
 
     def rows(self, table: str, by: str | None = "id") -> pd.DataFrame:
-        """All rows of a table, sorted."""
+        """Return all rows of a table, sorted."""
         frame = to_frame(self.arrow(table))
         return frame.sort_values(by, ignore_index=True) if by else frame
 
     def count(self, table: str) -> int:
-        """How many rows a table has."""
+        """Return the number of rows of a table."""
         return self.arrow(table).num_rows
 
     def exists(self, table: str) -> bool:
-        """Whether the table is there."""
+        """Return whether the table exists."""
         ref = TableRef.parse(table)
         listed = self.clients.bigquery.list_tables(f"{ref.project}.{ref.dataset}", timeout=TIMEOUT)
         return ref.table in {item.table_id for item in listed}
 
     def schema(self, table: str) -> dict[str, str]:
-        """The columns of a table with their types."""
+        """Return the columns of a table with their types."""
         fields = self.clients.bigquery.get_table(table, timeout=TIMEOUT).schema
         return {field.name: field.field_type for field in fields}
 
@@ -197,7 +197,7 @@ class Lab:
     # Questions
 
     def params(self, table: str, model: str, **more: Any) -> dict[str, str]:
-        """The parameters of a request, with an output table of its own."""
+        """Return the parameters of a request, with an output table of its own."""
         known = {
             "env": "dev",
             "input_table": table,
@@ -208,14 +208,14 @@ class Lab:
         return known | {k: str(v) for k, v in more.items()}
 
     def http(self, params: Mapping[str, str], path: str = "/predict") -> Answer:
-        """Ask the service over HTTP."""
+        """Send the request to the service over HTTP."""
         found = self.session.get(
             f"{self.stack.url}{path}", params=params, timeout=120, allow_redirects=False
         )
         return Answer(found.status_code, found.headers, found.text)
 
     def here(self, params: Mapping[str, str], path: str = "/predict") -> Answer:
-        """Ask the app in this process."""
+        """Send the request to the app in this process."""
         found = self.client.get(path, query_string=params)
         return Answer(found.status_code, found.headers, found.text)
 
@@ -225,41 +225,41 @@ class Lab:
         return Answer(found.status_code, found.headers, found.text)
 
     def score(self, table: str, model: str, **more: Any) -> tuple[dict[str, Any], pd.DataFrame]:
-        """Score a table in this process: the result, and the output table's rows."""
+        """Score a table in this process; return the result, and the output table's rows."""
         by = more.pop("by", "id")
         params = self.params(table, model, **more)
         result = self.here(params).done()
         return result, self.rows(params["output_table"], by)
 
     def request(self, params: Mapping[str, str]) -> ScoringRequest:
-        """The request as the workers take it."""
+        """Return the request as the workers take it."""
         return PredictQuery.model_validate(dict(params)).to_request(self.settings)
 
     # Runs
 
     def store(self, run_id: str) -> RunStore:
-        """Where the run's objects lie."""
+        """Return the store of the run's objects."""
         return RunStore(self.clients, "dev", run_id)
 
     def objects(self, prefix: str) -> dict[str, int]:
-        """The objects of the runs bucket under a prefix, with their generations."""
+        """Return the objects of the runs bucket under a prefix, with their generations."""
         bucket = self.settings.runs_bucket("dev")
         blobs = self.clients.storage.list_blobs(bucket, prefix=prefix, timeout=TIMEOUT)
         return {blob.name: int(blob.generation) for blob in blobs}
 
 
 def rejects_of(lab: Lab, table: str) -> pd.DataFrame:
-    """The rows of a table of rejects, with their ids and rows read, in the order of the ids."""
+    """Return the rows of a table of rejects, with their ids and rows parsed, sorted by id."""
     found = lab.rows(table, by=None)
     found = found.assign(ids=found["ids"].map(json.loads), row=found["row"].map(json.loads))
     return found.sort_values("ids", key=lambda ids: ids.map(str), ignore_index=True)
 
 
 def rejected_ids(lab: Lab, table: str) -> list[int]:
-    """The column `id` of the rows in a table of rejects, sorted."""
+    """Return the column `id` of the rows in a table of rejects, sorted."""
     return sorted(ids["id"] for ids in rejects_of(lab, table)["ids"])
 
 
 def column(kind: str, values: list[Any]) -> pa.Array:
-    """Values as BigQuery's type of that name is read."""
+    """Return values as an Arrow array of BigQuery's type of that name."""
     return pa.array(values, arrow_type(kind))

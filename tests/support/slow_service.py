@@ -1,4 +1,4 @@
-"""The service under its own gunicorn settings, without a backend, and with a route that is slow."""
+"""The service under its own gunicorn settings, without a backend, with a slow route."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Models for the sweep: each estimator by the ways that it keeps others, scorers and kernels."""
+"""Models for the sweep: each estimator in every way it contains others, scorers and kernels."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""Models for the sweep: functions of libraries wherever an estimator takes one."""
+"""Models for the sweep: library functions in every parameter of an estimator that takes one."""
 
 import functools
 import html
@@ -50,7 +50,7 @@ NUMBERS = FRAME[["a", "b", "c", "d"]]
 MISSING = np.where(np.arange(ROWS.size).reshape(ROWS.shape) % 11 == 3, np.nan, ROWS)
 TEXTS = [f"<b>Wörd{i % 5}</b> and other {i % 3}\nnew line" for i in range(len(ROWS))]
 
-# What the refusal says, by what the case's name has.
+# The refusal's text, by a part of the case's name.
 REFUSED = {
     "np.vdot|ones_like|np.where|zeros_like|statistics|detrend|as_float_array|pairwise_distances":
         r"not on the list of what a model may be made of: train with",

@@ -1,4 +1,4 @@
-"""Models for the sweep: columns of every type, and what people keep beside a model."""
+"""Models for the sweep: columns of every type, and objects that people keep beside a model."""
 
 import collections
 import datetime as dt
@@ -66,7 +66,7 @@ COLUMNS: dict[str, pd.Series] = {
         pd.to_datetime([f"2020-10-25 0{i % 3}:30" for i in IS], utc=True)
     ).dt.tz_convert("Europe/Berlin"),
 }  # fmt: skip
-# What the refusal of a column's values says.
+# The refusal's text for a column's values.
 REFUSED = {
     "fractions": "no column of BigQuery holds fractions: train on float or Decimal",
     "stamps by dateutil": r".dt.tz_convert('UTC')", "intervals": "KBinsDiscretizer",
@@ -107,8 +107,8 @@ for name, column in COLUMNS.items():
     }.items():  # fmt: skip
         if any(name in names.split("|") for part, names in UNFIT.items() if part in kind):
             continue
-        said = SELECTED if "selector" in kind and name in UNSELECTED else REFUSED.get(name)
-        TABLE.add(f"{kind} of {name}", model, frame, LABELS, refused=said)
+        refusal = SELECTED if "selector" in kind and name in UNSELECTED else REFUSED.get(name)
+        TABLE.add(f"{kind} of {name}", model, frame, LABELS, refused=refusal)
     if name not in UNFIT["classes"].split("|"):
         TABLE.add(f"classes of {name}", tree.DecisionTreeClassifier(random_state=0), ROWS, column)
 

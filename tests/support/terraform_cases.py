@@ -1,4 +1,4 @@
-"""The Terraform files as Python values, and what must never stand in them."""
+"""The Terraform files as Python values, and the settings that they must never have."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ PLAIN = hcl2.SerializationOptions(
     with_comments=False, explicit_blocks=False, strip_string_quotes=True, preserve_heredocs=False
 )
 
-# Roles on a project reach every table or object in it, but for these, which reach none: jobs and
-# read sessions exist in projects alone, and the plan's role has no permission on data.
+# Roles on a project reach every table or object in it, except these: jobs and read sessions exist
+# in projects only, and the plan's role has no permission on data.
 PROJECT_ROLES = {
     "roles/bigquery.jobUser",
     "roles/bigquery.readSessionUser",
@@ -29,7 +29,7 @@ PROJECT_ROLES = {
 
 @dataclass(slots=True)
 class Config:
-    """The locals and resources of a folder's files; `${...}` is as it was written."""
+    """The locals and resources of a folder's files; `${...}` stays as written."""
 
     locals: dict[str, Any] = field(default_factory=dict)
     resources: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Config:
 
 
 class Recorder(dict[str, str]):
-    """An environment that remembers what was asked for."""
+    """An environment that records which variables were read."""
 
     def __init__(self, **values: str) -> None:
         super().__init__(values)
@@ -67,7 +67,7 @@ class Recorder(dict[str, str]):
 
 
 class Topics:
-    """A Pub/Sub that remembers what was made."""
+    """A Pub/Sub that records what was created."""
 
     def __init__(self) -> None:
         self.topics: set[str] = set()
@@ -80,23 +80,23 @@ class Topics:
         self.subscriptions[subscription.name] = subscription
 
     def listen(self, topic: str, callback: Any) -> None:
-        self.topics.discard(topic)  # how the local bucket gets its events to the topics
+        self.topics.discard(topic)  # the topics that get the local bucket's events
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """The texts of a folder's .tf files, by name."""
+    """Return the texts of a folder's .tf files, by name."""
     return {path.name: path.read_text() for path in sorted(folder.glob("*.tf"))}
 
 
 def named(text: str, env: str = "dev") -> str:
-    """A name with the environment filled in, and no prefix."""
+    """Return a name with the environment filled in, without its prefix."""
     filled = {"var.env": env, "upper(var.env)": env.upper(), "local.name": f"mlsys-{env}"}
     filled["var.bucket_prefix"] = ""
     return re.sub(r"\$\{([^}]*)\}", lambda m: filled.get(m[1], m[0]), text)
 
 
 def strings(value: Any) -> Iterator[str]:
-    """Every text in a value, however deep."""
+    """Yield every text in a nested value."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -108,7 +108,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def dangers(files: Mapping[str, str]) -> list[str]:
-    """What in the files would let somebody in, lose a message, or take a right away silently."""
+    """Return what would grant public access, lose a message or silently revoke a right."""
     found = []
     for (kind, name), body in Config.read(files).resources.items():
         where = f"{kind}.{name}"

@@ -1,4 +1,4 @@
-"""Push tokens of every kind: good ones, and those that were forged, are old or somebody else's."""
+"""Push tokens of every kind: valid, forged, expired, and other services' ones."""
 
 import base64
 import datetime as dt
@@ -22,7 +22,7 @@ PUSHER = "push@demo-project.iam.gserviceaccount.com"
 SERVICE = Settings(
     "demo-project", envs=("dev",), push_audience=AUDIENCE, push_service_account=PUSHER
 )
-# A message that is acknowledged without any work: it is about a bucket of somebody else.
+# A message that is acknowledged without any work: its bucket belongs to another project.
 MESSAGE = {
     "message": {
         "attributes": {
@@ -78,7 +78,7 @@ STRANGERS = Key.make("strangers")
 
 
 def claims(**changed: Any) -> dict[str, Any]:
-    """The claims of a good token, with changes; `...` takes one away."""
+    """Return the claims of a valid token, with changes; `...` removes one."""
     now = int(time.time())
     good = {
         "iss": "https://accounts.google.com",
@@ -93,23 +93,23 @@ def claims(**changed: Any) -> dict[str, Any]:
 
 
 def signed(key: Key = GOOGLES, key_id: str | None = None, **changed: Any) -> str:
-    """A token with those claims, which may say that another key signed it."""
+    """Return a token with those claims, which may name another key in its header."""
     return jwt.encode(key.signer, claims(**changed), key_id=key_id).decode()
 
 
 def unsigned(header: Any, payload: Any) -> str:
-    """A token whose parts are whatever they are, and that nobody signed."""
+    """Return a token of arbitrary parts, without a valid signature."""
     parts = (json.dumps(part).encode() for part in (header, payload))
     return ".".join([*(base64.urlsafe_b64encode(p).decode().rstrip("=") for p in parts), ""])
 
 
 def signed_by_secret(secret: str, **header: str) -> str:
-    """A token signed by HMAC, with a secret that is none: anybody may have the certificate."""
+    """Return a token signed by HMAC with a public value: anybody may have the certificate."""
     text = unsigned({"alg": "HS256", "typ": "JWT"} | header, claims()).rstrip(".")
     mac = hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest()
     return f"{text}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
 
 
 def cut_off(payload: Any) -> str:
-    """A token as Cloud Run hands it on once it has verified the signature."""
+    """Return a token as Cloud Run forwards it once it has verified the signature."""
     return unsigned({"alg": "RS256", "kid": "googles"}, payload) + "SIGNATURE_REMOVED_BY_GOOGLE"

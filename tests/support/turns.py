@@ -1,6 +1,6 @@
-"""Threads that take turns: each stops before every call, and goes on when it is told to.
+"""Threads that take turns: each stops before every call, and continues when a test steps it.
 
-Whoever tells them decides the order, or ends one where it stands; nothing is left to chance.
+The test decides the order, or ends a thread where it stands; nothing is left to chance.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ _turn = threading.local()
 
 
 class Killed(BaseException):
-    """The process of a handler is gone: nothing of it runs any more."""
+    """The process of a handler has been killed: none of its code runs any more."""
 
 
 class Turn:
-    """Work in a thread of its own that runs only while `step` waits for it."""
+    """Work in a thread of its own that runs only during `step`."""
 
     def __init__(self, work: Callable[[], None]) -> None:
-        self.at = "start"  # which call it stands before, or in
+        self.at = "start"  # the call before or in which it stopped
         self.ended = self.killed = False
         self.error: BaseException | None = None
         self._work = work
@@ -28,7 +28,7 @@ class Turn:
         self._thread.start()
 
     def step(self) -> None:
-        """Let it run to its next call, or to its end."""
+        """Run to the next call, or to the end."""
         if self.ended:
             return
         self._go.release()
@@ -37,7 +37,7 @@ class Turn:
             self._thread.join(60)
 
     def run(self, to: str = "") -> bool:
-        """Let it run to its end, or to a call; whether it came to that."""
+        """Run to the end, or to a call; return whether that call was reached."""
         for _ in range(10_000):
             if self.ended or self.at == to:
                 return not self.ended
@@ -63,19 +63,19 @@ class Turn:
             if self.killed:
                 raise Killed
             self._work()
-        except BaseException as exc:  # whoever steps it judges
+        except BaseException as exc:  # the caller of `step` decides
             self.error = exc
         self.ended = True
         self._back.release()
 
 
 def pause(at: str) -> None:
-    """Stop before a call, if this is a turn's thread."""
+    """Stop before a call, if this thread is a turn's."""
     turn = getattr(_turn, "now", None)
     if turn is not None:
         turn.pause(at)
 
 
 def current_turn() -> Turn | None:
-    """The turn that runs, if one does."""
+    """Return the running turn, if there is one."""
     return getattr(_turn, "now", None)

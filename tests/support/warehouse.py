@@ -1,14 +1,14 @@
-"""Cloud Storage, BigQuery and Pub/Sub in memory, as far as the registry's own calls go.
+"""Cloud Storage, BigQuery and Pub/Sub in memory, with only the calls that the registry makes.
 
-`Warehouse` stands where `mlsys.clients.Clients` does, and so everything above the SDK's clients is
-the real code. A `turns.Turn` stops at every call here until it is told to go on. The rules kept:
+`Warehouse` replaces `mlsys.clients.Clients`, so everything above the SDK's clients is the real
+code. A `turns.Turn` stops at every call here until the test steps it. The rules kept:
 
 - **Cloud Storage is strongly consistent**, for reads and listings after writes and deletes
   (https://cloud.google.com/storage/docs/consistency).
 - **Generations are unique, and may go down**: "generation numbers might not increase for future
   versions" (https://cloud.google.com/storage/docs/metadata#generation-number).
-- **A statement works on a snapshot taken at its start**, and its changes are seen all at once, at
-  its end. The answer comes later still, and can be lost.
+- **A statement works on a snapshot taken at its start**, and its changes become visible at once,
+  at its end. The answer arrives later still, and can be lost.
 - **Two statements that change rows of one partition conflict** if they overlap; the later one
   fails. A MERGE that only inserts conflicts with none, whatever clauses it has.
 - **Two of them run at a time and 20 wait**; one more is refused.
@@ -31,7 +31,7 @@ from mlsys.settings import Settings
 from turns import Turn, current_turn, pause
 from workers.sql import statement
 
-RUNNING = 2  # statements that change rows, of one table, at a time
+RUNNING = 2  # concurrent statements that change rows of one table
 QUEUED = 20
 TABLE = "table p:mlsys_dev.model_registry"
 CONFLICT = f"Could not serialize access to {TABLE} due to concurrent update; reason: invalidQuery"
@@ -73,7 +73,7 @@ class Blob:
 
 
 class Bucket:
-    """The objects, by path; every generation that ever was is remembered."""
+    """The objects, by path, with every generation that ever existed."""
 
     def __init__(self) -> None:
         self.objects: dict[str, Blob] = {}
@@ -81,7 +81,7 @@ class Bucket:
         self._generations = [1_000_000]
 
     def put(self, path: str, *, lower: bool = False) -> Blob:
-        """Store an object with a generation above or below all that there were."""
+        """Store an object with a generation above or below all earlier ones."""
         new = min(self._generations) - 1 if lower else max(self._generations) + 1
         self._generations.append(new)
         content = json.dumps({"metrics": new}).encode()
@@ -122,11 +122,11 @@ class Job:
     owner: Turn | None
     state: str = "queued"
     deleted: list[Row] = field(default_factory=list)  # by the snapshot
-    changed: set[int] = field(default_factory=set)  # partitions that others changed since
+    changed: set[int] = field(default_factory=set)  # partitions that others changed meanwhile
 
 
 class Registry:
-    """The table, and the statements on it that are not over."""
+    """The table, and the statements on it that have not ended."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -135,7 +135,7 @@ class Registry:
         self._numbers = 0
 
     def begin(self, keys: Iterable[str], values: Iterable[dict[str, Any]]) -> Job:
-        """Take a statement on: it runs, or it waits."""
+        """Accept a statement: it runs, or it waits."""
         if len(self.jobs) >= RUNNING + QUEUED:
             raise BadRequest(TOO_MANY)
         job = Job(list(keys), list(values), current_turn())
@@ -144,7 +144,7 @@ class Registry:
         return job
 
     def end(self, job: Job) -> None:
-        """Let a running statement end: its changes are there, or it has failed."""
+        """End a running statement: its changes become visible, or it has failed."""
         assert job.state == "running"
         self.jobs.remove(job)
         days = {row.day for row in job.deleted}
@@ -160,7 +160,7 @@ class Registry:
         self._start()
 
     def end_all(self, jobs: list[Job]) -> None:
-        """Let statements end, and those that they wait for."""
+        """End statements, and those that they wait for."""
         while left := [job for job in jobs if job in self.jobs]:
             self.end(left[0] if left[0].state == "running" else self.jobs[0])
 
@@ -172,7 +172,7 @@ class Registry:
 
 
 class Warehouse:
-    """What the registry's code sees of Google Cloud, in the place of `Clients`."""
+    """The part of Google Cloud that the registry's code uses, in place of `Clients`."""
 
     def __init__(self) -> None:
         self.settings = Settings(
@@ -227,5 +227,5 @@ class Warehouse:
 
 
 def metadata_generation(row: Row) -> int | None:
-    """The generation of a recorded row's metadata.json."""
+    """Return the generation of a recorded row's metadata.json."""
     return row.values.get("metadata_generation")

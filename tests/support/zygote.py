@@ -1,4 +1,4 @@
-"""Callers as the tests see them: started from a warm process, watched, killed, stopped."""
+"""Callers as the tests see them: forked from a warm process, observed, killed, stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SECONDS = 60.0  # for a caller to get anywhere
+SECONDS = 60.0  # for a caller to reach any point
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Outcome:
 
     @property
     def phase(self) -> str:
-        """Where it ended, by the calls that it made."""
+        """Return the phase in which it ended, by the calls that it made."""
         phase = "planning"
         for moment, name in self.calls:
             if name in (
@@ -59,7 +59,7 @@ class Caller:
     _open: bool = True
 
     def read(self, deadline: float) -> bool:
-        """Take in what it reports next; False: it is gone, or it is past the deadline."""
+        """Read its next report; return False if it is gone or the deadline has passed."""
         ready, _, _ = select.select([self.pipe], [], [], max(0.0, deadline - time.monotonic()))
         piece = os.read(self.pipe, 1 << 16) if ready else b""
         *whole, self._rest = (self._rest + piece).split(b"\n")
@@ -68,7 +68,7 @@ class Caller:
         return bool(piece)
 
     def until(self, kind: str, value: str | None = None, seconds: float = SECONDS) -> Any:
-        """Wait for a report and return its value; None: the caller ended without it."""
+        """Wait for a report and return its value, or None if the caller ended without it."""
         deadline = time.monotonic() + seconds
         seen = 0
         while True:
@@ -82,10 +82,10 @@ class Caller:
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
-        os.kill(self.pid, number)  # its zygote keeps the pid from others until `end`
+        os.kill(self.pid, number)  # its zygote reserves the PID until `end`
 
     def end(self, seconds: float = SECONDS, force: bool = False) -> Outcome:
-        """Wait until it has ended (`force`: kill it) and return how."""
+        """Wait until it has ended (`force`: kill it) and return its outcome."""
         try:
             if force:
                 self.signal(signal.SIGKILL)
@@ -115,7 +115,7 @@ class Zygote:
         root = here.parents[1]
         paths = [str(root), str(root / "lib"), str(here)]
         environment = {"PYTHONPATH": os.pathsep.join(paths)}
-        # No threads, which a fork would not take along.
+        # No threads: a fork would not copy them.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         environment |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
         with theirs:
@@ -128,16 +128,16 @@ class Zygote:
         self._socket.settimeout(SECONDS)
 
     def ask(self, message: Mapping[str, Any], fds: tuple[int, ...] = ()) -> None:
-        """Send a message and wait until it was heard."""
+        """Send a message and wait for its acknowledgement."""
         with self._lock:
             socket.send_fds(self._socket, [json.dumps(message).encode()], fds)
             assert self._socket.recv(1) == b"."
 
-    def fork(self, told: Mapping[str, Any]) -> Caller:
+    def fork(self, message: Mapping[str, Any]) -> Caller:
         """Start a caller and return once it runs."""
         ours, theirs = os.pipe()
         try:
-            self.ask(told, (theirs,))
+            self.ask(message, (theirs,))
         finally:
             os.close(theirs)
         caller = Caller(self, ours)
@@ -145,7 +145,7 @@ class Zygote:
         return caller
 
     def stop(self) -> None:
-        """End the zygote, and with it every caller that is left."""
+        """End the zygote, and with it every remaining caller."""
         self._socket.close()
         try:
             self._process.wait(10)

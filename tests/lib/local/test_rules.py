@@ -74,7 +74,7 @@ def test_a_job_id_is_taken_once(lab: Lab, rules: Rules, part: str, job_seconds: 
         first.result(timeout=60)
     assert lab.count(table) == ROWS
     found = rules.loads[job_id]
-    assert (found.table, found.asked, found.ran, found.succeeded) == (table, 3, 1, 1)
+    assert (found.table, found.inserted, found.ran, found.succeeded) == (table, 3, 1, 1)
     load(rules, part, table, unique("job")).result(timeout=60)
     assert (lab.count(table), rules.succeeded(table)) == (2 * ROWS, 2)
 
