@@ -1,1 +1,1 @@
-"""What mlsys costs, measured side by side with what a user would do instead."""
+"""Benchmarks: the cost of mlsys beside that of other tools, in one run."""

@@ -1,11 +1,11 @@
 """`make bench`: score tables by the service and by other ways, in turn, in one run.
 
-The whole-table way is what a notebook does: the table into a DataFrame, predict, load the
-DataFrame. MLflow, Dask, Ray Data and Apache Beam are measured too where `make bench-peers` has
-installed them, and the service on one core. All use the same local BigQuery and Cloud Storage, by
-the protocols of the cloud; these servers start anew for each round (of large tables, for every few
-ways of it), and the service scores 250,000 rows before it is measured. Times on a shared machine
-mean little; the ratios of one run are what to read.
+The whole-table way does what a notebook does: read the table into a DataFrame, predict, load the
+DataFrame. The service on one core is measured too, and MLflow, Dask, Ray Data and Apache Beam if
+`make bench-peers` has installed them. All use the same local BigQuery and Cloud Storage, by the
+protocols of the cloud. These servers restart for each round (for large tables, after every few
+ways of a round), and the service scores 250,000 rows before it is measured. Times on a shared
+machine mean little: compare the ratios of one run.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from mlsys.local.stack import LocalStack
 
 ROWS, SLOW_ROWS = "1000000,5000000", "1000000"
 LONG_ROWS, LONG_SLOW_ROWS = "20000000", "5000000"
-WARM_UP = 250_000  # rows, for which the service starts its processes
-# Which the ways read from one local BigQuery: it keeps what each session reads, in memory.
+WARM_UP = 250_000  # rows: enough for the service to start its processes
+# The local BigQuery keeps in memory what each session reads, so one stack serves at most this much.
 VALUES_OF_A_STACK = 400_000_000
 
 
-# What `make bench ARGS=...` runs in place of the comparison
+# The other measurements, which `make bench ARGS=...` runs in place of the comparison
 OTHERS = ("image", "memory", "preprocessing", "start", "trees")
 
 
@@ -53,7 +53,7 @@ def main() -> int:
     if sys.argv[1:2] and sys.argv[1] in OTHERS:
         return importlib.import_module(f"benchmarks.{sys.argv.pop(1)}").main() or 0
     options = arguments()
-    state = machine(ways(options.peers))  # before there is any load of ours
+    state = machine(ways(options.peers))  # before the run adds load
     failed: list[str] = []
     rounds: list[Measured] = []
     done: list[Case] = []
@@ -64,45 +64,45 @@ def main() -> int:
         for measured in take_turns(case, options, failed):
             rounds = [*before, *measured]
             report = Report(done, rounds, sections, state, failed)
-            if options.write:  # each time: a run that is broken off has measured something too
+            if options.write:  # each time: an interrupted run keeps what it measured
                 report.write(options.long)
     print(f"\n{report.text()}")
     return 1 if failed else 0
 
 
 def cases(options: argparse.Namespace) -> list[Case]:
-    """The tables to score, the small ones of all models first."""
-    found = [
+    """Return the tables to score, the smallest of all models first."""
+    selected = [
         Case(workload, rows)
         for key, workload in workloads().items()
         if key in options.only
         for rows in (options.slow_rows if workload.slow else options.rows)
     ]
-    return sorted(found, key=lambda case: case.rows)
+    return sorted(selected, key=lambda case: case.rows)
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rows", type=counts, help=f"by commas; default: {ROWS}")
-    parser.add_argument("--slow-rows", type=counts, help=f"of b, c and e; default: {SLOW_ROWS}")
+    parser.add_argument("--rows", type=counts, help=f"comma-separated; default: {ROWS}")
+    parser.add_argument("--slow-rows", type=counts, help=f"for b, c and e; default: {SLOW_ROWS}")
     parser.add_argument("--repeat", type=int, default=5, help="rounds; default: %(default)s")
     parser.add_argument("--only", default="abcde", help="workloads; default: %(default)s")
     parser.add_argument(
-        "--peers", help=f"of {','.join(PEERS)}, by commas; default: all that are installed"
+        "--peers", help=f"any of {','.join(PEERS)}; default: those that are installed"
     )
     parser.add_argument(
-        "--scoring-alone", action="store_true", help="leave out the registry and the start"
+        "--scoring-alone", action="store_true", help="skip the registry and the start"
     )
     parser.add_argument(
         "--long",
         action="store_true",
-        help=f"{LONG_ROWS} rows, and {LONG_SLOW_ROWS} of b, c and e, with the scoring alone",
+        help=f"{LONG_ROWS} rows ({LONG_SLOW_ROWS} for b, c and e), scoring only",
     )
     parser.add_argument(
         "--write",
         action="store_true",
-        help="benchmarks/RESULTS.md and results.png, or RESULTS-long.md and results-long.png",
+        help="write RESULTS.md and results.png, or RESULTS-long.md and results-long.png",
     )
     options = parser.parse_args()
     options.rows = options.rows or counts(LONG_ROWS if options.long else ROWS)
@@ -111,7 +111,7 @@ def arguments() -> argparse.Namespace:
 
 
 def counts(text: str) -> list[int]:
-    """Numbers of rows, each once.
+    """Parse comma-separated numbers of rows, without duplicates.
 
     >>> counts("1000000,5_000_000")
     [1000000, 5000000]
@@ -122,16 +122,16 @@ def counts(text: str) -> list[int]:
 def take_turns(
     case: Case, options: argparse.Namespace, failed: list[str]
 ) -> Iterator[list[Measured]]:
-    """Measure every way in every round; after each, all rounds so far.
+    """Measure every way in every round; yield all rounds so far after each.
 
-    A peer that fails is left out, and named in `failed`.
+    A peer that fails is left out and named in `failed`.
     """
     print(case, flush=True)
     workload = case.workload
     sample = fit(workload)
     at_once = max(1, VALUES_OF_A_STACK // (case.rows * len(workload.features)))
     todo = ways(options.peers)
-    found: list[Measured] = []
+    measured: list[Measured] = []
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"input": case.rows, "warm_up": WARM_UP}
         files = {
@@ -139,21 +139,21 @@ def take_turns(
             for name, rows in sizes.items()
         }
         for i in range(options.repeat):
-            # Each way has its turn early in some rounds and late in others.
+            # Each way runs early in some rounds and late in others.
             first = i * len(todo) // options.repeat
             for some in itertools.batched([*todo[first:], *todo[:first]], at_once):
                 for way, outcome in in_one_stack(case, sample, files, some):
                     if isinstance(outcome, Measured):
-                        found.append(outcome)
+                        measured.append(outcome)
                         continue
                     failed.append(f"{case}, {way}: {outcome}")
                     print(f"  {failed[-1]}", file=sys.stderr)
                     todo = [other for other in todo if other != way]
-                    found = [m for m in found if m.way != way]
-            seconds = {m.way: m.seconds for m in found[-len(todo) :]}
-            said = ", ".join(f"{way} {s:.1f} s" for way, s in seconds.items())
-            print(f"  round {i + 1}: {said}", flush=True)
-            yield found
+                    measured = [m for m in measured if m.way != way]
+            seconds = {m.way: m.seconds for m in measured[-len(todo) :]}
+            times = ", ".join(f"{way} {s:.1f} s" for way, s in seconds.items())
+            print(f"  round {i + 1}: {times}", flush=True)
+            yield measured
 
 
 def in_one_stack(
@@ -162,7 +162,7 @@ def in_one_stack(
     files: Mapping[str, Sequence[Path]],
     some: Sequence[str],
 ) -> Iterator[tuple[str, Measured | WayFailed]]:
-    """Let some ways score the table: what was measured of each, or why a peer failed."""
+    """Score the table by some ways; yield each way's measurement, or why a peer failed."""
     with bench_stack() as stack:
         upload(case.workload, *sample)
         if {SERVICE, ONE_CORE}.intersection(some):
@@ -180,7 +180,7 @@ def in_one_stack(
 
 
 def warm_up(stack: LocalStack, workload: Workload, files: Sequence[Path]) -> None:
-    """Let the service score some rows, by all cores and by one: its processes start."""
+    """Score some rows by the service, on all cores and on one, so that its processes start."""
     table = make_table(stack, "warm_up", files)
     for way in (SERVICE, ONE_CORE):
         measure(stack, way, Case(workload, WARM_UP), table)
@@ -188,12 +188,12 @@ def warm_up(stack: LocalStack, workload: Workload, files: Sequence[Path]) -> Non
 
 def others(options: argparse.Namespace) -> dict[str, str]:
     """Measure the registry and the start."""
-    found = {}
+    sections = {}
     for title, measured in (("Registry", registry.measured), ("Start", start.measured)):
         print(title, flush=True)
         with bench_stack() as stack:
-            found[title] = measured(stack, options.repeat)
-    return found
+            sections[title] = measured(stack, options.repeat)
+    return sections
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ TAG = "mlsys:local"
 ENGINE = os.environ.get("CONTAINER_ENGINE", "podman")
 START_SECONDS = 60.0
 
-# What the service needs to start and no backend answers to: enough for /health.
+# Settings without a backend behind them: enough for the service to start and answer /health.
 UNCONNECTED = {
     "GCP_PROJECT_ID": "example-project",
     "MLSYS_PUSH_AUDIENCE": "https://mlsys.example.com",
@@ -41,36 +41,36 @@ class BuildFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container that runs, and what to do with it."""
+    """A running container."""
 
     id: str
     url: str
 
     def execute(self, *command: str) -> Done:
-        """Run a command in it, as its own user."""
+        """Run a command in the container, as its own user."""
         return engine("exec", self.id, *command, check=False)
 
     def stop(self) -> tuple[int, float]:
-        """Send SIGTERM; return the exit code and the seconds until it had ended."""
+        """Send SIGTERM; return the exit code and the seconds until the container ended."""
         began = time.monotonic()
         engine("kill", "--signal=TERM", self.id)
         code = int(engine("wait", self.id).stdout)
         return code, time.monotonic() - began
 
     def logs(self) -> str:
-        """What it has written so far."""
+        """Return the container's output so far."""
         done = engine("logs", self.id)
         return done.stdout + done.stderr
 
 
 def engine(*arguments: str, check: bool = True, seconds: float = 60.0) -> Done:
-    """Run podman, or whatever CONTAINER_ENGINE names."""
+    """Run podman, or the engine that CONTAINER_ENGINE names."""
     command = [ENGINE, *arguments]
     return subprocess.run(command, check=check, capture_output=True, text=True, timeout=seconds)
 
 
 def bases(dockerfile: str) -> list[str]:
-    """The images that a Dockerfile builds on.
+    """Return the images that a Dockerfile builds on.
 
     >>> bases("FROM a:1 AS builder" + chr(10) + "FROM b:2")
     ['a:1', 'b:2']
@@ -79,12 +79,12 @@ def bases(dockerfile: str) -> list[str]:
 
 
 def require_bases() -> None:
-    """Return once the images that the Dockerfile builds on are there.
+    """Return once the images that the Dockerfile builds on are present.
 
-    IMAGE_BASES may name a command that makes them, for a machine that reaches no image registry.
+    IMAGE_BASES may name a command that makes them, for a machine that cannot reach a registry.
 
     Raises:
-        NoImages: there is no engine, or an image cannot be had.
+        NoImages: no engine is installed, or an image cannot be pulled.
     """
     if shutil.which(ENGINE) is None:
         raise NoImages(f"{ENGINE} is not installed")
@@ -107,10 +107,10 @@ def require_bases() -> None:
 
 
 def build() -> None:
-    """Build the image as TAG; layers that are there already are taken.
+    """Build the image as TAG, reusing cached layers.
 
     Raises:
-        BuildFailed: with the end of what the engine wrote.
+        BuildFailed: the engine failed; the message has the end of its output.
     """
     command = [ENGINE, "build", "--tag", TAG, str(ROOT)]
     done = subprocess.run(
@@ -121,18 +121,18 @@ def build() -> None:
 
 
 def size(image: str) -> int:
-    """The bytes that an image takes, its base included."""
+    """Return the bytes that an image takes, its base included."""
     return int(engine("image", "inspect", "--format={{.Size}}", image).stdout)
 
 
 @contextlib.contextmanager
 def run(port: int, environment: Mapping[str, str], memory: str = "1g") -> Iterator[Container]:
-    """The image's own command at `port` of this machine, from its answer to the block's end.
+    """Run the image's own command at `port` of this machine, and yield once /health answers.
 
-    The network is the host's, so that it reaches the local stack.
+    It uses the host's network, so that it reaches the local stack.
 
     Raises:
-        RuntimeError: it ended or did not answer; the message has its log.
+        RuntimeError: the container ended or did not answer; the message has its log.
     """
     with started(port, environment, memory) as container:
         wait_until_ready(container)
@@ -141,12 +141,12 @@ def run(port: int, environment: Mapping[str, str], memory: str = "1g") -> Iterat
 
 @contextlib.contextmanager
 def started(port: int, environment: Mapping[str, str], memory: str = "1g") -> Iterator[Container]:
-    """As `run`, without waiting for the first answer."""
+    """Do the same as `run`, without waiting for the first answer."""
     variables = [f"--env={k}={v}" for k, v in ({**environment, "PORT": str(port)}).items()]
     done = engine(
         *("run", "--detach", "--network=host", f"--memory={memory}", f"--memory-swap={memory}"),
         *("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges"),
-        # Engines ask for more than they may have where they run in a container themselves.
+        # An engine that runs in a container itself requests more than it may have.
         *("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"),
         *(*variables, TAG),
     )
@@ -161,7 +161,7 @@ def wait_until_ready(container: Container) -> None:
     """Return once /health answers.
 
     Raises:
-        RuntimeError: it ended or did not answer; the message has its log.
+        RuntimeError: the container ended or did not answer; the message has its log.
     """
     deadline = time.monotonic() + START_SECONDS
     while not answers(f"{container.url}/health"):

@@ -1,7 +1,7 @@
 """`make bench ARGS=image`: the image's size, and the time from its start to the first answer.
 
-The start is that of a container on this machine: making it, starting Python and gunicorn, the
-first answer of /health. Cloud Run fetches the image besides, and has other processors.
+The time covers a container on this machine: creating it, starting Python and gunicorn, the first
+answer of /health. Cloud Run also fetches the image, and has other processors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MB = 1_000_000
 
 
 def main() -> int:
-    """Print both tables; the exit code is 1 if there is no image to measure."""
+    """Print both tables; the exit code is 1 if the image cannot be built."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.image", description=__doc__)
     parser.add_argument("--repeat", type=int, default=5, help="default: %(default)s")
     options = parser.parse_args()
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def cold_start() -> float:
-    """The seconds from `run` to the first answer of /health, within 512 MiB."""
+    """Return the seconds from `run` to the first answer of /health, within 512 MiB."""
     port = choose_addresses(Ports()).service
     began = time.monotonic()
     with started(port, UNCONNECTED, memory="512m") as container:

@@ -1,4 +1,4 @@
-"""Start processes within a limit: of memory, by a control group, and of cores."""
+"""Limits for processes that are started: memory, by a control group, and cores."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _numbers = itertools.count(1)
 
 
 class MemoryGroup:
-    """A control group with a limit, for what is started within `inside`.
+    """A control group with a memory limit, for the processes that are started in `inside`.
 
-    It is made below the group that this process is in (with version 2, where a group with
-    processes can have none below it, beside it), and gone with `remove`.
+    It is created below this process's own group; with version 2, where a group that has processes
+    cannot have children, beside it. `remove` removes it.
     """
 
     def __init__(self, limit: int) -> None:
-        """Make the group; `limit` is in bytes, swap included.
+        """Create the group; `limit` is in bytes, swap included.
 
         Raises:
-            OSError: this system has no control groups for memory, or they are not ours to make.
+            OSError: the system lacks control groups for memory, or denies creating one.
         """
         self._home, self._version = _home()
         beside = self._version == 2 and self._home != _ROOT
@@ -40,7 +40,7 @@ class MemoryGroup:
 
     @property
     def peak(self) -> int | None:
-        """The most bytes that the group held, page cache included; None: the kernel is too old."""
+        """The group's peak in bytes, page cache included; None if the kernel is too old."""
         name = "memory.max_usage_in_bytes" if self._version == 1 else "memory.peak"
         try:
             return int((self.folder / name).read_text())
@@ -49,14 +49,14 @@ class MemoryGroup:
 
     @property
     def killed(self) -> int:
-        """How many processes the kernel has ended for want of memory."""
+        """The number of processes that the kernel has killed for want of memory."""
         name = "memory.oom_control" if self._version == 1 else "memory.events"
         lines = (line.split() for line in (self.folder / name).read_text().splitlines())
         return {key: int(value) for key, value in lines}.get("oom_kill", 0)
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
-        """What is started in this block belongs to the group; this process leaves it again."""
+        """Put what is started in the block into the group; this process leaves it again."""
         (self.folder / "cgroup.procs").write_text(str(os.getpid()))
         try:
             yield
@@ -80,7 +80,7 @@ class MemoryGroup:
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """What this thread starts in the block may use one core alone."""
+    """Let what this thread starts in the block use only one core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
@@ -91,7 +91,7 @@ def one_core() -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_one_core(processes: Callable[[], Iterable[psutil.Process]]) -> Iterator[None]:
-    """The processes may use one core alone in the block, and so may what they start."""
+    """Let the processes, and what they start in the block, use only one core."""
     before = os.sched_getaffinity(0)
     _allow(processes(), {min(before)})
     try:
@@ -101,12 +101,12 @@ def on_one_core(processes: Callable[[], Iterable[psutil.Process]]) -> Iterator[N
 
 
 def cores() -> int:
-    """The cores that this process may use; 1 where processes cannot be kept to one."""
+    """Return the number of cores that this process may use; 1 where affinity cannot be set."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else 1
 
 
 def _allow(processes: Iterable[psutil.Process], cores: set[int]) -> None:
-    """Let every thread use these cores: each has a mask of its own, and hands it on."""
+    """Let every thread use these cores: each has its own mask, which its children inherit."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
             for thread in process.threads():
@@ -115,7 +115,7 @@ def _allow(processes: Iterable[psutil.Process], cores: set[int]) -> None:
 
 
 def _home() -> tuple[Path, int]:
-    """The folder of this process's group for memory, and the version of control groups."""
+    """Return the folder of this process's memory group, and the version of control groups."""
     lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
     paths = {name: path.lstrip("/") for _, names, path in lines for name in names.split(",")}
     if "memory" in paths:

@@ -1,11 +1,11 @@
-"""`make bench ARGS=memory`: does the service's memory depend on the size of the table?
+"""`make bench ARGS=memory`: the service's peak memory for tables of several sizes.
 
-Tables of an id, ten floats and two strings are scored by a freshly started service each, in two
-ways that are compared with themselves alone: in one process (the service is given one core), and in
-a process a core, which the service does by itself for tables of 100,000 rows and more.
+A freshly started service scores each table, which has an id, ten floats and two strings. Two modes
+are measured, each compared only with itself: one process (the service gets one core), and one
+process per core, the service's own choice from 100,000 rows on.
 
-Memory is what the service's processes need together, sampled: see `Watch`. The local BigQuery
-holds its tables in memory; that is its own business, and told apart.
+Memory is the sampled sum over the service's processes: see `Watch`. The local BigQuery holds its
+tables in memory, which is reported separately.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from mlsys.models import upload_model
 
 FLOATS = [f"x{i}" for i in range(10)]
 STRINGS = ["colour", "city"]
-SLICE = 500_000  # rows of a file; all of the table that this process ever holds
+SLICE = 500_000  # rows per file: this process never holds more of the table
 MIB = 2**20
-INTERVAL = 0.02  # seconds between two samples: the smallest run is over in one
+INTERVAL = 0.02  # seconds between two samples: the smallest run takes about one second
 ALLOWED = 1.1  # times the memory of the smallest table
 ONE, ALL = "one process", "a process a core"
 
@@ -49,7 +49,7 @@ class Measured:
     seconds: float
     idle: int  # bytes before the request
     together: int  # bytes, at the peak, as the next ones
-    largest: int
+    largest: int  # bytes, of one process
     processes: int
     group: int | None  # the control group's own figure, page cache included
     emulators: int
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def slices(rows: int) -> Iterator[pa.Table]:
-    """The table's rows in slices. Always the same."""
+    """Yield the table's rows in slices; they are always the same."""
     for start in range(0, rows, SLICE):
         count = min(SLICE, rows - start)
         random = np.random.default_rng(start)
@@ -112,7 +112,7 @@ def upload(stack: LocalStack) -> None:
 
 
 def measure(stack: LocalStack, mode: str, table: str, rows: int, groups: Groups) -> Measured:
-    """Score a table of so many rows by a service that has just started."""
+    """Score a table of `rows` rows by a service that has just started."""
     print(f"  {rows:,} rows, {mode}", flush=True)
     output = f"{stack.settings.project}.bench.scored"
     with contextlib.ExitStack() as limits:
@@ -147,7 +147,7 @@ def measure(stack: LocalStack, mode: str, table: str, rows: int, groups: Groups)
             problem = str(exc)
         seconds = time.monotonic() - began
     if group is not None and group.killed:
-        problem = f"{group.killed} process(es) ended for want of memory. {problem or ''}"
+        problem = f"The kernel killed {group.killed} process(es) for memory. {problem or ''}"
     stack.clients.bigquery.delete_table(output, not_found_ok=True)
     return Measured(
         mode=mode,
@@ -164,7 +164,7 @@ def measure(stack: LocalStack, mode: str, table: str, rows: int, groups: Groups)
 
 
 def wait_until_idle(stack: LocalStack) -> None:
-    """Wait until the service has warmed up: what it imports then is in the memory of every run."""
+    """Wait until the service has warmed up: its imports are part of every run's memory."""
     before = -1.0
     while (now := cpu_seconds(service_processes(stack))) - before > 0.05:
         before = now
@@ -172,7 +172,7 @@ def wait_until_idle(stack: LocalStack) -> None:
 
 
 class Groups:
-    """How the service's memory is limited, if it is: by control groups, else by each process."""
+    """The limit on the service's memory, if any: a control group, else a limit per process."""
 
     def __init__(self, limit_mib: int | None, exits: contextlib.ExitStack) -> None:
         self._limit = limit_mib * MIB if limit_mib else None
@@ -180,7 +180,7 @@ class Groups:
         self._by_group = True
 
     def enter(self, block: contextlib.ExitStack) -> MemoryGroup | None:
-        """Let what is started in the block run within a new group, which is returned."""
+        """Start what the block starts within a new group; return the group."""
         if self._limit is None or not self._by_group:
             return None
         try:
@@ -188,8 +188,8 @@ class Groups:
         except OSError as exc:
             self._by_group = False
             print(
-                f"  no control groups here ({exc}): each process has the limit for itself, and for "
-                "what it reserves, which is more than it uses"
+                f"  control groups are not available ({exc}): the limit applies to each process, "
+                "and to the memory that it reserves, which is more than it uses"
             )
             return None
         self._exits.callback(group.remove)
@@ -197,7 +197,7 @@ class Groups:
         return group
 
     def limit_processes(self, processes: Sequence[psutil.Process]) -> None:
-        """Where there are no groups: limit the data of each process, and of what it starts."""
+        """Without groups, limit the data of each process and of what it starts."""
         if self._limit is None or self._by_group:
             return
         import resource
@@ -208,19 +208,19 @@ class Groups:
 
 @contextlib.contextmanager
 def _groups(limit_mib: int | None) -> Iterator[Groups]:
-    """The groups go after the stack, whose processes are in them."""
+    """Yield the groups; they are removed after the stack, whose processes are in them."""
     with contextlib.ExitStack() as exits:
         yield Groups(limit_mib, exits)
 
 
 def report(done: Sequence[Measured], limit_mib: int | None) -> int:
-    """Print what was measured, and whether the memory grew; 1 if it did or a run failed."""
+    """Print the measurements and whether the memory grew; return 1 if it did or a run failed."""
     print(
         "\nPeak MiB of the service: its processes together (anonymous memory by PSS, mapped files"
     )
     print("once), the largest of them (resident), and before the request.")
     if any(m.group for m in done):
-        print(f"Within a control group of {limit_mib} MiB, whose own peak has page cache in it.")
+        print(f"Within a control group of {limit_mib} MiB, whose own peak includes page cache.")
     head = ("rows", "seconds", "rows/s", "together", "ratio", "largest", "processes")
     more = ("idle", "group", "emulators")
     bad = 0

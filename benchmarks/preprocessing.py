@@ -1,7 +1,7 @@
 """`make bench ARGS=preprocessing`: from Arrow to predictions, by scikit-learn and compiled.
 
-Five workloads, each on one batch of 65,536 rows. The ways are taken in turn in one process, so the
-ratios of the rounds are what to read, and not the rows a second of a busy machine.
+Five workloads, each on one batch of 65,536 rows. The ways run in turn in one process: compare the
+ratios of the rounds, not the rows per second of a busy machine.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def line(workload: Workload, methods: list[str], rows: int, repeat: int) -> str:
-    """Time both ways, and the estimator alone on a matrix that is there already."""
+    """Time both ways, and the estimator alone on a finished matrix."""
     model, df = workload.model, next(slices(workload.features, rows))[list(workload.features)]
     fit(workload)
     table, features = from_frame(df), Signature.from_data(df).features
@@ -77,7 +77,7 @@ def line(workload: Workload, methods: list[str], rows: int, repeat: int) -> str:
 
 
 def clock(way: Callable[[], Any]) -> tuple[float, float]:
-    """The seconds and the CPU seconds that a call takes."""
+    """Return the seconds and the CPU seconds that a call takes."""
     began, used = time.perf_counter(), time.process_time()
     way()
     return time.perf_counter() - began, time.process_time() - used

@@ -1,4 +1,4 @@
-"""The stack's processes, and how much memory and CPU time they take while something runs."""
+"""The stack's processes, and the memory and CPU time that they take while something runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERVAL = 0.2  # seconds between two samples
 
 
 def service_processes(stack: LocalStack) -> list[psutil.Process]:
-    """gunicorn with its worker and their scoring processes."""
+    """Return gunicorn with its worker and their scoring processes."""
     port = stack.url.rsplit(":", 1)[1] if stack.url else ""
     return _with_children(
         lambda p: "gunicorn" in " ".join(p.cmdline()) and p.environ().get("PORT") == port
@@ -24,20 +24,20 @@ def service_processes(stack: LocalStack) -> list[psutil.Process]:
 
 
 def emulator_processes() -> list[psutil.Process]:
-    """The local BigQuery and Cloud Storage, which are Google's business on the cloud."""
+    """Return the processes of the local BigQuery and Cloud Storage."""
     return _with_children(
         lambda p: any(w in " ".join(p.cmdline()) for w in ("bqemulator", "-filesystem-root"))
     )
 
 
 def process_tree(pid: int) -> list[psutil.Process]:
-    """The process with all that it started, and they."""
+    """Return the process and all its descendants."""
     root = psutil.Process(pid)
     return [root, *root.children(recursive=True)]
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
-    """The CPU seconds of the processes so far, and of their children that have ended."""
+    """Return the CPU seconds of the processes so far, and of their children that have ended."""
     seconds = 0.0
     for process in processes:
         try:
@@ -49,19 +49,19 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
 
 
 def own_seconds(processes: Iterable[psutil.Process]) -> dict[int, tuple[int, float]]:
-    """Of each process, by its id: its parent's id, and its own CPU seconds so far."""
-    found = {}
+    """Return, by PID, each process's parent PID and its own CPU seconds so far."""
+    seconds = {}
     for process in processes:
         with contextlib.suppress(psutil.Error):
             times = process.cpu_times()
-            found[process.pid] = (process.ppid(), times.user + times.system)
-    return found
+            seconds[process.pid] = (process.ppid(), times.user + times.system)
+    return seconds
 
 
 def busiest(before: Mapping[int, tuple[int, float]], now: Mapping[int, tuple[int, float]]) -> float:
-    """The CPU seconds between two looks at `own_seconds` of one process and its ancestors.
+    """Return the CPU seconds of the busiest process and its ancestors, between two `own_seconds`.
 
-    It is the one for which they are the most.
+    The busiest process is the one for which this sum is the largest.
     """
     spent = _spent(before, now)
     return max(sum(_upwards(spent, pid)) for pid in spent)
@@ -70,7 +70,7 @@ def busiest(before: Mapping[int, tuple[int, float]], now: Mapping[int, tuple[int
 def all_seconds(
     before: Mapping[int, tuple[int, float]], now: Mapping[int, tuple[int, float]]
 ) -> float:
-    """The CPU seconds of all processes between two looks at `own_seconds`."""
+    """Return the CPU seconds of all processes between two results of `own_seconds`."""
     return sum(seconds for _, seconds in _spent(before, now).values())
 
 
@@ -83,38 +83,38 @@ def _spent(
     }
 
 
-def _upwards(found: Mapping[int, tuple[int, float]], pid: int) -> Iterator[float]:
-    while pid in found:
-        pid, seconds = found[pid]
+def _upwards(spent: Mapping[int, tuple[int, float]], pid: int) -> Iterator[float]:
+    while pid in spent:
+        pid, seconds = spent[pid]
         yield seconds
 
 
 def _with_children(wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
+    matches: list[psutil.Process] = []
     for process in psutil.Process().children(recursive=True):
         try:
             if "mlsys.local.guard" not in process.cmdline() and wanted(process):
-                found += [process, *process.children(recursive=True)]
+                matches += [process, *process.children(recursive=True)]
         except psutil.Error:
             continue
-    return list(set(found))
+    return list(set(matches))
 
 
 class Watch:
-    """What some processes take while the block runs: the most bytes, together and each, and CPU.
+    """A sampler of some processes' memory and CPU time while the block runs.
 
-    `together`, at each sample, is what the processes need as a group: their anonymous memory by
-    its proportional set size, so that a page that several share since a fork counts once, and the
-    mapped files (the libraries, which all of them share) of the process that maps the most. The
-    usual sum of PSS would leave out what other programs of this machine happen to map too. Where
-    there is no smaps_rollup (that is, not on Linux) it is the sum of the resident sets.
+    `together` is the peak, over the samples, of what the processes need as a group: their anonymous
+    memory by its proportional set size, so that a page shared since a fork counts once, plus the
+    mapped files of the process that maps the most (all of them share the libraries). The usual sum
+    of PSS would leave out the share of other programs that map the same files. Without smaps_rollup
+    (that is, not on Linux) it is the sum of the resident sets.
     """
 
     def __init__(
         self, processes: Callable[[], list[psutil.Process]], interval: float = INTERVAL
     ) -> None:
         self.together = 0
-        self.each: dict[int, int] = {}  # pid: the most bytes resident
+        self.each: dict[int, int] = {}  # PID: peak resident bytes
         self.most_at_once = 0  # processes
         self.own: dict[int, tuple[int, float]] = {}  # `own_seconds`, when last seen
         self._processes = processes
@@ -134,7 +134,7 @@ class Watch:
 
     @property
     def largest(self) -> int:
-        """The most bytes resident in any one process."""
+        """The peak resident bytes of any one process."""
         return max(self.each.values(), default=0)
 
     def _watch(self) -> None:
@@ -158,7 +158,7 @@ class Watch:
 
 
 def _memory(process: psutil.Process) -> tuple[int, int, int]:
-    """The bytes resident in a process, its share of the anonymous ones, and those of files."""
+    """Return a process's resident bytes, its share of anonymous memory, and its mapped files."""
     rollup = Path(f"/proc/{process.pid}/smaps_rollup")
     if not rollup.exists():
         resident = process.memory_info().rss

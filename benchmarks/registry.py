@@ -1,4 +1,4 @@
-"""The registry: from an upload to its row, and a rescan that finds nothing to do."""
+"""The registry: the time from an upload to its row, and a rescan of unchanged models."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ PATIENCE = 120.0  # seconds for a row
 
 
 def measured(stack: LocalStack, repeat: int) -> str:
-    """Both, as sentences."""
+    """Measure both, and return them as sentences."""
     clock, cpu = event_to_row(stack, EVENTS)
     seconds = rescan(stack, MODELS, repeat)
     return (
         f"From the end of a model's upload until a query shows its row: {clock:.2f} s (median of "
-        f"{EVENTS}), while the local servers took {cpu:.2f} CPU s, for the queries that look for "
-        f"the row among others.\n"
+        f"{EVENTS}). Meanwhile the local servers took {cpu:.2f} CPU s, including the queries that "
+        f"look for the row.\n"
         f"A rescan of {MODELS:,} unchanged models: {seconds:.2f} s (median of {repeat})."
     )
 
 
 def event_to_row(stack: LocalStack, times: int) -> tuple[float, float]:
-    """The seconds from the end of an upload until a query shows its row, and the local servers'.
+    """Return the seconds from the end of an upload to its row, and the local servers' CPU seconds.
 
-    Both are medians; the second are CPU seconds, those of the looking among them.
+    Both are medians. The CPU seconds include the queries that look for the row.
 
     Raises:
-        TimeoutError: the row did not come.
+        TimeoutError: the row did not appear.
     """
-    found = []
+    rounds = []
     for i in range(1, times + 2):
         ref = ModelRef("bench-event", f"v{i}")
         gcs_put_pickle(_model(), stack.settings.models_bucket("dev"), ref.path)
@@ -57,16 +57,15 @@ def event_to_row(stack: LocalStack, times: int) -> tuple[float, float]:
             if time.monotonic() - began > PATIENCE:
                 raise TimeoutError(f"{ref} was not registered in {PATIENCE:.0f} seconds")
             time.sleep(POLL)
-        found.append((time.monotonic() - began, cpu_seconds(emulator_processes()) - before))
-    clock, cpu = zip(*found[1:], strict=True)  # the first one has the service's imports in it
+        rounds.append((time.monotonic() - began, cpu_seconds(emulator_processes()) - before))
+    clock, cpu = zip(*rounds[1:], strict=True)  # the first one includes the service's imports
     return statistics.median(clock), statistics.median(cpu)
 
 
 def rescan(stack: LocalStack, models: int, repeat: int) -> float:
-    """The median seconds of `GET /model-registry` over so many models, all of them recorded.
+    """Return the median seconds of `GET /model-registry` over `models` recorded models.
 
-    The rows are written here, without the verification that the service would do for each once:
-    it is the rescan that is measured.
+    The rows are written directly, without verifying the models: only the rescan is measured.
     """
     bucket = stack.clients.storage.bucket(stack.settings.models_bucket("dev"))
     content = pickled(_model())
@@ -76,8 +75,8 @@ def rescan(stack: LocalStack, models: int, repeat: int) -> float:
 
     with _unannounced(stack), ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(put, range(models)))
-        found, _ = list_objects(stack.clients, "dev", "bench-many-")
-        rows = ((key, read_row(stack.settings, "dev", found[key])) for key in sorted(found))
+        objects, _ = list_objects(stack.clients, "dev", "bench-many-")
+        rows = ((key, read_row(stack.settings, "dev", objects[key])) for key in sorted(objects))
         for changes in in_statements(rows, "rescan"):
             replace(stack.clients, "dev", changes)
     seconds = []
@@ -86,8 +85,9 @@ def rescan(stack: LocalStack, models: int, repeat: int) -> float:
         answer = requests.get(f"{stack.url}/model-registry?env=dev", timeout=3600)
         seconds.append(time.monotonic() - began)
         answer.raise_for_status()
-        told = answer.json()
-        assert told["unchanged"] >= models and not told["registered"] + told["updated"], told
+        counts = answer.json()
+        assert counts["unchanged"] >= models, counts
+        assert counts["registered"] == counts["updated"] == 0, counts
     return statistics.median(seconds)
 
 
@@ -98,7 +98,7 @@ def _model() -> LinearRegression:
 
 @contextlib.contextmanager
 def _unannounced(stack: LocalStack) -> Iterator[None]:
-    """What is uploaded in the block is announced to nobody."""
+    """Suspend the push subscription of uploads for the block."""
     assert stack.url is not None
     events, _ = push_subscriptions("dev", stack.url)
     stack.pubsub.wait_until_quiet(60)

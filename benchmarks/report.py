@@ -1,4 +1,4 @@
-"""What was measured, as tables, `RESULTS.md` and a picture."""
+"""The report of a run: tables, `RESULTS.md` and a picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PEER_PACKAGES = {
     "MLflow pyfunc": ("mlflow_skinny",),
     "Dask": ("dask",),
     "Ray Data": ("ray",),
-    "Beam RunInference": ("apache_beam", "numpy", "pyarrow"),  # older ones than the others
+    "Beam RunInference": ("apache_beam", "numpy", "pyarrow"),  # older than the project's
 }
 MIB = 2**20
 HEAD = (
@@ -31,32 +31,33 @@ HEAD = (
 )
 APART = "Without BigQuery's share, rows/s ×"
 NOTES = f"""\
-- **rows/s** by the clock, from the request to the loaded output; imports, starts of processes and
-  (but for the service and Beam) the loading of the model are not in it; but Ray Data starts its
-  actors, which import pandas and scikit-learn, anew for each table. A service stays up, so it has
-  scored 250,000 rows before; the other ways make their first call of the model. The local BigQuery
-  and Cloud Storage run on the same cores, so their work slows every way.
-- **rows per CPU s** counts the way's own processes alone, by the CPU time that the system keeps of
-  each. The local servers' CPU seconds stand in the last column.
-- **peak MiB**: all processes of a way together, anonymous memory by its proportional set size and
-  mapped files once.
-- The ratios (×) are to the whole-table way: of each round's two figures, then the median.
-- **{LIMIT}** is the limit: `model.predict` over frames of 65,536 rows that are in memory already,
-  in one process. **of the limit** is a way's rows/s over its; **CPU over predict** the way's CPU
-  seconds over its. The service skips pandas where it can prove the same bits, so it may need less.
-- **{ONE_CORE}**: each thread of the service's processes is kept to one core; the local
-  servers are not. Its peak has the idle processes in it. **cores over 1** is the service's rows/s
-  over that.
-- **without BigQuery's share**: the service's rows/s × if only a way's own work took time: the CPU
-  seconds of its busiest process and of that one's ancestors. On the cloud what the local servers do
-  here, on the same cores, is done elsewhere. All threads of a process count, so that ways that keep
-  two of them busy come off worse by it.
+- **rows/s** is measured by wall-clock time, from the request to the loaded output. It excludes
+  imports, process starts and, except for the service and Beam, loading the model. Ray Data's actors
+  are the exception: they start again for each table, and import pandas and scikit-learn. A service
+  stays up, so it has scored 250,000 rows before; the other ways call the model for the first time.
+  The local BigQuery and Cloud Storage run on the same cores, so their work slows every way.
+- **rows per CPU s** counts only the way's own processes, by the CPU time that the kernel records
+  for each. The last column has the CPU seconds of the local servers.
+- **peak MiB** adds up all processes of a way: anonymous memory by its proportional set size, mapped
+  files once.
+- The ratios (×) compare a way with the whole-table way: one ratio a round, then their median.
+- **{LIMIT}** is the limit: `model.predict` over frames of 65,536 rows that are already in memory,
+  in one process. **of the limit** divides a way's rows/s by the limit's, **CPU over predict** a
+  way's CPU seconds by the limit's. The service skips pandas where it can prove that the bits are
+  the same, so it may need less.
+- **{ONE_CORE}** pins each thread of the service's processes to one core; the local servers
+  may use all cores. Its peak includes the idle processes. **cores over 1** divides the service's
+  rows/s by these.
+- **without BigQuery's share** is the service's rows/s × if only a way's own work took time: the CPU
+  seconds of its busiest process and of that process's ancestors. On the cloud, other machines do
+  what the local servers do here on the same cores. All threads of a process count, so this figure
+  is worse for a way that keeps two threads busy.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All of a run."""
+    """Everything that a run measured."""
 
     cases: Sequence[Case]
     rounds: Sequence[Measured]
@@ -65,7 +66,7 @@ class Report:
     failed: Sequence[str]
 
     def text(self) -> str:
-        """The tables, as they are printed and written."""
+        """Return the tables, as they are printed and written."""
         parts = [self.table(case) for case in self.cases]
         parts += [f"## {title}\n\n{text}" for title, text in self.sections.items()]
         if self.failed:
@@ -76,16 +77,21 @@ class Report:
     def write(self, long: bool) -> None:
         """Write `RESULTS.md` and `results.png` beside this file, or those of the long form."""
         form = "-long" if long else ""
-        (FOLDER / f"RESULTS{form}.md").write_text(
-            f"# What `make bench{form}` measured\n\n"
-            "Written by the run itself. A shared machine's times vary: the ratios are what to read."
-            f"\n\n{self.machine}\n\n![ratios to the whole-table way](results{form}.png)\n\n"
-            f"{NOTES}\n{self.text()}\n"
-        )
+        (FOLDER / f"RESULTS{form}.md").write_text(self.document(long))
         self.draw(FOLDER / f"results{form}.png")
 
+    def document(self, long: bool) -> str:
+        """Return the content of `RESULTS.md`, or of `RESULTS-long.md`."""
+        command, form = ("make bench ARGS=--long", "-long") if long else ("make bench", "")
+        return (
+            f"# Results of `{command}`\n\n"
+            "Written by the run. Times on a shared machine vary: compare the ratios.\n\n"
+            f"{self.machine}\n\n![ratios to the whole-table way](results{form}.png)\n\n"
+            f"{NOTES}\n{self.text()}\n"
+        )
+
     def table(self, case: Case) -> str:
-        """A line for each way, and what else the rounds say of the service."""
+        """Return a case's table: a line for each way, then the service's own ratios."""
         count = len(self.of(case, SERVICE))
         ratio_columns = [f"{name} ×" for name in HEAD[4:7]]
         lines = [
@@ -100,7 +106,7 @@ class Report:
         return "\n".join(lines)
 
     def line(self, case: Case, way: str) -> str:
-        """One way's figures."""
+        """Return the line of one way's figures."""
         mine = self.of(case, way)
         limit = self.of(case, LIMIT)
         cells = [
@@ -119,7 +125,7 @@ class Report:
         return f"| {' | '.join(cells)} |"
 
     def ratios(self, case: Case, way: str) -> tuple[float, float, float]:
-        """Rows/s, rows per CPU second and peak memory over those of the whole-table way."""
+        """Return rows/s, rows per CPU second and peak memory over the whole-table way's."""
         pairs = list(zip(self.of(case, way), self.of(case, WHOLE), strict=True))
         return (
             statistics.median(b.seconds / a.seconds for a, b in pairs),
@@ -128,25 +134,25 @@ class Report:
         )
 
     def of_the_service(self, case: Case) -> dict[str, float]:
-        """What all cores give it, and what it is to the whole-table way without the emulators."""
+        """Return the speed-up by all cores, and the ratio to the whole table without emulators."""
         mine, one = self.of(case, SERVICE), self.of(case, ONE_CORE)
-        found = {}
+        ratios = {}
         if one:
-            found[f"{cores()} cores over 1"] = statistics.median(
+            ratios[f"{cores()} cores over 1"] = statistics.median(
                 b.seconds / a.seconds for a, b in zip(mine, one, strict=True)
             )
-        found[APART] = statistics.median(
+        ratios[APART] = statistics.median(
             b.own / a.own for a, b in zip(mine, self.of(case, WHOLE), strict=True)
         )
-        return found
+        return ratios
 
     def of(self, case: Case, way: str) -> list[Measured]:
-        """The rounds of a way, in order."""
+        """Return the rounds of a way, in order."""
         key = (case.workload.key, case.rows, way)
         return [m for m in self.rounds if (m.workload, m.rows, m.way) == key]
 
     def ways(self, case: Case) -> list[str]:
-        """The ways that were measured; the limit is the last one."""
+        """Return the ways that were measured, the limit last."""
         first = [SERVICE, ONE_CORE, WHOLE]
         others = sorted({m.way for m in self.rounds} - {*first, LIMIT})
         return [way for way in (*first, *others, LIMIT) if self.of(case, way)]
@@ -182,12 +188,12 @@ class Report:
 
 
 def machine(ways: Sequence[str]) -> str:
-    """The machine as it is now, and the versions of what is measured."""
+    """Describe the machine, its present load, and the versions of the measured packages."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
     for way in [way for way in ways if way in PEER_PACKAGES]:
         packages = PYTHONS[way].parents[1].glob("lib/*/site-packages/*.dist-info")
-        named = dict(found.name.removesuffix(".dist-info").split("-", 1) for found in packages)
-        own, *others = [f"{name} {named[name]}" for name in PEER_PACKAGES[way]]
+        installed = dict(path.name.removesuffix(".dist-info").split("-", 1) for path in packages)
+        own, *others = [f"{name} {installed[name]}" for name in PEER_PACKAGES[way]]
         versions.append(f"{own} ({', '.join(others)})" if others else own)
     return (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "

@@ -1,8 +1,8 @@
-"""`make bench ARGS=start`: how long the service takes to its first answers.
+"""`make bench ARGS=start`: the time until the service's first answers.
 
-Bare Flask under the same gunicorn is started beside it, in turn, so that the difference of one run
-is what to read. The first prediction is asked for at once, and once more of a service that has had
-time to warm up (`app/gunicorn_conf.py`).
+The service and bare Flask under the same gunicorn start in turn: compare them within one run. The
+first prediction is requested at once, and again from a service that has had time to warm up
+(`app/gunicorn_conf.py`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def measured(stack: LocalStack, repeat: int) -> str:
-    """The medians, as a table."""
+    """Return the medians as a table."""
     seconds: dict[str, list[float]] = {}
     frame = pd.DataFrame({"a": np.linspace(0, 1, 100)})
     upload_model(LinearRegression().fit(frame, frame["a"]), "start", "v1", X=frame)
@@ -67,8 +67,8 @@ def measured(stack: LocalStack, repeat: int) -> str:
         "|---|---|---|",
     ]
     lines += [
-        f"| {name} | {statistics.median(found):.2f} | {len(found)} |"
-        for name, found in (seconds | {"the service over bare Flask": more}).items()
+        f"| {name} | {statistics.median(rounds):.2f} | {len(rounds)} |"
+        for name, rounds in (seconds | {"the service over bare Flask": more}).items()
     ]
     return "\n".join(lines)
 
@@ -86,7 +86,7 @@ def _bare(folder: Path) -> float:
 
 
 def _service(stack: LocalStack, folder: Path, name: str, warm: bool) -> tuple[float, float]:
-    """Seconds from the start to the first /health, and of the first prediction."""
+    """Return the seconds from the start to the first /health, and those of a prediction."""
     port = choose_port(None, "service")
     log = folder / f"{name}.log"
     began = time.monotonic()
@@ -97,7 +97,7 @@ def _service(stack: LocalStack, folder: Path, name: str, warm: bool) -> tuple[fl
         health = _first_health(port) - began
         while warm and "Warmed up" not in log.read_text():
             time.sleep(0.1)
-        asked = time.monotonic()
+        requested = time.monotonic()
         params = {
             "env": "dev",
             "input_table": "mlsys-local.bench.start",
@@ -108,7 +108,7 @@ def _service(stack: LocalStack, folder: Path, name: str, warm: bool) -> tuple[fl
         requests.get(
             f"http://127.0.0.1:{port}/predict", params=params, timeout=120
         ).raise_for_status()
-        return health, time.monotonic() - asked
+        return health, time.monotonic() - requested
     finally:
         server.stop()
 
@@ -121,7 +121,7 @@ def _first_health(port: int) -> float:
                 return time.monotonic()
         except requests.ConnectionError:
             time.sleep(POLL)
-    raise TimeoutError("no answer from /health within a minute")
+    raise TimeoutError("/health did not answer within a minute")
 
 
 if __name__ == "__main__":

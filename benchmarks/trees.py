@@ -1,7 +1,7 @@
-"""`make bench ARGS=trees`: ensembles of trees that get the rows in the order of their leaves.
+"""`make bench ARGS=trees`: tree ensembles, given rows as they come and sorted by leaf.
 
-Batches of 65,536 rows of 20 floats, one thread. The ways are taken in turn in one process, so the
-ratios of the rounds are what to read.
+Batches of 65,536 rows of 20 floats, one thread. Both ways run in turn in one process: compare the
+ratios of the rounds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FOREST = {"n_jobs": 1, "random_state": 0}
 
 
 def models() -> list[Any]:
-    """One of each class that gets the order, and a shallow forest."""
+    """Return one model of each class whose rows are sorted, and a shallow forest."""
     forests = [kind(100, **FOREST) for kind in known()["forests"]]
     boosted = [kind(random_state=0) for kind in known()["boosted"]]
     return [*forests, RandomForestClassifier(100, max_depth=6, **FOREST), *boosted]
@@ -63,7 +63,7 @@ def line(model: Any, X: Any, repeat: int) -> str:
     ways: list[Callable[[], Any]] = [lambda: model.predict(X), by_leaves]
     assert same_bits(ways[0](), ways[1]())
     rounds = [[clock(way)[0] for way in ways] for _ in range(repeat)]
-    direct, ordered = (statistics.median(found) for found in zip(*rounds, strict=True))
+    direct, ordered = (statistics.median(seconds) for seconds in zip(*rounds, strict=True))
     ratio = statistics.median(b / a for a, b in rounds)
     return f"{direct:11.3f}{ordered:12.3f}{ratio:8.2f}"
 

@@ -1,4 +1,4 @@
-"""The ways to score a table, each measured alike: seconds, CPU seconds, memory."""
+"""The ways to score a table, all measured alike: seconds, CPU seconds, memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil
 import requests
 
 from benchmarks.limits import cores, on_one_core
-from benchmarks.peers.local import SAID
+from benchmarks.peers.local import PREFIX
 from benchmarks.processes import (
     Watch,
     all_seconds,
@@ -51,20 +51,20 @@ class Measured:
     rows: int
     seconds: float
     cpu: float  # seconds, of the way's own processes
-    own: float  # CPU seconds, of its busiest process and that one's ancestors
+    own: float  # CPU seconds, of its busiest process and that process's ancestors
     emulators: float  # CPU seconds of the local BigQuery and Cloud Storage
     peak: int  # bytes, of the way's own processes together
 
 
 class WayFailed(Exception):
-    """A way did not score the table; the message has the end of what it said."""
+    """A way did not score the table; the message has the end of its output."""
 
 
 def ways(wanted: str | None) -> list[str]:
-    """The ways that can be measured here, or those of them that are named, by commas.
+    """Return the ways that can be measured here, with all peers or those named in `wanted`.
 
-    The service and the whole-table way are always among them, and the limit; the service on one
-    core is where that makes a difference.
+    They always include the service, the whole-table way and the limit, and the service on one core
+    if there are more.
     """
     peers = [title for title, python in PYTHONS.items() if python.exists()]
     if wanted is not None:
@@ -74,33 +74,33 @@ def ways(wanted: str | None) -> list[str]:
 
 
 def measure(stack: LocalStack, way: str, case: Case, table: str) -> Measured:
-    """Score `table` once; the output is looked at, and removed.
+    """Score `table` once; check the output and delete it.
 
     Raises:
-        WayFailed: it could not be scored, or rows were lost.
+        WayFailed: the table could not be scored, or rows were lost.
     """
     workload, rows = case.workload, case.rows
     output = f"{stack.settings.project}.bench.scored_{time.time_ns()}"
     if way == SERVICE:
-        found = _by_service(stack, way, workload, table, output)
+        measured = _by_service(stack, way, workload, table, output)
     elif way == ONE_CORE:
         with on_one_core(lambda: service_processes(stack)):
-            found = _by_service(stack, way, workload, table, output)
+            measured = _by_service(stack, way, workload, table, output)
     else:
-        found = _by_script(stack, way, workload, table, output)
+        measured = _by_script(stack, way, workload, table, output)
     if way != LIMIT:
         _check(stack, output, rows)
-    if found.rows != rows:
-        raise WayFailed(f"{way} scored {found.rows:,} of {rows:,} rows")
-    return found
+    if measured.rows != rows:
+        raise WayFailed(f"{way} scored {measured.rows:,} of {rows:,} rows")
+    return measured
 
 
 def _check(stack: LocalStack, output: str, rows: int) -> None:
-    """Every id must have its prediction, once."""
+    """Raise WayFailed unless every id has its prediction, once."""
     sql = f"SELECT COUNT(*), COUNT(DISTINCT id), COUNT({TARGET}) FROM `{output}`"
     [counts] = stack.clients.bigquery.query(sql).result()
     if tuple(counts.values()) != (rows, rows, rows):
-        raise WayFailed(f"{counts.values()} rows, ids and predictions of {rows} rows")
+        raise WayFailed(f"Rows, ids, predictions: {counts.values()}, where each must be {rows}")
     stack.clients.bigquery.delete_table(output)
 
 
@@ -130,7 +130,7 @@ def _by_service(
 def _by_script(
     stack: LocalStack, way: str, workload: Workload, table: str, output: str
 ) -> Measured:
-    """Start the way's script, let it get ready, and give it its turn."""
+    """Start the way's script, wait until it is ready, and measure its turn."""
     scripts = {WHOLE: "whole_table", LIMIT: "predict_alone"}
     scripts |= {title: name for name, title in PEERS.items()}
     python = str(PYTHONS.get(way, sys.executable))
@@ -168,9 +168,9 @@ def _by_script(
                 return done["rows"], done["seconds"]
 
             _next(child, way, log)
-            found = _watched(workload, way, lambda: process_tree(child.pid), work)
+            measured = _watched(workload, way, lambda: process_tree(child.pid), work)
             _go_on(child)
-    return found
+    return measured
 
 
 def _watched(
@@ -179,7 +179,7 @@ def _watched(
     processes: Callable[[], list[psutil.Process]],
     work: Callable[[], tuple[int, float]],
 ) -> Measured:
-    """Do the work, and see what the processes take for it; some end before it does."""
+    """Do the work and measure what the processes take; some end before the work does."""
     before, emulators = own_seconds(processes()), cpu_seconds(emulator_processes())
     with Watch(processes) as seen:
         rows, seconds = work()
@@ -203,10 +203,10 @@ def _go_on(child: subprocess.Popen[str]) -> None:
 
 
 def _next(child: subprocess.Popen[str], way: str, log: Path) -> Any:
-    """What the script says next to us."""
+    """Return the script's next message."""
     assert child.stdout is not None
     for line in child.stdout:
-        if line.startswith(SAID):
-            return line.removeprefix(SAID)
+        if line.startswith(PREFIX):
+            return line.removeprefix(PREFIX)
     status = child.wait(20)
     raise WayFailed(f"{way} ended with {status}: {''.join(log.read_text().splitlines(True)[-8:])}")

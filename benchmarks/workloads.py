@@ -1,4 +1,4 @@
-"""The models that are measured, and the tables that they score."""
+"""The measured models, and the tables that they score."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ NUMBERS = [f"x{i}" for i in range(5)]
 STRINGS = ["colour", "city", "device"]
 FLOATS = [f"f{i}" for i in range(20)]
 TARGET = "prediction"
-SLICE = 500_000  # rows of a file; all of a table that this process ever holds
+SLICE = 500_000  # rows per file: this process never holds more of a table
 TRAINING = 20_000  # rows
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A model, and the columns that it is given."""
+    """A model and its feature columns."""
 
     key: str
     title: str
     model: Any
     features: tuple[str, ...]
-    slow: bool = False  # so that fewer rows are measured
+    slow: bool = False  # measured on fewer rows
 
     @property
     def name(self) -> str:
@@ -51,7 +51,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A workload over a table of so many rows."""
+    """A workload over a table with a number of rows."""
 
     workload: Workload
     rows: int
@@ -61,7 +61,7 @@ class Case:
 
 
 def workloads() -> dict[str, Workload]:
-    """The five of them, by their letters."""
+    """Return the five workloads by their letters."""
     columns = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), STRINGS),
         (make_pipeline(SimpleImputer(), StandardScaler()), NUMBERS),
@@ -74,7 +74,7 @@ def workloads() -> dict[str, Workload]:
     forest = RandomForestClassifier(100, n_jobs=1, random_state=0)
     boosted = HistGradientBoostingClassifier(random_state=0, categorical_features=[0, 1, 2])
     mixed = (*STRINGS, *NUMBERS)
-    found = [
+    all_workloads = [
         Workload("a", "LogisticRegression, one-hot", logistic, mixed),
         Workload(
             "b", "RandomForest(100), one-hot", make_pipeline(columns, forest), mixed, slow=True
@@ -85,11 +85,11 @@ def workloads() -> dict[str, Workload]:
         Workload("d", "LinearRegression, 20 floats", LinearRegression(), tuple(FLOATS)),
         Workload("e", "RandomForest(100), 20 floats", forest, tuple(FLOATS), slow=True),
     ]
-    return {workload.key: workload for workload in found}
+    return {workload.key: workload for workload in all_workloads}
 
 
 def slices(features: tuple[str, ...], rows: int) -> Iterator[pd.DataFrame]:
-    """The table in slices, always the same: with a NULL in every tenth row of two columns."""
+    """Yield a table in slices, always the same, with NULL in every tenth row of two columns."""
     for start in range(0, rows, SLICE):
         count = min(SLICE, rows - start)
         random = np.random.default_rng(start)
@@ -106,7 +106,7 @@ def slices(features: tuple[str, ...], rows: int) -> Iterator[pd.DataFrame]:
 
 
 def fit(workload: Workload) -> tuple[pd.DataFrame, pd.Series]:
-    """Fit the model on the first rows of its table, and return them with what it is to find."""
+    """Fit the model on the first rows of its table; return these features and targets."""
     df = next(slices(workload.features, TRAINING))
     X = df[list(workload.features)]
     first, second = [name for name in workload.features if name not in STRINGS][:2]
@@ -123,9 +123,9 @@ def upload(workload: Workload, X: pd.DataFrame, y: pd.Series) -> None:
 
 @contextlib.contextmanager
 def bench_stack(**options: Any) -> Iterator[LocalStack]:
-    """A stack that has served nobody, to which this process's environment points.
+    """Start a fresh stack, with the dataset of `make_table`, and point the environment to it.
 
-    It has the dataset of `make_table`. The options are `local_stack`'s.
+    The options are those of `local_stack`.
     """
     with local_stack(**options) as stack:
         os.environ.update(stack.environment)
@@ -144,7 +144,7 @@ def write_parts(folder: Path, parts: Iterable[pa.Table]) -> list[Path]:
 
 
 def make_table(stack: LocalStack, name: str, files: Sequence[Path]) -> str:
-    """Make a table of Parquet files, by way of Cloud Storage and one load job."""
+    """Create a table from Parquet files, through Cloud Storage and one load job."""
     table = f"{stack.settings.project}.bench.{name}"
     bucket = stack.clients.storage.bucket(stack.settings.runs_bucket("dev"))
     blobs = [bucket.blob(f"bench/{name}/{file.name}") for file in files]

@@ -1,9 +1,9 @@
-"""Apache Beam: streams are read and predicted by RunInference, on a thread a core.
+"""Apache Beam: read streams and predict them by RunInference, one thread per core.
 
-scikit-learn's handler for pandas takes DataFrames of a single row alone, so the other one is given
-whole ones. The runner is the one in Python: DirectRunner would first fetch another, in Go. The
-predictions go to files, as by Beam's own sinks: collected by the runner on several threads, they
-came back garbled now and then, as errors of its coders or as a process that took all memory.
+Beam's scikit-learn handler for pandas takes only DataFrames of one row, so the handler for NumPy
+gets whole frames. The runner is the Python one, because DirectRunner would first download one in
+Go. The predictions go to files, as with Beam's own sinks: when the runner collected them on several
+threads, they sometimes came back garbled, as coder errors or as a process that took all memory.
 """
 
 import os
@@ -26,13 +26,13 @@ CORES = os.cpu_count() or 1
 
 
 def read(stream: str) -> Iterator[pd.DataFrame]:
-    """The rows of a stream, message by message."""
+    """Yield the rows of a stream, message by message."""
     for rows in read_stream(stream):
         yield rows.to_pandas()
 
 
 def predict(model: Any, batch: Sequence[pd.DataFrame], _: object = None) -> list[pd.DataFrame]:
-    """The predictions of each DataFrame."""
+    """Return the predictions of each DataFrame."""
     return [predicted(model, df) for df in batch]
 
 
@@ -47,7 +47,7 @@ def write(folder: str, predictions: pd.DataFrame) -> None:
 
 
 def work() -> int:
-    """Read, predict and write by Beam, and load what it wrote."""
+    """Read, predict and write by Beam, and load the result."""
     options = PipelineOptions(direct_running_mode="multi_threading", direct_num_workers=CORES)
     with tempfile.TemporaryDirectory() as folder:
         with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
@@ -61,5 +61,5 @@ def work() -> int:
         return load(pd.concat(map(pd.read_parquet, Path(folder).iterdir())))
 
 
-handler.load_model()  # each run does so again, but imports scikit-learn no more
+handler.load_model()  # a run loads it again, but scikit-learn is imported by then
 turn(work)

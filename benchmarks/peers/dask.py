@@ -1,4 +1,4 @@
-"""Dask: a partition a stream, predicted by threads."""
+"""Dask: one partition per stream, predicted by threads."""
 
 import os
 
@@ -13,14 +13,14 @@ model = joblib.load(MODEL)
 
 
 def score(stream: str) -> pd.DataFrame:
-    """The predictions of one stream."""
+    """Return the predictions of one stream."""
     return predicted(model, pa.concat_tables(read_stream(stream)).to_pandas())
 
 
 def work() -> int:
-    """Read and predict by partitions, and load what comes of them."""
-    found = streams(4 * (os.cpu_count() or 1))
-    partitions = dd.from_map(score, found, meta={"id": "int64", "prediction": "float64"})
+    """Read and predict by partitions, and load the result."""
+    names = streams(4 * (os.cpu_count() or 1))
+    partitions = dd.from_map(score, names, meta={"id": "int64", "prediction": "float64"})
     return load(partitions.compute(scheduler="threads"))
 
 

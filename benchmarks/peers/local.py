@@ -1,4 +1,4 @@
-"""What the scripts share: their arguments, the local BigQuery, and one turn by the clock."""
+"""Helpers of the scripts: their arguments, the local BigQuery, and the clock of one turn."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
     BigQueryReadGrpcTransport,
 )
 
-SAID = "bench: "  # what the parent listens to; libraries print other lines
-# By the environment, which the processes that a way starts have too.
+PREFIX = "bench: "  # of the lines that the parent reads; libraries print other lines
+# From the environment, which the processes that a way starts inherit.
 MODEL, INPUT, OUTPUT, FEATURES = (
     os.environ.get(f"BENCH_{name}", "") for name in ("MODEL", "INPUT", "OUTPUT", "FEATURES")
 )
 
 
 def turn(work: Callable[[], int]) -> None:
-    """Call `work` when the parent says so, and tell it the rows and the seconds.
+    """Call `work` when the parent gives the signal, and report the rows and the seconds.
 
-    What a way needs once (imports, its model, its processes) is there before.
+    The script has finished its set-up (imports, model, processes) by then.
     """
-    print(f"{SAID}ready", flush=True)
+    print(f"{PREFIX}ready", flush=True)
     sys.stdin.readline()
     began = time.monotonic()
     rows = work()
-    print(SAID + json.dumps({"rows": rows, "seconds": time.monotonic() - began}), flush=True)
+    print(PREFIX + json.dumps({"rows": rows, "seconds": time.monotonic() - began}), flush=True)
     sys.stdin.readline()
 
 
 def client() -> bigquery.Client:
-    """The local BigQuery, by REST."""
+    """Return a REST client of the local BigQuery."""
     project = os.environ["GCP_PROJECT_ID"]
     return bigquery.Client(
         project=project,
@@ -52,20 +52,20 @@ def client() -> bigquery.Client:
 
 
 def read_client() -> BigQueryReadClient:
-    """The local Storage Read API."""
+    """Return a client of the local Storage Read API."""
     options = [("grpc.max_receive_message_length", -1)]
     channel = grpc.insecure_channel(os.environ["BIGQUERY_STORAGE_EMULATOR_HOST"], options=options)
     return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
 
 
 def read_all() -> pa.Table:
-    """The whole input table, as `to_arrow` of Google's client gives it."""
+    """Return the whole input table, read by `to_arrow` of Google's client."""
     bq = client()
     return bq.list_rows(bq.get_table(INPUT)).to_arrow(bqstorage_client=read_client())
 
 
 def streams(most: int) -> list[str]:
-    """Open a read session of up to `most` streams."""
+    """Open a read session; return the names of its streams, at most `most`."""
     project, dataset, table = INPUT.split(".")
     session = read_client().create_read_session(
         parent=f"projects/{project}",
@@ -79,7 +79,7 @@ def streams(most: int) -> list[str]:
 
 
 def read_stream(stream: str) -> Iterator[pa.Table]:
-    """The rows of a stream, message by message."""
+    """Yield the rows of a stream, message by message."""
     schema = None
     for message in read_client().read_rows(stream):
         if schema is None:
@@ -89,12 +89,12 @@ def read_stream(stream: str) -> Iterator[pa.Table]:
 
 
 def predicted(model: Any, df: pd.DataFrame) -> pd.DataFrame:
-    """The ids with their predictions."""
+    """Return the ids with their predictions."""
     return pd.DataFrame({"id": df["id"], "prediction": model.predict(df[FEATURES.split(",")])})
 
 
 def load(df: pd.DataFrame) -> int:
-    """Load the predictions by one job, as `load_table_from_dataframe` does; return the rows."""
+    """Load the predictions by one job, as `load_table_from_dataframe` does; return their number."""
     content = io.BytesIO()
     pq.write_table(pa.Table.from_pandas(df, preserve_index=False), content)
     content.seek(0)

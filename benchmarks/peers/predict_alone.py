@@ -1,10 +1,10 @@
-"""The limit: `model.predict` alone, over frames that are there already, in one process."""
+"""The limit: `model.predict` alone, over frames that are already in memory, in one process."""
 
 import joblib
 
 from benchmarks.peers.local import FEATURES, MODEL, read_all, turn
 
-ROWS = 65_536  # a call: near the best for every model
+ROWS = 65_536  # per call: near the fastest for every model
 
 model = joblib.load(MODEL)
 df = read_all().to_pandas()[FEATURES.split(",")]

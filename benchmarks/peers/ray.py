@@ -1,4 +1,4 @@
-"""Ray Data: streams are read by tasks, and predicted by actors that hold the model."""
+"""Ray Data: tasks read streams, and actors that hold the model predict them."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ CORES = os.cpu_count() or 1
 
 
 class Predictor:
-    """What an actor does."""
+    """An actor that holds the model."""
 
     def __init__(self) -> None:
         self.model = joblib.load(MODEL)
@@ -32,9 +32,9 @@ def read(batch: pd.DataFrame) -> Iterator[pa.Table]:
 
 
 def work() -> int:
-    """Read and predict by Ray, and load what comes of it."""
-    found = streams(4 * CORES)
-    rows = ray.data.from_items([{"stream": s} for s in found], override_num_blocks=len(found))
+    """Read and predict by Ray, and load the result."""
+    names = streams(4 * CORES)
+    rows = ray.data.from_items([{"stream": s} for s in names], override_num_blocks=len(names))
     rows = rows.map_batches(read, batch_format="pandas", batch_size=1, num_cpus=0.5)
     rows = rows.map_batches(
         Predictor, batch_format="pyarrow", batch_size=65_536, concurrency=CORES, num_cpus=0.5

@@ -1,4 +1,4 @@
-"""What a notebook does: the table into a DataFrame, predict, load the DataFrame."""
+"""The whole-table way of a notebook: read a DataFrame, predict, load the DataFrame."""
 
 import joblib
 

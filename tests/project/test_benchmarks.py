@@ -1,6 +1,7 @@
-"""The benchmarks: what their report says of rounds that are made up, and what it lists."""
+"""The benchmarks: their report of invented rounds, and their command line."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -25,7 +26,7 @@ SMALL, LARGE = Case(WORKLOAD, 1_000), Case(WORKLOAD, 5_000)
 
 
 def rounds(case: Case) -> list[Measured]:
-    """Two rounds; in the second everything takes twice the time of the first."""
+    """Return two rounds; everything takes twice as long in the second."""
     seconds = {SERVICE: 3.0, ONE_CORE: 6.0, WHOLE: 4.0, LIMIT: 1.5}
     own = {SERVICE: 1.0, ONE_CORE: 2.0, WHOLE: 3.5, LIMIT: 1.5}
     first = [
@@ -34,10 +35,10 @@ def rounds(case: Case) -> list[Measured]:
     return first + [replace(m, seconds=2 * m.seconds, own=2 * m.own) for m in first]
 
 
-def report(*found: Measured) -> Report:
-    """The report of these rounds."""
-    cases = [case for case in (SMALL, LARGE) if any(m.rows == case.rows for m in found)]
-    return Report(cases, found, {"Registry": "a second"}, "a machine", [])
+def report(*measured: Measured) -> Report:
+    """Return the report of these rounds."""
+    cases = [case for case in (SMALL, LARGE) if any(m.rows == case.rows for m in measured)]
+    return Report(cases, measured, {"Registry": "a second"}, "a machine", [])
 
 
 def test_each_size_of_a_table_has_a_table_of_its_own() -> None:
@@ -58,7 +59,7 @@ def test_what_was_not_measured_is_left_out() -> None:
     assert "over 1:" not in text
 
 
-def test_the_busiest_process_counts_with_what_started_it() -> None:
+def test_the_busiest_process_counts_with_its_ancestors() -> None:
     before = {1: (0, 5.0), 2: (1, 4.0)}
     now = {1: (0, 6.0), 2: (1, 4.5), 3: (1, 0.75)}  # 3 started in between
     assert busiest(before, now) == 1.75
@@ -79,10 +80,20 @@ def test_a_process_that_has_ended_counts() -> None:
 def test_a_process_has_its_own_seconds() -> None:
     me, parent = psutil.Process(), psutil.Process(os.getppid())
     alone = sum(parent.cpu_times()[:2])
-    found = own_seconds([me, parent])
-    assert found[parent.pid][1] >= alone
-    assert found[me.pid][0] == parent.pid
-    assert found[me.pid][1] >= time.process_time() - 0.1
+    seconds = own_seconds([me, parent])
+    assert seconds[parent.pid][1] >= alone
+    assert seconds[me.pid][0] == parent.pid
+    assert seconds[me.pid][1] >= time.process_time() - 0.1
+
+
+@pytest.mark.parametrize("name", ["RESULTS.md", "RESULTS-long.md"])
+def test_the_committed_results_have_the_words_that_the_report_writes(name: str) -> None:
+    committed = (ROOT / "benchmarks" / name).read_text()
+    document = report(*rounds(SMALL)).document(long="long" in name)
+    head = document[: document.index("## d:")].replace("a machine", "")
+    paragraphs = [part for part in re.split(r"\n\n|^(?=- )", head, flags=re.MULTILINE) if part]
+    assert len(paragraphs) > 8
+    assert [part for part in paragraphs if part.strip() not in committed] == []
 
 
 def test_the_report_can_be_drawn(tmp_path: Path) -> None:
@@ -98,9 +109,9 @@ def test_a_peer_has_a_script_and_packages(name: str) -> None:
     assert wanted in (ROOT / "benchmarks" / packages).read_text()
 
 
-@pytest.mark.parametrize(("text", "found"), [("5", [5]), ("1_000,5,5", [1_000, 5])])
-def test_numbers_of_rows_are_read_by_commas(text: str, found: list[int]) -> None:
-    assert counts(text) == found
+@pytest.mark.parametrize(("text", "rows"), [("5", [5]), ("1_000,5,5", [1_000, 5])])
+def test_numbers_of_rows_are_comma_separated(text: str, rows: list[int]) -> None:
+    assert counts(text) == rows
 
 
 @pytest.mark.parametrize(
@@ -112,18 +123,18 @@ def test_numbers_of_rows_are_read_by_commas(text: str, found: list[int]) -> None
         ("--slow-rows 10 --only bd", {"10": "b", "1000000": "d", "5000000": "d"}),
     ],
 )
-def test_the_command_line_says_which_tables_are_scored(
+def test_the_command_line_chooses_the_tables(
     monkeypatch: pytest.MonkeyPatch, line: str, sizes: dict[str, str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["benchmarks", *line.split()])
-    found: dict[str, str] = {}
+    chosen: dict[str, str] = {}
     for case in cases(arguments()):
-        found[str(case.rows)] = found.get(str(case.rows), "") + case.workload.key
-    assert found == sizes
+        chosen[str(case.rows)] = chosen.get(str(case.rows), "") + case.workload.key
+    assert chosen == sizes
 
 
-@pytest.mark.skipif(cores() < 2, reason="there is one core, or no way to keep to it")
-def test_a_process_is_kept_to_one_core_by_its_threads_and_put_back() -> None:
+@pytest.mark.skipif(cores() < 2, reason="needs two cores and an affinity that can be set")
+def test_on_one_core_pins_every_thread_and_restores_the_affinity() -> None:
     before, done = os.sched_getaffinity(0), threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
