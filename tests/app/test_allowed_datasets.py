@@ -1,4 +1,4 @@
-"""The service touches the datasets that its settings name, and never writes into its own."""
+"""The service reads and writes only the datasets in its settings, and never writes its own."""
 
 import pytest
 from flask.testing import FlaskClient
@@ -30,7 +30,9 @@ def listed(**datasets: tuple[str, ...]) -> Settings:
         (listed(input_datasets=("other-project.*", "my-project.a")), "my-project", "b", False),
     ],
 )
-def test_what_may_be_read(settings: Settings, project: str, dataset: str, allowed: bool) -> None:
+def test_datasets_that_may_be_read(
+    settings: Settings, project: str, dataset: str, allowed: bool
+) -> None:
     if allowed:
         settings.check_input(project, dataset)
         return
@@ -52,7 +54,7 @@ def test_what_may_be_read(settings: Settings, project: str, dataset: str, allowe
         (listed(output_datasets=("other-project.*",)), "other-project", "x", None),
     ],
 )
-def test_what_may_be_written(
+def test_datasets_that_may_be_written(
     settings: Settings, project: str, dataset: str, words: str | None
 ) -> None:
     if words is None:
@@ -63,7 +65,7 @@ def test_what_may_be_written(
 
 
 @pytest.mark.parametrize("key", ["MLSYS_INPUT_DATASETS", "MLSYS_OUTPUT_DATASETS"])
-def test_a_list_of_datasets_is_read_from_the_environment(key: str) -> None:
+def test_allowed_datasets_are_read_from_the_environment(key: str) -> None:
     name = key.removeprefix("MLSYS_").lower()
     environ = {"GCP_PROJECT_ID": "p", key: "my-project.a, other-project.*,"}
     assert getattr(Settings.from_env(environ), name) == ("my-project.a", "other-project.*")
@@ -87,7 +89,7 @@ def client() -> FlaskClient:
     ],
 )
 @pytest.mark.parametrize("dry_run", ["true", "false"])
-def test_a_request_for_another_dataset_is_refused_before_anything_is_asked(
+def test_a_request_for_another_dataset_is_refused_before_any_call(
     client: FlaskClient, name: str, table: str, dry_run: str
 ) -> None:
     query = {

@@ -1,4 +1,4 @@
-"""Who may push: a token that Google signed, for this service, of the account that pushes."""
+"""Push authentication: a token that Google signed, for this service, of the push account."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ from tokens import (
 
 @dataclass
 class Answer:
-    """What a transport returns."""
+    """The response of a transport."""
 
     data: bytes
     status: int = 200
@@ -41,7 +41,7 @@ class Answer:
 
 @pytest.fixture
 def certificates(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
-    """Google's certificates, from a transport that reaches nobody; calling it sets the answer."""
+    """Return a function that sets the response with Google's certificates; no network is used."""
     answers: list[Any] = [Answer(json.dumps({"googles": GOOGLES.certificate}).encode())]
 
     def transport(url: str, method: str = "GET", **_: Any) -> Answer:
@@ -55,7 +55,7 @@ def certificates(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
 
 
 class NoClients(Clients):
-    """Clients that must not be made."""
+    """Clients that fail the test when one is created."""
 
     def _once(self, name: str, make: Any) -> Any:
         raise AssertionError(f"the {name} client was asked for")
@@ -63,7 +63,7 @@ class NoClients(Clients):
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClient:
-    """The service as it runs on the cloud, pushed to by the configured account alone."""
+    """Return a client of the service as on the cloud: only the configured account may push."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
     return create_app(SERVICE, NoClients(SERVICE)).test_client()
 
@@ -72,13 +72,13 @@ Authorization = str | Callable[[], str] | None  # a function signs it when it is
 
 
 def push(client: FlaskClient, authorization: Authorization, path: str = "/events/storage") -> Any:
-    """What the service answers to a push."""
+    """Push to the service and return its answer."""
     sent = authorization() if callable(authorization) else authorization
     headers = {} if sent is None else {"Authorization": sent}
     return client.post(path, json=MESSAGE, headers=headers)
 
 
-def test_the_token_of_the_push_subscription_is_let_through(client: FlaskClient) -> None:
+def test_the_token_of_the_push_subscription_is_accepted(client: FlaskClient) -> None:
     assert push(client, f"Bearer {signed()}").status_code == 204
     assert push(client, f"bearer {signed(iss='accounts.google.com')}").status_code == 204
 
@@ -91,24 +91,26 @@ def test_the_token_of_the_push_subscription_is_let_through(client: FlaskClient) 
         pytest.param({"nbf": 25}, id="good in 25 seconds"),
     ],
 )
-def test_clocks_may_differ_by_half_a_minute(client: FlaskClient, changed: dict[str, int]) -> None:
+def test_a_clock_skew_of_thirty_seconds_is_accepted(
+    client: FlaskClient, changed: dict[str, int]
+) -> None:
     moved = {name: int(time.time()) + seconds for name, seconds in changed.items()}
     assert push(client, f"Bearer {signed(**moved)}").status_code == 204
 
 
 def signed_for(**seconds: int) -> Callable[[], str]:
-    """Sign a token, when it is called, whose times are so many seconds from then."""
+    """Return a function that signs a token whose times are these seconds from the call."""
     return lambda: f"Bearer {signed(**{k: int(time.time()) + s for k, s in seconds.items()})}"
 
 
 def cut_off_for(**seconds: int) -> Callable[[], str]:
-    """The same as Cloud Run leaves it."""
+    """Return a function that signs such a token and cuts it as Cloud Run does."""
     return lambda: (
         f"Bearer {cut_off(claims(**{k: int(time.time()) + s for k, s in seconds.items()}))}"
     )
 
 
-NOW = int(time.time())  # for what is long past however late the test runs
+NOW = int(time.time())  # for times that are long past, however late the test runs
 ELLIPTIC = unsigned({"alg": "ES256", "kid": "googles"}, claims())
 
 
@@ -138,8 +140,8 @@ ELLIPTIC = unsigned({"alg": "ES256", "kid": "googles"}, claims())
         pytest.param(f"Bearer {signed(aud=...)}", 401, id="no audience"),
         pytest.param(f"Bearer {signed(iss='https://issuer.example')}", 401, id="other issuer"),
         pytest.param(f"Bearer {signed(iss=...)}", 401, id="no issuer"),
-        pytest.param(f"Bearer {signed(iat='soon')}", 401, id="a time that is no number"),
-        pytest.param(f"Bearer {signed(exp={})}", 401, id="an end that is no number"),
+        pytest.param(f"Bearer {signed(iat='soon')}", 401, id="a time that is not a number"),
+        pytest.param(f"Bearer {signed(exp={})}", 401, id="an end that is not a number"),
         pytest.param(f"Bearer {signed(exp=...)}", 401, id="no end"),
         pytest.param(f"Bearer {signed(STRANGERS)}", 401, id="an unknown key"),
         pytest.param(f"Bearer {signed(STRANGERS, 'googles')}", 401, id="signed by another key"),
@@ -195,7 +197,7 @@ def test_every_other_token_is_refused(
         pytest.param(Answer(b"", 404), id="404"),
     ],
 )
-def test_without_googles_certificates_the_push_comes_again(
+def test_a_push_is_retried_while_googles_certificates_are_unavailable(
     client: FlaskClient, certificates: Any, answer: Any
 ) -> None:
     certificates(answer)
@@ -205,7 +207,7 @@ def test_without_googles_certificates_the_push_comes_again(
     assert got.json["detail"] == "Google's certificates cannot be fetched now"
 
 
-def test_a_certificate_that_went_out_of_use_is_not_believed(
+def test_a_token_of_a_withdrawn_certificate_is_refused(
     client: FlaskClient, certificates: Any
 ) -> None:
     certificates(Answer(json.dumps({"next": STRANGERS.certificate}).encode()))
@@ -213,8 +215,8 @@ def test_a_certificate_that_went_out_of_use_is_not_believed(
     assert push(client, f"Bearer {signed(STRANGERS, 'next')}").status_code == 204
 
 
-def test_nobody_is_asked_for_a_token_to_read(client: FlaskClient) -> None:
-    """The other routes are guarded by Cloud Run's own IAM."""
+def test_reading_routes_need_no_token(client: FlaskClient) -> None:
+    """Cloud Run's own IAM guards the other routes."""
     assert client.get("/health").status_code == 200
 
 
@@ -228,18 +230,20 @@ def test_nobody_is_asked_for_a_token_to_read(client: FlaskClient) -> None:
         st.recursive(st.none() | st.text() | st.floats(), st.lists, max_leaves=4),
     )
 )
-def test_no_header_passes_or_breaks_the_service(client: FlaskClient, authorization: str) -> None:
+def test_any_malformed_authorization_header_is_refused(
+    client: FlaskClient, authorization: str
+) -> None:
     assert push(client, authorization).status_code == 401
 
 
-def test_a_very_deep_token_is_refused(client: FlaskClient) -> None:
+def test_a_deeply_nested_token_is_refused(client: FlaskClient) -> None:
     deep = base64.urlsafe_b64encode(b"[" * 200_000).decode()
     assert push(client, f"Bearer {deep}.{deep}.").status_code == 401
 
 
 @pytest.fixture
 def behind_iam(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClient:
-    """The service as a private one on Cloud Run, which verifies a signature and cuts it off."""
+    """Return a client of a private service: Cloud Run verifies a signature and cuts it off."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
     private = replace(SERVICE, push_auth="platform", on_cloud_run=True)
     return create_app(private, NoClients(private)).test_client()
@@ -253,8 +257,8 @@ def test_a_token_that_cloud_run_verified_may_lack_its_signature(
     assert push(behind_iam, f"Bearer {cut_off(claims())}").status_code == 204
 
 
-def test_a_token_that_cloud_run_has_not_looked_at_is_refused(behind_iam: FlaskClient) -> None:
-    """Beside X-Serverless-Authorization, Authorization is whatever the caller wrote."""
+def test_a_token_that_cloud_run_did_not_verify_is_refused(behind_iam: FlaskClient) -> None:
+    """Beside X-Serverless-Authorization, the caller may write anything into Authorization."""
     headers = {
         "Authorization": f"Bearer {cut_off(claims())}",
         "X-Serverless-Authorization": "Bearer of-somebody-who-may-invoke",
@@ -283,7 +287,7 @@ def test_a_token_that_cloud_run_has_not_looked_at_is_refused(behind_iam: FlaskCl
         pytest.param(f"Bearer {cut_off(claims(email_verified=False))}", 403, id="e-mail"),
     ],
 )
-def test_what_cloud_run_does_not_look_at_is_looked_at_here(
+def test_claims_that_cloud_run_does_not_verify_are_verified(
     behind_iam: FlaskClient, authorization: Authorization, status: int
 ) -> None:
     assert push(behind_iam, authorization).status_code == status
@@ -315,7 +319,7 @@ def test_a_time_that_is_not_a_plain_number_of_seconds_is_refused(
 
 
 @pytest.mark.parametrize("digits", ["1e400", "-1e400", "9" * 5000])
-def test_a_number_that_python_cannot_hold_is_refused(behind_iam: FlaskClient, digits: str) -> None:
+def test_a_number_of_too_many_digits_is_refused(behind_iam: FlaskClient, digits: str) -> None:
     text = json.dumps(claims(exp=0)).replace('"exp": 0', f'"exp": {digits}')
     payload = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     token = f"e30.{payload}.SIGNATURE_REMOVED_BY_GOOGLE"

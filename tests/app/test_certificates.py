@@ -1,4 +1,4 @@
-"""Google's certificates are fetched when they are needed, and not again while they are good."""
+"""Google's certificates are fetched on demand, and again only when they expire."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ from tokens import GOOGLES, MESSAGE, SERVICE, STRANGERS, signed, unsigned
 
 
 class NoClients(Clients):
-    """Clients that must not be made."""
+    """Clients that fail the test when one is created."""
 
     def _once(self, name: str, make: Any) -> Any:
         raise AssertionError(f"the {name} client was asked for")
@@ -26,7 +26,7 @@ class NoClients(Clients):
 
 @dataclass
 class Certificates:
-    """Where the certificates are fetched, and how often they were."""
+    """The address of the certificates, and the number of fetches."""
 
     fetched: int = 0
     cache_control: str = "public, max-age=20000, must-revalidate, no-transform"
@@ -35,7 +35,7 @@ class Certificates:
 
 @pytest.fixture
 def certificates(monkeypatch: pytest.MonkeyPatch) -> Iterator[Certificates]:
-    """A server of certificates on this machine, in the place of Google's."""
+    """Serve certificates on this machine in place of Google's."""
     served = Certificates()
     lock = threading.Lock()
     body = json.dumps({"googles": GOOGLES.certificate}).encode()
@@ -45,7 +45,7 @@ def certificates(monkeypatch: pytest.MonkeyPatch) -> Iterator[Certificates]:
             with lock:
                 served.fetched += 1
             time.sleep(served.seconds)
-            self.send_response(200)  # with the date, which the age is counted from
+            self.send_response(200)  # with the date, from which the age is counted
             self.send_header("Cache-Control", served.cache_control)
             self.send_header("Content-Type", "application/json; charset=UTF-8")
             self.send_header("Content-Length", str(len(body)))
@@ -69,7 +69,7 @@ def certificates(monkeypatch: pytest.MonkeyPatch) -> Iterator[Certificates]:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch, certificates: Certificates) -> Flask:
-    """The service, which looks at the tokens itself."""
+    """Return the service, which verifies the tokens itself."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
     return create_app(SERVICE, NoClients(SERVICE))
 
@@ -86,7 +86,7 @@ def test_a_thousand_pushes_fetch_the_certificates_once(
     assert certificates.fetched == 1
 
 
-def test_the_first_pushes_at_the_same_time_fetch_them_once(
+def test_concurrent_first_pushes_fetch_the_certificates_once(
     app: Flask, certificates: Certificates
 ) -> None:
     certificates.seconds = 0.3
@@ -105,7 +105,7 @@ def test_the_first_pushes_at_the_same_time_fetch_them_once(
         pytest.param(unsigned({"alg": "RS256", "jku": "http://127.0.0.1:9/"}, {}), id="a place"),
     ],
 )
-def test_nobody_makes_the_service_fetch_them_again(
+def test_forged_tokens_do_not_make_the_service_fetch_certificates_again(
     app: Flask, certificates: Certificates, token: str
 ) -> None:
     assert push(app, signed()) == 204
@@ -114,9 +114,7 @@ def test_nobody_makes_the_service_fetch_them_again(
     assert certificates.fetched == 1
 
 
-def test_certificates_that_may_not_be_kept_any_longer_are_fetched_again(
-    app: Flask, certificates: Certificates
-) -> None:
+def test_expired_certificates_are_fetched_again(app: Flask, certificates: Certificates) -> None:
     certificates.cache_control = "public, max-age=1"
     assert push(app, signed()) == 204
     time.sleep(2.1)

@@ -1,4 +1,4 @@
-"""What every route does with HEAD, OPTIONS, repeated or unknown parameters, bodies, prefixes."""
+"""Every route's behaviour for HEAD, OPTIONS, repeated or unknown parameters, bodies, prefixes."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ EVENTS = ["/events/storage", "/events/predictions"]
 
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
-    """The service without any backend: a route that begins its work fails the test."""
+    """Return the service without a backend: a route that begins its work fails the test."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.logs.configure", lambda: None)
         return create_app(SERVICE, NoClients(SERVICE)).test_client()
@@ -32,7 +32,7 @@ def problem(answer: Any, status: int = 400) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", ACTING)
-def test_head_does_not_act(client: FlaskClient, path: str) -> None:
+def test_head_starts_no_work(client: FlaskClient, path: str) -> None:
     answer = client.head(path, query_string=REQUEST if path == "/predict" else {"env": "dev"})
     assert answer.status_code == 405
     assert "HEAD" not in answer.headers["Allow"]
@@ -40,10 +40,8 @@ def test_head_does_not_act(client: FlaskClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", READING)
-def test_head_is_get_without_its_content_where_get_only_reads(
-    client: FlaskClient, path: str
-) -> None:
-    """It is checked as GET is: here it fails as the parameter is missing."""
+def test_head_of_a_reading_route_is_get_without_a_body(client: FlaskClient, path: str) -> None:
+    """HEAD is validated as GET is: here the parameter is missing."""
     assert client.head(path).status_code == client.get(path).status_code == 400
     assert client.head("/health").status_code == 200
 
@@ -54,7 +52,7 @@ def test_head_of_an_event_is_refused(client: FlaskClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*GETS, *EVENTS, "/health", "/docs/openapi.json"])
-def test_options_tell_the_methods_and_begin_nothing(client: FlaskClient, path: str) -> None:
+def test_options_lists_the_methods_and_starts_no_work(client: FlaskClient, path: str) -> None:
     answer = client.options(path, query_string=REQUEST)
     assert (answer.status_code, answer.data) == (200, b"")
     assert ("HEAD" in answer.headers["Allow"]) is (path not in [*ACTING, *EVENTS])
@@ -62,7 +60,7 @@ def test_options_tell_the_methods_and_begin_nothing(client: FlaskClient, path: s
 
 @pytest.mark.parametrize("path", GETS)
 @pytest.mark.parametrize("values", [("dev", "prod"), ("dev", "dev"), ("", "dev")])
-def test_a_parameter_that_is_passed_twice_is_named(
+def test_a_repeated_parameter_is_named(
     client: FlaskClient, path: str, values: tuple[str, str]
 ) -> None:
     answer = client.get(f"{path}?env={values[0]}&env={values[1]}&x=1")
@@ -71,7 +69,7 @@ def test_a_parameter_that_is_passed_twice_is_named(
     ]
 
 
-def test_a_parameter_twice_is_refused_in_every_body(client: FlaskClient) -> None:
+def test_a_repeated_parameter_is_refused_in_every_kind_of_body(client: FlaskClient) -> None:
     form = "env=dev&env=prod&model_name=a&model_name=a"
     text = '{"env": "dev", "model_name": "a", "env": "prod", "model_name": "a"}'
     for content_type, body in (
@@ -85,7 +83,9 @@ def test_a_parameter_twice_is_refused_in_every_body(client: FlaskClient) -> None
         ]
 
 
-def test_a_part_of_a_pushed_request_twice_is_kept(client: FlaskClient, did: Recorder) -> None:
+def test_a_pushed_request_with_a_repeated_key_is_quarantined(
+    client: FlaskClient, did: Recorder
+) -> None:
     body = json.dumps(REQUEST).replace('"env":', '"env": "prod", "env":').encode()
     assert client.post("/events/predictions", data=request_of(body)).status_code == 204
     [(_, why)] = did.quarantined
@@ -113,25 +113,25 @@ def test_a_body_that_get_would_ignore_is_refused(
     assert ("by POST" in parameter["problem"]) is (path == "/predict")
 
 
-def test_an_empty_body_is_none(client: FlaskClient) -> None:
+def test_an_empty_body_counts_as_no_body(client: FlaskClient) -> None:
     answer = client.get("/models?env=qa", headers={"Content-Length": "0"})
     assert [p["name"] for p in problem(answer)["parameters"]] == ["env"]
     assert client.get("/health", data=b"x").status_code == 200
 
 
-def test_eventarc_s_own_parameters_do_not_count(client: FlaskClient, did: Recorder) -> None:
+def test_eventarcs_own_parameters_are_ignored(client: FlaskClient, did: Recorder) -> None:
     path = "/events/predictions?__GCP_CloudEventsMode=a&__GCP_CloudEventsMode=b"
     assert client.post(path, data=request_of(REQUEST)).status_code == 204
     assert len(did.scored) == 1
 
 
-def test_an_event_at_the_root_is_told_where_to_go(client: FlaskClient) -> None:
+def test_an_event_sent_to_the_root_is_pointed_to_the_event_routes(client: FlaskClient) -> None:
     assert "/events/storage" in problem(client.post("/", data=b"{}"), 404)["detail"]
     assert "GET /docs" in problem(client.get("/"), 404)["detail"]
 
 
-def test_the_service_lies_under_the_path_of_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether the proxy cuts the path off or not; any caller can send X-Forwarded-Prefix."""
+def test_the_service_is_served_under_the_path_of_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without a proxy that strips the path; any caller can send X-Forwarded-Prefix."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
     settings = replace(SERVICE, url="https://api.example/team/mlsys/")
     under = create_app(settings, NoClients(settings)).test_client()
@@ -148,7 +148,7 @@ def test_the_service_lies_under_the_path_of_its_url(monkeypatch: pytest.MonkeyPa
     assert accepted.headers["Location"] == "https://api.example/team/mlsys/runs/a-run?env=dev"
 
 
-def test_a_prefix_of_the_caller_is_not_believed(client: FlaskClient) -> None:
+def test_a_path_prefix_sent_by_the_caller_is_ignored(client: FlaskClient) -> None:
     answer = client.get("/docs", headers={"X-Forwarded-Prefix": "/evil"})
     assert answer.headers["Location"].endswith("localhost/docs/")
     assert "servers" not in client.get("/docs/openapi.json").get_json()
@@ -156,7 +156,7 @@ def test_a_prefix_of_the_caller_is_not_believed(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("path", [*GETS, *EVENTS, "/health"])
-def test_another_method_is_told_which_there_are(
+def test_a_wrong_method_is_answered_with_the_allowed_methods(
     client: FlaskClient, path: str, method: str
 ) -> None:
     answer = client.open(path, method=method)

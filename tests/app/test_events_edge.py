@@ -1,4 +1,4 @@
-"""Pushed messages of any form: understood, left alone or put into quarantine, never in the way."""
+"""Pushed messages of any form are handled, skipped or quarantined, and always acknowledged."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ MALFORMED = [
     pytest.param(envelope([["a", "b"]]), "no object of strings", id="attributes that are pairs"),
     pytest.param(envelope({"a": 1}), "no object of strings", id="an attribute that is a number"),
     pytest.param(envelope({"a": None}), "no object of strings", id="an attribute that is null"),
-    pytest.param(envelope(data="%%%"), "no base64", id="data that is no base64"),
+    pytest.param(envelope(data="%%%"), "no base64", id="data that is not base64"),
     pytest.param(envelope(data="YQ"), "no base64", id="data without padding"),
     pytest.param(envelope(data="ä"), "no base64", id="data with other letters"),
     pytest.param(envelope(data=5), "no base64", id="data that is a number"),
@@ -50,7 +50,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize("path", ["/events/storage", "/events/predictions"])
 @pytest.mark.parametrize(("body", "reason"), MALFORMED)
-def test_a_malformed_message_is_kept_and_acknowledged(
+def test_a_malformed_message_is_quarantined_and_acknowledged(
     client: FlaskClient, did: Recorder, path: str, body: bytes, reason: str
 ) -> None:
     answer = client.post(path, data=body, content_type="application/json")
@@ -62,7 +62,7 @@ def test_a_malformed_message_is_kept_and_acknowledged(
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)
-def test_a_notification_without_an_attribute_is_kept_with_its_name(
+def test_a_notification_without_an_attribute_is_quarantined_with_the_attributes_name(
     client: FlaskClient, did: Recorder, name: str
 ) -> None:
     body = event(**{name: ...})
@@ -87,7 +87,7 @@ def test_a_notification_without_an_attribute_is_kept_with_its_name(
         ),
     ],
 )
-def test_a_request_that_cannot_be_understood_is_kept_and_acknowledged(
+def test_an_unreadable_request_is_quarantined_and_acknowledged(
     client: FlaskClient, did: Recorder, value: Any, part: str
 ) -> None:
     body = request_of(value)
@@ -115,7 +115,7 @@ def test_a_request_that_cannot_be_understood_is_kept_and_acknowledged(
         pytest.param({"objectId": ""}, id="an empty name"),
     ],
 )
-def test_an_irrelevant_notification_is_acknowledged_and_left_alone(
+def test_an_irrelevant_notification_is_acknowledged_and_skipped(
     client: FlaskClient, did: Recorder, changed: dict[str, str]
 ) -> None:
     assert client.post("/events/storage", data=event(**changed)).status_code == 204
@@ -124,7 +124,7 @@ def test_an_irrelevant_notification_is_acknowledged_and_left_alone(
 
 @pytest.mark.parametrize("kind", ["OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE"])
 @pytest.mark.parametrize("file", ["model.pkl", "metadata.json"])
-def test_a_models_notification_makes_the_registry_look(
+def test_a_models_notification_updates_the_registry(
     client: FlaskClient, did: Recorder, kind: str, file: str
 ) -> None:
     body = event(eventType=kind, objectId=f"titanic/v2/{file}")
@@ -133,7 +133,7 @@ def test_a_models_notification_makes_the_registry_look(
     assert did.quarantined == []
 
 
-def test_the_payload_and_unknown_attributes_of_a_notification_do_not_count(
+def test_the_payload_and_unknown_attributes_of_a_notification_are_ignored(
     client: FlaskClient, did: Recorder
 ) -> None:
     body = envelope(ATTRIBUTES | {"new": "x"}, base64.b64encode(b"not JSON").decode(), more=[1])
@@ -142,14 +142,14 @@ def test_the_payload_and_unknown_attributes_of_a_notification_do_not_count(
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded"])
-def test_the_content_type_does_not_count(
+def test_the_content_type_of_a_push_is_ignored(
     client: FlaskClient, did: Recorder, content_type: str
 ) -> None:
     client.post("/events/storage", data=event(), content_type=content_type)
     assert did.converged == [("dev", "titanic/v1")]
 
 
-def test_a_passing_fault_has_the_message_delivered_again(
+def test_a_transient_error_lets_the_message_be_delivered_again(
     client: FlaskClient, did: Recorder
 ) -> None:
     did.fault = RegistryBusy("The registry kept changing")
@@ -159,8 +159,8 @@ def test_a_passing_fault_has_the_message_delivered_again(
     assert did.quarantined == []
 
 
-def test_a_request_that_would_fail_again_is_done_with(client: FlaskClient, did: Recorder) -> None:
-    """`GET /runs/{run_id}` tells why; delivering it again would change nothing."""
+def test_a_permanent_error_acknowledges_the_message(client: FlaskClient, did: Recorder) -> None:
+    """`GET /runs/{run_id}` gives the reason; another delivery would not change it."""
     assert client.post("/events/predictions", data=request_of(REQUEST)).status_code == 204
     [(request, run_id)] = did.scored
     assert run_id == "a-run"
@@ -168,7 +168,7 @@ def test_a_request_that_would_fail_again_is_done_with(client: FlaskClient, did: 
     assert did.quarantined == []
 
 
-def test_a_message_is_read_once_into_a_value_that_does_not_change() -> None:
+def test_a_message_is_parsed_into_an_immutable_value() -> None:
     message = PushMessage.parse(envelope(ATTRIBUTES, "YQ=="))
     assert message == PushMessage(ATTRIBUTES, b"a", "projects/p/subscriptions/s")
     assert StorageEvent.from_message(message) == StorageEvent(
@@ -214,7 +214,7 @@ ENVELOPES = st.fixed_dictionaries(
     st.sampled_from(["/events/storage", "/events/predictions"]),
     st.binary() | JSON.map(json.dumps) | ENVELOPES.map(json.dumps),
 )
-def test_whatever_is_pushed_is_acknowledged(
+def test_any_pushed_body_is_acknowledged(
     client: FlaskClient, did: Recorder, path: str, body: bytes | str
 ) -> None:
     did.clear()

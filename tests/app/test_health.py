@@ -12,18 +12,18 @@ from mlsys.settings import Settings
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    """The service without any backend."""
+    """Return a client of the service without a backend."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
     return create_app(SERVICE, NoClients(SERVICE)).test_client()
 
 
-def test_health_says_which_version_serves_which_environments(client: FlaskClient) -> None:
+def test_health_reports_the_version_and_the_environments(client: FlaskClient) -> None:
     answer = client.get("/health")
     assert answer.status_code == 200
     assert answer.json == {"status": "healthy", "version": mlsys.__version__, "envs": ["dev"]}
 
 
-def test_the_api_describes_every_route_and_parameter(client: FlaskClient) -> None:
+def test_the_api_description_has_every_route_and_parameter(client: FlaskClient) -> None:
     document = client.get("/openapi.json").json
     assert set(document["paths"]) == {
         "/health",
@@ -70,7 +70,7 @@ def test_every_parameter_is_described_beside_its_name(client: FlaskClient) -> No
             assert parameter["schema"].get("default", "") is not None
 
 
-def test_defaults_are_described_as_one_would_pass_them(client: FlaskClient) -> None:
+def test_defaults_are_described_in_the_form_of_a_parameter(client: FlaskClient) -> None:
     predict = client.get("/openapi.json").json["paths"]["/predict"]["get"]
     defaults = {p["name"]: p["schema"].get("default", ...) for p in predict["parameters"]}
     assert {name: value for name, value in defaults.items() if value is not ...} == {
@@ -85,7 +85,7 @@ def test_defaults_are_described_as_one_would_pass_them(client: FlaskClient) -> N
     }
 
 
-def test_errors_are_described_in_the_type_they_come_in(client: FlaskClient) -> None:
+def test_errors_are_described_with_their_content_type(client: FlaskClient) -> None:
     document = client.get("/openapi.json").json
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     assert "Problem" in document["components"]["schemas"]
@@ -98,7 +98,7 @@ def test_errors_are_described_in_the_type_they_come_in(client: FlaskClient) -> N
     assert set(document["paths"]["/health"]["get"]["responses"]) == {"200"}
 
 
-def test_the_routes_that_are_pushed_to_ask_for_a_token(client: FlaskClient) -> None:
+def test_the_push_routes_are_described_as_needing_a_token(client: FlaskClient) -> None:
     document = client.get("/openapi.json").json
     [(name, scheme)] = document["components"]["securitySchemes"].items()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
@@ -107,11 +107,11 @@ def test_the_routes_that_are_pushed_to_ask_for_a_token(client: FlaskClient) -> N
     assert asking == {"/events/storage", "/events/predictions"}
 
 
-def test_the_documentation_leads_to_a_page(client: FlaskClient) -> None:
+def test_the_documentation_route_redirects_to_a_page(client: FlaskClient) -> None:
     assert client.get("/docs", follow_redirects=True).status_code == 200
     assert client.get("/docs/swagger").status_code == 200
 
 
-def test_a_service_that_anybody_could_push_to_does_not_start() -> None:
+def test_a_service_without_push_authentication_does_not_start() -> None:
     with pytest.raises(SettingsError, match="MLSYS_PUSH_AUTH=off"):
         create_app(Settings("demo-project", push_auth="off"))

@@ -1,4 +1,4 @@
-"""Every type of BigQuery as JSON that any parser reads, in answers that have a bound."""
+"""Every BigQuery type becomes standard JSON, in answers of bounded size."""
 
 import datetime as dt
 import decimal
@@ -45,7 +45,7 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("kind", "mode", "sent", "expected"), CELLS)
-def test_each_type_is_json(kind: str, mode: str, sent: Any, expected: Any) -> None:
+def test_each_bigquery_type_becomes_json(kind: str, mode: str, sent: Any, expected: Any) -> None:
     row = {"own": _parsed(SchemaField("own", kind, mode), sent)}
     [values], more = json_rows([row], (), limit=10, most_bytes=1_000_000)
     assert (values, more) == ({"own": expected}, False)
@@ -58,7 +58,7 @@ def _parsed(field: SchemaField, sent: Any) -> Any:
     return CELL_DATA_PARSER.to_py({"v": sent}["v"], field)
 
 
-def test_a_struct_is_an_object_with_all_that_is_in_it() -> None:
+def test_a_struct_becomes_an_object_with_all_its_fields() -> None:
     value = {"day": dt.date(2026, 11, 28), "more": [{"x": float("nan"), "b": b"\xff"}], "": None}
     assert json_value(value) == {
         "day": "2026-11-28",
@@ -87,7 +87,7 @@ ANY = st.recursive(
 
 
 @given(ANY)
-def test_any_value_is_json(value: Any) -> None:
+def test_any_value_becomes_json(value: Any) -> None:
     text = json.dumps(json_value(value), allow_nan=False)
     assert json_value(json.loads(text)) == json.loads(text)
 
@@ -100,7 +100,7 @@ def test_every_answer_of_the_service_is_json(monkeypatch: pytest.MonkeyPatch) ->
     assert json.loads(answer.text, parse_constant=pytest.fail) == {"x": ["NaN", "2026-11-28"]}
 
 
-def test_a_list_has_a_bound_in_rows_and_bytes() -> None:
+def test_a_list_is_bounded_in_rows_and_bytes() -> None:
     rows = [{"n": n, "document": '{"a": 1}'} for n in range(5)]
     found, more = json_rows(rows, ("document",), limit=3, most_bytes=1_000_000)
     assert ([row["n"] for row in found], more) == ([0, 1, 2], True)

@@ -26,7 +26,7 @@ TRACE = "105445aa7843bc8bf206b12000100000"  # pragma: allowlist secret
 
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
-    """What the process logs while the test runs, as `logs.configure` would write it."""
+    """Yield the stream to which the process logs during the test, as `logs.configure` writes it."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logs.CloudFormatter())
@@ -41,7 +41,7 @@ def written() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 def client(written: io.StringIO) -> FlaskClient:
-    """The service with a few routes of the tests' own."""
+    """Return a client of the service with a few extra routes."""
     service = create_app(LOCAL)
 
     @service.get("/note")
@@ -66,11 +66,11 @@ def client(written: io.StringIO) -> FlaskClient:
 
 
 def lines(written: io.StringIO) -> list[dict[str, Any]]:
-    """The log, a dictionary a line."""
+    """Return the log's lines, each as a dictionary."""
     return [json.loads(line) for line in written.getvalue().splitlines()]
 
 
-def test_a_request_is_one_line(client: FlaskClient, written: io.StringIO) -> None:
+def test_a_request_logs_one_line(client: FlaskClient, written: io.StringIO) -> None:
     client.get("/note?x=1&y=é", headers={"User-Agent": "curl/8"})
     [line] = lines(written)
     assert line["severity"] == "INFO"
@@ -92,7 +92,7 @@ def test_a_request_is_one_line(client: FlaskClient, written: io.StringIO) -> Non
     assert "logging.googleapis.com/trace" not in line
 
 
-def test_what_one_request_notes_is_not_in_the_next_ones_line(
+def test_fields_of_one_request_are_not_in_the_next_ones_line(
     client: FlaskClient, written: io.StringIO
 ) -> None:
     client.get("/note")
@@ -112,7 +112,7 @@ def test_what_one_request_notes_is_not_in_the_next_ones_line(
         ),
     ],
 )
-def test_the_line_says_what_was_answered_and_why(
+def test_the_line_has_the_status_and_the_reason(
     client: FlaskClient, written: io.StringIO, path: str, severity: str, status: int, problem: Any
 ) -> None:
     client.get(path)
@@ -127,7 +127,7 @@ def test_the_line_says_what_was_answered_and_why(
 def test_a_bug_is_an_error_with_its_stack_trace_in_the_message(
     client: FlaskClient, written: io.StringIO
 ) -> None:
-    """Error Reporting groups by the stack trace when it is part of the message."""
+    """Error Reporting groups by the stack trace if the message contains it."""
     answer = client.get("/bug", headers={"X-Cloud-Trace-Context": f"{TRACE}/1;o=1"})
     assert answer.status_code == 500
     error, request = lines(written)
@@ -163,7 +163,7 @@ def test_a_bug_is_an_error_with_its_stack_trace_in_the_message(
         ),
     ],
 )
-def test_the_trace_of_a_request_is_named(
+def test_the_line_has_the_requests_trace(
     client: FlaskClient, written: io.StringIO, headers: dict[str, str]
 ) -> None:
     client.get("/health", headers=headers)
@@ -186,7 +186,7 @@ def test_the_trace_of_a_request_is_named(
         pytest.param({"traceparent": f"ff-{TRACE}-00f067aa0ba902b7-01"}, id="W3C's, no version"),
     ],
 )
-def test_garbage_is_no_trace(
+def test_a_malformed_trace_header_is_ignored(
     client: FlaskClient, written: io.StringIO, headers: dict[str, str]
 ) -> None:
     assert client.get("/health", headers=headers).status_code == 200
@@ -196,7 +196,7 @@ def test_garbage_is_no_trace(
 
 @settings(deadline=None)
 @given(st.text())
-def test_any_message_is_one_line_of_json_that_cannot_pass_for_another(text: str) -> None:
+def test_any_message_is_logged_as_one_line_of_json(text: str) -> None:
     forged = f'{text}\n{{"severity": "ERROR", "message": "forged"}}\r\n\u2028{text}'
     record = logging.LogRecord("a", logging.INFO, "", 0, "%s", (forged,), None)
     record.outcome = {forged: forged}
@@ -235,7 +235,7 @@ def test_configuring_twice_writes_each_record_once(monkeypatch: pytest.MonkeyPat
 
 
 def test_every_line_of_the_running_service_is_json(stack: LocalStack) -> None:
-    """gunicorn's own lines too: Cloud Logging takes anything else for text without a severity."""
+    """Cloud Logging takes other text for lines without a severity, gunicorn's included."""
     lines = stack.service_log.read_text().splitlines()
     assert any("Listening at" in line for line in lines)
     for line in lines:

@@ -1,4 +1,4 @@
-"""Slow connections and many requests: `/health` answers, and what is too much is refused."""
+"""Under slow connections and many requests `/health` answers, and excess requests are refused."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ HALVES = {
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """A service without a backend, under gunicorn as the image runs it, with short time limits."""
+    """Serve without a backend, under gunicorn as in the image, with short time limits."""
     port, root = choose_port(None, "service"), Path(__file__).parents[2]
     paths = [str(root / "tests" / "support"), str(root), str(root / "lib")]
     start = (
@@ -61,7 +61,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def ask(port: int, path: str, method: str = "GET") -> tuple[int, float, dict[str, str], bytes]:
-    """Ask on a connection of its own: status, seconds, headers, body."""
+    """Send a request on a new connection; return status, seconds, headers and body."""
     began = time.monotonic()
     connection = HTTPConnection(HOST, port, timeout=30)
     try:
@@ -83,21 +83,21 @@ def open_halves(port: int, sent: bytes, count: int, opened: ExitStack) -> list[s
 
 
 def ends_within(sock: socket.socket, seconds: float) -> bytes:
-    """What the service still says, if it closes the connection in time."""
-    deadline, said = time.monotonic() + seconds, b""
+    """Return what the service still sends, if it closes the connection in time."""
+    deadline, received = time.monotonic() + seconds, b""
     while True:
         sock.settimeout(max(deadline - time.monotonic(), 0.01))
         try:
             data = sock.recv(65_536)
         except ConnectionResetError:
-            return said
+            return received
         if not data:
-            return said
-        said += data
+            return received
+        received += data
 
 
 @pytest.mark.parametrize("sent", HALVES.values(), ids=HALVES)
-def test_half_sent_requests_stop_nobody(port: int, sent: bytes) -> None:
+def test_half_sent_requests_block_no_other_request(port: int, sent: bytes) -> None:
     with ExitStack() as opened:
         halves = open_halves(port, sent, 40, opened)
         time.sleep(0.2)
@@ -109,7 +109,7 @@ def test_half_sent_requests_stop_nobody(port: int, sent: bytes) -> None:
         ends_within(halves[-1], 12)
 
 
-def test_headers_that_come_byte_by_byte_do_not_last_longer(port: int) -> None:
+def test_headers_sent_byte_by_byte_get_no_longer_timeout(port: int) -> None:
     with ExitStack() as opened:
         [sock] = open_halves(port, b"GET /health HTTP/1.1\r\n", 1, opened)
         began = time.monotonic()
@@ -120,15 +120,15 @@ def test_headers_that_come_byte_by_byte_do_not_last_longer(port: int) -> None:
         assert time.monotonic() - began < 6
 
 
-def test_a_body_that_is_late_is_a_408(port: int) -> None:
+def test_a_late_body_is_answered_with_408(port: int) -> None:
     with ExitStack() as opened:
         [sock] = open_halves(port, HALVES["half a body"], 1, opened)
-        said = ends_within(sock, 15)
-    assert said.startswith(b"HTTP/1.1 408 ")
-    assert b"application/problem+json" in said
+        received = ends_within(sock, 15)
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b"application/problem+json" in received
 
 
-def test_an_answer_that_nobody_takes_does_not_hold_a_thread(port: int) -> None:
+def test_an_answer_that_is_not_read_does_not_block_a_thread(port: int) -> None:
     with ExitStack() as opened:
         open_halves(port, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", AT_ONCE, opened)
         assert ask(port, "/health")[1] < PROMPT
@@ -141,11 +141,11 @@ def test_an_answer_that_nobody_takes_does_not_hold_a_thread(port: int) -> None:
 def test_beyond_the_limit_requests_are_refused_at_once_and_health_answers(port: int) -> None:
     many = 60
     with ThreadPoolExecutor(many) as threads:
-        asked = [threads.submit(ask, port, "/slow?seconds=1.5") for _ in range(many)]
+        futures = [threads.submit(ask, port, "/slow?seconds=1.5") for _ in range(many)]
         time.sleep(0.7)
         status, seconds, _, _ = ask(port, "/health")
         assert (status, seconds < PROMPT) == (200, True)
-        results = [request.result() for request in asked]
+        results = [request.result() for request in futures]
     assert Counter(status for status, *_ in results) == {200: AT_ONCE, 503: many - AT_ONCE}
     for status, seconds, headers, body in results:
         if status == 503:
@@ -156,33 +156,33 @@ def test_beyond_the_limit_requests_are_refused_at_once_and_health_answers(port: 
     assert ask(port, "/slow?seconds=0")[0] == 200
 
 
-def test_a_refused_request_with_a_body_is_refused_all_the_same(port: int) -> None:
+def test_a_request_with_a_body_is_refused_too(port: int) -> None:
     with ThreadPoolExecutor(AT_ONCE) as threads, ExitStack() as opened:
-        asked = [threads.submit(ask, port, "/slow?seconds=1.5") for _ in range(AT_ONCE)]
+        futures = [threads.submit(ask, port, "/slow?seconds=1.5") for _ in range(AT_ONCE)]
         time.sleep(0.5)
         for sock in open_halves(port, HALVES["half a body"], 10, opened):
             assert ends_within(sock, 10).startswith(b"HTTP/1.1 503 ")
-        assert {request.result()[0] for request in asked} == {200}
+        assert {request.result()[0] for request in futures} == {200}
 
 
-def test_requests_in_pieces_pipelined_and_kept_alive_are_answered(port: int) -> None:
+def test_split_pipelined_and_keep_alive_requests_are_answered(port: int) -> None:
     with ExitStack() as opened:
         [sock] = open_halves(port, b"GET /hea", 1, opened)
         time.sleep(0.1)
         sock.sendall(b"lth HTTP/1.1\r\nHost: x\r\n\r\nPOST /slow?seconds=0 HTTP/1.1\r\nContent-")
         sock.sendall(b"Length: 5\r\n\r\nabcdeGET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
-        said = ends_within(sock, 10)
-    assert said.count(b"HTTP/1.1 200 OK") == 3
-    assert said.count(b'"healthy"') == 2
-    assert b'"bytes": 5' in said
+        received = ends_within(sock, 10)
+    assert received.count(b"HTTP/1.1 200 OK") == 3
+    assert received.count(b'"healthy"') == 2
+    assert b'"bytes": 5' in received
 
 
-def test_more_connections_than_are_kept_do_not_keep_others_out(port: int) -> None:
+def test_idle_connections_beyond_the_limit_do_not_block_new_ones(port: int) -> None:
     with ExitStack() as opened:
         halves = open_halves(port, b"GET /", gunicorn_conf.worker_connections + 20, opened)
         assert ask(port, "/health")[1] < PROMPT
         ends_within(halves[0], PROMPT)
 
 
-def test_gunicorn_is_the_release_that_the_worker_was_written_for() -> None:
+def test_gunicorn_is_the_release_that_the_worker_relies_on() -> None:
     assert version("gunicorn") == "27.0.1"

@@ -1,4 +1,4 @@
-"""Parameters: from the query's texts to a request, and back."""
+"""Parameters: from the texts of a query to a request, and back."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def test_what_must_be_given_is_enough() -> None:
+def test_the_required_parameters_are_enough() -> None:
     query = PredictQuery.model_validate(GOOD)
     assert (query.run_id, query.dry_run, query.wait) == (None, False, True)
     assert query.to_request(SERVICE) == ScoringRequest(
@@ -40,7 +40,7 @@ def test_what_must_be_given_is_enough() -> None:
     )
 
 
-def test_everything_that_can_be_given_arrives() -> None:
+def test_every_parameter_reaches_the_request() -> None:
     query = PredictQuery.model_validate(
         GOOD
         | {
@@ -93,16 +93,16 @@ def test_everything_that_can_be_given_arrives() -> None:
         pytest.param("limit", "5", id="an unknown parameter"),
     ],
 )
-def test_a_malformed_value_is_refused_and_is_the_only_one(name: str, value: Any) -> None:
+def test_a_malformed_value_is_the_only_error(name: str, value: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         PredictQuery.model_validate(GOOD | {name: value})
     [error] = caught.value.errors()
-    assert error["loc"] in ((name,), ())  # the two tables are compared by the model as a whole
+    assert error["loc"] in ((name,), ())  # the model as a whole compares the two tables
 
 
 @pytest.mark.parametrize("name", ["run_id", "id_columns"])
-def test_null_means_not_given(name: str) -> None:
-    """A message may spell out what a query leaves away."""
+def test_null_means_the_default(name: str) -> None:
+    """A message may contain parameters that a query leaves out."""
     query = PredictQuery.model_validate_json(json.dumps(GOOD | {name: None}))
     assert getattr(query, name) is None
 
@@ -132,7 +132,7 @@ REQUESTS = st.builds(
 
 @settings(deadline=None)
 @given(REQUESTS)
-def test_a_request_comes_back_from_the_message_that_carries_it(request: ScoringRequest) -> None:
+def test_a_request_survives_the_round_trip_through_a_message(request: ScoringRequest) -> None:
     """`wait=false` sends it through Pub/Sub as the texts that `GET /predict` takes."""
     message = json.dumps(request.to_dict() | {"run_id": "a-run"})
     query = PredictQuery.model_validate_json(message)
@@ -150,7 +150,7 @@ def path_of(ref: ModelRef, kind: str) -> str:
     st.text()
     | st.from_regex(r"[a-z/v0-9.-]*(model\.pkl|metadata\.json|model\.sig)\n?", fullmatch=True)
 )
-def test_an_object_path_is_a_model_version_only_if_it_gives_the_path_back(path: str) -> None:
+def test_a_path_is_parsed_as_a_model_version_only_if_that_gives_the_same_path(path: str) -> None:
     try:
         ref, kind = ModelRef.of_object(path)
     except InvalidRequest:
@@ -160,7 +160,9 @@ def test_an_object_path_is_a_model_version_only_if_it_gives_the_path_back(path: 
 
 @settings(deadline=None)
 @given(NAME, st.integers(1, 10**9 - 1), st.sampled_from(["model", "metadata", "signature"]))
-def test_a_model_version_comes_back_from_its_paths(name: str, number: int, kind: str) -> None:
+def test_a_model_version_survives_the_round_trip_through_its_paths(
+    name: str, number: int, kind: str
+) -> None:
     ref = ModelRef(name, f"v{number}")
     assert ModelRef.of_object(path_of(ref, kind)) == (ref, kind)
     assert ref.number == number
@@ -187,23 +189,23 @@ def test_a_model_version_comes_back_from_its_paths(name: str, number: int, kind:
         pytest.param("titanic/v1234567890/model.pkl", id="a long version"),
     ],
 )
-def test_what_is_no_model_version_is_refused(path: str) -> None:
+def test_a_path_that_is_not_a_model_version_is_refused(path: str) -> None:
     with pytest.raises(InvalidRequest):
         ModelRef.of_object(path)
 
 
-def test_both_names_of_a_model_are_blamed_at_once() -> None:
+def test_malformed_name_and_version_are_both_reported() -> None:
     with pytest.raises(InvalidRequest) as caught:
         ModelRef("My Model", "1")
     assert [name for name, _ in caught.value.problems] == ["model_name", "model_version"]
 
 
 @pytest.mark.parametrize("run_id", ["a", "0", "titanic-v1-0123456789abcdef", "a_b-c", "a" * 128])
-def test_a_run_is_called_by(run_id: str) -> None:
+def test_valid_run_ids(run_id: str) -> None:
     assert check_run_id(run_id) == run_id
 
 
 @pytest.mark.parametrize("run_id", ["", "A", "a/b", "a.b", "_a", "a\n", "a" * 129, "ä"])
-def test_a_run_is_not_called_by(run_id: str) -> None:
+def test_invalid_run_ids_are_refused(run_id: str) -> None:
     with pytest.raises(InvalidRequest, match="^run_id: "):
         check_run_id(run_id)

@@ -1,4 +1,4 @@
-"""Problems: each exception has its answer, and no raw text of a backend leaves the service."""
+"""Problem details: every exception has an answer, and no backend's raw text leaves the service."""
 
 import inspect
 import json
@@ -20,7 +20,7 @@ from mlsys.settings import Emulators, Settings
 
 SECRET = "projects/secret-project/secret text of a backend"  # pragma: allowlist secret
 
-# Every error of ours, and what it answers. 500 is for what a request does not meet.
+# Each of our errors, and its answer. 500 is for errors that no request raises.
 ANSWERS: dict[type[Exception], int] = {
     errors.MlsysError: 500,
     errors.SettingsError: 500,
@@ -49,13 +49,13 @@ ANSWERS: dict[type[Exception], int] = {
 
 
 def error_of(kind: type[Exception]) -> Exception:
-    """An instance of one of our errors."""
+    """Return an instance of one of our errors."""
     return kind(("env", "is wrong")) if kind is errors.InvalidRequest else kind("is wrong")
 
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    """The service, with a route that raises what a test puts into `raised`."""
+    """Return a client of the service with a route that raises what a test puts into `raised`."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
     nowhere = Emulators("http://127.0.0.1:9", "http://127.0.0.1:9", "127.0.0.1:9", "127.0.0.1:9")
     settings = Settings("demo-project", envs=("dev",), push_auth="off", emulators=nowhere)
@@ -69,7 +69,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
 
 
 def answer_to(client: FlaskClient, exc: Exception) -> Any:
-    """What the service answers when a route raises `exc`."""
+    """Return the service's answer when a route raises `exc`."""
     client.application.extensions["raised"] = exc
     answer = client.get("/raise")
     assert answer.mimetype == "application/problem+json"
@@ -77,7 +77,7 @@ def answer_to(client: FlaskClient, exc: Exception) -> Any:
     return answer
 
 
-def test_every_error_of_ours_has_an_answer_here() -> None:
+def test_every_error_class_is_in_the_table() -> None:
     ours = {
         kind
         for _, kind in inspect.getmembers(errors, inspect.isclass)
@@ -90,7 +90,7 @@ def test_every_error_of_ours_has_an_answer_here() -> None:
 @pytest.mark.parametrize(
     ("kind", "status"), [pytest.param(k, s, id=k.__name__) for k, s in ANSWERS.items()]
 )
-def test_an_error_of_ours_answers_with_its_status_slug_and_own_words(
+def test_an_error_answers_with_its_status_slug_and_message(
     client: FlaskClient, kind: type[Exception], status: int
 ) -> None:
     answer = answer_to(client, error_of(kind))
@@ -100,7 +100,7 @@ def test_an_error_of_ours_answers_with_its_status_slug_and_own_words(
     assert ("Retry-After" in answer.headers) is (status == 503)
 
 
-def test_the_type_is_the_error_in_kebab_case(client: FlaskClient) -> None:
+def test_the_problem_type_is_the_errors_name_in_kebab_case(client: FlaskClient) -> None:
     answer = answer_to(client, errors.TableNotFound("There is no table a.b.c"))
     assert answer.json == {
         "type": "urn:mlsys:problem:table-not-found",
@@ -110,7 +110,7 @@ def test_the_type_is_the_error_in_kebab_case(client: FlaskClient) -> None:
     }
 
 
-def test_details_are_given_for_programs_too(client: FlaskClient) -> None:
+def test_details_are_machine_readable_too(client: FlaskClient) -> None:
     answer = answer_to(client, errors.InvalidRequest(("env", "is missing"), ("run_id", "is bad")))
     assert answer.json["parameters"] == [
         {"name": "env", "problem": "is missing"},
@@ -150,7 +150,7 @@ def test_details_are_given_for_programs_too(client: FlaskClient) -> None:
         pytest.param(TimeoutError(SECRET), id="a job that goes on"),
     ],
 )
-def test_what_may_pass_is_503_with_a_time_to_wait_and_no_raw_text(
+def test_a_transient_error_is_503_with_retry_after_and_no_raw_text(
     client: FlaskClient, exc: Exception
 ) -> None:
     answer = answer_to(client, exc)
@@ -187,7 +187,7 @@ def test_a_missing_permission_is_403_without_its_text(client: FlaskClient, exc: 
         pytest.param(ExceptionGroup(SECRET, [ValueError(SECRET)]), id="several"),
     ],
 )
-def test_what_nobody_planned_is_500_without_its_text(client: FlaskClient, exc: Exception) -> None:
+def test_an_unexpected_error_is_500_without_its_text(client: FlaskClient, exc: Exception) -> None:
     answer = answer_to(client, exc)
     assert answer.status_code == 500
     assert "secret" not in answer.text
@@ -221,7 +221,7 @@ def test_a_body_over_one_mebibyte_is_413(client: FlaskClient, path: str) -> None
     assert answer.mimetype == "application/problem+json"
 
 
-def test_http_errors_of_flask_keep_their_words() -> None:
+def test_flasks_http_errors_keep_their_description() -> None:
     assert status_of(Unauthorized("No token.")) == (401, "Unauthorized")
     assert status_of(Forbidden()) == (403, "Forbidden")
 
@@ -253,15 +253,15 @@ def test_every_malformed_parameter_is_named_at_once(client: FlaskClient) -> None
     answer = client.get("/predict", query_string={k: v for k, (v, _) in BAD.items()})
     assert answer.status_code == 400
     assert answer.mimetype == "application/problem+json"
-    said = {p["name"]: p["problem"] for p in answer.json["parameters"]}
-    assert said.keys() == BAD.keys()
+    problems = {p["name"]: p["problem"] for p in answer.json["parameters"]}
+    assert problems.keys() == BAD.keys()
     for name, (_, start) in BAD.items():
-        assert said[name].startswith(start)
+        assert problems[name].startswith(start)
         assert name in answer.json["detail"]
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_one_malformed_parameter_is_the_one_that_is_named(client: FlaskClient, name: str) -> None:
+def test_only_the_malformed_parameter_is_named(client: FlaskClient, name: str) -> None:
     answer = client.get("/predict", query_string=GOOD | {name: BAD[name][0]})
     assert answer.status_code == 400
     [problem] = answer.json["parameters"]
@@ -301,7 +301,9 @@ def test_the_other_routes_name_their_parameters_too(
 
 
 @pytest.mark.parametrize("path", ["/models", "/model-registry", "/runs/a-run", "/predict"])
-def test_an_environment_that_is_served_elsewhere_is_named(client: FlaskClient, path: str) -> None:
+def test_an_environment_that_another_service_serves_is_named(
+    client: FlaskClient, path: str
+) -> None:
     query = GOOD if path == "/predict" else {}
     answer = client.get(path, query_string=query | {"env": "prod"})
     assert answer.status_code == 400
@@ -312,17 +314,17 @@ def test_an_environment_that_is_served_elsewhere_is_named(client: FlaskClient, p
     }
 
 
-def test_a_text_of_a_request_comes_back_shortened_and_as_json(client: FlaskClient) -> None:
+def test_a_requests_text_is_quoted_shortened_and_escaped(client: FlaskClient) -> None:
     answer = client.get("/predict", query_string=GOOD | {"model_name": '<b>"\n' + "x" * 5000})
     assert answer.status_code == 400
     assert len(answer.text) < 1000
     assert answer.json["parameters"][0]["problem"].startswith("'<b>")
 
 
-def test_what_a_worker_raises_is_answered_by_the_table(
+def test_a_workers_error_is_answered_by_the_table(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From a real route, not from the one of these tests."""
+    """Use a real route, not this module's own."""
 
     def busy(*_: Any) -> None:
         raise errors.RegistryBusy("The registry kept changing")
@@ -337,7 +339,7 @@ FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 
 @pytest.mark.parametrize("kind", [FORM, JSON])
-def test_a_body_s_malformed_parameters_are_named_at_once(client: FlaskClient, kind: str) -> None:
+def test_malformed_parameters_of_a_body_are_named_at_once(client: FlaskClient, kind: str) -> None:
     bad = {k: v for k, (v, _) in BAD.items()}
     how: dict[str, Any] = {"json": bad} if kind == JSON else {"data": bad}
     answer = client.post("/predict", **how)
@@ -362,7 +364,7 @@ def test_a_body_s_malformed_parameters_are_named_at_once(client: FlaskClient, ki
         (b"&".join(b"a%d=1" % i for i in range(101)), FORM, "body", "is not a form"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_told(
+def test_an_unreadable_body_is_a_problem(
     client: FlaskClient, body: bytes, kind: str, name: str, says: str
 ) -> None:
     answer = client.post("/predict", data=body, content_type=kind)
@@ -372,8 +374,10 @@ def test_a_body_that_cannot_be_read_is_told(
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, [1], [], [["a"]], 10**400, 0.5])
-def test_a_value_of_json_that_no_text_stands_for_is_named(client: FlaskClient, value: Any) -> None:
-    body = json.dumps(GOOD | {"id_columns": value})  # the app's own writes large numbers as text
+def test_a_json_value_without_a_text_form_is_named(client: FlaskClient, value: Any) -> None:
+    body = json.dumps(
+        GOOD | {"id_columns": value}
+    )  # the app's own encoder writes large numbers as text
     answer = client.post("/predict", data=body, content_type="application/json")
     assert answer.status_code == 400
     assert [p["name"] for p in answer.json["parameters"]] in (["id_columns"], ["body"])
@@ -393,9 +397,11 @@ def test_parameters_in_the_url_of_a_post_are_refused(client: FlaskClient) -> Non
     assert answer.json["parameters"] == [{"name": "env", "problem": problem}]
 
 
-def test_an_answer_lists_so_many_columns_and_says_how_many_more(client: FlaskClient) -> None:
-    wrong = [(f"c{i}", "is missing") for i in range(100_000)]
-    answer = answer_to(client, errors.SchemaMismatch("It does not fit.", wrong))
+def test_an_answer_lists_a_limited_number_of_columns_and_counts_the_rest(
+    client: FlaskClient,
+) -> None:
+    columns = [(f"c{i}", "is missing") for i in range(100_000)]
+    answer = answer_to(client, errors.SchemaMismatch("It does not fit.", columns))
     assert len(answer.data) < 20_000
     assert answer.json["columns"][-1] == {"name": "c49", "problem": "is missing"}
     assert (len(answer.json["columns"]), answer.json["more"]) == (50, 99_950)
@@ -417,5 +423,5 @@ def test_an_answer_lists_so_many_columns_and_says_how_many_more(client: FlaskCli
     ],
     ids=lambda exc: type(exc).__name__,
 )
-def test_no_answer_is_as_long_as_what_it_is_about(client: FlaskClient, exc: Exception) -> None:
+def test_answers_about_huge_inputs_stay_short(client: FlaskClient, exc: Exception) -> None:
     assert len(answer_to(client, exc).json["detail"]) < 5_000

@@ -1,4 +1,4 @@
-"""The forms in which Pub/Sub and Eventarc push: each is understood, or kept with what to change."""
+"""Every form in which Pub/Sub and Eventarc push is read, or quarantined with what to change."""
 
 import base64
 import json
@@ -72,7 +72,7 @@ def base64_of(value: Any) -> str:
 
 
 def binary(event: dict[str, str]) -> dict[str, str]:
-    """A CloudEvent's attributes as headers, with the content type in its own."""
+    """Return a CloudEvent's attributes as headers, with the content type in its own header."""
     own = {k: v for k, v in event.items() if k != "datacontenttype"}
     return {f"ce-{k}": v for k, v in own.items()} | {"Content-Type": "application/json"}
 
@@ -142,10 +142,10 @@ FORMS = {
 }
 
 
-def test_every_form_of_a_storage_event_has_the_registry_look(
+def test_every_form_of_a_storage_event_updates_the_registry(
     client: FlaskClient, did: Recorder
 ) -> None:
-    # Eventarc puts its own parameter behind the path
+    # Eventarc appends its own parameter to the path
     path = "/events/storage?__GCP_CloudEventsMode=GCS_NOTIFICATION"
     for name, (body, headers) in FORMS.items():
         did.clear()
@@ -185,7 +185,7 @@ def logged(method: str, path: str = PATH) -> bytes:
         ),
     ],
 )
-def test_what_happened_decides_whether_the_registry_looks(
+def test_the_event_type_decides_whether_the_registry_is_updated(
     client: FlaskClient, did: Recorder, body: bytes, headers: dict[str, str], looks: int
 ) -> None:
     assert client.post("/events/storage", data=body, headers=headers).status_code == 204
@@ -219,7 +219,7 @@ def test_what_happened_decides_whether_the_registry_looks(
         pytest.param(dumped(EVENT | {"type": 3}), STRUCTURED, "no specversion or type", id="none"),
     ],
 )  # fmt: skip
-def test_what_is_wired_otherwise_is_kept_with_the_reason(
+def test_a_push_of_another_source_is_quarantined_with_the_reason(
     client: FlaskClient, did: Recorder, body: bytes, headers: dict[str, str], reason: str
 ) -> None:
     assert client.post("/events/storage", data=body, headers=headers).status_code == 204
@@ -253,7 +253,7 @@ def test_every_form_of_a_scoring_request_is_scored(
 
 
 @pytest.mark.parametrize("name", ["wrapped", "Eventarc, binary", "Eventarc, structured"])
-def test_a_storage_event_at_the_other_route_is_kept_with_the_right_one(
+def test_a_storage_event_at_the_wrong_route_is_quarantined_with_the_right_route(
     client: FlaskClient, did: Recorder, name: str
 ) -> None:
     body, headers = FORMS[name]
@@ -262,7 +262,7 @@ def test_a_storage_event_at_the_other_route_is_kept_with_the_right_one(
     assert "have it pushed to /events/storage" in why
 
 
-def test_no_form_is_read_of_who_may_not_push(
+def test_unauthenticated_pushes_of_every_form_are_refused(
     did: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.logs.configure", lambda: None)
@@ -274,7 +274,7 @@ def test_no_form_is_read_of_who_may_not_push(
     assert did.quarantined == did.converged == did.scored == []
 
 
-def test_the_message_is_the_same_in_each_form() -> None:
+def test_every_form_gives_the_same_message() -> None:
     for name in ("wrapped", "unwrapped with metadata", "Eventarc of a topic, structured"):
         body, headers = FORMS[name]
         message = PushMessage.parse(body, headers)
@@ -286,7 +286,7 @@ def test_the_message_is_the_same_in_each_form() -> None:
         PushMessage.parse(b"", {"Authorization": "Bearer x", "X-Other": "y"})
 
 
-def test_only_headers_of_the_message_are_kept() -> None:
+def test_only_the_messages_own_headers_are_quarantined() -> None:
     found = kept_headers(
         UNWRAPPED | {"Authorization": "Bearer x", "Cookie": "c", "EVENTTYPE": "X", "Ce-Id": "a%20b"}
     )
@@ -297,7 +297,7 @@ def test_only_headers_of_the_message_are_kept() -> None:
 
 
 class Written:
-    """A bucket that keeps what is written."""
+    """A bucket that records what is written."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
@@ -319,7 +319,7 @@ class Written:
         self.objects[self.path] = json.loads(text)
 
 
-def test_messages_that_differ_in_their_headers_alone_are_kept_apart() -> None:
+def test_messages_that_differ_only_in_headers_are_quarantined_separately() -> None:
     written: Any = Written()
     for object_id in ("a", "b", "a"):
         headers = kept_headers(UNWRAPPED | {"eventType": "X", "objectId": object_id})
