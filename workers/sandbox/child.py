@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from workers.sandbox.channel import Closed, SandboxEnd
 from workers.sandbox.died import EXIT_MEMORY, describe
-from workers.sandbox.tables import Mapped, one_batch, stream_size, write_stream
+from workers.sandbox.memory import Mapped
+from workers.sandbox.tables import one_batch, stream_size, write_stream
 
 if TYPE_CHECKING:
     import pyarrow as pa

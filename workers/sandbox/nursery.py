@@ -7,9 +7,6 @@ any client. It ends with its requester, in whatever way that ends, and its sandb
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import importlib
 import json
 import os
 import signal
@@ -23,14 +20,10 @@ from typing import Any
 
 from mlsys.errors import TryAgain
 from workers.forking import context, kill
+from workers.sandbox.forks import MAX_MESSAGE, serve
 
 SECONDS = 30.0  # for an answer of the nursery, which takes milliseconds
 START_SECONDS = 120.0  # for the first one, while the fork server imports on a busy machine
-MAX_MESSAGE = 4096  # bytes
-MAX_FDS = 16
-MAX_OPEN = 2**16  # descriptors that are closed one by one
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-IMPORTED = ("workers.sandbox.child",)  # by the nursery, so that no sandbox has to
 
 
 class Nursery:
@@ -45,7 +38,7 @@ class Nursery:
         self._socket: socket.socket | None = None
         self._process: Any = None
         self._generation = 0
-        self._forked = False
+        self._forked: int | None = None  # its PID, if it was forked from this process
 
     @classmethod
     def forked(cls) -> Nursery:
@@ -62,7 +55,7 @@ class Nursery:
             finally:
                 os._exit(1)
         theirs.close()
-        made._socket, made._forked, made._generation = ours, True, 1
+        made._socket, made._forked = ours, pid
         return made
 
     def fork(self, main: str, arguments: Sequence[Any], fds: Sequence[int]) -> Child:
@@ -109,17 +102,15 @@ class Nursery:
     def _start(self) -> None:
         if self._socket is not None:
             return
-        if self._forked:
+        if self._forked is not None:
             raise EOFError("a forked nursery cannot be replaced")
-        ours, theirs = _pair()
+        self._socket, theirs = _pair()
         with theirs:
             self._process = context().Process(target=serve, args=(theirs,), daemon=True)
             self._process.start()
-        self._socket = ours
-        self._generation += 1
-        ours.settimeout(START_SECONDS)
+        self._socket.settimeout(START_SECONDS)
         self._ask({})
-        ours.settimeout(SECONDS)
+        self._socket.settimeout(SECONDS)
 
     def _ask(self, request: dict[str, Any], fds: Sequence[int] = ()) -> dict[str, Any]:
         if self._socket is None:
@@ -135,6 +126,9 @@ class Nursery:
         if self._socket is not None:
             self._socket.close()  # which ends it
             self._socket = None
+            if self._forked is not None:
+                os.kill(self._forked, signal.SIGKILL)
+                os.waitpid(self._forked, 0)
         if self._process is not None:
             self._process.join(1)
             kill(self._process)
@@ -168,7 +162,7 @@ class Spawned:
 
     def __init__(self, main: str, arguments: Sequence[Any], fds: Sequence[int]) -> None:
         call = json.dumps([main, list(fds), list(arguments)])
-        code = f"from {__name__} import call; call(*__import__('json').loads({call!r}))"
+        code = f"from workers.sandbox.forks import call; call(*__import__('json').loads({call!r}))"
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             pass_fds=fds,
@@ -217,112 +211,6 @@ def close() -> None:
         for nursery in _own:
             nursery.close()
         _own.clear()
-
-
-def serve(requests: socket.socket, parent: int | None = None) -> None:
-    """Fork and reap as the requester says, until it closes its end or ends."""
-    die_with(parent or os.getppid())
-    fd = _only(requests)
-    for module in IMPORTED:
-        importlib.import_module(module)
-    gc.freeze()  # so that a child's collections copy no page of its parent's
-    children: set[int] = set()
-    with socket.socket(fileno=fd) as ours:
-        while True:
-            try:
-                message, fds, _, _ = socket.recv_fds(ours, MAX_MESSAGE, MAX_FDS)
-                if not message:
-                    break
-                answer = _obey(json.loads(message), fds, children)
-                ours.send(json.dumps(answer).encode())
-            except ConnectionError:
-                break
-    for pid in children:
-        os.kill(pid, signal.SIGKILL)  # none of the numbers is another process's: see `_reap`
-
-
-def _only(requests: socket.socket) -> int:
-    """Return the socket's descriptor in a process that has no other but the standard ones."""
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    fd = os.dup2(requests.detach(), 3) if requests.fileno() != 3 else requests.detach()
-    _close_above(fd)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the requester
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    return fd
-
-
-def _close_above(last: int) -> None:
-    try:
-        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:  # a process that is not dumpable may not look
-        os.closerange(last + 1, min(os.sysconf("SC_OPEN_MAX"), MAX_OPEN))
-        return
-    for number in numbers:
-        if number > last:
-            with contextlib.suppress(OSError):  # the folder's own
-                os.close(number)
-
-
-def _obey(request: dict[str, Any], fds: list[int], children: set[int]) -> dict[str, Any]:
-    if (main := request.get("fork")) is not None:
-        try:
-            pid = _fork(main, fds, request["arguments"])
-        except OSError as exc:
-            return {"error": os.strerror(exc.errno or 0)}
-        finally:
-            for fd in fds:
-                os.close(fd)
-        children.add(pid)
-        return {"pid": pid}
-    if "reap" in request and (pid := request["reap"]) in children:
-        return {"code": _reap(pid, request["end"], children)}
-    return {}
-
-
-def _fork(main: str, fds: list[int], arguments: list[Any]) -> int:
-    parent = os.getpid()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of threads: only libraries' own, which reset in forks
-        pid = os.fork()
-    if not pid:
-        try:
-            os.dup2(0, 1)
-            os.dup2(0, 2)
-            os.close(3)  # the requests
-            die_with(parent)
-            call(main, fds, arguments)
-        finally:
-            os._exit(1)
-    return pid
-
-
-def _reap(pid: int, end: bool, children: set[int]) -> int | None:
-    """Return the exit code of a child. Until this has returned it, its PID is not given again."""
-    gone, status = os.waitpid(pid, os.WNOHANG)
-    if not gone and end:
-        os.kill(pid, signal.SIGKILL)
-        gone, status = os.waitpid(pid, 0)
-    if not gone:
-        return None
-    children.discard(pid)
-    return os.waitstatus_to_exitcode(status)
-
-
-def call(main: str, fds: list[int], arguments: list[Any]) -> None:
-    """Import `main`, named `module:function`, and call it."""
-    module, name = main.split(":")
-    getattr(importlib.import_module(module), name)(fds, *arguments)
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process as soon as its parent has ended."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it ended before
-            os._exit(1)
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

@@ -2,11 +2,11 @@
 
 ```
 sandbox = Sandbox("workers.inference.host:HANDLERS")
-answer = sandbox.call("load", {"path": ...}, content=model_bytes, seconds=60)
-with contextlib.closing(sandbox):
-    slot = sandbox.put(batch)  # in a thread that reads, while the sandbox computes
-    answer = sandbox.call("predict", {}, table=slot, expect=Expected(schema, rows), seconds=60)
-    answer.table
+described = sandbox.call("load", {"name": "churn"}, content=model_bytes, seconds=60).body
+slot = sandbox.put(batch)  # in a thread that reads, while the sandbox computes
+expect = Expected(schema, batch.num_rows)
+predictions = sandbox.call("predict", table=slot, expect=expect, seconds=60).table
+sandbox.close()
 ```
 """
 
@@ -24,14 +24,15 @@ from mlsys.errors import MlsysError
 from workers.sandbox import nursery
 from workers.sandbox.channel import MAX_REQUEST, Channel, Closed, Late, Malformed, encode
 from workers.sandbox.died import SandboxDied, count, of_exit, rebuild
-from workers.sandbox.tables import Expected, Region, read_answer
+from workers.sandbox.memory import Region
+from workers.sandbox.slots import SLOTS, Slot, Slots
+from workers.sandbox.tables import Expected, read_answer
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 WALLS = None  # `module:function` that encloses the process
 RUN = "workers.sandbox.child:run"
-SLOTS = 2  # for `put`: one that the sandbox reads, one that is being filled
 START_SECONDS = 60.0  # for a process to be up, whose imports may take seconds where it is spawned
 GRACE = 0.5  # seconds for a process that closed its channel to end
 
@@ -48,26 +49,6 @@ class Answer:
 
     body: dict[str, Any]
     table: pa.Table | None = None
-
-
-class Slot:
-    """A table in the shared memory of a sandbox, for one call. `table` is the requester's own."""
-
-    def __init__(self, sandbox: Sandbox, number: int, table: pa.Table) -> None:
-        self.table = table
-        self.number = number
-        self.size = 0
-        self._sandbox: Sandbox | None = sandbox
-
-    def of(self, sandbox: Sandbox) -> bool:
-        """Return whether the table is in this sandbox's memory."""
-        return self._sandbox is sandbox
-
-    def release(self) -> None:
-        """Let the next table have the slot. A call does it."""
-        sandbox, self._sandbox = self._sandbox, None
-        if sandbox is not None:
-            sandbox._give_back(self.number)
 
 
 class Sandbox:
@@ -91,19 +72,18 @@ class Sandbox:
         """
         self._lock = threading.RLock()  # for calls
         self._ending = threading.RLock()
-        self._slots = threading.Condition()
         self._death: SandboxDied | None = None
         self._number = 0
         self._output = Region()
-        self._inputs = [Region() for _ in range(SLOTS + 1)]  # the last one is for `call`
-        self._free = list(range(SLOTS))
+        self._slots = Slots()
         ours, theirs = socket.socketpair()
         with ours, theirs:
             try:
-                fds = [theirs.fileno(), self._output.fd, *(r.fd for r in self._inputs)]
+                fds = [theirs.fileno(), self._output.fd, *self._slots.fds]
                 self._process = start(RUN, [handlers, walls], fds)
             except BaseException:
-                self._close_memory()
+                self._output.close()
+                self._slots.close()
                 raise
             self._channel = Channel(ours.detach())
         with self._guard("start", seconds) as deadline:
@@ -129,18 +109,11 @@ class Sandbox:
         Raises:
             SandboxDied: it has ended.
         """
-        with self._slots:
-            self._slots.wait_for(lambda: self._free or self._death is not None)
-            self._check()
-            slot = Slot(self, self._free.pop(), table)
         try:
-            slot.size = self._inputs[slot.number].put(table)
-        except BaseException as exc:
-            slot.release()
-            if isinstance(exc, Closed):
-                self._check()
+            return self._slots.put(table)
+        except Closed:
+            self._check()
             raise
-        return slot
 
     def call(
         self,
@@ -164,7 +137,7 @@ class Sandbox:
             ValueError, TypeError: the question is too long, or is not JSON.
         """
         with self._lock:
-            slot = table if isinstance(table, Slot) and table.of(self) else None
+            slot = table if isinstance(table, Slot) and table.slots is self._slots else None
             try:
                 self._check()
                 self._number += 1
@@ -174,7 +147,7 @@ class Sandbox:
                     question |= {"slot": slot.number, "size": slot.size}
                 elif table is not None:
                     rows = table.table if isinstance(table, Slot) else table
-                    question |= {"slot": SLOTS, "size": self._inputs[SLOTS].put(rows)}
+                    question |= {"slot": SLOTS, "size": self._slots.put_now(rows)}
                 elif content is not None:
                     question["content"] = len(content)
                 message = encode(question, MAX_REQUEST)
@@ -276,25 +249,16 @@ class Sandbox:
                 if death.cause != "closed":
                     count(death, self.pid, op)
             death = self._death
-        with self._slots:
-            self._slots.notify_all()
+        self._slots.end()
         with self._lock, self._ending:  # once no call uses them
             self._channel.close()
-            self._close_memory()
+            self._output.close()
+            self._slots.close()
         return SandboxDied(death.cause, death.detail)
 
     def _check(self) -> None:
         if self._death is not None:
             raise SandboxDied(self._death.cause, self._death.detail)
-
-    def _close_memory(self) -> None:
-        for region in (self._output, *self._inputs):
-            region.close()
-
-    def _give_back(self, number: int) -> None:
-        with self._slots:
-            self._free.append(number)
-            self._slots.notify()
 
 
 def _is_size(value: Any, most: int) -> bool:

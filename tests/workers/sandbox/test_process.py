@@ -120,7 +120,7 @@ def test_a_table_can_be_asked_for_while_both_slots_are_full(shared: Sandbox) -> 
     for slot in slots:
         shared.call("dot", table=slot, expect=NUMBERS, seconds=60)
         slot.release()  # twice is once
-    assert len(shared._free) == 2
+    assert len(shared._slots._free) == 2
 
 
 def test_a_slot_of_a_dead_sandbox_is_put_again(shared: Sandbox, sandbox: Sandbox) -> None:

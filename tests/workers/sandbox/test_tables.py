@@ -11,11 +11,10 @@ import pyarrow as pa
 import pytest
 
 from workers.sandbox.channel import Closed, Malformed
+from workers.sandbox.memory import Mapped, Region
 from workers.sandbox.tables import (
     END,
     Expected,
-    Mapped,
-    Region,
     one_batch,
     read_answer,
     stream_size,
