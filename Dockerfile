@@ -1,4 +1,4 @@
-# The service's image: what requirements.lock names, the source, and nothing to install with.
+# The service's image: the packages of requirements.lock and the source, without an installer.
 
 FROM ghcr.io/astral-sh/uv:python3.12-bookworm-slim AS builder
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=0
@@ -7,11 +7,11 @@ COPY requirements.lock ./
 RUN uv venv .venv && uv pip sync --no-cache --require-hashes requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY lib lib
-# Beside the packages, so that their large layer stays as it is when only the source changes.
+# Apart from the packages, so that their large layer is reused when only the source changes.
 RUN uv pip install --no-cache --no-deps --target packages .
 COPY app app
 COPY workers workers
-# The user of the image can write nothing there, so nothing would be compiled later.
+# Compile now: the image's user cannot write bytecode later.
 RUN python -m compileall -q app workers
 
 FROM python:3.12-slim-bookworm
@@ -22,7 +22,7 @@ COPY --from=builder /srv/packages packages
 COPY --from=builder /srv/app app
 COPY --from=builder /srv/workers workers
 ENV PATH=/srv/.venv/bin:$PATH PYTHONPATH=/srv/packages PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT=8080
-# Memory is used again, and what is more than 64 MiB at the top goes back: docs/decisions/0014, 0022
+# glibc reuses freed memory, and returns the part above 64 MiB at its top: docs/decisions/0014, 0022
 ENV MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=67108864
 USER 10001
 EXPOSE 8080

@@ -4,13 +4,13 @@ UV_VERSION := 0.13.9
 WORKERS := 2
 BIN := .venv/bin
 STAMP := .venv/.installed
-# uv from the PATH, else one of our own in .tools.
-# Another environment may be active where make is called: ours is named wherever uv is called.
+# uv from the PATH, else our own in .tools. Each call of uv names our environment, because another one
+# may be active.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 # The uv that requirements-dev.lock pins: another version may write the locks in another form.
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --universal --python-version 3.12 pyproject.toml
 COMPILE_DEV = $(COMPILE) --all-extras --group dev
-# bqemulator holds some packages back, so the runtime lock follows the other one.
+# bqemulator limits some versions, so the runtime lock follows the development lock.
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 
 .DEFAULT_GOAL := help
@@ -20,45 +20,45 @@ COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## make .venv with everything in it
+install: $(STAMP) ## create .venv with all packages
 
-demo: $(STAMP) ## the whole job on this machine: train, upload, register, score
+demo: $(STAMP) ## run the whole job on this machine: train, upload, register, score
 	$(BIN)/python notebooks/demo.py
 
-local: $(STAMP) ## keep the local stack up, with its data in .local/
+local: $(STAMP) ## run the local stack, with its data in .local/
 	@mkdir -p .local
 	$(BIN)/mlsys local up --samples --data-dir .local/data --env-file .local/env
 
-notebook: $(STAMP) ## Jupyter, with the variables that `make local` wrote
+notebook: $(STAMP) ## start Jupyter with the variables that `make local` wrote
 	set -a; if [ -f .local/env ]; then . ./.local/env; fi; set +a; exec $(BIN)/jupyter lab notebooks
 
-test: $(STAMP) ## the tests, over a local stack for each of WORKERS processes
+test: $(STAMP) ## run the tests, with a local stack for each of WORKERS processes
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-check: $(STAMP) ## the quick signal: format, lint, types, import rules, tests without the stack
+check: $(STAMP) ## check format, lint, types and import rules, and run the tests without the stack
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n $(WORKERS) -m 'not stack and not process and not long and not image'
 
-test-long: $(STAMP) ## the long forms: hundreds of runs, a thousand kills, about half an hour
+test-long: $(STAMP) ## run the long tests: hundreds of runs, a thousand kills, about half an hour
 	$(BIN)/pytest -m long -s
 
 test-image: $(STAMP) ## build the image with podman (or CONTAINER_ENGINE) and run it
 	$(BIN)/pytest -m image tests/project/test_image.py
 
-lint: $(STAMP) check-locks ## ruff, mypy, import rules, secrets, notebooks, workflows, stale locks
+lint: $(STAMP) check-locks ## run every linter: ruff, mypy, import rules, secrets, workflows, stale locks
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pre-commit run --all-files --show-diff-on-failure
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP) ## put the code in order
+format: $(STAMP) ## format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 ARGS := --write
-bench: $(STAMP) ## measure the service beside other ways; ARGS selects what (CONTRIBUTING.md)
+bench: $(STAMP) ## compare the service with other tools; ARGS selects a benchmark (CONTRIBUTING.md)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-peers: $(STAMP) ## install MLflow, Dask, Ray Data and Beam beside the project, for `make bench`
@@ -70,15 +70,15 @@ bench-peers: $(STAMP) ## install MLflow, Dask, Ray Data and Beam beside the proj
 	  | $(UV) pip install --quiet --compile-bytecode --python .venv-beam/bin/python --constraint - \
 	  --requirement benchmarks/peers-beam.txt
 
-check-infrastructure: ## Terraform: format, validity and tests of every root; needs terraform
+check-infrastructure: ## check Terraform: format, validity and tests of every root; needs terraform
 	infrastructure/check
 
-lock: $(STAMP) ## write the lock files after a change of pyproject.toml
+lock: $(STAMP) ## compile the lock files after a change of pyproject.toml
 	$(COMPILE_DEV) --output-file requirements-dev.lock
 	$(COMPILE_RUNTIME) --constraint requirements-dev.lock --output-file requirements.lock
 
 upgrade: COMPILE += --upgrade
-upgrade: lock ## write the lock files with the newest versions that fit
+upgrade: lock ## compile the lock files with the newest versions that fit
 
 check-locks: $(STAMP)
 	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \
@@ -89,9 +89,9 @@ check-locks: $(STAMP)
 	  if ! diff "$$lock" "$$new/$$lock"; then echo "$$lock is stale: run \`make lock\`" >&2; exit 1; fi; \
 	done; \
 	if grep -nE 'https?://' requirements.lock requirements-dev.lock; then \
-	  echo "a lock names a host" >&2; exit 1; fi
+	  echo "A lock file names a host. Compile it with \`make lock\`." >&2; exit 1; fi
 
-clean: ## remove what the verbs made, but not .local
+clean: ## remove all generated files except .local
 	rm -rf .venv .venv-peers .venv-beam .tools .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(STAMP): pyproject.toml requirements-dev.lock | $(UV)

@@ -1,7 +1,7 @@
-"""The main job from end to end on the local stack: what `make demo` runs.
+"""`make demo`: run the main job from end to end on the local stack.
 
-Starts the stack, loads the sample tables, runs the example notebook as a person would (it uploads
-a model, which registers itself), then scores a table and rescans the registry with curl.
+Starts the stack, loads the sample tables, runs the example notebook (which uploads a model, which
+registers itself), then scores a table and rescans the registry with curl.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def main() -> None:
 
 
 def show_the_rest(stack: LocalStack) -> None:
-    """Show the row that appeared, score a table, read it back, rescan."""
+    """Show the registry's new row, score a table, read it back, rescan."""
     from mlsys.bq import bq_get
 
-    say("The upload alone made this row in model_registry: nobody called the service")
+    say("The upload created this row in model_registry, without a call to the service")
     for name, value in bq_get(REGISTRY).iloc[0].items():
         print(f"  {name:15} {value}")
 
@@ -65,7 +65,7 @@ def show_the_rest(stack: LocalStack) -> None:
         "&model_name=titanic-survival&model_version=v1&id_columns=PassengerId"
     )
 
-    say("The first predictions, and how many of all are right")
+    say("The first predictions, and the share of all that are right")
     print(indent(bq_get(PREDICTIONS).to_string(index=False)))
     counts = bq_get(ACCURACY).iloc[0]
     share = counts["correct"] / counts["row_count"]
@@ -76,7 +76,7 @@ def show_the_rest(stack: LocalStack) -> None:
 
 
 def run_notebook() -> None:
-    """Run every cell of the example notebook in a kernel of its own, and keep what it shows."""
+    """Run every cell of the example notebook in a new kernel, and save its outputs."""
     import nbformat
     from nbclient import NotebookClient
 
@@ -106,7 +106,7 @@ def run_notebook() -> None:
 
 
 def curl(url: str) -> None:
-    """Call the service as a person would, and print the call with its answer."""
+    """Call the service with curl, and print the call with its answer."""
     print(f'  $ curl "{url}"')
     if program := shutil.which("curl"):
         command = [program, "-sS", "--fail-with-body", "--noproxy", "*", url]
@@ -119,7 +119,7 @@ def curl(url: str) -> None:
 
 
 def indent(text: str) -> str:
-    """The text, two spaces to the right."""
+    """Indent each line by two spaces."""
     return "\n".join(f"  {line}" for line in text.splitlines())
 
 

@@ -6,9 +6,9 @@
 set -euo pipefail
 
 base=${1:-}
-# What ends up in the image (.dockerignore), and what decides how it is built.
+# The files in the image (.dockerignore), and those that decide how it is built.
 image=(Dockerfile .dockerignore requirements.lock pyproject.toml README.md LICENSE app workers lib)
-# The tables of Terraform are made from the library's schemas.
+# Terraform creates its tables from the library's schemas.
 infrastructure=(infrastructure lib/mlsys/schemas)
 
 differs() {

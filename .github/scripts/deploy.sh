@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Rolls an image out to a Cloud Run service, and back if the service is not well with it.
+# Roll an image out to a Cloud Run service, and roll back if the service is unhealthy.
 #   deploy.sh running SERVICE                          the image that has all the traffic, by digest
 #   deploy.sh url SERVICE                              its address
-#   deploy.sh check ENV DIGEST CONFIRMATION RUNNING    may DIGEST go to ENV? prints the image
+#   deploy.sh check ENV DIGEST CONFIRMATION RUNNING    refuse unless DIGEST may go to ENV; print the image
 #   deploy.sh release SERVICE IMAGE                    roll IMAGE out
 # Project and region come from gcloud's own variables, CLOUDSDK_CORE_PROJECT and CLOUDSDK_RUN_REGION.
 # release also reads
-#   ID_TOKEN       what the service is called with; its audience is the service's address
+#   ID_TOKEN       the token for the service; its audience is the service's address
 #   SMOKE_PREDICT  parameters of /predict for a dry run, `env=dev&input_table=...`; none: only /health
-#   SMOKE_TRIES    how often a new revision is asked before it counts as broken (default 10)
+#   SMOKE_TRIES    calls of a new revision before it counts as broken (default 10)
 #   SMOKE_DELAY    seconds between two tries (default 3)
 set -euo pipefail
 
@@ -19,7 +19,7 @@ fail() {
 
 describe() {
   gcloud run services describe "$1" --format=json ||
-    fail "cannot see the service $1: if it is not there yet, Terraform makes it (docs/deploying.md)"
+    fail "cannot read the service $1: if it does not exist yet, create it with Terraform (docs/deploying.md)"
 }
 
 # Revisions with traffic and their shares, as --to-revisions takes them: "mlsys-dev-00001-abc=100".
@@ -47,8 +47,8 @@ check() {
     *) fail "$env is not deployed to by hand: pass staging or prod" ;;
   esac
   [ "$confirmation" = "$env" ] || fail "not confirmed: type $env to deploy to $env"
-  [[ $digest =~ ^sha256:[0-9a-f]{64}$ ]] || fail "'$digest' is no digest: pass sha256: and 64 digits"
-  [ "${running#*@}" = "$digest" ] || fail "$from runs $running, not $digest: it has not been tried there"
+  [[ $digest =~ ^sha256:[0-9a-f]{64}$ ]] || fail "'$digest' is not a digest: pass sha256: and 64 digits"
+  [ "${running#*@}" = "$digest" ] || fail "$from runs $running, not $digest: deploy that image to $from first"
   echo "$running"
 }
 
@@ -58,7 +58,7 @@ get() {
     curl --config - --silent --show-error --fail --max-time 60 "$1"
 }
 
-well() {
+healthy() {
   get "$1/health" | jq -e '.status == "healthy"' >/dev/null || return 1
   [ -n "${SMOKE_PREDICT:-}" ] || return 0
   get "$1/predict?$SMOKE_PREDICT&dry_run=true" | jq -e '.ok == true' >/dev/null
@@ -67,17 +67,17 @@ well() {
 smoke() {
   local try
   for ((try = 1; try <= ${SMOKE_TRIES:-10}; try++)); do
-    if well "$1"; then
-      echo "deploy: $1 is well"
+    if healthy "$1"; then
+      echo "deploy: $1 is healthy"
       return 0
     fi
     sleep "${SMOKE_DELAY:-3}"
   done
-  echo "deploy: $1 is not well" >&2
+  echo "deploy: $1 is not healthy" >&2
   return 1
 }
 
-# However release ends: nothing keeps the tag, and unless all went well the traffic is where it was.
+# However release ends, remove the tag; unless it succeeded, move the traffic back.
 leave() {
   local code=$?
   trap - EXIT
@@ -86,7 +86,7 @@ leave() {
       echo "deploy: traffic goes back to $before" >&2
       gcloud run services update-traffic "$service" --to-revisions="$before" --quiet || code=2
     else
-      echo "deploy: there is no revision to go back to" >&2
+      echo "deploy: the service has no revision to go back to" >&2
     fi
   fi
   if [ "$tagged" = true ]; then
@@ -108,8 +108,8 @@ release() {
 
   gcloud run services update "$service" --image="$image" --no-traffic --quiet
   revision=$(describe "$service" | jq -r '.status.latestCreatedRevisionName')
-  # Not with --tag on the update: gcloud would then name the revision itself, and Terraform's next
-  # plan would want that name gone (docs/decisions/0018).
+  # Not with --tag on the update: gcloud would then name the revision, and Terraform's next plan would
+  # remove that name (docs/decisions/0018).
   tagged=true
   gcloud run services update-traffic "$service" --update-tags="candidate=$revision" --quiet
   candidate=$(describe "$service" | jq -er '.status.traffic[] | select(.tag == "candidate") | .url')

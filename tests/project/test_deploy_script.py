@@ -96,11 +96,11 @@ def test_the_token_is_on_no_command_line(cloud: Cloud) -> None:
     assert "the-token" not in (cloud.folder / "calls").read_text()
 
 
-def test_a_candidate_that_is_not_well_never_gets_traffic(cloud: Cloud) -> None:
+def test_a_candidate_that_is_not_healthy_never_gets_traffic(cloud: Cloud) -> None:
     change(cloud, sick={NEW: "candidate"})
     done = cloud.run("release", "mlsys-dev", NEW)
     assert done.returncode == 1
-    assert "not well" in done.stderr
+    assert "not healthy" in done.stderr
     assert cloud.state["traffic"] == {FIRST: 100}
     assert cloud.state["tags"] == {}
     assert not [call for call in cloud.changes if "--to-revisions" in call]
@@ -149,18 +149,18 @@ def test_the_first_release_of_all_says_that_there_is_nothing_to_go_back_to(tmp_p
     change(cloud, sick={NEW: "traffic"})
     done = cloud.run("release", "mlsys-dev", NEW)
     assert done.returncode == 1
-    assert "no revision to go back to" in done.stderr
+    assert "has no revision to go back to" in done.stderr
     assert cloud.state["tags"] == {}
 
 
-def test_a_service_that_is_not_there_is_not_made(cloud: Cloud) -> None:
+def test_a_missing_service_is_not_created(cloud: Cloud) -> None:
     done = cloud.run("release", "mlsys-prod", NEW)
     assert done.returncode == 1
-    assert "Terraform makes it" in done.stderr
+    assert "create it with Terraform" in done.stderr
     assert cloud.changes == []
 
 
-def test_without_a_token_nothing_counts_as_well(cloud: Cloud) -> None:
+def test_without_a_token_nothing_counts_as_healthy(cloud: Cloud) -> None:
     assert cloud.run("release", "mlsys-dev", NEW, ID_TOKEN="").returncode == 1
     assert cloud.state["traffic"] == {FIRST: 100}
 
@@ -212,8 +212,8 @@ def test_what_the_environment_before_runs_may_be_deployed(cloud: Cloud, env: str
         ("prod", NEW, "PROD", "not confirmed"),
         ("prod", OLD, "prod", "staging runs"),
         ("staging", OLD, "staging", "dev runs"),
-        ("prod", "sha256:", "prod", "no digest"),
-        ("prod", "", "prod", "no digest"),
+        ("prod", "sha256:", "prod", "not a digest"),
+        ("prod", "", "prod", "not a digest"),
         ("dev", NEW, "dev", "not deployed to by hand"),
     ],
 )

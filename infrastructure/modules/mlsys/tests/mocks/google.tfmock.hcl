@@ -1,4 +1,4 @@
-# What Google would answer, where a test looks at it.
+# Google's answers that the tests read.
 mock_data "google_project" {
   defaults = {
     number = "123456789012"
