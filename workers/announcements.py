@@ -1,8 +1,8 @@
-"""What mlsys announces on `mlsys-events-{env}`, as CloudEvents: best effort, no more.
+"""Announcements on `mlsys-events-{env}` as CloudEvents, on a best-effort basis.
 
-Registry and ledger are what counts. An announcement can be lost, when the process dies just
-before it or Pub/Sub does not answer in time, and it can come twice; a subscriber that must not miss
-anything reads `model_registry` and `prediction_runs`.
+The registry and the ledger are authoritative. An announcement can be lost, if the process dies just
+before it or Pub/Sub does not answer in time, and it can arrive twice; a subscriber that must not
+miss anything reads `model_registry` and `prediction_runs`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlsys.clients import Clients
 
 log = logging.getLogger(__name__)
 
-SECONDS = 10.0  # that announcements may take
+SECONDS = 10.0  # for all announcements of one call
 MAX_ATTRIBUTE = 1024  # bytes; https://cloud.google.com/pubsub/quotas#resource_limits
 
 Kind = Literal["model.registered", "model.removed", "run.finished", "run.failed"]
@@ -36,7 +36,7 @@ class Event:
 
 
 def announce(clients: Clients, env: str, *events: Event) -> None:
-    """Publish events, all within ten seconds; failures are logged alone.
+    """Publish events, all within ten seconds; failures are only logged.
 
     The attributes are those of CloudEvents over Pub/Sub in binary mode
     (https://github.com/googleapis/google-cloudevents/blob/main/docs/spec/pubsub.md): `ce-id`,
@@ -61,7 +61,7 @@ def announce(clients: Clients, env: str, *events: Event) -> None:
             sent.append(
                 (event, clients.publisher.publish(topic, content, timeout=SECONDS, **attributes))
             )
-        except Exception:  # whatever Pub/Sub has, the work itself is done
+        except Exception:  # whatever Pub/Sub raises, the work itself is done
             log.warning("%s of %s was not announced", event.kind, event.subject, exc_info=True)
     for event, future in sent:
         try:
@@ -71,5 +71,5 @@ def announce(clients: Clients, env: str, *events: Event) -> None:
 
 
 def _bounded(text: str) -> str:
-    """Return what fits an attribute: Pub/Sub refuses all of a batch for one that is too long."""
+    """Cut the text to fit an attribute: Pub/Sub refuses a whole batch for one that is too long."""
     return text.encode()[:MAX_ATTRIBUTE].decode(errors="ignore")

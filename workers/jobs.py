@@ -1,9 +1,9 @@
-"""BigQuery jobs that run once, however often they are asked for: their ids follow from the run.
+"""BigQuery jobs that run once, however often they are requested: their ids follow from the run.
 
 BigQuery takes a job id only once
 (https://googleapis.dev/python/bigquery/latest/design/query-retries.html). The ids of a job are its
 stem and 0, 1, ...: the first one that did not fail is the job, found by looking from 0 up, so
-whoever comes second joins it.
+a concurrent or later request joins it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ def jobs_of(
 ) -> Iterator[Any]:
     """Yield the job that runs or has succeeded under the first id that did not fail.
 
-    If there is none, `start` is called with the next id. Whoever finds that a job does not count
-    (any more) goes on to the one after it.
+    If every id so far has failed, `start` is called with the next one. A caller for whom a job does
+    not count (any more) takes the next job.
 
     Raises:
-        TryAgain: a twin has started the job, and it cannot be seen yet; or too many have failed.
+        TryAgain: a concurrent request started the job, and it is not visible yet; or too many have
+            failed.
     """
     from google.api_core.exceptions import Conflict
 
@@ -37,30 +38,32 @@ def jobs_of(
         job_id = f"{stem}{k}"
         job = _find(clients, job_id, location)
         if job is not None and job.state == "DONE" and job.error_result is not None:
-            continue  # an earlier try that failed, and did nothing
+            continue  # an earlier try that failed, and changed nothing
         if job is None:
             try:
                 job = start(job_id)
-            except Conflict:  # a twin, or our own request whose answer was lost
+            except Conflict:  # a concurrent request, or our own, whose answer was lost
                 job = _find(clients, job_id, location)
                 if job is None:
-                    raise TryAgain(f"{job_id} exists and cannot be read yet") from None
+                    raise TryAgain(
+                        f"The BigQuery job {job_id} exists and cannot be read yet: try again"
+                    ) from None
         yield job
     if job is not None:
         job.result(timeout=TIMEOUT, retry=bigquery_retry())  # raises why it failed
-    raise TryAgain(f"{MAX_TRIES} jobs {stem}... failed")
+    raise TryAgain(f"{MAX_TRIES} BigQuery jobs {stem}... failed: see their errors, and try again")
 
 
 def finish(job: Any, stop: Callable[[], bool]) -> None:
-    """Wait until the job is done, or `stop` says so: BigQuery goes on with it by itself.
+    """Wait until the job is done or `stop` returns True; BigQuery continues it either way.
 
     Raises:
-        RunInterrupted: `stop` said so.
+        RunInterrupted: `stop` returned True.
         google.api_core.exceptions.GoogleAPICallError: the job failed.
     """
     while not job.done(timeout=TIMEOUT, retry=bigquery_retry()):
         if stop():
-            raise RunInterrupted(f"The job {job.job_id} is running")
+            raise RunInterrupted(f"The BigQuery job {job.job_id} is still running")
         time.sleep(POLL)
     job.result(timeout=TIMEOUT, retry=bigquery_retry())
 

@@ -1,7 +1,7 @@
 """Values of BigQuery's columns as JSON holds them, by the rules of its own TO_JSON_STRING.
 
-https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions#json_encodings: what
-JSON has no number for is a text (NaN, integers beyond 2^53, decimals with a fraction), dates and
+https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions#json_encodings: numbers
+that JSON cannot hold are strings (NaN, integers beyond 2^53, decimals with a fraction), dates and
 times are ISO 8601, bytes are base64.
 """
 

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: a container has less than the machine it runs on."""
+"""The memory and cores that this process may use: a container has less than its host."""
 
 import contextlib
 import math
@@ -9,22 +9,22 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def memory() -> int:
-    """The bytes of memory that there are."""
-    there = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    """Return the bytes of memory that this process may use."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups 2 and 1
         with contextlib.suppress(OSError, ValueError):
-            there.append(int((CGROUP / path).read_text()))
-    return min(there)
+            limits.append(int((CGROUP / path).read_text()))
+    return min(limits)
 
 
 def cores() -> int:
-    """The cores that this process may keep busy, a part of one counting as one."""
-    there = [os.cpu_count() or 1]
+    """Return the number of cores that this process may use, a fraction rounded up."""
+    limits = [os.cpu_count() or 1]
     if hasattr(os, "sched_getaffinity"):
-        there.append(len(os.sched_getaffinity(0)))
+        limits.append(len(os.sched_getaffinity(0)))
     for paths in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # groups 2, 1
         with contextlib.suppress(OSError, ValueError):
             words = " ".join((CGROUP / path).read_text() for path in paths).split()
             quota, period = map(int, words)  # no limit is "max", or -1
-            there += [math.ceil(quota / period)] if quota > 0 else []
-    return max(1, min(there))
+            limits += [math.ceil(quota / period)] if quota > 0 else []
+    return max(1, min(limits))

@@ -1,4 +1,4 @@
-"""Keep what cannot be understood, so that it blocks nothing and is not lost."""
+"""Set messages that cannot be read aside, so that they block nothing and are not lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.quarantine import FOLDER
 
-CONTENT_TYPE = "content-type"  # says how to read a body, and does not tell one from another
+CONTENT_TYPE = "content-type"  # how to read a body; not part of a message's identity
 
 
 def quarantine(
@@ -24,14 +24,14 @@ def quarantine(
 ) -> str:
     """Write the body of a message as it was received, with the reason, and return its `gs://` URI.
 
-    `headers` are those that are a part of the message (`mlsys.pushes.kept_headers`). The place is
+    `headers` are those that are part of the message (`mlsys.pushes.kept_headers`). The object is
     `quarantine/{date}/{hash}.json` in the environment's runs bucket: the same message on the same
     day is the same object, however often it is delivered.
     """
     headers = headers or {}
     now = dt.datetime.now(dt.UTC)
     digest = hashlib.sha256(body)
-    # A message's own headers tell it from others; when and as what it was delivered does not.
+    # A message's own headers are part of its identity; how and when it was delivered is not.
     if own := {k: v for k, v in headers.items() if not _changes(k)}:
         digest.update(json.dumps(own, sort_keys=True).encode())
     path = f"{FOLDER}/{now.date()}/{digest.hexdigest()}.json"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """What BigQuery says of a query without running it."""
+    """A query's schema and size as BigQuery estimates them without running it."""
 
     schema: Sequence[SchemaField]
     bytes: int  # that it would read; the local BigQuery says 0
@@ -31,17 +31,17 @@ class DryRun:
 def column_sql(table: TableRef, name: str) -> str:
     """Return the column `name` as a query of `table` alone names it.
 
-    A bare name that is the table's too stands for the whole row:
+    A bare name that is also the table's means the whole row:
     https://cloud.google.com/bigquery/docs/schemas#column_names
     """
     return f"`{table.table}`.`{name}`" if same_name(table.table, name) else f"`{name}`"
 
 
 def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
-    """Run a statement on the environment's dataset, again where it lost to another change.
+    """Run a statement on the environment's dataset; retry it after a conflict with another change.
 
     Raises:
-        TryAgain: others kept changing the table, or a table of the dataset is not there.
+        TryAgain: others kept changing the table, or a table of the dataset does not exist.
     """
     import tenacity
     from google.api_core.exceptions import BadRequest, NotFound
@@ -73,7 +73,7 @@ def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
         ) from exc
     except BadRequest as exc:
         if _is_dml_conflict(exc):
-            raise TryAgain("BigQuery has too many changes of one table in hand") from exc
+            raise TryAgain("Too many concurrent changes to one BigQuery table: try again") from exc
         raise
 
 
@@ -123,7 +123,7 @@ def dry_run(clients: Clients, sql: str) -> DryRun:
 
 
 def _is_dml_conflict(exc: BaseException) -> bool:
-    """Conflicts of concurrent changes come as 400 invalidQuery, told apart by their text alone.
+    """Return whether concurrent changes conflicted: a 400 that only its text identifies.
 
     https://cloud.google.com/bigquery/docs/data-manipulation-language#dml-limitations; the client
     does not retry them.

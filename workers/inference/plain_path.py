@@ -1,4 +1,4 @@
-"""Ask a model as scikit-learn's users do: one frame, or one Series, for each batch."""
+"""Call a model as scikit-learn's users do: with one frame, or one Series, for each batch."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PredictionSpec:
-    """What is asked of a model for each row."""
+    """The inputs and outputs of a prediction for one row."""
 
     features: tuple[Feature, ...]
     outputs: Mapping[str, tuple[str, ...]]  # the model's methods, and the columns each one fills
@@ -33,10 +33,10 @@ class PredictionSpec:
 
 
 class Predictor:
-    """A loaded model with what is asked of it. The same rows always give the same bytes."""
+    """A loaded model with its spec. The same rows always give the same bytes."""
 
     def __init__(self, model: Any, spec: PredictionSpec, route: Route | None = None) -> None:
-        """`route` is the one that planning chose for this very model, if it was in this process."""
+        """Limit BLAS and OpenMP to one thread; `route` is planning's, if made in this process."""
         # Idle threads of BLAS and OpenMP busy-wait, and their number changes the last bits of a
         # result. OpenMP keeps its limit by thread, so a predictor belongs to the thread that
         # made it.
@@ -51,7 +51,7 @@ class Predictor:
 
     @property
     def path(self) -> str:
-        """How the rows reach the model: `arrow`, or `plain: ` and why."""
+        """The rows' path to the model: `arrow`, or `plain: ` and why."""
         return self._route.path
 
     def predict(self, batch: pa.Table) -> dict[str, pa.Array]:
@@ -60,19 +60,19 @@ class Predictor:
         Raises:
             SchemaMismatch: values of a column cannot be given to the model.
             PredictionFailed: the model raised, or gave values that do not fit their column.
-            ModelUnusable: it gave something else than a value a row, whatever the rows are.
+            ModelUnusable: it gave anything other than one value a row.
             TryAgain: there was not enough memory.
         """
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they are about the training, not about a row
+                warnings.simplefilter("ignore")  # they concern the training, not a row
                 given = self._route.answers(batch)
         except SchemaMismatch:
             raise
         except MemoryError as exc:
             raise TryAgain(
                 f"There was not enough memory to score {batch.num_rows} rows at once: give the "
-                "service more"
+                "service more memory"
             ) from exc
         except Exception as exc:  # whatever the estimator raises is about these rows
             raise PredictionFailed(self._blame(exc, batch)) from exc
@@ -114,7 +114,7 @@ class Predictor:
             ) from exc
 
     def _blame(self, exc: Exception, batch: pa.Table) -> str:
-        """Say what the model said, and which feature columns hold NULLs if any do."""
+        """Describe the model's error, and name the feature columns that hold NULLs."""
         first = (str(exc).splitlines() or [""])[0][:300]
         text = f"The model raised {type(exc).__name__}: {first}"
         folded = {fold(name): i for i, name in enumerate(batch.schema.names)}

@@ -1,4 +1,4 @@
-"""Rows that a model should be able to answer, and whether it does, seen as a run is planned."""
+"""Trial predictions while a run is planned, on rows that a model should be able to answer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _VALUES = {
 def valid_rows(model: Any, features: Sequence[Feature]) -> pa.Table:
     """Return rows of the features' types without NULLs, of categories that the model knows.
 
-    There are more of them than features: an answer for each column is not one for each row.
+    Their number differs from that of the features, so that one answer a column is noticed.
     """
     import pyarrow as pa
 
@@ -69,7 +69,7 @@ def golden_rows(metadata: ModelMetadata, features: Sequence[Feature]) -> pa.Tabl
     """Return the model's golden rows under the names that the features have in this run."""
     try:
         table = golden_table(metadata)
-    except MetadataInvalid:  # the verification says so
+    except MetadataInvalid:  # the verification reports it
         return None
     if table is None or table.num_columns != len(features):
         return None
@@ -83,13 +83,13 @@ def check_answers(
     metadata: ModelMetadata,
     series: bool,
 ) -> None:
-    """See that the model gives one answer a row, on its golden rows or else on valid ones.
+    """Check that the model gives one answer a row, on its golden rows or else on valid ones.
 
-    One method has been replayed on the golden rows already; the others are looked at. What the
-    model raises on rows that are made up may be about them, so it counts only where it cannot be.
+    One method has been replayed on the golden rows already; the others are tried here. An error on
+    made-up rows may be caused by those rows, so it counts only if no row can be its cause.
 
     Raises:
-        ModelUnusable: it gives another number of answers, or cannot answer whatever it is given.
+        ModelUnusable: it gives another number of answers, or raises whatever it is given.
     """
     table = golden_rows(metadata, features)
     if table is None:
@@ -104,28 +104,28 @@ def check_answers(
         if _is_of_the_model(exc):
             raise ModelUnusable(
                 f"The model raises {type(exc).__name__} whatever it is given: {first_line(exc)}. "
-                "Fit it again with the service's releases, see that it predicts in a new Python "
+                "Fit it again with the service's releases, check that it predicts in a new Python "
                 "process, and upload it"
             ) from exc
         if _answers_with_frames(model, features, table, methods, series):
             raise ModelUnusable(
-                "The model was fitted under sklearn.set_config(transform_output=...), which does "
-                f"not travel with a pickle, and raises {type(exc).__name__} without: "
-                f"{first_line(exc)}. Upload it with upload_model(..., X=...) while that setting "
-                'holds; or call set_output(transform="pandas") on it and upload it again'
+                "The model was fitted under sklearn.set_config(transform_output=...), which a "
+                f"pickle does not keep, and raises {type(exc).__name__} without it: "
+                f"{first_line(exc)}. Upload it with upload_model(..., X=...) while that setting is "
+                'active; or call set_output(transform="pandas") on it and upload it again'
             ) from exc
         return
     for method, answers in given.items():
         if (count := _count(answers)) != table.num_rows:
             raise ModelUnusable(
                 f"The model's {method} gives {count} answers to {table.num_rows} rows: it does not "
-                "take a table of these columns. Upload it with upload_model(..., X=...) and what "
-                "it was fitted on"
+                "take a table of these columns. Upload it with upload_model(..., X=...), passing "
+                "the data it was fitted on"
             )
 
 
 def first_line(exc: Exception) -> str:
-    """Return the first line of what an estimator said, at most 300 characters of it."""
+    """Return the first line of an estimator's error, at most 300 characters of it."""
     return (str(exc).splitlines() or [""])[0][:300].rstrip(". ")
 
 
@@ -155,7 +155,7 @@ def _answers_with_frames(
 
 
 def _count(answers: Any) -> int | str:
-    """How many rows the answer is for; several outputs have a list of arrays."""
+    """Return how many rows the answer is for; several outputs have a list of arrays."""
     if isinstance(answers, list) and answers and hasattr(answers[0], "shape"):
         answers = answers[0]
     if hasattr(answers, "shape"):
@@ -164,9 +164,9 @@ def _count(answers: Any) -> int | str:
 
 
 def _categories(model: Any, features: Sequence[Feature]) -> dict[str, Sequence[Any]]:
-    """The categories that the model's encoders know, by the features' names."""
+    """Return the categories that the model's encoders know, by the features' names."""
     names = [f.name for f in features]
-    found: dict[str, Sequence[Any]] = {}
+    known: dict[str, Sequence[Any]] = {}
     for columns, encoder in _encoders(model, names):
         try:
             listed = list(encoder.categories_)
@@ -175,8 +175,8 @@ def _categories(model: Any, features: Sequence[Feature]) -> dict[str, Sequence[A
         if len(listed) == len(columns):
             for name, categories in zip(columns, listed, strict=True):
                 present = [c.item() if hasattr(c, "item") else c for c in categories]
-                found.setdefault(name, [c for c in present if c is not None and c == c])
-    return found
+                known.setdefault(name, [c for c in present if c is not None and c == c])
+    return known
 
 
 def _encoders(model: Any, names: list[str]) -> Iterator[tuple[list[str], Any]]:

@@ -1,4 +1,4 @@
-"""Whether a model may be used: what its golden rows and the libraries' releases say."""
+"""The verdict on a model, from its golden rows and the libraries' releases."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Status = Literal["ready", "rejected"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a model may be used, and what there is to say of it."""
+    """Whether a model may be used, and why."""
 
     status: Status
     reason: str | None = None
-    sklearn_version: str | None = None  # what the model's file says of where it was saved
+    sklearn_version: str | None = None  # the release that saved it, from the model's file
 
 
 def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
@@ -34,7 +34,7 @@ def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
 
     Raises:
         ModelUnusable: it is not fitted, takes rows that no table holds, or was saved with another
-            scikit-learn and is of no use with this one.
+            scikit-learn and does not work with this one.
     """
     check_release(loaded)
     if (unfitted := not_fitted(loaded.model)) is not None:
@@ -57,12 +57,12 @@ def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
     mismatch = [loaded.version_mismatch] if loaded.version_mismatch else []
     if mismatch and golden_table(metadata) is None:
         mismatch = [f"{mismatch[0]}: no golden rows show whether its answers are the same"]
-    said = dict.fromkeys([*mismatch, *version_warnings(metadata), *loaded.warnings])
-    return Verdict("ready", "; ".join(said) or None)
+    reasons = dict.fromkeys([*mismatch, *version_warnings(metadata), *loaded.warnings])
+    return Verdict("ready", "; ".join(reasons) or None)
 
 
 def check_release(loaded: LoadedModel) -> None:
-    """See that this scikit-learn can use a model that another one saved, as far as that is known.
+    """Check that this scikit-learn can use a model that another release saved, as far as known.
 
     Raises:
         ModelUnusable: it raises, or its answers would be wrong.
@@ -70,12 +70,12 @@ def check_release(loaded: LoadedModel) -> None:
     if loaded.version_mismatch is None or loaded.sklearn_version is None:
         return
     if (reason := unusable(loaded.model, loaded.sklearn_version)) is not None:
-        said = f"{loaded.version_mismatch}, with which {reason}. {advice(loaded.sklearn_version)}"
-        raise ModelUnusable(said[0].upper() + said[1:])
+        text = f"{loaded.version_mismatch}, with which {reason}. {advice(loaded.sklearn_version)}"
+        raise ModelUnusable(text[0].upper() + text[1:])
 
 
 def short(reason: str | None) -> str | None:
-    """A reason as a row can hold it: texts in a model have any length, and any characters."""
+    """Return the reason as a row can hold it: a model's texts have any length and characters."""
     if reason is None:
         return None
     clean = reason.encode("utf-8", "backslashreplace").decode()

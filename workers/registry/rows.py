@@ -1,4 +1,4 @@
-"""What the bucket says of a model version, as the registry's row."""
+"""The registry's row of a model version, read from its objects in the bucket."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Identity = tuple[str, int, int | None, int | None, str]
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """The objects of one model version, as a listing has them; the model's is there."""
+    """The objects of one model version, as a listing returns them; model.pkl always exists."""
 
     model: Blob
     metadata: Blob | None = None
@@ -42,11 +42,11 @@ class Objects:
 
     @property
     def number(self) -> int:
-        """How many there are."""
+        """The number of objects."""
         return 1 + (self.metadata is not None) + (self.signature is not None)
 
     def identity(self, settings: Settings) -> Identity:
-        """What a recorded row must have to be current."""
+        """Return the identity that a recorded row must have to be current."""
         metadata, signature = (
             None if blob is None else int(blob.generation)
             for blob in (self.metadata, self.signature)
@@ -57,7 +57,7 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """One row of the registry, but for when it was written and by what."""
+    """One row of the registry, without when it was written and by what."""
 
     model_name: str
     model_version: str
@@ -87,7 +87,7 @@ class ModelRow:
 
     @property
     def identity(self) -> Identity:
-        """What a recorded row must have to count as this one."""
+        """The identity that a recorded row must have to count as this one."""
         identity: Any = tuple(getattr(self, column) for column in IDENTITY)
         return identity
 
@@ -95,15 +95,15 @@ class ModelRow:
 def list_objects(
     clients: Clients, env: str, prefix: str = ""
 ) -> tuple[dict[str, Objects], dict[str, str]]:
-    """List the models bucket: what belongs to each model version, and why other paths do not.
+    """List the models bucket: the objects of each model version, and why other paths are not one.
 
     Raises:
-        ObjectNotFound: the environment's models bucket is not there.
+        ObjectNotFound: the environment's models bucket does not exist.
     """
     from google.api_core.exceptions import NotFound
 
     name = clients.settings.models_bucket(env)
-    found: dict[str, dict[str, Blob]] = {}
+    versions: dict[str, dict[str, Blob]] = {}
     others: dict[str, str] = {}
     try:
         for blob in clients.storage.list_blobs(name, prefix=prefix or None, timeout=TIMEOUT):
@@ -112,27 +112,27 @@ def list_objects(
             except InvalidRequest as exc:
                 others[blob.name] = str(exc)
             else:
-                found.setdefault(str(ref), {})[kind] = blob
+                versions.setdefault(str(ref), {})[kind] = blob
     except NotFound as exc:
         raise ObjectNotFound(
-            f"There is no bucket gs://{name}: create it (docs/operations.md)"
+            f"The bucket gs://{name} does not exist: create it (docs/operations.md)"
         ) from exc
-    for key in [key for key, blobs in found.items() if "model" not in blobs]:
-        for blob in found.pop(key).values():
-            others[blob.name] = "there is no model.pkl beside it"
-    return {key: Objects(**blobs) for key, blobs in found.items()}, others
+    for key in [key for key, blobs in versions.items() if "model" not in blobs]:
+        for blob in versions.pop(key).values():
+            others[blob.name] = "it has no model.pkl beside it"
+    return {key: Objects(**blobs) for key, blobs in versions.items()}, others
 
 
 @functools.cache
 def verified_with(settings: Settings) -> str:
-    """What a verdict depends on besides the objects, as a digest: the service, and its settings."""
+    """Return a digest of the service and its settings, which a verdict depends on as well."""
     known = [settings.signing_keys, settings.trusted_globals, settings.max_model_bytes]
     text = json.dumps([*known, mlsys.__version__, library_versions()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_row(settings: Settings, env: str, objects: Objects | None) -> ModelRow | None:
-    """Read what the objects of a model version say, as the registry's row."""
+    """Return the registry's row for the objects of a model version."""
     if objects is None:
         return None
     blob = objects.model
@@ -175,7 +175,7 @@ def read_row(settings: Settings, env: str, objects: Objects | None) -> ModelRow 
 
 
 def _described(blob: Blob, key: str) -> Mapping[str, Any]:
-    """What mlsys wrote into the object's custom metadata, if it was the uploader."""
+    """Return what mlsys wrote into the object's custom metadata, if mlsys uploaded it."""
     try:
         value = json.loads((blob.metadata or {}).get(key, "{}"))
     except (ValueError, RecursionError):

@@ -2,13 +2,13 @@
 
 The bucket is the truth, the registry is its projection. A message is only a hint to look:
 `converge` reads what the bucket holds now and what the registry holds, replaces what differs, and
-looks again until they agree; `rescan` does the same for all model versions at once. It ends only
-after a look that found both equal, so a stale or doubled write by a racing twin is always seen by
-somebody later. Duplicates, reordering, lost messages and crashes need no code of their own.
+looks again until they agree; `rescan` does the same for all model versions at once. Each ends only
+after a look that found both equal, so a stale or duplicate write by a concurrent handler is always
+seen by a later look. Duplicates, reordering, lost messages and crashes need no code of their own.
 
-One thing is not covered: a statement that BigQuery ends after everybody's last look, because its
-handler died and the message was handled again before it ended. The next upload or rescan mends it
-(`docs/decisions/0019`).
+One case is not covered: a statement that BigQuery completes after every handler's last look,
+because its handler died and the message was handled again before it completed. The next upload or
+rescan repairs it (`docs/decisions/0019`).
 
 Generations are compared for equality, never by `>`: Cloud Storage promises that they are unique,
 not that they grow (https://cloud.google.com/storage/docs/metadata#generation-number).
@@ -38,7 +38,7 @@ Change = Literal["registered", "updated", "removed", "unchanged"]
 
 @dataclass(slots=True)
 class Rescan:
-    """What a rescan found and did; `skipped` lists the objects that are no model, and why."""
+    """The result of a rescan; `skipped` lists the objects that are not part of a model, and why."""
 
     scanned: int = 0
     registered: int = 0
@@ -71,11 +71,11 @@ class _Look:
 
 
 def converge(clients: Clients, env: str, ref: ModelRef, trigger: Trigger = "event") -> Change:
-    """Make the registry's rows of one model version equal to the bucket; return what it took.
+    """Make the registry's rows of one model version equal to the bucket; return the change.
 
     Raises:
         RegistryBusy: bucket or registry kept changing; the message should be delivered again.
-        TryAgain: BigQuery is busy, or the registry's table is not there.
+        TryAgain: BigQuery is busy, or the registry's table does not exist.
     """
     change = _settle(clients, env, trigger, str(ref)).change(str(ref))
     announce(clients, env, *_events(env, str(ref), change))
@@ -86,7 +86,7 @@ def rescan(clients: Clients, env: str) -> Rescan:
     """Make the whole registry equal to the bucket, with one listing and one read of the registry.
 
     Raises:
-        ObjectNotFound: the environment's models bucket is not there.
+        ObjectNotFound: the environment's models bucket does not exist.
         RegistryBusy, TryAgain: as `converge`.
     """
     until = time.monotonic() + max(60.0, clients.settings.request_timeout - RESERVE)
@@ -125,7 +125,7 @@ def _settle(
 
 def _look(clients: Clients, env: str, key: str) -> _Look:
     objects, skipped = list_objects(clients, env, f"{key}/" if key else "")
-    live = {key: found.identity(clients.settings) for key, found in objects.items()}
+    live = {key: version.identity(clients.settings) for key, version in objects.items()}
     return _Look(objects, live, recorded(clients, env, key), skipped)
 
 
@@ -136,16 +136,16 @@ def _verified(
     for key in keys:
         if time.monotonic() > until:
             raise TryAgain(
-                "There are more models to verify than one request has time for: ask again"
+                "More models need verifying than one request has time for: repeat the request"
             )
         row = read_row(clients.settings, env, look.objects.get(key))
         yield key, verify_row(clients, row)
 
 
 def _events(env: str, key: str, change: Change) -> list[Event]:
-    """What is announced of a model version that changed.
+    """Return the announcements of a model version that changed.
 
-    A row that was written by hand may have any name; it is removed, and announced by what it says.
+    A row that was written by hand may have any name; it is removed, and announced under that name.
     """
     if change == "unchanged":
         return []

@@ -25,7 +25,7 @@ Trigger = Literal["event", "rescan"]
 
 
 def recorded(clients: Clients, env: str, key: str = "") -> dict[str, list[Identity]]:
-    """Return what the registry holds of `key` ("name/version"), or of all, by key.
+    """Return the identities that the registry holds for `key` ("name/version"), or for all.
 
     Raises:
         TryAgain: see `workers.query.run`.
@@ -99,15 +99,15 @@ def list_models(
 
     Also returns whether there are more: beyond `limit`, or beyond `MAX_LISTED_BYTES` of JSON. They
     follow `after`, the name and number of the last row that is given.
-    `feature_names` holds the first `MAX_NAMES`, `features` says how many there are; `metadata` asks
-    for all of metadata.json too.
+    `feature_names` holds the first `MAX_NAMES`, `features` their number; `metadata` adds all of
+    metadata.json.
 
     Raises:
         TryAgain: see `workers.query.run`.
     """
     from google.cloud import bigquery
 
-    found = run(
+    selected = run(
         clients,
         env,
         statement("list_models"),
@@ -119,7 +119,7 @@ def list_models(
         bigquery.ScalarQueryParameter("after_number", "INT64", after[1] if after else 0),
     )
     rows, more = json_rows(
-        map(_shortened, found),
+        map(_shortened, selected),
         ("metrics", "metadata"),
         limit=limit,
         most_bytes=MAX_LISTED_BYTES,

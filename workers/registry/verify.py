@@ -16,7 +16,7 @@ from workers.verification.version import read_model
 
 @functools.cache
 def verifier() -> Verifier:
-    """The verifier of this process."""
+    """Return the verifier of this process."""
     return Verifier()
 
 

@@ -1,7 +1,7 @@
-"""`dry_run=true`: would the request work, what would it read and cost, and what is odd about it?
+"""`dry_run=true`: check a request, and estimate what it would read and cost.
 
-No row is loaded. Columns are checked as planning does it, and BigQuery is asked whether it would
-read them; it counts NULLs and doubled ids where that is asked for or cheap.
+No row is loaded. Columns are checked as planning does it, and BigQuery checks that it would read
+them; it counts NULLs and duplicate ids if that is requested or cheap.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlsys.errors import (
 from mlsys.names import fold
 from workers.query import column_sql, dry_run, select
 from workers.scoring.planning.destination import output_location
-from workers.scoring.planning.find_run import Found, find_run
+from workers.scoring.planning.find_run import FoundRun, find_run
 from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.model_pin import ModelPin, read_metadata
 from workers.scoring.planning.plan import Plan, make_plan
@@ -43,9 +43,9 @@ PRICE_BASIS = (
     "where a query copies the rows first (a view, column names beyond letters, digits and "
     "underscores) 6.25 USD a TiB that it reads, and reading what it gives comes on top"
 )
-CHEAP_BYTES = 10 * 2**30  # NULLs are counted unasked up to here: a query of some cents
+CHEAP_BYTES = 10 * 2**30  # NULLs are always counted up to here: a query of some cents
 
-# What a plan may be refused for; anything else is no verdict but an error.
+# A plan may be refused for these; any other error is raised, not reported.
 _PROBLEMS = (InvalidRequest, SchemaMismatch, ModelUnusable, Conflict)
 
 
@@ -55,31 +55,31 @@ def preflight(
     """Return the verdict on `request`; nothing is written.
 
     `ok` tells whether the run would start; if not, `problems` says why, with the columns.
-    `warnings` are what one should know before. `check_ids` has BigQuery count doubled ids.
+    `warnings` do not stop the run. `check_ids` has BigQuery count duplicate ids.
 
     Raises:
         TableNotFound, ModelNotFound: see `resolve`.
         Conflict: `run_id` is another request's.
     """
-    found = find_run(clients, request, run_id)
-    if found.result is not None or found.resolved is None:
-        assert found.plan is not None  # find_run looks everything up where there is no plan
-        return _known(clients, found, found.plan)
-    resolved = found.resolved
-    plan = found.plan
+    run = find_run(clients, request, run_id)
+    if run.result is not None or run.resolved is None:
+        assert run.plan is not None  # without a plan find_run resolves the request
+        return _known(clients, run, run.plan)
+    resolved = run.resolved
+    plan = run.plan
     problems: list[MlsysError] = []
     if plan is None:
-        plan, problems = _plan(clients, resolved, found.store.run_id)
+        plan, problems = _plan(clients, resolved, run.store.run_id)
     if plan is not None:
         try:
             probe(clients, plan)
         except (*_PROBLEMS, TableNotFound) as exc:
             problems.append(exc)
     metadata, _ = read_metadata(clients, resolved.model)
-    verdict = _head(found, resolved.model) | {
+    verdict = _head(run, resolved.model) | {
         "ok": not problems,
         "problems": [_problem(exc) for exc in problems],
-        # Of a view nothing tells that a repeated request means the same run, but its run_id.
+        # Only its run_id makes a repeated request on a view the same run.
         "run_id_required": resolved.is_query and run_id is None,
         "versions": _versions(metadata),
         "rows": resolved.rows,
@@ -87,9 +87,9 @@ def preflight(
     if plan is None:
         return verdict
     size = _bytes(clients, resolved, plan)
-    warnings = [*_failed_before(found), *plan.warnings]
+    warnings = [*_failed_before(run), *plan.warnings]
     nulls = _count_nulls(clients, resolved, plan, warnings)
-    doubled = _count_duplicate_ids(clients, resolved, plan, warnings) if check_ids else None
+    duplicate_ids = _count_duplicate_ids(clients, resolved, plan, warnings) if check_ids else None
     usd_per_tib = USD_PER_TIB_QUERIED if plan.is_copied else USD_PER_TIB_READ
     return (
         verdict
@@ -99,40 +99,40 @@ def preflight(
             "price_usd": round(size / TIB * usd_per_tib, 4),
             "price_basis": PRICE_BASIS,
             "nulls": nulls,
-            "duplicate_ids": doubled,
+            "duplicate_ids": duplicate_ids,
             "warnings": list(dict.fromkeys(map(bounded, warnings))),
         }
     )
 
 
-def _known(clients: Clients, found: Found, plan: Plan) -> dict[str, Any]:
-    """The verdict on a run that is done, or goes on by its plan whatever the input is by now."""
-    verdict = _head(found, plan.model) | _tables(clients, plan)
+def _known(clients: Clients, run: FoundRun, plan: Plan) -> dict[str, Any]:
+    """Return the verdict on a run that is done, or resumes its plan whatever the input is now."""
+    verdict = _head(run, plan.model) | _tables(clients, plan)
     return verdict | {
         "ok": True,
         "problems": [],
-        "warnings": [*_failed_before(found), *plan.warnings],
+        "warnings": [*_failed_before(run), *plan.warnings],
         "run_id_required": False,
         "versions": [],
-        "rows": plan.rows_expected if found.result is None else found.result.rows_read,
+        "rows": plan.rows_expected if run.result is None else run.result.rows_read,
     }
 
 
-def _head(found: Found, model: ModelPin) -> dict[str, Any]:
-    """Which run it would be, with which model."""
+def _head(run: FoundRun, model: ModelPin) -> dict[str, Any]:
+    """Return which run it would be, with which model."""
     return {
-        "run_id": found.store.run_id,
-        "run_exists": found.plan is not None,
-        "run_is_done": found.result is not None,
+        "run_id": run.store.run_id,
+        "run_exists": run.plan is not None,
+        "run_is_done": run.result is not None,
         "model_name": model.name,
         "model_version": model.version,
         "model_generation": model.generation,
     }
 
 
-def _failed_before(found: Found) -> list[str]:
-    failure = read_failure(found.store) if found.result is None else None
-    return [f"the run is there, and its last try failed: {failure.detail}"] if failure else []
+def _failed_before(run: FoundRun) -> list[str]:
+    failure = read_failure(run.store) if run.result is None else None
+    return [f"the run exists, and its last try failed: {failure.detail}"] if failure else []
 
 
 def _tables(clients: Clients, plan: Plan) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _tables(clients: Clients, plan: Plan) -> dict[str, Any]:
 def _plan(
     clients: Clients, resolved: Resolved, run_id: str
 ) -> tuple[Plan | None, list[MlsysError]]:
-    """Plan the run, or return everything that is in the way of it."""
+    """Return the plan, or everything that prevents it."""
     try:
         return make_plan(clients, resolved, run_id)[0], []
     except (*_PROBLEMS, TableNotFound) as exc:
@@ -171,15 +171,15 @@ def _plan(
 
 
 def _problem(exc: MlsysError) -> dict[str, Any]:
-    found = getattr(exc, "columns", ())
-    columns = [{"name": c, "problem": p} for c, p in found[:MAX_LISTED]]
+    faults = getattr(exc, "columns", ())
+    columns = [{"name": c, "problem": p} for c, p in faults[:MAX_LISTED]]
     problem = {"detail": bounded(str(exc)), "columns": columns}
-    left_out = len(found) - len(columns)
+    left_out = len(faults) - len(columns)
     return problem | {"more": left_out} if left_out else problem
 
 
 def _bytes(clients: Clients, resolved: Resolved, plan: Plan) -> int:
-    """The bytes of the columns that are read, of a view those that its query reads.
+    """Return the bytes of the columns that are read; for a view, those that its query reads.
 
     Both are charged by the columns' logical size, whatever `where` lets through.
     """
@@ -194,7 +194,7 @@ def _bytes(clients: Clients, resolved: Resolved, plan: Plan) -> int:
 
 
 def _versions(metadata: ModelMetadata) -> list[dict[str, str]]:
-    """The libraries that the model was saved with, beside the service's."""
+    """Return the libraries that the model was saved with, beside the service's."""
     here = library_versions()
     return [
         {"library": name, "model": saved, "service": here[name]}
@@ -206,7 +206,7 @@ def _versions(metadata: ModelMetadata) -> list[dict[str, str]]:
 def _count_nulls(
     clients: Clients, resolved: Resolved, plan: Plan, warnings: list[str]
 ) -> dict[str, int] | None:
-    """The NULLs in columns of which the model saw none in training; None if nobody counted."""
+    """Return the NULLs by column where the model saw none in training; None if not counted."""
     required = {fold(f.name) for f in resolved.schema if f.mode == "REQUIRED"}
     spelt = {fold(name): name for name in plan.read_columns}
     names = [
@@ -227,39 +227,39 @@ def _count_nulls(
     size = dry_run(clients, sql).bytes
     if size > CHEAP_BYTES:
         warnings.append(
-            f"the model saw no NULLs in {', '.join(names)}; whether the table has some was not "
-            f"counted, which would read {size / 2**30:,.0f} GiB"
+            f"the model saw no NULLs in {', '.join(names)}; the table's were not counted, because "
+            f"that would read {size / 2**30:,.0f} GiB"
         )
         return None
     row = next(iter(select(clients, sql)))
-    found = {name: row[f"n{i}"] for i, name in enumerate(names) if row[f"n{i}"]}
+    nulls = {name: row[f"n{i}"] for i, name in enumerate(names) if row[f"n{i}"]}
     everywhere = " of the whole table" if plan.where else ""
-    for name, count in found.items():
+    for name, count in nulls.items():
         warnings.append(
             f"{name} is NULL in {count} rows{everywhere}, and the model saw no NULLs there"
         )
-    return found
+    return nulls
 
 
 def _count_duplicate_ids(
     clients: Clients, resolved: Resolved, plan: Plan, warnings: list[str]
 ) -> int | None:
-    """How many rows have the ids of another one; None if nobody counted."""
+    """Return how many rows have the ids of another row; None if not counted."""
     if resolved.table.require_partition_filter:
         warnings.append(f"Ids were not counted: {plan.input_table} needs a filter to be queried")
         return None
     names = ", ".join(column_sql(plan.input_table, c.name) for c in plan.ids)
     if not names:
-        warnings.append("there are no id columns: the output's rows cannot be told apart")
+        warnings.append("the output has no id columns: its rows cannot be told apart")
         return 0
     sql = (
-        f"SELECT COUNT(*) - COUNT(DISTINCT TO_JSON_STRING(STRUCT({names}))) AS doubled "
+        f"SELECT COUNT(*) - COUNT(DISTINCT TO_JSON_STRING(STRUCT({names}))) AS duplicates "
         f"FROM `{plan.input_table}`"
     )
-    doubled = next(iter(select(clients, sql)))["doubled"]
-    if doubled:
+    duplicates = next(iter(select(clients, sql)))["duplicates"]
+    if duplicates:
         warnings.append(
-            f"{doubled} rows have the {', '.join(c.name for c in plan.ids)} of another row: the "
+            f"{duplicates} rows have the {', '.join(c.name for c in plan.ids)} of another row: the "
             "output's rows cannot be told apart by it"
         )
-    return doubled
+    return duplicates

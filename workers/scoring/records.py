@@ -1,4 +1,4 @@
-"""What a run writes about itself: its decision, its result, and why its last try failed.
+"""The records of a run: its decision, its result, and why its last try failed.
 
 Each is one JSON object of the run (`store`), written once and typed here. The plan has a module of
 its own.
@@ -31,7 +31,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the run publishes. It is written before the first load job and never changed."""
+    """The objects that the run publishes. Written before the first load job and never changed."""
 
     NAME: ClassVar = "publish.json"
 
@@ -43,7 +43,7 @@ class Decision:
     path: str = ""  # how the rows reached the model
 
     def to_dict(self) -> dict[str, Any]:
-        """The decision as JSON values."""
+        """Return the decision as JSON values."""
         return asdict(self)
 
     @classmethod
@@ -59,7 +59,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run that is done went. The service answers with it, field by field."""
+    """The outcome of a run that is done. The service answers with it, field by field."""
 
     NAME: ClassVar = "result.json"
 
@@ -92,7 +92,7 @@ class Result:
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as JSON values."""
+        """Return the result as JSON values."""
         return asdict(self) | {"warnings": list(self.warnings)}
 
     @classmethod
@@ -104,7 +104,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the last try of a run failed; the next one may succeed."""
+    """The reason why a run's last try failed; the next one may succeed."""
 
     NAME: ClassVar = "failure.json"
 
@@ -118,7 +118,7 @@ class Failure:
     rows: list[dict[str, Any]] | None = None  # examples of rows that could not be scored
 
     def to_dict(self) -> dict[str, Any]:
-        """The failure as JSON values; without `rows` where there are none to show."""
+        """Return the failure as JSON values, without `rows` if there are none to show."""
         value = asdict(self)
         return value if self.rows is not None else {k: v for k, v in value.items() if k != "rows"}
 

@@ -1,4 +1,4 @@
-"""What a caller asks for, past all parsing."""
+"""A scoring request after parsing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHARE = re.compile(r"(0?\.[0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,9})?)%")
 
 @dataclass(frozen=True, slots=True)
 class MaxRejects:
-    """How many rows a run may set aside: a count, or a share of the rows it reads."""
+    """The rows that a run may set aside: a count, or a share of the rows it reads."""
 
     rows: int = 0
     share: Fraction | None = None
@@ -46,12 +46,12 @@ class MaxRejects:
         raise InvalidRequest(
             (
                 "max_rejects",
-                f"{text[:80]!r}: pass a whole number of rows, or a share of them: 0.01, 1%, 100%",
+                f"{text[:80]!r} is not a number of rows or a share of them: pass 100, 0.01 or 1%",
             )
         )
 
     def limit(self, rows: int) -> int:
-        """How many of `rows` rows may be set aside."""
+        """Return how many of `rows` rows may be set aside."""
         return self.rows if self.share is None else int(self.share * rows)
 
     def __str__(self) -> str:
@@ -69,7 +69,7 @@ class ScoringRequest:
     output_table: TableRef
     model_name: str
     model_version: str  # v1, v2, ... or latest
-    id_columns: tuple[str, ...] | None = None  # None: the model's, else every column no feature
+    id_columns: tuple[str, ...] | None = None  # None: the model's, else every column not a feature
     outputs: tuple[str, ...] = ("predict",)
     class_columns: str | None = None  # names for classes, as `read_class_columns` returns them
     prediction_column: tuple[str, ...] | None = None  # None: the target's name, else prediction
@@ -80,7 +80,7 @@ class ScoringRequest:
     allow_version_mismatch: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """The request as the texts that `GET /predict` takes, without what is default."""
+        """Return the request as the texts that `GET /predict` takes, without defaults."""
         defaults = {f.name: f.default for f in fields(self)}
         names = [n for n in defaults if getattr(self, n) != defaults[n]]
         out: dict[str, Any] = {name: getattr(self, name) for name in names}
@@ -91,11 +91,11 @@ class ScoringRequest:
         return out
 
     def identity(self) -> dict[str, Any]:
-        """What of the request decides the rows that are written, as texts: a run is known by it.
+        """Return the texts of the request that decide the written rows, and so identify its run.
 
         Defaults are left out, so that a parameter that a later version adds changes nothing for
-        those who do not pass it. What the caller puts up with is no part of it: a run that failed
-        over its bad rows can be resumed with a larger `max_rejects`.
+        those who do not pass it. Tolerances are not part of it: a run that failed over
+        its bad rows can be resumed with a larger `max_rejects`.
         """
         return {k: v for k, v in self.to_dict().items() if k not in TOLERANCES}
 
@@ -108,6 +108,6 @@ def check_run_id(run_id: str) -> str:
     """
     if not RUN_ID.fullmatch(run_id):
         raise InvalidRequest(
-            ("run_id", f"{run_id[:80]!r}: pass lower-case letters, digits, _ and -, at most 128")
+            ("run_id", f"{run_id[:80]!r}: pass at most 128 lower-case letters, digits, _ and -")
         )
     return run_id

@@ -1,4 +1,4 @@
-"""A prepared run to its result; whoever repeats the request resumes or reuses it."""
+"""Take a prepared run to its result; a repeated request resumes or reuses it."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def execute(
 ) -> Result:
     """Work on a prepared run until it is done, and return its result.
 
-    `deadline` is a `time.monotonic()` moment to stop at, `stopping` is asked now and then whether
-    the process is to end; what is done by then stays, and the same request resumes it.
+    `deadline` is a `time.monotonic()` moment to stop at; `stopping` returns True once the process
+    is to end. Finished work stays, and the same request resumes the run.
 
     Raises:
         RunInterrupted: out of time; carries the progress.
@@ -101,7 +101,7 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Res
         session = _score(clients, prepared, stop)
         decision = decide(clients, store, plan, session, prepared.max_rejects)
         if not store.create(Decision.NAME, decision.to_dict()):
-            decision = read_decision(store) or decision  # a twin was first: its parts are loaded
+            decision = read_decision(store) or decision  # another was first: load its parts
     if decision.token != plan.token:
         raise another_plan(store, Decision.NAME)
     total = decision.counts
@@ -145,7 +145,7 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Res
         output_created=table.created.isoformat() if table.created else None,
         finished_at=finished_at.isoformat(),
         labels=dict(plan.labels),
-        warnings=(*plan.warnings, *_odd(plan, total)),
+        warnings=(*plan.warnings, *_result_warnings(plan, total)),
     )
     if store.create(Result.NAME, result.to_dict()):
         return result
@@ -188,7 +188,7 @@ def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Se
 
 
 def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
-    """Note why the run failed, for callers that poll it. Foreign texts stay in the log."""
+    """Record why the run failed, for callers that poll it. Foreign texts stay in the log."""
     store, plan = prepared.store, prepared.plan
     foreign = f"{type(exc).__name__}: the service's log has the reason"
     finished_at = dt.datetime.now(dt.UTC)
@@ -205,20 +205,20 @@ def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
         failure = replace(failure, attempts=store.attempts())
         store.note(Failure.NAME, failure.to_dict())
         record(clients, store, plan, just_ended=True)
-    except Exception:  # the run's own failure is what the caller must hear of
-        log.exception("That the run failed was not recorded", extra={"run_id": plan.run_id})
+    except Exception:  # the caller must get the run's own failure
+        log.exception("The failure of the run was not recorded", extra={"run_id": plan.run_id})
     event = {"event": "run.failed", "run_id": plan.run_id}  # alerts look for it
     log.error("%s failed: %s", plan.run_id, failure.detail, extra=event)
     data = {"env": store.env} | failure.to_dict()
     announce(clients, store.env, Event("run.failed", plan.run_id, data))
 
 
-def _odd(plan: Plan, total: Counts) -> list[str]:
-    return ["no row fulfils the condition of where"] if plan.where and not total.read else []
+def _result_warnings(plan: Plan, total: Counts) -> list[str]:
+    return ["no row matches where"] if plan.where and not total.read else []
 
 
 def _seconds(plan: Plan, finished_at: dt.datetime) -> float:
-    """The seconds from the plan to the end, with all pauses between tries."""
+    """Return the seconds from the plan to the end, with all pauses between tries."""
     return round((finished_at - dt.datetime.fromisoformat(plan.created_at)).total_seconds(), 3)
 
 
@@ -228,12 +228,12 @@ _locks_guard = threading.Lock()
 
 @contextmanager
 def _only_one_here(store: RunStore, stop: Callable[[], bool]) -> Iterator[None]:
-    """Let one thread of this process work on a run. It saves work; nothing rests on it."""
+    """Let one thread of this process work on a run: it saves work, and is not needed otherwise."""
     with _locks_guard:
         lock = _locks.setdefault(f"{store.env}/{store.run_id}", threading.Lock())
     while not lock.acquire(timeout=0.5):
         if stop():
-            raise RunInterrupted(f"{store.run_id} is being worked on: repeat the request later")
+            raise RunInterrupted(f"{store.run_id} is running already: repeat the request later")
     try:
         yield
     finally:

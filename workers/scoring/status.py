@@ -1,4 +1,4 @@
-"""How far a run has come, for whoever asks."""
+"""The state and progress of a run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from workers.scoring.store import RunStore
 def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
     """Return a run's state (`running`, `failed` or `succeeded`), progress, and result.
 
-    A run that nobody works on at the moment is `running` too: a repeated request resumes it.
+    An interrupted run is `running` too: a repeated request resumes it.
 
     Raises:
-        RunNotFound: there is no such run in this environment.
+        RunNotFound: this environment has no such run.
     """
     store = RunStore(clients, env, check_run_id(run_id))
-    found = store.read("plan.json")
-    if found is None:
-        raise RunNotFound(f"There is no run {run_id} in {env}")
-    plan = store.parse("plan.json", found, Plan.from_dict)
+    document = store.read("plan.json")
+    if document is None:
+        raise RunNotFound(
+            f"The run {run_id} does not exist in {env}: GET /runs lists those that finished"
+        )
+    plan = store.parse("plan.json", document, Plan.from_dict)
     result = read_result(store)
     answer = {"env": env, "request": dict(plan.request)}
     if result is not None:
@@ -47,17 +49,17 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
     since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(plan.created_at)
     seconds = round(since.total_seconds(), 3)
     state = {"state": "failed", "failure": failure.to_dict()} if failure else {"state": "running"}
-    if failure:  # its clock stands still
+    if failure:  # time does not count after it failed
         seconds = failure.seconds
     attempts = {"attempts": store.attempts(), "seconds": seconds}
     return answer | state | attempts | progress(store, plan)
 
 
 def progress(store: RunStore, plan: Plan) -> dict[str, Any]:
-    """Return the rows and shards that are done, of all, by the parts that are there.
+    """Return how many rows and shards are done, of all, by the parts that exist.
 
-    How many rows a filter lets through, or a view has, is not known before they are read or
-    written down: the total is None then.
+    The number of rows that a filter lets through, or a view has, is unknown before they are read or
+    copied: the total is None then.
     """
     session = latest_session(store)
     parts = store.parts(session.number) if session else {}

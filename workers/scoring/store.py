@@ -1,4 +1,4 @@
-"""Where a run's objects lie in the runs bucket, and how they are written: once.
+"""The objects of a run in the runs bucket; each is written once.
 
 ```
 gs://mlsys-runs-{env}/{run_id}/
@@ -8,13 +8,13 @@ gs://mlsys-runs-{env}/{run_id}/
     rejects/{k}/{shard}-{try}.parquet  rows that cannot be scored, of one try; its part names it
     parts/{k}/{shard}.parquet  one a shard, written last: its existence is the checkpoint
     publish.json               which parts are loaded, decided once: from here on the run is decided
-    attempts/{time}.json       a try began: for the count alone
+    attempts/{time}.json       a try began; only their number is used
     result.json                the run is done, and how it went
     failure.json               why the last try failed; the next one may succeed
 ```
 
-The bucket's lifecycle deletes the Parquet files after 30 days and keeps the JSON objects: by them
-the same request is known again (docs/decisions/0037).
+The bucket's lifecycle deletes the Parquet files after 30 days and keeps the JSON objects, which
+identify a repeated request (docs/decisions/0037).
 """
 
 from __future__ import annotations
@@ -47,26 +47,26 @@ class RunStore:
         return self.clients.settings.runs_bucket(self.env)
 
     def blob(self, name: str) -> Blob:
-        """One of the run's objects, by its name below the run."""
+        """Return one of the run's objects, by its name below the run."""
         return self.clients.storage.bucket(self.bucket_name).blob(f"{self.run_id}/{name}")
 
     def uri(self, name: str) -> str:
-        """The `gs://` address of one of the run's objects."""
+        """Return the `gs://` address of one of the run's objects."""
         return f"gs://{self.bucket_name}/{self.run_id}/{name}"
 
     def part_name(self, session: int, shard: int) -> str:
-        """The name of a shard's part; a new session splits the rows anew and has its own parts."""
+        """Return the name of a shard's part; a new session splits the rows again."""
         return f"parts/{session}/{shard:05d}.parquet"
 
     def rejects_name(self, session: int, shard: int) -> str:
-        """A name for the shard's rows that cannot be scored, which no other try of it has."""
+        """Return a new name for the shard's rejects, which no other try of the shard has."""
         return f"rejects/{session}/{shard:05d}-{uuid.uuid4().hex[:8]}.parquet"
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a JSON object of the run, or None if it was not written yet.
 
         Raises:
-            Conflict: it holds something else.
+            Conflict: it is not a JSON object.
         """
         from google.api_core.exceptions import NotFound
 
@@ -84,7 +84,7 @@ class RunStore:
         """Return what `to` makes of the JSON object.
 
         Raises:
-            Conflict: it lacks something, or has more.
+            Conflict: a field is missing or unknown.
         """
         try:
             return to(value)
@@ -92,7 +92,7 @@ class RunStore:
             raise self.damaged(name) from exc
 
     def damaged(self, name: str) -> Conflict:
-        """The error for an object that is not what this release of the service writes."""
+        """Return the error for an object that is not what this release of the service writes."""
         return Conflict(
             f"{self.uri(name)} is damaged, or written by another release of the service: pass a "
             f"run_id of your own. If the run's rows are not in its output table, deleting "
@@ -100,10 +100,10 @@ class RunStore:
         )
 
     def create(self, name: str, value: Mapping[str, Any]) -> bool:
-        """Write a JSON object that must not exist yet; False if it does: somebody was first.
+        """Create a JSON object; return False if it exists already.
 
         Raises:
-            ObjectNotFound: the runs bucket is not there.
+            ObjectNotFound: the runs bucket does not exist.
         """
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
@@ -113,16 +113,16 @@ class RunStore:
             return False
         except NotFound as exc:
             raise ObjectNotFound(
-                f"There is no bucket gs://{self.bucket_name}: create it (docs/operations.md)"
+                f"The bucket gs://{self.bucket_name} does not exist: create it (docs/operations.md)"
             ) from exc
         return True
 
     def note(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write a JSON object that informs people and decides nothing, over what was there."""
+        """Write or replace a JSON object that informs people and decides nothing."""
         self._upload(name, value)
 
     def forget(self, name: str) -> None:
-        """Take away a note, if it is there."""
+        """Delete a note, if it exists."""
         from google.api_core.exceptions import NotFound
 
         try:
@@ -131,21 +131,21 @@ class RunStore:
             pass
 
     def parts(self, session: int) -> dict[str, Blob]:
-        """The parts that are there, by their names below the run."""
+        """Return the parts that exist, by their names below the run."""
         return self._list(f"parts/{session}/")
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        """Return those of the Parquet files that are not there."""
-        there = self._list("parts/").keys() | self._list("rejects/").keys()
-        return [name for name in names if name not in there]
+        """Return those of the Parquet files that do not exist."""
+        existing = self._list("parts/").keys() | self._list("rejects/").keys()
+        return [name for name in names if name not in existing]
 
     def begin_attempt(self) -> None:
-        """Note that somebody has begun to work on the run."""
+        """Record that a try of the run has begun."""
         now = dt.datetime.now(dt.UTC)
         self._upload(f"attempts/{now:%Y%m%dT%H%M%S%f}.json", {"at": now.isoformat()})
 
     def attempts(self) -> int:
-        """How often somebody has begun to work on the run."""
+        """Return how many tries of the run have begun."""
         return len(self._list("attempts/"))
 
     def _list(self, folder: str) -> dict[str, Blob]:

@@ -1,7 +1,7 @@
 """SQL statements, a file each, with named parameters.
 
 Table names carry no project and no dataset: a statement runs with the environment's dataset as
-its default, so no SQL is ever put together from strings.
+its default, so SQL is never assembled from strings.
 """
 
 import functools

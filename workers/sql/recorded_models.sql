@@ -1,4 +1,4 @@
--- What the registry says of one model version (the parameter key is "name/version"), or of all ("").
+-- The registry's rows of one model version (the parameter key is "name/version"), or of all ("").
 SELECT
   CONCAT(model_name, '/', model_version) AS key,
   gcs_uri,

@@ -1,9 +1,9 @@
-"""The process that loads models nobody has looked at yet, within limits.
+"""Verify new models in a child process with a time and a memory limit.
 
 A model's file may be anything: too large, made to be slow, made to be harmful. So registering a
 model loads it (by the allow-list) and replays its golden rows in a child process that has a time
-and a memory limit and whose end ends nothing else. The child stays for the next model, since where
-it is not forked its imports take seconds, and goes by itself when nobody needs it.
+and a memory limit and whose death ends nothing else. The child stays for the next model, because
+its imports take seconds if it is not forked, and exits when idle.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from workers.inference.verdict import Verdict, judge, short
 SECONDS = 60.0  # for one model, once the process is up
 WAIT_SECONDS = 200.0  # for the verdicts on others, below the 600 in which a push must be answered
 START_SECONDS = 120.0  # for the first one, with its imports on a busy machine
-IDLE_SECONDS = 60.0  # after which the process goes
-MEMORY = 4 * 2**30  # bytes of data that the process may hold, at the most
+IDLE_SECONDS = 60.0  # after which the process exits
+MEMORY = 4 * 2**30  # bytes of data that the process may hold, at most
 REMEMBERED = 1000  # verdicts
 MAX_ANSWER = 100_000  # bytes
 
 
 class Verifier:
-    """The child process, and the verdicts that it gave. Safe to share by threads.
+    """The child process, and the verdicts that it gave. Safe to share between threads.
 
-    The child may be anybody's by the time it answers: of what it sends only JSON is read, and every
-    exchange with it ends by the clock.
+    A model may have taken the child over by the time it answers, so its answers are only parsed as
+    JSON, and every exchange with it has a timeout.
     """
 
     def __init__(self, seconds: float = SECONDS, memory: int | None = None) -> None:
@@ -60,29 +60,29 @@ class Verifier:
     ) -> Verdict:
         """Return the verdict on the model that `fetch` gives, with its metadata's document.
 
-        `key` stands for both; a verdict that was given for it is given again. Models are fetched
-        and looked at one at a time.
+        `key` identifies both; a verdict given for it is reused. Models are fetched and verified
+        one at a time.
 
         Raises:
-            TryAgain: others took too long, or the process does not come up.
+            TryAgain: other models took too long, or the process does not start.
             Exception: what `fetch` raises.
         """
         if (known := self._known.get(key)) is not None:
             return known
         if not self._lock.acquire(timeout=WAIT_SECONDS):
-            raise TryAgain("Other models are still being verified")
+            raise TryAgain("Other models are still being verified: try again")
         try:
             if (known := self._known.get(key)) is not None:
                 return known
             content = fetch()
-            asked = json.dumps([dict(document), trusted, max_bytes]).encode()
-            verdict = self._ask(asked, content)
+            request = json.dumps([dict(document), trusted, max_bytes]).encode()
+            verdict = self._ask(request, content)
             if verdict is None:  # the machine may have been busy with something else
-                verdict = self._ask(asked, content) or self._ended()
+                verdict = self._ask(request, content) or self._ended()
             self._known[key] = verdict
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
-            if trusted:  # code of somebody's own may stay behind in it
+            if trusted:  # a model's own code may stay behind in it
                 self._end()
             return verdict
         finally:
@@ -100,18 +100,18 @@ class Verifier:
             f"{self._memory // 2**20} MiB of memory, twice",
         )
 
-    def _ask(self, asked: bytes, content: bytes) -> Verdict | None:
-        """Return the process's verdict; None: it took too long, or died."""
+    def _ask(self, request: bytes, content: bytes) -> Verdict | None:
+        """Return the process's verdict, or None if it took too long or died."""
         pipe = self._start()
         with (
-            _ends(self._process, self._seconds),
+            _kill_after(self._process, self._seconds),
             contextlib.suppress(EOFError, OSError, ValueError, TypeError),
         ):
-            pipe.send_bytes(asked)
+            pipe.send_bytes(request)
             pipe.send_bytes(content)
             status, reason, release = json.loads(pipe.recv_bytes(MAX_ANSWER))
-            said = isinstance(reason, str | None) and isinstance(release, str | None)
-            if status in ("ready", "rejected") and said:
+            valid = isinstance(reason, str | None) and isinstance(release, str | None)
+            if status in ("ready", "rejected") and valid:
                 return Verdict(status, reason, release and short(release[:100]))
         self._end()
         return None
@@ -120,7 +120,7 @@ class Verifier:
         """Return the pipe to a process that is up.
 
         Raises:
-            TryAgain: it does not come up.
+            TryAgain: it does not start.
         """
         if self._pipe is not None and self._up(5.0, ask=True):
             return self._pipe
@@ -133,20 +133,20 @@ class Verifier:
             process.start()
         except (EOFError, OSError) as exc:
             ours.close()
-            raise TryAgain("The process that verifies models cannot be started") from exc
+            raise TryAgain("The process that verifies models cannot be started: try again") from exc
         finally:
             theirs.close()
         self._pipe, self._process = ours, process
         if self._up(START_SECONDS, ask=False):
             return ours
         self._end()
-        raise TryAgain("The process that verifies models did not come up")
+        raise TryAgain("The process that verifies models did not start in time: try again")
 
     def _up(self, seconds: float, *, ask: bool) -> bool:
-        """Whether the process says in time that it is up."""
+        """Return whether the process reports in time that it is up."""
         assert self._pipe is not None
-        with contextlib.suppress(EOFError, OSError), _ends(self._process, seconds):
-            if ask:  # it may just be about to go
+        with contextlib.suppress(EOFError, OSError), _kill_after(self._process, seconds):
+            if ask:  # it may just be about to exit
                 self._pipe.send_bytes(b"")
             return self._pipe.recv_bytes(1) == b""
         return False
@@ -161,8 +161,8 @@ class Verifier:
 
 
 @contextlib.contextmanager
-def _ends(process: Any, seconds: float) -> Iterator[None]:
-    """Kill the process if the block takes longer, which ends every wait for it."""
+def _kill_after(process: Any, seconds: float) -> Iterator[None]:
+    """Kill the process if the block takes longer than `seconds`, which ends every wait for it."""
     timer = threading.Timer(seconds, kill, [process])
     timer.daemon = True
     timer.start()
@@ -173,12 +173,12 @@ def _ends(process: Any, seconds: float) -> Iterator[None]:
 
 
 def memory_limit() -> int:
-    """The bytes that the process may hold: half of what there is, and 4 GiB at the most."""
+    """Return the bytes that the process may hold: half of the memory, and at most 4 GiB."""
     return min(MEMORY, machine.memory() // 2)
 
 
 def _serve(pipe: Connection, memory: int, idle: float) -> None:
-    """Say that it is up, when it is and when asked with nothing; else judge. Goes when idle."""
+    """Report once up and at every empty request; judge the model of any other. Exit when idle."""
     import resource
 
     import sklearn.pipeline  # noqa: F401  what nearly every model needs, before the clock runs
@@ -188,11 +188,11 @@ def _serve(pipe: Connection, memory: int, idle: float) -> None:
     pipe.send_bytes(b"")
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while pipe.poll(idle):
-            asked = pipe.recv_bytes()
-            if not asked:
+            request = pipe.recv_bytes()
+            if not request:
                 pipe.send_bytes(b"")
                 continue
-            document, trusted, max_bytes = json.loads(asked)
+            document, trusted, max_bytes = json.loads(request)
             verdict = _verdict(pipe, document, tuple(trusted), max_bytes)
             answer = [verdict.status, short(verdict.reason), verdict.sklearn_version]
             pipe.send_bytes(json.dumps(answer).encode())

@@ -29,15 +29,15 @@ def read_model(
     size: int | None = None,
     signature: bytes | None = None,
 ) -> bytes:
-    """Return the bytes of exactly that generation, once its checksum and signature are right.
+    """Return the bytes of exactly that generation, with their checksum and signature checked.
 
     `size` is the object's, if it is known before the download. `signature` is one that was read
-    earlier; the `model.sig` that is in the bucket now counts too.
+    earlier; the current `model.sig` counts too.
 
     Raises:
         ModelNotFound: that generation is not in the bucket.
         ModelUnusable: it is too large, or not signed as the settings demand.
-        TryAgain: it arrived damaged.
+        TryAgain: the download was corrupted.
     """
     from google.api_core.exceptions import NotFound
     from google.cloud.storage.exceptions import DataCorruption
@@ -58,7 +58,7 @@ def read_model(
             "without run_id"
         ) from exc
     except DataCorruption as exc:
-        raise TryAgain(f"{uri} arrived damaged") from exc
+        raise TryAgain(f"The download of {uri} was corrupted: try again") from exc
     if signature is not None:
         try:
             signing.check(ref, content, signature, settings.signing_keys)
@@ -71,7 +71,7 @@ def read_model(
 
 
 def signature_of(clients: Clients, bucket: str, ref: ModelRef) -> bytes | None:
-    """Return what `model.sig` holds, if the settings demand signatures and there is one."""
+    """Return the content of `model.sig`, or None if there is none or the settings demand none."""
     from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
     if not clients.settings.signing_keys:
@@ -86,7 +86,7 @@ def signature_of(clients: Clients, bucket: str, ref: ModelRef) -> bytes | None:
 
 
 def read_metadata(blob: Blob | None, model_crc32c: str | None) -> tuple[ModelMetadata, str | None]:
-    """Return what `blob` says of the model with that checksum, and why it is left out if it is.
+    """Return the metadata in `blob` of the model with that checksum, and why it is ignored if so.
 
     `blob` comes from a listing or a look-up, so that its size is known before it is downloaded.
     """

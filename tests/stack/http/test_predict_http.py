@@ -181,7 +181,7 @@ def test_empty_refuses_a_table_that_was_filled_in_the_meantime(
     params |= {"write_disposition": "WRITE_EMPTY"}
     lab.here(params | {"write_disposition": "WRITE_APPEND"}).done()
     monkeypatch.setattr("workers.scoring.planning.plan.output_location", lambda *_: (None, "US"))
-    lab.here(params).problem(409, "conflict", "rows by now", "WRITE_EMPTY")
+    lab.here(params).problem(409, "conflict", "has rows now", "WRITE_EMPTY")
     assert found(lab, params) == expected()
 
 
@@ -193,7 +193,7 @@ def test_a_load_that_bigquery_calls_a_duplicate_is_a_conflict(
 
     monkeypatch.setattr(bigquery.LoadJob, "result", duplicate)
     params |= {"write_disposition": "WRITE_EMPTY"}
-    lab.here(params).problem(409, "conflict", params["output_table"], "rows by now")
+    lab.here(params).problem(409, "conflict", params["output_table"], "has rows now")
 
 
 def test_an_output_table_with_more_columns_in_another_order_gets_each_value_in_its_place(
@@ -236,10 +236,10 @@ def test_an_output_table_that_does_not_fit_is_refused_with_its_columns(
     lab.clients.bigquery.create_table(table, timeout=30)
     body = lab.here(params).problem(422, "schema-mismatch", params["output_table"])
     assert {c["name"]: c["problem"] for c in body["columns"]} == {
-        "id": "is INT64, and STRING there",
-        "prediction": "is FLOAT64, and ARRAY there",
+        "id": "is INT64, and STRING in the table",
+        "prediction": "is FLOAT64, and ARRAY in the table",
         "run_id": "is not in the output table",
-        "owner": "is required there, and the run does not write it",
+        "owner": "is required in the table, and the run does not write it",
     }
     assert lab.count(params["output_table"]) == 0
 
@@ -324,7 +324,7 @@ def test_a_dry_run_names_the_columns_that_do_not_fit(lab: Lab) -> None:
     body = lab.here(params).json
     assert not body["ok"]
     assert body["problems"][0]["columns"] == [
-        {"name": "b", "problem": "is STRING, and INT64 in training"}
+        {"name": "b", "problem": "is STRING, and was INT64 in training"}
     ]
     assert not lab.objects(body["run_id"])
 

@@ -272,7 +272,7 @@ def test_a_missing_bucket_is_404(settings: Settings) -> None:
         "type": "urn:mlsys:problem:object-not-found",
         "title": "There is no such bucket or object",
         "status": 404,
-        "detail": "There is no bucket gs://no-such-bucket: create it (docs/operations.md)",
+        "detail": "The bucket gs://no-such-bucket does not exist: create it (docs/operations.md)",
     }
 
 

@@ -284,7 +284,7 @@ def test_an_object_that_is_no_model_is_acknowledged_and_skipped(case: ModelCase)
         "v0/model.pkl": "'v0': pass v1",
         "v01/model.pkl": "'v01': pass v1",
         "V1/model.pkl": "'V1': pass v1",
-        "v2/metadata.json": "there is no model.pkl beside it",
+        "v2/metadata.json": "it has no model.pkl beside it",
     }
     before = case.stack.pubsub.counts(TOPIC)
     for path in paths:
@@ -504,7 +504,7 @@ def test_conflicts_without_end_are_a_busy_registry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = failing(monkeypatch, own_clients, itertools.repeat(CONFLICT))
-    with pytest.raises(TryAgain, match="too many changes"):
+    with pytest.raises(TryAgain, match="Too many concurrent changes"):
         converge(own_clients, "dev", case.ref())
     assert len(asked) == 6
 

@@ -122,7 +122,7 @@ def test_a_ledger_that_is_busy_is_a_503_and_the_rows_are_there_once(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*_: Any) -> None:
-        raise TryAgain("BigQuery has too many changes of one table in hand")
+        raise TryAgain("Too many concurrent changes to one BigQuery table: try again")
 
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "run", busy)
@@ -139,7 +139,7 @@ def test_a_run_that_fails_says_why_even_if_the_ledger_is_busy(
     params["input_table"] = lab.put(bad)
 
     def busy(*_: Any) -> None:
-        raise TryAgain("BigQuery has too many changes of one table in hand")
+        raise TryAgain("Too many concurrent changes to one BigQuery table: try again")
 
     monkeypatch.setattr(ledger, "run", busy)
     with pytest.raises(PredictionFailed):

@@ -105,7 +105,7 @@ def test_a_process_that_dies_at_work_ends_the_others_and_the_caller_may_try_agai
     prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
     with monkeypatch.context() as patch:
         patch.setattr(pool, "_score_in_worker", _die)
-        with pytest.raises(TryAgain, match="want of memory"):
+        with pytest.raises(TryAgain, match="lack of memory"):
             execute(lab.clients, prepared)
     assert pids(workers) == set()
     assert execute(lab.clients, prepared).rows == ROWS
@@ -159,10 +159,10 @@ def test_there_are_no_more_processes_than_there_is_memory_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(machine, "memory", lambda: 2 * 2**30)
-    assert pool._that_fit(SimpleNamespace(size=1_000)) == 5
-    assert pool._that_fit(SimpleNamespace(size=None)) == 6
-    assert pool._that_fit(SimpleNamespace(size=150 * 2**20)) == 1
-    assert pool._that_fit(SimpleNamespace(size=300 * 2**20)) == 0
+    assert pool._processes_that_fit(SimpleNamespace(size=1_000)) == 5
+    assert pool._processes_that_fit(SimpleNamespace(size=None)) == 6
+    assert pool._processes_that_fit(SimpleNamespace(size=150 * 2**20)) == 1
+    assert pool._processes_that_fit(SimpleNamespace(size=300 * 2**20)) == 0
 
 
 def test_idle_processes_make_room_for_a_model_that_fits_once(
@@ -170,7 +170,7 @@ def test_idle_processes_make_room_for_a_model_that_fits_once(
 ) -> None:
     scored(lab, table, name)
     assert pids(workers)
-    monkeypatch.setattr(pool, "_that_fit", lambda _: 1)
+    monkeypatch.setattr(pool, "_processes_that_fit", lambda _: 1)
     scored(lab, table, name)
     assert pids(workers) == set()
 

@@ -123,7 +123,7 @@ def test_a_table_that_was_created_again_is_not_waited_for(
         return create(read_session=read_session, **options)
 
     monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
-    with pytest.raises(Conflict, match="created again"):
+    with pytest.raises(Conflict, match="re-created"):
         execute(lab.clients, prepared)
 
 

@@ -77,7 +77,7 @@ def test_max_rejects_is_a_count_or_a_share(text: str, expected: MaxRejects, of_1
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "101%", "1e3", "all", "%", " 1", "1 %", "0.5%%"])
 def test_a_malformed_max_rejects_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="a whole number of rows, or a share"):
+    with pytest.raises(InvalidRequest, match="is not a number of rows or a share"):
         MaxRejects.parse(text)
 
 

@@ -81,11 +81,11 @@ def test_a_job_is_looked_for_where_it_runs(
             exceptions.InvalidArgument("snapshot out of range"),
             8,
             Conflict,
-            "was created again",
+            "was re-created",
             id="a snapshot older than time travel",
         ),
         pytest.param(
-            exceptions.NotFound("gone"), 0, TableNotFound, "is gone", id="a dropped table"
+            exceptions.NotFound("gone"), 0, TableNotFound, "was deleted", id="a dropped table"
         ),
     ],
 )
@@ -310,7 +310,7 @@ def test_a_run_that_must_stop_leaves_its_load_job_to_bigquery(
         monkeypatch.undo()
 
     prepared = prepare(lab.clients, lab.request(params))
-    with unfinished(), pytest.raises(TryAgain, match="is running"):
+    with unfinished(), pytest.raises(TryAgain, match="is still running"):
         execute(lab.clients, prepared, stopping=lambda: stopping)
     assert execute(lab.clients, prepared).job_id.endswith("_0")
     assert lab.count(params["output_table"]) == len(X)

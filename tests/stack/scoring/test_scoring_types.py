@@ -199,7 +199,9 @@ def test_a_column_of_another_type_is_refused_by_name(lab: Lab, trained: str, fou
     data = {"id": column("INT64", [1, 2, 3, 4]), "a": column(found, examples[found])}
     params = lab.params(lab.put(pa.table(data)), name)
     body = lab.here(params).problem(422, "schema-mismatch", "does not fit the model")
-    assert body["columns"] == [{"name": "a", "problem": f"is {found}, and {trained} in training"}]
+    assert body["columns"] == [
+        {"name": "a", "problem": f"is {found}, and was {trained} in training"}
+    ]
     assert not lab.exists(params["output_table"])
 
 
@@ -279,4 +281,5 @@ def test_nested_columns_are_left_alone_unless_they_are_asked_for(lab: Lab) -> No
     nested = pd.DataFrame({"a": [1.0], "tags": ["x"]})
     name = lab.upload(witness().fit(nested), nested)
     body = lab.here(lab.params(table, name)).problem(422, "schema-mismatch")
-    assert body["columns"] == [{"name": "tags", "problem": "is ARRAY, which no model can be given"}]
+    problem = "is ARRAY, which cannot be passed to a model"
+    assert body["columns"] == [{"name": "tags", "problem": problem}]

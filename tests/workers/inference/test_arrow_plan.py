@@ -538,7 +538,7 @@ def test_a_predictor_whose_ways_differ_stays_with_the_model_and_says_so(
     for _ in range(2):
         assert scores.predict(from_frame(df)) == right
     assert scores.path == "plain: predict, predict_proba differed"
-    assert "differed by the fast path" in caplog.text
+    assert "The fast path changed" in caplog.text
 
 
 @pytest.mark.parametrize(("column", "value"), [("colour", "pink"), ("colour", None), ("y", np.inf)])
@@ -595,7 +595,7 @@ def test_a_model_without_what_it_should_have_is_left_to_scikit_learn() -> None:
     model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(X, X["colour"])
     del model[0].categories_
     found = compile_model(model, Signature.from_data(X).features)
-    assert found == "AttributeError as its steps were looked at"
+    assert found == "AttributeError while its steps were inspected"
 
 
 @pytest.mark.usefixtures("environment")

@@ -223,7 +223,7 @@ def test_a_table_whose_rows_are_all_bad_is_still_told_apart(lab: Lab, bare: bool
     for change in ({"kind": "violet"}, {"a": np.nan}, {"b": np.inf}, {"kind": None, "a": None}):
         table = lab.put(TEXT.assign(id=range(N)).assign(**change).astype({"a": float, "kind": str}))
         params = lab.params(table, name, id_columns="id")
-        lab.here(params).problem(422, "prediction-failed", "Mend the rows")
+        lab.here(params).problem(422, "prediction-failed", "Correct the rows")
         result = lab.here(params | {"max_rejects": "100%", "run_id": unique("all")}).done()
         assert (result["rows"], result["rows_rejected"]) == (0, N)
 

@@ -125,7 +125,7 @@ def test_a_signature_of_positions_takes_the_columns_in_order_and_checks_their_ty
     text = [Column("id", "INT64"), Column("a", "FLOAT64"), Column("b", "STRING")]
     with pytest.raises(SchemaMismatch) as caught:
         choose_features(text, on_array, metadata, ["id"])
-    assert named(caught) == {"b": "is STRING, and FLOAT64 in training"}
+    assert named(caught) == {"b": "is STRING, and was FLOAT64 in training"}
 
 
 def test_every_column_that_does_not_fit_is_named_at_once() -> None:
@@ -139,8 +139,8 @@ def test_every_column_that_does_not_fit_is_named_at_once() -> None:
         choose_features(TABLE, on_names, metadata, None)
     assert named(caught) == {
         "Sex": "is missing, the model needs it as STRING",
-        "PassengerId": "is INT64, and STRING in training",
-        "tags": "is ARRAY, which no model can be given",
+        "PassengerId": "is INT64, and was STRING in training",
+        "tags": "is ARRAY, which cannot be passed to a model",
     }
     assert str(caught.value).startswith("The input table does not fit the model. ")
 
@@ -485,10 +485,10 @@ def test_every_column_that_does_not_fit_the_output_table_is_named_at_once() -> N
     with pytest.raises(SchemaMismatch, match=r"does not fit the table p\.d\.t") as caught:
         fit_output(WRITTEN, there, "p.d.t")
     assert named(caught) == {
-        "id": "is INT64, and STRING there",
-        "prediction": "is FLOAT64, and ARRAY there",
+        "id": "is INT64, and STRING in the table",
+        "prediction": "is FLOAT64, and ARRAY in the table",
         "run_id": "is not in the output table",
-        "batch": "is required there, and the run does not write it",
+        "batch": "is required in the table, and the run does not write it",
     }
     assert "pass another output_table" in str(caught.value)
 

@@ -159,7 +159,7 @@ def test_a_table_that_holds_the_target_is_scored(lab: Lab) -> None:
     named = lab.params(table, name, id_columns="id,setosa", dry_run="true")
     verdict = lab.here(named).json
     assert not verdict["ok"]
-    assert verdict["problems"][0]["columns"] == [{"name": "setosa", "problem": "is doubled"}]
+    assert verdict["problems"][0]["columns"] == [{"name": "setosa", "problem": "is a duplicate"}]
     array = lab.put_pickle(LogisticRegression(max_iter=500).fit(X.to_numpy(), BINARY))
     lab.here(lab.params(table, array, dry_run="true"))
 
@@ -213,5 +213,5 @@ def test_a_transformer_that_cannot_name_its_columns_is_refused() -> None:
 def test_more_columns_than_a_table_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outputs, "MAX_COLUMNS", 6)
     model = LogisticRegression(max_iter=500).fit(X, BINARY)
-    with pytest.raises(SchemaMismatch, match="7 columns, and a table has 6 at most"):
+    with pytest.raises(SchemaMismatch, match="7 columns, and a table has at most 6"):
         output_columns([Column("id", "INT64")], model, (), ["predict", "decision_function"])

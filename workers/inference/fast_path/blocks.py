@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OneHotRows:
-    """What a OneHotEncoder makes of n rows of k columns, before it is a matrix.
+    """A OneHotEncoder's output for n rows of k columns, before it is a matrix.
 
-    `places` is n x k: the column of the row's 1.0 among the block's `width`, or -1 where there is
-    none because the value is unknown.
+    `places` is n x k: the column of the row's 1.0 within the block's `width`, or -1 if the value is
+    unknown.
     """
 
     places: np.ndarray
@@ -25,7 +25,7 @@ class OneHotRows:
 
 
 def to_matrix(block: Any) -> Any:
-    """Return a block as scikit-learn has it."""
+    """Return a block as scikit-learn represents it."""
     return to_csr([block], len(block.places)) if isinstance(block, OneHotRows) else block
 
 
@@ -72,14 +72,14 @@ def to_csr(blocks: Sequence[OneHotRows | np.ndarray], rows: int) -> csr_matrix:
             indices[:, start:end] = np.arange(width, width + block.shape[1])
             width += block.shape[1]
         start = end
-    there = data != 0  # NaN is, and -0.0 is not
+    nonzero = data != 0  # NaN is, and -0.0 is not
     indptr = np.zeros(rows + 1, np.int32)
-    np.cumsum(np.count_nonzero(there, axis=1), out=indptr[1:])
-    return sparse.csr_matrix((data[there], indices[there], indptr), (rows, width), copy=False)
+    np.cumsum(np.count_nonzero(nonzero, axis=1), out=indptr[1:])
+    return sparse.csr_matrix((data[nonzero], indices[nonzero], indptr), (rows, width), copy=False)
 
 
 def _with_floats(blocks: Sequence[Any], is_kind: Callable[[Any], bool]) -> bool:
-    """Whether there are blocks of the kind, and beside them float arrays alone."""
+    """Return whether some blocks are of the kind, and all others are float arrays."""
     return any(map(is_kind, blocks)) and all(is_kind(b) or _is_float_array(b) for b in blocks)
 
 

@@ -30,7 +30,7 @@ PROOF = 1_000  # rows for which both ways must give the same bits
 
 
 class Route:
-    """The way of rows to one model. `path` is `arrow`, or `plain: ` and the reason."""
+    """The path of rows to one model. `path` is `arrow`, or `plain: ` and the reason."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Route:
         compiled: Compiled | str,
         series: bool = False,
     ) -> None:
-        """`compiled` is the model that takes Arrow columns, or why there is none."""
+        """Take the compiled model, which takes Arrow columns, or why it could not be compiled."""
         self._model = model
         self._features = features
         self._methods = list(methods)
@@ -53,7 +53,7 @@ class Route:
         """Return what each method of the model gives for the rows of `batch`.
 
         The first `PROOF` rows go both ways; where an answer differs, the fast way is left for good.
-        After any error of the fast way scikit-learn is asked, so that a row gets its message.
+        After any error of the fast way scikit-learn scores the batch, and raises its own error.
         """
         if self._compiled is not None:
             try:
@@ -83,7 +83,10 @@ class Route:
 
     def _prove(self, compiled: Compiled, rows: pa.Table) -> None:
         if differing := self.differences(compiled, rows):
-            log.error("%s differed by the fast path, which is left", ", ".join(differing))
+            log.error(
+                "The fast path changed %s: scoring continues on the plain path",
+                ", ".join(differing),
+            )
             self.leave(f"{', '.join(differing)} differed")
         self._proven += rows.num_rows
 

@@ -1,10 +1,10 @@
-"""From Arrow columns to the matrix that the estimator works on, without Python strings.
+"""Compile a model to turn Arrow columns into the estimator's matrix without Python strings.
 
-`compile_model` looks at a fitted model once. The steps that take the columns themselves (encoders,
-imputers, scalers, ColumnTransformers, Pipelines of them) are known here one by one; whatever comes
-behind them is called as it is, since it gets the very matrix that it would have got. A column that
-is no text, and a branch of a ColumnTransformer that is not known, are given to scikit-learn as the
-pandas columns that it would have been given.
+`compile_model` inspects a fitted model once. The steps that take the columns themselves (encoders,
+imputers, scalers, ColumnTransformers, Pipelines of them) are supported here one by one; later steps
+are called unchanged, because they get the same matrix as without compiling. A column that is not
+text, and a branch of a ColumnTransformer that is not supported, go to scikit-learn as the pandas
+columns that it would have got anyway.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 
 def compile_model(model: Any, features: Sequence[Feature]) -> Compiled | str:
-    """Return the model as one that takes Arrow columns, or why it cannot be one."""
+    """Return the model in a form that takes Arrow columns, or why it has none."""
     compiler = _Compiler({f.name: f for f in features})
     try:
         estimator, head = compiler.model(model)
     except NotCompiled as exc:
         return str(exc)
     except Exception as exc:  # a model may have any form; whether it predicts is seen elsewhere
-        return f"{type(exc).__name__} as its steps were looked at"
+        return f"{type(exc).__name__} while its steps were inspected"
     if not compiler.gains:
         return compiler.reasons[0] if compiler.reasons else "nothing to gain"
     text = {f.name for f in features if is_text(f)}
@@ -54,7 +54,7 @@ def compile_model(model: Any, features: Sequence[Feature]) -> Compiled | str:
 
 
 class _Compiler:
-    """Makes nodes, and notes what they need."""
+    """Makes nodes, and records what they need."""
 
     def __init__(self, features: dict[str, Feature]) -> None:
         self.features = features
@@ -85,7 +85,7 @@ class _Compiler:
         return estimator, self.numbers(names)
 
     def chain(self, steps: Sequence[Any], names: Sequence[str]) -> Node:
-        """Compile the steps up to the first matrix; those behind it are called as they are."""
+        """Compile the steps up to the first matrix; later ones are called unchanged."""
         if not (steps := [s for s in steps if s is not None and s != "passthrough"]):
             raise NotCompiled("a Pipeline has no steps")
         first, *rest = steps
@@ -98,7 +98,7 @@ class _Compiler:
             check_names(first, names)
         elif kind is classes["imputer"] and all(is_text(self.features[n]) for n in names):
             if not rest or type(rest[0]) not in classes["encoders"]:
-                raise NotCompiled("SimpleImputer gives strings to something else than an encoder")
+                raise NotCompiled("SimpleImputer passes strings to a step that is not an encoder")
             node = self.encoder(rest.pop(0), names, self.fills(first, names))
         elif kind in classes["numeric"] and is_plain_passthrough(first):
             check_output(first)
@@ -111,7 +111,7 @@ class _Compiler:
         return _then(node, rest)
 
     def numbers(self, names: Sequence[str]) -> Node:
-        """The node of columns that are all numbers."""
+        """Return the node for columns that are all numbers."""
         for name in names:
             feature = self.features[name]
             if feature.type not in ("INT64", "FLOAT64") or feature.dtype not in (
@@ -122,11 +122,11 @@ class _Compiler:
         return lambda batch: batch.numbers(names)
 
     def encoder(self, encoder: Any, names: Sequence[str], fills: Sequence[str | None]) -> Node:
-        """The node of a OneHotEncoder or an OrdinalEncoder."""
+        """Return the node for a OneHotEncoder or an OrdinalEncoder."""
         check_output(encoder)
         if encoder.n_features_in_ != len(names):
             raise NotCompiled(f"{name_of(encoder)} was fitted on other columns")
-        found = lookups(encoder, [self.features[n] for n in names], fills)
+        column_lookups = lookups(encoder, [self.features[n] for n in names], fills)
         self.gains = True
 
         def node(batch: Batch) -> Any:
@@ -134,14 +134,14 @@ class _Compiler:
                 functools.partial(look.codes, batch.text[look.name])
                 if isinstance(look, Lookup)
                 else functools.partial(look.codes, batch.frame([look.name]))
-                for look in found
+                for look in column_lookups
             ]
             return encode(encoder, columns, batch.rows)
 
         return node
 
     def fills(self, imputer: Any, names: Sequence[str]) -> list[str]:
-        """What an imputer of strings puts in the place of a NULL, by column."""
+        """Return what an imputer of strings puts for a NULL, by column."""
         check_output(imputer)
         check_names(imputer, names)
         statistics = list(imputer.statistics_)
@@ -151,13 +151,13 @@ class _Compiler:
         if not isinstance(missing, float) or missing == missing:
             raise NotCompiled(f"SimpleImputer takes {missing!r} for missing")
         if any(missing_value(self.features[n]) is None for n in names):
-            raise NotCompiled("SimpleImputer takes NaN for missing, and None is")
+            raise NotCompiled("SimpleImputer fills NaN, and missing values are None")
         if not all(isinstance(value, str) for value in statistics):
             raise NotCompiled("SimpleImputer drops a column")
         return [str(value) for value in statistics]
 
     def columns(self, transformer: Any, names: Sequence[str]) -> Node:
-        """The node of a ColumnTransformer."""
+        """Return the node for a ColumnTransformer."""
         check_output(transformer)
         if not hasattr(transformer, "feature_names_in_"):
             raise NotCompiled("ColumnTransformer was fitted on an array")
@@ -180,7 +180,7 @@ class _Compiler:
         return node
 
     def branch(self, step: Any, columns: Any, names: Sequence[str]) -> Node:
-        """The node of one branch: compiled, or given its part of the frame."""
+        """Return the node for one branch: compiled, or with its part of the frame."""
         from sklearn.utils import _safe_indexing
 
         if not isinstance(columns, str):  # a single name means a Series
@@ -195,7 +195,7 @@ class _Compiler:
 
 
 def _then(node: Node, steps: Sequence[Any]) -> Node:
-    """The node of `node` with steps behind it, which get the matrices they would have got."""
+    """Return `node` followed by steps, which get the same matrices as without compiling."""
     if not steps:
         return node
     return lambda batch: functools.reduce(

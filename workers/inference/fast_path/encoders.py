@@ -1,8 +1,8 @@
 """Fitted encoders of scikit-learn on Arrow columns: strings become codes without Python strings.
 
-An encoder's `transform` has two halves. The first turns each value into the number of its category,
-one Python string at a time: that half is done by Arrow here. The second turns the numbers into a
-matrix (dropped and infrequent categories, dtype, layout): that half stays scikit-learn's own code.
+An encoder's `transform` has two halves. The first maps each value to the code of its category,
+one Python string at a time: Arrow does that half here. The second turns the codes into a matrix
+(dropped and infrequent categories, dtype, layout): scikit-learn's own code does that half.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def is_text(feature: Feature) -> bool:
 
 
 def missing_value(feature: Feature) -> float | None:
-    """How a NULL of a text feature looks to the model; see `mlsys.frames`."""
+    """Return what the model gets for a NULL of a text feature; see `mlsys.frames`."""
     if feature.dtype == "object" and feature.missing == "na":
-        raise NotCompiled(f"{feature.name} spells a missing value pd.NA")
+        raise NotCompiled(f"{feature.name} has pd.NA for a missing value")
     return None if feature.dtype == "object" and feature.missing == "none" else float("nan")
 
 
 class Lookup:
-    """The number of its category for each value of a text column, -1 for a value without one."""
+    """The category code of each value of a text column, -1 for a value without a category."""
 
     def __init__(self, feature: Feature, categories: np.ndarray, fill: str | None = None) -> None:
-        """`fill` is what an imputer before the encoder puts in the place of a NULL.
+        """Build the table of codes; `fill` is what an imputer before the encoder puts for a NULL.
 
         Raises:
             NotCompiled: a category is neither text nor missing.
@@ -60,28 +60,28 @@ class Lookup:
                 # None and NaN are two categories (sklearn.utils._encode._extract_missing).
                 null = code if (category is None) == (spelling is None) else null
             else:
-                raise NotCompiled(f"the category {category!r} of {feature.name} is no text")
+                raise NotCompiled(f"the category {category!r} of {feature.name} is not text")
         null = null if fill is None else codes.get(fill, -1)
         texts, other = list(codes), -1
-        if feature.dtype == "category":  # a value that the training had not is missing
+        if feature.dtype == "category":  # a value not seen in training is missing
             texts, other = list(feature.categories or ()), null
         try:
             self._texts = pa.array([*texts, None], pa.string())
-        except UnicodeEncodeError as exc:  # half a character, which Python's strings can hold
-            raise NotCompiled(f"a category of {feature.name} is no Unicode text") from exc
+        except UnicodeEncodeError as exc:  # a lone surrogate, which Python's strings can hold
+            raise NotCompiled(f"a category of {feature.name} is not valid Unicode") from exc
         self._codes = np.array([*(codes.get(text, -1) for text in texts), null, other], np.int64)
 
     def codes(self, column: pa.ChunkedArray) -> np.ndarray:
-        """Return the n numbers of a column of n values."""
+        """Return the n codes of a column of n values."""
         import pyarrow.compute as pc
 
-        found = pc.index_in(column, value_set=self._texts)  # NULL is there too, as the last but one
-        places = pc.fill_null(found, len(self._codes) - 1)
+        matches = pc.index_in(column, value_set=self._texts)  # NULL matches the last but one code
+        places = pc.fill_null(matches, len(self._codes) - 1)
         return self._codes.take(places.to_numpy())
 
 
 class NumberLookup:
-    """The same for a column that is no text, by scikit-learn's own code on this one column."""
+    """The same for a column that is not text, by scikit-learn's own code on this one column."""
 
     def __init__(self, encoder: Any, i: int, name: str) -> None:
         self.name = name
@@ -91,15 +91,15 @@ class NumberLookup:
             encoder,
             categories_=[encoder.categories_[i]],
             n_features_in_=1,
-            _infrequent_enabled=False,  # that is for the second half
+            _infrequent_enabled=False,  # the second half handles them
             **more,
         )
 
     def codes(self, column: pd.DataFrame) -> np.ndarray:
-        """Return the numbers of a frame of one column; -1 where there is none.
+        """Return the codes of a frame of one column; -1 for a value without a category.
 
         Raises:
-            ValueError: infinity, or an unknown value where the encoder takes none.
+            ValueError: infinity, or an unknown value where the encoder allows none.
         """
         import numpy as np
 
@@ -112,28 +112,28 @@ class NumberLookup:
 def lookups(
     encoder: Any, features: Sequence[Feature], fills: Sequence[str | None]
 ) -> list[Lookup | NumberLookup]:
-    """Return how each column of a fitted OneHotEncoder or OrdinalEncoder gets its codes.
+    """Return the lookup of each column of a fitted OneHotEncoder or OrdinalEncoder.
 
     Raises:
         NotCompiled: a category is neither text nor a number.
     """
-    found: list[Lookup | NumberLookup] = []
+    out: list[Lookup | NumberLookup] = []
     for i, (feature, fill) in enumerate(zip(features, fills, strict=True)):
         categories = encoder.categories_[i]
         if is_text(feature) and categories.dtype.kind in "OU":
-            found.append(Lookup(feature, categories, fill))
+            out.append(Lookup(feature, categories, fill))
         elif feature.type in ("INT64", "FLOAT64", "BOOL"):
-            found.append(NumberLookup(encoder, i, feature.name))
+            out.append(NumberLookup(encoder, i, feature.name))
         else:
             raise NotCompiled(f"{feature.name} is {feature.type} as {feature.dtype}")
-    return found
+    return out
 
 
 def encode(encoder: Any, columns: Sequence[Callable[[], np.ndarray]], rows: int) -> Any:
     """Return what `encoder.transform` makes of columns whose codes these functions give.
 
     Raises:
-        FallBack: a value is unknown, and the encoder takes none.
+        FallBack: a value is unknown, and the encoder allows none.
     """
     import numpy as np
 
@@ -162,7 +162,7 @@ def encode(encoder: Any, columns: Sequence[Callable[[], np.ndarray]], rows: int)
 
 
 def _is_plain_one_hot(encoder: Any) -> bool:
-    """Whether each category has its column, and that is all (_encoders.OneHotEncoder.transform)."""
+    """Return whether each category simply has a column (_encoders.OneHotEncoder.transform)."""
     import numpy as np
     from sklearn.preprocessing import OneHotEncoder
 

@@ -19,9 +19,9 @@ WORTH_TREES = 10  # walking one more, and sorting, gains nothing for fewer
 
 
 def leaf_order(estimator: Any, X: Any) -> np.ndarray | None:
-    """Return the order in which to give the n rows of X, or None where theirs will do.
+    """Return the order in which to pass the n rows of X, or None if their own order will do.
 
-    The order has the rows' n numbers; X may be an array or a CSR matrix. Raises what the estimator
+    The order holds the n row numbers; X may be an array or a CSR matrix. Raises what the estimator
     does.
     """
     import numpy as np
@@ -32,7 +32,7 @@ def leaf_order(estimator: Any, X: Any) -> np.ndarray | None:
         return np.argsort(leaves.astype(np.min_scalar_type(leaves.max())), kind="stable")
     if type(estimator) in known()["boosted"] and _stages(estimator) >= WORTH_TREES:
         staged = getattr(estimator, "staged_decision_function", None) or estimator.staged_predict
-        first = next(staged(X))  # what the first tree says; the other trees are not asked
+        first = next(staged(X))  # the first tree's output; the others are not evaluated
         return np.argsort(first if first.ndim == 1 else first[:, 0], kind="stable")
     return None
 

@@ -31,7 +31,7 @@ class Batch:
     series: Mapping[str, pd.Series]
 
     def frame(self, names: Sequence[str]) -> pd.DataFrame:
-        """The part of `to_model_frame`'s frame with these columns."""
+        """Return the part of `to_model_frame`'s frame with these columns."""
         import pandas as pd
 
         columns = {
@@ -40,7 +40,7 @@ class Batch:
         return pd.DataFrame(columns, copy=False)
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
-        """What np.asarray makes of `frame(names)`: n x len(names), column after column.
+        """Return what np.asarray makes of `frame(names)`: n x len(names), column by column.
 
         Raises:
             FallBack: they are not all numbers.
@@ -54,7 +54,7 @@ class Batch:
             for name in names
         ]
         types = {part.dtype for parts in columns for part in parts}
-        if not {found.name for found in types} <= {"float64", "float32", "int64"}:
+        if not {dtype.name for dtype in types} <= {"float64", "float32", "int64"}:
             raise FallBack("a column is not of numbers")
         # Rows first in memory, as pandas does it: the order decides how BLAS adds up.
         matrix = np.empty((len(names), self.rows), np.result_type(*types))
@@ -85,18 +85,18 @@ class Compiled:
         import pyarrow as pa
 
         if not table.num_rows:
-            raise FallBack("there are no rows")
+            raise FallBack("the batch is empty")
         index = {fold(name): i for i, name in enumerate(table.schema.names)}
         columns = {f.name: table.column(index[fold(f.name)]) for f in self.features}
         text = {f.name: columns[f.name] for f in self.features if is_text(f)}
         if any(column.type != pa.string() for column in text.values()):
-            raise FallBack("text arrives as something else")
+            raise FallBack("a text column does not arrive as strings")
         floats = {
             f.name: columns[f.name]
             for f in self.features
             if f.dtype == "float64" and columns[f.name].type == pa.float64()
         }
-        # Columns that no step looks at, too: a value of theirs that does not fit is an error.
+        # Columns that no step uses, too: a value that does not fit its column is an error.
         rest = [f for f in self.features if f.name not in self.arrow and f.name not in floats]
         series = model_columns(table, rest)
         return to_matrix(self.head(Batch(table.num_rows, text, floats, series)))

@@ -11,10 +11,11 @@ from workers.inference.fast_path.scikit import stand_in
 
 @functools.cache
 def shared_methods() -> Mapping[type, str]:
-    """The method from which alone `predict`, `predict_proba` and `decision_function` follow.
+    """Return by class the one method that determines all of `answers`' outputs.
 
-    Read in scikit-learn 1.9, for exactly these classes. Each of the outputs calls it once with the
-    X it was given and looks at nothing else of X, so ties and rounding stay the estimator's own.
+    Read in scikit-learn 1.9, for exactly these classes. Each of `predict`, `predict_proba` and
+    `decision_function` calls it once with the X it was given and looks at nothing else of X, so
+    ties and rounding stay the estimator's own.
     """
     from sklearn.ensemble import (
         ExtraTreesClassifier,
@@ -52,12 +53,12 @@ def answers(estimator: Any, X: Any, methods: Iterable[str]) -> dict[str, Any]:
 
 def _once(method: Any) -> Any:
     """Return `method` as one that is called once; every caller gets a copy, to write into."""
-    found: list[Any] = []
+    results: list[Any] = []
 
     def call(X: Any) -> Any:
-        if not found:
-            found.append(method(X))
-        value = found[0]
+        if not results:
+            results.append(method(X))
+        value = results[0]
         return [v.copy(order="K") for v in value] if isinstance(value, list) else value.copy("K")
 
     return call

@@ -8,11 +8,11 @@ from typing import Any
 
 
 class NotCompiled(Exception):
-    """The model has something that only scikit-learn itself can do; says what."""
+    """Only scikit-learn itself can evaluate a part of the model; the message names it."""
 
 
 class FallBack(Exception):
-    """This batch must go to scikit-learn itself, which may raise on it."""
+    """The batch must go to scikit-learn itself, which may raise on it."""
 
 
 def stand_in(estimator: Any, **attributes: Any) -> Any:
@@ -24,7 +24,7 @@ def stand_in(estimator: Any, **attributes: Any) -> Any:
 
 @functools.cache
 def known() -> dict[str, Any]:
-    """The classes that are known, each exactly: a subclass may do anything."""
+    """Return the supported classes, each matched exactly: a subclass may do anything."""
     from sklearn import ensemble, linear_model, naive_bayes, neighbors, svm, tree
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
@@ -68,7 +68,7 @@ def known() -> dict[str, Any]:
 
 
 def steps_of(model: Any) -> list[Any]:
-    """The steps of a Pipeline and of the Pipelines in it; else the model alone."""
+    """Return the steps of a Pipeline and of the Pipelines in it; else the model alone."""
     from sklearn.pipeline import Pipeline
 
     if type(model) is not Pipeline:
@@ -79,7 +79,7 @@ def steps_of(model: Any) -> list[Any]:
 
 
 def is_plain_passthrough(step: Any) -> bool:
-    """Tell whether a FunctionTransformer, if it is one, is what "passthrough" becomes."""
+    """Return False for a FunctionTransformer other than the one that "passthrough" becomes."""
     return not hasattr(step, "func") or (step.func is None and not step.validate)
 
 
@@ -91,7 +91,7 @@ def check_output(step: Any) -> None:
 
 
 def check_names(step: Any, names: Sequence[str]) -> None:
-    """Leave it to scikit-learn to say that the columns are not those of the training."""
+    """Raise NotCompiled for columns other than those of the training: scikit-learn reports it."""
     fitted = getattr(step, "feature_names_in_", names)
     if list(fitted) != list(names) or getattr(step, "n_features_in_", len(names)) != len(names):
         raise NotCompiled(f"{name_of(step)} was fitted on other columns")

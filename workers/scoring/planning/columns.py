@@ -1,4 +1,4 @@
-"""Which columns a run reads: decided from names and types alone."""
+"""The columns that a run reads, decided from names and types alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ALL = ("*",)  # id_columns=*: every column of the input
 class Column:
     """A column by its name and BigQuery type.
 
-    A column that a run writes may tell what it is about: `label` is a class, component or feature.
+    `label` is the class, component or feature that a written column is about, if any.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Column:
 
 
 def columns_of(schema: Iterable[SchemaField]) -> list[Column]:
-    """The columns of a table, with the type ARRAY for repeated ones."""
+    """Return the columns of a table, with the type ARRAY for repeated ones."""
     return [
         Column(f.name, "ARRAY" if f.mode == "REPEATED" else sql_type(f.field_type)) for f in schema
     ]
@@ -48,7 +48,7 @@ def choose_features(
     metadata: ModelMetadata,
     id_columns: Sequence[str] | None,
 ) -> tuple[list[Feature], list[str]]:
-    """Return the model's features as the table offers them, and warnings about how they were found.
+    """Return the model's features as the table offers them, and warnings about the matching.
 
     By the signature of metadata.json, checked by name and type; else by the names the model was
     fitted with; else, for a model fitted on an array, the table's columns in their order, if
@@ -68,8 +68,8 @@ def choose_features(
         features = [_untyped(str(n), known.get(fold(str(n)))) for n in names]
         _check(features, known)
         return features, [
-            "there is no signature (upload_model writes one): columns were matched by the names "
-            "the model was fitted with, and their types were not checked"
+            "the model has no signature (upload_model writes one): columns were matched by the "
+            "names the model was fitted with, and their types were not checked"
         ]
     kind = one_column(model)
     count = len(signature.features) if signature else getattr(model, "n_features_in_", None)
@@ -113,10 +113,10 @@ def choose_ids(
     """Return the columns that are carried over to the output, to tell its rows apart.
 
     `id_columns` names them, or is `*` for every column; None means those of metadata.json, else
-    every column that is no feature.
+    every column that is not a feature.
 
     Raises:
-        SchemaMismatch: a named column is not there, or a column has no flat type.
+        SchemaMismatch: a named column does not exist, or a column's type is not flat.
     """
     known = {fold(c.name): c for c in table}
     wanted = id_columns or metadata.id_columns
@@ -145,27 +145,27 @@ def columns_to_read(
     """Return the names of the features and ids, each once, as and in the order the table has them.
 
     Raises:
-        SchemaMismatch: a name is one that BigQuery does not take; the local BigQuery lets it in.
+        SchemaMismatch: BigQuery does not allow a name; the local BigQuery does.
     """
     read = {fold(n) for n in [f.name for f in features] + [c.name for c in ids]}
     names = tuple(c.name for c in table if fold(c.name) in read)
-    if wrong := [(name, fault) for name in names if (fault := name_fault(name)) is not None]:
-        raise SchemaMismatch("Rename columns of the input table.", wrong)
+    if faults := [(name, fault) for name in names if (fault := name_fault(name)) is not None]:
+        raise SchemaMismatch("Rename columns of the input table.", faults)
     return names
 
 
 def check_output_names(columns: Iterable[Column]) -> None:
-    """Refuse columns of the output that BigQuery would refuse as they are loaded.
+    """Check the names of the output's columns, which BigQuery would refuse only at the load.
 
     Raises:
         SchemaMismatch: it names each of them.
     """
-    wrong = [(c.name, fault) for c in columns if (fault := name_fault(c.name)) is not None]
-    if wrong:
+    faults = [(c.name, fault) for c in columns if (fault := name_fault(c.name)) is not None]
+    if faults:
         raise SchemaMismatch(
-            "The output would have columns that BigQuery does not take: pass "
+            "The output would have columns whose names BigQuery does not allow: pass "
             "prediction_column, or upload the model with another target.",
-            wrong,
+            faults,
         )
 
 
@@ -173,12 +173,12 @@ def needs_aliases(table: Sequence[Column], read: Sequence[str], where: str | Non
     """Tell whether the columns must be copied under plain names before they are read.
 
     The Storage Read API asks for special handling of names beyond ASCII letters, digits and
-    underscores, and documents it for Avro alone
+    underscores, and documents it only for Avro
     (https://cloud.google.com/bigquery/docs/schemas#flexible-column-names); in SQL they work.
     """
     filtered = fold(where or "")
-    odd = [c.name for c in table if not is_plain(c.name)]
-    return any(name in read or fold(name) in filtered for name in odd)
+    unusual = [c.name for c in table if not is_plain(c.name)]
+    return any(name in read or fold(name) in filtered for name in unusual)
 
 
 def _the_column(rest: Sequence[Column], kind: str | None) -> list[Column]:
@@ -191,34 +191,34 @@ def _the_column(rest: Sequence[Column], kind: str | None) -> list[Column]:
     if len(fit) == 1:
         return fit
     what = "text (STRING)" if kind == "STRING" else kind or "any type"
-    found = f"{len(fit)} such columns" if fit else "no such column"
+    matches = f"{len(fit)} such columns" if fit else "no such column"
     names = f" ({', '.join(c.name for c in fit[:10])})" if fit else ""
     raise SchemaMismatch(
         f"The model takes one column of {what}, and does not know its name; besides the id columns "
-        f"the table has {found}{names}. Upload it with upload_model(..., X=df['text']), which "
+        f"the table has {matches}{names}. Upload it with upload_model(..., X=df['text']), which "
         "keeps the name, or pass id_columns with every column but that one."
     )
 
 
 def _untyped(name: str, column: Column | None) -> Feature:
-    """A feature of which only the name is known: it is whatever the column is."""
+    """Return a feature of known name and unknown dtype: it takes the column's type."""
     return Feature(name, column.type if column else "STRING", UNKNOWN)
 
 
 def _check(features: Sequence[Feature], known: dict[str, Column]) -> None:
-    wrong = []
+    faults = []
     for name in duplicates(f.name for f in features):
-        wrong.append((name, "is one column to BigQuery, which ignores case, and two to the model"))
+        faults.append((name, "is one column to BigQuery, which ignores case, and two to the model"))
     for feature in features:
         column = known.get(fold(feature.name))
         if column is None:
             kind = "" if feature.dtype == UNKNOWN else f", the model needs it as {feature.type}"
             fault = name_fault(feature.name)
             never = f"; the name {fault}: rename the feature and fit again" if fault else ""
-            wrong.append((feature.name, f"is missing{kind}{never}"))
+            faults.append((feature.name, f"is missing{kind}{never}"))
         elif column.type not in PARQUET_TYPES:
-            wrong.append((feature.name, f"is {column.type}, which no model can be given"))
+            faults.append((feature.name, f"is {column.type}, which cannot be passed to a model"))
         elif feature.dtype != UNKNOWN and not feature.accepts(column.type):
-            wrong.append((feature.name, f"is {column.type}, and {feature.type} in training"))
-    if wrong:
-        raise SchemaMismatch("The input table does not fit the model.", wrong)
+            faults.append((feature.name, f"is {column.type}, and was {feature.type} in training"))
+    if faults:
+        raise SchemaMismatch("The input table does not fit the model.", faults)

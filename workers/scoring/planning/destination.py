@@ -1,4 +1,4 @@
-"""Where a run's rows go: the output table and its rejects, as they are or will be made."""
+"""The tables that a run writes, existing or still to be created: the output and its rejects."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REJECTS = {
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A table that a run writes: its name, columns in their order, and what it is made with."""
+    """A table that a run writes: its name, columns in their order, and how it is created."""
 
     table: TableRef  # with the partition, if one is meant
     columns: tuple[Column, ...]  # what a part holds
@@ -47,7 +47,7 @@ class Destination:
     write_disposition: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The destination as JSON values."""
+        """Return the destination as JSON values."""
         return {
             "table": str(self.table),
             "columns": [{"name": c.name, "type": c.type} for c in self.columns],
@@ -71,71 +71,71 @@ class Destination:
 
 
 def output_location(clients: Clients, table: TableRef) -> tuple[Table | None, str]:
-    """The output table if it is there, and the location it is in or will be.
+    """Return the output table if it exists, and the location it is in or will be.
 
     Raises:
-        TableNotFound: its dataset is not there.
+        TableNotFound: its dataset does not exist.
         SchemaMismatch: it is a view or the like.
     """
     from google.api_core.exceptions import NotFound
 
-    found = find_table(clients, table)
-    if found is None:
+    existing = find_table(clients, table)
+    if existing is None:
         name = f"{table.project}.{table.dataset}"
         try:
             dataset = clients.bigquery.get_dataset(name, timeout=TIMEOUT, retry=bigquery_retry())
         except NotFound as exc:
             raise TableNotFound(
-                f"The dataset {name} of output_table is not there: create it first, for instance "
+                f"The dataset {name} of output_table does not exist: create it first, for instance "
                 f"with CREATE SCHEMA `{name}`"
             ) from exc
         return None, dataset.location
-    if found.table_type != "TABLE":
-        raise SchemaMismatch(f"{table} is a {found.table_type}: pass a table as output_table")
-    return found, found.location
+    if existing.table_type != "TABLE":
+        raise SchemaMismatch(f"{table} is a {existing.table_type}: pass a table as output_table")
+    return existing, existing.location
 
 
 def output_destination(
     table: TableRef,
-    there: Table | None,
+    existing: Table | None,
     columns: Sequence[Column],
     write_disposition: str,
     created_at: dt.datetime,
     local: bool = False,
 ) -> Destination:
-    """Return how the output's rows get into `table`, which is `there` already or will be made.
+    """Return the destination for the output: the `existing` table, or one to be created.
 
-    `local` is whether BigQuery is that of the local stack.
+    `local` tells whether BigQuery is the local stack's.
 
     Raises:
         SchemaMismatch: the columns do not fit the table, or it has no such partition.
         Conflict: WRITE_EMPTY, and the table has rows.
     """
-    if write_disposition == "WRITE_EMPTY" and there is not None and there.num_rows:
-        if table.partition is None:  # of a single partition BigQuery will know when it loads
+    if write_disposition == "WRITE_EMPTY" and existing is not None and existing.num_rows:
+        if table.partition is None:  # BigQuery checks a single partition as it loads
             raise Conflict(
-                f"{table} has {there.num_rows} rows, and write_disposition is WRITE_EMPTY: pass "
+                f"{table} has {existing.num_rows} rows, and write_disposition is WRITE_EMPTY: pass "
                 "another output_table, WRITE_APPEND or WRITE_TRUNCATE"
             )
     if table.partition is not None:
-        _check_partition(table, there, columns, created_at, local)
-    if there is not None:  # WRITE_TRUNCATE too: it replaces the rows of a table of this kind
-        columns = fit_output(columns, there.schema, str(table.base))
+        _check_partition(table, existing, columns, created_at, local)
+    if existing is not None:  # WRITE_TRUNCATE too: it replaces the rows of a table of this kind
+        columns = fit_output(columns, existing.schema, str(table.base))
     return Destination(
         table=table,
         columns=tuple(columns),
-        exists=there is not None,
-        schema=_fields(columns, there),
+        exists=existing is not None,
+        schema=_fields(columns, existing),
         day="predicted_at",
         write_disposition=write_disposition,
     )
 
 
 def rejects_destination(clients: Clients, output: TableRef) -> Destination:
-    """Return how rows that cannot be scored get into `{output_table}_rejects`; always appended.
+    """Return the destination for rows that cannot be scored: `{output_table}_rejects`, appended.
 
     Raises:
-        SchemaMismatch: something is there under this name, and it is no table of rejects.
+        SchemaMismatch: that name is taken by something that is not a table of rejects.
         InvalidRequest: the name would be longer than a table's may be.
     """
     base = output.base
@@ -148,15 +148,15 @@ def rejects_destination(clients: Clients, output: TableRef) -> Destination:
                 "shorter one",
             )
         )
-    there, _ = output_location(clients, table)
+    existing, _ = output_location(clients, table)
     columns: Sequence[Column] = [Column(name, kind) for name, kind in REJECTS.items()]
-    if there is not None:
-        columns = fit_output(columns, there.schema, str(table))
+    if existing is not None:
+        columns = fit_output(columns, existing.schema, str(table))
     return Destination(
         table=table,
         columns=tuple(columns),
-        exists=there is not None,
-        schema=_fields(columns, there),
+        exists=existing is not None,
+        schema=_fields(columns, existing),
         day="rejected_at",
         write_disposition="WRITE_APPEND",
     )
@@ -166,33 +166,33 @@ def fit_output(columns: Sequence[Column], table: Iterable[SchemaField], name: st
     """Return the existing table's columns, in its order, if the output fits them.
 
     Raises:
-        SchemaMismatch: naming every column that is missing there, has another type, or is
-            required there and not written.
+        SchemaMismatch: naming every column that the table lacks, has with another type, or
+            requires although the run does not write it.
     """
     fields = {fold(f.name): f for f in table}
     types = {fold(c.name): c.type for c in columns_of(fields.values())}
     mine = {fold(c.name) for c in columns}
-    wrong = []
+    faults = []
     for column in columns:
-        there = types.get(fold(column.name))
-        if there is None:
-            wrong.append((column.name, "is not in the output table"))
-        elif there != column.type:
-            wrong.append((column.name, f"is {column.type}, and {there} there"))
+        kind = types.get(fold(column.name))
+        if kind is None:
+            faults.append((column.name, "is not in the output table"))
+        elif kind != column.type:
+            faults.append((column.name, f"is {column.type}, and {kind} in the table"))
     for folded, field in fields.items():
         if folded not in mine and field.mode == "REQUIRED":
-            wrong.append((field.name, "is required there, and the run does not write it"))
-    if wrong:
+            faults.append((field.name, "is required in the table, and the run does not write it"))
+    if faults:
         raise SchemaMismatch(
             f"The output does not fit the table {name}: pass another output_table.",
-            wrong,
+            faults,
         )
     return [c for c in columns_of(fields.values()) if c.type in PARQUET_TYPES]
 
 
-def _fields(columns: Sequence[Column], there: Table | None) -> tuple[Mapping[str, Any], ...]:
-    if there is not None:
-        return tuple(field.to_api_repr() for field in there.schema)
+def _fields(columns: Sequence[Column], existing: Table | None) -> tuple[Mapping[str, Any], ...]:
+    if existing is not None:
+        return tuple(field.to_api_repr() for field in existing.schema)
     return tuple(
         {"name": c.name, "type": c.type, "mode": "NULLABLE"}
         | ({} if c.description is None else {"description": c.description})
@@ -202,15 +202,15 @@ def _fields(columns: Sequence[Column], there: Table | None) -> tuple[Mapping[str
 
 def _check_partition(
     table: TableRef,
-    there: Table | None,
+    existing: Table | None,
     columns: Sequence[Column],
     created_at: dt.datetime,
     local: bool,
 ) -> None:
-    """Refuse a partition that the table cannot have, or that the run's rows would not lie in."""
+    """Check that the table can have the partition, and that the run's rows lie in it."""
     field, kind = "predicted_at", "DAY"  # as a new table is made
-    if there is not None:
-        by_range, by_time = there.range_partitioning, there.time_partitioning
+    if existing is not None:
+        by_range, by_time = existing.range_partitioning, existing.time_partitioning
         if by_range is None and by_time is None:
             raise SchemaMismatch(
                 f"{table.base} is not partitioned: pass output_table without ${table.partition}"
@@ -230,12 +230,12 @@ def _check_partition(
             f"{table.base} is partitioned by {field}, which the run does not write, so no row "
             f"would be in ${table.partition}: add {field} to id_columns"
         )
-    if there is None or there.range_partitioning is None:
+    if existing is None or existing.range_partitioning is None:
         _check_time(table, kind, field, created_at)
 
 
 def _check_range(table: TableRef, partitioning: Any) -> None:
-    """Refuse what is not the first number of one of the table's ranges."""
+    """Check that the partition is the first number of one of the table's ranges."""
     limits, name = partitioning.range_, table.partition or ""
     start, end, width = int(limits.start), int(limits.end), int(limits.interval)
     number = int(name) if re.fullmatch(r"0|[1-9][0-9]{0,18}", name) else None
@@ -243,12 +243,12 @@ def _check_range(table: TableRef, partitioning: Any) -> None:
         first = start if start >= 0 else start % width  # a decorator has no sign
         raise SchemaMismatch(
             f"{table.base} is partitioned by {partitioning.field} in ranges of {width} from "
-            f"{start} to {end}: pass the first number of a range, such as ${first}, and not ${name}"
+            f"{start} to {end}: pass the first number of a range, such as ${first}, not ${name}"
         )
 
 
 def _check_time(table: TableRef, kind: str, field: str, created_at: dt.datetime) -> None:
-    """Refuse what is not a day, hour, month or year as BigQuery writes it, or not the run's own."""
+    """Check that the partition is a time as BigQuery writes it, and the run's own."""
     form = _PARTITIONS[kind]
     name = table.partition or ""
     try:
@@ -259,10 +259,10 @@ def _check_time(table: TableRef, kind: str, field: str, created_at: dt.datetime)
     if not right:
         raise SchemaMismatch(
             f"{table.base} is partitioned by {kind.lower()}: pass a partition such as "
-            f"${created_at.strftime(form)}, and not ${name}"
+            f"${created_at.strftime(form)}, not ${name}"
         )
     if fold(field) == "predicted_at" and created_at.strftime(form) != name:
         raise SchemaMismatch(
-            f"{table.base} is partitioned by predicted_at, which is now: its partition for this "
-            f"run is ${created_at.strftime(form)} (UTC), and not ${name}"
+            f"{table.base} is partitioned by predicted_at, the time of the run: pass "
+            f"${created_at.strftime(form)} (UTC), not ${name}"
         )

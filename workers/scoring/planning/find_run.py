@@ -1,4 +1,4 @@
-"""Which run a request means: one that is there, or a new one, planned."""
+"""Find the run that a request means, or plan a new one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_SUFFIX = 1000
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that is planned: ready to be worked on, or done already."""
+    """A planned run: ready to be worked on, or done already."""
 
     store: RunStore
     plan: Plan
@@ -31,17 +31,17 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Where the run that a request means lies, and how far it is."""
+class FoundRun:
+    """The run that a request means, and how far it is."""
 
     store: RunStore
     plan: Plan | None  # None: it is still to be planned
     result: Result | None
-    resolved: Resolved | None  # None: the plan was there, and nothing had to be looked up
+    resolved: Resolved | None  # None: the plan exists, and nothing had to be looked up
 
 
-def find_run(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> Found:
-    """Find the run that `request` means, which may not be there yet; nothing is written.
+def find_run(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> FoundRun:
+    """Find the run that `request` means, which may not exist yet; nothing is written.
 
     The run is the caller's `run_id`, or follows from the request, the model's generation and the
     input's state. A run that is done counts only while the output table that it wrote still
@@ -61,19 +61,19 @@ def find_run(clients: Clients, request: ScoringRequest, run_id: str | None = Non
         if len(name) > MAX_RUN_ID:
             break
         store = RunStore(clients, request.env, name)
-        found = store.read("plan.json")
-        if found is None:
-            return Found(store, None, None, resolved or resolve(clients, request))
-        plan = store.parse("plan.json", found, Plan.from_dict)
+        document = store.read("plan.json")
+        if document is None:
+            return FoundRun(store, None, None, resolved or resolve(clients, request))
+        plan = store.parse("plan.json", document, Plan.from_dict)
         if differing := _differing(plan, request):
-            if suffix > 1:  # somebody's own name for another request
+            if suffix > 1:  # another request's own run_id
                 continue
             raise _taken(plan, differing)
         result = read_result(store)
         if result is not None:
             check_result(store, plan, result)
-        if result is None or _output_is_there(clients, plan, result):
-            return Found(store, plan, result, resolved)
+        if result is None or _output_exists(clients, plan, result):
+            return FoundRun(store, plan, result, resolved)
     raise Conflict(f"{run_id} has no suffix left for another run: pass another run_id")
 
 
@@ -85,32 +85,32 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
         TableNotFound, ModelNotFound, SchemaMismatch, ModelUnusable, InvalidRequest: see
             `resolve`, `make_plan`.
     """
-    found = find_run(clients, request, run_id)
-    store, plan, model = found.store, found.plan, None
+    run = find_run(clients, request, run_id)
+    store, plan, model = run.store, run.plan, None
     if plan is None:
-        assert found.resolved is not None
-        plan, model = make_plan(clients, found.resolved, store.run_id)
-        if not store.create("plan.json", plan.to_dict()):  # a twin was first: join it
-            there = store.read("plan.json")
-            if there is None:
-                raise TryAgain(f"The plan of {store.run_id} was deleted just now")
-            plan, model = store.parse("plan.json", there, Plan.from_dict), None
+        assert run.resolved is not None
+        plan, model = make_plan(clients, run.resolved, store.run_id)
+        if not store.create("plan.json", plan.to_dict()):  # a concurrent request was first: join it
+            existing = store.read("plan.json")
+            if existing is None:
+                raise TryAgain(f"The plan of {store.run_id} was deleted just now: try again")
+            plan, model = store.parse("plan.json", existing, Plan.from_dict), None
             if differing := _differing(plan, request):
                 raise _taken(plan, differing)
-    if found.result is not None:
-        return Prepared(store, plan, request.max_rejects, replace(found.result, reused=True))
+    if run.result is not None:
+        return Prepared(store, plan, request.max_rejects, replace(run.result, reused=True))
     if model is None and read_decision(store) is None:
-        # Planned by somebody who may have put up with more, or on another release of the service.
+        # Planned by a request that may have allowed more, or by another release of the service.
         model = PlannedModel(load_pinned(clients, plan.model))
         check_model(model.loaded, read_metadata(clients, plan.model)[0], request)
     return Prepared(store, plan, request.max_rejects, None, model)
 
 
 def check_result(store: RunStore, plan: Plan, result: Result) -> None:
-    """Return if the result is of this plan.
+    """Check that the result belongs to this plan.
 
     Raises:
-        Conflict: it is of an earlier plan of the same run, which was deleted.
+        Conflict: it belongs to an earlier plan of the same run, which was deleted.
     """
     model, into = plan.model, str(plan.output.table)
     of_plan = (model.name, model.version, model.generation, str(plan.input_table), into)
@@ -122,7 +122,7 @@ def check_result(store: RunStore, plan: Plan, result: Result) -> None:
 
 
 def another_plan(store: RunStore, name: str) -> Conflict:
-    """The error for an object of a plan that was deleted since."""
+    """Return the error for an object of a plan that was deleted since."""
     return Conflict(
         f"{store.uri(name)} belongs to an earlier plan of {store.run_id}, which was deleted: its "
         "rows may be in the output table already. Pass a run_id of your own."
@@ -130,12 +130,12 @@ def another_plan(store: RunStore, name: str) -> Conflict:
 
 
 def _differing(plan: Plan, request: ScoringRequest) -> list[str]:
-    """Where the plan is another request's; `latest` may have meant the plan's version."""
-    asked = request.identity()
-    if asked["model_version"] == "latest":
-        asked["model_version"] = plan.request["model_version"]
-    keys = asked.keys() | plan.request.keys()
-    return sorted(k for k in keys if asked.get(k) != plan.request.get(k))
+    """Return the parameters that differ from the plan's; `latest` may mean the plan's version."""
+    requested = request.identity()
+    if requested["model_version"] == "latest":
+        requested["model_version"] = plan.request["model_version"]
+    keys = requested.keys() | plan.request.keys()
+    return sorted(k for k in keys if requested.get(k) != plan.request.get(k))
 
 
 def _taken(plan: Plan, differing: list[str]) -> Conflict:
@@ -145,11 +145,11 @@ def _taken(plan: Plan, differing: list[str]) -> Conflict:
     )
 
 
-def _output_is_there(clients: Clients, plan: Plan, result: Result) -> bool:
-    """Tell whether the run's rows are in the output table still, as far as it shows.
+def _output_exists(clients: Clients, plan: Plan, result: Result) -> bool:
+    """Tell whether the run's rows are still in the output table, as far as can be seen.
 
-    The table must not be gone or made anew since; where the run replaced its rows (or those of a
-    partition), it must not hold another run's.
+    The table must not have been deleted or re-created since; if the run replaced its rows (or those
+    of a partition), it must not hold another run's.
     """
     from google.cloud import bigquery
 

@@ -1,9 +1,9 @@
-"""Names of output columns that tell of a class, a component or a feature: one rule for all.
+"""Names of output columns for classes, components and features: one rule for all.
 
 A name is made of words joined by underscores: `probability_<class>`. In a word each letter, digit
 and mark of any script stays, and everything else becomes an underscore; a word has at most 200
 characters, a name at most 300. Names that would be equal each get an underscore and the first
-digits of the SHA-256 of what they stand for. So a name follows from the model alone.
+digits of the SHA-256 of their words. So a name depends only on the model.
 
 >>> column_names([("probability", "yes"), ("probability", "no")])
 ['probability_yes', 'probability_no']
@@ -30,7 +30,7 @@ MAX_CLASS_COLUMNS = 100_000  # characters
 def column_names(words: Sequence[tuple[str, ...]]) -> list[str]:
     """Return a column name for each tuple of words, all of them different to BigQuery.
 
-    The first word is ours and stays as it is. Case is ignored beyond ASCII here: BigQuery's
+    The first word is fixed. Case is ignored beyond ASCII here: BigQuery's
     documentation does not say that it distinguishes `Да` from `да`, and two names are never equal
     either way.
     """
@@ -41,7 +41,7 @@ def column_names(words: Sequence[tuple[str, ...]]) -> list[str]:
         _with_digest(name, parts, DIGITS) if name.lower() in equal or len(full) > MAX_NAME else name
         for name, full, parts in zip(names, plain, words, strict=True)
     ]
-    # Another class may be called just like that: more digits, and at last the place in the list.
+    # Another class may have that very name: use more digits, and at last the list's index.
     for digits in range(DIGITS + 8, 65, 8):
         if not (equal := _equal(names)):
             return names
@@ -57,11 +57,11 @@ def column_names(words: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def read_class_columns(text: str) -> str:
-    """Return `class_columns` in its one form: names by comma, or a JSON object of label to name.
+    """Return `class_columns` in canonical form: names by comma, or a JSON object of label to name.
 
     Raises:
-        InvalidRequest: it is neither, or a name has other signs than letters, digits and
-            underscores, or is there twice.
+        InvalidRequest: it is neither, or a name has other characters than letters, digits and
+            underscores, or occurs twice.
     """
     if len(text) > MAX_CLASS_COLUMNS:
         raise _unreadable(f"has more than {MAX_CLASS_COLUMNS:,} characters")
@@ -88,7 +88,7 @@ def names_of_labels(class_columns: str, labels: Sequence[str]) -> dict[str, str]
     """Return the names that `class_columns` gives to labels; a list is in the labels' order.
 
     Raises:
-        InvalidRequest: it names other labels than there are, or lists another number of names.
+        InvalidRequest: it names an unknown label, or lists another number of names.
     """
     shown = ", ".join(map(repr, labels[:20])) or "none"
     if class_columns.startswith("{"):

@@ -1,4 +1,4 @@
-"""What is scored: a table as it was at one moment, or the rows of a view, written down once."""
+"""The input of a run: a table as of one moment, or the rows of a view, copied once."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ _VOLATILE = re.compile(r"\b(?:CURRENT_\w+|RAND|GENERATE_UUID|SESSION_USER)\b", r
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a request refers to, looked up now: from it follow the run's id and its plan."""
+    """The table and model of a request, looked up now: the run's id and plan follow from them."""
 
     request: ScoringRequest
     looked_at: dt.datetime  # just before the table was looked up
     table: Table
     schema: Sequence[SchemaField]
     model: ModelPin
-    # Of this look-up alone: it names the runs of views, and the jobs of the plan made from it.
+    # Unique to this look-up: it names the runs of views, and the jobs of the plan made from it.
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def is_query(self) -> bool:
-        """Whether the input's rows are made by a query: a view, an external table, ...
+        """True if a query makes the input's rows: a view, an external table, ...
 
-        The Storage Read API reads tables alone
+        The Storage Read API reads only tables
         (https://cloud.google.com/bigquery/docs/reference/storage#limitations).
         """
         return self.table.table_type != "TABLE"
 
     @property
     def rows(self) -> int | None:
-        """About how many rows there are, before any filter; None if nobody knows."""
+        """The approximate number of rows before any filter; None if unknown."""
         if self.is_query:
             return None
         buffer = self.table.streaming_buffer  # its rows are read, and not in num_rows
@@ -70,14 +70,15 @@ class Resolved:
         modified = self.table.modified
         if modified is None or modified <= self.looked_at:
             return self.looked_at
-        return modified + dt.timedelta(milliseconds=1)  # BigQuery tells the time in milliseconds
+        return modified + dt.timedelta(milliseconds=1)  # BigQuery's times have milliseconds
 
     @property
     def run_id(self) -> str:
         """A hash of the request, the model's generation and the input's state.
 
-        The clock and the output table have no part in it, so an identical request on an unchanged
-        table and model is the same run. A view has no state to hash: each request is a new run.
+        It depends neither on the clock nor on the output table's state, so an identical request on
+        an unchanged table and model is the same run. A view has no state to hash: each request is
+        a new run.
         """
         name = f"{self.model.name}-{self.model.version}"
         if self.is_query:
@@ -98,14 +99,14 @@ def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
     """Look up the input table and the model that `request` names.
 
     Raises:
-        TableNotFound, ModelNotFound: one of them is not there.
+        TableNotFound, ModelNotFound: one of them does not exist.
         SchemaMismatch: the input is a view that cannot be queried.
     """
     looked_at = dt.datetime.now(dt.UTC)
     table = find_table(clients, request.input_table)
     if table is None:
         raise TableNotFound(
-            f"There is no table {request.input_table}: look at its project, dataset and name"
+            f"The table {request.input_table} does not exist: check its project, dataset and name"
         )
     schema = table.schema
     if table.table_type != "TABLE":
@@ -114,14 +115,14 @@ def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
 
 
 def check_where(clients: Clients, resolved: Resolved) -> None:
-    """Have BigQuery look at the request's filter, without running anything.
+    """Have BigQuery validate the request's filter, without running anything.
 
-    What passes is run by the Storage Read API as a row restriction, which knows less than SQL: no
-    subqueries, no other tables.
+    A valid filter is run by the Storage Read API as a row restriction, which supports less than
+    SQL: no subqueries, no other tables.
 
     Raises:
-        InvalidRequest: it is no condition on the table's columns, depends on when it is asked, or
-            is missing where the table asks for one.
+        InvalidRequest: it is not a condition on the table's columns, changes between calls, or is
+            missing although the table requires one.
     """
     from google.api_core.exceptions import BadRequest, NotFound
 
@@ -134,12 +135,12 @@ def check_where(clients: Clients, resolved: Resolved) -> None:
             raise InvalidRequest(("where", text))
         return
     bare = _LITERALS.sub("''", where)
-    if found := _VOLATILE.search(bare):
+    if match := _VOLATILE.search(bare):
         raise InvalidRequest(
             (
                 "where",
-                f"{found[0]} gives something else each time, and a run that is resumed must read "
-                "the same rows: pass a fixed date, or MOD(FARM_FINGERPRINT(id), 10) = 0 for a "
+                f"{match[0]} changes between calls, and a resumed run must read the same rows: "
+                "pass a fixed date, or MOD(FARM_FINGERPRINT(id), 10) = 0 for a "
                 "sample",
             )
         )
@@ -156,29 +157,29 @@ def check_copy(clients: Clients, env: str, table: TableRef) -> None:
     """Make sure that a query can copy rows of `table` into the service's own dataset.
 
     Raises:
-        SchemaMismatch: they lie in different locations, which no query can join.
+        SchemaMismatch: they are in different locations, and no query can span both.
     """
     own = clients.settings.dataset(env)
-    there, here = dataset_location(clients, f"{table.project}.{table.dataset}"), None
+    source, target = dataset_location(clients, f"{table.project}.{table.dataset}"), None
     if own != f"{table.project}.{table.dataset}":
-        here = dataset_location(clients, own)
-    if here is not None and here != there:
+        target = dataset_location(clients, own)
+    if target is not None and target != source:
         raise SchemaMismatch(
-            f"{table} lies in {there} and {own} in {here}, and a query has to copy its rows from "
-            f"one to the other, for it is a view or has column names that can only be queried: "
-            f"copy it into a table with plain column names"
+            f"{table} is in {source} and {own} in {target}: no query can copy its rows, which a "
+            "view and column names beyond letters, digits and underscores require. Copy it into a "
+            "table with plain column names, and pass that as input_table."
         )
 
 
 def dataset_location(clients: Clients, name: str) -> str:
-    """Return where a dataset lies."""
+    """Return the location of a dataset."""
     return clients.bigquery.get_dataset(name, timeout=TIMEOUT, retry=bigquery_retry()).location
 
 
 def _no_condition(bare: str) -> str | None:
-    """What in a filter without its literals shows that it is more than one condition."""
-    if found := _STATEMENT.search(bare):
-        return f"{found[0]!r} has no place in a filter"
+    """Return why a filter, given without its literals, is more than one condition; else None."""
+    if match := _STATEMENT.search(bare):
+        return f"{match[0]!r} is not allowed in a filter"
     depth = 0
     for sign in bare:
         depth += {"(": 1, ")": -1}.get(sign, 0)
@@ -188,7 +189,7 @@ def _no_condition(bare: str) -> str | None:
 
 
 def _unknown(where: str, schema: Sequence[SchemaField]) -> list[str]:
-    """The words of a filter that look like columns and are none."""
+    """Return the words of a filter that look like columns and are not columns of the table."""
     known = {fold(f.name) for f in schema}
     words = [w for w in _WORD.findall(_LITERALS.sub("''", where)) if w.upper() not in _KEYWORDS]
     quoted = [text[1:-1] for text in _LITERALS.findall(where) if text.startswith("`")]
@@ -196,14 +197,14 @@ def _unknown(where: str, schema: Sequence[SchemaField]) -> list[str]:
 
 
 def bad_where(table: TableRef, unknown: Sequence[str] = ()) -> InvalidRequest:
-    """The error for a filter that BigQuery does not take."""
+    """Return the error for a filter that BigQuery refuses."""
     lacks = f" ({table.table} has no column {', '.join(unknown)})" if unknown else ""
     return InvalidRequest(
         (
             "where",
             f"BigQuery refuses it as a filter of {table}{lacks}: pass a condition on its own "
-            "columns, such as age > 30 AND sex = 'male', without subqueries; a name of more than "
-            "letters, digits and underscores stands in backticks, such as `first name`",
+            "columns, such as age > 30 AND sex = 'male', without subqueries; put a name of more "
+            "than letters, digits and underscores into backticks, such as `first name`",
         )
     )
 

@@ -1,4 +1,4 @@
-"""The one model object that a run uses: which it is, its bytes, and what is known of it."""
+"""The model object that a run uses: its generation, its bytes and its metadata."""
 
 from __future__ import annotations
 
@@ -30,45 +30,45 @@ class ModelPin:
     name: str
     version: str
     size: int | None = None  # bytes; None: planned before sizes were kept
-    signature: str | None = None  # what model.sig held, where one is asked for
+    signature: str | None = None  # what model.sig held, if the settings demand one
 
 
 def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
     """Return the object that the request's model name and version mean now.
 
     Raises:
-        ModelNotFound: there is none.
+        ModelNotFound: it does not exist.
     """
     bucket = clients.storage.bucket(clients.settings.models_bucket(request.env))
     version = request.model_version
     if version == LATEST:
         refs = []
         for blob in bucket.list_blobs(prefix=f"{request.model_name}/", timeout=TIMEOUT):
-            with contextlib.suppress(InvalidRequest):  # an object that is no part of a model
+            with contextlib.suppress(InvalidRequest):  # an object that is not part of a model
                 ref, kind = ModelRef.of_object(blob.name)
                 refs += [ref] if kind == "model" else []
         if not refs:
             raise ModelNotFound(
-                f"There is no version of {request.model_name} in {bucket.name}: "
-                f"GET /models?env={request.env} lists the models there are"
+                f"{bucket.name} has no version of {request.model_name}: "
+                f"GET /models?env={request.env} lists the models"
             )
         version = max(refs, key=lambda r: r.number).version
     ref = ModelRef(request.model_name, version)
-    found: Blob | None = bucket.get_blob(ref.path, timeout=TIMEOUT)
-    if found is None:
+    existing: Blob | None = bucket.get_blob(ref.path, timeout=TIMEOUT)
+    if existing is None:
         raise ModelNotFound(
-            f"There is no model gs://{bucket.name}/{ref.path}: GET /models?env={request.env} "
-            "lists those there are"
+            f"The model gs://{bucket.name}/{ref.path} does not exist: "
+            f"GET /models?env={request.env} lists the models"
         )
     signature = signature_of(clients, bucket.name, ref)
     return ModelPin(
         bucket=bucket.name,
-        path=found.name,
-        generation=int(found.generation),
-        crc32c=found.crc32c,
+        path=existing.name,
+        generation=int(existing.generation),
+        crc32c=existing.crc32c,
         name=ref.name,
         version=ref.version,
-        size=found.size,
+        size=existing.size,
         signature=None if signature is None else signature.decode("latin-1"),
     )
 
@@ -94,14 +94,14 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
         signature=None if pin.signature is None else pin.signature.encode("latin-1"),
     )
     if crc32c(content) != pin.crc32c:
-        raise TryAgain(f"{uri} is not the object that the run was planned for")
+        raise TryAgain(f"{uri} is not the object that the run was planned for: try again")
     return load_model(
         content, uri, trusted=settings.trusted_globals, max_bytes=settings.max_model_bytes
     )
 
 
 def read_metadata(clients: Clients, pin: ModelPin) -> tuple[ModelMetadata, list[str]]:
-    """Return what metadata.json says of exactly this model, and warnings if it is left out."""
+    """Return metadata.json of exactly this model, and a warning if it is left out."""
     bucket = clients.storage.bucket(pin.bucket)
     blob = bucket.get_blob(ModelRef(pin.name, pin.version).metadata_path, timeout=TIMEOUT)
     metadata, reason = metadata_of(blob, pin.crc32c)

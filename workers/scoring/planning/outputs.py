@@ -1,4 +1,4 @@
-"""Which columns a run writes: one or more for each of the model's methods that is asked for."""
+"""The columns that a run writes: one or more for each requested method of the model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def written_columns(
 ) -> tuple[list[Column], dict[str, tuple[str, ...]]]:
     """Return the columns a run writes besides the ids, and which of them each method fills.
 
-    `count` is how many values the model predicts a row, where its metadata says so.
+    `count` is how many values the model predicts a row, if its metadata says so.
     `prediction_names` are the request's names for them, in place of `targets`; `class_columns` are
     its names for classes, in place of their labels.
 
@@ -88,7 +88,7 @@ def with_ids(ids: Sequence[Column], written: Sequence[Column]) -> list[Column]:
     columns = [*ids, *written]
     if len(columns) > MAX_COLUMNS:
         raise SchemaMismatch(
-            f"The output would have {len(columns)} columns, and a table has {MAX_COLUMNS} at most: "
+            f"The output would have {len(columns)} columns, and a table has at most {MAX_COLUMNS}: "
             "pass other outputs, or fewer id_columns."
         )
     _check_names(columns)
@@ -100,8 +100,8 @@ def leave_out_equal(
 ) -> tuple[list[Column], list[str]]:
     """Return the ids without those that have a written column's name, and a warning if any do.
 
-    It is for ids that nobody named, such as the target in a table for validation. `predictions` are
-    the columns that prediction_column names; by default all but the run's own.
+    For ids that the request does not name, such as the target in a table for validation.
+    `predictions` are the columns that prediction_column names; by default all but the run's own.
     """
     taken = {fold(c.name) for c in columns}
     kept = [c for c in ids if fold(c.name) not in taken]
@@ -114,7 +114,7 @@ def leave_out_equal(
     others = [name for name in equal if fold(name) not in named]
     advice = []
     if len(others) < len(equal):
-        advice.append("Pass prediction_column to name the predictions otherwise")
+        advice.append("Pass prediction_column to give the predictions other names")
     if others:
         advice.append(f"To carry over {', '.join(others)}, score a view that renames the column")
     return kept, [
@@ -124,7 +124,7 @@ def leave_out_equal(
 
 
 def _renamed(values: dict[str, list[Value]], class_columns: str) -> dict[str, list[Value]]:
-    """Put the request's names for classes in the place of their labels."""
+    """Replace the labels of classes by the request's names for them."""
     every = [v for some in values.values() for v in some]
     labels = dict.fromkeys(word for v in every for word in v.words[len(v.words) - v.classes :])
     names = names_of_labels(class_columns, list(labels))
@@ -154,18 +154,18 @@ def _short(text: str | None) -> str | None:
 
 
 def _check_names(columns: Sequence[Column]) -> None:
-    """Refuse two columns of one name."""
-    if doubled := duplicates(c.name for c in columns):
+    """Check that no two columns have the same name."""
+    if repeated := duplicates(c.name for c in columns):
         raise SchemaMismatch(
             "The output would have two columns of the same name: pass id_columns without it, or "
-            "prediction_column to name the predictions otherwise.",
-            [(name, "is doubled") for name in doubled],
+            "prediction_column to give the predictions other names.",
+            [(name, "is a duplicate") for name in repeated],
         )
 
 
 def _cannot(model: Any, method: str) -> InvalidRequest:
     able = [m for m in ("predict", *METHODS) if callable(getattr(model, m, None))]
-    instead = f"pass outputs={','.join(able)}" if able else "it can score nothing"
+    instead = f"pass outputs={','.join(able)}" if able else "it has no method to score with"
     return InvalidRequest(("outputs", f"{type(model).__name__} has no {method}: {instead}"))
 
 

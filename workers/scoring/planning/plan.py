@@ -52,25 +52,25 @@ class Plan:
     """The decisions of a run."""
 
     run_id: str
-    token: str  # of this plan alone: jobs and tables of another one with the same id are not ours
+    token: str  # unique: jobs and tables of another plan with the same run_id are not this plan's
     request: Mapping[str, Any]  # `ScoringRequest.identity`, with the version that latest meant
     model: ModelPin
-    is_query: bool  # the input's rows are made by a query (a view), and written down first
+    is_query: bool  # the input's rows are made by a query (a view), and copied first
     snapshot_at: str  # ISO time: the rows that are scored are the table's rows at this moment
     created_at: str  # ISO time: `predicted_at` of every row
-    rows_expected: int | None  # about, and before any filter; None: nobody knows yet
+    rows_expected: int | None  # about, and before any filter; None: unknown
     features: tuple[Feature, ...]
     ids: tuple[Column, ...]
     read_columns: tuple[str, ...]  # features and ids, each once, as the input table spells them
     outputs: Mapping[str, tuple[str, ...]]  # the model's methods, and the columns each one fills
     output: Destination
     rejects: Destination
-    location: str  # of the output's dataset: load jobs run there, and are found there alone
+    location: str  # of the output's dataset: load jobs run there, and are found only there
     warnings: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)  # what a written column is about
     path: str = "plain: planned before there was another way"  # of the rows: `Route.path`
     aliased: bool = False  # a query copies the columns under plain names first: `needs_aliases`
-    series: bool = False  # the model gets its one column by itself, as a Series
+    series: bool = False  # the model gets its one column as a Series
     frames: bool = False  # golden rows have proven the model with frames within: `restore_output`
 
     @property
@@ -80,7 +80,7 @@ class Plan:
 
     @property
     def job_stem(self) -> str:
-        """What the ids of the run's jobs begin with; a capital may follow, as in no run_id."""
+        """The prefix of the run's job ids; a capital may follow, which no run_id has."""
         return f"mlsys_{self.request['env']}_{self.run_id}_{self.token}"
 
     @property
@@ -90,7 +90,7 @@ class Plan:
 
     @property
     def is_copied(self) -> bool:
-        """Whether a query copies the rows into a table of the run, which is read instead."""
+        """True if a query copies the rows into a table of the run, which is read instead."""
         return self.is_query or self.aliased
 
     @property
@@ -99,7 +99,7 @@ class Plan:
         return {f"c{i}": name for i, name in enumerate(self.read_columns)} if self.aliased else {}
 
     def stamps(self, at: str) -> dict[str, Any]:
-        """What each row says of the run; `at` is the column with its time."""
+        """Return the run's values in each row; `at` is the column with its time."""
         return {
             at: dt.datetime.fromisoformat(self.created_at),
             "model_name": self.model.name,
@@ -108,7 +108,7 @@ class Plan:
         }
 
     def prediction_spec(self) -> PredictionSpec:
-        """What the run asks of the model for each row."""
+        """Return the inputs and outputs of the model for each row."""
         types = {fold(c.name): arrow_type(c.type) for c in self.output.columns}
         names = [name for columns in self.outputs.values() for name in columns]
         return PredictionSpec(
@@ -121,7 +121,7 @@ class Plan:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON values, as `plan.json` holds it."""
+        """Return the plan as JSON values, as `plan.json` holds it."""
         return asdict(self) | {
             "features": Signature(self.features).to_dict()["features"],
             "output": self.output.to_dict(),
@@ -160,9 +160,9 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     Raises:
         SchemaMismatch: input, model and output table do not fit; the columns are named.
         ModelUnusable: the model cannot be loaded.
-        InvalidRequest: the model cannot give the outputs, or the filter is none.
+        InvalidRequest: the model cannot give the outputs, or the filter is not valid.
         Conflict: WRITE_EMPTY, and the output table has rows.
-        TableNotFound: the output's dataset is not there.
+        TableNotFound: the output's dataset does not exist.
     """
     request = resolved.request
     check_where(clients, resolved)
@@ -170,19 +170,22 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     metadata, warnings = read_metadata(clients, resolved.model)
     warnings += check_model(loaded, metadata, request)
     table = columns_of(resolved.schema)
-    features, said = choose_features(table, loaded.model, metadata, request.id_columns)
+    features, matching = choose_features(table, loaded.model, metadata, request.id_columns)
     ids = choose_ids(table, features, metadata, request.id_columns)
     written, outputs = written_columns(
         loaded.model,
         metadata.target,
-        asked_outputs(loaded.model, request),
+        requested_outputs(loaded.model, request),
         metadata.outputs,
         request.prediction_column,
         request.class_columns,
     )
-    if tuple(request.id_columns or metadata.id_columns) in ((), ALL):  # nobody has named them
+    if tuple(request.id_columns or metadata.id_columns) in (
+        (),
+        ALL,
+    ):  # the request does not name them
         ids, left_out = leave_out_equal(ids, written, outputs.get("predict", ()))
-        said += left_out
+        matching += left_out
     columns = with_ids(ids, written)
     check_output_names(columns)
     read = columns_to_read(table, features, ids)
@@ -191,7 +194,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         check_copy(clients, request.env, request.input_table)
     series = takes_series(loaded.model, metadata.signature)
     check_answers(loaded.model, features, list(outputs), metadata, series)
-    there, location = output_location(clients, request.output_table)
+    existing, location = output_location(clients, request.output_table)
     created_at = dt.datetime.now(dt.UTC)
     route = choose(loaded.model, features, list(outputs), metadata, series)
     plan = Plan(
@@ -209,7 +212,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         outputs=outputs,
         output=output_destination(
             request.output_table,
-            there,
+            existing,
             columns,
             request.write_disposition,
             created_at,
@@ -217,7 +220,7 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         ),
         rejects=rejects_destination(clients, request.output_table),
         location=location,
-        warnings=(*_odd(resolved, aliased), *warnings, *said),
+        warnings=(*_input_warnings(resolved, aliased), *warnings, *matching),
         labels={c.name: c.label for c in columns if c.label is not None},
         path=route.path,
         aliased=aliased,
@@ -227,8 +230,8 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     return plan, PlannedModel(loaded, route)
 
 
-def _odd(resolved: Resolved, aliased: bool) -> list[str]:
-    """What is odd about the input."""
+def _input_warnings(resolved: Resolved, aliased: bool) -> list[str]:
+    """Return warnings about the input."""
     if not resolved.is_query:
         if not aliased:
             return []
@@ -237,14 +240,14 @@ def _odd(resolved: Resolved, aliased: bool) -> list[str]:
             "underscores: a query copies the columns first, which costs what a query costs"
         ]
     return [
-        f"{resolved.request.input_table} is no table but a {resolved.table.table_type}, of which "
-        "nothing tells whether its rows have changed: a repeated request is this run only with "
-        "its run_id"
+        f"{resolved.request.input_table} is a {resolved.table.table_type}: mlsys cannot detect "
+        "whether its rows changed. Pass this run's run_id to resume or reuse it; without it every "
+        "request is a new run."
     ]
 
 
-def asked_outputs(model: Any, request: ScoringRequest) -> tuple[str, ...]:
-    """Return the outputs that the request means: of a model without predict, its transform."""
+def requested_outputs(model: Any, request: ScoringRequest) -> tuple[str, ...]:
+    """Return the outputs that the request means: `transform` if the model has no `predict`."""
     only_transforms = not hasattr(model, "predict") and hasattr(model, "transform")
     if only_transforms and request.outputs == ("predict",):  # the default
         return ("transform",)
@@ -252,12 +255,12 @@ def asked_outputs(model: Any, request: ScoringRequest) -> tuple[str, ...]:
 
 
 def check_model(loaded: LoadedModel, metadata: ModelMetadata, request: ScoringRequest) -> list[str]:
-    """Return what is odd about the model, if the request puts up with it.
+    """Return warnings about the model, if the request allows them.
 
     Raises:
-        ModelUnusable: another scikit-learn saved it, or it answers otherwise than it did then.
+        ModelUnusable: another scikit-learn saved it, or its answers differ from those it gave then.
     """
-    check_release(loaded)  # first: what is of no use should not be allowed
+    check_release(loaded)  # first: allowing an unusable model would not help
     if loaded.version_mismatch and not request.allow_version_mismatch:
         raise ModelUnusable(
             f"{loaded.version_mismatch}: train and upload the model with the service's release, or "

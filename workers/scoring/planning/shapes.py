@@ -1,4 +1,4 @@
-"""What each of a model's methods gives for a row: one value, or one a class, label or feature.
+"""The values that a model's methods give for a row: one, or one a class, label or feature.
 
 scikit-learn has no one attribute for it, so it is read from what fitted estimators have. The rules
 are tried on every estimator of scikit-learn in tests/workers/scoring/test_output_shapes.py.
@@ -30,7 +30,7 @@ _INNER = {
 class Value:
     """One of the values that a method gives a row: the words of its column's name, and its label.
 
-    `label` is the class, component or feature as text, None where the method gives one value.
+    `label` is the class, component or feature as text; None if the method gives one value.
     """
 
     words: tuple[str, ...]
@@ -40,7 +40,7 @@ class Value:
 
 
 def probabilities(model: Any, names: Sequence[str]) -> list[Value]:
-    """`predict_proba`: one value a class, for each of the outputs called `names`.
+    """Return the values of `predict_proba`: one a class, for each of the outputs called `names`.
 
     A mixture has one a component, and a multilabel model the probability that each label is there.
 
@@ -75,7 +75,7 @@ def probabilities(model: Any, names: Sequence[str]) -> list[Value]:
 
 
 def decisions(model: Any, names: Sequence[str]) -> list[Value]:
-    """`decision_function`: one value, or one a class where there are more than two.
+    """Return the values of `decision_function`: one, or one a class if it has more than two.
 
     A multilabel model or a ClassifierChain has one a label. A support vector machine with
     decision_function_shape="ovo" has one for each pair of classes, in scikit-learn's order.
@@ -99,22 +99,22 @@ def decisions(model: Any, names: Sequence[str]) -> list[Value]:
 
 
 def scores(model: Any, names: Sequence[str]) -> list[Value]:
-    """`score_samples`: one value a row."""
+    """Return the value of `score_samples`: one a row."""
     return [Value(("score",))]
 
 
 def features(model: Any, names: Sequence[str]) -> list[Value]:
-    """`transform`: one value for each of the model's own names of what it gives.
+    """Return the values of `transform`: one for each name that the model gives its features.
 
     Raises:
         InvalidRequest: it has no names for them.
     """
     from sklearn.preprocessing import LabelBinarizer, LabelEncoder
 
-    for named in (model, innermost(model)):  # a search has no names, and what it found may have
+    for named in (model, innermost(model)):  # a search has no names, its best estimator may
         with contextlib.suppress(AttributeError, ValueError, TypeError):
-            found = named.get_feature_names_out()
-            return [Value(("transform", str(name)), str(name), "feature") for name in found]
+            given = named.get_feature_names_out()
+            return [Value(("transform", str(name)), str(name), "feature") for name in given]
     if isinstance(model, LabelEncoder | LabelBinarizer):
         listed = [str(c) for c in model.classes_]
         if isinstance(model, LabelEncoder) or len(listed) <= 2:
@@ -138,9 +138,9 @@ METHODS: Mapping[str, Callable[[Any, Sequence[str]], list[Value]]] = {
 
 
 def prediction_types(model: Any, count: int) -> list[str]:
-    """The BigQuery type of each value that `predict` gives a row.
+    """Return the BigQuery type of each value that `predict` gives a row.
 
-    `count` is how many there are, where somebody has said so.
+    `count` is their number, if it is known.
     """
     from sklearn.utils import get_tags
 
@@ -153,7 +153,7 @@ def prediction_types(model: Any, count: int) -> list[str]:
         return [_class_type(classes)] * max(1, count)
     try:
         kind = get_tags(model).estimator_type
-    except (AttributeError, TypeError):  # something that predicts and is no scikit-learn estimator
+    except (AttributeError, TypeError):  # it predicts, and is not a scikit-learn estimator
         kind = None
     if kind in ("clusterer", "outlier_detector", "density_estimator"):
         return ["INT64"]
@@ -161,7 +161,7 @@ def prediction_types(model: Any, count: int) -> list[str]:
 
 
 def innermost(model: Any) -> Any:
-    """The estimator within searches, pipelines and other wrappers, in any order."""
+    """Return the estimator within searches, pipelines and other wrappers, in any order."""
     inner: Any = model
     outer: Any = None
     while inner is not outer:
@@ -174,14 +174,14 @@ def innermost(model: Any) -> Any:
 
 
 def is_multilabel(inner: Any) -> bool:
-    """Whether the model's classes are labels, of which a row may have several."""
+    """Return whether a row may have several of the model's classes."""
     binarizer = getattr(inner, "_label_binarizer", None)  # MLPClassifier's, RidgeClassifier's
     kind = str(getattr(binarizer, "y_type_", ""))
     return bool(getattr(inner, "multilabel_", False)) or kind.startswith("multilabel")
 
 
 def _check_chain(inner: Any, method: str) -> None:
-    """Refuse what scikit-learn's ClassifierChain itself cannot do."""
+    """Check for what scikit-learn's ClassifierChain itself cannot do."""
     if type(inner).__name__ == "ClassifierChain" and any(len(c) != 2 for c in inner.classes_):
         raise InvalidRequest(
             (
@@ -206,7 +206,7 @@ def _class_type(classes: Any) -> str:
 
 
 def _regressions(inner: Any) -> int:
-    """How many values a regressor predicts a row."""
+    """Return how many values a regressor predicts a row."""
     if hasattr(inner, "n_outputs_"):
         return int(inner.n_outputs_)
     kind = type(inner).__name__

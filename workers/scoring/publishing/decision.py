@@ -1,4 +1,4 @@
-"""Decide what a run publishes, from the parts that its session has left."""
+"""Decide what a run publishes, from the parts of its session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def decide(
         PredictionFailed: more rows than `max_rejects` cannot be scored.
         SchemaMismatch: the table of rejects has other columns.
         Conflict: rows were read and neither scored nor rejected.
-        TryAgain: a part is gone, or is not what was written: the next try scores it again.
+        TryAgain: a part was deleted or is damaged: the next try scores it again.
     """
     names = [store.part_name(session.number, i) for i in range(session.parts)]
     footers = _footers(store, session, names, store.parts(session.number))
@@ -43,7 +43,7 @@ def decide(
     if total.rejected > max_rejects.limit(total.read):
         examples = read_rejects(store, rejects)
         raise too_many(plan, examples, max_rejects, total.rejected, total.read)
-    if rejects:  # nothing is published if they could not be
+    if rejects:  # publish nothing if the rejects do not fit their table
         rejects_destination(clients, plan.output.table)
     return Decision(
         token=plan.token,
@@ -58,7 +58,7 @@ def decide(
 def _footers(
     store: RunStore, session: Session, names: list[str], parts: Mapping[str, Blob]
 ) -> list[Footer]:
-    """Return the footers of the session's parts, each of which has the rows of its stream."""
+    """Return the footers of the session's parts, checked to be of the session's streams."""
     if gone := [name for name in names if name not in parts]:
         raise PartGone(f"{store.uri(gone[0])} was deleted. Repeat the request to score it again.")
     try:

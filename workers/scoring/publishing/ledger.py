@@ -2,8 +2,8 @@
 
 As the registry is the bucket's projection, the ledger is that of the run's own objects: `record`
 looks at both, replaces the row if they differ, and looks again until they agree. So it can be
-called at any time, and by several at once. Of a run that has just ended there is no row to look at
-first: a query takes BigQuery a second.
+called at any time, also concurrently. A run that has just ended has no row to read first: skipping
+that query saves about a second.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workers.sql import statement
 LOOKS = 5
 MAX_LISTED_BYTES = 8_000_000  # of JSON; Cloud Run ends at 32 MiB an answer, with spaces
 EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
-CLOCKS_DIFFER = dt.timedelta(days=1)  # between the machines that plan and finish, at the most
+CLOCKS_DIFFER = dt.timedelta(days=1)  # between the machines that plan and finish, at most
 
 
 def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = False) -> None:
@@ -32,7 +32,7 @@ def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = 
     `just_ended`: the caller has ended the run, so that its row is replaced before the first look.
 
     Raises:
-        TryAgain: BigQuery is busy, or the ledger's table is not there.
+        TryAgain: BigQuery is busy, or the ledger's table does not exist.
     """
     from google.cloud import bigquery
 
@@ -55,7 +55,7 @@ def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = 
             for name, value in _row(plan, end).items()
         ]
         run(clients, store.env, statement("replace_run"), since, *row)
-    raise TryAgain(f"The ledger's row of {plan.run_id} kept changing")
+    raise TryAgain(f"The ledger's row of {plan.run_id} kept changing: try again")
 
 
 def list_runs(
@@ -69,15 +69,15 @@ def list_runs(
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return the runs that finished, the latest first, as JSON values, and whether there are more.
 
-    There are where `limit` or `MAX_LISTED_BYTES` ends the list. They follow `after`, the time and
-    name of the last run that is given.
+    There are more if `limit` or `MAX_LISTED_BYTES` cuts the list. The runs follow `after`, the time
+    and name of the last run of the page before.
 
     Raises:
-        TryAgain: the ledger's table is not there.
+        TryAgain: the ledger's table does not exist.
     """
     from google.cloud import bigquery
 
-    found = run(
+    rows = run(
         clients,
         env,
         statement("list_runs"),
@@ -87,7 +87,7 @@ def list_runs(
         bigquery.ScalarQueryParameter("after_time", "TIMESTAMP", after[0] if after else EPOCH),
         bigquery.ScalarQueryParameter("after_run", "STRING", after[1] if after else ""),
     )
-    return json_rows(found, ("request",), limit=limit, most_bytes=MAX_LISTED_BYTES)
+    return json_rows(rows, ("request",), limit=limit, most_bytes=MAX_LISTED_BYTES)
 
 
 def _text(value: Any) -> str | None:

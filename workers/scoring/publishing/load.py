@@ -45,14 +45,14 @@ def load_once(
     """Load the Parquet files at `uris`, once; return the job and the table.
 
     BigQuery applies a load job in one atomic step as it completes, and takes a job id only once. A
-    job that succeeded before the table was made anew does not count: its rows went with the old
+    job that succeeded before the table was re-created does not count: its rows were in the old
     table.
 
     Raises:
         SchemaMismatch: the files do not fit the table as it is now.
-        Conflict: WRITE_EMPTY, and somebody filled the table in the meantime; or the job loaded
+        Conflict: WRITE_EMPTY, and the table got rows in the meantime; or the job loaded
             fewer rows than the files hold.
-        RunInterrupted: `stop` said so while the job was running; the next try finds it.
+        RunInterrupted: `stop` returned True while the job was running; the next try finds it.
         TryAgain: see `jobs_of`.
     """
     from google.api_core import exceptions
@@ -105,16 +105,19 @@ def _start(
 
 
 def _refused(exc: Exception, plan: Plan, into: Destination) -> Exception:
-    """What a refusal of the load means to the caller."""
+    """Return the error for a refused load."""
     from google.api_core import exceptions
 
     log.warning("The load was refused: %s", exc, extra={"run_id": plan.run_id})
     # BigQuery calls it a duplicate, a 409
     # (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad);
-    # bqemulator a bad request that only its text tells from others.
+    # bqemulator a bad request that only its text identifies.
     filled = isinstance(exc, exceptions.Conflict) or "not empty" in str(exc).lower()
     if into.write_disposition == "WRITE_EMPTY" and filled:
-        return Conflict(f"{into.table} has rows by now, and WRITE_EMPTY refuses that")
+        return Conflict(
+            f"{into.table} has rows now, and write_disposition is WRITE_EMPTY: pass another "
+            "output_table, WRITE_APPEND or WRITE_TRUNCATE"
+        )
     # Rows of another partition have no code of their own, only BigQuery's generic `invalid`.
     if into.table.partition is not None and "different partition" in str(exc).lower():
         return SchemaMismatch(
@@ -124,7 +127,8 @@ def _refused(exc: Exception, plan: Plan, into: Destination) -> Exception:
         )
     if isinstance(exc, exceptions.NotFound):
         return TableNotFound(
-            f"The dataset of {into.table} is gone, or what was to be loaded into it"
+            f"The dataset of {into.table}, or a file to load into it, was deleted: create the "
+            "dataset again, or pass another output_table"
         )
     return SchemaMismatch(
         f"BigQuery refused to load the rows into {into.table}: its schema has changed "

@@ -1,7 +1,7 @@
-"""Who is at fault where no row can be scored: the rows, or the model.
+"""Decide whether the rows or the model are at fault when no row can be scored.
 
-A model may raise whatever it is given. Then its rows must not be blamed, and a run that set all of
-them aside would be a success without a single prediction.
+A model may raise whatever it is given. Then its rows must not be blamed: a run that set all of them
+aside would succeed without a single prediction.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TRIED = 20  # rows of the batch
 def check_model_answers(
     scorer: Scorer, batch: pa.Table, metadata: Callable[[], ModelMetadata]
 ) -> None:
-    """Return if the rows of `batch`, of which the first ones all failed, are at fault.
+    """Check that the rows of `batch`, whose first ones all failed, are at fault.
 
     They are if the model answers any of: its golden rows, valid rows of its columns, rows spread
     over the batch, and those rows with values in the place of NULL, NaN and infinity.
@@ -37,7 +37,7 @@ def check_model_answers(
     for row in _rows(scorer, batch, metadata):
         try:
             scorer.predictor.predict(row)
-        except SchemaMismatch:  # it was not asked; the value does not fit its column
+        except SchemaMismatch:  # the model was not called: the value does not fit its column
             return
         except PredictionFailed as exc:
             failure = exc
@@ -45,17 +45,17 @@ def check_model_answers(
         return
     if failure is not None:
         raise ModelUnusable(
-            "The model answers no row: not the first ones of the table, not others of it, and no "
-            f"valid ones of its columns either, so the model is at fault. {failure} Fit it again "
-            "with the service's releases, see that it predicts in a new Python process on rows of "
-            "bq_get, and upload it."
+            "The model fails on every row: the first ones of the table, others of it, and valid "
+            f"ones made up for its columns. So the model is at fault. {failure} Fit it again "
+            "with the service's releases, check that it predicts in a new Python process on rows "
+            "of bq_get, and upload it."
         ) from failure
 
 
 def _rows(
     scorer: Scorer, batch: pa.Table, metadata: Callable[[], ModelMetadata]
 ) -> Iterator[pa.Table]:
-    """Yield tables of one row to ask the model for; the likeliest to be answered come first."""
+    """Yield tables of one row to try the model on, those most likely to succeed first."""
     plan = scorer.plan
     valid = valid_rows(scorer.predictor.model, plan.features)
     golden = golden_rows(metadata(), plan.features)
@@ -77,7 +77,9 @@ def _filled(row: pa.Table, valid: pa.Table) -> pa.Table:
     for field in row.schema:
         column = row.column(field.name)
         value = column[0].as_py()
-        odd = value is None or (isinstance(value, float) and not math.isfinite(value))
+        unusable = value is None or (isinstance(value, float) and not math.isfinite(value))
         other = by_name.get(fold(field.name))
-        columns.append(other.slice(0, 1).cast(field.type) if odd and other is not None else column)
+        columns.append(
+            other.slice(0, 1).cast(field.type) if unusable and other is not None else column
+        )
     return pa.Table.from_arrays(columns, names=row.schema.names)

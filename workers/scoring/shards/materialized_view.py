@@ -1,6 +1,6 @@
-"""The input's rows, copied once by a query where the Storage Read API cannot read them as they are.
+"""The input's rows, copied once by a query if the Storage Read API cannot read them.
 
-It reads tables alone, so the rows of a view are copied; and a table that has names beyond ASCII
+It reads only tables, so the rows of a view are copied; and a table that has names beyond ASCII
 letters, digits and underscores is copied under aliases (`needs_aliases` of `planning.columns`).
 """
 
@@ -25,18 +25,18 @@ log = logging.getLogger(__name__)
 ROWS_LAST = dt.timedelta(days=7)
 
 
-def write_down(
+def materialize(
     clients: Clients, env: str, plan: Plan, stop: Callable[[], bool]
 ) -> tuple[TableRef, int]:
     """Have BigQuery copy the input's rows into a table of the run; return it and its rows.
 
-    The table is made once, in one step, and expires after ROWS_LAST.
+    The table is created once, in one step, and expires after ROWS_LAST.
 
     Raises:
         SchemaMismatch: the input cannot be queried, or lies in another location than the table.
-        TableNotFound: the input table is gone.
+        TableNotFound: the input table was deleted.
         Conflict, TryAgain: its snapshot cannot be read; see `why_refused`.
-        RunInterrupted: `stop` said so; the query goes on, and the next try finds it.
+        RunInterrupted: `stop` returned True; the query continues, and the next try finds it.
     """
     from google.api_core import exceptions
     from google.cloud import bigquery
@@ -60,7 +60,7 @@ def write_down(
             ),
             job_id=job_id,
             location=location,
-            job_retry=None,  # a job id can be used but once
+            job_retry=None,  # a job id can be used only once
             timeout=TIMEOUT,
             retry=bigquery_retry(),
         )
@@ -70,19 +70,19 @@ def write_down(
         try:
             finish(next(jobs), stop)
         except exceptions.Conflict:
-            pass  # an earlier job made the table as this one was about to
+            pass  # an earlier job created the table just before this one
         except (exceptions.BadRequest, exceptions.NotFound) as exc:
             raise _refused(clients, plan, exc) from exc
-        found = find_table(clients, table)
-        if found is not None:
-            return table, found.num_rows or 0
+        copy = find_table(clients, table)
+        if copy is not None:
+            return table, copy.num_rows or 0
 
 
 def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
     """Return the query whose rows are copied.
 
-    Of a view without aliases all columns are copied where there is a filter: it is applied as the
-    rows are read, and may name any column.
+    All columns of a view without aliases are copied if the request has a filter: it is applied as
+    the rows are read, and may name any column.
     """
     source = plan.input_table
     if plan.aliased:
@@ -93,7 +93,7 @@ def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
         columns = "*"
     else:
         columns = ", ".join(column_sql(source, name) for name in plan.read_columns)
-    # The alias is the one that it has anyway; the local BigQuery loses it at a snapshot.
+    # The alias is the table's implicit one, which the local BigQuery loses at a snapshot.
     sql = f"SELECT {columns} FROM `{source}` AS `{source.table}`"
     if snapshot and not plan.is_query:
         at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
@@ -104,10 +104,10 @@ def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
 
 
 def check_rows(clients: Clients, plan: Plan) -> None:
-    """Have BigQuery look at the query whose rows would be copied, without running it.
+    """Have BigQuery validate the query whose rows would be copied, without running it.
 
     Raises:
-        SchemaMismatch, TableNotFound, Conflict, TryAgain: as `write_down`.
+        SchemaMismatch, TableNotFound, Conflict, TryAgain: as `materialize`.
     """
     from google.api_core.exceptions import BadRequest, NotFound
 
@@ -118,7 +118,7 @@ def check_rows(clients: Clients, plan: Plan) -> None:
 
 
 def _refused(clients: Clients, plan: Plan, exc: Any) -> Exception:
-    """Return what a refusal of the query means to the caller."""
+    """Return the error for a refused query."""
     from google.api_core.exceptions import BadRequest, NotFound
 
     def works(*, where: bool, snapshot: bool) -> bool:
@@ -129,8 +129,8 @@ def _refused(clients: Clients, plan: Plan, exc: Any) -> Exception:
         return True
 
     if isinstance(exc, NotFound) and not plan.is_query:
-        return TableNotFound(f"The input table {plan.input_table} is gone")
-    if plan.is_query or works(where=True, snapshot=True):  # it is right, and fails as it runs
+        return TableNotFound(f"The input table {plan.input_table} was deleted: pass another one")
+    if plan.is_query or works(where=True, snapshot=True):  # it is valid, and fails as it runs
         log.warning("The rows were not copied: %s", exc, extra={"run_id": plan.run_id})
         return SchemaMismatch(
             f"BigQuery could not copy the rows of {plan.input_table} ({words_of(exc)}): run its "

@@ -26,9 +26,9 @@ def open_session(
     can; `without_rows` says that nothing will be read.
 
     Raises:
-        TableNotFound: the table is gone.
-        InvalidRequest: the filter is none that the Storage Read API takes.
-        SchemaMismatch: a column comes in a type that is not flat, or BigQuery refuses otherwise.
+        TableNotFound: the table was deleted.
+        InvalidRequest: the Storage Read API refuses the filter.
+        SchemaMismatch: a column's type is not flat, or BigQuery refuses for another reason.
         Conflict: the snapshot is older than BigQuery keeps, or than the table.
         TryAgain: the snapshot lies in the future by BigQuery's clock.
     """
@@ -45,7 +45,7 @@ def open_session(
     try:
         opened = _create(clients, plan, table, streams, without_rows=without_rows)
     except exceptions.NotFound as exc:
-        raise TableNotFound(f"The input table {table} is gone") from exc
+        raise TableNotFound(f"The input table {table} was deleted: pass another one") from exc
     except exceptions.BadRequest as exc:
         raise why_refused(clients, plan, exc, works) from exc
     schema = pa.ipc.read_schema(pa.py_buffer(opened.arrow_schema.serialized_schema))
@@ -54,24 +54,24 @@ def open_session(
 
 
 def check_flat(schema: pa.Schema, aliases: Mapping[str, str]) -> None:
-    """Refuse columns that come in a type which is not one of a flat table's.
+    """Check that every column comes in a type that a flat table can have.
 
-    The schema of the table need not show it: the local BigQuery says STRING of an INTERVAL.
+    The table's schema need not show it: the local BigQuery reports an INTERVAL as STRING.
 
     Raises:
         SchemaMismatch: it names every such column.
     """
-    wrong = []
+    faults = []
     for field in schema:
         try:
             sql_name(field.type)
         except InvalidRequest:
-            wrong.append((aliases.get(field.name, field.name), f"comes as {field.type}"))
-    if wrong:
+            faults.append((aliases.get(field.name, field.name), f"comes as {field.type}"))
+    if faults:
         raise SchemaMismatch(
-            "The input has columns that no model can be given and that cannot be carried over: "
+            "The input has columns that can neither be passed to a model nor carried over: "
             "pass id_columns without them.",
-            wrong,
+            faults,
         )
 
 
@@ -85,11 +85,11 @@ def _create(
     snapshot: bool = True,
     without_rows: bool = False,
 ) -> Any:
-    """Open a read session on `table`, with the plan's filter and snapshot unless told otherwise."""
+    """Open a read session on `table`, with the plan's filter and snapshot by default."""
     from google.cloud.bigquery_storage_v1 import types
 
-    # What was copied did not exist at the snapshot, and never changes; a copy under aliases has
-    # the rows of the filter alone.
+    # A copy did not exist at the snapshot, and never changes; a copy under aliases has only
+    # the rows of the filter.
     at_snapshot = snapshot and not plan.is_copied
     restriction = plan.where if where and not plan.aliased else None
     if without_rows and clients.settings.emulators.bigquery_storage:
@@ -106,7 +106,7 @@ def _create(
             read_options=types.ReadSession.TableReadOptions(
                 selected_fields=list(plan.aliases) or plan.read_columns,
                 row_restriction=restriction or "",
-                # pyarrow unpacks it by itself. Figures: docs/decisions/0022.
+                # pyarrow decompresses it. Figures: docs/decisions/0022.
                 arrow_serialization_options=types.ArrowSerializationOptions(
                     buffer_compression=types.ArrowSerializationOptions.CompressionCodec.LZ4_FRAME
                 ),

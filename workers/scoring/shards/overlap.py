@@ -1,4 +1,4 @@
-"""Work that goes on in a thread while its caller does something else; a step ahead, no more."""
+"""Overlap one step of work in a thread with the caller's own work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 
 def ahead[T](items: Iterable[T]) -> Iterator[T]:
-    """Yield the items; the next one is got while the caller works on the one it has."""
+    """Yield the items; fetch the next one while the caller works on the current one."""
     iterator, end = iter(items), object()
     with ThreadPoolExecutor(1, "ahead") as thread:
         coming: Future[Any] = thread.submit(next, iterator, end)
@@ -18,23 +18,23 @@ def ahead[T](items: Iterable[T]) -> Iterator[T]:
 
 
 class Behind:
-    """Does one thing after the other in a thread; whoever brings the next waits for the last."""
+    """Runs one task at a time in a thread; starting the next one waits for the last."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "behind")
         self._last: Future[None] | None = None
 
     def do(self, work: Callable[[], None]) -> None:
-        """Have `work` done; raises what the last work raised."""
+        """Start `work` once the last one is done; raise what that one raised."""
         self.wait()
         self._last = self._thread.submit(work)
 
     def wait(self) -> None:
-        """Wait until all is done; raises what the last work raised."""
+        """Wait until all work is done; raise what the last one raised."""
         last, self._last = self._last, None
         if last is not None:
             last.result()
 
     def close(self) -> None:
-        """Wait until all is done, whatever came of it."""
+        """Wait until all work is done, and ignore its errors."""
         self._thread.shutdown()

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
 CHUNK_BYTES = 2 * 1024 * 1024  # of one upload request, held twice; a multiple of 256 KiB
-# A row group is what readers of Parquet work on at once: some 100,000 rows are what they like best.
+# Readers of Parquet work on a row group at once: some 100,000 rows suit them best.
 GROUP_ROWS, GROUP_BYTES = 131_072, 16 * 1024 * 1024
 FOOTERS_AT_ONCE = 16
 REJECTS, PATH, STREAM = "mlsys.rejects", "mlsys.path", "mlsys.stream"
 
 
 class PartWriter:
-    """A Parquet file that streams to Cloud Storage and is published when the block ends well.
+    """A Parquet file that streams to Cloud Storage and is published if the block raises nothing.
 
-    Rows are encoded and sent by a thread of its own. If the file is there already (a twin or an
-    earlier try wrote it), ours is dropped without a word: both hold the same rows.
+    A separate thread encodes and sends the rows. If the file exists already (a concurrent or an
+    earlier try wrote it), this one is dropped silently: both hold the same rows.
     """
 
     def __init__(self, blob: Blob, schema: pa.Schema) -> None:
@@ -43,7 +43,7 @@ class PartWriter:
             write_statistics=False,  # a load reads every row
             store_schema=False,
         )
-        self._taken = False  # the file is there already
+        self._taken = False  # the file exists already
         self._thread = Behind()
         self._held: list[pa.Table] = []
         self._notes: dict[str, str] = {}
@@ -82,7 +82,7 @@ class PartWriter:
         import pyarrow as pa
 
         if self._held:
-            # As one piece: each write is a row group. A copy, too: ids lie in the messages they
+            # In one piece: each write is a row group. Also a copy: ids lie in the messages they
             # came in, with all the other columns.
             rows = pa.concat_tables(self._held).combine_chunks()
             self._held = []
@@ -102,7 +102,7 @@ class PartWriter:
         try:
             do()
         except InvalidResponse as exc:
-            # Any chunk of a large part may be the one to hear that it is there.
+            # Any chunk of a large part may get the answer that it exists.
             if exc.response.status_code != 412:
                 raise from_http_response(exc.response) from exc
             self._taken = True
@@ -110,10 +110,10 @@ class PartWriter:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a part says of its shard: the counts, the name of the rejects if it has some.
+    """A part's record of its shard: the counts, and the name of the rejects if it has some.
 
-    `path` is the way its rows took to the model (`Predictor.path`), `stream` the one that they were
-    read from; both are empty in parts that are older.
+    `path` is its rows' path to the model (`Predictor.path`), `stream` the one that they were read
+    from; both are empty in older parts.
     """
 
     counts: Counts
@@ -150,7 +150,7 @@ def readable_footers(parts: Iterable[Blob]) -> list[Footer]:
             return None
 
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-        return [found for found in pool.map(footer, parts) if found is not None]
+        return [read for read in pool.map(footer, parts) if read is not None]
 
 
 def _footer(blob: Blob) -> Footer:
@@ -167,5 +167,5 @@ def _footer(blob: Blob) -> Footer:
     except NotFound as exc:
         raise PartGone(f"{blob.name} was deleted. Repeat the request to score it again.") from exc
     except (pa.ArrowException, KeyError, TypeError, ValueError, RequestRangeNotSatisfiable) as exc:
-        # No metadata at all is None, of which nothing can be taken.
+        # Without any metadata it is None, and subscripting None is a TypeError.
         raise PartDamaged(f"{blob.name} is damaged. Repeat the request to score it again.") from exc

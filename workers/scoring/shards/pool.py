@@ -31,11 +31,11 @@ from workers.scoring.shards.shard import score_shard
 from workers.scoring.store import RunStore
 
 INLINE_ROWS = 2 * ROWS_FOR_A_CORE  # below this even a slow model gains little by more processes
-WAIT_ROWS = 2_000_000  # from here on it is better to wait while another run has the processes
-IDLE_SECONDS = 300.0  # after which the processes go, and give back their memory
+WAIT_ROWS = 2_000_000  # from here on waiting for another run's processes is better
+IDLE_SECONDS = 300.0  # after which the processes exit, and release their memory
 POLL = 0.5  # seconds
 SERVICE_BYTES, WORKER_BYTES = 512 * 2**20, 256 * 2**20  # without a model
-MODEL_BYTES = 3  # in memory for one of the file
+MODEL_BYTES = 3  # in memory, for each byte of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +69,15 @@ def score_shards(
 ) -> None:
     """Score `shards`, each into its part; `model` is the plan's, loaded here already.
 
-    `on_shard` hears of each one as it is done.
+    `on_shard` is called with each one as it is done.
 
     Raises:
-        RunInterrupted: `stop` said so; the parts that are there stay.
+        RunInterrupted: `stop` returned True; the existing parts stay.
         PredictionFailed: rows cannot be scored, more than `max_rejects`.
         TryAgain: a process of the pool died.
     """
     todo = list(shards)
-    fitting = _that_fit(scoring.plan.model)
+    fitting = _processes_that_fit(scoring.plan.model)
     processes = min(_cores(), fitting)
     rows = scoring.session.rows
     many = min(len(todo), processes) > 1 and rows >= INLINE_ROWS
@@ -85,7 +85,7 @@ def score_shards(
         try:
             _in_processes(scoring, todo, processes, stop, on_shard)
         except BaseException:
-            _pool.end()  # with what they have in hand
+            _pool.end()  # with their unfinished work
             raise
         finally:
             _pool.give_back()
@@ -103,8 +103,8 @@ def _cores() -> int:
     return machine.cores()
 
 
-def _that_fit(model: ModelPin) -> int:
-    """How many processes with the model there is memory for, beside the one with its own."""
+def _processes_that_fit(model: ModelPin) -> int:
+    """Return how many more processes with the model fit into memory beside this one."""
     loaded = MODEL_BYTES * (model.size or 0)
     return (machine.memory() - SERVICE_BYTES - loaded) // (WORKER_BYTES + loaded)
 
@@ -122,10 +122,10 @@ class _Pool:
         self._idle: threading.Timer | None = None
 
     def take(self, *, wait: bool, stop: Callable[[], bool]) -> bool:
-        """Return whether the processes are the caller's, who has to give them back.
+        """Reserve the pool. Return False if another run holds it; on True, call `give_back()`.
 
         Raises:
-            RunInterrupted: `stop` said so while another run had them.
+            RunInterrupted: `stop` returned True while another run held it.
         """
         while not self._taken.acquire(blocking=wait, timeout=POLL if wait else None):
             if not wait:
@@ -137,7 +137,7 @@ class _Pool:
         return True
 
     def give_back(self) -> None:
-        """Let others have the processes, which go if nobody does."""
+        """Release the pool; its processes exit if no run reserves it in time."""
         try:
             self._idle = threading.Timer(IDLE_SECONDS, self.end_if_idle)
             self._idle.daemon = True
@@ -146,7 +146,7 @@ class _Pool:
             self._taken.release()
 
     def executor(self, processes: int) -> cf.ProcessPoolExecutor:
-        """Return up to so many processes: those of the last run, if they may be as many and live.
+        """Return up to `processes` processes: the last run's, if as many were allowed and all live.
 
         They start as there is work for them.
         """
@@ -160,11 +160,11 @@ class _Pool:
         return self._executor
 
     def end(self) -> None:
-        """End the processes now: what they have in hand is not published, and not missed."""
+        """End the processes now: their unfinished work is not published, and not missed."""
         if self._executor is None:
             return
         processes = self._started()
-        executor, self._executor = self._executor, None  # which lives until they have gone
+        executor, self._executor = self._executor, None  # which lives until they have ended
         executor.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             kill(process)
@@ -175,7 +175,7 @@ class _Pool:
         return list((self._executor._processes or {}).values()) if self._executor else []
 
     def end_if_idle(self) -> None:
-        """End the processes if no run has them."""
+        """End the processes if no run holds the pool."""
         if self._taken.acquire(blocking=False):
             try:
                 self.end()
@@ -193,13 +193,13 @@ def _in_processes(
     stop: Callable[[], bool],
     on_shard: Callable[[Shard], None],
 ) -> None:
-    """Score the shards in the pool, which is ours."""
+    """Score the shards in the pool, which the caller has reserved."""
     try:
         executor = _pool.executor(processes)
         try:
             waiting = {executor.submit(_score_in_worker, scoring, number) for number in todo}
         except (EOFError, OSError) as exc:
-            raise TryAgain("A scoring process cannot be started") from exc
+            raise TryAgain("A scoring process cannot be started: try again") from exc
         while waiting:
             done, waiting = cf.wait(waiting, POLL, cf.FIRST_COMPLETED)
             for future in done:
@@ -210,11 +210,14 @@ def _in_processes(
             if waiting and stop():
                 raise RunInterrupted("The run was stopped between two shards")
     except cf.process.BrokenProcessPool as exc:
-        raise TryAgain("A scoring process died, perhaps for want of memory") from exc
+        raise TryAgain(
+            "A scoring process died, perhaps for lack of memory: try again, or give the service "
+            "more memory"
+        ) from exc
 
 
 def _start_worker() -> None:
-    """Die with the parent, in whatever way it dies."""
+    """Exit with the parent, however that one ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -230,7 +233,7 @@ def _score_in_worker(scoring: Scoring, shard: int) -> Shard | RemoteError:
     try:
         scorer = _scorer(clients, json.dumps(scoring.plan.to_dict()))
         return _score(clients, scoring, shard, scorer, lambda: False)
-    except Exception as exc:  # the parent decides what it means
+    except Exception as exc:  # the parent handles it
         return RemoteError.of(exc)
 
 
@@ -257,7 +260,7 @@ def _scorer(clients: Clients, plan_json: str) -> Scorer:
     if plan_json not in _kept:
         plan = Plan.from_dict(json.loads(plan_json))
         model = _kept.get(plan.model)
-        _kept.clear()  # so that there are not two of them while one is loaded
+        _kept.clear()  # so that memory never holds two while one is loaded
         model = load_pinned(clients, plan.model).model if model is None else model
         _kept.update({plan.model: model, plan_json: Scorer(model, plan)})
     return _kept[plan_json]

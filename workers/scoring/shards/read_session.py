@@ -1,8 +1,8 @@
 """Read sessions: a fixed split of the input's snapshot into streams, one a shard.
 
 A session lasts six hours (https://cloud.google.com/bigquery/docs/reference/storage). BigQuery does
-not promise that a second session splits the rows alike, so the parts of a session belong to it
-alone: when it has expired, the run goes on with a new session over the same snapshot and new parts.
+not promise that a second session splits the rows alike, so the parts belong to one session:
+when it has expired, the run continues with a new session over the same snapshot and new parts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlsys.errors import Conflict, SchemaMismatch, SessionOver
 from mlsys.estimators.row_width import rows_at_once
 from workers import machine
 from workers.scoring.planning.plan import Plan
-from workers.scoring.shards.materialized_view import check_rows, write_down
+from workers.scoring.shards.materialized_view import check_rows, materialize
 from workers.scoring.shards.open_session import open_session
 from workers.scoring.shards.refusals import too_large
 from workers.scoring.store import RunStore
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROWS_PER_STREAM = 250_000  # what is lost at the most when a shard is interrupted
-ROWS_FOR_A_CORE = 50_000  # worth the work of a stream of their own
+ROWS_PER_STREAM = 250_000  # at most what is lost when a shard is interrupted
+ROWS_FOR_A_CORE = 50_000  # worth a stream of their own
 MAX_STREAMS = 1000  # https://cloud.google.com/bigquery/quotas#storage-limits
 # Time travel ends after seven days at the latest, which is 28 sessions of six hours.
 MAX_SESSIONS = 60
@@ -51,7 +51,7 @@ class Session:
 
     @property
     def parts(self) -> int:
-        """The parts that make up the run: one a stream, and one without rows for no stream."""
+        """The number of parts of the run: one a stream, and an empty one without any stream."""
         return max(1, len(self.streams))
 
     @classmethod
@@ -61,7 +61,7 @@ class Session:
 
     def expired(self, moment: dt.datetime) -> bool:
         """Tell whether the session is over at `moment`."""
-        if self.expires_at is None:  # the local BigQuery does not say
+        if self.expires_at is None:  # the local BigQuery does not set it
             return False
         return moment > dt.datetime.fromisoformat(self.expires_at)
 
@@ -72,38 +72,38 @@ def current_session(
     """Return the run's latest session, opening one if there is none or it has expired.
 
     Raises:
-        TableNotFound: the input table is gone.
-        InvalidRequest: the filter is none that the Storage Read API takes.
+        TableNotFound: the input table was deleted.
+        InvalidRequest: the Storage Read API refuses the filter.
         SchemaMismatch: the view cannot be queried, or BigQuery refuses to read the table.
         Conflict: the snapshot is older than BigQuery keeps, or than the table; or the sessions
-            of the run kept ending before it did.
-        RunInterrupted: `stop` said so while rows were being copied.
+            kept ending before the run did.
+        RunInterrupted: `stop` returned True while rows were being copied.
         TryAgain: this machine's clock is ahead.
     """
     for number in range(MAX_SESSIONS):
         name = f"session-{number}.json"
-        found = store.read(name)
-        if found is None:
+        document = store.read(name)
+        if document is None:
             session = _open(clients, store, plan, number, stop)
             if store.create(name, asdict(session)):
                 return session
-            found = store.read(name)  # a twin was first: its session is the run's
-        if found is None:
+            document = store.read(name)  # another was first: its session is the run's
+        if document is None:
             break
-        session = store.parse(name, found, Session.from_dict)
+        session = store.parse(name, document, Session.from_dict)
         if store.read(_over(number)) is not None:
             continue
         lasts = dt.timedelta(seconds=clients.settings.request_timeout) + MARGIN
         if not session.expired(dt.datetime.now(dt.UTC) + lasts):
             return session
     raise Conflict(
-        f"{MAX_SESSIONS} read sessions of {plan.run_id} ended before it did: pass a run_id of your "
-        "own to start another run, on a larger machine or with a where that splits the input"
+        f"{MAX_SESSIONS} read sessions of {plan.run_id} ended before the run: pass a run_id of "
+        "your own to start another run, on a larger machine or with a where that splits the input"
     )
 
 
 def give_up(store: RunStore, session: Session) -> None:
-    """Note that the session has ended before its time, so that nobody goes on with it."""
+    """Record that the session has ended early, so that no try continues with it."""
     store.create(_over(session.number), {"at": dt.datetime.now(dt.UTC).isoformat()})
 
 
@@ -116,17 +116,17 @@ def latest_session(store: RunStore) -> Session | None:
     session = None
     for number in range(MAX_SESSIONS):
         name = f"session-{number}.json"
-        found = store.read(name)
-        if found is None:
+        document = store.read(name)
+        if document is None:
             break
-        session = store.parse(name, found, Session.from_dict)
+        session = store.parse(name, document, Session.from_dict)
     return session
 
 
 def batch_rows(plan: Plan, model: Any = None) -> int:
-    """How many rows are scored at once: fewer where each of them gives a thousand numbers.
+    """Return how many rows are scored at once: fewer if each of them gives a thousand numbers.
 
-    What the model makes of a row on its way counts, too, if it is passed.
+    If the model is passed, its intermediate numbers for a row count, too.
     """
     most = BATCH_ROWS if model is None else min(BATCH_ROWS, rows_at_once(model))
     return max(1, min(most, BATCH_BYTES // (8 * len(plan.output.columns))))
@@ -137,14 +137,14 @@ def read_batches(
 ) -> Iterator[pa.Table]:
     """Yield the rows of a stream in tables of `most` rows, the last one of fewer.
 
-    Columns that have an alias in `aliases` get the name that it stands for.
+    Columns whose names are aliases in `aliases` get their original names.
 
     Up to 1 KiB a row the cut does not depend on how the rows were packed into messages, which may
     change when a connection breaks: the last bits of a prediction can depend on the size of the
     batch. Wider rows are cut at about BATCH_BYTES.
 
     Raises:
-        SessionOver: BigQuery does not know the session any more.
+        SessionOver: BigQuery no longer knows the session.
         SchemaMismatch: BigQuery refuses to send the rows.
     """
     import pyarrow as pa
@@ -200,7 +200,7 @@ def _messages(clients: Clients, stream: str) -> Iterator[pa.RecordBatch]:
 
 
 def _rows_that_fit(batch: pa.RecordBatch) -> int:
-    """How many rows of the message make a batch of at most BATCH_BYTES, one at the least."""
+    """Return how many rows of the message make a batch of at most BATCH_BYTES, at least one."""
     return max(1, batch.num_rows * BATCH_BYTES // max(batch.nbytes, BATCH_BYTES))
 
 
@@ -209,7 +209,7 @@ def _open(
 ) -> Session:
     table, rows = plan.input_table, plan.rows_expected or 0
     if plan.is_copied:
-        table, rows = write_down(clients, store.env, plan, stop)
+        table, rows = materialize(clients, store.env, plan, stop)
     opened = open_session(clients, plan, table, _streams(rows))
     expires = opened.expire_time
     return Session(
@@ -221,7 +221,7 @@ def _open(
 
 
 def _streams(rows: int) -> int:
-    """Into how many streams so many rows are split: several are as many for each core."""
+    """Return the number of streams for `rows` rows: several are a multiple of the cores."""
     cores = machine.cores()
     if rows < cores * ROWS_PER_STREAM:
         return max(math.ceil(rows / ROWS_PER_STREAM), min(cores, rows // ROWS_FOR_A_CORE), 1)
@@ -229,7 +229,7 @@ def _streams(rows: int) -> int:
 
 
 def probe(clients: Clients, plan: Plan) -> None:
-    """Ask BigQuery whether it would read the input as planned; nothing is read.
+    """Check that BigQuery would read the input as planned; nothing is read.
 
     Raises:
         MlsysError: as `open_session` or `check_copy` do, which a run would meet after its plan.

@@ -1,8 +1,9 @@
-"""Why BigQuery refuses to read the input: the filter, the snapshot, or the table itself.
+"""Find out why BigQuery refuses to read the input: the filter, the snapshot, or the table itself.
 
-A refusal is a 400 of many causes, and no code tells them apart. The same question without the
+A refusal is a 400 of many causes, and no code tells them apart. The same request without the
 filter, then without the snapshot, does. Only a snapshot that lies in the future by BigQuery's clock
-passes by itself; every other cause is permanent, and is never reported as something to try again.
+becomes readable with time; every other cause is permanent, and is never reported as something to
+try again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# By as much this machine's clock may be ahead of BigQuery's. A snapshot that is older lies in the
+# The most by which this machine's clock may be ahead of BigQuery's. An older snapshot lies in the
 # past by either clock.
 CLOCK_AHEAD = dt.timedelta(minutes=10)
 
@@ -36,8 +37,8 @@ def why_refused(
 ) -> Exception:
     """Return the error for a refusal to read the input table of `plan` as the plan says.
 
-    `works(where=..., snapshot=...)` asks BigQuery the same again, with the plan's filter and
-    snapshot or without them, and tells whether it agrees.
+    `works(where=..., snapshot=...)` repeats the request with or without the plan's filter and
+    snapshot, and returns whether BigQuery accepts it.
     """
     log.warning("The input cannot be read: %s", exc, extra={"run_id": plan.run_id})
     if plan.where is not None and works(where=False, snapshot=True):
@@ -53,13 +54,15 @@ def why_refused(
 def _bad_snapshot(clients: Clients, plan: Plan) -> Exception:
     table = find_table(clients, plan.input_table)
     if table is None:
-        return TableNotFound(f"The input table {plan.input_table} is gone")
+        return TableNotFound(f"The input table {plan.input_table} was deleted: pass another one")
     at = dt.datetime.fromisoformat(plan.snapshot_at)
     over = f"the run {plan.run_id} cannot be finished: pass a run_id of your own to start another"
     if table.created is not None and table.created > at:
-        return Conflict(f"{plan.input_table} was created again since the run was planned; {over}")
+        return Conflict(f"{plan.input_table} was re-created after the run was planned; {over}")
     if dt.datetime.now(dt.UTC) - at < CLOCK_AHEAD:
-        return TryAgain(f"{plan.input_table} cannot be read as of {plan.snapshot_at} yet")
+        return TryAgain(
+            f"{plan.input_table} cannot be read as of {plan.snapshot_at} yet: try again"
+        )
     # Time travel ends after two to seven days, by the dataset's setting:
     # https://cloud.google.com/bigquery/docs/time-travel.
     return Conflict(
@@ -68,9 +71,9 @@ def _bad_snapshot(clients: Clients, plan: Plan) -> Exception:
 
 
 def too_large() -> SchemaMismatch:
-    """The error for rows that do not fit into a message of the Storage Read API."""
+    """Return the error for rows that do not fit into a message of the Storage Read API."""
     return SchemaMismatch(
         "Rows of the input are too large for a message of the Storage Read API: pass "
         "id_columns without long columns, or score a view that shortens them. The local "
-        "BigQuery sends up to 65,536 rows a message: there, fewer rows do too."
+        "BigQuery sends up to 65,536 rows a message: with it, fewer rows help, too."
     )

@@ -1,7 +1,7 @@
-"""Rows that the model cannot score: found by halving the batch, and kept with the reason.
+"""Rows that the model cannot score, isolated by halving the batch and kept with the reason.
 
 They go to the table `{output_table}_rejects`: id columns and row as JSON, and the reason.
-How many of them a run may have is `max_rejects`; with more it fails and publishes nothing.
+A run may have `max_rejects` of them; with more it fails and publishes nothing.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def score_rows(
     """Return the output rows of `batch`, in order, and the input rows that cannot be scored.
 
     Where the model raises on a batch, each half of it is tried, down to the single row. Once more
-    than `room` rows, and enough of them to show, have failed, the rest is not looked at.
+    than `room` rows, and enough of them to show, have failed, the rest is skipped.
 
     Raises:
-        RunInterrupted: `stop` said so.
+        RunInterrupted: `stop` returned True.
     """
     scored: list[pa.Table] = []
     rejects: list[Reject] = []
@@ -59,7 +59,7 @@ def score_rows(
             scored.append(scorer.score(rows))
         except (PredictionFailed, SchemaMismatch) as exc:
             if stop():
-                raise RunInterrupted("The run was stopped while bad rows were looked for") from exc
+                raise RunInterrupted("The run was stopped during the search for bad rows") from exc
             if rows.num_rows == 1:
                 rejects.append(Reject(rows.to_pylist()[0], str(exc)))
             else:
@@ -72,11 +72,11 @@ def too_many(
     plan: Plan,
     rejects: Sequence[Reject],
     allowed: MaxRejects,
-    found: int,
+    bad: int,
     rows: int,
     at_least: bool = False,
 ) -> PredictionFailed:
-    """The error of a run with `found` bad rows of `rows`, more than it may have; names some."""
+    """Return the error of a run with `bad` bad rows of `rows`, more than allowed; it names some."""
     ids = [c.name for c in plan.ids][:MAX_IDS_SHOWN]
     shown = [
         {name: _short(plain(reject.row[name])) for name in ids} | {"reason": reject.reason}
@@ -86,16 +86,16 @@ def too_many(
     where = ", ".join(f"{name}={first[name]!r}" for name in ids[:3])
     limit = f"{allowed} ({allowed.limit(rows)} rows)" if allowed.share else str(allowed)
     return PredictionFailed(
-        f"{'At least ' if at_least else ''}{found} of {rows} rows cannot be scored, and "
+        f"{'At least ' if at_least else ''}{bad} of {rows} rows cannot be scored, and "
         f"max_rejects is {limit}: nothing was published. The first one"
-        f"{' has ' + where if where else ''}: {first['reason']} Mend the rows, train the model "
+        f"{' has ' + where if where else ''}: {first['reason']} Correct the rows, train the model "
         f"with such rows, or pass max_rejects to set them aside in {plan.rejects.table}.",
         shown,
     )
 
 
 class RejectsTable:
-    """What the rejects of a run look like as rows of `{output_table}_rejects`."""
+    """The rejects of a run as rows of `{output_table}_rejects`."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -116,7 +116,7 @@ class RejectsTable:
 
 
 def read_rejects(store: RunStore, names: Sequence[str]) -> list[Reject]:
-    """Return some of the rejects that the run's objects of these names hold, to show them."""
+    """Return some rejects from the run's objects of these names, as examples."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     from google.api_core.exceptions import NotFound
@@ -139,7 +139,7 @@ def read_rejects(store: RunStore, names: Sequence[str]) -> list[Reject]:
 
 
 def plain(value: Any) -> Any:
-    """A value of a BigQuery row as JSON has it, in the forms of TO_JSON_STRING.
+    """Return a value of a BigQuery row in JSON types, in the forms of TO_JSON_STRING.
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/json_functions#json_encodings
     """

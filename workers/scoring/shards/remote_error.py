@@ -1,10 +1,10 @@
-"""Exceptions that cross from a scoring process to the one that answers, as what they are.
+"""Exceptions that cross from a scoring process to the service with class and attributes intact.
 
-Many exceptions cannot be pickled, or not be unpickled: one of gRPC holds its call, with its locks;
-one of Cloud Storage holds a response; a class with a constructor of its own is called with other
-arguments than it takes. `ProcessPoolExecutor` then raises what pickle says, or gives up the whole
-pool. The caller has to see the same class with the same attributes as if it had scored the rows
-itself: `app.api.problems` and `mlsys.clients.is_passing` decide by those.
+Many exceptions cannot be pickled or unpickled: gRPC's hold a call, with its locks; Cloud Storage's
+hold a response; a class with its own constructor is called with other arguments than it takes.
+`ProcessPoolExecutor` then raises pickle's error, or gives up the whole pool. The caller has to see
+the same class with the same attributes as if it had scored the rows itself: `app.api.problems` and
+`mlsys.clients.is_passing` decide by those.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ def _rebuild(kind: type[Exception], args: tuple[Any, ...], attributes: dict[str,
 
 
 def _forms(exc: Exception, depth: int = MAX_DEPTH) -> Iterator[tuple[Any, type[Exception]]]:
-    """Yield what may stand for the exception, the most exact first, and what it unpickles as."""
+    """Yield replacements of the exception, the most exact first, and their class once unpickled."""
     if _survives(exc):
         yield exc, type(exc)
-    if hasattr(type(exc), "__del__"):  # gRPC's: it may not do without its constructor
+    if hasattr(type(exc), "__del__"):  # gRPC's: it may need its constructor
         return
     if depth:
         yield _Rebuilt(exc, depth - 1), type(exc)
@@ -96,7 +96,7 @@ def _forms(exc: Exception, depth: int = MAX_DEPTH) -> Iterator[tuple[Any, type[E
 
 
 def _survives(exc: Exception) -> bool:
-    """Tell whether pickle itself brings the exception over with its text and attributes."""
+    """Tell whether pickle alone keeps the exception's text and attributes."""
     try:
         arrived = pickle.loads(pickle.dumps(exc))
         return str(arrived) == str(exc) and vars(arrived).keys() == vars(exc).keys()
@@ -105,7 +105,7 @@ def _survives(exc: Exception) -> bool:
 
 
 def _portable(value: Any, depth: int) -> Any:
-    """Return `value`, or what of it can be pickled; None in place of what cannot."""
+    """Return `value`, or the parts that can be pickled, with None for those that cannot."""
     if isinstance(value, Exception):
         forms = (form for form, _ in _forms(value, depth))
         last = RuntimeError(f"{type(value).__name__}: {_text(value)}")
@@ -130,5 +130,5 @@ def _travels(value: Any) -> bool:
 def _text(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception:  # a class of somebody's own
+    except Exception:  # any class may raise here
         return "its message cannot be read"

@@ -1,4 +1,4 @@
-"""From a batch of input rows to a batch of output rows: ids, predictions, and the run's stamps."""
+"""Turn a batch of input rows into output rows: ids, predictions, and the run's stamps."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class Scorer:
 
 
 def arrow_schema(columns: Iterable[Column], constant: Iterable[str] = ()) -> pa.Schema:
-    """The columns in Arrow's types; text that is the same in all rows is a dictionary of one."""
+    """Return the columns in Arrow's types; text constant in all rows is a dictionary of one."""
     import pyarrow as pa
 
     folded = {fold(name) for name in constant}
 
     def kind(column: Column) -> pa.DataType:
-        found = arrow_type(column.type)
-        repeats = fold(column.name) in folded and pa.types.is_string(found)
-        return pa.dictionary(pa.int32(), found) if repeats else found
+        arrow = arrow_type(column.type)
+        repeats = fold(column.name) in folded and pa.types.is_string(arrow)
+        return pa.dictionary(pa.int32(), arrow) if repeats else arrow
 
     return pa.schema([pa.field(c.name, kind(c)) for c in columns])
 

@@ -31,13 +31,13 @@ def score_shard(
 ) -> Counts:
     """Write the part of stream number `shard`, and its rejects if there are any.
 
-    The part appears as a whole, with the last byte of its upload, or not at all. If it is there
-    already (a twin was faster), ours is dropped: both hold the same rows. The rejects are written
-    before it, so a part that is there has all it needs. Memory is bounded by a few batches. `stop`
-    is asked between batches.
+    The part appears as a whole, with the last byte of its upload, or not at all. If it
+    exists already (a concurrent try was faster), this one is dropped: both hold the same rows. The
+    rejects are written before it, so an existing part is complete. Memory is bounded by a few
+    batches. `stop` is called between batches.
 
     Raises:
-        RunInterrupted: `stop` said so; nothing was written.
+        RunInterrupted: `stop` returned True; nothing was written.
         PredictionFailed: more rows cannot be scored than the whole run may set aside.
         ModelUnusable: the model answers neither the rows of the first batch nor valid ones.
     """
@@ -69,9 +69,9 @@ def score_shard(
                     check_model_answers(
                         scorer, batch, lambda: read_metadata(clients, plan.model)[0]
                     )
-                found = counts.rejected + len(bad)
-                if found > allowed:
-                    raise too_many(plan, bad, max_rejects, found, session.rows, at_least=True)
+                rejected = counts.rejected + len(bad)
+                if rejected > allowed:
+                    raise too_many(plan, bad, max_rejects, rejected, session.rows, at_least=True)
                 for rows in scored:
                     part.write(rows)
                 if bad:
