@@ -24,6 +24,7 @@ from mlsys.errors import (
     ModelUnusable,
     PredictionFailed,
     SchemaMismatch,
+    TryAgain,
 )
 from workers.sandbox.channel import MAX_ANSWER, SandboxEnd, encode
 
@@ -40,11 +41,16 @@ def output() -> int:
     return channel() + 1
 
 
-def _is_socket(fd: int) -> bool:
+def _is_open(fd: int) -> bool:
     try:
-        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+        os.fstat(fd)
+        return True
     except OSError:
         return False
+
+
+def _is_socket(fd: int) -> bool:
+    return _is_open(fd) and stat.S_ISSOCK(os.fstat(fd).st_mode)
 
 
 def send(message: Body) -> None:
@@ -134,6 +140,14 @@ def too_much_memory(body: Body, payload: Any) -> Any:
     return {"n": len(bytearray(2**33))}, None
 
 
+def wants_memory(body: Body, payload: Any) -> Any:
+    """Stand for a predictor: it says in its own words that memory was missing."""
+    try:
+        return {"n": len(bytearray(body["bytes"]))}, None
+    except MemoryError as exc:
+        raise TryAgain("There was not enough memory") from exc
+
+
 def flood() -> None:
     while True:
         os.write(channel(), b"A" * 2**16)
@@ -153,7 +167,7 @@ HANDLERS = {
     "echo": lambda body, payload: (body, None),
     "length": lambda body, payload: ({"length": len(payload), "end": payload[-1]}, None),
     "pid": lambda body, payload: ({"pid": os.getpid(), "parent": os.getppid()}, None),
-    "open": lambda body, payload: ({"fds": os.listdir("/proc/self/fd")}, None),
+    "open": lambda body, payload: ({"fds": [fd for fd in range(256) if _is_open(fd)]}, None),
     "dot": dot,
     "rows": rows_of,
     "print": doing(lambda: (print("x" * 2**20), os.write(2, b"y" * 2**20))),
@@ -179,6 +193,7 @@ HANDLERS = {
     "out of memory": doing(lambda: os.kill(os.getpid(), signal.SIGKILL)),
     "over its time": doing(lambda: os.kill(os.getpid(), signal.SIGXCPU)),
     "memory bomb": too_much_memory,
+    "wants memory": wants_memory,
     "sleep": doing(lambda: time.sleep(3600)),
     "busy": doing(lambda: re.match(r"(a+)+$", "a" * 60 + "b")),  # holds the interpreter's lock
     "stop": doing(lambda: os.kill(os.getpid(), signal.SIGSTOP)),
@@ -211,11 +226,11 @@ HANDLERS = {
 }
 
 
-def fenced(fds: list[int]) -> Body:
+def fenced(fds: list[int], memory: int) -> Body:
     """Stand for walls: say what was kept."""
-    return {"kept": len(fds)}
+    return {"kept": len(fds), "memory": memory}
 
 
-def fallen(fds: list[int]) -> Body:
+def fallen(fds: list[int], memory: int) -> Body:
     """Stand for walls that cannot be put up."""
     raise RuntimeError("no walls here")

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from workers.sandbox import walls
 from workers.sandbox.channel import Closed, SandboxEnd
 from workers.sandbox.died import EXIT_MEMORY, describe
 from workers.sandbox.memory import Mapped
@@ -26,17 +29,24 @@ type Handler = Callable[
 ]
 
 
-def run(fds: list[int], handlers: str, walls: str | None) -> NoReturn:
-    """Answer by the table of handlers named `module:NAME`, behind the walls.
+def enclose(fds: list[int], memory: int) -> dict[str, Any]:
+    """Put up the walls, and return which ones stand. Elsewhere than on Linux there are fewer."""
+    made = walls.Limits(memory=memory)
+    return asdict(walls.enclose(made, keep=fds, required=sys.platform == "linux"))
 
-    `walls`, named `module:function`, is called with the descriptors to keep, after the handlers
-    are imported and before anything is read. It returns JSON, the answer to question 0.
+
+def run(fds: list[int], handlers: str, enclosing: str | None, memory: int) -> NoReturn:
+    """Answer by the table of handlers named `module:NAME`, behind walls.
+
+    `enclosing`, named `module:function`, is called with the descriptors to keep and the memory to
+    allow, after the handlers are imported and before anything is read. It returns JSON, the answer
+    to question 0.
     """
     channel, output, *inputs = fds
     end = SandboxEnd(channel)
     try:
         table: Mapping[str, Handler] = _named(handlers)
-        held = _named(walls)(fds) if walls else {}
+        held = _named(enclosing)(fds, memory) if enclosing else {}
         end.send({"n": 0, "body": held})
     except BaseException as exc:
         end.send({"n": 0, "error": describe(exc)})

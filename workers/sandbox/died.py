@@ -36,6 +36,7 @@ Cause = Literal[
 ]
 EXIT_MEMORY = 86  # of a sandbox that has no memory left to say so
 MAX_INTEGER = 2**64
+MAX_CAUSES = 20
 MAX_VALUE = 300  # characters of a value of a row, and of a foreign error's text
 _NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 
@@ -115,7 +116,7 @@ KINDS: dict[str, Callable[[str, list[Any]], MlsysError]] = {
 def describe(exc: BaseException) -> dict[str, Any]:
     """Return an error of a handler as JSON. Used inside the sandbox."""
     kind = type(exc).__name__
-    if isinstance(exc, MemoryError):
+    if _is_of_memory(exc):
         return {"kind": "MemoryError"}
     try:
         if isinstance(exc, MlsysError) and kind in KINDS:
@@ -124,6 +125,17 @@ def describe(exc: BaseException) -> dict[str, Any]:
     except Exception:  # a class of a model may do anything when it is shown
         text = ""
     return {"kind": "", "type": kind, "message": text}
+
+
+def _is_of_memory(exc: BaseException | None) -> bool:
+    """Return whether memory was missing, also where another error was raised from that."""
+    for _ in range(MAX_CAUSES):
+        if exc is None:
+            return False
+        if isinstance(exc, MemoryError):
+            return True
+        exc = exc.__cause__
+    return False
 
 
 def _known(exc: MlsysError, kind: str) -> dict[str, Any]:
@@ -147,10 +159,11 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | str | None) else str(value)
 
 
-def rebuild(error: Any) -> MlsysError | MemoryError:
+def rebuild(error: Any, doing: str = "Using the model") -> MlsysError | MemoryError:
     """Return the error that a sandbox describes; anybody may have written the description.
 
-    An error that is not of a known kind becomes a `ModelUnusable` that names its type.
+    An error that is not of a known kind becomes a `ModelUnusable` that names its type and what was
+    done.
 
     Raises:
         ValueError: the description does not have the form of one.
@@ -168,7 +181,7 @@ def rebuild(error: Any) -> MlsysError | MemoryError:
     name = error.get("type")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         name = "an exception"
-    return ModelUnusable(f"Using the model raised {name}: {_text(text, MAX_VALUE)}".rstrip(": "))
+    return ModelUnusable(f"{doing} raised {name}: {_text(text, MAX_VALUE)}".rstrip(": "))
 
 
 def printable(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
@@ -14,20 +13,19 @@ import sys
 import warnings
 from typing import Any
 
+from workers.sandbox import walls
+from workers.sandbox.walls import libc
+
 MAX_MESSAGE = 4096  # bytes
 MAX_FDS = 16
 MAX_OPEN = 2**16  # descriptors that are closed one by one
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-IMPORTED = ("workers.sandbox.child",)  # by the nursery, so that no sandbox has to
 
 
 def serve(requests: socket.socket, parent: int | None = None) -> None:
     """Fork and reap as the requester says, until it closes its end or ends."""
     die_with(parent or os.getppid())
     fd = _only(requests)
-    for module in IMPORTED:
-        importlib.import_module(module)
-    gc.freeze()  # so that a child's collections copy no page of its parent's
+    _prepare()
     children: set[int] = set()
     with socket.socket(fileno=fd) as ours:
         while True:
@@ -54,6 +52,16 @@ def _only(requests: socket.socket) -> int:
     return fd
 
 
+def _prepare() -> None:
+    """Do once what every sandbox needs, and forget what none may know."""
+    _import(["workers.sandbox.child"])
+    walls.prepare()
+    walls.installation()
+    walls.clear_environment()
+    walls.protect_memory()
+    gc.freeze()  # so that a child's collections copy no page of its parent's
+
+
 def _close_above(last: int) -> None:
     try:
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]
@@ -68,6 +76,7 @@ def _close_above(last: int) -> None:
 
 def _obey(request: dict[str, Any], fds: list[int], children: set[int]) -> dict[str, Any]:
     if (main := request.get("fork")) is not None:
+        _import(request["imports"])
         try:
             pid = _fork(main, fds, request["arguments"])
         except OSError as exc:
@@ -80,6 +89,15 @@ def _obey(request: dict[str, Any], fds: list[int], children: set[int]) -> dict[s
     if "reap" in request and (pid := request["reap"]) in children:
         return {"code": _reap(pid, request["end"], children)}
     return {}
+
+
+def _import(modules: list[str]) -> None:
+    """Import what the sandboxes need: a fork does not inherit the threads of a library."""
+    if new := [module for module in modules if module not in sys.modules]:
+        for module in new:
+            with contextlib.suppress(Exception):  # the sandbox says what is wrong with it
+                importlib.import_module(module)
+        gc.freeze()
 
 
 def _fork(main: str, fds: list[int], arguments: list[Any]) -> int:
@@ -120,6 +138,6 @@ def call(main: str, fds: list[int], arguments: list[Any]) -> None:
 def die_with(parent: int) -> None:
     """Have the kernel kill this process as soon as its parent has ended."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before
             os._exit(1)

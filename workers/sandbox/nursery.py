@@ -58,15 +58,18 @@ class Nursery:
         made._socket, made._forked = ours, pid
         return made
 
-    def fork(self, main: str, arguments: Sequence[Any], fds: Sequence[int]) -> Child:
+    def fork(
+        self, main: str, arguments: Sequence[Any], fds: Sequence[int], imports: Sequence[str] = ()
+    ) -> Child:
         """Return a new process that calls `main`, named `module:function`.
 
-        It calls it with the numbers that `fds` have there, and `arguments`, which are JSON.
+        It calls it with the numbers that `fds` have there, and `arguments`, which are JSON. The
+        nursery has imported the modules `imports` before.
 
         Raises:
             TryAgain: the system has no process or memory for it, or the nursery has died.
         """
-        request = {"fork": main, "arguments": arguments}
+        request = {"fork": main, "arguments": arguments, "imports": imports}
         with self._lock:
             for _ in range(2):
                 try:
@@ -160,7 +163,9 @@ class Child:
 class Spawned:
     """A process that was started from nothing, where a process must not be forked: on macOS."""
 
-    def __init__(self, main: str, arguments: Sequence[Any], fds: Sequence[int]) -> None:
+    def __init__(
+        self, main: str, arguments: Sequence[Any], fds: Sequence[int], imports: Sequence[str] = ()
+    ) -> None:
         call = json.dumps([main, list(fds), list(arguments)])
         code = f"from workers.sandbox.forks import call; call(*__import__('json').loads({call!r}))"
         self._process = subprocess.Popen(
@@ -191,7 +196,9 @@ def fork_own() -> None:
         _own[:] = [Nursery.forked()]
 
 
-def start(main: str, arguments: Sequence[Any], fds: Sequence[int]) -> Child | Spawned:
+def start(
+    main: str, arguments: Sequence[Any], fds: Sequence[int], imports: Sequence[str] = ()
+) -> Child | Spawned:
     """Return a new process that calls `main`: see `Nursery.fork`.
 
     Raises:
@@ -202,7 +209,7 @@ def start(main: str, arguments: Sequence[Any], fds: Sequence[int]) -> Child | Sp
     with _starting:
         if not _own:
             _own.append(Nursery())
-    return _own[0].fork(main, arguments, fds)
+    return _own[0].fork(main, arguments, fds, imports)
 
 
 def close() -> None:

@@ -31,12 +31,14 @@ from workers.sandbox.tables import Expected, read_answer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WALLS = None  # `module:function` that encloses the process
-RUN = "workers.sandbox.child:run"
+RUN, WALLS = "workers.sandbox.child:run", "workers.sandbox.child:enclose"
+MEMORY = 4 * 2**30  # bytes of data
 START_SECONDS = 60.0  # for a process to be up, whose imports may take seconds where it is spawned
 GRACE = 0.5  # seconds for a process that closed its channel to end
 
-Start = Callable[[str, Sequence[Any], Sequence[int]], nursery.Child | nursery.Spawned]
+Start = Callable[
+    [str, Sequence[Any], Sequence[int], Sequence[str]], nursery.Child | nursery.Spawned
+]
 
 
 class OverMemory(Exception):
@@ -58,13 +60,14 @@ class Sandbox:
         self,
         handlers: str,
         *,
+        memory: int = MEMORY,
         walls: str | None = WALLS,
         seconds: float = START_SECONDS,
         start: Start = nursery.start,
     ) -> None:
         """Start a process that answers by the table of handlers named `module:NAME`.
 
-        `walls`, named `module:function`, encloses it: see `workers.sandbox.child.run`.
+        It may have `memory` bytes of data. `walls` names what encloses it (for tests).
 
         Raises:
             TryAgain: there is no process or memory for it.
@@ -80,16 +83,18 @@ class Sandbox:
         with ours, theirs:
             try:
                 fds = [theirs.fileno(), self._output.fd, *self._slots.fds]
-                self._process = start(RUN, [handlers, walls], fds)
+                self._process = start(
+                    RUN, [handlers, walls, memory], fds, [handlers.partition(":")[0]]
+                )
             except BaseException:
                 self._output.close()
                 self._slots.close()
                 raise
             self._channel = Channel(ours.detach())
         with self._guard("start", seconds) as deadline:
-            answer = self._answer(deadline, None)
+            answer = self._answer(deadline, None, "Starting it")
             if not isinstance(answer, Answer):
-                raise self._end(SandboxDied("exited", f"it did not start: {answer}"), "start")
+                raise self._end(SandboxDied("exited", f"it did not start. {answer}"), "start")
         self.walls = answer.body
 
     @property
@@ -165,7 +170,9 @@ class Sandbox:
         """End the process. A call in another thread raises `SandboxDied`."""
         self._end(SandboxDied("closed", "closed by the process that asked"), "close")
 
-    def _answer(self, deadline: float, expect: Expected | None) -> Answer | MlsysError:
+    def _answer(
+        self, deadline: float, expect: Expected | None, doing: str = "Using the model"
+    ) -> Answer | MlsysError:
         """Return what comes back for the question that was sent, or the error that it describes."""
         message = self._receive(deadline)
         if set(message) == {"n", "need"}:
@@ -178,7 +185,7 @@ class Sandbox:
             message = self._receive(deadline)
         if set(message) == {"n", "error"}:
             try:
-                error = rebuild(message["error"])
+                error = rebuild(message["error"], doing)
             except ValueError as exc:
                 raise Malformed(str(exc)) from exc
             if isinstance(error, MlsysError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from workers.sandbox.channel import Malformed
@@ -32,8 +33,16 @@ class Expected:
 
     def __post_init__(self) -> None:
         """Refuse a schema by which an answer could bring more than its rows."""
-        if self.schema.metadata or any(not _is_plain(f) for f in self.schema):
-            raise ValueError("Dictionaries, extensions, unions, views and metadata do not cross")
+        _form(self.schema)
+
+
+@lru_cache(maxsize=8)
+def _form(schema: pa.Schema) -> tuple[bytes, tuple[int, ...]]:
+    """Return how a stream of this schema begins, and which columns cannot be NULL."""
+    if schema.metadata or not all(map(_is_plain, schema)):
+        raise ValueError("Dictionaries, extensions, unions, views and metadata do not cross")
+    strict = tuple(i for i, field in enumerate(schema) if not field.nullable)
+    return schema.serialize().to_pybytes(), strict
 
 
 def _is_plain(field: pa.Field) -> bool:
@@ -105,10 +114,10 @@ def read_answer(content: pa.Buffer, expected: Expected) -> pa.Table:
     """
     import pyarrow as pa
 
-    schema = expected.schema.serialize()
-    if content.size < schema.size or not content.slice(0, schema.size).equals(schema):
+    beginning, strict = _form(expected.schema)
+    if content[: len(beginning)].to_pybytes() != beginning:
         raise Malformed("its table has other columns than expected")
-    rest = content.slice(schema.size)
+    rest = content.slice(len(beginning))
     try:
         reader = pa.BufferReader(rest)
         message = pa.ipc.read_message(reader)
@@ -124,7 +133,7 @@ def read_answer(content: pa.Buffer, expected: Expected) -> pa.Table:
         raise
     except Exception as exc:  # whatever Arrow or FlatBuffers raise
         raise Malformed("its table is not valid Arrow") from exc
-    if any(not f.nullable and c.null_count for f, c in zip(batch.schema, batch, strict=True)):
+    if any(batch.column(i).null_count for i in strict):
         raise Malformed("its table has NULLs where none are expected")
     return pa.Table.from_batches([batch])
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess  # noqa: F401  these tests start processes
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -136,7 +137,7 @@ def test_what_it_prints_goes_nowhere(shared: Sandbox, capfd: pytest.CaptureFixtu
 
 def test_it_has_its_channel_and_memory_open_and_nothing_else(shared: Sandbox) -> None:
     fds = shared.call("open", seconds=60).body["fds"]
-    assert len(fds) == 3 + 1 + 4 + 1  # standard ones, channel, regions, and the folder itself
+    assert len(fds) == 3 + 1 + 4  # standard ones, channel, regions
 
 
 @pytest.mark.parametrize(
@@ -368,16 +369,37 @@ def test_an_interrupted_call_ends_the_sandbox(
 
 
 def test_walls_stand_before_the_first_question() -> None:
-    sandbox = start(walls="sandbox_handlers:fenced")
-    assert sandbox.walls == {"kept": 5}
+    sandbox = start(walls="sandbox_handlers:fenced", memory=7)
+    assert sandbox.walls == {"kept": 5, "memory": 7}
     sandbox.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the filter")
+def test_everything_works_behind_the_real_walls() -> None:
+    sandbox = Sandbox("sandbox_handlers:HANDLERS", memory=2**30)
+    assert sandbox.walls["filter"] and "memory" in sandbox.walls["limits"]
+    for rows in (10, 10**6, 10):  # the memory is mapped again as it grows
+        table = pa.table({"a": np.arange(rows) * 1.0})
+        expect = Expected(NUMBERS.schema, rows)
+        answer = sandbox.call("dot", table=sandbox.put(table), expect=expect, seconds=60)
+        assert answer.table is not None and answer.table["p"].equals(table["a"])
+    length = sandbox.call("length", content=bytes(2**24), seconds=60).body["length"]
+    assert length == 2**24
+    sandbox.call("print", seconds=60)
+    with pytest.raises(SandboxDied) as caught:
+        sandbox.call("wants memory", {"bytes": 2**31}, seconds=60)
+    assert caught.value.cause == "over memory"
 
 
 @pytest.mark.parametrize(
     ("handlers", "walls", "text"),
     [
-        ("sandbox_handlers:HANDLERS", "sandbox_handlers:fallen", "RuntimeError: no walls here"),
-        ("no_such_module:HANDLERS", None, "ModuleNotFoundError"),
+        (
+            "sandbox_handlers:HANDLERS",
+            "sandbox_handlers:fallen",
+            "it did not start. Starting it raised RuntimeError: no walls here",
+        ),
+        ("no_such_module:HANDLERS", None, "Starting it raised ModuleNotFoundError"),
     ],
 )
 def test_what_does_not_start_is_named(handlers: str, walls: str | None, text: str) -> None:
