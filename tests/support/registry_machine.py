@@ -97,7 +97,7 @@ class RegistryMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_stored_version_does_not_vanish(self) -> None:
-        self.world.nobody_sees_a_version_vanish()
+        self.world.check_that_no_version_vanishes()
 
     def teardown(self) -> None:
         try:

@@ -184,7 +184,7 @@ class World:
                 self.kill(order.choice(self.handlers))
             elif self.handlers:
                 self.step(order.choice(self.handlers), order.randint(1, 3))
-            self.nobody_sees_a_version_vanish()
+            self.check_that_no_version_vanishes()
         self.end_orphans()
         if self.rescan_owed:
             self.run(self.start_rescan())
