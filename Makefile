@@ -14,7 +14,7 @@ COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo local notebook check test test-long test-image lint format bench bench-peers \
+.PHONY: help install demo local notebook check check-types check-tests test test-long test-image lint format bench bench-peers \
 	check-infrastructure lock upgrade check-locks clean
 
 help: ## list the verbs
@@ -38,9 +38,14 @@ test: $(STAMP) ## run the tests, with a local stack for each of WORKERS processe
 check: $(STAMP) ## check format, lint, types and import rules, and run the tests without the stack
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n $(WORKERS) -m 'not stack and not process and not long and not image'
+	@$(MAKE) --no-print-directory -j 2 check-types check-tests
+
+check-types: $(STAMP)
+	$(BIN)/mypy
+
+check-tests: $(STAMP)
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m 'not stack and not process and not long and not image'
 
 test-long: $(STAMP) ## run the long tests: hundreds of runs, a thousand kills, about half an hour
 	$(BIN)/pytest -m long -s

@@ -8,6 +8,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+import threadpoolctl
 
 from mlsys.clients import Clients
 from mlsys.local.bounded import default_limit
@@ -65,6 +66,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         names = {getattr(v, key, None) for v in values for key in ("__name__", "__module__")}
         if STARTS_PROCESSES & names:
             item.add_marker("process")
+
+
+def pytest_collection_finish() -> None:
+    """Compute in one thread: idle threads of BLAS and OpenMP wait busily, in each worker."""
+    threadpoolctl.threadpool_limits(1)
 
 
 @pytest.fixture(autouse=True)

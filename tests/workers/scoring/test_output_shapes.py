@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import threadpoolctl
 from sklearn.base import BaseEstimator, is_regressor
 from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor, StackingClassifier
@@ -113,6 +114,12 @@ SMALL = {  # parameters that make it quick
 REFUSED = {  # outputs that are refused in planning, and why
     ("FunctionTransformer", "transform"): "cannot name what transform gives",
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for the libraries with threads once: tests/conftest.py limits them to one thread."""
+    monkeypatch.setattr(threadpoolctl, "threadpool_limits", lambda limits: None)
 
 
 def fitted() -> Iterator[Any]:
