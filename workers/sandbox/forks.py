@@ -75,8 +75,8 @@ def _close_above(last: int) -> None:
 
 
 def _obey(request: dict[str, Any], fds: list[int], children: set[int]) -> dict[str, Any]:
+    _import(request.get("imports", []))
     if (main := request.get("fork")) is not None:
-        _import(request["imports"])
         try:
             pid = _fork(main, fds, request["arguments"])
         except OSError as exc:

@@ -58,6 +58,20 @@ class Nursery:
         made._socket, made._forked = ours, pid
         return made
 
+    def prepare(self, imports: Sequence[str]) -> None:
+        """Start the nursery if it does not run, and let it import modules.
+
+        Raises:
+            TryAgain: it does not start.
+        """
+        with self._lock:
+            try:
+                self._start()
+                self._ask({"imports": imports})
+            except (OSError, EOFError) as exc:
+                self._end()
+                raise TryAgain("The process that starts others for models did not start.") from exc
+
     def fork(
         self, main: str, arguments: Sequence[Any], fds: Sequence[int], imports: Sequence[str] = ()
     ) -> Child:
@@ -206,10 +220,24 @@ def start(
     """
     if sys.platform != "linux":
         return Spawned(main, arguments, fds)
+    return _nursery().fork(main, arguments, fds, imports)
+
+
+def warm_up(handlers: str) -> None:
+    """Let the first sandbox with these handlers start as fast as the others.
+
+    Raises:
+        TryAgain: see `Nursery.prepare`.
+    """
+    if sys.platform == "linux":
+        _nursery().prepare([handlers.partition(":")[0]])
+
+
+def _nursery() -> Nursery:
     with _starting:
         if not _own:
             _own.append(Nursery())
-    return _own[0].fork(main, arguments, fds, imports)
+        return _own[0]
 
 
 def close() -> None:

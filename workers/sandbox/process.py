@@ -94,7 +94,9 @@ class Sandbox:
         with self._guard("start", seconds) as deadline:
             answer = self._answer(deadline, None, "Starting it")
             if not isinstance(answer, Answer):
-                raise self._end(SandboxDied("exited", f"it did not start. {answer}"), "start")
+                raise self._end(
+                    SandboxDied("exited", f"it did not start. {answer}".rstrip(".")), "start"
+                )
         self.walls = answer.body
 
     @property
@@ -105,8 +107,13 @@ class Sandbox:
     @property
     def alive(self) -> bool:
         """Whether the process can be asked, as far as is known before it is."""
-        with self._ending:
-            return self._death is None and self._channel.is_quiet()
+        if not self._lock.acquire(blocking=False):  # it is being asked
+            return self._death is None
+        try:
+            with self._ending:
+                return self._death is None and self._channel.is_quiet()
+        finally:
+            self._lock.release()
 
     def put(self, table: pa.Table) -> Slot:
         """Copy a table to where the sandbox reads it. Wait for a free slot.
@@ -139,8 +146,11 @@ class Sandbox:
             SandboxDied: it has ended, or was ended since it took longer than `seconds` or its
                 answer is malformed. It cannot be asked again.
             ModelUnusable, PredictionFailed, ...: what the handler raised, see `died.KINDS`.
-            ValueError, TypeError: the question is too long, or is not JSON.
+            ValueError, TypeError: the question is too long, is not JSON, or has both a table and
+                content.
         """
+        if table is not None and content is not None:
+            raise ValueError("A question has a table or content, not both")
         with self._lock:
             slot = table if isinstance(table, Slot) and table.slots is self._slots else None
             try:

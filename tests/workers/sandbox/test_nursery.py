@@ -102,6 +102,17 @@ def test_a_nursery_that_was_killed_is_replaced() -> None:
     other.close()
 
 
+def test_a_nursery_that_was_warmed_up_forks_the_sandboxes() -> None:
+    nursery.close()
+    nursery.warm_up("sandbox_handlers:HANDLERS")
+    (own,) = nursery._own
+    sandbox = start()
+    assert parent_of(sandbox) == own._process.pid
+    nursery.warm_up("no_such_module:HANDLERS")  # its sandboxes say what is wrong
+    assert sandbox.alive
+    sandbox.close()
+
+
 def test_closing_ends_every_sandbox() -> None:
     sandbox = start()
     pids = [sandbox.pid, parent_of(sandbox)]

@@ -341,7 +341,19 @@ def test_closing_ends_a_thread_that_waits_for_a_slot(sandbox: Sandbox) -> None:
         sandbox.put(BATCH)
 
 
+def test_it_is_alive_while_it_is_asked(sandbox: Sandbox) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(sandbox.call, "sleep", seconds=0.3)
+        while not asked.running():
+            time.sleep(0.01)
+        assert sandbox.alive
+        assert isinstance(asked.exception(60), SandboxDied)
+    assert not sandbox.alive
+
+
 def test_a_question_that_cannot_be_sent_leaves_it_alive(shared: Sandbox) -> None:
+    with pytest.raises(ValueError, match="not both"):
+        shared.call("echo", table=BATCH, content=b"x", seconds=60)
     for body in ({"x": float("nan")}, {"x": "x" * 2**24}):
         with pytest.raises(ValueError, match="not JSON compliant|The message has"):
             shared.call("echo", body, seconds=60)
@@ -397,7 +409,7 @@ def test_everything_works_behind_the_real_walls() -> None:
         (
             "sandbox_handlers:HANDLERS",
             "sandbox_handlers:fallen",
-            "it did not start. Starting it raised RuntimeError: no walls here",
+            "it did not start. Starting it raised RuntimeError: no walls here.$",
         ),
         ("no_such_module:HANDLERS", None, "Starting it raised ModuleNotFoundError"),
     ],
