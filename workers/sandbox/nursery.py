@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import warnings
@@ -21,6 +20,7 @@ from typing import Any
 from mlsys.errors import TryAgain
 from workers.forking import context, kill
 from workers.sandbox.forks import MAX_MESSAGE, serve
+from workers.sandbox.spawned import Spawned
 
 SECONDS = 30.0  # for an answer of the nursery, which takes milliseconds
 START_SECONDS = 120.0  # for the first one, while the fork server imports on a busy machine
@@ -172,32 +172,6 @@ class Child:
         if self._code is None:  # later the PID may be another child's
             self._code = self._nursery.reap(self._generation, self.pid, end)
         return self._code
-
-
-class Spawned:
-    """A process that was started from nothing, where a process must not be forked: on macOS."""
-
-    def __init__(
-        self, main: str, arguments: Sequence[Any], fds: Sequence[int], imports: Sequence[str] = ()
-    ) -> None:
-        call = json.dumps([main, list(fds), list(arguments)])
-        code = f"from workers.sandbox.forks import call; call(*__import__('json').loads({call!r}))"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", code],
-            pass_fds=fds,
-            env={"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ.get("PATH", "")},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self.pid = self._process.pid
-
-    def reap(self, *, end: bool) -> int | None:
-        """Return its exit code: see `Child.reap`."""
-        if end:
-            self._process.kill()
-            return self._process.wait()
-        return self._process.poll()
 
 
 _own: list[Nursery] = []  # this process's, if it has one

@@ -30,6 +30,7 @@ from mlsys.errors import (
 from workers.sandbox import nursery
 from workers.sandbox.died import Cause, deaths
 from workers.sandbox.process import Expected, Sandbox, SandboxDied
+from workers.sandbox.spawned import Spawned
 
 ROWS = 1000
 BATCH = pa.table({name: np.arange(ROWS) * 1.0 for name in "abc"})
@@ -428,7 +429,7 @@ def test_what_is_killed_from_outside_is_noticed(sandbox: Sandbox) -> None:
 
 def test_a_spawned_process_answers_as_a_forked_one() -> None:
     """On macOS processes are spawned; the same code runs here."""
-    sandbox = start(start=nursery.Spawned)
+    sandbox = start(start=Spawned)
     try:
         answer = sandbox.call("dot", table=BATCH, expect=NUMBERS, seconds=60)
         assert answer.table is not None and answer.table.num_rows == ROWS
