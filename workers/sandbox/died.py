@@ -185,10 +185,10 @@ def rebuild(error: Any, doing: str = "Using the model") -> MlsysError | MemoryEr
 
 
 def printable(text: str) -> str:
-    """Return a text without characters that a log or a terminal would not show.
+    r"""Return a text without characters that a log or a terminal would not show.
 
-    >>> printable("a\\x1b[31mb")
-    'a\\\\x1b[31mb'
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
     """
     if text.isprintable():
         return text

@@ -84,6 +84,7 @@ def is_plain_passthrough(step: Any) -> bool:
 
 
 def check_output(step: Any) -> None:
+    """Raise NotCompiled for a step that returns frames."""
     from sklearn.utils._set_output import _get_output_config
 
     if _get_output_config("transform", step)["dense"] not in (None, "default"):
@@ -98,4 +99,5 @@ def check_names(step: Any, names: Sequence[str]) -> None:
 
 
 def name_of(step: Any) -> str:
+    """Return the name of a step's class, or the word in its place, such as "passthrough"."""
     return step if isinstance(step, str) else type(step).__name__

@@ -20,7 +20,7 @@ from workers.sandbox.walls.syscalls import NEWEST, Architecture, architecture
 
 
 class NoWalls(RuntimeError):
-    """This machine cannot keep a process from reaching others."""
+    """The machine cannot keep a process from reaching others."""
 
 
 @dataclass(frozen=True)

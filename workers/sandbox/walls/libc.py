@@ -34,7 +34,7 @@ def syscall(number: int, *arguments: int | ctypes.c_void_p | None) -> int:
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """Call prctl(2) and return what it returns.
+    """Call the system's prctl and return its result.
 
     Raises:
         OSError: the kernel refuses it.
