@@ -375,9 +375,8 @@ def test_an_unreadable_body_is_a_problem(
 
 @pytest.mark.parametrize("value", [{"a": 1}, [1], [], [["a"]], 10**400, 0.5])
 def test_a_json_value_without_a_text_form_is_named(client: FlaskClient, value: Any) -> None:
-    body = json.dumps(
-        GOOD | {"id_columns": value}
-    )  # the app's own encoder writes large numbers as text
+    # The app's own encoder writes large numbers as text.
+    body = json.dumps(GOOD | {"id_columns": value})
     answer = client.post("/predict", data=body, content_type="application/json")
     assert answer.status_code == 400
     assert [p["name"] for p in answer.json["parameters"]] in (["id_columns"], ["body"])

@@ -1,4 +1,4 @@
-"""What a notebook passes by mistake is refused by name before any call, never printed whole."""
+"""A notebook's wrong argument is refused by name before any call, and never printed whole."""
 
 import io
 import json
@@ -36,7 +36,7 @@ MODEL = LogisticRegression().fit(X, Y)
 
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> BrokenCloud:
-    """Clients that count what they are asked for."""
+    """Return clients that count the calls."""
     found = BrokenCloud(0, None)
     for module in (mlsys.bq, mlsys.gcs, mlsys.models):
         monkeypatch.setattr(module, "default_clients", lambda: found)
@@ -44,7 +44,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> BrokenCloud:
 
 
 class Polars:
-    """What a table of another library has in common with one of Polars."""
+    """A table of another library, with the method that Polars has."""
 
     def to_pandas(self) -> pd.DataFrame:
         return X
@@ -73,7 +73,7 @@ ODD: dict[str, Any] = {
     "pandas' NA": pd.NA,
     "a table of Arrow": pa.table({"a": [1]}),
 }
-# The argument that takes it, and what it may be without a refusal.
+# For each case: the argument, and the value that is accepted.
 FUNCTIONS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "bq_get(query)": (bq_get, set()),
     "bq_put(df)": (
@@ -138,7 +138,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_what_cannot_be_right_is_refused_by_name(name: str, cloud: BrokenCloud) -> None:
+def test_a_wrong_argument_is_refused_by_name(name: str, cloud: BrokenCloud) -> None:
     call, fine = FUNCTIONS[name]
     parameter = name.partition("(")[2][:-1]
     for kind, value in ODD.items():
@@ -246,7 +246,7 @@ def itself() -> dict[str, Any]:
     return metrics
 
 
-def test_what_is_right_is_taken(cloud: BrokenCloud) -> None:
+def test_right_arguments_are_accepted(cloud: BrokenCloud) -> None:
     gcs_put(bytearray(b"x"), "demo-bucket", "a")  # type: ignore[arg-type]
     gcs_put(memoryview(b"x"), "demo-bucket", "a")  # type: ignore[arg-type]
     for more in (
@@ -265,7 +265,7 @@ def test_what_is_right_is_taken(cloud: BrokenCloud) -> None:
         assert upload_model(MODEL, "demo", X=X, **more) == ModelRef("demo", "v1")  # type: ignore[arg-type]
     two = LinearRegression().fit(X, X)
     assert upload_model(two, "demo", X=X, y=X) and upload_model(two, "demo", X=X, y=X.to_numpy())
-    pca = PCA(1).fit(X)  # no names of targets where nothing is predicted
+    pca = PCA(1).fit(X)  # no names of targets for a model without predictions
     assert upload_model(pca, "demo", X=X, y=Y, target="hit")
 
 
@@ -301,7 +301,7 @@ def _raise(exc: Exception) -> None:
     ],
     ids=lambda content: repr(content[:12]),
 )
-def test_what_is_no_pickle_is_named(
+def test_a_file_that_is_not_a_pickle_is_named(
     content: bytes, cloud: BrokenCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mlsys.gcs, "gcs_get", lambda *_: content)
@@ -311,7 +311,7 @@ def test_what_is_no_pickle_is_named(
 
 
 class Unpicklable:
-    """Raises what its test wants as it is asked for its state."""
+    """Raises the given exception when it is pickled."""
 
     def __init__(self, exc: Exception) -> None:
         self.exc = exc
@@ -333,7 +333,9 @@ class Unpicklable:
     ],
     ids=lambda obj: type(getattr(obj, "exc", obj)).__name__,
 )
-def test_what_cannot_be_pickled_is_refused_as_what_was_passed(obj: Any, cloud: BrokenCloud) -> None:
+def test_an_object_that_cannot_be_pickled_is_refused_under_the_arguments_name(
+    obj: Any, cloud: BrokenCloud
+) -> None:
     if obj is open:
         with tempfile.TemporaryFile() as file, pytest.raises(InvalidRequest, match="^obj: cannot"):
             gcs_put_pickle({"file": file}, "demo-bucket", "a")
@@ -343,7 +345,7 @@ def test_what_cannot_be_pickled_is_refused_as_what_was_passed(obj: Any, cloud: B
     assert len(str(caught.value)) < 1000
 
 
-def test_names_of_every_form_that_cloud_storage_has_are_taken() -> None:
+def test_every_valid_form_of_bucket_and_object_name_is_accepted() -> None:
     for name in ("abc", "a.b.c", "mlsys-models-dev", "my_bucket_1", "x" * 63, "example.com"):
         assert check_bucket(name) == name
     for path in ("a", "/a", "a//b", "a/", "ä😀 +%?#&", "http:/a", "." * 3, "x" * 1024, "gs:"):

@@ -1,4 +1,4 @@
-"""Clients: made on first use, once a process, anonymous towards emulators."""
+"""Clients: created on first use, one for a process, anonymous towards emulators."""
 
 import socket
 import threading
@@ -47,7 +47,7 @@ def test_without_credentials_one_sentence_says_what_to_run(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_with_emulators_no_credentials_are_looked_for(
+def test_with_emulators_no_credentials_are_loaded(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(**_: Any) -> None:
@@ -57,7 +57,7 @@ def test_with_emulators_no_credentials_are_looked_for(
     assert getattr(Clients(LOCAL), kind) is not None
 
 
-def test_emulator_clients_are_anonymous_and_talk_to_the_addresses_given() -> None:
+def test_emulator_clients_are_anonymous_and_use_the_given_addresses() -> None:
     clients = Clients(LOCAL)
     for client, address in (
         (clients.storage, "http://127.0.0.1:9"),
@@ -68,8 +68,8 @@ def test_emulator_clients_are_anonymous_and_talk_to_the_addresses_given() -> Non
         assert client.project == "demo-project"
 
 
-def test_a_credential_that_appears_later_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure is not remembered: after a login the same process goes on."""
+def test_a_credential_that_appears_later_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure is not cached: after a login the same process can continue."""
 
     def nothing(**_: Any) -> None:
         raise DefaultCredentialsError("none")
@@ -88,7 +88,7 @@ def test_equal_settings_share_their_clients() -> None:
     assert clients_for(LOCAL).storage is clients_for(LOCAL).storage
 
 
-def test_the_environment_decides_on_the_default_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_clients_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GCP_PROJECT_ID", "first-project")
     first = default_clients()
     assert first is default_clients()
@@ -97,7 +97,7 @@ def test_the_environment_decides_on_the_default_clients(monkeypatch: pytest.Monk
     assert default_clients().settings.project == "second-project"
 
 
-def test_threads_that_come_at_once_get_the_same_client(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_threads_get_the_same_client(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
     def slow(settings: Settings) -> object:
@@ -119,12 +119,12 @@ def test_threads_that_come_at_once_get_the_same_client(monkeypatch: pytest.Monke
     assert made == [LOCAL]
 
 
-def test_bigquery_is_retried_for_two_minutes_at_the_most() -> None:
+def test_bigquery_calls_are_retried_for_at_most_two_minutes() -> None:
     assert bigquery_retry().timeout == 120.0
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_no_proxy_stands_between_this_machine_and_itself(
+def test_local_addresses_are_reached_without_a_proxy(
     monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     with socket.socket() as proxy, socket.socket() as rest:
@@ -177,11 +177,11 @@ def test_no_proxy_stands_between_this_machine_and_itself(
         *((None, False), ("127.0.0.1.example", False), ("10.0.0.1", False), ("::2", False)),
     ],
 )
-def test_this_machine_is_known_by_its_addresses(host: str | None, own: bool) -> None:
+def test_local_addresses_are_recognized(host: str | None, own: bool) -> None:
     assert is_loopback(host) is own
 
 
-def test_what_is_excepted_from_proxies_stays_so() -> None:
+def test_existing_proxy_exceptions_are_kept() -> None:
     assert without_proxies({"NO_PROXY": "a.example", "no_proxy": ""}) == {
         "NO_PROXY": "a.example,127.0.0.1,localhost,::1",
         "no_proxy": "127.0.0.1,localhost,::1",

@@ -1,4 +1,4 @@
-"""Every exception of Google's clients, at every call of every public function: one sentence."""
+"""Every exception of Google's clients, at every call of every public function, is one sentence."""
 
 import importlib
 import json
@@ -54,7 +54,7 @@ SECRET = "-----BEGIN PRIVATE KEY-----"  # pragma: allowlist secret
 
 
 def http(status: int) -> requests.Response:
-    """A response that no client has made an exception of."""
+    """Return a response that no client has turned into an exception."""
     response = requests.Response()
     response.status_code = status
     response._content = json.dumps({"error": {"message": "said so"}}).encode()
@@ -63,7 +63,7 @@ def http(status: int) -> requests.Response:
 
 
 class Status(grpc.RpcError):
-    """What gRPC itself raises."""
+    """The error that gRPC raises."""
 
     def __init__(self, code: grpc.StatusCode) -> None:
         super().__init__(code)
@@ -76,8 +76,8 @@ class Status(grpc.RpcError):
         return "gRPC says so"
 
 
-# What the clients raise, and what reaches a notebook. NotFound and the like have their own
-# sentences in the functions, so there may be several.
+# Exceptions that the clients raise, and the ones that a notebook sees. The functions have sentences
+# of their own for NotFound and others, so several may match.
 MISSING = (ObjectNotFound, TableNotFound, ModelNotFound, NotRegistered)
 RAISED: list[tuple[Exception, tuple[type[MlsysError], ...]]] = [
     (auth.DefaultCredentialsError("none", ValueError("x")), (CredentialsMissing,)),
@@ -145,7 +145,7 @@ def upload(key: Path) -> Any:
     return mlsys.models.upload_model(model, "demo", X=X, signing_key=key)
 
 
-# Every public function that calls Google, with arguments that are right.
+# Every public function that calls Google, with valid arguments.
 CALLS: dict[str, Callable[[Path], Any]] = {
     "mlsys.bq.bq_get": lambda _: mlsys.bq.bq_get("SELECT 1"),
     "mlsys.bq.bq_put": lambda _: mlsys.bq.bq_put(pd.DataFrame({"a": [1]}), "demo-project.d.t"),
@@ -170,7 +170,7 @@ RECORD = quarantine.Record(
 
 
 def holds(cloud: BrokenCloud) -> dict[str, Any]:
-    """What the promotion and the quarantine read."""
+    """Return the objects that the promotion and the quarantine read."""
     settings = cloud.settings
     source, target = settings.models_bucket("dev"), settings.models_bucket("staging")
     mark = json.dumps({"from": f"gs://{source}/{REF.path}#1"})
@@ -182,7 +182,7 @@ def holds(cloud: BrokenCloud) -> dict[str, Any]:
     }
 
 
-# And every function of the commands
+# And every function of the commands.
 COMMANDS: dict[str, Callable[[Any], Any]] = {
     "promote": lambda c: promotion.promote(REF, "dev", "staging", by="me", here=c, there=c),
     "list": lambda c: quarantine.objects(c, "dev"),
@@ -194,7 +194,7 @@ CALLS_OF = {"promote": 14, "list": 2, "read": 4, "replay": 5, "registered": 3}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_whatever_google_raises_in_a_command_is_one_sentence_of_ours(name: str) -> None:
+def test_any_google_error_in_a_command_becomes_one_sentence(name: str) -> None:
     well = BrokenCloud(0, None)
     well.holds = holds(well)
     COMMANDS[name](well)
@@ -206,7 +206,7 @@ def test_whatever_google_raises_in_a_command_is_one_sentence_of_ours(name: str) 
             try:
                 COMMANDS[name](broken)
             except MlsysError as said:
-                # a malformed message and a file that changed meanwhile have sentences of their own
+                # a malformed message and a file that changed meanwhile have their own sentences
                 own = isinstance(said, Conflict | InvalidRequest) and isinstance(
                     exc, api.PreconditionFailed | api.BadRequest
                 )
@@ -214,13 +214,13 @@ def test_whatever_google_raises_in_a_command_is_one_sentence_of_ours(name: str) 
                 assert said.__cause__ is not None or isinstance(said, ObjectNotFound), case
                 text = str(said)
                 assert "\n" not in text and 10 < len(text) < 1400, case
-            else:  # gone meanwhile, which is as good, or a bucket that may not be listed
+            else:  # deleted meanwhile, which is fine, or a bucket that may not be listed
                 assert isinstance(exc, api.NotFound | api.Forbidden), case
                 assert what in ("delete", "download", "list_blobs", "storage"), case
 
 
 @pytest.mark.parametrize("case", RAISED, ids=lambda case: type(case[0]).__name__)
-def test_the_command_line_says_the_same_of_what_nobody_translated(case: Any) -> None:
+def test_the_command_line_translates_the_remaining_google_errors(case: Any) -> None:
     exc, _ = case
     text = explain(exc)
     assert "\n" not in text and 10 < len(text) < 1400
@@ -246,7 +246,7 @@ def with_cloud(monkeypatch: pytest.MonkeyPatch, cloud: BrokenCloud) -> None:
         monkeypatch.setattr(module, "default_clients", lambda: cloud)
 
 
-def test_every_public_function_that_calls_google_is_here() -> None:
+def test_every_public_function_that_calls_google_is_tested() -> None:
     public = {
         f"{module.__name__}.{name}"
         for module in (mlsys.bq, mlsys.gcs, mlsys.models)
@@ -257,10 +257,10 @@ def test_every_public_function_that_calls_google_is_here() -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_whatever_google_raises_at_whichever_call_is_one_sentence_of_ours(
+def test_any_google_error_at_any_call_becomes_one_sentence(
     name: str, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if name == "mlsys.models.upload_model":  # the same document each time
+    if name == "mlsys.models.upload_model":  # so that each upload makes the same document
         build, model = mlsys.artifact.describe.build, DummyRegressor().fit(X, [1, 2])
         document = build(model, X=X)
         monkeypatch.setattr("mlsys.artifact.describe.build", lambda *_, **__: document)
@@ -279,12 +279,12 @@ def test_whatever_google_raises_at_whichever_call_is_one_sentence_of_ours(
                 assert said.__cause__ is not None, case
                 text = str(said)
                 assert "\n" not in text and 10 < len(text) < 1200, case
-            else:  # a table that is not there is made
+            else:  # a missing table is created
                 assert isinstance(exc, api.NotFound) and name == "mlsys.bq.bq_put", case
                 assert what in ("bigquery", "get_table"), case
 
 
-def test_every_name_of_the_table_is_a_class() -> None:
+def test_every_name_in_the_table_is_a_class() -> None:
     for name in TABLE:
         module, _, kind = name.rpartition(".")
         found = getattr(importlib.import_module(module), kind)
@@ -292,8 +292,8 @@ def test_every_name_of_the_table_is_a_class() -> None:
         assert issubclass(found, Exception)
 
 
-def test_no_public_exception_of_the_clients_is_left_out() -> None:
-    """A release that adds one gets it here first."""
+def test_every_public_exception_of_the_clients_is_in_the_table() -> None:
+    """A release that adds one fails this test."""
     modules = (api, auth, storage, media, requests.exceptions, urllib3.exceptions)
     for module in modules:
         for name, kind in vars(module).items():
@@ -303,13 +303,13 @@ def test_no_public_exception_of_the_clients_is_left_out() -> None:
                 continue
             if kind.__module__.split(".")[0] in ("builtins", "email", "json"):
                 continue
-            if name == "AsyncRestUnsupportedParameterError":  # of a programmer, not of a call
+            if name == "AsyncRestUnsupportedParameterError":  # a mistake in code, not a call
                 continue
             names = [f"{k.__module__}.{k.__qualname__}" for k in kind.__mro__]
             assert set(names) & set(TABLE), f"{module.__name__}.{name}"
 
 
-def test_an_exception_of_anything_else_is_left_as_it_is() -> None:
+def test_other_exceptions_are_not_translated() -> None:
     use = Use("Cloud Storage", "gs://b/a", ("storage.objects.get",))
     for exc in (ValueError("x"), KeyError("x"), FileNotFoundError("x"), RuntimeError("x")):
         assert translated(exc, use) is None
@@ -407,7 +407,7 @@ def test_a_binary_credentials_file_is_named(
         mlsys.remote.identity_token.identity_token("https://service")
 
 
-def test_a_tilde_and_a_file_without_permission_are_told(
+def test_a_tilde_in_the_path_and_an_unreadable_file_are_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "~/nowhere/key.json")
@@ -425,7 +425,7 @@ def test_a_tilde_and_a_file_without_permission_are_told(
         mlsys.cloud.credentials.default_credentials()
 
 
-def test_a_login_that_cannot_be_loaded_is_not_called_missing(tmp_path: Path) -> None:
+def test_an_unreadable_login_is_not_reported_as_missing(tmp_path: Path) -> None:
     (tmp_path / "application_default_credentials.json").write_text("garbage")
     with pytest.raises(CredentialsMissing, match="credentials of this machine cannot be used"):
         mlsys.cloud.credentials.default_credentials()
@@ -443,7 +443,7 @@ def test_expired_credentials_name_the_file_they_came_from(monkeypatch: pytest.Mo
 
 
 def test_a_real_client_with_expired_credentials_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the clients' own layers: a token request that Google answers with invalid_grant."""
+    """The clients' own layers run: Google answers a token request with invalid_grant."""
     from google.oauth2.credentials import Credentials
 
     def refused(*_: Any, **__: Any) -> requests.Response:
@@ -451,7 +451,7 @@ def test_a_real_client_with_expired_credentials_says_so(monkeypatch: pytest.Monk
         response._content = b'{"error": "invalid_grant", "error_description": "Bad Request"}'
         return response
 
-    monkeypatch.setenv("GCP_PROJECT_ID", "expired-project")  # clients are kept by their settings
+    monkeypatch.setenv("GCP_PROJECT_ID", "expired-project")  # clients are cached by their settings
     for emulator in ("STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST"):
         monkeypatch.delenv(emulator, raising=False)
     person = Credentials(None, "refresh", None, "https://oauth2.googleapis.com/token", "id", "s")

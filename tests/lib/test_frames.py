@@ -1,4 +1,4 @@
-"""Frames: a model sees the values and dtypes in scoring that it saw in training."""
+"""Frames: a model gets the same values and dtypes in scoring as in training."""
 
 import datetime as dt
 from decimal import Decimal
@@ -19,9 +19,9 @@ from mlsys.frames import arrow_type, from_frame, sql_name, to_frame, to_model_fr
 UTC = dt.UTC
 MOMENT = dt.datetime(2026, 1, 2, 3, 4, 5, 6)
 ZONED = MOMENT.replace(tzinfo=UTC)
-EXACT = 2**53  # the last whole number up to which a double holds every one
+EXACT = 2**53  # every integer up to this one is exact as a double
 
-# One value of each BigQuery type, and the dtypes in which a query's rows show it in a notebook.
+# One value of each BigQuery type, and its dtypes in the result of a notebook's query.
 TYPES = [
     ("INT64", 7, "int64", "float64"),
     ("FLOAT64", 1.5, "float64", "float64"),
@@ -38,19 +38,19 @@ TYPES = [
 
 
 def column(kind: str, *values: Any) -> pa.Table:
-    """A table of one column `a` of a BigQuery type."""
+    """Return a table of one column `a` of a BigQuery type."""
     return pa.table({"a": pa.array(values, arrow_type(kind))})
 
 
 def given_to_model(table: pa.Table, kind: str, dtype: str, **more: Any) -> pd.Series:
-    """What the model sees of the column `a`."""
+    """Return the column `a` as the model gets it."""
     return to_model_frame(table, [Feature("a", kind, dtype, **more)])["a"]
 
 
 @pytest.mark.parametrize(
     ("kind", "value", "dtype", "with_null"), [pytest.param(*t, id=t[0]) for t in TYPES]
 )
-def test_each_type_arrives_as_the_modules_text_says(
+def test_each_type_has_the_documented_dtype(
     kind: str, value: Any, dtype: str, with_null: str
 ) -> None:
     full, sparse = to_frame(column(kind, value)), to_frame(column(kind, value, None))
@@ -63,12 +63,14 @@ def test_each_type_arrives_as_the_modules_text_says(
 
 @pytest.mark.parametrize("nulls", [False, True], ids=["without NULLs", "with NULLs"])
 @pytest.mark.parametrize(("kind", "value"), [pytest.param(*t[:2], id=t[0]) for t in TYPES])
-def test_scoring_gives_the_model_what_the_notebook_read(kind: str, value: Any, nulls: bool) -> None:
-    """Trained on what `bq_get` returns, scored on the same rows: the frames are equal."""
+def test_scoring_passes_the_model_the_frame_that_the_notebook_read(
+    kind: str, value: Any, nulls: bool
+) -> None:
+    """Train on the result of `bq_get` and score the same rows: the frames are equal."""
     table = column(kind, value, None) if nulls else column(kind, value, value)
     trained_on = to_frame(table)
     signature = Signature.from_data(trained_on)
-    if kind != "BIGNUMERIC":  # a Decimal says NUMERIC
+    if kind != "BIGNUMERIC":  # a Decimal becomes NUMERIC
         assert signature.features[0].accepts(kind)
     pd.testing.assert_frame_equal(to_model_frame(table, signature.features), trained_on)
 
@@ -94,7 +96,7 @@ def test_scoring_gives_the_model_what_the_notebook_read(kind: str, value: Any, n
         pytest.param("DATETIME", "datetime64[ns]", [MOMENT, None], [MOMENT, pd.NaT], id="in ns"),
     ],
 )
-def test_a_column_has_the_dtype_of_training(
+def test_a_column_has_its_training_dtype(
     kind: str, dtype: str, values: list[Any], expected: list[Any]
 ) -> None:
     seen = given_to_model(column(kind, *values), kind, dtype)
@@ -104,7 +106,7 @@ def test_a_column_has_the_dtype_of_training(
 
 
 def test_a_null_where_training_had_none_turns_integers_into_floats() -> None:
-    """No integer dtype can hold a NULL, so the model's own imputer decides."""
+    """No integer dtype can hold a NULL, so the model's own imputer handles it."""
     seen = given_to_model(column("INT64", 1, None), "INT64", "int64")
     assert str(seen.dtype) == "float64"
     assert seen[0] == 1.0
@@ -113,7 +115,7 @@ def test_a_null_where_training_had_none_turns_integers_into_floats() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int64", UNKNOWN])
-def test_a_null_beside_an_integer_that_no_float_holds_makes_a_nullable_column(dtype: str) -> None:
+def test_a_null_beside_an_integer_too_large_for_a_float_gives_a_nullable_dtype(dtype: str) -> None:
     table = column("INT64", -EXACT - 1, None)
     for seen in (to_frame(table)["a"], given_to_model(table, "INT64", dtype)):
         assert str(seen.dtype) == "Int64"
@@ -129,7 +131,9 @@ def test_a_null_beside_an_integer_that_no_float_holds_makes_a_nullable_column(dt
         ("nan", "BOOL", True),
     ],
 )
-def test_a_missing_object_is_spelt_as_in_training(spelling: str, kind: str, value: Any) -> None:
+def test_a_missing_object_is_the_same_value_as_in_training(
+    spelling: str, kind: str, value: Any
+) -> None:
     seen = given_to_model(column(kind, value, None), kind, "object", missing=spelling)
     assert seen.dtype == object
     assert seen[0] == value
@@ -201,7 +205,7 @@ def test_infinity_stays_infinity_in_float32() -> None:
     assert given_to_model(column("FLOAT64", np.inf), "FLOAT64", "float32")[0] == np.inf
 
 
-def test_columns_are_matched_without_case_and_put_in_the_models_order_and_spelling() -> None:
+def test_columns_are_matched_without_case_and_get_the_models_order_and_spelling() -> None:
     table = pa.table({"ID": [1], "age": [30.0], "SEX": ["f"]})
     frame = to_model_frame(
         table, [Feature("Sex", "STRING", "str"), Feature("Age", "FLOAT64", "float64")]
@@ -210,7 +214,7 @@ def test_columns_are_matched_without_case_and_put_in_the_models_order_and_spelli
     assert frame.iloc[0].tolist() == ["f", 30.0]
 
 
-def test_a_feature_of_unknown_dtype_is_as_a_query_shows_it() -> None:
+def test_a_feature_of_unknown_dtype_has_the_dtype_of_a_query() -> None:
     table = pa.table({"a": [1, None], "b": ["x", None], "c": [True, False]})
     features = [Feature(n, "STRING", UNKNOWN) for n in "abc"]
     pd.testing.assert_frame_equal(to_model_frame(table, features), to_frame(table))
@@ -232,7 +236,7 @@ COLUMNS = st.one_of(
 
 @settings(deadline=None)
 @given(COLUMNS, st.data())
-def test_values_and_dtype_do_not_depend_on_where_a_batch_ends(
+def test_values_and_dtypes_do_not_depend_on_the_batch_boundaries(
     case: tuple[str, str, list[Any]], data: st.DataObject
 ) -> None:
     kind, dtype, values = case
@@ -301,7 +305,7 @@ def test_a_pandas_column_without_a_flat_type_is_refused_by_name(values: pd.Serie
         from_frame(pd.DataFrame({"ok": range(len(values)), "speed": values}))
 
 
-def test_row_numbers_are_left_out_and_names_are_kept() -> None:
+def test_a_default_index_is_left_out_and_column_names_are_kept() -> None:
     table = from_frame(pd.DataFrame({"first name": [1], "größe": [2]}, index=[7]))
     assert table.schema.names == ["first name", "größe"]
 
@@ -315,7 +319,9 @@ TABLE = st.from_regex(r"[\w-]{1,20}", fullmatch=True)
 
 @settings(deadline=None)
 @given(PROJECT, DATASET, TABLE)
-def test_a_tables_name_comes_back_from_its_text(project: str, dataset: str, table: str) -> None:
+def test_a_table_id_survives_the_round_trip_through_text(
+    project: str, dataset: str, table: str
+) -> None:
     ref = TableRef(project, dataset, table)
     assert TableRef.parse(str(ref)) == ref
     assert ref.path == f"projects/{project}/datasets/{dataset}/tables/{table}"
@@ -323,7 +329,7 @@ def test_a_tables_name_comes_back_from_its_text(project: str, dataset: str, tabl
 
 @settings(deadline=None)
 @given(st.text())
-def test_a_text_is_a_table_or_refused_and_never_changed(text: str) -> None:
+def test_a_text_is_parsed_unchanged_or_refused(text: str) -> None:
     try:
         ref = TableRef.parse(text)
     except InvalidRequest:
@@ -347,7 +353,7 @@ def test_a_text_is_a_table_or_refused_and_never_changed(text: str) -> None:
         pytest.param("my-project.titanic." + "t" * 1025, id="too long"),
     ],
 )
-def test_what_is_no_table_is_refused_by_the_parameters_name(text: str) -> None:
+def test_a_malformed_table_id_is_refused_by_the_parameters_name(text: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         TableRef.parse(text, "input_table")
     [(parameter, problem)] = caught.value.problems
@@ -372,7 +378,7 @@ def test_a_frame_that_is_not_a_dataframe_is_refused(df: Any, problem: str) -> No
         from_frame(df)
 
 
-def test_a_pyarrow_table_is_refused_and_the_sentence_gives_what_is_written_as_it_is() -> None:
+def test_a_pyarrow_table_is_refused_with_a_lossless_conversion() -> None:
     big = 2**53 + 1
     table = pa.table(
         {
@@ -411,7 +417,7 @@ def test_a_pyarrow_table_is_refused_and_the_sentence_gives_what_is_written_as_it
         ("dask.dataframe", "compute", "df.compute()"),
     ],
 )
-def test_tables_of_other_libraries_are_refused_with_what_makes_a_frame_of_them(
+def test_tables_of_other_libraries_are_refused_with_the_call_that_converts_them(
     module: str, method: str, instead: str
 ) -> None:
     kind = type("DataFrame", (), {"__module__": module, method: lambda self: None})

@@ -1,4 +1,4 @@
-"""Column names: equal where BigQuery takes them for equal, and refused where it takes none."""
+"""Column names: compared as BigQuery compares them, and refused where BigQuery refuses them."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ from workers.scoring.planning.outputs import output_columns
 from workers.scoring.shards.open_session import check_flat
 from workers.scoring.shards.scorer import arrow_schema, assemble
 
-# Pairs that Python's own ways of ignoring case take for one: casefold, lower or upper.
+# Pairs that one of Python's ways to ignore case takes for equal: casefold, lower or upper.
 TWO_NAMES = [
     pytest.param("straße", "strasse", id="sharp s"),
     pytest.param("µ", "μ", id="micro sign and mu"),
@@ -56,7 +56,7 @@ TWO_NAMES = [
 
 
 @pytest.mark.parametrize(("a", "b"), TWO_NAMES)
-def test_case_is_ignored_in_ascii_alone(a: str, b: str) -> None:
+def test_case_is_ignored_only_in_ascii(a: str, b: str) -> None:
     assert not same_name(a, b)
     assert same_name(f"{a}_Id", f"{a}_iD")
     assert duplicates([a, b]) == []
@@ -64,7 +64,7 @@ def test_case_is_ignored_in_ascii_alone(a: str, b: str) -> None:
 
 @settings(deadline=None)
 @given(st.text())
-def test_equality_of_names_is_that_of_lower_case_ascii(name: str) -> None:
+def test_names_are_equal_if_their_ascii_lower_case_is(name: str) -> None:
     swapped = "".join(c.swapcase() if c.isascii() else c for c in name)
     assert same_name(name, swapped)
     assert fold(fold(name)) == fold(name)
@@ -72,7 +72,7 @@ def test_equality_of_names_is_that_of_lower_case_ascii(name: str) -> None:
 
 
 @pytest.mark.parametrize(("a", "b"), TWO_NAMES)
-def test_a_model_is_given_its_own_column_of_two(a: str, b: str) -> None:
+def test_a_model_gets_its_own_one_of_two_similar_columns(a: str, b: str) -> None:
     model = LogisticRegression().fit(pd.DataFrame({a: [1.0, 2, 3, 4]}), [0, 0, 1, 1])
     table = [Column("id", "INT64"), Column(a, "FLOAT64"), Column(b, "FLOAT64")]
     features, _ = choose_features(table, model, ModelMetadata(), ["id"])
@@ -82,7 +82,7 @@ def test_a_model_is_given_its_own_column_of_two(a: str, b: str) -> None:
 
 
 @pytest.mark.parametrize(("a", "b"), TWO_NAMES)
-def test_a_frame_a_signature_and_an_output_hold_both(a: str, b: str) -> None:
+def test_a_frame_a_signature_and_an_output_may_hold_both_names(a: str, b: str) -> None:
     frame = pd.DataFrame({a: [1.0, 2.0], b: [3.0, 4.0]})
     assert from_frame(frame).to_pydict() == {a: [1.0, 2.0], b: [3.0, 4.0]}
     assert Signature.from_data(frame).names == [a, b]
@@ -94,7 +94,7 @@ def test_a_frame_a_signature_and_an_output_hold_both(a: str, b: str) -> None:
     assert table.to_pydict() == {a: [1.0], b: [2.0]}
 
 
-def test_features_that_are_one_column_to_bigquery_are_refused() -> None:
+def test_features_that_bigquery_takes_for_one_column_are_refused() -> None:
     model = LogisticRegression().fit(pd.DataFrame({"Age": [1.0, 2], "age": [3.0, 4]}), [0, 1])
     with pytest.raises(SchemaMismatch, match="age: is one column to BigQuery"):
         choose_features([Column("age", "FLOAT64")], model, ModelMetadata(), None)
@@ -119,7 +119,7 @@ def test_features_that_are_one_column_to_bigquery_are_refused() -> None:
         ("_field_1", False),
     ],
 )
-def test_names_that_bigquery_takes(name: str, plain: bool) -> None:
+def test_names_that_bigquery_accepts(name: str, plain: bool) -> None:
     assert name_fault(name) is None
     assert is_plain(name) is plain
     check_column_names([name], "df")
@@ -146,7 +146,7 @@ def test_names_that_bigquery_takes(name: str, plain: bool) -> None:
         (np.int64(3), "is of type int64"),
     ],
 )
-def test_names_that_no_column_has_are_refused_with_another(name: Any, fault: str) -> None:
+def test_impossible_column_names_are_refused_with_a_proposal(name: Any, fault: str) -> None:
     assert fault in (name_fault(name) or "")
     assert name_fault(proposed_name(name)) is None
     for check in (
@@ -164,11 +164,11 @@ def test_names_that_no_column_has_are_refused_with_another(name: Any, fault: str
 
 @settings(deadline=None)
 @given(st.text() | st.integers() | st.floats() | st.tuples(st.text(), st.integers()))
-def test_what_is_proposed_can_be_a_name(name: Any) -> None:
+def test_a_proposed_name_is_valid(name: Any) -> None:
     assert name_fault(proposed_name(name)) is None
 
 
-def test_every_wrong_column_is_named_up_to_five() -> None:
+def test_up_to_five_wrong_columns_are_named() -> None:
     with pytest.raises(InvalidRequest) as caught:
         check_column_names([f"x{i} (cm)" for i in range(7)], "X")
     text = str(caught.value)
@@ -200,13 +200,13 @@ def test_an_id_column_that_no_table_has_is_refused_at_upload(ids: Any) -> None:
         build(model, X=X, id_columns=ids)
 
 
-def test_a_column_named_as_its_table_is_not_the_row() -> None:
+def test_a_column_named_like_its_table_is_not_the_row() -> None:
     table = TableRef("my-project", "d", "people")
     assert column_sql(table, "People") == "`people`.`People`"
     assert column_sql(table, "age") == "`age`"
 
 
-def test_a_hand_written_target_is_refused_before_a_row_is_scored() -> None:
+def test_an_invalid_handwritten_target_is_refused_before_scoring() -> None:
     with pytest.raises(SchemaMismatch, match=r"a\.b: holds '\.'"):
         check_output_names([Column("größe", "INT64"), Column("a.b", "INT64")])
 
@@ -220,18 +220,18 @@ def test_a_hand_written_target_is_refused_before_a_row_is_scored() -> None:
         (pa.duration("us"), "duration"),
     ],
 )
-def test_a_column_that_comes_in_no_flat_type_is_named(kind: pa.DataType, said: str) -> None:
+def test_a_column_without_a_flat_type_is_named(kind: pa.DataType, said: str) -> None:
     schema = pa.schema([("c0", pa.int64()), ("c1", kind)])
     with pytest.raises(SchemaMismatch, match=f"größe: comes as {said}") as caught:
         check_flat(schema, {"c0": "id", "c1": "größe"})
     assert [name for name, _ in caught.value.columns] == ["größe"]
 
 
-def test_every_flat_type_comes_through() -> None:
+def test_every_flat_type_is_accepted() -> None:
     check_flat(pa.schema([(kind, arrow_type(kind)) for kind in PARQUET_TYPES]), {})
 
 
-def test_a_missing_column_that_cannot_be_there_says_so() -> None:
+def test_a_missing_column_with_an_impossible_name_is_explained() -> None:
     frame = pd.DataFrame({"petal width (cm)": [1.0, 2.0]})
     model = LogisticRegression().fit(frame, [0, 1])
     with pytest.raises(SchemaMismatch, match=r"is missing; the name holds '\('.* rename"):
@@ -257,6 +257,6 @@ def test_a_missing_column_that_cannot_be_there_says_so() -> None:
         pytest.param(pd.Index(["a", "b"]), "an index of data", id="text"),
     ],
 )
-def test_an_index_that_holds_data_is_refused(index: pd.Index, named: str) -> None:
+def test_an_index_with_data_is_refused(index: pd.Index, named: str) -> None:
     with pytest.raises(InvalidRequest, match=f"df: has {named}.*reset_index"):
         bq_put(pd.DataFrame({"a": [1, 2]}, index=index), "my-project.d.t")

@@ -1,4 +1,4 @@
-"""Long calls of the library say on stderr that they are still at work."""
+"""Long library calls show on stderr that they are still running."""
 
 import io
 import re
@@ -35,7 +35,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """Time that passes only in `wait`, until the work has taken `seconds`."""
+    """A clock that advances only in `wait`, until the work has taken `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self.now, self._ends = 100.0, 100.0 + seconds
@@ -51,7 +51,7 @@ class Clock:
 
 
 def shown(seconds: float, doing: str = "Waiting") -> tuple[list[str], Clock]:
-    """The lines that work of so many seconds shows, and the clock."""
+    """Return the lines that work of `seconds` shows, and the clock."""
     clock, stream = Clock(seconds), Terminal()
     line = progress.Line(doing, stream, clock)
     line.show(clock.wait)
@@ -63,7 +63,7 @@ def test_nothing_is_shown_for_three_seconds() -> None:
     assert shown(2.9)[0] == []
 
 
-def test_one_line_is_rewritten_less_and_less_often() -> None:
+def test_one_line_is_rewritten_at_growing_intervals() -> None:
     lines, _ = shown(13)
     assert [line.rstrip(" ") for line in lines] == [
         "Waiting (3 s)",
@@ -85,7 +85,7 @@ def test_a_line_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch
     shown(13)
 
 
-def test_a_shorter_line_leaves_nothing_of_the_one_before() -> None:
+def test_a_shorter_line_erases_the_previous_one() -> None:
     stream = Terminal()
     clock = Clock(5)
     line = progress.Line("Waiting", stream, clock)
@@ -96,7 +96,7 @@ def test_a_shorter_line_leaves_nothing_of_the_one_before() -> None:
     assert len(last.rstrip("\n")) >= len(first)
 
 
-def test_a_closed_stderr_stops_no_work() -> None:
+def test_a_closed_stderr_does_not_stop_the_work() -> None:
     stream, clock = Terminal(), Clock(20)
     line = progress.Line("Waiting", stream, clock)
     stream.close()
@@ -104,7 +104,7 @@ def test_a_closed_stderr_stops_no_work() -> None:
     line.end("done")
 
 
-def test_a_file_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_progress_is_written_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "FIRST", 0.0)
     closed = Terminal()
     closed.close()
@@ -117,7 +117,7 @@ def test_a_file_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             assert stream.getvalue() == ""
 
 
-def test_jupyter_is_watched() -> None:
+def test_progress_is_shown_in_jupyter() -> None:
     class OutStream(io.StringIO):
         __module__ = "ipykernel.iostream"
 
@@ -126,7 +126,7 @@ def test_jupyter_is_watched() -> None:
 
 
 def watched(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Let stderr be a terminal, and the first line come at once; pytest resets stderr at a call."""
+    """Make stderr a terminal, and show the first line at once; pytest resets stderr at a call."""
     monkeypatch.setattr(progress, "FIRST", 0.0)
     stream = Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
@@ -134,7 +134,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 class SlowCloud(BrokenCloud):
-    """The call `slow` returns once the terminal shows something."""
+    """A cloud whose call `slow` returns once the terminal shows something."""
 
     def __init__(self, slow: str, terminal: Terminal, exc: Exception | None = None) -> None:
         super().__init__(0, None)
@@ -181,7 +181,7 @@ def upload() -> Any:
         ("result", upload, "Waiting until the registry of dev shows demo/v1"),
     ],
 )
-def test_long_calls_say_what_they_do(
+def test_long_calls_show_their_action(
     monkeypatch: pytest.MonkeyPatch, slow: str, call: Callable[[], Any], says: str
 ) -> None:
     terminal, threads = watched(monkeypatch), threading.active_count()
@@ -195,7 +195,7 @@ def test_long_calls_say_what_they_do(
     assert re.search(r" \(0 s\)$", mine[0]) and mine[-1].endswith("(0 s, done)"), lines
 
 
-def test_a_call_that_fails_ends_its_line_without_a_word_of_success(
+def test_a_failing_call_ends_its_line_without_claiming_success(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal = watched(monkeypatch)
@@ -206,7 +206,7 @@ def test_a_call_that_fails_ends_its_line_without_a_word_of_success(
     assert terminal.getvalue().endswith("\n") and "done" not in terminal.getvalue()
 
 
-def test_the_registry_is_waited_for_with_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_the_registry_shows_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = watched(monkeypatch)
     cloud: Any = SlowCloud("result", terminal)
     ref = mlsys.models.ModelRef("demo", "v1")

@@ -9,7 +9,7 @@ PUBLIC = ("mlsys.bq", "mlsys.gcs", "mlsys.models", "mlsys.settings", "mlsys.vis"
 
 
 @pytest.mark.parametrize("module", PUBLIC)
-def test_a_star_import_gives_the_names_of_all_and_no_others(
+def test_a_star_import_gives_exactly_the_documented_names(
     module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GCP_PROJECT_ID", "demo-project")

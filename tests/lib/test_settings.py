@@ -1,4 +1,4 @@
-"""Settings: every problem in one message, lazy constants, and what the service refuses."""
+"""Settings: all problems in one message, lazy constants, and settings that the service refuses."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ LOCAL = Emulators(storage="http://127.0.0.1:9")
 
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, and no variable of ours in the environment."""
+    """Change into an empty folder, and unset every variable of mlsys."""
     for name in ("GCP_PROJECT_ID", "GOOGLE_CLOUD_PROJECT", "GCP_REGION", "MLSYS_ENVS"):
         monkeypatch.delenv(name, raising=False)
     for env in ("DEV", "STAGING", "PROD"):
@@ -80,7 +80,7 @@ def test_a_wrong_value_is_refused_by_name(environ: dict[str, str], key: str) -> 
         Settings.from_env(environ)
 
 
-def test_a_project_is_enough_for_a_notebook() -> None:
+def test_a_notebook_needs_only_a_project() -> None:
     settings = Settings.from_env({"GCP_PROJECT_ID": "my-project"})
     assert settings == Settings(
         project="my-project",
@@ -139,10 +139,10 @@ def test_every_variable_reaches_its_setting() -> None:
     assert settings.runs_bucket("dev") == "mlsys-runs-dev"
 
 
-def test_the_nearest_dotenv_lies_below_the_environment(
+def test_the_environment_overrides_the_nearest_dotenv(
     nowhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`.env` of the folder above counts, and what the environment sets counts more."""
+    """The nearest `.env` of a parent folder counts, and the environment overrides it."""
     (nowhere / ".env").write_text(
         "GCP_PROJECT_ID=from-file\nexport GCP_REGION='europe-west1'\nMLSYS_ENVS\n"
     )
@@ -156,9 +156,7 @@ def test_the_nearest_dotenv_lies_below_the_environment(
     assert Settings.from_env().region == "europe-west1"
 
 
-def test_constants_are_read_when_they_are_asked_for(
-    nowhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_constants_are_read_at_each_access(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="GCP_PROJECT_ID"):
         _ = mlsys.settings.GCP_PROJECT_ID
     monkeypatch.setenv("GCP_PROJECT_ID", "first-project")
@@ -179,7 +177,7 @@ def test_constants_are_read_when_they_are_asked_for(
     assert GCS_BUCKET_MODELS_PROD == "own-models"
 
 
-def test_a_constant_that_is_none_is_no_attribute() -> None:
+def test_an_unknown_constant_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="GCS_BUCKET_MODELS_QA"):
         _ = mlsys.settings.GCS_BUCKET_MODELS_QA
 
@@ -194,7 +192,7 @@ def test_a_constant_that_is_none_is_no_attribute() -> None:
         ),
     ],
 )
-def test_the_service_starts_with(settings: Settings) -> None:
+def test_the_service_starts_with_complete_settings(settings: Settings) -> None:
     settings.check_service()
 
 
@@ -249,7 +247,9 @@ def test_the_service_starts_with(settings: Settings) -> None:
         ),
     ],
 )
-def test_the_service_does_not_start_with(settings: Settings, parts: list[str]) -> None:
+def test_the_service_does_not_start_with_incomplete_settings(
+    settings: Settings, parts: list[str]
+) -> None:
     with pytest.raises(SettingsError) as caught:
         settings.check_service()
     assert len(str(caught.value).split("; ")) == len(parts)
@@ -257,7 +257,7 @@ def test_the_service_does_not_start_with(settings: Settings, parts: list[str]) -
         assert part in str(caught.value)
 
 
-def test_only_served_environments_are_looked_at() -> None:
+def test_environments_that_are_not_served_are_refused() -> None:
     settings = Settings("p", envs=("dev",), models_buckets=(("dev", "own"), ("prod", "theirs")))
     assert settings.require_env("dev") == "dev"
     with pytest.raises(InvalidRequest, match="'prod' is not served here"):
@@ -277,14 +277,14 @@ def test_only_served_environments_are_looked_at() -> None:
         ("http://127.0.0.1:8080", "", "http://127.0.0.1:8080"),
     ],
 )
-def test_the_service_s_own_address_is_mlsys_url_else_the_audience(
+def test_the_services_address_is_mlsys_url_else_the_audience(
     url: str, audience: str, expected: str | None
 ) -> None:
     values = {"GCP_PROJECT_ID": "p", "MLSYS_URL": url, "MLSYS_PUSH_AUDIENCE": audience}
     assert Settings.from_env(values).url == expected
 
 
-def test_an_address_that_is_none_is_refused_by_the_service_alone() -> None:
+def test_a_malformed_address_is_refused_only_by_the_service() -> None:
     settings = Settings.from_env({"GCP_PROJECT_ID": "p", "MLSYS_URL": "mlsys.example"})
     with pytest.raises(SettingsError, match="MLSYS_URL is 'mlsys.example': pass https://HOST"):
         settings.check_service()

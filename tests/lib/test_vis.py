@@ -1,4 +1,4 @@
-"""Plots: the axes hold what the data say, and wrong data get an answer, not a picture."""
+"""Plots: the axes show the data, and wrong data raise an error instead of a picture."""
 
 import doctest
 import sys
@@ -70,7 +70,7 @@ def legend(ax: Axes) -> list[str]:
     return [text.get_text() for text in found.get_texts()]
 
 
-def test_a_class_balance_shows_number_and_share_of_each_class() -> None:
+def test_a_class_balance_shows_count_and_share_of_each_class() -> None:
     ax = plot_class_balance([0] * 549 + [1] * 342)
     assert (names(ax), lengths(ax)) == (["0", "1"], [549, 342])
     assert texts(ax) == ["549 (61.6%)", "342 (38.4%)"]
@@ -87,12 +87,12 @@ def test_a_class_balance_shows_number_and_share_of_each_class() -> None:
         pd.Series(["b", "a", "b"], dtype="object"),
     ],
 )
-def test_labels_come_as_lists_arrays_and_any_series(y: Any) -> None:
+def test_labels_may_be_lists_arrays_or_any_series(y: Any) -> None:
     ax = plot_class_balance(y)
     assert (names(ax), lengths(ax)) == (["a", "b"], [1, 2])
 
 
-def test_nullable_columns_without_nulls_are_labels_too() -> None:
+def test_nullable_columns_without_nulls_are_accepted_as_labels() -> None:
     assert names(plot_class_balance(pd.Series([1, 0], dtype="Int64"))) == ["0", "1"]
     assert names(plot_class_balance(pd.Series([True, False], dtype="boolean"))) == ["False", "True"]
 
@@ -110,7 +110,7 @@ def test_a_confusion_matrix_keeps_the_order_of_the_labels() -> None:
     assert (names(ax), texts(ax)) == (["b", "a"], ["1", "0", "1", "1"])
 
 
-def test_large_counts_are_written_out() -> None:
+def test_large_counts_are_not_abbreviated() -> None:
     ax = plot_confusion_matrix([0] * 1_234_567 + [1], [0] * 1_234_567 + [1])
     assert texts(ax)[0] == "1,234,567"
 
@@ -129,7 +129,7 @@ def test_a_normalized_confusion_matrix_shows_percent(normalize: str, shown: list
     assert "%" in ax.get_title()
 
 
-def test_a_matrix_of_equal_counts_can_be_read() -> None:
+def test_a_matrix_of_equal_counts_is_legible() -> None:
     ax = plot_confusion_matrix([0, 0, 1, 1], [0, 1, 0, 1])
     image = ax.images[0]
     background = image.to_rgba(image.get_array())[0, 0, :3]
@@ -138,7 +138,7 @@ def test_a_matrix_of_equal_counts_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("two_columns", [False, True])
-def test_a_binary_roc_curve_is_of_the_second_class(two_columns: bool) -> None:
+def test_a_binary_roc_curve_shows_the_second_class(two_columns: bool) -> None:
     model = LogisticRegression().fit(X[["noise", "fare"]], SURVIVED)
     score = model.predict_proba(X[["noise", "fare"]])
     auc = roc_auc_score(SURVIVED == "yes", score[:, 1])
@@ -147,12 +147,12 @@ def test_a_binary_roc_curve_is_of_the_second_class(two_columns: bool) -> None:
     assert ax.get_title() == "ROC curve"
 
 
-def test_the_classes_say_which_one_is_positive() -> None:
+def test_the_classes_argument_sets_the_positive_class() -> None:
     ax = plot_roc([1, 1, 0], [0.1, 0.2, 0.9], classes=[1, 0])
     assert legend(ax)[0] == "0 (AUC = 1.00)"
 
 
-def test_many_classes_get_a_curve_each_against_the_rest() -> None:
+def test_each_of_many_classes_gets_a_one_vs_rest_curve() -> None:
     model = RandomForestClassifier(5, max_depth=2, random_state=0).fit(X, PORT)
     score = model.predict_proba(X)
     ax = plot_roc(PORT, score)
@@ -168,7 +168,7 @@ def test_a_class_without_rows_is_named_and_gets_no_curve() -> None:
     assert legend(ax)[:3] == ["a (AUC = 1.00)", "b (AUC = 1.00)", "c: no rows"]
 
 
-def test_importances_of_a_forest_are_shown_heaviest_first() -> None:
+def test_importances_of_a_forest_are_sorted_descending() -> None:
     model = RandomForestClassifier(10, random_state=0).fit(X, SURVIVED)
     ax = plot_feature_importance(model, top=2)
     order = np.argsort(-model.feature_importances_)[:2]
@@ -177,7 +177,7 @@ def test_importances_of_a_forest_are_shown_heaviest_first() -> None:
     assert ax.get_title() == "Features of RandomForestClassifier, top 2 of 3"
 
 
-def test_coefficients_keep_their_sign_and_name_the_class_they_point_to() -> None:
+def test_coefficients_keep_their_sign_and_name_their_class() -> None:
     model = LogisticRegression().fit(X, SURVIVED)
     ax = plot_feature_importance(model)
     assert names(ax)[:2] == ["age", "fare"]
@@ -187,7 +187,7 @@ def test_coefficients_keep_their_sign_and_name_the_class_they_point_to() -> None
     assert ax.patches[0].get_facecolor() != ax.patches[1].get_facecolor()
 
 
-def test_coefficients_of_many_classes_are_averaged_without_their_sign() -> None:
+def test_coefficients_of_many_classes_are_averaged_by_absolute_value() -> None:
     model = LogisticRegression().fit(X, PORT)
     ax = plot_feature_importance(model)
     expected = np.sort(np.abs(model.coef_).mean(axis=0))[::-1]
@@ -206,7 +206,7 @@ COLUMNS = make_column_transformer((StandardScaler(), ["fare"]), ("passthrough", 
         (make_pipeline(LinearRegression()), None, ["age", "fare"]),
         (make_pipeline(StandardScaler(), Ridge(0.1)), None, ["age", "fare"]),
         (
-            make_pipeline(COLUMNS, LinearRegression()),  # another order than the input's
+            make_pipeline(COLUMNS, LinearRegression()),  # the input has another order
             ["age", "fare", "noise"],
             ["passthrough__age", "standardscaler__fare"],
         ),
@@ -215,7 +215,7 @@ COLUMNS = make_column_transformer((StandardScaler(), ["fare"]), ("passthrough", 
         (GridSearchCV(Ridge(), {"alpha": [0.1]}, cv=2), None, ["age", "fare"]),
     ],
 )
-def test_features_have_the_names_that_the_last_step_sees(
+def test_features_have_the_names_that_the_last_step_gets(
     model: Any, given: list[str] | None, shown: list[str]
 ) -> None:
     assert names(plot_feature_importance(model.fit(X, SLOPE), given))[:2] == shown
@@ -231,30 +231,30 @@ def test_long_names_are_cut_in_the_middle() -> None:
     assert names(ax) == ["short", "x" * 24 + "…" + "y" * 15]
 
 
-def test_predicted_labels_are_bars() -> None:
+def test_predicted_labels_are_shown_as_bars() -> None:
     ax = plot_prediction_distribution(["yes", "no", "no", "no"])
     assert (names(ax), lengths(ax)) == (["no", "yes"], [3, 1])
     assert texts(ax) == ["3 (75.0%)", "1 (25.0%)"]
 
 
-def test_a_few_whole_numbers_are_labels() -> None:
+def test_a_few_integers_are_shown_as_labels() -> None:
     assert names(plot_prediction_distribution([1.0, 0.0, 1.0])) == ["0.0", "1.0"]
 
 
-def test_predicted_numbers_are_a_histogram_of_all_rows() -> None:
+def test_predicted_numbers_are_shown_as_a_histogram_of_all_rows() -> None:
     ax = plot_prediction_distribution(rng.normal(30, 5, 500))
     assert [height.sum() for height in heights(ax)] == [500]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Prediction", "Rows")
 
 
-def test_groups_of_numbers_compare_by_share() -> None:
+def test_groups_of_numbers_are_compared_by_share() -> None:
     ax = plot_prediction_distribution(rng.random(40), by=["v1"] * 30 + ["v2"] * 10)
     assert [height.sum() for height in heights(ax)] == pytest.approx([1, 1])
     assert legend(ax) == ["v1 (n = 30)", "v2 (n = 10)"]
     assert ax.get_ylabel() == "Share of the group's rows"
 
 
-def test_groups_of_labels_compare_by_share() -> None:
+def test_groups_of_labels_are_compared_by_share() -> None:
     ax = plot_prediction_distribution(["a", "a", "b", "b", "b"], by=[1, 1, 1, 2, 2])
     assert texts(ax) == ["66.7%", "33.3%", "0.0%", "100.0%"]
     assert lengths(ax) == pytest.approx([2 / 3, 1 / 3, 0, 1])
@@ -272,7 +272,7 @@ DRAW: list[Callable[..., Axes]] = [
 
 
 @pytest.mark.parametrize("draw", DRAW)
-def test_a_plot_goes_on_the_axes_it_is_given(draw: Callable[..., Axes]) -> None:
+def test_a_plot_is_drawn_on_the_given_axes(draw: Callable[..., Axes]) -> None:
     _, (left, right) = plt.subplots(1, 2)
     assert draw(ax=right) is right
     assert len(plt.get_fignums()) == 1
@@ -289,7 +289,7 @@ def test_a_plot_without_axes_makes_one_figure_that_can_be_drawn(draw: Callable[.
 
 
 @pytest.mark.parametrize("styled", [False, True])
-def test_texts_at_the_bars_stay_inside_the_axes(styled: bool) -> None:
+def test_bar_labels_stay_inside_the_axes(styled: bool) -> None:
     if styled:
         setup_plot_style()
     for ax in (
@@ -358,7 +358,7 @@ WRONG: list[tuple[Callable[[], Axes], str]] = [
 
 
 @pytest.mark.parametrize(("draw", "message"), WRONG)
-def test_wrong_data_are_refused_before_a_figure_is_made(
+def test_wrong_data_are_refused_before_a_figure_is_created(
     draw: Callable[[], Axes], message: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=message):
@@ -366,7 +366,7 @@ def test_wrong_data_are_refused_before_a_figure_is_made(
     assert plt.get_fignums() == []
 
 
-def test_the_style_is_the_same_after_a_second_call() -> None:
+def test_setting_the_style_twice_changes_nothing() -> None:
     before = dict(plt.rcParams)
     setup_plot_style()
     once = dict(plt.rcParams)

@@ -1,4 +1,4 @@
-"""Plots show the author's own words literally, and stay legible whatever the data hold."""
+"""Plots show the author's texts literally, and stay legible whatever the data."""
 
 import warnings
 from typing import Any
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("figures")
 
 
 def drawn(ax: Axes) -> list[str]:
-    """The texts of a drawn plot; none of them is mathematics."""
+    """Return the texts of a drawn plot; none is rendered as mathematics."""
     figure = ax.get_figure(root=True)
     assert figure is not None
     figure.canvas.draw()
@@ -37,7 +37,7 @@ def shown(ax: Axes) -> list[str]:
     return [text.get_text().split(" (")[0] for text in legend.get_texts()]
 
 
-def test_dollars_and_underscores_are_shown_as_they_are() -> None:
+def test_dollars_and_underscores_are_shown_literally() -> None:
     assert set(NAMES) <= set(drawn(vis.plot_class_balance(NAMES)))
     assert set(NAMES) <= set(drawn(vis.plot_confusion_matrix(NAMES, NAMES)))
     ax = vis.plot_roc(NAMES, SCORES, classes=NAMES)
@@ -51,7 +51,7 @@ def test_dollars_and_underscores_are_shown_as_they_are() -> None:
     assert set(NAMES) <= set(drawn(vis.plot_feature_importance(model, NAMES)))
 
 
-def test_a_title_that_is_set_later_is_shown_as_it_is() -> None:
+def test_a_title_set_later_is_shown_literally() -> None:
     ax = vis.plot_class_balance(["a", "b"])
     ax.set(title="From $5 to $10", xlabel="$x", ylabel="$y$")
     assert {"From $5 to $10", "$x", "$y$"} <= set(drawn(ax))
@@ -123,12 +123,12 @@ def all_plots(names: Any) -> list[Axes]:
     ]
 
 
-def test_characters_that_no_font_has_are_named_in_one_sentence_for_each_plot() -> None:
+def test_characters_without_a_font_are_named_in_one_warning_for_each_plot() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for ax in all_plots(FOREIGN):
             assert set(FOREIGN) <= set(drawn(ax)) | {t.split(" (")[0] for t in drawn(ax)}
-            drawn(ax.set_title("日本語").axes)  # of the fonts that were found
+            drawn(ax.set_title("日本語").axes)  # from the fonts that are installed
     said = [str(w.message) for w in caught]
     assert len(said) <= 6 and not any("Glyph" in text for text in said), said
     for w in caught:
@@ -136,14 +136,14 @@ def test_characters_that_no_font_has_are_named_in_one_sentence_for_each_plot() -
         assert w.filename == __file__
 
 
-def test_latin_greek_and_cyrillic_keep_the_font_and_warn_of_nothing() -> None:
+def test_latin_greek_and_cyrillic_keep_the_font_without_a_warning() -> None:
     for ax in all_plots(("größe", "Ωμέγα", "Привет", "a\nb")):
         drawn(ax)
         assert ax.title.get_fontfamily() == plt.rcParams["font.family"]
 
 
-def test_an_installed_font_that_has_the_characters_is_taken() -> None:
-    """The Computer Modern of matplotlib lacks Cyrillic; the DejaVu that comes with it has it."""
+def test_an_installed_font_with_the_characters_is_used() -> None:
+    """Matplotlib's Computer Modern lacks Cyrillic; its bundled DejaVu has it."""
     plt.rcParams["font.family"] = ["cmb10"]
     ax = vis.plot_class_balance(["Привет", "b"])
     drawn(ax)

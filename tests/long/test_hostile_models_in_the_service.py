@@ -1,4 +1,4 @@
-"""The service refuses hostile models by `/predict`, a dry run and the registry, and lives on."""
+"""The service refuses hostile models in `/predict`, dry runs and the registry, and stays up."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def content(name: str, canary: Path) -> bytes:
         return CASES[name](str(canary))
 
 
-def test_scoring_refuses_them(stack: LocalStack, tmp_path: Path) -> None:
+def test_scoring_refuses_some_hostile_models(stack: LocalStack, tmp_path: Path) -> None:
     lab = Lab(stack)
     model = lab.upload(LinearRegression().fit(X, X["a"]), X)
     params = lab.params(lab.put(X.assign(id=range(30))), model) | {"allow_rejected": "true"}
@@ -48,7 +48,7 @@ def test_scoring_refuses_them(stack: LocalStack, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_the_registry_rejects_them(stack: LocalStack, tmp_path: Path) -> None:
+def test_the_registry_rejects_some_hostile_models(stack: LocalStack, tmp_path: Path) -> None:
     with model_case(stack, "hostile") as case:
         for number, name in enumerate(REASONS, 1):
             gcs_put(content(name, tmp_path / "canary"), case.bucket, case.ref(f"v{number}").path)
@@ -63,7 +63,7 @@ def test_the_registry_rejects_them(stack: LocalStack, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_all_of_them_are_refused_by_scoring_a_dry_run_and_the_registry(
+def test_every_hostile_model_is_refused_by_scoring_a_dry_run_and_the_registry(
     stack: LocalStack, tmp_path: Path
 ) -> None:
     lab = Lab(stack)

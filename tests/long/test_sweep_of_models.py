@@ -1,4 +1,4 @@
-"""Models as people make them load with equal answers, or are refused with a reason that helps."""
+"""Typical models load with equal answers, or are refused with a helpful reason."""
 
 import io
 import pickle
@@ -21,7 +21,7 @@ from pickle_sweep import Case
 
 METHODS = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
 CASES = {**sweep_of_estimators.TABLE, **sweep_of_functions.TABLE, **sweep_of_values.TABLE}
-SAMPLE = 12  # one model of so many runs with every push
+SAMPLE = 12  # every push tests one model out of this many
 
 
 def compressed(model: Any) -> bytes:
@@ -31,7 +31,7 @@ def compressed(model: Any) -> bytes:
 
 
 def unpack(content: bytes) -> Any:
-    """Load a model as scikit-learn's own users do."""
+    """Load a model as users of plain scikit-learn do."""
     return joblib.load(io.BytesIO(content))
 
 
@@ -64,7 +64,7 @@ def equal(one: Any, other: Any) -> None:
         )
     elif isinstance(one, np.ndarray):
         assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)  # NaN is NaN here, and NaT is NaT
+        np.testing.assert_array_equal(one, other)  # treats NaN as equal to NaN, and NaT to NaT
     else:
         assert one == other
 
@@ -88,10 +88,10 @@ def check(case: Case) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_it_loads_or_says_why_not(case: Case) -> None:
+def test_a_model_loads_with_equal_answers_or_is_refused_with_the_reason(case: Case) -> None:
     check(case)
 
 
 @pytest.mark.parametrize("name", list(CASES)[::SAMPLE])
-def test_one_of_a_dozen(name: str) -> None:
+def test_a_sample_of_the_sweep(name: str) -> None:
     check(CASES[name])

@@ -41,20 +41,20 @@ def report(*measured: Measured) -> Report:
     return Report(cases, measured, {"Registry": "a second"}, "a machine", [])
 
 
-def test_each_size_of_a_table_has_a_table_of_its_own() -> None:
+def test_the_report_has_one_table_for_each_number_of_rows() -> None:
     text = report(*rounds(SMALL), *rounds(LARGE)).text()
     for case in (SMALL, LARGE):
         assert f"## {case}, medians of 2 rounds" in text
     assert text.count(f"| {SERVICE} |") == 2
 
 
-def test_the_report_says_what_the_cores_give_and_the_ratio_without_bigquerys_share() -> None:
+def test_the_report_has_the_speedup_by_cores_and_the_ratio_without_bigquery() -> None:
     text = report(*rounds(SMALL)).text()
     assert f"{cores()} cores over 1: 2.00 (median of the rounds' ratios)" in text
     assert "Without BigQuery's share, rows/s ×: 3.50 (median of the rounds' ratios)" in text
 
 
-def test_what_was_not_measured_is_left_out() -> None:
+def test_cases_without_a_measurement_are_left_out() -> None:
     text = report(*[m for m in rounds(SMALL) if m.way != ONE_CORE]).text()
     assert "over 1:" not in text
 
@@ -66,7 +66,7 @@ def test_the_busiest_process_counts_with_its_ancestors() -> None:
     assert busiest({}, {1: (0, 5.0), 2: (7, 4.0)}) == 5.0
 
 
-def test_a_process_that_has_ended_counts() -> None:
+def test_the_cpu_time_of_an_ended_process_counts() -> None:
     before = {1: (0, 5.0), 2: (1, 4.0)}
     assert all_seconds(before, {1: (0, 6.0), 2: (1, 4.5), 3: (1, 0.75)}) == 2.25
     work = "import time\nwhile time.process_time() < 0.5: pass"
@@ -77,7 +77,7 @@ def test_a_process_that_has_ended_counts() -> None:
     assert all_seconds({}, {child.pid: seen.own[child.pid]}) > 0.25
 
 
-def test_a_process_has_its_own_seconds() -> None:
+def test_each_processs_cpu_seconds_are_measured() -> None:
     me, parent = psutil.Process(), psutil.Process(os.getppid())
     alone = sum(parent.cpu_times()[:2])
     seconds = own_seconds([me, parent])
@@ -102,7 +102,7 @@ def test_the_report_can_be_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_a_peer_has_a_script_and_packages(name: str) -> None:
+def test_every_peer_has_a_script_and_packages(name: str) -> None:
     assert (ROOT / "benchmarks" / "peers" / f"{name}.py").exists()
     packages = "peers-beam.txt" if ".venv-beam" in str(PYTHONS[PEERS[name]]) else "peers.txt"
     wanted = PEER_PACKAGES[PEERS[name]][0].replace("_", "-")

@@ -1,4 +1,4 @@
-"""`.github/scripts/changed.sh`: what a commit has changed, in a repository made for the test."""
+"""`.github/scripts/changed.sh`: the parts that a commit changed, in a repository of the test's."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ FILES = [
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git as nobody in particular, with nobody's settings."""
+    """Run git without any user's name or settings."""
     environment = {
         "PATH": os.environ["PATH"],
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -90,17 +90,17 @@ def test_a_file_belongs_to_its_part(
     assert found == {"image": image, "infrastructure": infrastructure}
 
 
-def test_nothing_has_changed_since_the_commit_itself(repository: Path) -> None:
+def test_nothing_has_changed_since_the_same_commit(repository: Path) -> None:
     assert changed(repository, "HEAD") == {"image": False, "infrastructure": False}
 
 
-def test_a_file_that_leaves_a_part_has_changed_it(repository: Path) -> None:
+def test_a_file_moved_out_of_a_part_changes_that_part(repository: Path) -> None:
     git(repository, "mv", "app/api/health.py", "docs/health.py")
     git(repository, "commit", "--quiet", "--message=second")
     assert changed(repository, "HEAD^1")["image"]
 
 
-def test_a_merge_counts_as_what_it_brings(repository: Path) -> None:
+def test_a_merge_counts_as_the_commits_it_merges(repository: Path) -> None:
     git(repository, "checkout", "--quiet", "-b", "branch")
     (repository / "docs/traps.md").write_text("branch\n")
     git(repository, "commit", "--quiet", "--all", "--message=branch")
@@ -126,7 +126,7 @@ def test_without_a_known_base_everything_has_changed(
     assert changed(repository, *arguments) == {"image": True, "infrastructure": True}
 
 
-def test_it_works_from_a_folder_of_the_repository(repository: Path) -> None:
+def test_the_script_works_from_a_subfolder(repository: Path) -> None:
     (repository / "app/api/health.py").write_text("second\n")
     git(repository, "commit", "--quiet", "--all", "--message=second")
     assert changed(repository / "docs", "HEAD^1")["image"]

@@ -1,4 +1,4 @@
-"""`.github/scripts/deploy.sh`, over a gcloud and a curl that keep a service in a file."""
+"""`.github/scripts/deploy.sh`, with stand-ins for gcloud and curl that keep a service in a file."""
 
 import json
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="deploy.sh ne
 
 
 class Cloud:
-    """The stand-ins' folder, and deploy.sh run over them."""
+    """The stand-ins' folder, and deploy.sh with them on its PATH."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,7 +44,7 @@ class Cloud:
 
     @property
     def changes(self) -> list[str]:
-        """What gcloud was told to change."""
+        """Return the changes that gcloud was asked to make."""
         calls = (self.folder / "calls").read_text().splitlines()
         return [call for call in calls if call.startswith("gcloud") and " describe " not in call]
 
@@ -63,7 +63,7 @@ class Cloud:
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
-    """A service that runs OLD, as Terraform left it: the traffic goes to the latest revision."""
+    """Yield a service that runs OLD, as Terraform left it: traffic goes to the latest revision."""
     made = Cloud(tmp_path)
     state = made.state
     fake_cloud.add_revision(state, OLD)
@@ -91,7 +91,7 @@ def test_a_release_moves_all_traffic_and_leaves_no_tag(cloud: Cloud) -> None:
     ]
 
 
-def test_the_token_is_on_no_command_line(cloud: Cloud) -> None:
+def test_the_token_appears_on_no_command_line(cloud: Cloud) -> None:
     cloud.run("release", "mlsys-dev", NEW)
     assert "the-token" not in (cloud.folder / "calls").read_text()
 
@@ -116,7 +116,7 @@ def test_a_release_that_fails_under_traffic_is_rolled_back(cloud: Cloud) -> None
     assert f"--to-revisions={SECOND}=100" in " ".join(cloud.changes)
 
 
-def test_a_rollback_restores_traffic_that_was_split(cloud: Cloud) -> None:
+def test_a_rollback_restores_split_traffic(cloud: Cloud) -> None:
     state = cloud.state
     fake_cloud.add_revision(state, OLD)
     cloud.state = state | {"traffic": {FIRST: 90, SECOND: 10}, "sick": {NEW: "traffic"}}
@@ -137,14 +137,14 @@ def test_an_image_that_does_not_start_changes_no_traffic(cloud: Cloud) -> None:
     assert not [call for call in cloud.changes if "update-traffic" in call]
 
 
-def test_the_first_release_of_all_needs_no_revision_before(tmp_path: Path) -> None:
+def test_the_first_release_needs_no_earlier_revision(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path)
     done = cloud.run("release", "mlsys-dev", NEW)
     assert done.returncode == 0, done.stderr
     assert cloud.state["traffic"] == {FIRST: 100}
 
 
-def test_the_first_release_of_all_says_that_there_is_nothing_to_go_back_to(tmp_path: Path) -> None:
+def test_a_failed_first_release_reports_that_no_rollback_is_possible(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path)
     change(cloud, sick={NEW: "traffic"})
     done = cloud.run("release", "mlsys-dev", NEW)
@@ -172,25 +172,25 @@ def test_an_image_is_named_by_its_digest(cloud: Cloud) -> None:
     assert not (cloud.folder / "calls").exists()
 
 
-def test_a_dry_run_of_predict_is_asked_for_where_a_table_is_named(cloud: Cloud) -> None:
+def test_a_dry_run_of_predict_is_requested_if_a_table_is_configured(cloud: Cloud) -> None:
     assert cloud.run("release", "mlsys-dev", NEW, SMOKE_PREDICT="env=dev&x=y").returncode == 0
     calls = (cloud.folder / "calls").read_text()
     assert calls.count("/predict?env=dev&x=y&dry_run=true") == 2
 
 
-def test_a_verdict_against_the_dry_run_is_a_failure(cloud: Cloud) -> None:
+def test_a_negative_dry_run_verdict_is_a_failure(cloud: Cloud) -> None:
     change(cloud, sick={NEW: "predict"})
     assert cloud.run("release", "mlsys-dev", NEW, SMOKE_PREDICT="env=dev").returncode == 1
     assert cloud.state["traffic"] == {FIRST: 100}
 
 
-def test_what_runs_is_the_image_with_all_the_traffic(cloud: Cloud) -> None:
+def test_the_running_image_is_the_one_with_all_traffic(cloud: Cloud) -> None:
     cloud.run("release", "mlsys-dev", NEW)
     assert cloud.run("running", "mlsys-dev").stdout == f"{NEW}\n"
     assert cloud.run("url", "mlsys-dev").stdout == f"{fake_cloud.URL}\n"
 
 
-def test_what_shares_the_traffic_is_not_promoted(cloud: Cloud) -> None:
+def test_an_image_with_a_part_of_the_traffic_is_not_promoted(cloud: Cloud) -> None:
     cloud.run("release", "mlsys-dev", NEW)
     change(cloud, traffic={FIRST: 50, SECOND: 50})
     done = cloud.run("running", "mlsys-dev")
@@ -199,7 +199,7 @@ def test_what_shares_the_traffic_is_not_promoted(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("env", ["staging", "prod"])
-def test_what_the_environment_before_runs_may_be_deployed(cloud: Cloud, env: str) -> None:
+def test_the_previous_environments_running_image_may_be_deployed(cloud: Cloud, env: str) -> None:
     done = cloud.run("check", env, NEW.partition("@")[2], env, NEW)
     assert (done.returncode, done.stdout) == (0, f"{NEW}\n"), done.stderr
 
@@ -217,7 +217,7 @@ def test_what_the_environment_before_runs_may_be_deployed(cloud: Cloud, env: str
         ("dev", NEW, "dev", "not deployed to by hand"),
     ],
 )
-def test_a_deploy_by_hand_is_refused(
+def test_a_manual_deploy_of_another_image_is_refused(
     cloud: Cloud, env: str, digest: str, confirmation: str, says: str
 ) -> None:
     done = cloud.run("check", env, digest.rpartition("@")[2], confirmation, NEW)
@@ -227,9 +227,7 @@ def test_a_deploy_by_hand_is_refused(
 
 
 @pytest.mark.parametrize("arguments", [(), ("release",), ("roll", "mlsys-dev"), ("check", "prod")])
-def test_a_call_that_makes_no_sense_shows_the_usage(
-    cloud: Cloud, arguments: tuple[str, ...]
-) -> None:
+def test_invalid_arguments_show_the_usage(cloud: Cloud, arguments: tuple[str, ...]) -> None:
     done = cloud.run(*arguments)
     assert done.returncode == 1
     assert "usage" in done.stderr

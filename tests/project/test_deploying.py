@@ -1,4 +1,4 @@
-"""What docs/deploying.md says can be typed, and names what is there."""
+"""The commands of docs/deploying.md are valid shell, and the names in it exist."""
 
 import re
 import subprocess
@@ -12,12 +12,12 @@ TEXT = GUIDE.read_text()
 
 
 def declared(kind: str, root: str) -> set[str]:
-    """The variables or outputs of a root."""
+    """Return the variables or outputs of a root."""
     texts = files_of(INFRASTRUCTURE / root).values()
     return {name for text in texts for name in re.findall(rf'^{kind} "(\w+)"', text, re.M)}
 
 
-def test_its_shell_is_shell() -> None:
+def test_the_shell_blocks_are_valid_shell() -> None:
     blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
     assert len(blocks) >= 8
     for block in blocks:
@@ -25,7 +25,7 @@ def test_its_shell_is_shell() -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_its_links_lead_somewhere() -> None:
+def test_the_links_have_targets() -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)\)", TEXT)
     assert links
     assert not [link for link in links if not (GUIDE.parent / link).exists()]
@@ -34,7 +34,7 @@ def test_its_links_lead_somewhere() -> None:
 
 
 @pytest.mark.parametrize("root", ["bootstrap", "envs/dev"])
-def test_it_fills_in_every_variable_that_has_no_default(root: str) -> None:
+def test_every_variable_without_a_default_is_set(root: str) -> None:
     written = re.search(rf"{root}/terraform.tfvars <<END\n(.*?)^END", TEXT, re.M | re.S)
     assert written
     filled = set(re.findall(r"^(\w+) +=", written[1], re.M))
@@ -44,9 +44,9 @@ def test_it_fills_in_every_variable_that_has_no_default(root: str) -> None:
     assert needed <= filled <= declared("variable", root)
 
 
-def test_it_asks_for_outputs_and_variables_that_there_are() -> None:
-    asked = set(re.findall(r"bootstrap output -(?:raw|json) (\w+)", TEXT))
-    assert asked and asked <= declared("output", "bootstrap")
+def test_only_existing_outputs_and_variables_are_used() -> None:
+    outputs = set(re.findall(r"bootstrap output -(?:raw|json) (\w+)", TEXT))
+    assert outputs and outputs <= declared("output", "bootstrap")
     of_module = set(re.findall(r"output -json mlsys \| jq -r \.(\w+)", TEXT))
     module = declared("output", str(MODULE.relative_to(INFRASTRUCTURE)))
     assert of_module and of_module <= module

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the library run, but for those that need a cloud."""
+"""The examples in the library's docstrings run, except those that need a cloud."""
 
 import doctest
 import importlib
@@ -16,7 +16,7 @@ MODULES = sorted(
 )
 
 
-def test_there_are_examples_that_run() -> None:
+def test_some_examples_run() -> None:
     finder = doctest.DocTestFinder()
     tests = [t for name in MODULES for t in finder.find(importlib.import_module(name))]
     run = [e for t in tests for e in t.examples if doctest.SKIP not in e.options]

@@ -1,4 +1,4 @@
-"""What README and docs say is true: their calls, tables of names, answers and links."""
+"""README and docs are true: their calls, tables of names, answers and links."""
 
 import json
 import re
@@ -23,13 +23,13 @@ PAGES = [
 ]
 GUIDES = [page for page in PAGES if page.parent.name != "decisions"]
 TEXT = "\n".join(page.read_text() for page in GUIDES)
-# A shell call of curl, and the JSON that follows it up to the end of the block. `...` in it stands
-# for the fields that are left out.
+# A shell call of curl, and the JSON after it up to the end of the block. `...` in the JSON stands
+# for omitted fields.
 CALLS = re.findall(r"^\$ curl (\"[^\"\n]*\")\n(\{.*?^\})$", TEXT, re.MULTILINE | re.DOTALL)
 
 
 def shape(value: Any) -> Any:
-    """The keys of an answer, with the types of their values."""
+    """Return the keys of an answer, with the types of their values."""
     if isinstance(value, dict):
         return {k: shape(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -39,7 +39,7 @@ def shape(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def model(stack: LocalStack) -> None:
-    """A model without metadata, as the README's calls find it."""
+    """Upload a model without metadata, as the README's calls need it."""
     from sklearn.dummy import DummyClassifier
 
     from mlsys.clients import clients_for
@@ -57,12 +57,12 @@ def model(stack: LocalStack) -> None:
     rescan(clients, "dev")
 
 
-def test_there_are_calls_to_check() -> None:
+def test_the_documents_have_calls_to_check() -> None:
     assert len(CALLS) == 6
 
 
 @pytest.mark.parametrize(("call", "answer"), CALLS, ids=lambda text: text[:40])
-def test_a_call_answers_as_the_documents_say(
+def test_a_call_gives_the_documented_answer(
     stack: LocalStack, model: None, call: str, answer: str
 ) -> None:
     (url,) = shlex.split(call)
@@ -70,18 +70,18 @@ def test_a_call_answers_as_the_documents_say(
     session.trust_env = False
     real = session.get(url.replace("$MLSYS_URL", stack.url or ""), timeout=60).json()
     cut = "\n  ...\n" in answer
-    told = json.loads(answer.replace(",\n  ...\n", "\n"))
-    if "skipped" in told:  # the bucket of the test session holds more than that of the document
+    documented = json.loads(answer.replace(",\n  ...\n", "\n"))
+    if "skipped" in documented:  # the test session's bucket holds more than the document's
         real["skipped"] = []
     if cut:
-        real = {name: value for name, value in real.items() if name in told}
-    assert list(real) == list(told)
-    assert shape(real) == shape(told)
-    if "detail" in told:
-        assert real == told
+        real = {name: value for name, value in real.items() if name in documented}
+    assert list(real) == list(documented)
+    assert shape(real) == shape(documented)
+    if "detail" in documented:
+        assert real == documented
 
 
-def test_every_verb_of_make_that_the_documents_name_is_there() -> None:
+def test_every_make_target_in_the_documents_exists() -> None:
     verbs = set(re.findall(r"(?:^|`)make ([a-z-]+)", TEXT, re.MULTILINE))
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
@@ -89,7 +89,7 @@ def test_every_verb_of_make_that_the_documents_name_is_there() -> None:
     assert {"check", "demo", "test", "lint", "local", "bench", "lock"} <= verbs
 
 
-def test_every_variable_that_the_settings_read_is_documented() -> None:
+def test_every_variable_of_the_settings_is_documented() -> None:
     source = (ROOT / "lib/mlsys/settings.py").read_text()
     read = set(re.findall(r'read\("([A-Z_]+)"', source)) - {"K_SERVICE", "GOOGLE_CLOUD_PROJECT"}
     read |= set(Emulators.VARIABLES.values()) | {"GCS_BUCKET_MODELS_DEV", "GCS_BUCKET_RUNS_DEV"}
@@ -104,12 +104,12 @@ def test_every_plot_is_documented() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_path_that_a_page_links_to_is_there(page: Path) -> None:
+def test_every_linked_path_exists(page: Path) -> None:
     links = re.findall(r"\]\((?!http|#)([^)#]+)[^)]*\)", page.read_text())
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
-def test_every_heading_that_a_page_links_to_is_there() -> None:
+def test_every_linked_heading_exists() -> None:
     for page in GUIDES:
         for path, anchor in re.findall(r"\]\(([^)#:]*\.md)#([^)]+)\)", page.read_text()):
             headings = re.findall(r"^#+ (.*)$", (page.parent / path).read_text(), re.MULTILINE)
@@ -118,7 +118,7 @@ def test_every_heading_that_a_page_links_to_is_there() -> None:
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
-def test_the_shell_of_a_page_is_shell(page: Path) -> None:
+def test_the_shell_blocks_of_a_page_are_valid_shell(page: Path) -> None:
     for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL):
         done = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True)
         assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The image: what goes into it, and, where images can be built, that it does the whole job.
+"""The image: its contents, and, where images can be built, that the service works in it.
 
 Those marked `image` need podman (or what CONTAINER_ENGINE names) and the images that the Dockerfile
 builds on; `make test-image` runs them.
@@ -44,7 +44,7 @@ FOREIGN += ["mypy", "nb*", "pre-commit*", "pytest*", "ruff", "hypothesis", "uv",
 
 
 def locked(lock: str) -> set[str]:
-    """The names that a lock pins."""
+    """Return the names that a lock pins."""
     return set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / lock).read_text(), re.MULTILINE))
 
 
@@ -71,13 +71,13 @@ def test_the_image_does_not_run_as_root() -> None:
     assert int(user) > 0
 
 
-def test_the_service_is_the_first_process_and_so_gets_the_signals() -> None:
+def test_the_service_is_pid_1_and_gets_the_signals() -> None:
     (command,) = re.findall(r"^CMD (.+)", SERVICE_STAGE, re.MULTILINE)
     assert command.startswith('["python", "-m", "gunicorn"')
     assert "ENTRYPOINT" not in SERVICE_STAGE
 
 
-def test_the_last_stage_copies_from_the_builder_alone() -> None:
+def test_the_last_stage_copies_only_from_the_builder() -> None:
     copies = re.findall(r"^COPY (.+)", SERVICE_STAGE, re.MULTILINE)
     assert copies and all(c.startswith("--from=builder ") for c in copies)
 
@@ -88,7 +88,7 @@ def sources() -> list[str]:
 
 
 @pytest.mark.parametrize("source", sources())
-def test_what_is_copied_is_there_and_not_ignored(source: str) -> None:
+def test_copied_sources_exist_and_are_not_ignored(source: str) -> None:
     assert (ROOT / source).exists()
     for ignore in (".dockerignore", ".gcloudignore"):
         lines = (ROOT / ignore).read_text().splitlines()
@@ -109,7 +109,7 @@ def test_hadolint_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_without_an_engine_no_image_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_engine_no_image_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(containers, "ENGINE", "no-such-engine")
     with pytest.raises(NoImages, match="not installed"):
         require_bases()
@@ -117,7 +117,7 @@ def test_without_an_engine_no_image_is_wanted(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def empty_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An engine that has no image and reaches no registry."""
+    """Yield an engine that has no image and reaches no registry."""
     engine = tmp_path / "engine"
     engine.write_text("#!/bin/sh\necho trying >&2\necho no registry >&2\nexit 1\n")
     engine.chmod(0o755)
@@ -126,12 +126,12 @@ def empty_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_bases_that_cannot_be_pulled_are_named(empty_engine: Path) -> None:
+def test_base_images_that_cannot_be_pulled_are_named(empty_engine: Path) -> None:
     with pytest.raises(NoImages, match="^ghcr.io/.* could not be pulled: no registry$"):
         require_bases()
 
 
-def test_image_bases_may_name_what_makes_the_bases(
+def test_image_bases_may_be_a_command_that_builds_the_bases(
     empty_engine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = empty_engine / "made"
@@ -145,7 +145,7 @@ def test_image_bases_may_name_what_makes_the_bases(
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The image, built from this tree."""
+    """Return the image, built from this tree."""
     if sys.platform != "linux":
         pytest.skip("a container reaches the local stack by the host's network, on Linux alone")
     try:
@@ -164,7 +164,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def container(image: str) -> Iterator[Container]:
-    """The service in a container, with nothing behind it."""
+    """Yield the service in a container, without a backend."""
     with run(free_port(), UNCONNECTED, memory="512m") as running:
         yield running
 
@@ -176,20 +176,20 @@ def get(url: str, **parameters: str) -> requests.Response:
 
 
 @pytest.mark.image
-def test_it_answers_health(container: Container) -> None:
+def test_the_container_answers_health(container: Container) -> None:
     answer = get(f"{container.url}/health")
     assert (answer.status_code, answer.json()["status"]) == (200, "healthy")
 
 
 @pytest.mark.image
-def test_it_runs_as_its_own_user_who_may_write_nothing_but_tmp(container: Container) -> None:
+def test_the_container_runs_as_its_own_user_who_can_write_only_to_tmp(container: Container) -> None:
     assert container.execute("id", "-u").stdout == "10001\n"
     assert container.execute("touch", "/tmp/file").returncode == 0
     assert container.execute("touch", "/srv/file").returncode != 0
 
 
 @pytest.mark.image
-def test_it_holds_what_the_lock_names_and_nothing_to_install_with(container: Container) -> None:
+def test_the_image_holds_the_locked_packages_and_no_installer(container: Container) -> None:
     script = (
         "import importlib.metadata as m; print(*(d.name for d in m.distributions()), sep='\\n')"
     )
@@ -201,7 +201,7 @@ def test_it_holds_what_the_lock_names_and_nothing_to_install_with(container: Con
 
 
 @pytest.mark.image
-def test_the_source_is_there_compiled_and_tests_are_not(container: Container) -> None:
+def test_the_image_holds_compiled_source_and_no_tests(container: Container) -> None:
     assert set(container.execute("ls", "/srv").stdout.split()) == {"app", "packages", "workers"}
     script = (
         "import importlib, pathlib, sys\n"
@@ -213,7 +213,7 @@ def test_the_source_is_there_compiled_and_tests_are_not(container: Container) ->
 
 
 @pytest.mark.image
-def test_it_scores_a_table_within_a_gibibyte_and_goes_on_after_sigterm(
+def test_the_container_scores_a_table_within_a_gibibyte_and_resumes_after_sigterm(
     image: str, stack: LocalStack, environment: dict[str, str]
 ) -> None:
     from sklearn.dummy import DummyClassifier
@@ -243,7 +243,7 @@ def test_it_scores_a_table_within_a_gibibyte_and_goes_on_after_sigterm(
         run(free_port(), environment, memory="1g") as running,
     ):
         cut_off = pool.submit(get, f"{running.url}/predict", **parameters)
-        time.sleep(2)  # under way; should it have ended by then, the rest holds all the same
+        time.sleep(2)  # scoring has begun; should it have ended already, the rest still holds
         code, seconds = running.stop()
         assert code == 0, running.logs()
         assert seconds < 10
@@ -260,7 +260,7 @@ def test_it_scores_a_table_within_a_gibibyte_and_goes_on_after_sigterm(
 
 
 @pytest.mark.image
-def test_no_container_is_left_behind(image: str) -> None:
+def test_no_container_is_left_running(image: str) -> None:
     with run(free_port(), UNCONNECTED) as running:
         pass
     assert running.id[:12] not in engine("ps", "--all", "--quiet").stdout

@@ -1,4 +1,4 @@
-"""Nothing happens at import, and what is heavy stays out of the way of the first `/health`."""
+"""Importing has no side effects, and heavy modules do not delay the first `/health`."""
 
 import json
 import os
@@ -14,13 +14,13 @@ HEAVY = ("pandas", "sklearn", "pyarrow", "matplotlib", "google.cloud.bigquery")
 
 
 def modules() -> list[str]:
-    """Every module of ours, by its name."""
+    """Return the name of every module of ours."""
     found = []
     for root, package in ((ROOT, "app"), (ROOT, "workers"), (ROOT / "lib", "mlsys")):
         for path in sorted((root / package).rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
             found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    return [name for name in found if name != "app.gunicorn_conf"]  # gunicorn's own, reads $PORT
+    return [name for name in found if name != "app.gunicorn_conf"]  # for gunicorn only, reads $PORT
 
 
 def run(code: str, folder: Path) -> str:
@@ -39,7 +39,7 @@ def run(code: str, folder: Path) -> str:
 
 
 def test_every_module_imports_with_an_empty_environment(tmp_path: Path) -> None:
-    """None of them asks for a setting, makes a client, writes a file or says anything."""
+    """None of them reads a setting, creates a client, writes a file or prints anything."""
     names = modules()
     assert {"app", "app.api.events", "workers.scoring.run", "mlsys.cli", "mlsys.vis"} <= set(names)
     code = f"""
@@ -60,7 +60,7 @@ for name in {names!r}:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_health_answer_waits_for_no_heavy_import(tmp_path: Path) -> None:
+def test_the_first_health_answer_needs_no_heavy_import(tmp_path: Path) -> None:
     code = f"""
 import json, sys
 from app import create_app
@@ -75,8 +75,8 @@ print(json.dumps([answer.status_code, answer.json["status"], heavy]))
     assert json.loads(last) == [200, "healthy", []]
 
 
-def test_the_library_alone_imports_without_the_service(tmp_path: Path) -> None:
-    """A notebook needs neither Flask nor our own service."""
+def test_the_library_imports_without_the_service(tmp_path: Path) -> None:
+    """A notebook needs neither Flask nor the service."""
     code = """
 import sys
 import time
@@ -86,8 +86,8 @@ print([name for name in ("flask", "pydantic", "app", "workers", "pandas") if nam
     assert run(code, tmp_path).strip() == "[]"
 
 
-def test_what_the_first_answer_leaves_out_is_imported_after_it(stack: LocalStack) -> None:
+def test_heavy_modules_are_imported_after_the_first_answer(stack: LocalStack) -> None:
     deadline = time.monotonic() + 60
-    while "Warmed up in" not in stack.service_log.read_text():  # the stack has asked for /health
+    while "Warmed up in" not in stack.service_log.read_text():  # the stack has requested /health
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Terraform and the code mean the same: variables, topics, routes, tables, buckets."""
+"""Terraform and the code agree on variables, topics, routes, tables and buckets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from workers.scoring import run
 CONFIG = Config.read(files_of(MODULE))
 ROOTS = ("bootstrap", "modules/mlsys", *(f"envs/{env}" for env in ENVS))
 
-# What the service reads and Terraform does not set, and why.
+# Settings of the service that Terraform does not set, with the reason.
 NOT_SET = {
     "GOOGLE_CLOUD_PROJECT": "stands in for GCP_PROJECT_ID, which is set",
     "K_SERVICE": "Cloud Run sets it",
@@ -52,8 +52,8 @@ NOT_SET = {
         "the bucket of another environment than dev, which is looked at here",
     ),
 }
-# Parameters of /predict that a schedule does not have: two ask only, a name is good for one run,
-# two are for a person who has looked at the model, and the others are always the same.
+# Parameters of /predict that a schedule lacks: two only check, a name serves for one run, two are
+# for a person who has looked at the model, and the others are always the same.
 NOT_SCHEDULED = {
     *("check_ids", "dry_run", "run_id", "env", "wait"),
     *("allow_rejected", "allow_version_mismatch"),
@@ -61,26 +61,26 @@ NOT_SCHEDULED = {
 
 
 def routes() -> set[tuple[str, str]]:
-    """The service's routes, each as method and path."""
+    """Return the service's routes, each as method and path."""
     rules = create_app(SERVICE, NoClients(SERVICE)).url_map.iter_rules()
     return {(method, rule.rule) for rule in rules for method in rule.methods or ()}
 
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making an app does not redirect the test's own log."""
+    """Keep `create_app` from redirecting the test's own log."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
 
 
-def test_the_service_is_told_what_it_reads_and_reads_what_it_is_told() -> None:
+def test_terraform_sets_exactly_the_variables_that_the_service_reads() -> None:
     environ = Recorder(GOOGLE_CLOUD_PROJECT="example")
     Settings.from_env(environ)
-    told = {named(name.strip('"')) for name in CONFIG.locals["environment"]}
-    assert told == environ.read - NOT_SET.keys()
+    configured = {named(name.strip('"')) for name in CONFIG.locals["environment"]}
+    assert configured == environ.read - NOT_SET.keys()
     assert NOT_SET.keys() <= environ.read
 
 
-def test_topics_and_subscriptions_are_those_of_the_local_stack() -> None:
+def test_topics_and_subscriptions_match_the_local_stack() -> None:
     local = Topics()
     topics.create_topics(local, SERVICE, "https://service")  # type: ignore[arg-type]
     pushed = {f"mlsys-{key}-dev": value for key, value in CONFIG.locals["pushed"].items()}
@@ -96,10 +96,12 @@ def test_topics_and_subscriptions_are_those_of_the_local_stack() -> None:
     assert SERVICE.predictions_topic("dev").endswith("/mlsys-predictions-dev")
 
 
-def test_what_is_called_is_a_route_and_each_event_route_is_pushed_to() -> None:
-    there = routes()
+def test_every_called_path_is_a_route_and_every_event_route_has_a_push_subscription() -> None:
+    served = routes()
     pushed = {("POST", value["route"]) for value in CONFIG.locals["pushed"].values()}
-    assert pushed == {(m, path) for m, path in there if path.startswith("/events/") and m == "POST"}
+    assert pushed == {
+        (m, path) for m, path in served if path.startswith("/events/") and m == "POST"
+    }
     jobs = [body for (kind, _), body in CONFIG.resources.items() if kind.endswith("scheduler_job")]
     targets = [job["http_target"][0] for job in jobs]
     called = {
@@ -108,10 +110,10 @@ def test_what_is_called_is_a_route_and_each_event_route_is_pushed_to() -> None:
     }
     probe = _container()["startup_probe"][0]["http_get"][0]["path"]
     assert called == {("GET", "/model-registry"), ("GET", "/predict")}
-    assert called | {("GET", probe)} <= there
+    assert called | {("GET", probe)} <= served
 
 
-def test_a_schedule_has_the_parameters_of_predict() -> None:
+def test_a_schedule_sets_the_parameters_of_predict() -> None:
     text = (MODULE / "variables.tf").read_text()
     declared = re.search(r'variable "scheduled_predictions".*?object\(\{(.*?)\}\)\)', text, re.S)
     assert declared
@@ -119,7 +121,7 @@ def test_a_schedule_has_the_parameters_of_predict() -> None:
     assert names - {"schedule"} == PredictQuery.model_fields.keys() - NOT_SCHEDULED
 
 
-def test_tables_are_those_that_the_local_stack_makes() -> None:
+def test_tables_match_the_local_stack() -> None:
     layout = {table: day for table, (day, _) in bigquery._LAYOUT.items()}
     assert CONFIG.locals["tables"] == layout
     assert layout.keys() == {path.stem for path in bigquery.SCHEMAS.glob("*.json")}
@@ -132,7 +134,7 @@ def test_tables_are_those_that_the_local_stack_makes() -> None:
 
 
 @pytest.mark.parametrize("env", ENVS)
-def test_buckets_and_dataset_have_the_names_that_the_code_expects(env: str) -> None:
+def test_buckets_and_datasets_have_the_names_in_the_code(env: str) -> None:
     bucket = {
         name: named(CONFIG.resources["google_storage_bucket", name]["name"], env)
         for name in ("models", "runs")
@@ -142,7 +144,7 @@ def test_buckets_and_dataset_have_the_names_that_the_code_expects(env: str) -> N
     assert named(dataset, env) == SERVICE.dataset(env).split(".")[1]
 
 
-def test_limits_are_those_of_the_code() -> None:
+def test_limits_match_the_code() -> None:
     template = CONFIG.resources["google_cloud_run_v2_service", "this"]["template"][0]
     assert template["max_instance_request_concurrency"] == gunicorn_conf.threads
     assert CONFIG.locals["request_timeout"] == Settings("example").request_timeout
@@ -153,7 +155,7 @@ def test_limits_are_those_of_the_code() -> None:
     assert sorted(notified) == sorted(events.STORAGE_EVENTS)
 
 
-def test_the_alerts_on_the_log_look_for_what_is_logged() -> None:
+def test_log_alerts_match_the_lines_that_are_logged() -> None:
     found = CONFIG.locals["request_log_filter"] + CONFIG.locals["failed_run_filter"]
     found += "".join(alert["filter"] for alert in CONFIG.locals["log_alerts"].values())
     assert set(re.findall(r"jsonPayload\.(\w+)", found)) <= {*logs.FIELDS, "logger"}
@@ -167,7 +169,7 @@ def test_the_alerts_on_the_log_look_for_what_is_logged() -> None:
 
 
 @pytest.mark.parametrize("env", ENVS)
-def test_an_environment_is_its_own(env: str) -> None:
+def test_each_environment_has_its_own_state_and_the_same_variables(env: str) -> None:
     root = Config.read(files_of(INFRASTRUCTURE / "envs" / env))
     assert root.modules["mlsys"]["env"] == env
     assert root.terraform["backend"][0]["gcs"]["bucket"] == f"mlsys-terraform-state-{env}"
@@ -177,7 +179,7 @@ def test_an_environment_is_its_own(env: str) -> None:
 
 
 @pytest.mark.parametrize("root", ROOTS)
-def test_nothing_is_public_forgotten_or_taken_away(root: str) -> None:
+def test_the_terraform_files_have_no_known_danger(root: str) -> None:
     assert dangers(files_of(INFRASTRUCTURE / root)) == []
 
 
@@ -193,7 +195,7 @@ def test_nothing_is_public_forgotten_or_taken_away(root: str) -> None:
         ("storage.tf", "bucket_iam_member", "bucket_iam_binding", "takes away"),
     ],
 )
-def test_a_danger_that_is_put_in_is_found(file: str, old: str, new: str, danger: str) -> None:
+def test_an_injected_danger_is_found(file: str, old: str, new: str, danger: str) -> None:
     files = files_of(MODULE)
     assert old in files[file]
     files[file] = files[file].replace(old, new, 1)
@@ -206,7 +208,7 @@ def _container() -> dict[str, Any]:
 
 
 def _check(folder: Path, *roots: str) -> str:
-    """Run `infrastructure/check`; return what it wrote, or raise CalledProcessError."""
+    """Run `infrastructure/check`; return its output, or raise CalledProcessError."""
     if shutil.which("terraform") is None:
         pytest.skip("terraform is not on the PATH")
     command = [str(folder / "infrastructure" / "check"), *roots]
@@ -219,7 +221,7 @@ def _check(folder: Path, *roots: str) -> str:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Iterator[Path]:
-    """The Terraform files, and the schemas that they name, to be changed."""
+    """Yield a copy of the Terraform files, and of the schemas that they name, to be changed."""
     shutil.copytree(INFRASTRUCTURE, tmp_path / "infrastructure")
     shutil.copytree(bigquery.SCHEMAS, tmp_path / "lib" / "mlsys" / "schemas")
     return tmp_path
@@ -241,7 +243,7 @@ def test_terraform_is_valid_and_its_own_tests_pass(root: str) -> None:
         ("bigquery.tf", '["model_name"]', '["model_version"]', "clustered in another way"),
     ],
 )
-def test_a_fault_that_is_put_in_fails_the_check(
+def test_an_injected_fault_fails_the_check(
     copy: Path, file: str, old: str, new: str, says: str
 ) -> None:
     path = copy / "infrastructure" / "modules" / "mlsys" / file

@@ -1,4 +1,4 @@
-"""Every example notebook runs on the local stack, and was committed with its plots."""
+"""Every example notebook runs on the local stack, and is committed with its plots."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`.github/`: the checkers find nothing, find what is put in, and what is named is there."""
+"""`.github/`: the checkers find no fault, find injected ones, and every name in it exists."""
 
 import re
 import shutil
@@ -18,12 +18,12 @@ WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 README = GITHUB / "workflows" / "README.md"
 NAMES = [path.name for path in WORKFLOWS]
 ENVS = {"dev", "staging", "prod"}
-# Whoever adds one says why here: an action runs with all that its job may do.
+# To add an action, give the reason here: it runs with all rights of its job.
 ACTIONS = {"actions/checkout", "google-github-actions/auth", "hashicorp/setup-terraform"}
 
 
 def load(name: str) -> dict[str, Any]:
-    """A workflow. YAML 1.1 reads the key `on` as true."""
+    """Return a workflow. YAML 1.1 reads the key `on` as true."""
     return yaml.safe_load((GITHUB / "workflows" / name).read_text())
 
 
@@ -43,7 +43,7 @@ CHECKERS = ("zizmor", "actionlint", "workflows", "dependabot")
 
 
 def said_by(name: str, folder: Path) -> str:
-    """What a checker says of a `.github`; an empty text: nothing."""
+    """Return a checker's output for a `.github`; empty if it finds nothing."""
     workflows = [str(path) for path in sorted((folder / "workflows").glob("*.yml"))]
     schema = ["check-jsonschema", "--builtin-schema"]
     shellcheck = ["-shellcheck", checker("shellcheck")]
@@ -59,7 +59,7 @@ def said_by(name: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", CHECKERS)
-def test_the_checkers_find_nothing(name: str) -> None:
+def test_the_checkers_find_no_fault(name: str) -> None:
     assert said_by(name, GITHUB) == ""
 
 
@@ -88,7 +88,7 @@ FAULTS = {
         "permissions: write-all\n",
         ("zizmor", "excessive-permissions"),
     ),
-    "a token for whoever opens a pull request": (
+    "a token for any author of a pull request": (
         "pr.yml",
         "pull_request:",
         "pull_request_target:",
@@ -122,7 +122,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_that_is_put_in_is_found(tmp_path: Path, fault: str) -> None:
+def test_an_injected_fault_is_found(tmp_path: Path, fault: str) -> None:
     name, pattern, text, (found_by, says) = FAULTS[fault]
     folder = tmp_path / ".github"
     shutil.copytree(GITHUB, folder)
@@ -133,7 +133,7 @@ def test_a_fault_that_is_put_in_is_found(tmp_path: Path, fault: str) -> None:
     assert says in said_by(found_by, folder)
 
 
-def test_updates_that_come_at_once_are_found(tmp_path: Path) -> None:
+def test_updates_without_a_cooldown_are_found(tmp_path: Path) -> None:
     folder = tmp_path / ".github"
     shutil.copytree(GITHUB, folder)
     path = folder / "dependabot.yml"
@@ -142,7 +142,7 @@ def test_updates_that_come_at_once_are_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_workflow_may_do_nothing_but_what_a_job_says(name: str) -> None:
+def test_permissions_are_granted_only_to_jobs(name: str) -> None:
     workflow = load(name)
     assert workflow["permissions"] == {}
     assert "group" in workflow["concurrency"]
@@ -152,7 +152,7 @@ def test_a_workflow_may_do_nothing_but_what_a_job_says(name: str) -> None:
         assert job["runs-on"] == "ubuntu-24.04"
 
 
-def test_who_writes_comments_cannot_sign_in_and_runs_nothing_of_the_branch() -> None:
+def test_the_job_that_writes_comments_cannot_sign_in_and_runs_no_code_of_the_branch() -> None:
     for name in NAMES:
         for job in jobs(name).values():
             may_write = {key for key, value in job["permissions"].items() if value == "write"}
@@ -173,7 +173,7 @@ def test_no_expression_is_pasted_into_a_script() -> None:
     assert scripts() and not [script for script in scripts() if "${{" in script]
 
 
-def test_every_step_signs_in_without_a_key() -> None:
+def test_sign_in_steps_use_no_key() -> None:
     for name in NAMES:
         for step in steps(name):
             if "google-github-actions/auth" in step.get("uses", ""):
@@ -183,14 +183,14 @@ def test_every_step_signs_in_without_a_key() -> None:
     assert "secrets." not in texts
 
 
-def test_make_verbs_that_are_called_are_there() -> None:
+def test_make_targets_that_are_called_exist() -> None:
     verbs = set(re.findall(r"\bmake ([a-z-]+)", "\n".join(scripts())))
     rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"install", "lint", "test", "test-image"} <= verbs
     assert verbs <= rules, verbs - rules
 
 
-def test_files_that_are_named_are_there_and_can_be_run() -> None:
+def test_files_that_are_named_exist_and_are_executable() -> None:
     text = "\n".join(scripts())
     called = set(re.findall(r"\.github/scripts/[a-z]+\.sh", text))
     assert called == {f".github/scripts/{path.name}" for path in (GITHUB / "scripts").iterdir()}
@@ -208,7 +208,7 @@ def test_shellcheck_finds_nothing_in_the_scripts() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_every_variable_is_in_the_table_and_the_other_way_round() -> None:
+def test_the_table_lists_exactly_the_variables_in_use() -> None:
     used = {v for path in WORKFLOWS for v in re.findall(r"\bvars\.(\w+)", path.read_text())}
     table = re.findall(
         r"^\| (`[A-Z].*?) \|", (GITHUB / "workflows" / "README.md").read_text(), re.M
@@ -217,7 +217,7 @@ def test_every_variable_is_in_the_table_and_the_other_way_round() -> None:
     assert used == documented
 
 
-def test_the_table_names_outputs_of_bootstrap() -> None:
+def test_the_table_names_existing_outputs_of_bootstrap() -> None:
     text = README.read_text()
     named = set(re.findall(r"bootstrap's output `(\w+)`", text))
     named |= set(re.findall(r"bootstrap -(?:raw|json) (\w+)", text))
@@ -225,7 +225,7 @@ def test_the_table_names_outputs_of_bootstrap() -> None:
     assert named and named <= set(re.findall(r'^output "(\w+)"', outputs, re.MULTILINE))
 
 
-def test_links_and_shell_of_the_readme_hold() -> None:
+def test_links_and_shell_of_the_readme_are_valid() -> None:
     text = README.read_text()
     links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
     assert links and not [link for link in links if not (README.parent / link).exists()]
@@ -234,7 +234,7 @@ def test_links_and_shell_of_the_readme_hold() -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_environments_are_the_three_that_bootstrap_has_accounts_for() -> None:
+def test_environments_match_bootstraps_accounts() -> None:
     for name in NAMES:
         inputs = (load(name)[True].get("workflow_dispatch") or {}).get("inputs", {})
         choices = {key: set(value.get("options", [])) for key, value in inputs.items()}
@@ -246,7 +246,7 @@ def test_environments_are_the_three_that_bootstrap_has_accounts_for() -> None:
                 assert set(re.findall(r"'(\w+)'", environment) or [environment]) <= ENVS
 
 
-def test_by_hand_only_what_is_merged_is_deployed() -> None:
+def test_a_manual_run_deploys_only_main() -> None:
     for name in NAMES:
         if "workflow_dispatch" in load(name)[True]:
             for job in jobs(name).values():
@@ -254,14 +254,14 @@ def test_by_hand_only_what_is_merged_is_deployed() -> None:
                     assert "github.ref == 'refs/heads/main'" in job["if"]
 
 
-def test_whoever_signs_in_as_a_deploy_account_runs_in_an_environment() -> None:
+def test_every_job_that_signs_in_as_a_deploy_account_has_an_environment() -> None:
     for name in NAMES:
         for job in jobs(name).values():
             if "vars.DEPLOY_ACCOUNT" in str(job):
                 assert "environment" in job
 
 
-def test_the_options_of_mlsys_promote_are_those_that_it_has() -> None:
+def test_the_options_passed_to_mlsys_promote_exist() -> None:
     (script,) = [s for s in scripts() if "mlsys promote" in s]
     command = [sys.executable, "-m", "mlsys.cli", "promote", "--help"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
@@ -270,7 +270,7 @@ def test_the_options_of_mlsys_promote_are_those_that_it_has() -> None:
     assert options <= set(re.findall(r"--[a-z][a-z-]*", done.stdout))
 
 
-def test_dependabot_looks_after_what_there_is() -> None:
+def test_dependabot_covers_every_ecosystem_in_use() -> None:
     updates = yaml.safe_load((GITHUB / "dependabot.yml").read_text())["updates"]
     assert {u["package-ecosystem"] for u in updates} == {
         "docker",

@@ -1,4 +1,4 @@
-"""Golden rows: the model answers them as it did when it was saved, or the difference is named."""
+"""Golden rows: the model answers them as when it was saved, or the difference is named."""
 
 import datetime as dt
 import json
@@ -34,7 +34,7 @@ Y = X["age"] > 30
 
 
 class Kind(BaseEstimator):
-    """Answers with what it was given, so that a difference in form is a difference."""
+    """Answers with the rows it was given, so that a difference in form becomes visible."""
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> "Kind":
         self.fitted_ = True
@@ -68,11 +68,11 @@ def pipeline(final: Any) -> Any:
         (pipeline(RandomForestClassifier(5, random_state=0)), Y),
     ],
 )
-def test_a_model_that_is_what_it_was_differs_in_nothing(model: Any, y: Any) -> None:
+def test_an_unchanged_model_reproduces_its_golden_rows(model: Any, y: Any) -> None:
     assert replay(model.fit(X, y), saved(model, y=y)) is None
 
 
-def test_a_model_fitted_on_an_array_is_replayed_too() -> None:
+def test_a_model_fitted_on_an_array_is_checked_too() -> None:
     model = LinearRegression().fit(X[["age", "sibs"]].to_numpy(), X["age"])
     assert replay(model, saved(model, X[["age", "sibs"]].to_numpy())) is None
 
@@ -94,13 +94,13 @@ def test_a_model_fitted_on_an_array_is_replayed_too() -> None:
     ],
     ids=lambda v: type(v[0]).__name__,
 )
-def test_values_of_every_type_come_back_in_the_form_of_the_training(values: Any) -> None:
+def test_golden_values_of_every_type_keep_the_form_of_the_training_data(values: Any) -> None:
     data = pd.DataFrame({"v": values})
     model = Kind().fit(data)
     assert replay(model, saved(model, data, y=None)) is None
 
 
-def test_another_model_is_told_by_its_answer() -> None:
+def test_another_model_is_detected_by_its_answer() -> None:
     model = pipeline(LinearRegression()).fit(X, X["age"])
     other = pipeline(LinearRegression()).fit(X, -X["age"])
     said = replay(other, saved(model))
@@ -109,7 +109,7 @@ def test_another_model_is_told_by_its_answer() -> None:
     assert "where it answered 1.0" in said
 
 
-def test_last_bits_make_no_difference() -> None:
+def test_differences_in_the_last_bits_are_accepted() -> None:
     model = pipeline(LinearRegression()).fit(X, X["age"])
     golden = dict(saved(model).document["golden"])
     golden["predictions"] = [p * (1 + 1e-12) for p in golden["predictions"]]
@@ -118,14 +118,14 @@ def test_last_bits_make_no_difference() -> None:
     assert replay(model, saved(model, golden=golden)) is not None
 
 
-def test_a_model_that_raises_is_told_by_what_it_raised() -> None:
+def test_a_model_that_raises_is_reported_with_the_exception() -> None:
     model = pipeline(LogisticRegression()).fit(X, Y)
     said = replay(LinearRegression().fit(X[["age"]], Y), saved(model))
     assert said is not None
     assert said.startswith("the model raises ValueError on its golden rows: ")
 
 
-def test_rows_that_json_cannot_hold_are_passed_over() -> None:
+def test_rows_that_json_cannot_hold_are_skipped() -> None:
     data = pd.DataFrame({"v": [np.inf, 1.0]})
     model = Kind().fit(data)
     assert replay(model, saved(model, data, y=None)) is None
@@ -150,13 +150,13 @@ def test_without_golden_rows_there_is_nothing_to_compare(golden: Any) -> None:
         ({"rows": [[1.0, "male", {}]], "predictions": [1]}, "sibs is no INT64"),
     ],
 )
-def test_golden_rows_that_cannot_be_read_are_no_verdict(golden: Any, words: str) -> None:
+def test_unreadable_golden_rows_give_no_verdict(golden: Any, words: str) -> None:
     model = pipeline(LogisticRegression()).fit(X, Y)
     with pytest.raises(MetadataInvalid, match=words):
         replay(model, saved(model, golden=golden))
 
 
-def test_a_frame_of_golden_rows_has_the_dtypes_of_the_training() -> None:
+def test_a_frame_of_golden_rows_has_the_training_dtypes() -> None:
     signature = Signature.from_data(X)
     frame = golden_frame(signature, json.loads(json.dumps(X.head(3).to_numpy(object).tolist())))
     pd.testing.assert_frame_equal(frame, X.head(3))

@@ -1,4 +1,4 @@
-"""Loading: any pickle that predicts becomes a model, and everything else a sentence."""
+"""Loading: a pickle that predicts becomes a model; anything else is refused in one sentence."""
 
 import io
 import pickle
@@ -28,7 +28,7 @@ Y = [0, 0, 1, 1] * 3
 
 
 def dumped(obj: Any, **options: Any) -> bytes:
-    """The bytes that joblib writes."""
+    """Return the bytes that joblib writes."""
     buffer = io.BytesIO()
     joblib.dump(obj, buffer, **options)
     return buffer.getvalue()
@@ -43,7 +43,7 @@ def dumped(obj: Any, **options: Any) -> bytes:
         pytest.param(lambda model: pickle.dumps(model, protocol=2), id="pickle, old protocol"),
     ],
 )
-def test_a_model_predicts_after_loading_as_before(write: Any) -> None:
+def test_a_model_predicts_the_same_after_loading(write: Any) -> None:
     model = LinearRegression().fit(X, Y)
     loaded = load_model(write(model))
     assert loaded.warnings == ()
@@ -60,7 +60,7 @@ def test_a_model_predicts_after_loading_as_before(write: Any) -> None:
         pytest.param(pickle.dumps(LinearRegression().fit(X, Y))[:50], id="a start alone"),
     ],
 )
-def test_what_is_no_pickle_is_refused_with_what_to_upload(content: bytes) -> None:
+def test_a_file_that_is_not_a_pickle_is_refused_with_what_to_upload(content: bytes) -> None:
     with pytest.raises(
         ModelUnusable, match=r"gs://b/m/v1/model\.pkl is not a pickled model"
     ) as info:
@@ -69,7 +69,7 @@ def test_what_is_no_pickle_is_refused_with_what_to_upload(content: bytes) -> Non
 
 
 def _of_module(name: str, **attributes: Any) -> bytes:
-    """A pickle of an object whose class lives in a module that is gone afterwards."""
+    """Return a pickle of an object whose class is in a module that no longer exists."""
     module = types.ModuleType(name)
     kind = type("Model", (), {"__module__": name, "predict": lambda self, X: X, **attributes})
     module.Model = kind
@@ -85,7 +85,7 @@ def test_a_missing_module_is_named() -> None:
         load_model(_of_module("gradientmagic"))
 
 
-def test_a_class_of_the_notebook_does_not_travel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_defined_in_the_notebook_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     main = sys.modules["__main__"]
     kind = type("MyModel", (), {"__module__": "__main__", "predict": lambda self, X: X})
     monkeypatch.setattr(main, "MyModel", kind, raising=False)
@@ -104,19 +104,19 @@ def test_a_class_of_the_notebook_does_not_travel(monkeypatch: pytest.MonkeyPatch
         pytest.param(None, "NoneType", id="nothing"),
     ],
 )
-def test_what_does_not_predict_is_refused_by_its_class(obj: Any, name: str) -> None:
+def test_an_object_that_does_not_predict_is_refused_by_its_class(obj: Any, name: str) -> None:
     with pytest.raises(
         ModelUnusable, match=f"holds a {name}, which has no predict and no transform"
     ):
         load_model(dumped(obj))
 
 
-def test_what_is_not_on_the_list_is_named_with_what_helps() -> None:
+def test_a_name_off_the_allow_list_is_refused_with_advice() -> None:
     with pytest.raises(ModelUnusable, match=r"needs `pandas\.DataFrame`, .*MLSYS_TRUSTED_GLOBALS"):
         load_model(dumped(X))
 
 
-def test_how_deep_a_model_goes_is_no_limit() -> None:
+def test_a_deeply_nested_model_loads() -> None:
     model = LinearRegression().fit(X, Y)
     model.deep_ = ()
     content = pickle.dumps(model, protocol=2)
@@ -128,7 +128,7 @@ def test_how_deep_a_model_goes_is_no_limit() -> None:
 
 
 def jobs_of(value: Any) -> list[Any]:
-    """Every n_jobs in an estimator and in what it is made of."""
+    """Return every n_jobs of an estimator and its parts."""
     if isinstance(value, list | tuple):
         return [j for v in value for j in jobs_of(v)]
     if isinstance(value, dict):
@@ -139,7 +139,7 @@ def jobs_of(value: Any) -> list[Any]:
     return own + jobs_of(list(vars(value).values()))
 
 
-def test_every_nested_n_jobs_is_one_in_the_fitted_parts_too() -> None:
+def test_n_jobs_is_set_to_one_in_every_nested_and_fitted_part() -> None:
     forest = RandomForestClassifier(n_estimators=3, n_jobs=2, random_state=0)
     scaled = ColumnTransformer([("scale", StandardScaler(), ["a", "b"])], n_jobs=2)
     voting = VotingClassifier(
@@ -161,7 +161,7 @@ def test_every_nested_n_jobs_is_one_in_the_fitted_parts_too() -> None:
     np.testing.assert_allclose(loaded.predict_proba(X), before)
 
 
-def test_a_step_that_writes_into_its_rows_is_kept_from_it() -> None:
+def test_a_step_cannot_write_into_its_input_rows() -> None:
     model = make_pipeline(StandardScaler(copy=False), LogisticRegression())
     model.fit(X.copy(), np.arange(len(X)) % 2)
     loaded = load_model(pickle.dumps(model)).model
@@ -171,15 +171,15 @@ def test_a_step_that_writes_into_its_rows_is_kept_from_it() -> None:
     np.testing.assert_array_equal(loaded.predict_proba(rows), first)
 
 
-def test_what_loading_warns_of_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model of another scikit-learn loads, and the answer says so."""
+def test_warnings_raised_while_loading_are_kept_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of another scikit-learn release loads, and the answer warns of it."""
     with monkeypatch.context() as patch:
         patch.setattr(sklearn.base, "__version__", "1.5.0")
         content = pickle.dumps(
             make_pipeline(StandardScaler(), StandardScaler(), LinearRegression())
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # none of them gets out
+        warnings.simplefilter("error")  # so that no warning escapes
         loaded = load_model(content)
     said = str(loaded.version_mismatch)
     assert said.startswith("the model was saved with scikit-learn 1.5.0, and the service has")
@@ -202,7 +202,7 @@ def test_what_loading_warns_of_is_kept_once(monkeypatch: pytest.MonkeyPatch) -> 
         pytest.param(object(), False, id="something that says nothing"),
     ],
 )
-def test_a_model_is_given_what_it_was_fitted_on(model: Any, as_array: bool) -> None:
+def test_a_model_gets_the_kind_of_data_it_was_fitted_on(model: Any, as_array: bool) -> None:
     given = model_input(model, X)
     assert isinstance(given, np.ndarray) is as_array
     np.testing.assert_array_equal(np.asarray(given), X.to_numpy())

@@ -1,4 +1,4 @@
-"""metadata.json: what `build` writes of a model, and what `parse` makes of any document."""
+"""metadata.json: `build` describes a model, and `parse` reads any document."""
 
 import base64
 import datetime as dt
@@ -46,7 +46,7 @@ SURVIVED = pd.Series([1, 0, 1, 0, 1, 0], name="Survived")
 
 @pytest.fixture(scope="module")
 def classifier() -> Any:
-    """A pipeline of the usual kind, fitted on a DataFrame."""
+    """Return a typical pipeline, fitted on a DataFrame."""
     columns = ColumnTransformer(
         [("sex", OneHotEncoder(), ["Sex"]), ("rest", SimpleImputer(), ["Age", "Pclass"])]
     )
@@ -91,7 +91,7 @@ def test_a_classifier_is_described_with_signature_profile_and_golden_rows(classi
     assert dt.datetime.fromisoformat(document["created_at"]).tzinfo is not None
 
 
-def test_what_is_built_is_json_and_is_parsed_as_it_was_meant(classifier: Any) -> None:
+def test_a_built_document_is_json_and_parses_to_the_same_metadata(classifier: Any) -> None:
     document = build(classifier, X=PASSENGERS, y=SURVIVED, id_columns="PassengerId", artifact=b"a")
     metadata = ModelMetadata.parse(json.dumps(document, allow_nan=False).encode())
     assert metadata.document == document
@@ -122,7 +122,7 @@ def test_a_regressor_of_several_outputs_has_several_targets() -> None:
         pytest.param(pd.DataFrame({"a": [1.0, 2.0]}), None, "a", id="a frame of one column"),
     ],
 )
-def test_the_target_is_named_by(y: Any, target: Any, expected: Any) -> None:
+def test_the_source_of_the_targets_name(y: Any, target: Any, expected: Any) -> None:
     X = pd.DataFrame({"a": [1.0, 2.0]})
     document = build(LinearRegression().fit(X, [1, 2]), X=X, y=y, target=target)
     assert document.get("target") == expected
@@ -143,7 +143,7 @@ def test_an_array_is_described_by_position() -> None:
 
 
 class Answer(BaseEstimator):
-    """A model that answers 1, whatever it is asked."""
+    """A model that always answers 1."""
 
     def predict(self, X: Any) -> np.ndarray:
         return np.ones(len(X))
@@ -168,7 +168,7 @@ class Answer(BaseEstimator):
         pytest.param(pd.Series([2**62], dtype="uint64"), id="large numbers"),
     ],
 )
-def test_whatever_the_columns_hold_the_document_is_json(values: pd.Series) -> None:
+def test_the_document_is_json_for_any_column_values(values: pd.Series) -> None:
     document = build(Answer(), X=pd.DataFrame({"a": values}))
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert document["profile"]["columns"]["a"]["nulls"] == values.isna().sum()
@@ -204,7 +204,7 @@ def test_a_metric_becomes_a_json_value(value: Any, expected: Any) -> None:
     json.dumps(json_value(value), allow_nan=False)
 
 
-def test_a_model_that_cannot_predict_on_x_is_refused_at_once(classifier: Any) -> None:
+def test_a_model_that_cannot_predict_on_x_is_refused(classifier: Any) -> None:
     with pytest.raises(InvalidRequest, match="^model: cannot predict on rows of X: .*Age"):
         build(classifier, X=PASSENGERS.drop(columns="Age"))
 
@@ -237,11 +237,11 @@ def test_a_model_that_cannot_predict_on_x_is_refused_at_once(classifier: Any) ->
         pytest.param({"a": 1}, "dict", id="no model at all"),
     ],
 )
-def test_a_model_is_called_by_its_class_and_what_it_is_made_of(model: Any, expected: str) -> None:
+def test_a_models_description_names_its_class_and_its_steps(model: Any, expected: str) -> None:
     assert model_class(model) == expected
 
 
-def test_a_handwritten_document_may_have_any_part_and_keeps_the_others() -> None:
+def test_a_handwritten_document_may_have_any_parts_and_keeps_unknown_ones() -> None:
     assert ModelMetadata.parse(b"{}") == ModelMetadata()
     document = {
         "feature_names": ["a", "b"],
@@ -259,19 +259,19 @@ def test_a_handwritten_document_may_have_any_part_and_keeps_the_others() -> None
     assert metadata.signature is metadata.model_class is metadata.sklearn_version is None
 
 
-def test_the_signatures_names_count_more_than_feature_names() -> None:
+def test_the_signatures_names_override_feature_names() -> None:
     text = b'{"feature_names": ["z"], "signature": {"features": [{"name": "a", "type": "INT64"}]}}'
     assert ModelMetadata.parse(text).feature_names == ("a",)
 
 
-def test_metadata_without_a_checksum_is_about_whatever_lies_beside_it() -> None:
+def test_metadata_without_a_checksum_applies_to_any_model_file() -> None:
     assert ModelMetadata.parse(b"{}").describes("AAAAAA==")
     assert ModelMetadata.parse(b'{"artifact": {"crc32c": "AAAAAA=="}}').describes("AAAAAA==")
     assert not ModelMetadata.parse(b'{"artifact": {"crc32c": "AAAAAA=="}}').describes(None)
 
 
-def test_numbers_that_json_has_not_are_null() -> None:
-    """Python writes NaN and Infinity into JSON; BigQuery's JSON does not take them."""
+def test_nan_and_infinity_become_null() -> None:
+    """Python writes NaN and Infinity into JSON; BigQuery's JSON does not accept them."""
     metadata = ModelMetadata.parse(b'{"metrics": [NaN, Infinity, -Infinity, 1e999, 0.5, 7]}')
     assert metadata.document == {"metrics": [None, None, None, None, 0.5, 7]}
 
@@ -383,7 +383,7 @@ def test_a_feature_of_the_wrong_form_is_named_in_a_short_sentence(
     assert len(str(caught.value)) < 300
 
 
-def test_a_signature_of_more_columns_than_a_table_has_is_refused_at_once() -> None:
+def test_a_signature_of_more_columns_than_a_table_can_have_is_refused() -> None:
     many = [{"name": f"f{i}", "type": "INT64"} for i in range(10_000)]
     assert len(ModelMetadata.parse(features(*many)).feature_names) == 10_000
     began = time.monotonic()
@@ -396,7 +396,7 @@ def test_a_signature_of_more_columns_than_a_table_has_is_refused_at_once() -> No
 
 @dataclass
 class Stored:
-    """An object of Cloud Storage, as far as reading one goes."""
+    """An object of Cloud Storage that can only be read."""
 
     content: bytes
     size: int
@@ -420,10 +420,10 @@ class Stored:
         (b'{"target": "y"}' + b" " * (MAX_BYTES - 15), None),
     ],
 )
-def test_what_the_registry_leaves_out_scoring_leaves_out_too(
+def test_registry_and_scoring_leave_out_the_same_metadata(
     content: bytes, reason: str | None
 ) -> None:
-    """Both read it here; a document that is too large is not even downloaded."""
+    """Both use this reader; a document that is too large is not even downloaded."""
     blob = Stored(content, len(content))
     metadata, said = read_metadata(blob, "AAAAAA==")  # type: ignore[arg-type]
     assert (said is None) == (reason is None) and (reason or "") in (said or "")

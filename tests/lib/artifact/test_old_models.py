@@ -1,4 +1,4 @@
-"""Models that older releases of scikit-learn saved: answered as they did, or refused with why."""
+"""Models that older scikit-learn releases saved: the same answers, or a refusal with the reason."""
 
 import pickle
 import warnings
@@ -36,7 +36,7 @@ AS_BEFORE = {
     "1.7.2/tree-pruned": "three",
     "1.8.0/pipeline-lr": "gaps",
 }
-# scikit-learn itself loads these, and answers otherwise without a word.
+# scikit-learn itself loads these, and they answer differently without a warning.
 WRONG = {
     "1.3.2/AdaBoostClassifier-numbers": "fitted with algorithm='SAMME.R', which is gone",
     "1.5.2/AdaBoostClassifier-numbers": "fitted with algorithm='SAMME.R', which is gone",
@@ -65,7 +65,7 @@ def content_of(name: str) -> bytes:
     return (FOLDER / f"{name}.pickle").read_bytes()
 
 
-def test_each_model_is_expected_to_be_something() -> None:
+def test_each_model_has_an_expected_outcome() -> None:
     there = {str(p.relative_to(FOLDER).with_suffix("")) for p in FOLDER.glob("*/*.pickle")}
     not_loaded = {"1.3.2/SelfTrainingClassifier-numbers", "1.8.0/splines"}
     assert there == {*AS_BEFORE, *WRONG, *RAISES, *not_loaded}
@@ -86,7 +86,7 @@ def test_a_model_answers_as_it_did_in_its_release(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "what"), [*WRONG.items(), *RAISES.items()])
-def test_a_model_that_is_of_no_use_in_this_release_is_refused_with_both(
+def test_a_model_that_this_release_cannot_use_is_refused_with_both_releases(
     name: str, what: str
 ) -> None:
     with pytest.raises(ModelUnusable) as caught:
@@ -110,7 +110,9 @@ def test_a_model_that_is_of_no_use_in_this_release_is_refused_with_both(
          "libraries do not write)"),
     ],
 )  # fmt: skip
-def test_a_model_that_does_not_load_names_both_releases(name: str, what: str) -> None:
+def test_the_refusal_of_a_model_that_does_not_load_names_both_releases(
+    name: str, what: str
+) -> None:
     with pytest.raises(ModelUnusable) as caught:
         load_model(content_of(name))
     assert str(caught.value) == (
@@ -141,14 +143,14 @@ def SimpleTwo() -> Any:
 
 
 @pytest.mark.parametrize("model", honest(), ids=lambda m: type(m).__name__)
-def test_nothing_is_said_against_models_of_this_release(model: Any) -> None:
-    assert unusable(model, "1.3.2") is None  # as if it only said so
+def test_models_of_this_release_are_accepted(model: Any) -> None:
+    assert unusable(model, "1.3.2") is None  # as if it only claimed to be older
     loaded = load_model(pickle.dumps(model))
     assert loaded.version_mismatch is None
     assert judge(loaded, NOTHING).reason is None
 
 
-def test_a_state_that_is_anything_is_not_an_error_of_ours() -> None:
+def test_an_arbitrary_state_raises_no_error_of_the_check() -> None:
     model = linear_model.LogisticRegression()
     model.classes_ = 5
     model.multi_class = "ovr"
@@ -169,8 +171,8 @@ def lab(stack: LocalStack) -> Lab:
 
 
 @pytest.mark.usefixtures("environment")
-def test_prediction_dry_run_and_registry_say_the_same(lab: Lab, stack: LocalStack) -> None:
-    """Also with allow_version_mismatch, which would not help and is not advised."""
+def test_prediction_dry_run_and_registry_give_the_same_refusal(lab: Lab, stack: LocalStack) -> None:
+    """allow_version_mismatch does not help here, and the refusal does not advise it."""
     table = lab.put(ROWS["mixed"].head(20).assign(id=range(20)))
     said = ("saved with scikit-learn 1.5.2", HERE, RAISES["1.5.2/pipeline-lr"])
     with model_case(stack, "old") as case:

@@ -1,4 +1,4 @@
-"""Signatures: what a training frame's columns are called in BigQuery, and what is refused."""
+"""Signatures: the names and types of a training frame's columns in BigQuery, and the refusals."""
 
 import datetime as dt
 import json
@@ -62,7 +62,7 @@ def test_a_training_column_has_the_bigquery_type_and_its_own_dtype(
     assert (feature.type, feature.dtype, feature.nullable) == (kind, seen_as, nullable)
 
 
-def test_categories_travel_in_their_order() -> None:
+def test_categories_keep_their_order() -> None:
     dtype = pd.CategoricalDtype(["low", "high"], ordered=True)
     feature = Feature.from_series("a", pd.Series(["high", None], dtype=dtype))
     assert feature.categories == ("low", "high")
@@ -78,7 +78,7 @@ def test_categories_travel_in_their_order() -> None:
         pytest.param(pd.NA, "na", id="NA"),
     ],
 )
-def test_an_object_column_remembers_how_it_spelt_a_missing_value(
+def test_an_object_column_keeps_its_spelling_of_a_missing_value(
     missing: Any, spelling: str
 ) -> None:
     feature = Feature.from_series("a", pd.Series(["x", missing], dtype=object))
@@ -119,13 +119,13 @@ def test_a_column_without_one_flat_type_is_refused_by_name(series: pd.Series, fo
         Signature.from_data(pd.DataFrame({"speed": series}))
 
 
-def test_the_order_and_spelling_of_the_columns_is_kept() -> None:
+def test_the_order_and_spelling_of_columns_are_kept() -> None:
     signature = Signature.from_data(pd.DataFrame({"Sex": ["f"], "age": [1.0], "c7": [True]}))
     assert signature.names == ["Sex", "age", "c7"]
     assert not signature.positional
 
 
-def test_columns_that_differ_in_case_alone_are_refused() -> None:
+def test_columns_that_differ_only_in_case_are_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"\['AGE', 'Age'\] are the same to BigQuery"):
         Signature.from_data(pd.DataFrame({"Age": [1], "AGE": [2], "Sex": [3]}))
 
@@ -139,13 +139,13 @@ def test_an_array_has_a_signature_of_positions() -> None:
 
 
 @pytest.mark.parametrize("X", [pd.Series(["a", "b"]), np.array(["a", "b"]), ["a", "b"]])
-def test_one_column_without_a_name_is_a_series_known_by_its_place(X: Any) -> None:
+def test_an_unnamed_series_has_a_signature_of_positions(X: Any) -> None:
     signature = Signature.from_data(X)
     assert (signature.series, signature.positional) == (True, True)
     assert [(f.name, f.type) for f in signature.features] == [("x0", "STRING")]
 
 
-def test_a_series_is_one_column_of_its_name() -> None:
+def test_a_named_series_is_one_column_of_that_name() -> None:
     signature = Signature.from_data(pd.Series(["a", None], name="text"))
     assert (signature.series, signature.positional) == (True, False)
     assert [(f.name, f.type) for f in signature.features] == [("text", "STRING")]
@@ -233,7 +233,9 @@ categoricals = st.builds(
 
 @settings(deadline=None)
 @given(st.lists(features | categoricals, min_size=1, unique_by=lambda f: f.name), st.booleans())
-def test_a_signature_comes_back_from_json_as_it_was(found: list[Feature], positional: bool) -> None:
+def test_a_signature_survives_the_round_trip_through_json(
+    found: list[Feature], positional: bool
+) -> None:
     signature = Signature(tuple(found), positional)
     assert Signature.from_dict(json.loads(json.dumps(signature.to_dict()))) == signature
 
@@ -250,7 +252,7 @@ def test_a_signature_comes_back_from_json_as_it_was(found: list[Feature], positi
         pytest.param({"type": "INT64", "dtype": "int8"}, "int8", id="what is named counts"),
     ],
 )
-def test_a_handwritten_feature_has_the_usual_dtype_of_its_type(
+def test_a_handwritten_feature_gets_the_default_dtype_of_its_type(
     item: dict[str, Any], dtype: str
 ) -> None:
     signature = Signature.from_dict({"features": [{"name": "a", **item}]})
@@ -279,7 +281,7 @@ def test_a_handwritten_feature_has_the_usual_dtype_of_its_type(
             {"features": [{"name": "a", "type": "ARRAY"}]}, "'a' has type 'ARRAY'", id="an array"
         ),
         pytest.param(
-            {"features": [{"name": "a", "type": "INT64"}] * 2}, "'a' is there twice", id="doubled"
+            {"features": [{"name": "a", "type": "INT64"}] * 2}, "'a' is there twice", id="duplicate"
         ),
         pytest.param(
             {"features": [{"name": "a", "type": "STRING", "dtype": "category"}]},
@@ -288,6 +290,6 @@ def test_a_handwritten_feature_has_the_usual_dtype_of_its_type(
         ),
     ],
 )
-def test_a_malformed_signature_is_refused_with_its_reason(value: Any, reason: str) -> None:
+def test_a_malformed_signature_is_refused_with_the_reason(value: Any, reason: str) -> None:
     with pytest.raises(MetadataInvalid, match=reason):
         Signature.from_dict(value)

@@ -1,4 +1,4 @@
-"""What is said of a model file that does not load: what is wrong, and advice that is true."""
+"""The refusal of a model file that does not load: the cause, and advice that works."""
 
 import functools
 import io
@@ -97,7 +97,7 @@ def test_a_harmless_name_of_the_standard_library_is_not_called_dangerous(key: st
         ("churn.Ratio.__init__", "special names"),
     ],
 )
-def test_what_is_against_a_name_is_said_by_its_kind(key: str, what: str) -> None:
+def test_the_refusal_explains_the_kind_of_name(key: str, what: str) -> None:
     assert what in str(why_never_trusted(key))
 
 
@@ -115,7 +115,9 @@ def test_a_teams_own_names_and_data_are_accepted(key: str) -> None:
     assert settings.trusted_globals == (key,)
 
 
-def test_a_dangerous_function_is_refused_by_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dangerous_function_is_refused_under_another_name_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     module = types.ModuleType("churn")
     module.load, module.os = pickle.loads, sys  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "churn", module)
@@ -123,7 +125,7 @@ def test_a_dangerous_function_is_refused_by_another_name(monkeypatch: pytest.Mon
     assert "churn.os" in why(whole(glob("churn", "os")), trusted=("churn.os",))
 
 
-def test_a_listed_name_keeps_its_rules_in_the_setting() -> None:
+def test_a_listed_name_keeps_its_rules_when_the_setting_adds_it() -> None:
     call = glob("sklearn.pipeline", "Pipeline") + b"(K\x01tR"
     assert "calls `sklearn.pipeline.Pipeline`" in why(
         whole(call), trusted=("sklearn.pipeline.Pipeline",)
@@ -138,7 +140,7 @@ def test_code_stored_by_value_is_explained(tool: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["SimpleNamespace", "CodeType", "FunctionType"])
-def test_a_type_of_pythons_own_is_explained(name: str) -> None:
+def test_a_type_of_pythons_types_module_is_explained(name: str) -> None:
     kind = call("cloudpickle.cloudpickle", "_builtin_type", text(name))
     assert "types.SimpleNamespace: leave it out of the model" in why(whole(kind))
 
@@ -162,14 +164,14 @@ FORMS = {
 
 
 @pytest.mark.parametrize("write", FORMS.values(), ids=FORMS)
-def test_the_release_is_read_ahead_in_every_form(write: Any) -> None:
+def test_the_release_is_read_in_advance_in_every_form(write: Any) -> None:
     assert sklearn_version(write(MODEL)) == HERE
     assert sklearn_version(write({"a": 1})) is None
     assert sklearn_version(b"no pickle") is None
 
 
 def of_release(model: Any, release: str, module: bytes, old: bytes, **options: Any) -> bytes:
-    """A pickle as `release` wrote it: with that version, and with a name that is not there now."""
+    """Return a pickle as `release` wrote it: with its version, and a name that no longer exists."""
     content = pickle.dumps(model, protocol=2, **options)
     assert module in content
     now = f"X{chr(len(HERE))}\0\0\0{HERE}".encode()
@@ -189,14 +191,16 @@ def of_release(model: Any, release: str, module: bytes, old: bytes, **options: A
         pytest.param(b"csklearn.pipeline\nPipeline\n", b"cscipy._lib.x\ny\n", id="of SciPy"),
     ],
 )
-def test_a_name_of_another_release_is_explained_by_the_release(module: bytes, old: bytes) -> None:
+def test_a_name_of_another_release_is_explained_with_that_release(
+    module: bytes, old: bytes
+) -> None:
     said = why(of_release(MODEL, "1.1.3", module, old))
     assert "was saved with scikit-learn 1.1.3, and the service has " + HERE in said
     assert "package" not in said and "MLSYS_TRUSTED_GLOBALS" not in said
     assert said.endswith(f"Train and upload it with scikit-learn {HERE}")  # 1.1.3 has no image
 
 
-def test_an_image_is_advised_for_releases_that_the_service_can_have() -> None:
+def test_another_image_is_advised_for_releases_that_the_service_supports() -> None:
     newer = of_release(MODEL, "9.0.1", b"csklearn.pipeline\nPipeline\n", b"csklearn.x\nY\n")
     assert "or build the service's image with scikit-learn 9.0.1" in why(newer)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -227,7 +231,7 @@ def test_a_class_in_place_of_an_object_is_named(kind: type) -> None:
     )
 
 
-def test_a_class_is_not_written() -> None:
+def test_pickling_a_class_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="is the class LogisticRegression, not a fitted model"):
         pickled(LogisticRegression)
     assert pickle.loads(pickled(pd.Timestamp)) is pd.Timestamp
@@ -237,7 +241,7 @@ class OfTheNotebook(StandardScaler):
     pass
 
 
-def test_main_as_a_word_of_a_vocabulary_is_not_the_notebooks(
+def test_main_in_a_vocabulary_is_not_taken_for_the_notebooks_module(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     texts = ["if __name__ == '__main__' run", "__main__ Foo"]
@@ -250,7 +254,7 @@ def test_main_as_a_word_of_a_vocabulary_is_not_the_notebooks(
 
 
 def test_no_listed_name_can_run_any_code() -> None:
-    """But for those that a function of ours, a stand-in or a list of values stands for."""
+    """Exceptions are names that a function of ours, a stand-in or a list of values replaces."""
     from mlsys.safe_pickle.names import CLASSES, NAMED, keys
 
     classes = keys(CLASSES) | keys(NAMED)
@@ -258,7 +262,7 @@ def test_no_listed_name_can_run_any_code() -> None:
     assert {k for k in dangerous if not k.startswith("builtins.")} == set()
 
 
-def test_the_release_is_a_claim_of_the_file() -> None:
+def test_the_release_in_a_file_is_only_a_claim() -> None:
     buffer = io.BytesIO()
     joblib.dump({"_sklearn_version": "\n1.7"}, buffer)
     assert saved_with(buffer.getvalue()) is None

@@ -1,4 +1,4 @@
-"""Every command says what is wrong in a line, ends with the documented code, and loses no work."""
+"""Every command reports an error in one line, exits with the documented code, and loses no work."""
 
 import argparse
 import errno
@@ -38,7 +38,7 @@ VERBS = {
     "sign": ["sign", "model", "m", "v1", "--env", "dev", "--key", "key.pem"],
     "up": ["local", "up", "--no-service"],
 }
-# Modules that bind a seam's name as they are imported are imported before it is replaced.
+# Modules that bind a replaced name at import are imported before it is replaced.
 assert models and service and signing
 SEAMS = (
     "mlsys.clients.default_clients",
@@ -76,7 +76,7 @@ ERRORS = [
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A folder with nothing in it, and no settings."""
+    """Change into an empty folder, without settings."""
     monkeypatch.chdir(tmp_path)
     for name in ("GCP_PROJECT_ID", "GOOGLE_CLOUD_PROJECT", "MLSYS_URL", "MLSYS_ENVS"):
         monkeypatch.delenv(name, raising=False)
@@ -120,7 +120,7 @@ def test_the_line_says_what_is_wrong_and_what_to_do(exc: Exception, words: list[
     assert all(word in said for word in words), said
 
 
-def test_a_fault_of_ours_is_named_with_its_line() -> None:
+def test_a_bug_is_reported_with_its_line() -> None:
     try:
         {}["ok"]
     except KeyError as exc:
@@ -132,7 +132,7 @@ def test_a_fault_of_ours_is_named_with_its_line() -> None:
     ("exc", "code"),
     [(KeyboardInterrupt(), 130), (Stopped(signal.SIGTERM), 143), (Stopped(signal.SIGHUP), 129)],
 )
-def test_what_a_signal_stops_ends_with_128_and_its_number(
+def test_a_command_stopped_by_a_signal_exits_with_128_plus_its_number(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     verb: str,
@@ -146,7 +146,7 @@ def test_what_a_signal_stops_ends_with_128_and_its_number(
 
 @pytest.fixture
 def silent() -> Iterator[tuple[str, threading.Event]]:
-    """An address that takes connections and never answers; the event says that one has come."""
+    """Yield an address that accepts connections and never answers, and an event for the first."""
     asked = threading.Event()
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -180,7 +180,7 @@ def silent() -> Iterator[tuple[str, threading.Event]]:
         ("predict", signal.SIGINT, 130),
     ],
 )
-def test_a_real_signal_stops_a_command_that_waits(
+def test_a_real_signal_stops_a_waiting_command(
     silent: tuple[str, threading.Event], verb: str, number: int, code: int
 ) -> None:
     address, asked = silent
@@ -194,7 +194,7 @@ def test_a_real_signal_stops_a_command_that_waits(
     command = [sys.executable, "-m", "mlsys.cli", *words]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment) as process:
         try:
-            # default_clients looks whether somebody listens: that connection sends nothing.
+            # default_clients checks for a listener: that connection sends nothing.
             assert asked.wait(30)
             process.send_signal(number)
             out, err = process.communicate(timeout=20)
@@ -208,7 +208,7 @@ def test_a_real_signal_stops_a_command_that_waits(
 
 
 class FakeQuarantine:
-    """Records of a quarantine, and which were published again."""
+    """Records of a quarantine, and the list of those published again."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, reason: str = "why") -> None:
         self.replayed: list[str] = []
@@ -248,7 +248,7 @@ def closed_file() -> Any:
     ],
 )
 @pytest.mark.parametrize("verb", ["list", "replay"])
-def test_an_output_that_is_not_taken_stops_no_work(
+def test_a_closed_output_does_not_stop_the_work(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     verb: str,
@@ -284,7 +284,7 @@ def test_help_to_a_full_device_is_a_failure_without_a_traceback(error_too: bool)
         assert done.stderr.count("\n") == 1
 
 
-def test_help_to_a_closed_output_or_reader_is_quiet() -> None:
+def test_help_to_a_closed_output_or_pipe_is_silent() -> None:
     for redirection in (">&-", "2>&- >&-", "| head -c 1 >&2"):
         done = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {sys.executable} -m mlsys.cli --help {redirection}"],
@@ -296,7 +296,7 @@ def test_help_to_a_closed_output_or_reader_is_quiet() -> None:
         assert done.stderr in ("", "u"), redirection
 
 
-def test_a_character_that_the_output_lacks_is_written_somehow(
+def test_a_character_that_the_output_cannot_encode_is_escaped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     FakeQuarantine(monkeypatch, 1, "größe")
@@ -306,7 +306,7 @@ def test_a_character_that_the_output_lacks_is_written_somehow(
     assert b"gr\\xf6\\xdfe\n" in content.getvalue()
 
 
-# What the options name
+# Paths in options
 
 
 @pytest.fixture
@@ -343,7 +343,7 @@ def paths(tmp_path: Path) -> Path:
         (["sign", "new-key", "none/x"], "none/x cannot be written"),
     ],
 )
-def test_a_path_that_does_not_fit_is_named(
+def test_an_unusable_path_is_named(
     paths: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
 ) -> None:
     assert cli.main(words) == 1
@@ -370,7 +370,7 @@ def test_a_path_that_does_not_fit_is_named(
         *("//x", "https://", "x", "http://\x00", "https://" + "a" * 100),
     ],
 )
-def test_a_bad_address_is_refused_before_anybody_is_asked(
+def test_a_bad_address_is_refused_before_any_request(
     capsys: pytest.CaptureFixture[str], url: str
 ) -> None:
     words = [*VERBS["predict"][:-1], url]
@@ -380,7 +380,7 @@ def test_a_bad_address_is_refused_before_anybody_is_asked(
     assert "secret" not in said
 
 
-def test_who_promotes_must_be_said_where_the_user_has_no_name(
+def test_promote_needs_the_option_by_where_the_user_has_no_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlsys.cli import promote
@@ -396,7 +396,7 @@ def test_who_promotes_must_be_said_where_the_user_has_no_name(
 # The env file of `mlsys local up`
 
 
-def test_a_stack_removes_its_own_env_file_alone(tmp_path: Path) -> None:
+def test_a_stack_removes_only_its_own_env_file(tmp_path: Path) -> None:
     path = tmp_path / "env"
     local.write_env_file(path, f"{local._HEADER}\nexport A=1\n")
     assert local.check_env_file(path)
@@ -414,7 +414,7 @@ def test_an_env_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "x"
 
 
-# What is documented
+# The documentation
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -439,7 +439,7 @@ def test_the_exit_codes_are_documented() -> None:
     assert "\n".join([table[0], "|---|---|", *table[1:]]) in page
 
 
-def test_a_command_line_that_is_not_understood_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_command_line_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["predict"], ["promote", "m"], ["no-such-verb"]):
         with pytest.raises(SystemExit) as ended:
             cli.main(words)
@@ -447,7 +447,7 @@ def test_a_command_line_that_is_not_understood_is_2(capsys: pytest.CaptureFixtur
     assert "usage: mlsys" in capsys.readouterr().err
 
 
-def test_signals_are_as_they_were_afterwards() -> None:
+def test_signal_handlers_are_restored_afterwards() -> None:
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     with errors.signals_stop(), pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGTERM)

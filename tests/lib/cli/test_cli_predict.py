@@ -1,4 +1,4 @@
-"""`mlsys predict` asks, waits, repeats, and says what came of it."""
+"""`mlsys predict` sends a request, waits, retries, and reports the result."""
 
 import datetime as dt
 import ipaddress
@@ -46,12 +46,12 @@ def lab(stack: LocalStack) -> Lab:
 
 @pytest.fixture
 def asked(lab: Lab, environment: dict[str, str]) -> dict[str, str]:
-    """What `mlsys predict` is asked for: a new table, and a model that fits it."""
+    """Return the parameters for `mlsys predict`: a new table, and a model that fits it."""
     return lab.params(lab.put(DATA), lab.upload(MODEL, DATA[["a"]]))
 
 
 def words(asked: dict[str, str], *more: str) -> list[str]:
-    """The command line."""
+    """Return the command line."""
     return [
         "predict",
         *(w for k, v in asked.items() for w in (f"--{k.replace('_', '-')}", v)),
@@ -59,7 +59,7 @@ def words(asked: dict[str, str], *more: str) -> list[str]:
     ]
 
 
-def test_a_table_is_scored_and_the_result_is_told(
+def test_a_table_is_scored_and_the_result_is_printed(
     lab: Lab, asked: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(words(asked)) == 0
@@ -71,7 +71,7 @@ def test_a_table_is_scored_and_the_result_is_told(
     assert lab.count(asked["output_table"]) == 40
 
 
-def test_the_version_is_the_latest_unless_it_is_named(
+def test_the_version_defaults_to_the_latest(
     lab: Lab, asked: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lab.upload(MODEL, DATA[["a"]], asked["model_name"], "v2")
@@ -79,7 +79,7 @@ def test_the_version_is_the_latest_unless_it_is_named(
     assert f"{asked['model_name']} v2 on" in capsys.readouterr().err
 
 
-def test_json_is_the_service_s_answer_alone_and_a_repeat_is_the_same_run(
+def test_json_prints_only_the_services_answer_and_a_repeat_reuses_the_run(
     asked: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(words(asked, "--json")) == 0
@@ -91,7 +91,7 @@ def test_json_is_the_service_s_answer_alone_and_a_repeat_is_the_same_run(
     assert "reused        the rows were there already\n" in capsys.readouterr().out
 
 
-def test_a_dry_run_tells_what_would_happen_and_does_nothing(
+def test_a_dry_run_prints_the_plan_and_does_nothing(
     lab: Lab, asked: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"outputs": "predict,predict_proba", "id_columns": "id", "run_id": lab_id()}
@@ -108,7 +108,7 @@ def test_a_dry_run_tells_what_would_happen_and_does_nothing(
 
 
 @pytest.mark.parametrize("dry", [True, False])
-def test_a_table_that_does_not_fit_is_told_column_by_column(
+def test_a_table_that_does_not_fit_is_reported_column_by_column(
     lab: Lab, asked: dict[str, str], capsys: pytest.CaptureFixture[str], dry: bool
 ) -> None:
     wrong = asked | {"input_table": lab.put(DATA.rename(columns={"a": "other"}))}
@@ -121,7 +121,7 @@ def test_a_table_that_does_not_fit_is_told_column_by_column(
     assert not lab.exists(asked["output_table"])
 
 
-def test_every_malformed_parameter_is_told_on_a_line_of_its_own(
+def test_every_malformed_parameter_is_reported_on_a_line_of_its_own(
     asked: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = asked | {"model_version": "1", "write_disposition": "APPEND"}
@@ -131,7 +131,7 @@ def test_every_malformed_parameter_is_told_on_a_line_of_its_own(
     assert {line.split(":")[0] for line in others} == {"  model_version", "  write_disposition"}
 
 
-def test_a_model_that_is_not_there_is_told_and_json_has_the_whole_problem(
+def test_a_missing_model_is_reported_and_json_prints_the_whole_problem(
     asked: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(words(asked | {"model_version": "v9"}, "--json")) == 1
@@ -140,7 +140,7 @@ def test_a_model_that_is_not_there_is_told_and_json_has_the_whole_problem(
     assert said.err.startswith("mlsys: ") and "v9" in said.err
 
 
-def test_without_waiting_the_run_is_named_and_finishes_by_itself(
+def test_no_wait_prints_the_run_which_finishes_in_the_background(
     lab: Lab, asked: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(words(asked, "--no-wait")) == 0
@@ -155,12 +155,12 @@ def test_without_waiting_the_run_is_named_and_finishes_by_itself(
     assert "reused " in capsys.readouterr().out
 
 
-# What the local stack cannot show
+# Cases that the local stack cannot produce
 
 
 @dataclass
 class Stub:
-    """A service that answers what a test wants, and keeps what it was asked."""
+    """A service with prepared answers that records its requests."""
 
     url: str
     answer: Callable[[str, dict[str, str]], tuple[int, dict[str, Any]]]
@@ -172,7 +172,7 @@ class Stub:
 
     @property
     def scored(self) -> list[dict[str, str]]:
-        """The requests that were no dry run and no look at a run."""
+        """Return the requests other than dry runs and status requests."""
         return [q for path, q in self.requests if path == "/predict" and "dry_run" not in q]
 
 
@@ -214,7 +214,7 @@ def problem(status: int, detail: str, **more: Any) -> tuple[int, dict[str, Any]]
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    """A `Stub` whose verdict is good, and whose run is not there yet and then done."""
+    """Yield a `Stub` with a good verdict, whose run does not exist yet and then succeeds."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -257,7 +257,7 @@ def fine(path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
     return (200, VERDICT) if "dry_run" in query else (200, RESULT)
 
 
-def test_rejected_rows_and_warnings_are_told(
+def test_rejected_rows_and_warnings_are_printed(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(words(ASKED)) == 0
@@ -268,20 +268,20 @@ def test_rejected_rows_and_warnings_are_told(
     assert not [h for h in stub.headers if "Authorization" in h]
 
 
-def test_only_a_run_id_that_no_other_call_can_get_is_passed_on(stub: Stub) -> None:
+def test_a_run_id_is_passed_on_only_if_the_run_requires_it(stub: Stub) -> None:
     new = VERDICT | {"run_id": "view-1", "run_id_required": True, "rows": None}
     stub.answer = lambda path, q: (200, new) if "dry_run" in q else fine(path, q)
     assert cli.main(words(ASKED)) == 0
     assert [q.get("run_id") for q in stub.scored] == ["view-1"]
 
 
-def test_ids_are_checked_before_the_run_and_not_with_it(stub: Stub) -> None:
+def test_ids_are_checked_in_the_dry_run_only(stub: Stub) -> None:
     assert cli.main(words(ASKED, "--check-ids")) == 0
     assert [q.get("check_ids") for _, q in stub.requests if "dry_run" in q] == ["true"]
     assert [q.get("check_ids") for q in stub.scored] == [None]
 
 
-def test_what_is_put_up_with_is_asked_for_and_told_again(
+def test_allow_options_are_sent_and_repeated_in_the_printed_command(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stub.more["Retry-After"] = "0"
@@ -293,7 +293,7 @@ def test_what_is_put_up_with_is_asked_for_and_told_again(
     assert "--allow-version-mismatch" in shlex.split(capsys.readouterr().err.splitlines()[-1])
 
 
-def test_the_rows_that_the_model_failed_on_are_told(
+def test_rows_that_the_model_failed_on_are_printed(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = problem(422, "2 rows cannot be scored", rows=[{"id": 7, "reason": "NaN"}])
@@ -302,7 +302,7 @@ def test_the_rows_that_the_model_failed_on_are_told(
     assert capsys.readouterr().err.endswith("mlsys: 2 rows cannot be scored\n  id 7, reason NaN\n")
 
 
-def test_after_a_503_the_same_run_is_asked_for_again(
+def test_after_a_503_the_same_run_is_requested_again(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stub.more["Retry-After"] = "1"
@@ -320,7 +320,7 @@ def test_after_a_503_the_same_run_is_asked_for_again(
     assert capsys.readouterr().err.count("Out of time; asking again in 1 s\n") == 2
 
 
-def test_a_service_that_is_busy_for_good_is_given_up_with_the_way_on(
+def test_a_permanently_busy_service_ends_the_command_with_how_to_continue(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stub.more["Retry-After"] = "0"
@@ -342,7 +342,7 @@ def test_a_service_that_is_busy_for_good_is_given_up_with_the_way_on(
     assert "mlsys predict --env dev --input-table p.d.in" in said
 
 
-def test_a_dry_run_that_is_put_off_for_good_is_given_up_with_the_command(
+def test_a_permanently_deferred_dry_run_ends_with_the_command_to_repeat(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stub.more["Retry-After"] = "0"
@@ -356,7 +356,7 @@ def test_a_dry_run_that_is_put_off_for_good_is_given_up_with_the_command(
 
 
 @pytest.mark.parametrize("what", ["rows_done", "shards_done"])
-def test_a_run_that_moves_is_repeated_as_long_as_it_does(stub: Stub, what: str) -> None:
+def test_a_run_is_retried_for_as_long_as_it_makes_progress(stub: Stub, what: str) -> None:
     stub.more["Retry-After"] = "0"
 
     def answer(path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
@@ -369,8 +369,8 @@ def test_a_run_that_moves_is_repeated_as_long_as_it_does(stub: Stub, what: str) 
     assert len(stub.scored) == 25
 
 
-def test_progress_that_was_there_before_does_not_count_as_new(stub: Stub) -> None:
-    """A session that is opened again counts its rows from 0: no new one is added by that."""
+def test_earlier_progress_does_not_count_as_new(stub: Stub) -> None:
+    """A new session counts its rows from 0: reopening one adds no progress."""
     stub.more["Retry-After"] = "0"
 
     def answer(path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
@@ -384,7 +384,7 @@ def test_progress_that_was_there_before_does_not_count_as_new(stub: Stub) -> Non
     assert len(stub.scored) < 2 * call.TRIES
 
 
-def test_after_a_quarter_of_an_hour_of_nothing_the_third_try_is_the_last(
+def test_after_fifteen_minutes_without_progress_the_third_try_is_the_last(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
@@ -415,11 +415,11 @@ def test_after_a_quarter_of_an_hour_of_nothing_the_third_try_is_the_last(
         ("²", 5),
     ],
 )
-def test_a_retry_after_is_heeded_up_to_ten_minutes(header: str | None, seconds: int) -> None:
+def test_retry_after_is_respected_up_to_ten_minutes(header: str | None, seconds: int) -> None:
     assert service._seconds(header, 5) == seconds
 
 
-def test_parameters_that_are_too_long_for_a_url_go_by_post(
+def test_parameters_too_long_for_a_url_are_sent_by_post(
     lab: Lab, environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     attributes = {f"customer_attribute_{i:04d}": [0.5] * len(DATA) for i in range(250)}
@@ -433,7 +433,7 @@ def test_parameters_that_are_too_long_for_a_url_go_by_post(
 
 
 @pytest.mark.parametrize("status", [413, 414])
-def test_a_proxy_that_takes_no_long_request_is_not_taken_for_another_service(
+def test_a_proxy_that_refuses_long_requests_is_named(
     stub: Stub, capsys: pytest.CaptureFixture[str], status: int
 ) -> None:
     stub.answer = lambda *_: (status, b"<html>too long</html>")
@@ -442,7 +442,7 @@ def test_a_proxy_that_takes_no_long_request_is_not_taken_for_another_service(
     assert "or a proxy before it takes no" in said and "is it the address" not in said
 
 
-def test_a_connection_that_broke_is_made_again(
+def test_a_broken_connection_is_opened_again(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(service.Unreachable, "retry_after", 0)
@@ -464,10 +464,10 @@ def test_a_connection_that_broke_is_made_again(
     )
 
 
-def test_an_address_where_nobody_answers_is_told_at_once(
+def test_an_address_without_a_server_is_reported_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.socket() as taken:  # bound and not listening
+    with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         assert cli.main(words(ASKED, "--url", url)) == 1
@@ -523,10 +523,10 @@ def test_progress_is_shown_while_the_service_works(
         assert "\r" not in said
 
 
-def test_a_result_whose_answer_was_lost_is_found_by_looking(
+def test_a_result_whose_answer_was_lost_is_found_by_polling(
     stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A connection that is dropped without a word would else be waited for, for an hour."""
+    """Without polling, the client would wait an hour for a silently dropped connection."""
     monkeypatch.setattr(call, "POLL", 0.05)
     monkeypatch.setattr(call, "LOST_AFTER", 0.2)
     lost = threading.Event()
@@ -545,7 +545,7 @@ def test_a_result_whose_answer_was_lost_is_found_by_looking(
     lost.set()
 
 
-def test_ctrl_c_stops_the_client_and_says_how_to_go_on(stub: Stub) -> None:
+def test_ctrl_c_stops_the_client_and_prints_how_to_continue(stub: Stub) -> None:
     asked = threading.Event()
     release = threading.Event()
 
@@ -556,8 +556,8 @@ def test_ctrl_c_stops_the_client_and_says_how_to_go_on(stub: Stub) -> None:
         return fine(path, query)
 
     stub.answer = answer
-    # A shell that runs the tests in the background has SIGINT ignored, which is inherited. It is
-    # not reset by a preexec_fn: that may deadlock in a process with threads.
+    # A shell that runs the tests in the background has SIGINT ignored, and children inherit that. A
+    # preexec_fn must not reset it: that may deadlock in a process with threads.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from mlsys.cli import main; raise SystemExit(main())"
@@ -585,7 +585,7 @@ def test_ctrl_c_stops_the_client_and_says_how_to_go_on(stub: Stub) -> None:
         (200, "is it the address of mlsys?"),
     ],
 )
-def test_an_answer_that_is_not_the_service_s_is_told(
+def test_an_answer_that_is_not_from_the_service_is_reported(
     stub: Stub, capsys: pytest.CaptureFixture[str], status: int, says: str
 ) -> None:
     stub.answer = lambda *_: (status, b"<html>something</html>")
@@ -598,7 +598,7 @@ FOREIGN = [{}, {"status": "ok"}, {"run_id": 7, "ok": True}, VERDICT | {"problems
 
 @pytest.mark.parametrize("body", [*FOREIGN, b"", b"null", b"[" * 100_000, b"9" * 5_000])
 @pytest.mark.parametrize("options", [[], ["--dry-run"], ["--dry-run", "--json"]])
-def test_another_service_s_answer_is_told(
+def test_another_services_answer_is_reported(
     stub: Stub, capsys: pytest.CaptureFixture[str], body: Any, options: list[str]
 ) -> None:
     stub.answer = lambda *_: (200, json.dumps(body).encode() if body == [] else body)
@@ -608,7 +608,7 @@ def test_another_service_s_answer_is_told(
 
 
 @pytest.mark.parametrize("options", [[], ["--no-wait"], ["--json"]])
-def test_a_result_that_is_none_is_told(
+def test_an_answer_that_is_not_a_result_is_reported(
     stub: Stub, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     stub.answer = lambda path, q: (200, VERDICT if "dry_run" in q else {"rows": "many"})
@@ -621,7 +621,7 @@ def test_a_result_that_is_none_is_told(
     "more", [{}, {"detail": None}, {"detail": ["a", 1]}, {"detail": "", "title": "No way"},
              {"detail": "no", "progress": "half", "columns": [None, 7, {}], "more": "x"}]
 )  # fmt: skip
-def test_a_problem_that_lacks_members_is_told(
+def test_a_problem_without_some_members_is_reported(
     stub: Stub,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -636,7 +636,7 @@ def test_a_problem_that_lacks_members_is_told(
     assert "mlsys: " in said and "does not know" not in said
 
 
-def test_a_verdict_s_problems_may_be_anything(
+def test_malformed_problems_of_a_verdict_are_printed(
     stub: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     verdict = VERDICT | {"ok": False, "problems": ["no", {}, {"detail": "a", "columns": [{}]}, 7]}
@@ -645,7 +645,7 @@ def test_a_verdict_s_problems_may_be_anything(
     assert capsys.readouterr().err.count("mlsys: ") == 4
 
 
-def test_a_certificates_file_that_is_not_there_is_named(
+def test_a_missing_certificates_file_is_named(
     monkeypatch: pytest.MonkeyPatch, nobody: Path, signer: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -658,7 +658,7 @@ def test_a_certificates_file_that_is_not_there_is_named(
 # The address, and the token
 
 
-def test_the_address_is_the_option_else_the_environment_else_the_nearest_env_file(
+def test_the_address_comes_from_option_then_environment_then_nearest_env_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("MLSYS_URL", raising=False)
@@ -675,19 +675,19 @@ def test_the_address_is_the_option_else_the_environment_else_the_nearest_env_fil
 @pytest.mark.parametrize(
     "url", ["http://mlsys.example", "http://127.0.0.1.example", "http://[::2]"]
 )
-def test_a_token_never_travels_unencrypted(url: str) -> None:
+def test_a_token_is_never_sent_unencrypted(url: str) -> None:
     with pytest.raises(SettingsError, match="unencrypted: pass https://"):
         service.service_url(url)
 
 
 @pytest.mark.parametrize("url", ["mlsys.example", "ftp://mlsys.example", "https://"])
-def test_what_is_no_address_is_refused(url: str) -> None:
+def test_a_malformed_address_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="is no address"):
         service.service_url(url)
 
 
 class Signer:
-    """A key of a service account, which also signs the tokens that are given out for it."""
+    """A service account's key, which also signs the tokens issued for the account."""
 
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -702,7 +702,7 @@ class Signer:
         return jwt.encode(crypt.RSASigner.from_string(self.pem), claims).decode()
 
     def certificate(self, host: str, folder: Path) -> Path:
-        """A certificate for `host` with its key, signed by itself."""
+        """Write a self-signed certificate for `host` with its key, and return the path."""
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
         now = dt.datetime.now(dt.UTC)
         made = (
@@ -729,7 +729,7 @@ def signer() -> Signer:
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine with no service account; what is put into the folder is on its PATH."""
+    """Return a folder that is the PATH of a machine without a service account."""
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     monkeypatch.setattr(identity_token, "_on_google_cloud", lambda: False)
     monkeypatch.setattr("google.auth.compute_engine._metadata.ping", lambda *_, **__: False)
@@ -745,7 +745,7 @@ def gcloud(folder: Path, script: str) -> None:
     program.chmod(0o755)
 
 
-def test_a_private_service_gets_gcloud_s_token_over_tls(
+def test_a_private_service_gets_gclouds_token_over_tls(
     stub: Stub,
     signer: Signer,
     nobody: Path,
@@ -770,10 +770,10 @@ def test_a_private_service_gets_gcloud_s_token_over_tls(
     assert cli.main(words(ASKED, "--url", f"https://{host}:{stub.server.server_port}")) == 0
     assert stub.requests and stub.scored
     assert {h.get("Authorization") for h in stub.headers} == {f"Bearer {token}"}
-    assert (tmp_path / "n").read_text() == "\n"  # gcloud was asked once for all requests
+    assert (tmp_path / "n").read_text() == "\n"  # gcloud was called once for all requests
 
 
-def test_a_service_account_s_token_is_for_the_service_s_address_alone(
+def test_a_service_accounts_token_has_the_services_address_as_audience(
     stub: Stub, signer: Signer, nobody: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     audience = "https://mlsys-dev-abc123-uc.a.run.app"
@@ -793,7 +793,7 @@ def test_a_service_account_s_token_is_for_the_service_s_address_alone(
     assert jwt.decode(form["assertion"], verify=False)["target_audience"] == audience
 
 
-def test_a_token_is_renewed_before_it_ends(nobody: Path, signer: Signer, tmp_path: Path) -> None:
+def test_a_token_is_renewed_before_it_expires(nobody: Path, signer: Signer, tmp_path: Path) -> None:
     gcloud(
         nobody, f"echo >> {tmp_path}/n; echo {signer.token('x', identity_token.TOKEN_MARGIN - 1)}"
     )
@@ -811,7 +811,9 @@ def test_a_token_is_renewed_before_it_ends(nobody: Path, signer: Signer, tmp_pat
         ("echo nonsense", "is none"),
     ],
 )
-def test_who_is_not_signed_in_is_told_to(nobody: Path, script: str | None, says: str) -> None:
+def test_a_user_without_a_login_is_asked_to_sign_in(
+    nobody: Path, script: str | None, says: str
+) -> None:
     if script:
         gcloud(nobody, script)
     with pytest.raises(CredentialsMissing, match=says) as caught:
@@ -819,13 +821,13 @@ def test_who_is_not_signed_in_is_told_to(nobody: Path, script: str | None, says:
     assert "gcloud auth login" in str(caught.value)
 
 
-def test_every_parameter_of_the_route_can_be_given() -> None:
+def test_every_parameter_of_the_route_has_an_option() -> None:
     options = vars(cli._parser().parse_args(words(ASKED)))
     assert set(PredictQuery.model_fields) - {"wait"} <= set(options)
     assert "no_wait" in options
 
 
-def test_the_command_of_the_readme_is_understood() -> None:
+def test_the_readmes_command_is_parsed() -> None:
     readme = (Path(__file__).parents[3] / "README.md").read_text()
     commands = re.findall(r"^\$ mlsys (predict .*)$", readme, re.MULTILINE)
     assert commands
@@ -833,7 +835,7 @@ def test_the_command_of_the_readme_is_understood() -> None:
         assert cli._parser().parse_args(shlex.split(command)).run is predict.run
 
 
-def test_the_help_needs_nothing_heavy() -> None:
+def test_help_imports_no_heavy_module() -> None:
     heavy = ("requests", "tqdm", "pandas", "google.auth")
     code = f"import sys, mlsys.cli; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

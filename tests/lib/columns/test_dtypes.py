@@ -1,4 +1,4 @@
-"""What `upload_model` accepts is read back: every dtype from training to table and back."""
+"""Every dtype that `upload_model` accepts survives the round trip from training through a table."""
 
 import datetime as dt
 import json
@@ -29,7 +29,7 @@ from scoring_cases import Lab
 MOMENT = dt.datetime(2024, 2, 29, 12, 30, 15, 250)
 AWARE = MOMENT.replace(tzinfo=dt.UTC)
 DAY, CLOCK, MONEY = MOMENT.date(), MOMENT.time(), Decimal("12.500000001")
-BIG = Decimal("0." + "1" * 20 + "0" * 18)  # as BigQuery gives a BIGNUMERIC
+BIG = Decimal("0." + "1" * 20 + "0" * 18)  # in BigQuery's form of a BIGNUMERIC
 
 
 def arrow(kind: pa.DataType, *values: Any) -> pd.Series:
@@ -94,7 +94,7 @@ TAKEN = {
 
 
 class Seen(BaseEstimator):
-    """Answers with the dtypes and the values that it was given, so that each difference is one."""
+    """Answers with the dtypes and values that it was given, so that any difference is visible."""
 
     fitted_ = True
 
@@ -108,7 +108,7 @@ class Seen(BaseEstimator):
 
 
 @pytest.mark.parametrize("case", TAKEN)
-def test_a_column_comes_back_from_a_table_as_it_was_in_training(case: str) -> None:
+def test_a_column_read_from_a_table_equals_the_training_column(case: str) -> None:
     series, kind = TAKEN[case]
     X = pd.DataFrame({"a": series, "n": 1.0})
     metadata = ModelMetadata.parse(json.dumps(build(Seen(), X=X)).encode())
@@ -148,7 +148,7 @@ def test_sparse_columns_come_back_dense(values: list[Any]) -> None:
         (pd.Series([dt.timedelta(1)]), "duration"),
     ],
 )
-def test_what_no_table_holds_is_refused_by_name(series: pd.Series, found: str) -> None:
+def test_a_column_that_no_table_can_hold_is_refused_by_name(series: pd.Series, found: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^X: column 'a' holds .*{found}"):
         build(Seen(), X=pd.DataFrame({"a": series}))
 
@@ -156,7 +156,7 @@ def test_what_no_table_holds_is_refused_by_name(series: pd.Series, found: str) -
 @pytest.mark.parametrize(
     "dtype", ["no such", "decimal128(99, 9)[pyarrow]", "nothing[pyarrow]", "timestamp[h][pyarrow]"]
 )
-def test_a_dtype_that_nobody_can_read_is_refused_as_metadata(dtype: str) -> None:
+def test_an_unknown_dtype_in_metadata_is_refused(dtype: str) -> None:
     features = [{"name": "a", "type": "INT64", "dtype": dtype}]
     with pytest.raises(MetadataInvalid, match="'a' has dtype"):
         Signature.from_dict({"features": features})
@@ -183,13 +183,13 @@ def test_arrow_types_are_read_from_their_names() -> None:
 
 
 class ByIndex(Seen):
-    """Looks at something that no table has."""
+    """Reads the index, which no table has."""
 
     def predict(self, X: pd.DataFrame) -> np.ndarray:
         return X.index.to_numpy()
 
 
-def test_a_model_that_answers_otherwise_once_rows_come_from_a_table_is_refused() -> None:
+def test_a_model_whose_answers_change_for_rows_from_a_table_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"^X: comes back from a table in another form.*a \("):
         build(ByIndex(), X=pd.DataFrame({"a": np.arange(40.0)}))
 

@@ -1,4 +1,4 @@
-"""What bq_put writes is what the frame holds, or is refused by the column's name."""
+"""bq_put writes exactly the frame's values, or refuses the column by name."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ RELAXED = settings(
 
 @settings(RELAXED, max_examples=150)
 @given(COLUMNS)
-def test_a_column_is_as_it_was_or_refused_by_name(series: "pd.Series[Any]") -> None:
+def test_a_column_is_unchanged_or_refused_by_name(series: "pd.Series[Any]") -> None:
     if is_taken(series):
         assert_same(series, to_frame(from_frame(pd.DataFrame({"odd": series})))["odd"])
 
@@ -25,6 +25,8 @@ def test_a_column_is_as_it_was_or_refused_by_name(series: "pd.Series[Any]") -> N
 @pytest.mark.long
 @settings(RELAXED, max_examples=20_000)
 @given(COLUMNS)
-def test_a_column_is_as_it_was_or_refused_by_name_at_length(series: "pd.Series[Any]") -> None:
+def test_a_column_is_unchanged_or_refused_by_name_in_many_examples(
+    series: "pd.Series[Any]",
+) -> None:
     if is_taken(series):
         assert_same(series, to_frame(from_frame(pd.DataFrame({"odd": series})))["odd"])

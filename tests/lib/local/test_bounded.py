@@ -1,4 +1,4 @@
-"""The local BigQuery refuses a query that needs more memory than it has, and goes on."""
+"""The local BigQuery refuses a query that needs more memory than it has, and continues."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ FILTERS = (
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Clients]]:
-    """A BigQuery with little memory."""
+    """Yield a BigQuery with little memory."""
     folder = tmp_path_factory.mktemp("bigquery")
     ports = [choose_port(None, what) for what in ("BigQuery", "BigQuery Storage")]
     (folder / "gcs").mkdir()
@@ -45,7 +45,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Cl
 
 
 @pytest.mark.parametrize("condition", FILTERS)
-def test_a_filter_that_needs_too_much_memory_is_a_bad_request(
+def test_a_filter_that_needs_too_much_memory_is_refused_as_a_bad_request(
     small: tuple[Server, Clients], condition: str
 ) -> None:
     server, clients = small
@@ -59,7 +59,7 @@ def test_a_filter_that_needs_too_much_memory_is_a_bad_request(
     assert sum(process.memory_info().rss for process in family) < LIMIT + 2**29
 
 
-def test_results_that_are_kept_reserve_no_more_than_they_hold(
+def test_cached_results_reserve_only_the_memory_they_hold(
     small: tuple[Server, Clients],
 ) -> None:
     """200 results of 4 columns would reserve 3 GiB, twice the limit."""

@@ -1,4 +1,4 @@
-"""A guarded command ends when its starter does, in whatever way that is."""
+"""A guarded command ends when its starter ends, for any reason."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 GUARD = [sys.executable, "-m", "mlsys.local.guard"]
-# A child of the command's own, to see that the whole group goes.
+# A child of the command, to check that the whole group ends.
 FAMILY = "sleep 300 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait"
 
 
@@ -20,7 +20,7 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    # A zombie answers as well: it is dead, and its parent has not asked yet.
+    # A zombie counts as dead: its parent has not waited for it yet.
     command = ["ps", "-o", "stat=", "-p", str(pid)]
     state = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
     return state != "" and not state.startswith("Z")
@@ -49,26 +49,26 @@ def test_the_commands_exit_code_passes_through(code: int) -> None:
         assert process.wait(10) == code
 
 
-def test_a_signals_exit_code_is_the_shells() -> None:
+def test_a_command_killed_by_a_signal_exits_as_in_a_shell() -> None:
     command = [*GUARD, "--", "sh", "-c", "kill -9 $$"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
         assert process.wait(10) == 137
 
 
-def test_a_command_that_is_not_there_is_127() -> None:
+def test_a_missing_command_exits_with_127() -> None:
     done = subprocess.run([*GUARD, "--", "/nowhere/x"], capture_output=True, text=True, timeout=10)
     assert (done.returncode, done.stderr.count("\n")) == (127, 1)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--"], ["sh"], ["--remove", "x"]])
-def test_wrong_arguments_are_2(arguments: list[str]) -> None:
+def test_wrong_arguments_exit_with_2(arguments: list[str]) -> None:
     done = subprocess.run([*GUARD, *arguments], capture_output=True, text=True, timeout=10)
     assert done.returncode == 2
     assert done.stderr.startswith("usage:")
 
 
 def test_the_command_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
-    """SIGKILL leaves the starter no chance to clean up."""
+    """SIGKILL gives the starter no chance to clean up."""
     pids, folder = tmp_path / "pids", tmp_path / "folder"
     folder.mkdir()
     script = (
@@ -107,7 +107,7 @@ def test_sigterm_ends_the_command_and_keeps_the_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_signals_of_the_terminal_are_for_the_starter(tmp_path: Path, number: int) -> None:
+def test_signals_of_the_terminal_reach_only_the_starter(tmp_path: Path, number: int) -> None:
     process, family = start_family(tmp_path / "pids")
     with process:
         process.send_signal(number)

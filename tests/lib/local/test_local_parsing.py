@@ -1,4 +1,4 @@
-"""The local BigQuery parses a statement once, and each who asks gets a tree of their own."""
+"""The local BigQuery parses a statement once, and returns a separate tree to each caller."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ STATEMENTS = sorted(Path(__file__).parents[3].glob("workers/sql/*.sql"))
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The statements that were parsed, with the cache in place."""
+    """Yield the statements that were parsed, with the cache in place."""
     parse, seen = Dialect.parse, []
 
     def counted(self: Any, sql: str, **options: Any) -> Any:
@@ -29,7 +29,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("path", STATEMENTS, ids=lambda path: path.stem)
-def test_a_statement_is_parsed_once_and_comes_back_whole(path: Path, parsed: list[str]) -> None:
+def test_a_statement_is_parsed_once_and_each_caller_gets_an_equal_tree(
+    path: Path, parsed: list[str]
+) -> None:
     sql = path.read_text()
     first, second = (sqlglot.parse_one(sql, dialect="bigquery") for _ in range(2))
     assert parsed == [sql]
@@ -38,7 +40,7 @@ def test_a_statement_is_parsed_once_and_comes_back_whole(path: Path, parsed: lis
     assert first.sql("duckdb", comments=True) == second.sql("duckdb", comments=True)
 
 
-def test_a_tree_that_is_changed_is_nobody_elses(parsed: list[str]) -> None:
+def test_changing_a_tree_does_not_change_the_cached_one(parsed: list[str]) -> None:
     changed = sqlglot.parse_one("SELECT a FROM t", dialect="bigquery")
     changed.args["expressions"][0].replace(sqlglot.exp.column("b"))
     assert changed.sql() == "SELECT b FROM t"
@@ -46,7 +48,7 @@ def test_a_tree_that_is_changed_is_nobody_elses(parsed: list[str]) -> None:
     assert len(parsed) == 1
 
 
-def test_dialects_and_options_are_told_apart(parsed: list[str]) -> None:
+def test_the_cache_distinguishes_dialects_and_options(parsed: list[str]) -> None:
     sql = 'SELECT "a" FROM t'
     texts = {
         sqlglot.parse_one(sql, dialect=name).sql("bigquery") for name in ("bigquery", "duckdb")
@@ -57,13 +59,13 @@ def test_dialects_and_options_are_told_apart(parsed: list[str]) -> None:
     assert len(parsed) == 4
 
 
-def test_a_statement_that_is_wrong_is_wrong_again(parsed: list[str]) -> None:
+def test_an_invalid_statement_raises_every_time(parsed: list[str]) -> None:
     for _ in range(2):
         with pytest.raises(sqlglot.ParseError):
             sqlglot.parse_one("SELECT FROM WHERE (", dialect="bigquery")
 
 
-def test_few_and_short_statements_are_kept(
+def test_the_cache_is_bounded_in_number_and_length(
     parsed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parsing, "STATEMENTS", 2)

@@ -1,4 +1,4 @@
-"""The local Pub/Sub does what Google documents of push subscriptions."""
+"""The local Pub/Sub follows Google's documentation of push subscriptions."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ from receiver import Receiver
 
 @pytest.fixture
 def pubsub() -> Iterator[PubSub]:
-    """A running Pub/Sub with a topic and a dead-letter topic, a thousand times as impatient."""
+    """Yield a running Pub/Sub with two topics, whose waits are a thousand times shorter."""
     broker = PubSub("p", time_scale=0.001)
     broker.create_topic("uploads")
     broker.create_topic("uploads-dead-letter")
@@ -31,7 +31,7 @@ def pubsub() -> Iterator[PubSub]:
 
 @pytest.fixture
 def publisher(pubsub: PubSub) -> Iterator[pubsub_v1.PublisherClient]:
-    """Google's own publisher, connected to it."""
+    """Yield Google's own publisher, connected to the local Pub/Sub."""
     with grpc.insecure_channel(pubsub.address) as channel:
         client = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=channel))
         yield client
@@ -52,7 +52,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 def test_the_envelope_is_the_documented_one() -> None:
-    """Field for field https://cloud.google.com/pubsub/docs/push#receive_push."""
+    """It follows https://cloud.google.com/pubsub/docs/push#receive_push field by field."""
     message = Message(
         data=b"Hello Cloud Pub/Sub! Here is my message!",
         attributes={"key": "value"},
@@ -73,7 +73,7 @@ def test_the_envelope_is_the_documented_one() -> None:
     }
 
 
-def test_the_envelope_has_the_optional_fields_only_where_they_mean_something() -> None:
+def test_the_envelope_has_optional_fields_only_where_they_apply() -> None:
     now = datetime.now(UTC)
     bare = json.loads(envelope(Message(b"", {}, "1", now), "s"))
     assert not {"attributes", "data", "orderingKey"} & bare["message"].keys()
@@ -107,7 +107,7 @@ def test_publishing_to_an_unknown_topic_is_not_found(
         pubsub.publish("nowhere")
 
 
-def test_whatever_else_pubsub_can_do_is_unimplemented(
+def test_other_methods_of_pubsub_are_unimplemented(
     pubsub: PubSub, publisher: pubsub_v1.PublisherClient
 ) -> None:
     with pytest.raises(MethodNotImplemented):
@@ -123,14 +123,14 @@ def test_these_answers_acknowledge(pubsub: PubSub, receiver: Receiver, status: i
     assert pubsub.counts("s").acked == len(receiver.bodies) == 1
 
 
-def test_102_acknowledges_although_it_is_no_final_answer(
+def test_102_acknowledges_although_it_is_not_a_final_answer(
     pubsub: PubSub, receiver: Receiver
 ) -> None:
     test_these_answers_acknowledge(pubsub, receiver, 102)
 
 
 @pytest.mark.parametrize("status", [203, 206, 301, 307, 400, 401, 404, 409, 429, 500, 503])
-def test_any_other_answer_is_delivered_again(
+def test_after_any_other_answer_the_message_is_delivered_again(
     pubsub: PubSub, receiver: Receiver, status: int
 ) -> None:
     receiver.statuses = [status, status]
@@ -142,7 +142,9 @@ def test_any_other_answer_is_delivered_again(
     assert len({json.loads(body)["message"]["messageId"] for body in receiver.bodies}) == 1
 
 
-def test_an_answer_past_the_deadline_is_none(pubsub: PubSub, receiver: Receiver) -> None:
+def test_an_answer_past_the_deadline_does_not_acknowledge(
+    pubsub: PubSub, receiver: Receiver
+) -> None:
     receiver.hold.clear()
     subscribe(pubsub, receiver, ack_deadline=0.2)
     pubsub.publish("uploads")
@@ -153,7 +155,7 @@ def test_an_answer_past_the_deadline_is_none(pubsub: PubSub, receiver: Receiver)
     assert len(receiver.bodies) >= 2
 
 
-def test_an_endpoint_that_is_not_there_yet_gets_the_message_later(pubsub: PubSub) -> None:
+def test_an_endpoint_that_starts_later_gets_the_message(pubsub: PubSub) -> None:
     pubsub.create_subscription(PushSubscription("s", "uploads", "http://127.0.0.1:9/push"))
     pubsub.publish("uploads")
     with pytest.raises(TimeoutError, match="'s': 1"):
@@ -161,14 +163,14 @@ def test_an_endpoint_that_is_not_there_yet_gets_the_message_later(pubsub: PubSub
     assert pubsub.counts("s").nacked > 0
 
 
-def test_the_waits_double_from_ten_seconds_to_ten_minutes() -> None:
+def test_the_backoff_doubles_from_ten_seconds_to_ten_minutes() -> None:
     subscription = PushSubscription("s", "t", "http://127.0.0.1/")
     waits = [subscription.backoff(attempt) for attempt in range(1, 9)]
     assert waits == [10, 20, 40, 80, 160, 320, 600, 600]
     assert subscription.backoff(100_000) == 600
 
 
-def test_the_waits_are_kept_in_scaled_time(receiver: Receiver) -> None:
+def test_the_backoff_follows_the_time_scale(receiver: Receiver) -> None:
     pubsub = PubSub("p", time_scale=0.01)
     pubsub.create_topic("uploads")
     receiver.statuses = [500, 500, 500]
@@ -180,7 +182,7 @@ def test_the_waits_are_kept_in_scaled_time(receiver: Receiver) -> None:
     pubsub.stop()
 
 
-def test_a_message_that_never_lands_becomes_a_dead_letter(
+def test_a_message_that_is_never_acknowledged_becomes_a_dead_letter(
     pubsub: PubSub, receiver: Receiver
 ) -> None:
     receiver.statuses = [500] * 50
@@ -207,7 +209,7 @@ def test_a_message_that_never_lands_becomes_a_dead_letter(
     assert (counts.dead_lettered, counts.acked, counts.pending) == (1, 0, 0)
 
 
-def test_without_a_dead_letter_topic_nothing_is_given_up_or_counted(
+def test_without_a_dead_letter_topic_delivery_goes_on_without_an_attempt_count(
     pubsub: PubSub, receiver: Receiver
 ) -> None:
     receiver.statuses = [500] * 7
@@ -218,7 +220,7 @@ def test_without_a_dead_letter_topic_nothing_is_given_up_or_counted(
     assert all("deliveryAttempt" not in json.loads(body) for body in receiver.bodies)
 
 
-def test_duplicates_are_the_same_message_again(pubsub: PubSub, receiver: Receiver) -> None:
+def test_a_duplicate_has_the_same_message_id(pubsub: PubSub, receiver: Receiver) -> None:
     subscribe(pubsub, receiver)
     pubsub.duplicate = 2
     pubsub.publish("uploads", b"once")
@@ -227,9 +229,7 @@ def test_duplicates_are_the_same_message_again(pubsub: PubSub, receiver: Receive
     assert len(set(receiver.bodies)) == 1
 
 
-def test_several_messages_are_under_way_at_once_and_never_too_many(
-    pubsub: PubSub, receiver: Receiver
-) -> None:
+def test_concurrent_deliveries_are_bounded(pubsub: PubSub, receiver: Receiver) -> None:
     receiver.hold.clear()
     subscribe(pubsub, receiver)
     for _ in range(20):
@@ -267,7 +267,7 @@ def test_stop_does_not_wait_for_an_answer(pubsub: PubSub, receiver: Receiver) ->
 
 
 @pytest.mark.parametrize("endpoint", ["https://example.com/", "127.0.0.1:80", "http:///x"])
-def test_an_endpoint_that_cannot_be_pushed_to_is_refused(pubsub: PubSub, endpoint: str) -> None:
+def test_an_invalid_endpoint_is_refused(pubsub: PubSub, endpoint: str) -> None:
     with pytest.raises(ValueError, match="pass http://host:port/path"):
         pubsub.create_subscription(PushSubscription("s", "uploads", endpoint))
 

@@ -39,13 +39,13 @@ def lab(stack: LocalStack) -> Lab:
 
 @pytest.fixture
 def blob(rules: Rules) -> storage.Blob:
-    """An object that is not there yet."""
+    """Return an object that does not exist yet."""
     return rules.clients.storage.bucket("mlsys-runs-dev").blob(f"{unique('rules')}/part")
 
 
 @pytest.fixture
 def part(lab: Lab) -> str:
-    """The address of a Parquet file of three rows."""
+    """Return the address of a Parquet file of three rows."""
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pandas(pd.DataFrame({"id": range(ROWS)})), buffer)
     made = lab.clients.storage.bucket("mlsys-runs-dev").blob(f"{unique('rules')}/part")
@@ -63,7 +63,7 @@ def load(rules: Rules, part: str, table: str, job_id: str) -> bigquery.LoadJob:
 
 
 @pytest.mark.parametrize("job_seconds", [0.0, 0.3])
-def test_a_job_id_is_taken_once(lab: Lab, rules: Rules, part: str, job_seconds: float) -> None:
+def test_a_job_id_can_be_used_once(lab: Lab, rules: Rules, part: str, job_seconds: float) -> None:
     rules.job_seconds = job_seconds
     table, job_id = lab.name(), unique("job")
     first = load(rules, part, table, job_id)
@@ -79,7 +79,7 @@ def test_a_job_id_is_taken_once(lab: Lab, rules: Rules, part: str, job_seconds: 
     assert (lab.count(table), rules.succeeded(table)) == (2 * ROWS, 2)
 
 
-def test_of_many_inserts_of_a_job_id_at_once_one_runs(lab: Lab, rules: Rules, part: str) -> None:
+def test_of_concurrent_inserts_of_one_job_id_one_runs(lab: Lab, rules: Rules, part: str) -> None:
     rules.job_seconds = 0.0
     table, job_id = lab.name(), unique("job")
 
@@ -94,7 +94,7 @@ def test_of_many_inserts_of_a_job_id_at_once_one_runs(lab: Lab, rules: Rules, pa
     assert lab.count(table) == ROWS
 
 
-def test_a_job_that_takes_its_time_is_running_and_its_rows_come_at_its_end(
+def test_a_slow_job_is_running_and_its_rows_appear_at_its_end(
     lab: Lab, rules: Rules, part: str
 ) -> None:
     rules.job_seconds = 1.0
@@ -107,7 +107,7 @@ def test_a_job_that_takes_its_time_is_running_and_its_rows_come_at_its_end(
     assert lab.count(table) == ROWS
 
 
-def test_a_job_that_takes_its_time_may_fail(lab: Lab, rules: Rules) -> None:
+def test_a_slow_job_can_fail(lab: Lab, rules: Rules) -> None:
     rules.job_seconds = 0.1
     job_id = unique("job")
     job = load(rules, f"gs://mlsys-runs-dev/{unique('nowhere')}", lab.name(), job_id)
@@ -117,7 +117,7 @@ def test_a_job_that_takes_its_time_may_fail(lab: Lab, rules: Rules) -> None:
     assert rules.clients.bigquery.get_job(job_id, timeout=60).error_result
 
 
-def test_a_create_only_upload_is_refused_at_its_end_when_the_object_is_there(
+def test_a_create_only_upload_is_refused_at_its_end_if_the_object_exists(
     blob: storage.Blob,
 ) -> None:
     first = blob.open("wb", chunk_size=CHUNK, if_generation_match=0)
@@ -133,16 +133,16 @@ def test_a_create_only_upload_is_refused_at_its_end_when_the_object_is_there(
 
 
 @pytest.mark.parametrize("resumable", [True, False])
-def test_of_many_create_only_uploads_at_once_one_wins(
+def test_of_concurrent_create_only_uploads_one_succeeds(
     rules: Rules, blob: storage.Blob, resumable: bool
 ) -> None:
-    def twin() -> storage.Blob:
+    def target() -> storage.Blob:
         return rules.clients.storage.bucket(blob.bucket.name).blob(blob.name)
 
     def upload(number: int) -> int:
         content = io.BytesIO(b"%d" % number)
         try:
-            twin().upload_from_file(content, size=None if resumable else 1, if_generation_match=0)
+            target().upload_from_file(content, size=None if resumable else 1, if_generation_match=0)
         except exceptions.PreconditionFailed:
             return -1
         return number
@@ -150,8 +150,8 @@ def test_of_many_create_only_uploads_at_once_one_wins(
     for _ in range(5):
         with ThreadPoolExecutor(8) as pool:
             won = [n for n in pool.map(upload, range(8)) if n >= 0]
-        assert [b"%d" % n for n in won] == [twin().download_as_bytes()]
-        twin().delete()
+        assert [b"%d" % n for n in won] == [target().download_as_bytes()]
+        target().delete()
 
 
 def test_an_upload_without_a_precondition_overwrites(blob: storage.Blob) -> None:
@@ -162,7 +162,7 @@ def test_an_upload_without_a_precondition_overwrites(blob: storage.Blob) -> None
 
 
 def test_the_last_request_of_an_upload_may_be_repeated(rules: Rules, blob: storage.Blob) -> None:
-    """Its answer was lost: the upload answers as before, and is no second one."""
+    """The first answer was lost: the upload answers as before, and does not run twice."""
     url = blob.create_resumable_upload_session(if_generation_match=0)
     address = urlsplit(url)
     assert f"http://{address.netloc}" == rules.settings.emulators.storage
@@ -179,7 +179,7 @@ def test_the_last_request_of_an_upload_may_be_repeated(rules: Rules, blob: stora
     assert answers[0][0] == 200
 
 
-def test_an_upload_that_broke_off_leaves_no_object(rules: Rules, blob: storage.Blob) -> None:
+def test_an_interrupted_upload_leaves_no_object(rules: Rules, blob: storage.Blob) -> None:
     address = urlsplit(blob.create_resumable_upload_session(if_generation_match=0))
     connection = http.client.HTTPConnection(address.netloc, timeout=60)
     connection.putrequest("PUT", f"{address.path}?{address.query}")
@@ -191,7 +191,7 @@ def test_an_upload_that_broke_off_leaves_no_object(rules: Rules, blob: storage.B
     assert not blob.exists()
 
 
-def test_large_objects_pass_unchanged(blob: storage.Blob) -> None:
+def test_large_objects_pass_the_proxy_unchanged(blob: storage.Blob) -> None:
     content = os.urandom(20_000_000)
     with blob.open("wb", chunk_size=8 << 20, if_generation_match=0) as upload:
         upload.write(content)
@@ -232,7 +232,7 @@ def test_a_held_call_waits_until_it_is_released(rules: Rules, blob: storage.Blob
         ("POST", "/upload/storage/v1/b/b/o", b'{"name": "r/parts/0/00000.parquet"}', "POST part"),
     ],
 )
-def test_a_call_is_named_by_what_it_is_about(
+def test_a_call_is_named_by_its_method_and_resource(
     method: str, target: str, body: bytes, name: str
 ) -> None:
     assert name_call(method, target, body) == name

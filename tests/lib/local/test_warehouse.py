@@ -1,4 +1,4 @@
-"""The stand-in for Google Cloud keeps the rules that it names."""
+"""The in-memory stand-in for Google Cloud keeps the rules in its docstring."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_statements_that_only_insert_do_not_conflict(registry: Registry) -> None
     assert generations(registry) == [2, 1]
 
 
-def test_of_two_statements_that_change_one_partition_the_later_fails(registry: Registry) -> None:
+def test_of_two_statements_that_change_one_partition_the_second_fails(registry: Registry) -> None:
     registry.end(replace(registry, 1))
     first, second = replace(registry, 2), replace(registry, 3)
     registry.end(first)
@@ -62,7 +62,7 @@ def test_statements_that_change_different_partitions_do_not_conflict(registry: R
     assert generations(registry) == [2]
 
 
-def test_a_statement_works_on_what_there_was_at_its_start(registry: Registry) -> None:
+def test_a_statement_works_on_a_snapshot_of_its_start(registry: Registry) -> None:
     registry.end(replace(registry, 1))
     late = registry.begin([KEY], [])
     registry.end(registry.begin([], values(2)))
@@ -70,7 +70,7 @@ def test_a_statement_works_on_what_there_was_at_its_start(registry: Registry) ->
     assert generations(registry) == [2]
 
 
-def test_two_statements_run_and_twenty_wait_and_the_next_is_refused(registry: Registry) -> None:
+def test_two_statements_run_twenty_wait_and_the_next_is_refused(registry: Registry) -> None:
     jobs = [replace(registry, n) for n in range(RUNNING + QUEUED)]
     assert [job.state for job in jobs] == ["running"] * RUNNING + ["queued"] * QUEUED
     with pytest.raises(BadRequest, match="Too many DML statements outstanding .* limit is 20"):
@@ -95,7 +95,7 @@ def test_generations_are_unique_and_may_go_down() -> None:
     assert highest.download_as_bytes() == highest.content
 
 
-def test_a_turn_runs_from_call_to_call_and_dies_where_it_stands() -> None:
+def test_a_turn_runs_from_call_to_call_and_can_be_killed_between() -> None:
     said: list[str] = []
 
     def work() -> None:

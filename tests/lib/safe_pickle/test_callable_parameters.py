@@ -1,6 +1,6 @@
-"""Every parameter of scikit-learn that takes a function: a library's and a team's own.
+"""Every parameter of scikit-learn that takes a function, with a library's and a team's own one.
 
-A release with one more such parameter fails here, until the table has it.
+A release with another such parameter fails here until the table has it.
 """
 
 import functools
@@ -28,7 +28,7 @@ from mlsys.safe_pickle.unpickler import Untrusted, loads
 from model_answers import DATA, TEXTS, answers, same
 from pickle_cases import dumped
 
-# What a team has in its own package, one for each way of being called.
+# Functions of a team's own package, one for each calling convention.
 
 
 def pairs(x: Any, y: Any, **more: Any) -> float:
@@ -127,8 +127,8 @@ def exps(x: Any) -> Any:
     return np.expm1(x)
 
 
-# A function of a library that people pass, None where none is called in that way; one's own; and
-# the other parameters that the function needs.
+# A library's function that people pass, or None if no library has one; a function of one's own;
+# and the other parameters that it needs.
 Row = tuple[Any, Any, dict[str, Any]]
 TREES: Row = (distance.cityblock, pairs, {})
 SCORER: Row = (make_scorer(accuracy_score), scorer, {})
@@ -237,7 +237,7 @@ def test_the_table_has_every_parameter_that_takes_a_function() -> None:
 
 @functools.cache
 def made(name: str, parameter: str, own: bool) -> tuple[Any, Any]:
-    """The estimator with the function, fitted, and what it was fitted on."""
+    """Return the fitted estimator with the function, and its training data."""
     library, ours, more = TABLE[name, parameter]
     model = next(iter(_construct_instances(KINDS[name])))
     model.set_params(**more, **{parameter: ours if own else library})
@@ -254,7 +254,8 @@ def made(name: str, parameter: str, own: bool) -> tuple[Any, Any]:
 def equal(model: Any, loaded: Any, rows: Any) -> None:
     expected, got = answers(model, rows), answers(loaded, rows)
     assert type(loaded) is type(model) and expected.keys() == got.keys()
-    assert not expected or not all(type(v) is str for v in expected.values())  # of an exception
+    # A str is an exception's text.
+    assert not expected or not all(type(v) is str for v in expected.values())
     assert all(same(value, got[name]) for name, value in expected.items())
 
 
@@ -264,14 +265,16 @@ def equal(model: Any, loaded: Any, rows: Any) -> None:
 )
 def test_a_function_of_a_library_loads(name: str, parameter: str) -> None:
     model, rows = made(name, parameter, own=False)
-    twin = pickle.loads(pickle.dumps(model))
+    expected = pickle.loads(pickle.dumps(model))
     for content in (pickle.dumps(model), dumped(model)):
-        equal(twin, loads(content), rows)
+        equal(expected, loads(content), rows)
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "parameter"), TABLE)
-def test_a_function_of_ones_own_loads_as_the_refusal_says(name: str, parameter: str) -> None:
+def test_a_function_of_ones_own_loads_after_following_the_refusals_advice(
+    name: str, parameter: str
+) -> None:
     model, rows = made(name, parameter, own=True)
     content = pickle.dumps(model)
     ours = TABLE[name, parameter][1]

@@ -1,11 +1,11 @@
-"""Each place where scikit-learn looks an attribute up by a value, and what guards the value."""
+"""Every place where scikit-learn looks up an attribute by a value, and the check of that value."""
 
 import ast
 from pathlib import Path
 
 import sklearn
 
-# Not reached by a model that predicts: tests, data sets, plots, and what only fitting uses.
+# Not reached when a model predicts: tests, data sets, plots, and code of fit.
 LEFT_OUT = (
     "externals/", "datasets/", "inspection/", "utils/_test", "utils/estimator_checks.py",
     "utils/discovery.py", "callback/", "utils/_repr_html/", "_build_utils/", "conftest.py",
@@ -256,7 +256,7 @@ GUARDS = {
 
 
 def places() -> set[tuple[str, str, str]]:
-    """Each such call in scikit-learn's source: the file, the function, the call."""
+    """Return each such call in scikit-learn's source: the file, the function, the call."""
     root = Path(sklearn.__file__).parent
     found: set[tuple[str, str, str]] = set()
 
@@ -284,8 +284,8 @@ def test_each_getattr_by_a_value_is_on_the_list() -> None:
     assert set(GUARDS) - found == set(), "gone in this release"
 
 
-def test_names_of_methods_have_no_other_attribute() -> None:
-    """Parameters whose value is the name of a method are looked at by their own name."""
+def test_parameters_that_take_a_methods_name_are_checked() -> None:
+    """A parameter whose value names a method is checked under the parameter's name."""
     from sklearn.utils import all_estimators
 
     from mlsys.safe_pickle.roles import METHODS, NAMES_OF_METHODS

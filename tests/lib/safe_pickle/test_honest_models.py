@@ -1,4 +1,4 @@
-"""Models of scikit-learn's own examples load: each callable and value that its parameters take."""
+"""Models of scikit-learn's own examples load: every callable and value that parameters take."""
 
 import copyreg
 import datetime as dt
@@ -130,7 +130,7 @@ def columns(*steps: Any, **more: Any) -> Any:
     return make_pipeline(make_column_transformer(*steps, **more), LR())
 
 
-# Columns by what make_column_selector and a ColumnTransformer take.
+# Columns selected by make_column_selector and in a ColumnTransformer's own ways.
 for name, kinds in {
     "np.number": np.number, "np.floating": np.floating, "np.integer": np.integer,
     "np.float64": np.float64, "float": float, "'number'": "number", "a list": [np.number, bool],
@@ -470,7 +470,7 @@ for name, weight in {
 
 
 def noted(notes: Any) -> Any:
-    """A model with something of its author's in an attribute of its own."""
+    """Return a model whose author keeps an extra attribute in it."""
     model = LR().fit(X, B)
     model.notes_ = notes
     return model, X
@@ -506,7 +506,7 @@ def answer(model: Any, data: Any) -> Any:
 
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
-def test_it_loads_and_answers_as_before(make: Case) -> None:
+def test_an_honest_model_loads_and_gives_the_same_answers(make: Case) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, data = make()
@@ -550,7 +550,7 @@ def test_every_discrete_distribution_written_by_cloudpickle_loads() -> None:
             assert load_model(content).model.predict(X[:1]) in B
 
 
-def test_a_method_of_text_is_one_of_a_closed_list() -> None:
+def test_only_listed_methods_of_str_are_accepted() -> None:
     for method in (str.format, str.join, str.zfill, str.encode):
         model = CountVectorizer(preprocessor=method)
         with pytest.raises(ModelUnusable, match=r"keeps the method `str\.") as caught:
@@ -569,7 +569,7 @@ def test_a_method_of_text_is_one_of_a_closed_list() -> None:
         CountVectorizer(tokenizer=functools.partial(re.findall, r"\w", flags=re.DEBUG)),
     ],
 )
-def test_a_partial_has_plain_arguments_of_a_listed_function(model: Any) -> None:
+def test_a_partial_of_an_unlisted_function_or_argument_is_refused(model: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(ModelUnusable):
@@ -577,8 +577,8 @@ def test_a_partial_has_plain_arguments_of_a_listed_function(model: Any) -> None:
 
 
 @pytest.mark.parametrize("function", [np.sqrt, np.subtract, str.lower, functools.partial(np.add)])
-def test_a_tree_of_neighbours_calls_a_distance_of_scipys_alone(function: Any) -> None:
-    """`np.sqrt(x, y)` would write into the tree's own rows."""
+def test_a_tree_of_neighbours_accepts_only_distances_of_scipy(function: Any) -> None:
+    """`np.sqrt(x, y)` would write into the tree's rows."""
     model = KNeighborsClassifier(metric=scipy.spatial.distance.cosine).fit(X, B)
     kind = type(model._tree.__getstate__()[11])
     content = pickle.dumps(model)
@@ -588,7 +588,7 @@ def test_a_tree_of_neighbours_calls_a_distance_of_scipys_alone(function: Any) ->
 
 
 class PyFunc:
-    """A metric of trees that calls any function."""
+    """A tree's metric that calls any function."""
 
     def __init__(self, kind: Any, function: Any) -> None:
         self.kind, self.function = kind, function
@@ -600,7 +600,7 @@ class PyFunc:
 
 
 OLD = [
-    # As scikit-learn until 1.8 and until 1.6 names its losses, and NumPy until 2 its functions
+    # Names of losses in scikit-learn before 1.8 and before 1.6, and of functions in NumPy before 2.
     (HistGradientBoostingClassifier(max_iter=3), b"csklearn._loss._loss\n", b"c_loss\n"),
     (GradientBoostingClassifier(n_estimators=3), b"csklearn._loss._loss\n", b"c_loss\n"),
     (TransformedTargetRegressor(Ridge(), func=np.log1p, inverse_func=np.expm1),
@@ -609,7 +609,7 @@ OLD = [
 
 
 @pytest.mark.parametrize(("model", "new", "old"), OLD)
-def test_names_of_an_older_scikit_learn_load_by_their_successors(
+def test_names_of_an_older_scikit_learn_load_as_their_successors(
     model: Any, new: bytes, old: bytes
 ) -> None:
     model = clone(model).fit(X, B)
@@ -621,8 +621,8 @@ def test_names_of_an_older_scikit_learn_load_by_their_successors(
     assert "saved with scikit-learn 1.5.2" in str(loaded.version_mismatch)
 
 
-def test_the_columns_that_remain_load_from_older_releases() -> None:
-    """Until 1.8 a ColumnTransformer kept them in a list of its own class."""
+def test_remainder_columns_of_older_releases_load() -> None:
+    """Before 1.8 a ColumnTransformer kept them in a list of its own class."""
     from sklearn.compose import _column_transformer
 
     class Remainder(list):

@@ -1,4 +1,4 @@
-"""Models of listed names that lead scikit-learn astray are refused before they are used."""
+"""Models of listed names that would make scikit-learn run foreign code are refused before use."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from mlsys.safe_pickle import graph
 HOSTILE = hostile()
 
 
-def test_there_are_enough() -> None:
+def test_the_corpus_has_enough_hostile_models() -> None:
     assert len(HOSTILE) >= 60
 
 
@@ -71,12 +71,12 @@ def test_a_hostile_model_is_refused(make: Any, tmp_path: Path) -> None:
 def test_without_the_walk_a_model_of_listed_names_writes_a_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What the walk is for: the same bytes are refused with it."""
+    """The walk refuses the same bytes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(graph, "check", lambda model, trusted: None)
     model = load_model(pickle.dumps(writer())).model
     with pytest.raises(AttributeError):
-        model.predict(ROWS)  # what it wrote is not an answer
+        model.predict(ROWS)  # the file counts, not the answer
     assert (tmp_path / "7.0").read_bytes() == bytes(8)
 
 
@@ -84,10 +84,10 @@ def loaded(model: Any) -> Any:
     return load_model(pickle.dumps(model)).model
 
 
-def test_without_the_walk_what_a_model_keeps_is_called_as_it_says(
+def test_without_the_walk_a_models_stored_callables_are_called(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What the walk is for: a metric writes, a type answers, a kernel is called 4,096 times."""
+    """Without the walk a metric writes, a type answers, and a kernel is called 4,096 times."""
     monkeypatch.setattr(graph, "check", lambda model, trusted: None)
     writer_ = loaded(hostile_callees.distances(np.add, out=np.zeros(4)))
     with pytest.raises(ValueError, match="sequence"):
@@ -176,7 +176,7 @@ def test_an_unusual_honest_model_loads(make: Any) -> None:
     assert vars(loaded).get("memory") is None
 
 
-def test_a_word_of_an_older_release_stays() -> None:
+def test_a_parameter_value_of_an_older_release_is_kept() -> None:
     model = changed(line(), positive="auto")
     with pytest.raises(ModelUnusable, match="'positive' parameter"):
         load_model(pickle.dumps(model))
@@ -185,19 +185,19 @@ def test_a_word_of_an_older_release_stays() -> None:
 
 
 class Start(Ridge):
-    """What a team trusts by MLSYS_TRUSTED_GLOBALS."""
+    """A class that a team trusts by MLSYS_TRUSTED_GLOBALS."""
 
 
 class Member(DecisionTreeRegressor):
-    """A tree of one's own."""
+    """A team's own tree."""
 
 
 def own_metric(x: Any, y: Any, alpha: float = 1.0) -> float:
-    """A metric of one's own, with an argument of its own."""
+    """Return a distance: a team's own metric with an argument."""
     return float(alpha * abs(x - y).sum())
 
 
-def test_a_trusted_metric_has_arguments_of_its_own() -> None:
+def test_a_trusted_metric_may_have_its_own_arguments() -> None:
     model = KNeighborsRegressor(
         algorithm="brute", metric=own_metric, metric_params={"alpha": 2.0}
     ).fit(ROWS, VALUES)
@@ -205,7 +205,7 @@ def test_a_trusted_metric_has_arguments_of_its_own() -> None:
     assert np.array_equal(loaded_.predict(ROWS), model.predict(ROWS))
 
 
-def test_trusted_classes_stand_in_ensembles() -> None:
+def test_trusted_classes_are_accepted_in_ensembles() -> None:
     boosted = GradientBoostingRegressor(n_estimators=2, init=Start()).fit(ROWS, VALUES)
     forest = RandomForestRegressor(2).fit(ROWS, VALUES)
     forest.estimators_[0] = Member().fit(ROWS, VALUES)
@@ -240,7 +240,7 @@ STARTS = [
 
 
 @pytest.mark.parametrize(("init", "said"), STARTS)
-def test_boosting_starts_from_what_keeps_its_rows(init: Any, said: str) -> None:
+def test_boosting_accepts_only_an_init_that_keeps_its_rows(init: Any, said: str) -> None:
     model = GradientBoostingRegressor(n_estimators=2).fit(ROWS, VALUES)
     model.init_ = init
     if isinstance(init, TransformedTargetRegressor):

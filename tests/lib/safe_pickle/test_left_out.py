@@ -1,4 +1,4 @@
-"""What people keep beside a model is left out of it; where scikit-learn may read it, refused."""
+"""Objects kept beside a model are left out; one that scikit-learn may read is refused."""
 
 import collections
 import datetime as dt
@@ -65,7 +65,7 @@ FORMS: list[Callable[[Any], bytes]] = [
 
 
 @pytest.mark.parametrize("value", BESIDE.values(), ids=BESIDE)
-def test_it_is_left_out_of_the_model(value: Any) -> None:
+def test_an_object_beside_the_model_is_left_out(value: Any) -> None:
     model = LogisticRegression().fit(X, Y)
     model.beside_ = value
     whole = make_pipeline(StandardScaler(), model)
@@ -87,21 +87,21 @@ def test_it_is_left_out_of_the_model(value: Any) -> None:
         (DAYS.tz_convert("dateutil/Europe/Berlin"), r"\.dt\.tz_convert\('UTC'\)"),
     ],
 )
-def test_what_a_prediction_needs_is_refused_by_its_name(values: Any, said: str) -> None:
+def test_an_object_that_prediction_needs_is_refused_by_name(values: Any, said: str) -> None:
     frame = pd.DataFrame({"x": values})
     for write in FORMS:
         with pytest.raises(ModelUnusable, match=said):
             load_model(write(OneHotEncoder().fit(frame)))
 
 
-def test_the_advice_for_intervals_helps() -> None:
+def test_following_the_advice_for_intervals_gives_a_loadable_model() -> None:
     frame = pd.DataFrame({"x": pd.cut(FRAME.n, 2).astype(str)})
     model = OrdinalEncoder().fit(frame)
     loaded = load_model(pickle.dumps(model)).model
     np.testing.assert_array_equal(loaded.transform(frame), model.transform(frame))
 
 
-def test_categories_that_only_fit_reads_are_left_out() -> None:
+def test_categories_that_only_fit_uses_are_left_out() -> None:
     frame = FRAME[["s"]].astype("category")
     model = OneHotEncoder(categories=[frame.s.cat.categories.astype("category")]).fit(frame)
     loaded = load_model(pickle.dumps(model)).model
@@ -120,7 +120,7 @@ def test_categories_that_only_fit_reads_are_left_out() -> None:
         {"class_weight": {0: fractions.Fraction(1)}},
     ],
 )
-def test_an_attribute_of_scikit_learns_is_never_left_out(attributes: dict[str, Any]) -> None:
+def test_an_attribute_of_scikit_learn_is_never_left_out(attributes: dict[str, Any]) -> None:
     model = LogisticRegression().fit(X, Y)
     vars(model).update(attributes)
     with pytest.raises(ModelUnusable, match="needs `"):
@@ -136,7 +136,7 @@ def test_a_step_is_never_left_out() -> None:
         load_model(pickle.dumps(FRAME))
 
 
-def test_leaving_out_takes_little_time() -> None:
+def test_leaving_out_many_objects_is_fast() -> None:
     model = LogisticRegression().fit(X, Y)
     model.many_ = [pd.Series([1.0], pd.DatetimeIndex(["2020"])) for _ in range(3000)]
     start = time.process_time()
@@ -146,22 +146,22 @@ def test_leaving_out_takes_little_time() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(left_out.KEYS))
-def test_what_is_left_out_is_only_named(key: str) -> None:
-    """Most of the names are there in some release of their library; none is ever looked up."""
+def test_names_that_are_left_out_are_never_resolved(key: str) -> None:
+    """Most names exist in some release of their library; none is ever resolved."""
     module, _, name = key.rpartition(".")
     assert module and name.isidentifier()
     if module.partition(".")[0] in ("collections", "fractions", "pathlib", "scipy", "sklearn"):
         assert resolve(key) is not None
 
 
-def test_what_stands_in_forgets_what_it_is_given() -> None:
+def test_a_stand_in_discards_its_state() -> None:
     stand_in = StandIn("collections.deque")
     stand_in.append(1)
     stand_in["a"] = 1
     assert vars(stand_in) == {"key": "collections.deque"}
 
 
-def test_zones_of_pytz_become_those_of_the_standard_library() -> None:
+def test_pytz_zones_become_zoneinfo_zones() -> None:
     pytz = pytest.importorskip("pytz")
     berlin = pytz.timezone("Europe/Berlin")
     twice = dt.datetime(2020, 10, 25, 2, 30)
@@ -176,7 +176,7 @@ def test_zones_of_pytz_become_those_of_the_standard_library() -> None:
     frame = pd.DataFrame({"x": days.tz_convert(berlin)})
     encoder = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(frame, Y)
     loaded = load_model(pickle.dumps(encoder)).model
-    for rows in (frame, frame.assign(x=frame.x.dt.tz_convert("UTC"))):  # as BigQuery gives them
+    for rows in (frame, frame.assign(x=frame.x.dt.tz_convert("UTC"))):  # in BigQuery's form
         np.testing.assert_array_equal(loaded.predict_proba(rows), encoder.predict_proba(rows))
 
 
@@ -189,7 +189,7 @@ def test_zones_of_pytz_become_those_of_the_standard_library() -> None:
         (b"cpandas\nInt64Dtype\n", b"cpandas.core.arrays.integer\nInt64Dtype\n"),
     ],
 )
-def test_names_of_pandas_2_load(new: bytes, old: bytes) -> None:
+def test_names_of_pandas_2_load_in_pandas_3(new: bytes, old: bytes) -> None:
     model = LogisticRegression().fit(X, Y)
     model.kept_ = [
         pd.Series([1.0], pd.Index([1])), pd.CategoricalDtype(["a"]), pd.Int64Dtype(),
@@ -199,9 +199,9 @@ def test_names_of_pandas_2_load(new: bytes, old: bytes) -> None:
     assert repr(load_model(content.replace(new, old)).model.kept_) == repr(model.kept_)
 
 
-def test_joblib_reads_the_same() -> None:
-    """The forms above are those that joblib writes: what stands in is ours alone."""
+def test_joblib_reads_the_same_files() -> None:
+    """The forms above are joblib's: only the stand-in is ours."""
     model = LogisticRegression().fit(X, Y)
     model.beside_ = FRAME
-    twin = joblib.load(__import__("io").BytesIO(dumped(model)))
-    assert twin.beside_.equals(FRAME)
+    original = joblib.load(__import__("io").BytesIO(dumped(model)))
+    assert original.beside_.equals(FRAME)

@@ -1,4 +1,4 @@
-"""Honest models load: every estimator of scikit-learn, and the pipelines that people make."""
+"""Honest models load: every scikit-learn estimator, and pipelines as people build them."""
 
 import io
 import pickle
@@ -87,10 +87,10 @@ def check(model: Any, data: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=name) for name, kind in all_estimators()])
-def test_every_estimator_loads_and_answers_as_before(kind: Any) -> None:
+def test_every_estimator_loads_and_gives_the_same_answers(kind: Any) -> None:
     try:
         models = list(_construct_instances(kind))
-    except SkipTest:  # FrozenEstimator needs another one
+    except SkipTest:  # FrozenEstimator needs another estimator
         models = [kind(LogisticRegression().fit(X, BINARY))]
     for model in models:
         check(*fit(model))
@@ -266,12 +266,12 @@ MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in MODELS.items()])
-def test_what_people_make_loads_and_answers_as_before(make: Callable[[], Any]) -> None:
+def test_typical_pipelines_load_and_give_the_same_answers(make: Callable[[], Any]) -> None:
     model, data = make()
     check(model, data)
 
 
-def test_a_model_reaches_the_service_as_it_was() -> None:
+def test_a_model_reaches_the_service_unchanged() -> None:
     model = make_pipeline(PREPARED, LogisticRegression()).fit(FRAME, BINARY)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""The list of names: all of it is there, nothing of it is dangerous, and nothing is missing."""
+"""The list of names is complete, every name exists, and none is dangerous."""
 
 import builtins
 import inspect
@@ -15,7 +15,7 @@ from mlsys.safe_pickle.methods import BUILTIN_TYPE
 from mlsys.safe_pickle.names import BIT_GENERATORS, CLASSES, NAMED, OF_NUMBERS, STAND_INS, keys
 from mlsys.safe_pickle.unpickler import ARRAY, BUNCH, MANAGER, NAMES, REMAINDER
 
-# Modules that open files, talk to others, run code or look things up by name.
+# Modules that open files, use the network, run code or resolve names.
 NEVER = (
     "code", "codecs", "commands", "ctypes", "dill", "cloudpickle", "http", "importlib", "inspect",
     "io", "marshal", "multiprocessing", "nt", "ntpath", "operator", "os", "pathlib", "pickle",
@@ -24,10 +24,10 @@ NEVER = (
     "joblib.memory", "numpy.f2py", "numpy.lib", "numpy.testing", "pandas.io", "sklearn.callback",
     "sklearn.datasets", "sklearn.externals", "sklearn.utils._testing", "sklearn.utils.fixes",
 )  # fmt: skip
-# Words in the source of a function that is only kept: what no function of arrays needs.
+# Words that the source of an array function never needs.
 WORDS = ("eval(", "exec(", "open(", "import_module", "__import__", "pickle", "subprocess", "os.")
 
-# Functions of numbers and texts, which call nothing that a model can give them.
+# Functions of numbers and texts, which call nothing that a model can pass to them.
 OF_THE_STANDARD_LIBRARY = frozenset(
     "builtins.abs builtins.max builtins.min builtins.sorted html.escape "
     "html.unescape re.findall re.split re.sub unicodedata.normalize".split()
@@ -40,7 +40,7 @@ def test_every_estimator_is_listed() -> None:
 
 
 @pytest.mark.parametrize("key", sorted(keys(CLASSES) | keys(OF_NUMBERS)))
-def test_a_listed_class_is_there_and_is_a_class(key: str) -> None:
+def test_a_listed_class_exists_and_is_a_class(key: str) -> None:
     found = resolve(key)
     assert isinstance(found, type)
     assert not issubclass(found, types.ModuleType | BaseException)
@@ -48,7 +48,7 @@ def test_a_listed_class_is_there_and_is_a_class(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", sorted(keys(NAMED)))
-def test_what_may_be_kept_is_a_type_or_a_function_of_arrays(key: str) -> None:
+def test_a_name_that_may_be_stored_is_a_type_or_a_function_of_arrays(key: str) -> None:
     found = resolve(key)
     assert callable(found) and not isinstance(found, types.ModuleType)
     if isinstance(found, type):
@@ -69,14 +69,14 @@ def test_what_may_be_kept_is_a_type_or_a_function_of_arrays(key: str) -> None:
 @pytest.mark.parametrize(
     "key", sorted(set(constructors.CONSTRUCTORS) | {ARRAY, BUNCH} | set(states.STATES))
 )
-def test_what_a_function_of_ours_stands_for_is_there(key: str) -> None:
+def test_every_name_that_a_function_of_ours_replaces_exists(key: str) -> None:
     if key in names.OLD_LOSSES:
-        return  # an older release had it
+        return  # an older release had this one
     assert resolve(key) is not None
 
 
 @pytest.mark.parametrize("key", sorted(keys(STAND_INS)))
-def test_a_stand_in_stands_for_something(key: str) -> None:
+def test_every_stand_in_replaces_an_existing_or_removed_class(key: str) -> None:
     if key in names.GONE:
         with pytest.raises(AttributeError):
             resolve(key)
@@ -84,7 +84,7 @@ def test_a_stand_in_stands_for_something(key: str) -> None:
         assert isinstance(resolve(key), type)
 
 
-def test_states_are_checked_of_listed_names_alone() -> None:
+def test_states_are_checked_only_of_listed_names() -> None:
     assert set(states.STATES) | set(states.AFTERWARDS) <= NAMES
     assert keys(BIT_GENERATORS) <= keys(CLASSES)
     assert set(names.RENAMED.values()) <= NAMES | left_out.KEYS
@@ -92,23 +92,23 @@ def test_states_are_checked_of_listed_names_alone() -> None:
     assert not NAMES & left_out.KEYS
 
 
-def test_nothing_is_listed_twice_with_different_rights() -> None:
+def test_no_name_is_listed_twice_with_different_rights() -> None:
     tables = [keys(CLASSES), keys(NAMED), keys(STAND_INS), frozenset(constructors.CONSTRUCTORS)]
     tables += [keys(names.OBJECTS), frozenset((ARRAY, MANAGER, REMAINDER))]
     assert sum(map(len, tables)) == len(NAMES)
 
 
 def test_no_name_of_a_dangerous_module_is_listed() -> None:
-    # _builtin_type is a function of ours, which answers for bound methods alone
+    # _builtin_type is replaced by a function of ours, which accepts bound methods only
     assert constructors.CONSTRUCTORS[BUILTIN_TYPE].__module__ == "mlsys.safe_pickle.methods"
     listed = NAMES - {BUILTIN_TYPE}
     assert not [k for k in listed if k.startswith(tuple(f"{m}." for m in NEVER))]
     assert all(k.count("..") == 0 and "*" not in k for k in NAMES)
 
 
-def test_of_the_builtins_only_what_holds_values_is_listed() -> None:
+def test_only_builtins_that_hold_values_are_listed() -> None:
     listed = {k.removeprefix("builtins.") for k in NAMES if k.startswith("builtins.")}
-    # getattr is a function of ours, which answers for stand-ins alone
+    # getattr is replaced by a function of ours, which accepts stand-ins only
     assert constructors.CONSTRUCTORS["builtins.getattr"] is not builtins.getattr
     assert listed == {
         "abs", "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "getattr",
@@ -117,7 +117,7 @@ def test_of_the_builtins_only_what_holds_values_is_listed() -> None:
     }  # fmt: skip
 
 
-def test_the_only_functions_that_load_calls_are_ours() -> None:
+def test_loading_calls_only_functions_of_ours() -> None:
     for key, make in constructors.CONSTRUCTORS.items():
         assert make.__module__ in (
             "mlsys.safe_pickle.constructors",
@@ -128,6 +128,6 @@ def test_the_only_functions_that_load_calls_are_ours() -> None:
         ), key
 
 
-def test_the_list_has_no_estimator_that_only_tests_need() -> None:
+def test_the_list_has_no_estimator_of_scikit_learns_tests() -> None:
     assert not [k for k in NAMES if "mock" in k.lower() or "test" in k.lower()]
     assert Path(names.__file__).stat().st_size < 40_000

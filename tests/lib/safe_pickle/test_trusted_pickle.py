@@ -1,4 +1,4 @@
-"""Loading runs nothing of a pickle that is not on the list, whatever shape it has."""
+"""Loading a pickle runs only listed names, whatever the pickle's shape."""
 
 import bz2
 import gzip
@@ -68,8 +68,8 @@ def test_no_canary_fires(make: Callable[[Path], bytes], tmp_path: Path) -> None:
     assert not canary.is_dir() or canary in there
 
 
-def test_the_corpus_is_alive(tmp_path: Path) -> None:
-    """joblib.load runs what is refused here."""
+def test_the_corpus_runs_code_under_joblib(tmp_path: Path) -> None:
+    """joblib.load runs the code that is refused here."""
     alive = 0
     for number, (name, make) in enumerate(list(OBJECTS.items())[:17]):
         canary = tmp_path / str(number)
@@ -101,11 +101,11 @@ class Own(LogisticRegression):
 
 
 def own(x: Any) -> Any:
-    """A team's own function."""
+    """Return the argument: a team's own function."""
     return x
 
 
-def test_what_the_settings_add_is_admitted_and_nothing_beside_it() -> None:
+def test_only_the_names_that_the_settings_add_are_accepted() -> None:
     model = make_pipeline(FunctionTransformer(own), Own()).fit(X, Y)
     name = f"{__name__}.Own"
     for content in (dumped(model), pickle.dumps(model, protocol=0), pickle.dumps(model)):
@@ -115,7 +115,7 @@ def test_what_the_settings_add_is_admitted_and_nothing_beside_it() -> None:
         np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
-def test_a_missing_package_is_not_imported_to_be_told() -> None:
+def test_a_missing_package_is_reported_without_an_import() -> None:
     before = set(sys.modules)
     with pytest.raises(ModelUnusable, match="the module 'gradientmagic'.* and add gradient"):
         load_model(whole(glob("gradientmagic.sub", "Model")))
@@ -135,7 +135,7 @@ def test_a_missing_package_is_not_imported_to_be_told() -> None:
         pytest.param(lzma.compress, id="xz"),
     ],
 )
-def test_a_bomb_stops_at_the_limit(pack: Callable[[bytes], bytes]) -> None:
+def test_a_decompression_bomb_stops_at_the_limit(pack: Callable[[bytes], bytes]) -> None:
     bomb = pack(b"\x80\x04" + bytes(200 << 20))
     assert len(bomb) < 1 << 20
     tracemalloc.start()
@@ -150,7 +150,7 @@ def test_a_bomb_stops_at_the_limit(pack: Callable[[bytes], bytes]) -> None:
         unpack(pack(bytes((5 << 20) + 1)), 5 << 20)
 
 
-def test_a_file_above_the_limit_is_not_looked_at() -> None:
+def test_a_file_above_the_limit_is_not_read() -> None:
     content = dumped(fitted())
     with pytest.raises(ModelUnusable, match="more than 100 bytes"):
         load_model(content, max_bytes=100)
@@ -170,8 +170,8 @@ def test_an_array_that_is_not_in_the_file_is_not_allocated() -> None:
         tracemalloc.stop()
 
 
-def test_a_dtype_that_changes_later_leaves_its_array_alone() -> None:
-    """Arrays are checked when they are put in: nothing may turn their bytes round afterwards."""
+def test_changing_a_dtype_later_does_not_change_its_array() -> None:
+    """Arrays are checked when they are added: their bytes must not be reinterpreted afterwards."""
     dtype = text("i4") + b"\x89\x88\x87R"
     little = glob("numpy", "dtype") + dtype + b"\x94"  # memo 0
     array = call(
@@ -181,12 +181,12 @@ def test_a_dtype_that_changes_later_leaves_its_array_alone() -> None:
     assert loads(whole(little + array + swap)).tolist() == [1]
 
 
-def test_lz4_is_told_by_name() -> None:
+def test_lz4_is_named_in_the_refusal() -> None:
     with pytest.raises(ModelUnusable, match="the package 'lz4'"):
         load_model(b"\x04\x22\x4d\x18" + bytes(20))
 
 
-def test_columns_of_a_frame_are_carried() -> None:
+def test_a_frames_columns_survive_loading() -> None:
     frame = pd.DataFrame(X, columns=["a", "b"])
     model = ColumnTransformer([("s", StandardScaler(), frame.columns)]).fit(frame)
     for content in (dumped(model), pickle.dumps(model, protocol=2)):
@@ -247,12 +247,12 @@ def test_a_damaged_model_is_refused_or_loads(content: bytes, changes: list[Any])
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\x80\x04", b"\x78", b"BZ", b"\x1f\x8b"]))
-def test_noise_is_refused(content: bytes, start: bytes) -> None:
+def test_random_bytes_are_refused(content: bytes, start: bytes) -> None:
     with pytest.raises(ModelUnusable):
         load_model(start + content, max_bytes=1 << 20)
 
 
-def test_nothing_heavy_is_imported_with_it() -> None:
+def test_safe_pickle_imports_no_heavy_module() -> None:
     heavy = "print([m for m in ('numpy', 'joblib') if m in sys.modules])"
     code = f"import sys, mlsys.artifact.loading; {heavy}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
