@@ -1,4 +1,4 @@
-"""Processes that scoring and verifying start, and end."""
+"""Starting and ending the processes that score and verify."""
 
 import os
 import subprocess
@@ -16,12 +16,12 @@ def test_a_process_is_killed() -> None:
     assert not process.is_alive()
 
 
-def test_who_has_the_number_of_a_process_that_has_gone_is_left_alone() -> None:
+def test_kill_does_not_signal_a_reused_pid() -> None:
     process = context().Process(target=os.getpid)
     process.start()
     assert wait([process.sentinel], 60)
     with subprocess.Popen(["sleep", "60"]) as other:
-        process._popen.pid = other.pid  # as the system may give it again
+        process._popen.pid = other.pid  # as the system may reuse it
         kill(process)
         try:
             other.wait(0.5)

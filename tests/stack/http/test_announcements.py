@@ -1,4 +1,4 @@
-"""What mlsys announces on `mlsys-events-{env}`: models and runs, as CloudEvents, best effort."""
+"""Announcements on `mlsys-events-{env}`: models and runs, as CloudEvents, best effort."""
 
 import datetime as dt
 import json
@@ -32,7 +32,7 @@ def lab(stack: LocalStack) -> Lab:
 
 
 def announced(stack: LocalStack, subject: str) -> list[Message]:
-    """The events about a subject so far."""
+    """Return the events about a subject so far."""
     messages = stack.pubsub.messages(announcements("dev"))
     return [m for m in messages if m.attributes["ce-subject"] == subject]
 
@@ -41,7 +41,7 @@ def types(stack: LocalStack, subject: str) -> list[str]:
     return [m.attributes["ce-type"] for m in announced(stack, subject)]
 
 
-def test_a_model_is_announced_when_it_comes_changes_and_goes(stack: LocalStack) -> None:
+def test_a_model_is_announced_when_created_changed_and_deleted(stack: LocalStack) -> None:
     with model_case(stack, "announced") as case:
         subject = str(case.ref())
         for step in (lambda: case.upload(1.0), lambda: case.upload(2.0), case.delete):
@@ -51,7 +51,7 @@ def test_a_model_is_announced_when_it_comes_changes_and_goes(stack: LocalStack) 
             (m.attributes["ce-type"], json.loads(m.data)["change"])
             for m in announced(stack, subject)
         ]
-        # Two handlers that meet may both announce what one of them did.
+        # Two concurrent handlers may both announce what one of them did.
         assert list(dict.fromkeys(told)) == [
             ("mlsys.model.registered", "registered"),
             ("mlsys.model.registered", "updated"),
@@ -71,7 +71,7 @@ def test_a_rescan_announces_what_it_repairs_and_nothing_else(stack: LocalStack) 
 @pytest.mark.parametrize(
     ("name", "version"), [("{}/extra", "v1"), ("{}", "v1/extra"), ("{}", ""), ("/{}", "latest")]
 )
-def test_a_row_that_was_written_by_hand_is_removed_and_the_rest_is_announced(
+def test_a_handwritten_row_is_removed_without_losing_other_announcements(
     stack: LocalStack, name: str, version: str
 ) -> None:
     with model_case(stack, "by-hand") as case, model_case(stack, "foreign") as foreign:
@@ -92,7 +92,7 @@ def test_a_row_that_was_written_by_hand_is_removed_and_the_rest_is_announced(
 
 
 def test_an_announcement_is_a_cloudevent(stack: LocalStack) -> None:
-    """https://github.com/googleapis/google-cloudevents/blob/main/docs/spec/pubsub.md"""
+    """See https://github.com/googleapis/google-cloudevents/blob/main/docs/spec/pubsub.md."""
     with model_case(stack, "cloudevent") as case:
         case.upload()
         case.settle()
@@ -131,7 +131,7 @@ def test_a_run_that_fails_is_announced_with_the_reason(lab: Lab, stack: LocalSta
     assert "Columns with NULLs: a" in json.loads(event.data)["detail"]
 
 
-def test_work_is_done_though_nobody_can_be_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_succeeds_although_pubsub_is_down(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def down(*_: Any, **__: Any) -> Any:
         raise ConnectionError("Pub/Sub is away")
 
@@ -141,8 +141,8 @@ def test_work_is_done_though_nobody_can_be_told(lab: Lab, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["x" * 5_000, "é" * 600])
-def test_a_name_that_is_longer_than_an_attribute_is_cut(stack: LocalStack, name: str) -> None:
-    """A row written by hand may have one."""
+def test_a_name_longer_than_an_attribute_is_truncated(stack: LocalStack, name: str) -> None:
+    """A row written by hand may have such a name."""
     announce(stack.clients, "dev", Event("model.removed", name, {"model_name": name}))
     [event] = [
         m for m in stack.pubsub.messages(announcements("dev"))

@@ -1,4 +1,4 @@
-"""Connections to the service that a client keeps, as proxies and `requests.Session` do."""
+"""Connections to the service that a client keeps open, as proxies and `requests.Session` do."""
 
 import time
 from contextlib import ExitStack, closing
@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from mlsys.local.stack import LocalStack
 
-IDLE = 2.3  # seconds; gunicorn itself closes after two, at its next look
+IDLE = 2.3  # seconds; gunicorn's default closes after two
 
 
-def test_a_connection_that_was_idle_is_still_served(stack: LocalStack) -> None:
-    """Many at once, since only some are lost where the service closes them as requests come."""
+def test_an_idle_connection_is_still_served(stack: LocalStack) -> None:
+    """Open many at once, since a service that closes them as requests arrive breaks only some."""
     address = urlsplit(stack.url)
     with ExitStack() as opened:
         kept = [
@@ -29,4 +29,4 @@ def test_a_connection_that_was_idle_is_still_served(stack: LocalStack) -> None:
             connection.request("GET", "/health")
         for connection in kept:
             assert connection.getresponse().read()
-        assert [connection.sock for connection in kept] == sockets  # none of them is new
+        assert [connection.sock for connection in kept] == sockets  # no connection was reopened

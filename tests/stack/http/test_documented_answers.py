@@ -1,4 +1,4 @@
-"""Requests made up from the API's own description get the answers that it describes."""
+"""Requests generated from the API's description get documented answers."""
 
 import time
 from collections import Counter
@@ -43,7 +43,7 @@ X = ROWS[["a", "b"]]
 
 
 class Known:
-    """Parameters that lead to tables, models and runs that are there."""
+    """Parameters that name existing tables, models and runs."""
 
     def __init__(self, lab: Lab) -> None:
         self.table = lab.put(ROWS)
@@ -56,7 +56,7 @@ class Known:
         self.run_id = result.done()["run_id"]
 
     def parameters(self, path: str) -> st.SearchStrategy[dict[str, Any]]:
-        """Those of a route, the optional ones here and there."""
+        """Return a strategy for a route's parameters, with some of the optional ones."""
         if path == "/predict":
             return st.fixed_dictionaries(
                 {
@@ -116,13 +116,13 @@ def known(lab: Lab) -> Known:
 
 @pytest.fixture(scope="module")
 def document(lab: Lab) -> BaseSchema:
-    """The description as the service gives it, and the service behind it."""
+    """Return the description as the service gives it, connected to the service."""
     assert isinstance(lab.app, OpenAPI)
     return schemathesis.openapi.from_wsgi("/openapi.json", lab.app)
 
 
 def cases(document: BaseSchema, known: Known, method: str, path: str) -> st.SearchStrategy[Case]:
-    """Requests that the description allows, those it does not, and some that lead somewhere."""
+    """Return a strategy for valid, invalid and successful requests to a route."""
     operation = document[path][method]
     allowed = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
 
@@ -142,12 +142,12 @@ def cases(document: BaseSchema, known: Known, method: str, path: str) -> st.Sear
     if path == "/health":
         return allowed
     forbidden = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
-    # one_of would give more room to whatever has more forms.
+    # one_of would prefer strategies with more forms.
     return st.sampled_from([leading, leading, leading, allowed, forbidden]).flatmap(lambda s: s)
 
 
 def ask(document: BaseSchema, known: Known, method: str, path: str, count: int) -> Counter[int]:
-    """Send so many requests to a route, check every answer, and count the statuses."""
+    """Send `count` requests to a route, check every answer, and count the statuses."""
     statuses: Counter[int] = Counter()
 
     @seed(count)
@@ -168,18 +168,18 @@ def ask(document: BaseSchema, known: Known, method: str, path: str, count: int) 
 
 
 def good(statuses: Counter[int]) -> float:
-    """The share of the answers that are a success."""
+    """Return the share of successful answers."""
     return sum(n for status, n in statuses.items() if status < 300) / statuses.total()
 
 
-def test_the_routes_of_the_description_are_those_that_are_asked(lab: Lab) -> None:
+def test_every_described_route_is_tested(lab: Lab) -> None:
     paths = lab.app.api_doc["paths"]
     found = [(method.upper(), path) for path in paths for method in paths[path]]
     assert sorted(found) == sorted(ROUTES)
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_fifty_requests_to_a_route_are_answered_as_documented(
+def test_fifty_generated_requests_to_a_route_get_documented_answers(
     lab: Lab, document: BaseSchema, known: Known, method: str, path: str
 ) -> None:
     assert good(ask(document, known, method, path, FEW)) > 0.1
@@ -189,7 +189,7 @@ def test_fifty_requests_to_a_route_are_answered_as_documented(
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_a_thousand_requests_to_a_route_are_answered_as_documented(
+def test_a_thousand_generated_requests_to_a_route_get_documented_answers(
     lab: Lab, document: BaseSchema, known: Known, method: str, path: str
 ) -> None:
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""What is documented fits into a request: long URLs, and bodies beyond them."""
+"""Requests of the documented sizes: in long URLs, and beyond them in bodies."""
 
 import http.client
 import json
@@ -35,7 +35,7 @@ def params(lab: Lab) -> dict[str, str]:
 
 
 def long_filter(length: int, sign: str) -> str:
-    """A condition of that many characters that the first row fulfils."""
+    """Return a condition of that many characters that the first row fulfils."""
     start = "b = 'ж' OR b IN ('"
     return f"{start}{sign * (length - len(start) - 2)}')"
 
@@ -48,7 +48,7 @@ def long_filter(length: int, sign: str) -> str:
         pytest.param({"id_columns": "b", "where": long_filter(MAX_WHERE, "x")}, id="of 10,000"),
     ],
 )
-def test_what_is_documented_fits_into_a_url(
+def test_a_request_of_the_documented_size_fits_into_a_url(
     lab: Lab, params: dict[str, str], more: dict[str, str]
 ) -> None:
     answer = lab.http(params | more | {"output_table": lab.name("long")})
@@ -56,23 +56,23 @@ def test_what_is_documented_fits_into_a_url(
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_what_is_too_long_for_a_url_goes_as_a_body(
+def test_a_request_too_long_for_a_url_can_be_sent_as_a_body(
     lab: Lab, params: dict[str, str], as_json: bool
 ) -> None:
     more = {"id_columns": "b", "where": long_filter(MAX_WHERE, "你")}
-    asked = params | more | {"output_table": lab.name("long")}
-    assert len(urlencode(asked)) > MAX_LINE
-    how = {"json": asked | {"wait": True}} if as_json else {"data": asked}
+    request = params | more | {"output_table": lab.name("long")}
+    assert len(urlencode(request)) > MAX_LINE
+    how = {"json": request | {"wait": True}} if as_json else {"data": request}
     answer = lab.session.post(f"{lab.stack.url}/predict", timeout=120, **how)
     assert (answer.status_code, answer.json()["rows"]) == (200, 1)
-    again = lab.session.post(f"{lab.stack.url}/predict", data=asked, timeout=120).json()
+    again = lab.session.post(f"{lab.stack.url}/predict", data=request, timeout=120).json()
     assert again["reused"] and again["run_id"] == answer.json()["run_id"]
 
 
 def test_a_body_is_the_same_request_as_a_url(lab: Lab, params: dict[str, str]) -> None:
-    asked = params | {"output_table": lab.name("same"), "id_columns": "b"}
-    first = lab.http(asked).done()
-    listed = asked | {"id_columns": ["b"], "outputs": ["predict"], "wait": True, "max_rejects": 0}
+    request = params | {"output_table": lab.name("same"), "id_columns": "b"}
+    first = lab.http(request).done()
+    listed = request | {"id_columns": ["b"], "outputs": ["predict"], "wait": True, "max_rejects": 0}
     answer = lab.session.post(f"{lab.stack.url}/predict", json=listed, timeout=120)
     assert answer.json() == first | {"reused": True}
 
@@ -81,7 +81,7 @@ HAN = quote("你" * MAX_WHERE).encode()
 
 
 def raw(stack: LocalStack, request: bytes) -> tuple[int, str, dict[str, object]]:
-    """What the service answers to these bytes."""
+    """Send these bytes to the service and return its answer."""
     parts = urlsplit(stack.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
         connection.sendall(request)
@@ -127,7 +127,7 @@ def raw(stack: LocalStack, request: bytes) -> tuple[int, str, dict[str, object]]
         ),
     ],
 )
-def test_what_never_reaches_flask_is_a_problem_too(
+def test_a_request_refused_before_flask_gets_a_problem_too(
     stack: LocalStack, request_: bytes, status: int, says: str
 ) -> None:
     found, kind, body = raw(stack, request_)

@@ -1,4 +1,4 @@
-"""Thousands of malformed messages, over HTTP: each is answered as documented, good ones land."""
+"""Thousands of malformed messages over HTTP get the documented answers, and valid ones succeed."""
 
 import datetime as dt
 import hashlib
@@ -37,7 +37,7 @@ ROWS = pd.DataFrame({"id": range(5), "a": np.arange(5) / 2})
 
 
 class Good:
-    """Good messages: each has one more version registered, or one more table scored."""
+    """Valid messages: each registers one more version, or scores one more table."""
 
     def __init__(self, stack: LocalStack, case: ModelCase, events: int) -> None:
         self.case = case
@@ -71,7 +71,7 @@ class Good:
 
 
 class Watched:
-    """The service's process and log since a moment."""
+    """The service's processes and log since a moment."""
 
     def __init__(self, stack: LocalStack) -> None:
         self.log = stack.service_log
@@ -83,7 +83,7 @@ class Watched:
             return [json.loads(line) for line in log if line.startswith(b"{")]
 
     def check(self) -> None:
-        """No process has ended, and none has begun; nothing was logged as an error."""
+        """Assert that no process has ended or started, and that no error was logged."""
         lines = self.lines()
         assert not [x for x in lines if x["severity"] in ("ERROR", "CRITICAL")]
         assert not [x for x in lines if "worker with pid" in str(x["message"]).lower()]
@@ -92,14 +92,14 @@ class Watched:
 
 
 class NoClients(Clients):
-    """Clients that must not be made."""
+    """Clients that fail the test when one is created."""
 
     def _once(self, name: str, make: Any) -> Any:
         raise AssertionError(f"the {name} client was asked for")
 
 
 def quarantined(stack: LocalStack) -> dict[str, Blob]:
-    """What was put into quarantine, by the digests of the bodies."""
+    """Return the quarantined bodies' objects by digest."""
     bucket = stack.settings.runs_bucket("dev")
     days = {dt.datetime.now(dt.UTC).date() - dt.timedelta(days=n) for n in (0, 1)}
     blobs = [
@@ -117,7 +117,7 @@ def digest(push: Push) -> str:
 
 
 class Flood:
-    """Sends messages, now and then a good one, and keeps account."""
+    """Sends messages, with a valid one now and then, and counts them."""
 
     def __init__(self, stack: LocalStack, every: int, good: list[Callable[[Wire], None]]) -> None:
         assert stack.url is not None
@@ -141,18 +141,18 @@ class Flood:
             self.good.pop(0)(self.wire)
 
     def check(self, stack: LocalStack) -> None:
-        """What could not be understood is in quarantine, and what is no concern of ours is not."""
+        """Assert that exactly the unreadable messages are in quarantine."""
         now = quarantined(stack)
         assert [push.name for name, push in self.kept.items() if name not in now] == []
         new = now.keys() - self.before
         left = {name: push for name, push in self.left.items() if name not in self.kept}
         assert [push.name for name, push in left.items() if name in new] == []
-        with ThreadPoolExecutor(8) as threads:  # others list the quarantine, and read it all
+        with ThreadPoolExecutor(8) as threads:  # other tests' records are read too
             list(threads.map(lambda name: now[name].delete(timeout=60), new))
 
 
 def flood(stack: LocalStack, count: int, registrations: int, runs: int) -> Flood:
-    """Send the fixed list and then others, `count` in all, with good messages among them."""
+    """Send the fixed list and then random messages, `count` in all, with valid ones among them."""
     fixed = list(corpus())
     with model_case(stack, "among-malformed") as case, notifications_lost(stack):
         good = Good(stack, case, registrations)
@@ -187,13 +187,13 @@ def flood(stack: LocalStack, count: int, registrations: int, runs: int) -> Flood
     return sent
 
 
-def test_hundreds_of_malformed_messages_stop_nothing(stack: LocalStack) -> None:
+def test_hundreds_of_malformed_messages_do_not_stop_the_service(stack: LocalStack) -> None:
     flood(stack, FEW, registrations=8, runs=3)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_five_thousand_malformed_messages_stop_nothing(stack: LocalStack) -> None:
+def test_five_thousand_malformed_messages_do_not_stop_the_service(stack: LocalStack) -> None:
     began = time.monotonic()
     sent = flood(stack, MANY, registrations=40, runs=10)
     seconds = time.monotonic() - began
@@ -205,7 +205,7 @@ def test_five_thousand_malformed_messages_stop_nothing(stack: LocalStack) -> Non
     [
         pytest.param(b"\x00\xff\r\n\r\n", id="no HTTP"),
         pytest.param(b"POST\r\n\r\n", id="no path"),
-        pytest.param(b"Content-Length: x\r\n\r\n", id="a length that is no number"),
+        pytest.param(b"Content-Length: x\r\n\r\n", id="a length that is not a number"),
         pytest.param(b"Content-Length: -1\r\n\r\n", id="a length below nothing"),
         pytest.param(b"Content-Length: 9\r\nContent-Length: 2\r\n\r\n{}", id="two lengths"),
         pytest.param(b"Content-Length: 99\r\n\r\n{}", id="a body that ends early"),
@@ -217,7 +217,7 @@ def test_five_thousand_malformed_messages_stop_nothing(stack: LocalStack) -> Non
     ],
 )
 @pytest.mark.parametrize("path", [STORAGE, PREDICTIONS])
-def test_a_broken_request_is_refused_and_keeps_nothing(
+def test_a_broken_http_request_is_refused_and_stores_nothing(
     stack: LocalStack, path: str, request_bytes: bytes
 ) -> None:
     before = quarantined(stack).keys()
@@ -244,10 +244,10 @@ def test_a_broken_request_is_refused_and_keeps_nothing(
         pytest.param(f"Bearer {signed(email='somebody@else')}", 403, id="somebody else"),
     ],
 )
-def test_nothing_is_read_of_who_may_not_push(
+def test_an_unauthenticated_push_is_refused_unread(
     monkeypatch: pytest.MonkeyPatch, authorization: str | None, status: int
 ) -> None:
-    """Nor kept: otherwise anybody could fill the bucket."""
+    """Nothing is stored either: otherwise anybody could fill the bucket."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
     answer = SimpleNamespace(status=200, data=json.dumps({"googles": GOOGLES.certificate}).encode())
     monkeypatch.setattr("app.auth._transport", lambda: lambda *_, **__: answer)

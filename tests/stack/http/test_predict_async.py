@@ -31,12 +31,12 @@ def lab(stack: LocalStack) -> Lab:
 
 @pytest.fixture
 def params(lab: Lab) -> dict[str, str]:
-    """A request that succeeds, with a table and a model of its own."""
+    """Return a request that succeeds, with a table and a model of its own."""
     return lab.params(lab.put(DATA), lab.upload(MODEL, X))
 
 
 def envelope(message: Any) -> bytes:
-    """What Pub/Sub pushes for a message with this body."""
+    """Return Pub/Sub's push request for a message with this body."""
     content = message if isinstance(message, bytes) else json.dumps(message).encode()
     data = base64.b64encode(content).decode()
     inner = {"data": data, "messageId": "1", "publishTime": "2026-01-01T00:00:00Z"}
@@ -44,7 +44,7 @@ def envelope(message: Any) -> bytes:
 
 
 def quarantined(lab: Lab, body: bytes) -> list[dict[str, Any]]:
-    """The records of a body in quarantine."""
+    """Return the records of a body in quarantine."""
     digest = hashlib.sha256(body).hexdigest()
     bucket = lab.clients.storage.bucket(lab.settings.runs_bucket("dev"))
     names = [name for name in lab.objects("quarantine/") if digest in name]
@@ -52,7 +52,7 @@ def quarantined(lab: Lab, body: bytes) -> list[dict[str, Any]]:
 
 
 def settled(lab: Lab, status_url: str) -> dict[str, Any]:
-    """The run's state once it is no longer running."""
+    """Return the run's state once it is no longer running."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         state = lab.http({}, status_url.removeprefix(lab.stack.url))
@@ -72,7 +72,7 @@ def assert_each_row_is_there_once(lab: Lab, params: dict[str, str]) -> None:
 # Over HTTP and Pub/Sub
 
 
-def test_a_request_that_does_not_wait_is_accepted_and_done_later(
+def test_a_request_with_wait_false_is_accepted_and_scored_later(
     lab: Lab, params: dict[str, str]
 ) -> None:
     answer = lab.http(params | {"wait": "false"})
@@ -92,7 +92,7 @@ def test_a_request_that_does_not_wait_is_accepted_and_done_later(
     assert_each_row_is_there_once(lab, params)
 
 
-def test_requests_that_do_not_wait_can_be_repeated_before_they_are_done(
+def test_a_request_with_wait_false_can_be_repeated_before_its_run_ends(
     lab: Lab, stack: LocalStack, params: dict[str, str]
 ) -> None:
     answers = [lab.http(params | {"wait": "false"}) for _ in range(3)]
@@ -103,7 +103,7 @@ def test_requests_that_do_not_wait_can_be_repeated_before_they_are_done(
     assert_each_row_is_there_once(lab, params)
 
 
-def test_every_parameter_reaches_the_run_that_is_done_later(lab: Lab) -> None:
+def test_every_parameter_reaches_the_asynchronous_run(lab: Lab) -> None:
     name = lab.upload(MODEL, X, version="v3")
     params = lab.params(
         lab.put(DATA.assign(word="x")),
@@ -123,14 +123,16 @@ def test_every_parameter_reaches_the_run_that_is_done_later(lab: Lab) -> None:
     assert list(lab.rows(params["output_table"]).columns)[:3] == ["word", "id", "prediction"]
 
 
-def test_a_request_that_cannot_succeed_is_refused_at_once(lab: Lab, params: dict[str, str]) -> None:
+def test_a_request_with_wait_false_that_cannot_succeed_is_refused_at_once(
+    lab: Lab, params: dict[str, str]
+) -> None:
     params |= {"wait": "false"}
     lab.http(params | {"model_name": "no-such-model"}).problem(404, "model-not-found")
     lab.http(params | {"id_columns": "nowhere"}).problem(422, "schema-mismatch")
     lab.http(params | {"run_id": "UPPER"}).problem(400, "invalid-request")
 
 
-def test_a_message_that_is_no_request_ends_in_quarantine_and_is_not_sent_again(
+def test_a_message_that_is_not_a_request_is_quarantined_and_not_redelivered(
     lab: Lab, stack: LocalStack
 ) -> None:
     before = set(lab.objects("quarantine/"))
@@ -149,10 +151,10 @@ def test_a_message_that_is_no_request_ends_in_quarantine_and_is_not_sent_again(
     assert "JSON" in record["reason"]
 
 
-# What the push handler does with a message
+# The push handler
 
 
-def test_a_message_that_is_delivered_again_adds_nothing(lab: Lab, params: dict[str, str]) -> None:
+def test_a_redelivered_message_adds_no_rows(lab: Lab, params: dict[str, str]) -> None:
     body = envelope(params | {"run_id": unique("push")})
     for _ in range(3):
         answer = lab.push(body)
@@ -160,7 +162,7 @@ def test_a_message_that_is_delivered_again_adds_nothing(lab: Lab, params: dict[s
         assert_each_row_is_there_once(lab, params)
 
 
-def test_a_message_that_is_delivered_twice_at_the_same_time_adds_nothing(
+def test_two_concurrent_deliveries_of_a_message_write_every_row_once(
     lab: Lab, params: dict[str, str]
 ) -> None:
     body = envelope(params | {"run_id": unique("push")})
@@ -185,7 +187,7 @@ def test_a_message_without_a_run_id_is_scored_too(lab: Lab, params: dict[str, st
     assert_each_row_is_there_once(lab, params)
 
 
-def test_a_message_to_a_service_that_stops_is_kept_for_later(
+def test_a_message_to_a_stopping_service_is_delivered_again_later(
     stack: LocalStack, params: dict[str, str]
 ) -> None:
     lab = Lab(stack)
@@ -198,7 +200,7 @@ def test_a_message_to_a_service_that_stops_is_kept_for_later(
     assert_each_row_is_there_once(lab, params)
 
 
-def test_a_message_of_a_run_that_fails_is_done_with_and_the_run_tells_why(lab: Lab) -> None:
+def test_a_message_whose_run_fails_is_acknowledged_and_the_run_has_the_reason(lab: Lab) -> None:
     data = DATA.astype({"b": "float64"})
     name = lab.upload(LinearRegression().fit(data[["a", "b"]], data["a"]), data[["a", "b"]])
     data.loc[0, "b"] = np.nan
@@ -221,7 +223,7 @@ def test_a_message_of_a_run_that_fails_is_done_with_and_the_run_tells_why(lab: L
         {"id_columns": "nowhere"},
     ],
 )
-def test_a_message_that_cannot_be_planned_is_done_with(
+def test_a_message_that_cannot_be_planned_is_acknowledged(
     lab: Lab, params: dict[str, str], change: dict[str, str]
 ) -> None:
     run_id = unique("push")
@@ -265,7 +267,7 @@ GOOD = {
         (envelope(GOOD | {"output_table": GOOD["input_table"]}), "is the input table"),
     ],
 )
-def test_a_malformed_message_is_acknowledged_and_put_into_quarantine(
+def test_a_malformed_message_is_acknowledged_and_quarantined(
     lab: Lab, body: bytes, reason: str
 ) -> None:
     for _ in range(2):

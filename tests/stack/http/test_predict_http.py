@@ -1,4 +1,4 @@
-"""`GET /predict`: the same request is the same run, and every refusal says what to pass instead."""
+"""`GET /predict`: equal requests are one run, and every refusal says what to pass instead."""
 
 import sys
 import types
@@ -34,25 +34,25 @@ def lab(stack: LocalStack) -> Lab:
 
 @pytest.fixture
 def params(lab: Lab) -> dict[str, str]:
-    """A request that succeeds, with a table and a model of its own."""
+    """Return a request that succeeds, with a table and a model of its own."""
     return lab.params(lab.put(DATA), lab.upload(MODEL, X))
 
 
 def expected(data: pd.DataFrame = DATA, model: Any = MODEL) -> list[tuple[int, float]]:
-    """The rows that scoring `data` gives."""
+    """Return the rows that scoring `data` gives."""
     return list(zip(data["id"], model.predict(data[["a", "b"]]), strict=True))
 
 
 def found(lab: Lab, params: dict[str, str]) -> list[tuple[int, float]]:
-    """The rows that are in the output table."""
+    """Return the rows of the output table."""
     rows = lab.rows(params["output_table"])
     return sorted(zip(rows["id"], rows["prediction"], strict=True))
 
 
-# The same request, and others
+# Equal requests, and different ones
 
 
-def test_an_identical_request_is_the_same_run_and_adds_nothing(
+def test_an_identical_request_reuses_the_run_and_adds_no_rows(
     lab: Lab, params: dict[str, str]
 ) -> None:
     first = lab.http(params).done()
@@ -62,7 +62,7 @@ def test_an_identical_request_is_the_same_run_and_adds_nothing(
     assert found(lab, params) == expected()
 
 
-def test_identical_requests_at_the_same_time_publish_once(lab: Lab, params: dict[str, str]) -> None:
+def test_concurrent_identical_requests_publish_once(lab: Lab, params: dict[str, str]) -> None:
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(lambda _: lab.http(params).done(), range(4)))
     assert len({a["run_id"] for a in answers}) == 1
@@ -70,7 +70,7 @@ def test_identical_requests_at_the_same_time_publish_once(lab: Lab, params: dict
     assert found(lab, params) == expected()
 
 
-def test_a_changed_input_is_another_run(lab: Lab, params: dict[str, str]) -> None:
+def test_a_changed_input_table_gives_a_new_run(lab: Lab, params: dict[str, str]) -> None:
     first = lab.http(params).done()
     more = DATA.assign(id=DATA["id"] + 100)
     lab.put(more, params["input_table"])
@@ -80,7 +80,7 @@ def test_a_changed_input_is_another_run(lab: Lab, params: dict[str, str]) -> Non
     assert found(lab, params) == sorted(2 * expected() + expected(more))
 
 
-def test_another_request_is_another_run(lab: Lab, params: dict[str, str]) -> None:
+def test_different_requests_are_different_runs(lab: Lab, params: dict[str, str]) -> None:
     first = lab.here(params).done()
     second = lab.here(params | {"id_columns": "id,a"}).problem(
         422, "schema-mismatch", "does not fit the table"
@@ -90,7 +90,7 @@ def test_another_request_is_another_run(lab: Lab, params: dict[str, str]) -> Non
     assert lab.here(elsewhere).done()["run_id"] != first["run_id"]
 
 
-def test_a_new_model_object_is_a_new_run(lab: Lab, params: dict[str, str]) -> None:
+def test_a_new_model_generation_gives_a_new_run(lab: Lab, params: dict[str, str]) -> None:
     first = lab.here(params).done()
     lab.upload(OTHER, X, params["model_name"])
     second = lab.here(params).done()
@@ -99,7 +99,7 @@ def test_a_new_model_object_is_a_new_run(lab: Lab, params: dict[str, str]) -> No
     assert found(lab, params) == sorted(expected() + expected(model=OTHER))
 
 
-def test_a_run_id_of_ones_own_names_the_run(lab: Lab, params: dict[str, str]) -> None:
+def test_a_run_id_of_the_caller_names_the_run(lab: Lab, params: dict[str, str]) -> None:
     own = params | {"run_id": unique("mine")}
     first = lab.here(own).done()
     assert first["run_id"] == own["run_id"]
@@ -112,7 +112,7 @@ def test_a_run_id_of_ones_own_names_the_run(lab: Lab, params: dict[str, str]) ->
     assert not lab.exists(other["output_table"])
 
 
-def test_a_run_whose_output_table_is_gone_is_done_again(lab: Lab, params: dict[str, str]) -> None:
+def test_a_run_whose_output_table_was_deleted_runs_again(lab: Lab, params: dict[str, str]) -> None:
     first = lab.here(params).done()
     for suffix in ("-2", "-3"):
         lab.clients.bigquery.delete_table(params["output_table"], timeout=30)
@@ -124,7 +124,7 @@ def test_a_run_whose_output_table_is_gone_is_done_again(lab: Lab, params: dict[s
         assert set(lab.rows(params["output_table"])["run_id"]) == {again["run_id"]}
 
 
-def test_a_run_whose_output_table_was_made_anew_is_done_again(
+def test_a_run_whose_output_table_was_recreated_runs_again(
     lab: Lab, params: dict[str, str]
 ) -> None:
     first = lab.here(params).done()
@@ -135,7 +135,7 @@ def test_a_run_whose_output_table_was_made_anew_is_done_again(
     assert found(lab, params) == expected()
 
 
-def test_latest_is_the_highest_number(lab: Lab, params: dict[str, str]) -> None:
+def test_latest_is_the_highest_version_number(lab: Lab, params: dict[str, str]) -> None:
     name = params["model_name"]
     lab.upload(MODEL, X, name, "v9")
     lab.upload(OTHER, X, name, "v10")
@@ -148,7 +148,7 @@ def test_latest_is_the_highest_number(lab: Lab, params: dict[str, str]) -> None:
     assert lab.http(params | {"model_version": "v10"}).done()["run_id"] == result["run_id"]
 
 
-# What becomes of an output table that is there
+# Existing output tables
 
 
 def test_append_adds_the_rows_of_each_run(lab: Lab, params: dict[str, str]) -> None:
@@ -157,7 +157,7 @@ def test_append_adds_the_rows_of_each_run(lab: Lab, params: dict[str, str]) -> N
         assert found(lab, params) == sorted(expected() * number)
 
 
-def test_truncate_replaces_what_was_there(lab: Lab, params: dict[str, str]) -> None:
+def test_truncate_replaces_the_existing_rows(lab: Lab, params: dict[str, str]) -> None:
     params |= {"write_disposition": "WRITE_TRUNCATE"}
     first = lab.http(params).done()
     lab.upload(OTHER, X, params["model_name"])
@@ -175,7 +175,7 @@ def test_empty_refuses_a_table_with_rows(lab: Lab, params: dict[str, str]) -> No
     assert found(lab, params) == expected()
 
 
-def test_empty_refuses_a_table_that_was_filled_in_the_meantime(
+def test_empty_refuses_a_table_that_was_filled_meanwhile(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params |= {"write_disposition": "WRITE_EMPTY"}
@@ -185,7 +185,7 @@ def test_empty_refuses_a_table_that_was_filled_in_the_meantime(
     assert found(lab, params) == expected()
 
 
-def test_a_load_that_bigquery_calls_a_duplicate_is_a_conflict(
+def test_a_load_with_the_reason_duplicate_is_a_conflict(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def duplicate(*args: Any, **options: Any) -> None:
@@ -196,7 +196,7 @@ def test_a_load_that_bigquery_calls_a_duplicate_is_a_conflict(
     lab.here(params).problem(409, "conflict", params["output_table"], "has rows now")
 
 
-def test_an_output_table_with_more_columns_in_another_order_gets_each_value_in_its_place(
+def test_an_output_table_with_more_and_reordered_columns_is_filled_by_name(
     lab: Lab, params: dict[str, str]
 ) -> None:
     schema = {
@@ -221,7 +221,7 @@ def test_an_output_table_with_more_columns_in_another_order_gets_each_value_in_i
     assert set(rows["model_version"]) == {"v1"}
 
 
-def test_an_output_table_that_does_not_fit_is_refused_with_its_columns(
+def test_an_output_table_that_does_not_fit_is_refused_with_the_columns(
     lab: Lab, params: dict[str, str]
 ) -> None:
     fields = [
@@ -244,8 +244,8 @@ def test_an_output_table_that_does_not_fit_is_refused_with_its_columns(
     assert lab.count(params["output_table"]) == 0
 
 
-def test_a_table_of_another_kind_is_not_replaced(lab: Lab, params: dict[str, str]) -> None:
-    """WRITE_TRUNCATE into a table by mistake, the training data say, must not cost the table."""
+def test_truncate_does_not_replace_an_unrelated_table(lab: Lab, params: dict[str, str]) -> None:
+    """A mistaken WRITE_TRUNCATE into the training data, say, must not destroy the table."""
     lab.create({"other": "DATE"}, params["output_table"])
     params |= {"write_disposition": "WRITE_TRUNCATE"}
     lab.here(params).problem(422, "schema-mismatch", params["output_table"], "another output_table")
@@ -292,7 +292,7 @@ def test_id_columns_can_be_chosen(lab: Lab) -> None:
 # Dry runs
 
 
-def test_a_dry_run_tells_the_verdict_and_writes_nothing(lab: Lab, params: dict[str, str]) -> None:
+def test_a_dry_run_returns_the_verdict_and_writes_nothing(lab: Lab, params: dict[str, str]) -> None:
     before = lab.objects("")
     verdict = lab.http(params | {"dry_run": "true"})
     assert verdict.status == 200
@@ -329,7 +329,7 @@ def test_a_dry_run_names_the_columns_that_do_not_fit(lab: Lab) -> None:
     assert not lab.objects(body["run_id"])
 
 
-def test_a_dry_run_tells_of_a_filled_table_and_of_an_unusable_model(
+def test_a_dry_run_reports_a_filled_table_and_an_unusable_model(
     lab: Lab, params: dict[str, str]
 ) -> None:
     lab.here(params).done()
@@ -425,12 +425,12 @@ def test_the_output_cannot_be_the_input(lab: Lab, params: dict[str, str]) -> Non
         ("model_version", "v77", "model-not-found", "/v77/model.pkl"),
     ],
 )
-def test_what_is_not_there_is_named(
+def test_a_missing_table_model_or_version_is_named(
     lab: Lab, params: dict[str, str], name: str, value: str, slug: str, says: str
 ) -> None:
     lab.http(params | {name: value}).problem(404, slug, says)
     dry = lab.http(params | {name: value, "dry_run": "true"})
-    if name == "output_table":  # a verdict can be given without it
+    if name == "output_table":  # a dry run does not need it
         assert says in dry.json["problems"][0]["detail"]
         assert not dry.json["ok"]
     else:
@@ -459,7 +459,7 @@ def put_model(lab: Lab, content: bytes) -> str:
 @pytest.mark.parametrize(
     "content", [b"", b"no pickle at all", b"\x80\x05", b"PK\x03\x04zip", b"\x1f\x8b\x08gzip"]
 )
-def test_a_file_that_is_no_pickle_is_refused(
+def test_a_file_that_is_not_a_pickle_is_refused(
     lab: Lab, params: dict[str, str], content: bytes
 ) -> None:
     wrong = params | {"model_name": put_model(lab, content)}
@@ -467,9 +467,7 @@ def test_a_file_that_is_no_pickle_is_refused(
     assert not lab.exists(params["output_table"])
 
 
-def test_a_model_of_a_package_that_is_not_there_is_refused(
-    lab: Lab, params: dict[str, str]
-) -> None:
+def test_a_model_of_a_missing_package_is_refused(lab: Lab, params: dict[str, str]) -> None:
     module = types.ModuleType("gone_with_the_wind")
     sys.modules[module.__name__] = module
     try:
@@ -483,13 +481,13 @@ def test_a_model_of_a_package_that_is_not_there_is_refused(
 
 
 class OfTheNotebook:
-    """Stands for a class that was defined in a notebook's cell."""
+    """Represents a class that was defined in a notebook's cell."""
 
     def predict(self, rows: Any) -> Any:
         return rows
 
 
-def test_a_model_of_a_class_that_is_not_there_is_refused(
+def test_a_model_of_a_missing_class_is_refused(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = lab.put_pickle(OfTheNotebook())
@@ -500,14 +498,12 @@ def test_a_model_of_a_class_that_is_not_there_is_refused(
 
 
 @pytest.mark.parametrize("thing", [KFold(), {"a": 1}, [1, 2], None])
-def test_a_pickle_of_something_that_does_not_predict_is_refused(
-    lab: Lab, params: dict[str, str], thing: Any
-) -> None:
+def test_a_pickle_without_predict_is_refused(lab: Lab, params: dict[str, str], thing: Any) -> None:
     wrong = params | {"model_name": lab.put_pickle(thing)}
     lab.here(wrong).problem(422, "model-unusable", type(thing).__name__, "has no predict")
 
 
-def test_a_model_that_was_never_fitted_is_refused(lab: Lab, params: dict[str, str]) -> None:
+def test_an_unfitted_model_is_refused(lab: Lab, params: dict[str, str]) -> None:
     wrong = params | {"model_name": lab.put_pickle(LinearRegression())}
     answer = lab.here(wrong | {"id_columns": "id"})
     answer.problem(422, "model-unusable", "LinearRegression", "fitted")
@@ -530,7 +526,7 @@ def test_a_model_that_raises_on_nulls_names_their_columns_and_publishes_nothing(
     assert "Columns with NULLs: b" in state["failure"]["detail"]
     assert (state["rows_done"], state["rows_total"]) == (0, len(DATA))
     lab.http(params).problem(422, "prediction-failed")  # the same request fails the same way
-    # Another number of rows: the local BigQuery does not tell when a load changed a table.
+    # Another number of rows: the local BigQuery does not say when a load changed a table.
     whole = DATA.astype({"a": "float64", "b": "float64"}).iloc[:-1]
     lab.put(whole, params["input_table"], "WRITE_TRUNCATE")
     result = lab.http(params).done()
@@ -541,7 +537,7 @@ def test_a_model_that_raises_on_nulls_names_their_columns_and_publishes_nothing(
     assert state["state"] == "succeeded"
 
 
-def test_a_model_that_gives_another_number_of_values_is_refused(lab: Lab) -> None:
+def test_a_model_that_returns_a_wrong_number_of_values_is_refused(lab: Lab) -> None:
     class_less = lab.put_pickle(TooFew())
     params = lab.params(lab.put(DATA[["id", "a"]]), class_less, id_columns="id")
     lab.here(params).problem(422, "model-unusable", "gives 1 answers to 3 rows")
@@ -549,7 +545,7 @@ def test_a_model_that_gives_another_number_of_values_is_refused(lab: Lab) -> Non
 
 
 class TooFew:
-    """Answers one value, however many rows there are."""
+    """Returns one value for any number of rows."""
 
     n_features_in_ = 1
 
@@ -557,6 +553,6 @@ class TooFew:
         return np.zeros(1)
 
 
-def test_a_route_that_is_not_there_and_a_method_that_is_not_answer_as_problems(lab: Lab) -> None:
+def test_an_unknown_route_and_a_wrong_method_get_problems(lab: Lab) -> None:
     lab.http({}, "/nowhere").problem(404, "404")
     assert lab.client.delete("/predict").status_code == 405

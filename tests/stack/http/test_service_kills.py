@@ -1,4 +1,4 @@
-"""The service may be told to end, or be killed, in each phase of a run: nothing is doubled."""
+"""The service may be terminated or killed in each phase of a run: no row is duplicated."""
 
 import itertools
 import os
@@ -19,10 +19,10 @@ from mlsys.local.stack import LocalStack
 from workers.scoring.shards import read_session
 
 ROWS = 250_000
-PARTS = read_session._streams(ROWS)  # the service's own choice
+PARTS = read_session._streams(ROWS)  # the number that the service itself chooses
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL on Cloud Run
 TIMEOUT = 90.0
-PHASES = {  # the call that is held as the service is told to end, and for how many seconds more
+PHASES = {  # the call that is held when the service gets SIGTERM, and for how many seconds more
     "planning": ("POST plan.json", "before", 0.5),
     "scoring": ("PUT part", "before", 0.5),
     "scoring, a part is there": ("PUT part", "after", 0.5),
@@ -33,7 +33,7 @@ PHASES = {  # the call that is held as the service is told to end, and for how m
 
 
 class Service:
-    """A gunicorn of its own, behind the layer."""
+    """A gunicorn of the test's own, behind `rules.Rules`."""
 
     def __init__(self, bench: Bench, folder: Path) -> None:
         self.bench = bench
@@ -49,7 +49,7 @@ class Service:
         self.clean: pd.DataFrame = bench.lab.rows(output)
 
     def start(self) -> None:
-        """Start it, unless it runs."""
+        """Start it, unless it is running."""
         if self.server is None:
             self.port = choose_port(None, "service")
             self.server = start_service(
@@ -61,7 +61,7 @@ class Service:
             self.server.wait_until_ready()
 
     def ask(self, output: str) -> requests.Response | None:
-        """Ask for a score of the table; None: the service ended without an answer."""
+        """Request a score of the table; return None if the service ended without an answer."""
         params = self.bench.lab.params(self.table, self.bench.name, output_table=output)
         params["outputs"] = ",".join(OUTPUTS)
         url = f"http://127.0.0.1:{self.port}/predict"
@@ -71,18 +71,18 @@ class Service:
             return None
 
     def terminate(self) -> int:
-        """Ask it to end, as Cloud Run does, and return its process id."""
+        """Send it SIGTERM, as Cloud Run does, and return its PID."""
         pid = int(self.pid_file.read_text())
         os.kill(pid, signal.SIGTERM)
         return pid
 
     def kill(self) -> None:
-        """End it as a power cut does."""
+        """Kill it, as a power cut does."""
         kill_service(self.pid_file)
         self.stop()
 
     def stop(self) -> None:
-        """End it, however it is."""
+        """End it, in any state."""
         if self.server is not None:
             self.server.stop()
             self.server = None
@@ -114,7 +114,7 @@ def wait_for_the_end(pid: int, seconds: float) -> None:
 
 
 def check(service: Service, output: str) -> None:
-    """The repeated request succeeds, and every row is there once."""
+    """Check that the repeated request succeeds, and that every row appears once."""
     service.start()
     answer = service.ask(output)
     assert answer is not None
@@ -125,7 +125,7 @@ def check(service: Service, output: str) -> None:
 
 
 def terminated_run(service: Service, phase: str, more: float | None = None) -> float:
-    """Tell the service to end in a phase of a run; how many seconds it took."""
+    """Send the service SIGTERM in a phase of a run; return the seconds until it ended."""
     bench = service.bench
     name, moment, seconds = PHASES[phase]
     bench.rules.job_seconds = 2.0 if "runs" in phase else 0.0
@@ -152,7 +152,7 @@ def terminated_run(service: Service, phase: str, more: float | None = None) -> f
         assert answer.status_code in (200, 503), answer.text
     check(service, output)
     left = bench.lab.objects(f"{bench.name}-v1-")
-    assert parts.items() <= left.items()  # what was there is used as it is
+    assert parts.items() <= left.items()  # existing objects are used unchanged
     return took
 
 
@@ -174,14 +174,14 @@ def killed_run(service: Service, phase: str) -> None:
 
 
 @pytest.mark.parametrize("phase", ["scoring", "publishing, the job runs"])
-def test_the_service_told_to_end_in_a_run_ends_in_time_and_the_repeated_request_goes_on(
+def test_a_service_that_gets_sigterm_in_a_run_ends_in_time_and_the_repeated_request_resumes(
     service: Service, phase: str
 ) -> None:
     terminated_run(service, phase)
 
 
 @pytest.mark.parametrize("phase", ["planning", "scoring, a part is there"])
-def test_a_run_of_a_service_that_was_killed_is_finished_by_the_repeated_request(
+def test_a_killed_services_run_is_finished_by_the_repeated_request(
     service: Service, phase: str
 ) -> None:
     killed_run(service, phase)
@@ -189,7 +189,7 @@ def test_a_run_of_a_service_that_was_killed_is_finished_by_the_repeated_request(
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_the_service_ends_in_time_in_every_phase_again_and_again(service: Service) -> None:
+def test_the_service_ends_in_time_in_every_phase_repeatedly(service: Service) -> None:
     for _, phase in itertools.product(range(3), PHASES):
         print(f"{phase}: {terminated_run(service, phase):.1f} s")
 
@@ -203,6 +203,6 @@ def test_the_service_ends_in_time_even_if_a_call_hangs(service: Service, phase: 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_the_service_is_killed_in_every_phase_again_and_again(service: Service) -> None:
+def test_the_service_survives_kills_in_every_phase_repeatedly(service: Service) -> None:
     for _, phase in itertools.product(range(3), PHASES):
         killed_run(service, phase)

@@ -1,4 +1,4 @@
-"""A service's first requests, which come while it imports what they need."""
+"""A service's first requests, which arrive while it still imports modules."""
 
 import json
 import time
@@ -32,7 +32,7 @@ MODELS = (
 
 
 class Fresh:
-    """A gunicorn that nobody has asked for anything."""
+    """A gunicorn that has served no request yet."""
 
     def __init__(self, lab: Lab, folder: Path) -> None:
         self.url = f"http://{HOST}:{(port := choose_port(None, 'service'))}"
@@ -48,9 +48,9 @@ class Fresh:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    def at_once(self, asked: list[tuple[str, dict[str, str]]]) -> list[requests.Response]:
-        """The answers to requests that set out together."""
-        ready = Barrier(len(asked))
+    def at_once(self, requests_: list[tuple[str, dict[str, str]]]) -> list[requests.Response]:
+        """Send requests at the same time and return the answers."""
+        ready = Barrier(len(requests_))
 
         def ask(path: str, params: dict[str, str]) -> requests.Response:
             with requests.Session() as session:
@@ -58,11 +58,11 @@ class Fresh:
                 ready.wait(30)
                 return session.get(self.url + path, params=params, timeout=90)
 
-        with ThreadPoolExecutor(len(asked)) as pool:
-            return list(pool.map(ask, *zip(*asked, strict=True)))
+        with ThreadPoolExecutor(len(requests_)) as pool:
+            return list(pool.map(ask, *zip(*requests_, strict=True)))
 
     def warm_ups(self) -> int:
-        """How often it has warmed up."""
+        """Return the number of times it has warmed up."""
         lines = self.log_file.read_text().splitlines()
         return sum(json.loads(line)["message"].startswith("Warmed up in ") for line in lines)
 
@@ -79,17 +79,17 @@ def fresh(lab: Lab, tmp_path: Path) -> Iterator[Fresh]:
     started.server.stop()
 
 
-def test_first_requests_that_come_together_are_all_served(lab: Lab, fresh: Fresh) -> None:
+def test_concurrent_first_requests_are_all_served(lab: Lab, fresh: Fresh) -> None:
     table = lab.put(X.assign(id=range(len(X))))
     names = [lab.upload(model.fit(X, X["a"]), X) for model in MODELS] * 2
-    asked = [("/predict", lab.params(table, name)) for name in names]
-    asked += [(path, {"env": "dev"}) for path in ("/model-registry", "/models", "/runs")]
-    answers = fresh.at_once(asked)
+    requests_ = [("/predict", lab.params(table, name)) for name in names]
+    requests_ += [(path, {"env": "dev"}) for path in ("/model-registry", "/models", "/runs")]
+    answers = fresh.at_once(requests_)
     assert [(answer.status_code, answer.text) for answer in answers if not answer.ok] == []
     assert fresh.warm_ups() == 1
 
 
-def test_health_waits_for_nothing_and_warms_up_once(fresh: Fresh) -> None:
+def test_health_answers_at_once_and_warms_up_once(fresh: Fresh) -> None:
     answers = fresh.at_once([("/health", {})] * 4)
     assert [answer.json()["status"] for answer in answers] == ["healthy"] * 4
     assert fresh.warm_ups() == 0

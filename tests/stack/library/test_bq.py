@@ -1,4 +1,4 @@
-"""bq_get and bq_put: what goes into a table comes out of it, or is refused by name."""
+"""bq_get and bq_put: a table returns the values that were written, or they are refused by name."""
 
 import datetime as dt
 import io
@@ -32,7 +32,7 @@ def dataset(clients: Clients) -> Iterator[str]:
 
 @pytest.fixture
 def table(dataset: str, environment: dict[str, str]) -> str:
-    """The name of a table that is not there yet."""
+    """Return the id of a table that does not exist yet."""
     return f"{dataset}.t_{uuid.uuid4().hex[:8]}"
 
 
@@ -49,7 +49,7 @@ def create(clients: Clients, table: str, **columns: str) -> None:
     clients.bigquery.create_table(bigquery.Table(table, fields), timeout=30)
 
 
-# Types: what is written, the column's type, and what is read (dtype and values).
+# Types: the values written, the column's type, and the values read (dtype and values).
 TYPES = [
     ("int64", [1, -(2**63)], "INT64", "int64", [1, -(2**63)]),
     ("Int64", [2**63 - 1, 2], "INT64", "int64", [2**63 - 1, 2]),
@@ -82,7 +82,7 @@ TYPES = [
 
 
 @pytest.mark.parametrize(("dtype", "given", "kind", "read_as", "expected"), TYPES)
-def test_every_type_comes_back_as_it_was_written(
+def test_every_type_is_read_as_it_was_written(
     clients: Clients,
     table: str,
     dtype: str,
@@ -96,7 +96,7 @@ def test_every_type_comes_back_as_it_was_written(
     assert schema(clients, table) == {"row": "INT64", "value": kind}
     found = bq_get(f"SELECT value FROM `{table}` ORDER BY row")["value"]
     pd.testing.assert_series_equal(found, pd.Series(expected, dtype=read_as, name="value"))
-    bq_put(found.to_frame(), table)  # and what was read can be appended again
+    bq_put(found.to_frame(), table)  # and the values read can be appended again
     again = bq_get(f"SELECT value FROM `{table}` WHERE row IS NULL")["value"]
     assert sorted(map(str, again)) == sorted(map(str, found))
 
@@ -109,7 +109,7 @@ def test_the_index_is_left_out_and_a_frame_without_rows_makes_an_empty_table(
     assert read(table) == {"a": []}
 
 
-def test_an_append_finds_its_columns_by_name(table: str) -> None:
+def test_an_append_matches_columns_by_name(table: str) -> None:
     bq_put(pd.DataFrame({"a": ["a1"], "b": ["b1"], "c": [1]}), table)
     bq_put(pd.DataFrame({"c": [2], "b": ["b2"], "a": ["a2"]}), table)
     bq_put(pd.DataFrame({"B": ["b3"], "C": [3]}), table, "WRITE_APPEND")
@@ -134,7 +134,7 @@ FITTING = [
 
 
 @pytest.mark.parametrize(("kind", "given", "expected"), FITTING)
-def test_what_keeps_its_meaning_is_appended_to_a_column_of_another_type(
+def test_values_that_keep_their_meaning_are_appended_to_a_column_of_another_type(
     clients: Clients, table: str, kind: str, given: "pd.Series[Any]", expected: list[Any] | None
 ) -> None:
     create(clients, table, value=kind)
@@ -190,7 +190,7 @@ def test_columns_that_the_table_lacks_are_refused_by_name(clients: Clients, tabl
         bq_put(pd.DataFrame({"b": [1], "a": [1], "c": [1]}), table)
 
 
-def test_columns_that_the_table_requires_are_asked_for(clients: Clients, table: str) -> None:
+def test_missing_required_columns_are_named(clients: Clients, table: str) -> None:
     create(clients, table, a="INT64 REQUIRED", b="INT64")
     with pytest.raises(InvalidRequest, match="requires the column 'a': add it"):
         bq_put(pd.DataFrame({"b": [1]}), table)
@@ -230,7 +230,7 @@ def test_write_empty_fills_an_empty_table_and_refuses_a_filled_one(
 def test_write_empty_refuses_a_table_that_was_filled_meanwhile(
     clients: Clients, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """BigQuery then fails the job with the reason `duplicate`, which its client makes a 409."""
+    """BigQuery then fails the job with the reason `duplicate`, which its client maps to a 409."""
 
     def filled(*_: Any, **__: Any) -> Any:
         raise AlreadyExists(f"Already Exists: Table {table}")
@@ -238,7 +238,7 @@ def test_write_empty_refuses_a_table_that_was_filled_meanwhile(
     monkeypatch.setattr(clients.bigquery, "load_table_from_file", filled)
     with pytest.raises(Conflict, match="has rows"):
         bq_put(pd.DataFrame({"a": [1]}), table, "WRITE_EMPTY")
-    with pytest.raises(Conflict, match="^Already Exists: Table"):  # of something else
+    with pytest.raises(Conflict, match="^Already Exists: Table"):  # of another job
         bq_put(pd.DataFrame({"a": [1]}), table)
 
 
@@ -267,13 +267,13 @@ def test_a_frame_without_columns_is_refused_and_nothing_is_lost(table: str) -> N
     assert read(table) == {"a": [1]}
 
 
-def test_write_truncate_makes_a_table_that_is_not_there(table: str) -> None:
+def test_write_truncate_creates_a_missing_table(table: str) -> None:
     bq_put(pd.DataFrame({"a": [1]}), table, "WRITE_TRUNCATE")
     assert read(table) == {"a": [1]}
 
 
 def describe(clients: Clients, table: str) -> dict[str, Any]:
-    """Return what a table keeps beside its rows."""
+    """Return a table's metadata."""
     resource = clients.bigquery.get_table(table, timeout=30).to_api_repr()
     names = ("timePartitioning", "rangePartitioning", "clustering", "description", "labels")
     return {name: resource.get(name) for name in names}
@@ -287,7 +287,7 @@ def describe(clients: Clients, table: str) -> dict[str, Any]:
         "CREATE TABLE `{}` (d DATE, a INT64) PARTITION BY RANGE_BUCKET(a, GENERATE_ARRAY(0, 9, 3))",
     ],
 )
-def test_write_truncate_keeps_how_a_table_is_laid_out_and_described(
+def test_write_truncate_keeps_a_tables_partitioning_and_descriptions(
     clients: Clients, table: str, made: str
 ) -> None:
     bq_get(made.format(table))
@@ -301,7 +301,7 @@ def test_write_truncate_keeps_how_a_table_is_laid_out_and_described(
         bq_put(pd.DataFrame({"c": ["x"]}), table, "WRITE_TRUNCATE")
 
 
-def test_write_truncate_keeps_a_columns_description_and_its_mode_while_it_fits(
+def test_write_truncate_keeps_a_columns_description_and_mode_if_they_fit(
     clients: Clients, table: str
 ) -> None:
     fields = [
@@ -313,11 +313,11 @@ def test_write_truncate_keeps_a_columns_description_and_its_mode_while_it_fits(
         bq_put(pd.DataFrame({"b": [1.5], "a": values}), table, "WRITE_TRUNCATE")
         b, a = clients.bigquery.get_table(table, timeout=30).schema
         assert (a.mode, a.description, b.field_type) == (mode, "A number", "FLOAT64")
-        assert b.description is None  # another type, another column
+        assert b.description is None  # another type makes it another column
 
 
-def test_a_load_that_fails_leaves_the_table_as_it_was(clients: Clients, table: str) -> None:
-    """Of WRITE_TRUNCATE with the same columns and with others, and of a table that is not there."""
+def test_a_failed_load_leaves_the_table_unchanged(clients: Clients, table: str) -> None:
+    """Load with WRITE_TRUNCATE: equal columns, other columns, and a table that does not exist."""
     bq_put(pd.DataFrame({"a": [1, 2]}), table)
     before = describe(clients, table), schema(clients, table)
     for name, kind in (("a", "INT64"), ("b", "INT64")):
@@ -346,7 +346,7 @@ def test_a_view_is_refused_at_once(table: str, disposition: str) -> None:
 
 
 def test_columns_that_the_frame_lacks_get_their_default_or_null(table: str) -> None:
-    """Columns of types that pandas does not have, too."""
+    """Include columns of types that pandas does not have."""
     bq_get(
         f"CREATE TABLE `{table}` (a INT64 NOT NULL, b INT64 DEFAULT 5, l ARRAY<INT64>, "
         "s STRUCT<x INT64>, j JSON, g GEOGRAPHY, t STRING DEFAULT 'x')"
@@ -355,7 +355,7 @@ def test_columns_that_the_frame_lacks_get_their_default_or_null(table: str) -> N
     rows = read(table)
     assert rows["a"] == [1, 2]
     assert rows["b"] == [5, 5]
-    assert pd.isna(rows["t"][0]) and rows["t"][1] == "y"  # a NULL that is written stays one
+    assert pd.isna(rows["t"][0]) and rows["t"][1] == "y"  # a NULL that is written stays a NULL
     assert [len(values) for values in rows["l"]] == [0, 0]
     assert pd.isna([*rows["s"], *rows["j"], *rows["g"]]).all()
 
@@ -369,10 +369,10 @@ def test_columns_that_bq_put_cannot_write_are_refused_by_name(table: str) -> Non
         bq_put(pd.DataFrame({"a": [1, None]}), table)
 
 
-def test_the_job_says_the_modes_that_the_table_has(
+def test_the_load_job_has_the_tables_column_modes(
     clients: Clients, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """BigQuery refuses another one, and so does the local one."""
+    """BigQuery refuses other modes, and so does the local one."""
     create(clients, table, a="INT64 REQUIRED", b="STRING")
     bq_put(pd.DataFrame({"b": ["x"], "a": [1]}), table)
     monkeypatch.setattr(
@@ -383,8 +383,8 @@ def test_the_job_says_the_modes_that_the_table_has(
     assert read(table) == {"a": [1], "b": ["x"]}
 
 
-def test_integers_beside_null_keep_every_digit(clients: Clients, table: str) -> None:
-    """What is read is written again as INT64, with the same digits."""
+def test_integers_beside_nulls_keep_every_digit(clients: Clients, table: str) -> None:
+    """The values read are written again as INT64, with the same digits."""
     big = 2**53 + 1
     df = bq_get(f"SELECT x FROM UNNEST([{big}, NULL, {-(2**63)}]) AS x")
     assert str(df["x"].dtype) == "Int64"
@@ -393,14 +393,14 @@ def test_integers_beside_null_keep_every_digit(clients: Clients, table: str) -> 
     assert sorted(bq_get(f"SELECT * FROM `{table}`")["x"].dropna()) == [-(2**63), big]
 
 
-def test_a_dataset_that_is_not_there_is_named(environment: dict[str, str]) -> None:
+def test_a_missing_dataset_is_named(environment: dict[str, str]) -> None:
     with pytest.raises(TableNotFound, match=r"dataset mlsys-local\.nowhere is not there: create"):
         bq_put(pd.DataFrame({"a": [1]}), "mlsys-local.nowhere.t")
     with pytest.raises(TableNotFound, match="nowhere"):
         bq_get("SELECT * FROM `mlsys-local.nowhere.t`")
 
 
-def test_a_table_that_is_not_there_is_named(table: str) -> None:
+def test_a_missing_table_is_named(table: str) -> None:
     with pytest.raises(TableNotFound, match=table.split(".")[-1]):
         bq_get(f"SELECT * FROM `{table}`")
 
@@ -413,14 +413,14 @@ def test_a_table_that_is_not_there_is_named(table: str) -> None:
         ("SELECT", "."),
     ],
 )
-def test_a_query_that_is_refused_says_so_in_bigquerys_words(
+def test_a_refused_query_raises_bigquerys_message(
     environment: dict[str, str], query: str, words: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=f"^query: .*(?:{words})"):
         bq_get(query)
 
 
-def test_a_query_sees_the_sample_tables(environment: dict[str, str]) -> None:
+def test_a_query_can_read_the_sample_tables(environment: dict[str, str]) -> None:
     df = bq_get("SELECT * FROM titanic.train ORDER BY PassengerId LIMIT 3")
     assert df["PassengerId"].tolist() == [1, 2, 3]
     assert df["Survived"].dtype == np.int64
@@ -435,7 +435,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("text", MALFORMED)
-def test_a_name_that_is_no_tables_is_refused(environment: dict[str, str], text: str) -> None:
+def test_a_malformed_table_id_is_refused(environment: dict[str, str], text: str) -> None:
     with pytest.raises(InvalidRequest, match="^table_id: .*pass project.dataset.table"):
         bq_put(pd.DataFrame({"a": [1]}), text)
 
@@ -448,14 +448,14 @@ def test_a_name_that_is_no_tables_is_refused(environment: dict[str, str], text: 
         ("my-project.d.tabellen_äöü", ("my-project", "d", "tabellen_äöü")),
     ],
 )
-def test_a_tables_name_is_read_and_written(text: str, parts: tuple[str, str, str]) -> None:
+def test_a_table_id_is_parsed_and_formatted(text: str, parts: tuple[str, str, str]) -> None:
     ref = TableRef.parse(text)
     assert (ref.project, ref.dataset, ref.table) == parts
     assert str(ref) == text
     assert ref.path == "projects/{}/datasets/{}/tables/{}".format(*parts)
 
 
-def test_a_write_disposition_that_does_not_exist_is_refused(table: str) -> None:
+def test_an_unknown_write_disposition_is_refused(table: str) -> None:
     with pytest.raises(
         InvalidRequest, match="^write_disposition: 'append': pass WRITE_APPEND, WRITE_TRUNCATE or"
     ):

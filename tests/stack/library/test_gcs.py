@@ -24,7 +24,7 @@ from registry_cases import X, fitted
 
 @pytest.fixture
 def bucket(clients: Clients, environment: dict[str, str]) -> Iterator[str]:
-    """A bucket of the test's own, which announces nothing."""
+    """Yield a bucket of the test's own, without notifications."""
     found = clients.storage.create_bucket(f"gcs-{uuid.uuid4().hex[:8]}", timeout=10)
     yield found.name
     for blob in list(clients.storage.list_blobs(found.name, timeout=10)):
@@ -50,7 +50,7 @@ def stored(clients: Clients, bucket: str, path: str) -> Blob:
         (b"x", "with space/ä😀/50%+?#&.txt", "application/octet-stream"),
     ],
 )
-def test_what_was_put_is_got(
+def test_gcs_get_returns_what_gcs_put_stored(
     clients: Clients, bucket: str, content: bytes | str, path: str, kind: str
 ) -> None:
     gcs_put(content, bucket, path)
@@ -74,7 +74,7 @@ def test_objects_are_listed_in_alphabetical_order(bucket: str) -> None:
     assert gcs_list_blobs(bucket) == ["a", "b/v1/model.pkl", "b/v10/model.pkl", "b/v2/model.pkl"]
 
 
-def test_a_model_comes_back_and_predicts_the_same(bucket: str) -> None:
+def test_a_downloaded_model_predicts_the_same(bucket: str) -> None:
     model = make_pipeline(StandardScaler(), LinearRegression()).fit(X, [1, 2, 3, 4])
     gcs_put_pickle(model, bucket, "m/v1/model.pkl")
     back = gcs_get_pickle(bucket, "m/v1/model.pkl")
@@ -84,13 +84,13 @@ def test_a_model_comes_back_and_predicts_the_same(bucket: str) -> None:
 @pytest.mark.parametrize(
     "value", [None, {"a": [1, (2, "x")]}, "text", 1.5, pd.DataFrame({"a": [1, None]})], ids=str
 )
-def test_any_object_comes_back(bucket: str, value: Any) -> None:
+def test_any_object_survives_the_round_trip(bucket: str, value: Any) -> None:
     gcs_put_pickle(value, bucket, "o.pkl")
     back = gcs_get_pickle(bucket, "o.pkl")
     assert back.equals(value) if isinstance(value, pd.DataFrame) else back == value
 
 
-def test_plain_pickle_and_mlsys_read_each_other_where_there_is_no_array(bucket: str) -> None:
+def test_plain_pickle_and_mlsys_read_each_others_files_without_arrays(bucket: str) -> None:
     value = {"threshold": 0.5, "names": ["a", "b"], "when": {1: (2, 3)}}
     gcs_put_pickle(value, bucket, "o.pkl")
     assert pickle.loads(gcs_get(bucket, "o.pkl")) == value
@@ -99,7 +99,9 @@ def test_plain_pickle_and_mlsys_read_each_other_where_there_is_no_array(bucket: 
     assert np.array_equal(gcs_get_pickle(bucket, "m.pkl").predict(X), model.predict(X))
 
 
-def test_a_models_class_and_versions_travel_with_the_object(clients: Clients, bucket: str) -> None:
+def test_a_models_class_and_versions_are_in_the_objects_metadata(
+    clients: Clients, bucket: str
+) -> None:
     model = make_pipeline(StandardScaler(), LinearRegression()).fit(X, [1, 2, 3, 4])
     gcs_put_pickle(model, bucket, "m/v1/model.pkl")
     blob = stored(clients, bucket, "m/v1/model.pkl")
@@ -115,7 +117,7 @@ def test_a_models_class_and_versions_travel_with_the_object(clients: Clients, bu
 def test_a_models_description_fits_into_an_objects_custom_metadata(
     clients: Clients, bucket: str
 ) -> None:
-    """8 KiB in all: https://cloud.google.com/storage/quotas#objects."""
+    """The limit is 8 KiB: https://cloud.google.com/storage/quotas#objects."""
     many = pd.DataFrame(np.eye(3, 1000)).rename(columns="feature number {}".format)
     gcs_put_pickle(LinearRegression().fit(many, [1, 2, 3]), bucket, "m/v1/model.pkl")
     text = stored(clients, bucket, "m/v1/model.pkl").metadata["mlsys"]
@@ -127,7 +129,7 @@ def test_a_models_description_fits_into_an_objects_custom_metadata(
     assert "feature_names" not in json.loads(text)
 
 
-def test_an_object_or_bucket_that_is_not_there_is_named(bucket: str) -> None:
+def test_a_missing_object_or_bucket_is_named(bucket: str) -> None:
     for get in (gcs_get, gcs_get_pickle):
         with pytest.raises(ObjectNotFound, match=f"There is no object gs://{bucket}/nope"):
             get(bucket, "nope")
@@ -139,7 +141,7 @@ def test_an_object_or_bucket_that_is_not_there_is_named(bucket: str) -> None:
         gcs_put_pickle({}, "no-such-bucket", "a.pkl")
     with pytest.raises(ObjectNotFound, match="There is no bucket gs://no-such-bucket"):
         gcs_list_blobs("no-such-bucket")
-    with pytest.raises(FileNotFoundError):  # which it is, for whoever does not know mlsys
+    with pytest.raises(FileNotFoundError):  # ObjectNotFound is also a FileNotFoundError
         gcs_get(bucket, "nope")
 
 
@@ -152,12 +154,12 @@ def test_empty_names_are_refused(environment: dict[str, str], bucket_name: str, 
         gcs_put(b"", bucket_name, path)
 
 
-def test_a_path_that_registers_no_model_is_warned_of(environment: dict[str, str]) -> None:
+def test_a_path_that_registers_no_model_gives_a_warning(environment: dict[str, str]) -> None:
     with pytest.warns(UserWarning, match="registers no model: model_name: 'Titanic'"):
         gcs_put_pickle({}, "mlsys-models-dev", "Titanic/1/model.pkl")
     default_clients().storage.bucket("mlsys-models-dev").blob("Titanic/1/model.pkl").delete()
 
 
-def test_what_cannot_be_pickled_is_explained(environment: dict[str, str]) -> None:
+def test_an_object_that_cannot_be_pickled_is_explained(environment: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest, match="cannot be pickled .* put a named function into"):
         gcs_put_pickle(lambda x: x, "mlsys-models-dev", "lambda/v1/model.pkl")

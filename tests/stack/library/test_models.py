@@ -46,7 +46,7 @@ def objects(case: ModelCase) -> list[str]:
 def test_metadata_that_the_service_would_leave_out_is_refused_before_the_upload(
     case: ModelCase, more: dict[str, Any], reason: str | None
 ) -> None:
-    if reason is None:  # the later one counts, as in a dictionary
+    if reason is None:  # the last one counts, as in a dictionary
         assert upload_model(fitted(), case.name, X=X, y=Y, wait=False, **more).version == "v1"
         return
     with pytest.raises(InvalidRequest, match=f"^{reason}"):
@@ -64,7 +64,7 @@ def test_an_upload_is_in_the_registry_when_the_call_returns(case: ModelCase) -> 
         metrics={"r2": np.float64(0.5), "nan": float("nan")},
         description="How tall",
     )
-    rows = case.rows()  # at once
+    rows = case.rows()  # without waiting
     assert (ref, str(ref)) == (ModelRef(case.name, "v1"), f"{case.name}/v1")
     assert len(rows) == 1
     row = case.row()
@@ -92,18 +92,18 @@ def test_the_metadata_is_written_before_the_model(case: ModelCase) -> None:
     assert announced == ["metadata.json", "model.pkl"]
 
 
-def test_without_a_version_the_next_one_after_the_highest_is_taken(case: ModelCase) -> None:
+def test_without_a_version_the_highest_plus_one_is_used(case: ModelCase) -> None:
     taken = [upload_model(fitted(), case.name, X=X, wait=False).version for _ in range(2)]
     assert taken == ["v1", "v2"]
     upload_model(fitted(), case.name, "v10", X=X, wait=False)
     assert upload_model(fitted(), case.name, X=X, wait=False).version == "v11"
     case.delete("v1/model.pkl")  # a gap is not filled
     assert upload_model(fitted(), case.name, X=X, wait=False).version == "v12"
-    case.put("notes", "v99x/notes.txt")  # no version
+    case.put("notes", "v99x/notes.txt")  # not a version
     assert upload_model(fitted(), case.name, X=X, wait=False).version == "v13"
 
 
-def test_another_model_whose_name_begins_alike_does_not_count(case: ModelCase) -> None:
+def test_a_model_whose_name_has_the_same_prefix_is_ignored(case: ModelCase) -> None:
     longer = f"{case.name}-2"
     try:
         upload_model(fitted(), longer, "v7", X=X, wait=False)
@@ -114,8 +114,8 @@ def test_another_model_whose_name_begins_alike_does_not_count(case: ModelCase) -
         case.settle()
 
 
-def test_a_lone_metadata_counts_as_taken_for_the_next_version_alone(case: ModelCase) -> None:
-    """It is what an upload leaves that broke off half-way: its number is never guessed again."""
+def test_a_version_with_only_metadata_is_skipped_but_can_be_uploaded(case: ModelCase) -> None:
+    """An interrupted upload leaves such metadata: its number is never chosen again."""
     case.put("{}", "v3/metadata.json")
     assert upload_model(fitted(), case.name, X=X, wait=False).version == "v4"
     assert upload_model(fitted(), case.name, "v3", X=X).version == "v3"
@@ -124,13 +124,13 @@ def test_a_lone_metadata_counts_as_taken_for_the_next_version_alone(case: ModelC
     assert [row["status_reason"] for row in case.rows()] == [None, None]
 
 
-def test_a_version_that_exists_is_refused_and_left_as_it_is(case: ModelCase) -> None:
+def test_an_existing_version_is_refused_and_unchanged(case: ModelCase) -> None:
     upload_model(fitted(1.0), case.name, "v1", X=X)
     case.settle()
     before = case.stored()
     with pytest.raises(ModelExists, match=r"/v1 exists in dev: pass overwrite=True or another"):
         upload_model(fitted(2.0), case.name, "v1", X=X)
-    with pytest.raises(FileExistsError):  # which it is, for whoever does not know mlsys
+    with pytest.raises(FileExistsError):  # ModelExists is also a FileExistsError
         upload_model(fitted(2.0), case.name, "v1", X=X)
     assert case.stored() == before
 
@@ -147,7 +147,7 @@ def test_overwrite_replaces_the_model_and_its_metadata(case: ModelCase) -> None:
     upload_model(fitted(3.0), case.name, "v2", X=X, overwrite=True)  # nothing to replace is fine
 
 
-def test_of_uploads_of_one_version_at_the_same_time_one_is_taken(case: ModelCase) -> None:
+def test_of_concurrent_uploads_of_one_version_one_succeeds(case: ModelCase) -> None:
     def upload(slope: int) -> bool:
         try:
             upload_model(fitted(slope), case.name, "v1", X=X, metrics={"n": slope}, wait=False)
@@ -163,20 +163,20 @@ def test_of_uploads_of_one_version_at_the_same_time_one_is_taken(case: ModelCase
     assert np.allclose(model.coef_, fitted(slope).coef_)
     row = case.row()
     assert case.registered() == case.stored()
-    # Two objects are not written as one: what must not happen is that foreign metadata counts.
+    # Two objects cannot be written as one: foreign metadata must never count.
     foreign = "metadata.json is about another model.pkl: its checksum differs"
     assert (row["metrics"], row["status_reason"]) in (({"n": slope}, None), (None, foreign))
 
 
-def test_an_upload_that_the_registry_does_not_show_in_time_is_reported_and_kept(
+def test_an_upload_not_registered_in_time_is_reported_and_kept(
     case: ModelCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tenacity
 
     patient = tenacity.stop_after_delay
     monkeypatch.setattr("tenacity.stop_after_delay", lambda _: patient(1.0))
-    said = pytest.raises(NotRegistered, match=r"GET /model-registry\?env=dev")
-    with notifications_lost(case.stack), said:
+    raises = pytest.raises(NotRegistered, match=r"GET /model-registry\?env=dev")
+    with notifications_lost(case.stack), raises:
         upload_model(fitted(), case.name, X=X)
     assert case.rows() == []
     assert objects(case) == ["v1/metadata.json", "v1/model.pkl"]
@@ -184,7 +184,7 @@ def test_an_upload_that_the_registry_does_not_show_in_time_is_reported_and_kept(
     assert case.registered() == case.stored() != []
 
 
-def test_without_wait_the_call_returns_before_the_registry_knows(case: ModelCase) -> None:
+def test_without_wait_the_call_returns_before_the_model_is_registered(case: ModelCase) -> None:
     with notifications_lost(case.stack):
         ref = upload_model(fitted(), case.name, X=X, wait=False)
     assert (str(ref), case.rows()) == (f"{case.name}/v1", [])
@@ -207,7 +207,7 @@ def test_an_environment_without_a_bucket_is_named(case: ModelCase) -> None:
 
 
 class Untrained:
-    """Pickles well, and cannot predict."""
+    """Can be pickled, and cannot predict."""
 
     def predict(self, X: Any) -> Any:
         raise RuntimeError("call fit first")
@@ -236,7 +236,7 @@ class Untrained:
         ({"env": "qa"}, "env: 'qa': pass dev, staging or prod"),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_is_uploaded(
+def test_an_unusable_model_is_refused_before_any_upload(
     case: ModelCase, change: dict[str, Any], problem: str
 ) -> None:
     before = list(case.clients.storage.list_blobs(case.bucket, timeout=10))
@@ -254,7 +254,9 @@ def test_what_cannot_work_is_refused_before_anything_is_uploaded(
         ("a-1-b/v123456789/metadata.json", ("a-1-b", "v123456789", "metadata")),
     ],
 )
-def test_an_objects_path_says_what_it_is(path: str, expected: tuple[str, str, str]) -> None:
+def test_a_path_is_parsed_into_name_version_and_file(
+    path: str, expected: tuple[str, str, str]
+) -> None:
     ref, kind = ModelRef.of_object(path)
     assert (ref.name, ref.version, kind) == expected
     assert path == (ref.path if kind == "model" else ref.metadata_path)
@@ -269,13 +271,13 @@ def test_an_objects_path_says_what_it_is(path: str, expected: tuple[str, str, st
         *("../v1/model.pkl", "a/../model.pkl", "ä/v1/model.pkl", "a/v１/model.pkl", "x" * 5000),
     ],
 )
-def test_any_other_path_is_no_models(path: str) -> None:
+def test_other_paths_are_not_model_files(path: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         ModelRef.of_object(path)
     assert len(str(refused.value)) < 400
 
 
-def test_versions_are_numbers_to_sort_by() -> None:
+def test_versions_sort_by_number() -> None:
     refs = [ModelRef("a", v) for v in ("v10", "v9", "v1")]
     assert [ref.number for ref in sorted(refs, key=lambda ref: ref.number)] == [1, 9, 10]
 
@@ -290,11 +292,11 @@ def test_a_function_of_the_notebook_is_refused_before_the_upload(
 
 
 def shout(frame: pd.DataFrame) -> pd.DataFrame:
-    """A function of a package that the service does not trust."""
+    """Return the frame: a function that the service does not trust."""
     return frame
 
 
-def test_an_upload_that_the_service_rejects_is_told_at_once(case: ModelCase) -> None:
+def test_an_upload_that_the_service_rejects_raises_at_once(case: ModelCase) -> None:
     model = make_pipeline(FunctionTransformer(shout), fitted()).fit(X, X["height"])
     with pytest.warns(UserWarning, match=r"/v1 is rejected in dev: .*test_models\.shout"):
         upload_model(model, case.name, X=X)

@@ -1,4 +1,4 @@
-"""`mlsys promote`: the same bytes in the next environment, and who took them there."""
+"""`mlsys promote`: the same bytes in the next environment, with a record of who promoted them."""
 
 import datetime as dt
 import json
@@ -30,7 +30,7 @@ def stack() -> Iterator[LocalStack]:
 
 @pytest.fixture(autouse=True)
 def here(environment: dict[str, str]) -> None:
-    """This process's environment points at the stack."""
+    """Point this process's environment at the stack."""
 
 
 def promote(name: str, source: str, target: str, *more: str) -> int:
@@ -54,7 +54,7 @@ def put(stack: LocalStack, env: str, path: str, what: bytes) -> None:
     stack.pubsub.wait_until_quiet(30)
 
 
-def test_a_version_goes_to_staging_and_then_to_prod_as_it_is(
+def test_a_version_is_promoted_unchanged_to_staging_and_then_to_prod(
     stack: LocalStack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     new_key(tmp_path / "key.pem")
@@ -86,7 +86,7 @@ def test_promoting_again_changes_nothing(stack: LocalStack) -> None:
     assert after["promoted_at"] == before["promoted_at"]
 
 
-def test_a_promotion_that_was_cut_off_is_taken_up(stack: LocalStack) -> None:
+def test_an_interrupted_promotion_is_resumed(stack: LocalStack) -> None:
     upload_model(MODEL, "cut", "v1", X=X)
     put(stack, "staging", "cut/v1/metadata.json", content(stack, "dev", "cut", "metadata.json"))
     assert promote("cut", "dev", "staging") == 0
@@ -109,7 +109,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         assert promote(name, "dev", "staging") == 130
 
 
-def test_a_promotion_that_was_cut_off_is_finished_though_the_source_is_another_by_now(
+def test_an_interrupted_promotion_is_finished_even_if_the_source_has_changed(
     stack: LocalStack,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -130,10 +130,10 @@ def test_a_promotion_that_was_cut_off_is_finished_though_the_source_is_another_b
     assert not bucket.blob("halfway/v1/model.sig").exists(timeout=10)
 
 
-def test_a_lost_answer_to_a_copy_is_no_reason_to_fail(
+def test_a_lost_answer_to_a_copy_does_not_fail_the_promotion(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client repeats the request, and its condition does not hold any more."""
+    """The client repeats the request, whose condition no longer holds."""
     from google.cloud.storage import Blob
 
     upload_model(MODEL, "lost", "v1", X=X)
@@ -147,7 +147,7 @@ def test_a_lost_answer_to_a_copy_is_no_reason_to_fail(
     assert promote("lost", "dev", "staging") == 0
 
 
-def test_a_signature_that_the_target_has_given_stays(stack: LocalStack, tmp_path: Path) -> None:
+def test_a_signature_of_the_target_environment_is_kept(stack: LocalStack, tmp_path: Path) -> None:
     for name in ("dev", "staging"):
         new_key(tmp_path / name)
     upload_model(MODEL, "twice", "v1", X=X, signing_key=tmp_path / "dev")
@@ -162,21 +162,21 @@ def test_a_signature_that_the_target_has_given_stays(stack: LocalStack, tmp_path
 
 
 @pytest.mark.parametrize("file", ["metadata.json", "model.sig"])
-def test_files_of_somebody_else_are_named_and_not_overwritten(
+def test_foreign_files_are_named_and_not_overwritten(
     stack: LocalStack, capsys: pytest.CaptureFixture[str], file: str
 ) -> None:
     upload_model(MODEL, "beside", "v1", X=X, overwrite=True)
     put(stack, "staging", f"beside/v1/{file}", b"{}")
     assert promote("beside", "dev", "staging") == 1
-    said = capsys.readouterr().err
-    assert f"/beside/v1/{file} is in the way" in said and "delete it" in said
+    stderr = capsys.readouterr().err
+    assert f"/beside/v1/{file} is in the way" in stderr and "delete it" in stderr
     assert content(stack, "staging", "beside", file) == b"{}"
     bucket = stack.clients.storage.bucket(stack.settings.models_bucket("staging"))
     bucket.blob(f"beside/v1/{file}").delete(timeout=10)
     assert not bucket.blob("beside/v1/model.pkl").exists(timeout=10)
 
 
-def test_a_version_that_is_there_with_other_bytes_is_not_replaced(
+def test_an_existing_version_with_other_bytes_is_not_replaced(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     upload_model(MODEL, "taken", "v1", X=X)
@@ -187,7 +187,7 @@ def test_a_version_that_is_there_with_other_bytes_is_not_replaced(
     assert content(stack, "staging", "taken") == other
 
 
-def test_what_is_not_ready_is_not_promoted(
+def test_a_model_that_is_not_ready_is_not_promoted(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     upload_model(MODEL, "wrong", "v1", X=X)
@@ -199,11 +199,11 @@ def test_what_is_not_ready_is_not_promoted(
     assert list_models(stack.clients, "staging", model_name="wrong") == ([], False)
 
 
-def test_what_the_registry_does_not_know_as_it_is_is_not_promoted(
+def test_a_model_that_differs_from_its_registry_row_is_not_promoted(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     upload_model(MODEL, "behind", "v1", X=X)
-    stack.pubsub.wait_until_quiet(30)  # the metadata's event writes the row, too
+    stack.pubsub.wait_until_quiet(30)  # the metadata's event updates the row, too
     query = "UPDATE mlsys_dev.model_registry SET generation = 7 WHERE model_name = 'behind'"
     stack.clients.bigquery.query(query, timeout=10).result(timeout=10)
     assert promote("behind", "dev", "staging") == 1
@@ -221,7 +221,7 @@ def test_what_the_registry_does_not_know_as_it_is_is_not_promoted(
         ("dev", "dev", [], "dev does not come after dev"),
     ],
 )
-def test_a_promotion_that_may_be_a_mistake_is_refused(
+def test_a_suspicious_promotion_is_refused(
     source: str, target: str, more: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert promote("careful", source, target, *more) == 1
@@ -235,7 +235,7 @@ def test_a_promotion_that_may_be_a_mistake_is_refused(
         ("GCS_BUCKET_MODELS_DEV", "dev", "staging", "dev"),
     ],
 )
-def test_an_environment_that_is_not_set_up_is_named_with_those_that_are(
+def test_a_missing_environment_is_named_with_the_existing_ones(
     stack: LocalStack,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -247,9 +247,9 @@ def test_an_environment_that_is_not_set_up_is_named_with_those_that_are(
     upload_model(MODEL, "homeless", "v1", X=X, overwrite=True)
     monkeypatch.setenv(variable, "mlsys-no-such-bucket")
     assert promote("homeless", source, target) == 1
-    there = ", ".join(e for e in ("dev", "staging", "prod") if e != env)
+    existing = ", ".join(e for e in ("dev", "staging", "prod") if e != env)
     project = stack.settings.project
     assert (
         f"The environment {env} is not set up in {project}: there is no bucket "
-        f"gs://mlsys-no-such-bucket. {project} has {there}; create it"
+        f"gs://mlsys-no-such-bucket. {project} has {existing}; create it"
     ) in capsys.readouterr().err

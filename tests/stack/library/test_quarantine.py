@@ -1,4 +1,4 @@
-"""`mlsys quarantine`: what the service could not understand can be seen, and sent once more."""
+"""`mlsys quarantine`: unreadable messages can be listed and published again."""
 
 import base64
 import contextlib
@@ -39,7 +39,7 @@ def name_of(body: bytes, stack: LocalStack) -> str:
     return name
 
 
-def test_what_was_not_understood_is_listed_with_the_reason(
+def test_an_unreadable_message_is_listed_with_the_reason(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = wrapped({"eventType": "OBJECT_FINALIZE", "bucketId": "b", "n": "listed"})
@@ -50,7 +50,7 @@ def test_what_was_not_understood_is_listed_with_the_reason(
     assert "the attribute objectId is missing" in line
 
 
-def test_a_message_is_published_again_and_taken_out(
+def test_a_replayed_message_leaves_the_quarantine(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with model_case(stack, "replayed") as case:
@@ -74,7 +74,7 @@ def test_a_message_is_published_again_and_taken_out(
         assert name not in {r.name for r in records(stack.clients, "dev")}
 
 
-def test_what_is_still_not_understood_comes_back(stack: LocalStack) -> None:
+def test_a_replayed_message_that_is_still_unreadable_returns(stack: LocalStack) -> None:
     body = wrapped({"eventType": "OBJECT_FINALIZE", "bucketId": "b", "n": "again"})
     assert push(stack, body) == 204
     assert main(["quarantine", "replay", "--env", "dev", name_of(body, stack)]) == 0
@@ -85,7 +85,7 @@ def test_what_is_still_not_understood_comes_back(stack: LocalStack) -> None:
 @pytest.mark.parametrize(
     "body", [b"no json", b"[]", b'{"message": 3}', b'{"message": {"data": 7}}']
 )
-def test_what_is_no_pushed_message_cannot_be_published_and_stays(
+def test_a_body_that_is_not_a_pushed_message_cannot_be_replayed_and_stays(
     stack: LocalStack, capsys: pytest.CaptureFixture[str], body: bytes
 ) -> None:
     assert push(stack, body) == 204
@@ -103,7 +103,7 @@ def test_what_is_no_pushed_message_cannot_be_published_and_stays(
         (["x"], "not in quarantine: x"),
     ],
 )
-def test_what_to_replay_must_be_said(
+def test_replay_needs_a_selection(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     assert main(["quarantine", "replay", "--env", "dev", *arguments]) == 1
@@ -120,7 +120,7 @@ FOREIGN = {
 }
 
 
-def test_objects_of_others_below_quarantine_are_left_alone(
+def test_foreign_objects_in_the_quarantine_folder_are_not_touched(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = b"neither JSON nor anything else"
@@ -145,11 +145,11 @@ def test_objects_of_others_below_quarantine_are_left_alone(
         assert {p for p in FOREIGN if p[-1] != "/"} <= set(objects(stack.clients, "dev"))
     finally:
         for path in FOREIGN:
-            with contextlib.suppress(NotFound):  # the local storage finds no "folder/" to delete
+            with contextlib.suppress(NotFound):  # the local storage has no "folder/" object
                 bucket.blob(path).delete()
 
 
-def test_an_object_that_is_deleted_meanwhile_is_left_out(stack: LocalStack) -> None:
+def test_an_object_deleted_meanwhile_is_skipped(stack: LocalStack) -> None:
     body = wrapped({"n": "deleted meanwhile"})
     assert push(stack, body) == 204
     name = name_of(body, stack)
@@ -167,7 +167,7 @@ def test_an_object_that_is_deleted_meanwhile_is_left_out(stack: LocalStack) -> N
         assert main(["quarantine", "replay", "--env", "dev", name]) == 0
 
 
-def test_a_list_has_a_bound_and_each_message_a_line(
+def test_a_list_is_bounded_and_has_one_line_for_each_message(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for n in range(3):
@@ -179,7 +179,7 @@ def test_a_list_has_a_bound_and_each_message_a_line(
     assert "\x1b" not in shown.out
 
 
-def test_an_unwrapped_message_is_published_again_as_it_was(stack: LocalStack) -> None:
+def test_an_unwrapped_message_is_replayed_unchanged(stack: LocalStack) -> None:
     headers = {"eventType": "OBJECT_FINALIZE", "bucketId": "b", "objectId": "a/v1/model.pkl"}
     with pytest.MonkeyPatch.context() as patch:
         sent: list[tuple[bytes, dict[str, str]]] = []
@@ -196,7 +196,7 @@ def test_an_unwrapped_message_is_published_again_as_it_was(stack: LocalStack) ->
 
 
 @pytest.mark.parametrize("attribute", ["timeout", "data", "topic"])
-def test_an_attribute_that_cannot_be_published_stops_no_other(
+def test_an_unpublishable_attribute_does_not_stop_the_other_messages(
     stack: LocalStack, capsys: pytest.CaptureFixture[str], attribute: str
 ) -> None:
     uri = quarantine(
@@ -207,7 +207,7 @@ def test_an_attribute_that_cannot_be_published_stops_no_other(
     assert "cannot be published again" in capsys.readouterr().err
 
 
-def test_records_of_earlier_versions_are_read() -> None:
+def test_records_of_earlier_releases_are_readable() -> None:
     record = parse("n", b'{"body": "{}", "reason": "r", "received_at": "t"}')
     assert record is not None
     assert (record.route, record.headers, record.body_base64) == ("", {}, None)

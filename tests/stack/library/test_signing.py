@@ -1,4 +1,4 @@
-"""A service that has a signing key uses no model that the key's holder did not sign."""
+"""A service with a signing key uses no model that the key's owner did not sign."""
 
 import dataclasses
 import stat
@@ -42,7 +42,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def strict(stack: LocalStack, key: Path) -> Clients:
-    """Clients of a service that asks for signatures."""
+    """Return clients of a service that requires signatures."""
     return clients_for(dataclasses.replace(stack.settings, signing_keys=(public_key(key),)))
 
 
@@ -55,7 +55,7 @@ def case(stack: LocalStack) -> Iterator[ModelCase]:
 # Signatures
 
 
-def test_what_was_signed_counts_under_its_name_alone(key: Path, tmp_path: Path) -> None:
+def test_a_signature_is_valid_only_under_the_signed_name(key: Path, tmp_path: Path) -> None:
     keys = (new_key(tmp_path / "old.pem"), public_key(key))
     signature = sign(REF, b"model", key)
     check(REF, b"model", signature, keys)
@@ -76,7 +76,7 @@ def test_what_was_signed_counts_under_its_name_alone(key: Path, tmp_path: Path) 
         check(REF, b"model", signature, keys[:1])
 
 
-def test_a_new_key_is_for_its_owner_alone_and_is_not_overwritten(
+def test_a_new_key_is_private_to_its_owner_and_never_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "signing.pem"
@@ -87,7 +87,7 @@ def test_a_new_key_is_for_its_owner_alone_and_is_not_overwritten(
     assert "File exists" in capsys.readouterr().err
 
 
-def test_a_file_that_holds_no_such_key_is_named(tmp_path: Path) -> None:
+def test_a_file_without_an_ed25519_key_is_named(tmp_path: Path) -> None:
     rsa = tmp_path / "rsa.pem"
     rsa.write_bytes(
         generate_private_key(65537, 2048).private_bytes(
@@ -101,13 +101,13 @@ def test_a_file_that_holds_no_such_key_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["x", "MCowBQYDK2VwAyEA", "AAAA" * 15 + "="])
-def test_a_setting_that_is_no_public_key_is_refused(value: str, key: Path) -> None:
+def test_a_setting_that_is_not_a_public_key_is_refused(value: str, key: Path) -> None:
     values = {"GCP_PROJECT_ID": "p", "MLSYS_MODEL_SIGNING_KEY": f"{public_key(key)}, {value}"}
     with pytest.raises(SettingsError, match="MLSYS_MODEL_SIGNING_KEY is no Ed25519 public key"):
         Settings.from_env(values)
 
 
-def test_a_setting_of_commas_alone_is_not_taken_for_none() -> None:
+def test_a_setting_of_only_commas_does_not_turn_signing_off() -> None:
     for name in ("MLSYS_MODEL_SIGNING_KEY", "MLSYS_INPUT_DATASETS", "MLSYS_OUTPUT_DATASETS"):
         with pytest.raises(SettingsError, match=f"{name} is ',', which names nothing"):
             Settings.from_env({"GCP_PROJECT_ID": "p", name: " , "})
@@ -116,7 +116,7 @@ def test_a_setting_of_commas_alone_is_not_taken_for_none() -> None:
 # The service
 
 
-def test_an_empty_signature_is_a_wrong_one(case: ModelCase, strict: Clients) -> None:
+def test_an_empty_signature_is_invalid(case: ModelCase, strict: Clients) -> None:
     with notifications_lost(case.stack):
         case.upload()
         case.put(b"", "v1/model.sig")
@@ -146,14 +146,14 @@ def test_an_unsigned_model_is_rejected_until_it_is_signed(
         assert (row["status"], row["signature_generation"]) == ("rejected", None)
 
 
-def test_the_upload_of_a_signature_alone_is_a_reason_to_look(case: ModelCase, key: Path) -> None:
+def test_uploading_only_a_signature_updates_the_registry(case: ModelCase, key: Path) -> None:
     case.upload()
     assert case.row()["signature_generation"] is None
     case.put(sign(case.ref(), b"another file", key), "v1/model.sig")
     assert case.row()["signature_generation"] is not None
 
 
-def test_a_model_that_was_overwritten_needs_another_signature(
+def test_an_overwritten_model_needs_a_new_signature(
     case: ModelCase, strict: Clients, key: Path
 ) -> None:
     with notifications_lost(case.stack):
@@ -167,7 +167,7 @@ def test_a_model_that_was_overwritten_needs_another_signature(
         assert row["status"] == "rejected" and "sign it again" in row["status_reason"]
 
 
-def test_scoring_uses_signed_models_alone(stack: LocalStack, strict: Clients, key: Path) -> None:
+def test_scoring_uses_only_signed_models(stack: LocalStack, strict: Clients, key: Path) -> None:
     lab = Lab(stack)
     table = lab.put(pa.table({"id": [1, 2], "a": [0.1, 0.2]}))
     model = LinearRegression().fit(X, X["a"])

@@ -1,4 +1,4 @@
-"""What a table gives back, and what the service scores, is what the frame holds."""
+"""A table returns, and the service scores, exactly the frame's values."""
 
 import re
 import uuid
@@ -28,12 +28,12 @@ RELAXED = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
-# On the stack a smaller example of a failure would take minutes to find.
+# On the stack it would take minutes to shrink a failing example.
 ON_THE_STACK = settings(RELAXED, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 
 
 def frames(columns: int) -> st.SearchStrategy[pd.DataFrame]:
-    """Frames of those of `columns` random columns that can be written and have `ROWS` rows."""
+    """Return a strategy for frames of `ROWS` rows: the writable of `columns` random columns."""
 
     def frame(some: list[Any]) -> pd.DataFrame:
         full = [s.reindex(range(ROWS)) if s.dtype == object else s for s in some]
@@ -43,15 +43,15 @@ def frames(columns: int) -> st.SearchStrategy[pd.DataFrame]:
     return st.lists(COLUMNS, min_size=columns, max_size=columns).map(frame)
 
 
-def there_and_back(clients: Clients, df: pd.DataFrame) -> None:
-    """Write the frame into a table of its own and compare what is read."""
+def check_round_trip(clients: Clients, df: pd.DataFrame) -> None:
+    """Write the frame into a table of its own and compare the rows read."""
     table = f"{clients.settings.project}.titanic.values_{uuid.uuid4().hex}"
     try:
         bq_put(df.assign(row=range(len(df))), table)
     except InvalidRequest as exc:  # the local BigQuery has no BIGNUMERIC
         name = re.match(r"df: column '(c\d+)': needs BIGNUMERIC", str(exc))
         assert name is not None, str(exc)
-        there_and_back(clients, df.drop(columns=name[1]))
+        check_round_trip(clients, df.drop(columns=name[1]))
         return
     found = bq_get(f"SELECT * FROM `{table}` ORDER BY row")
     clients.bigquery.delete_table(table, timeout=30)
@@ -61,19 +61,19 @@ def there_and_back(clients: Clients, df: pd.DataFrame) -> None:
 
 @settings(ON_THE_STACK, max_examples=3)
 @given(df=frames(30))
-def test_a_table_gives_back_what_the_frame_holds(
+def test_a_table_returns_the_frames_values(
     clients: Clients, environment: dict[str, str], df: pd.DataFrame
 ) -> None:
-    there_and_back(clients, df)
+    check_round_trip(clients, df)
 
 
 @pytest.mark.long
 @settings(ON_THE_STACK, max_examples=300)
 @given(df=frames(30))
-def test_a_table_gives_back_what_the_frame_holds_at_length(
+def test_a_table_returns_the_frames_values_in_many_examples(
     clients: Clients, environment: dict[str, str], df: pd.DataFrame
 ) -> None:
-    there_and_back(clients, df)
+    check_round_trip(clients, df)
 
 
 NUMBERS = st.one_of(
@@ -93,7 +93,7 @@ WORDS = st.lists(st.sampled_from(["a", "é", "NaN", ""]) | st.none(), min_size=3
 
 @st.composite
 def training(draw: st.DrawFn) -> pd.DataFrame:
-    """A frame to learn from: three columns of numbers, one of text, and ids."""
+    """Draw a frame to learn from: three columns of numbers, one of text, and ids."""
     columns: dict[str, Any] = {}
     for name in ("u", "v", "w"):
         values = draw(NUMBERS)
@@ -103,7 +103,7 @@ def training(draw: st.DrawFn) -> pd.DataFrame:
 
 
 def scored(lab: Lab, df: pd.DataFrame) -> None:
-    """Compare what the service writes with what the model says of the frame of the notebook."""
+    """Compare the service's output with the model's answers for the notebook's frame."""
     table = lab.name("values")
     bq_put(df, table)
     X = bq_get(f"SELECT * FROM `{table}` ORDER BY id")[["u", "v", "w", "t"]]
@@ -124,7 +124,7 @@ def scored(lab: Lab, df: pd.DataFrame) -> None:
             assert re.search("[uvwt]: |'[uvwt]'", str(exc)), str(exc)
             continue
         except (ValueError, TypeError):
-            continue  # scikit-learn itself does not take such a frame
+            continue  # scikit-learn itself refuses such a frame
         params = lab.params(table, name, id_columns="id")
         lab.http(params).done()
         found = lab.rows(params["output_table"])
@@ -133,7 +133,7 @@ def scored(lab: Lab, df: pd.DataFrame) -> None:
 
 @settings(ON_THE_STACK, max_examples=1)
 @given(df=training())
-def test_the_service_scores_what_the_notebook_read(
+def test_the_service_scores_the_notebooks_values(
     stack: LocalStack, environment: dict[str, str], df: pd.DataFrame
 ) -> None:
     scored(Lab(stack), df)
@@ -142,7 +142,7 @@ def test_the_service_scores_what_the_notebook_read(
 @pytest.mark.long
 @settings(ON_THE_STACK, max_examples=100)
 @given(df=training())
-def test_the_service_scores_what_the_notebook_read_at_length(
+def test_the_service_scores_the_notebooks_values_in_many_examples(
     stack: LocalStack, environment: dict[str, str], df: pd.DataFrame
 ) -> None:
     scored(Lab(stack), df)

@@ -1,4 +1,4 @@
-"""Notifications may come twice, ten times, late, in any order or not at all: one row remains."""
+"""Notifications may be duplicated, late, reordered or lost: one row remains."""
 
 import http.client
 import itertools
@@ -17,7 +17,7 @@ from registry_cases import TOPIC, ModelCase, model_case, notifications_lost, pus
 
 VERSIONS = [f"v{n}" for n in range(1, 6)]
 THREADS = 8
-MAX_DELIVERIES = 200  # of one message; Pub/Sub's own dead letter policy would end it sooner
+MAX_DELIVERIES = 200  # of one message; Pub/Sub's dead-letter policy would end it sooner
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def kinds(messages: Iterable[Message]) -> list[str]:
 
 
 def ten_uploads(case: ModelCase) -> None:
-    """Five versions, and the first of them five times more: ten FINALIZE, five DELETE."""
+    """Upload five versions, and the first five more times: ten FINALIZE, five DELETE."""
     for version in VERSIONS:
         case.upload(version=version)
     for slope in range(2, 7):
@@ -54,7 +54,7 @@ def ten_uploads(case: ModelCase) -> None:
 
 
 @pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.long)])
-def test_ten_uploads_announced_several_times_each_are_one_row_a_version(
+def test_ten_uploads_with_duplicate_announcements_give_one_row_a_version(
     case: ModelCase, times: int
 ) -> None:
     before = case.stack.pubsub.counts(TOPIC)
@@ -72,7 +72,7 @@ def test_ten_uploads_announced_several_times_each_are_one_row_a_version(
 @pytest.mark.parametrize(
     ("seed", "times"), [(1, 4), *(pytest.param(n, 10, marks=pytest.mark.long) for n in (1, 2, 3))]
 )
-def test_ten_uploads_delivered_several_times_in_any_order_are_one_row_a_version(
+def test_ten_uploads_redelivered_in_any_order_give_one_row_a_version(
     case: ModelCase, seed: int, times: int
 ) -> None:
     with notifications_lost(case.stack):
@@ -85,10 +85,10 @@ def test_ten_uploads_delivered_several_times_in_any_order_are_one_row_a_version(
     assert case.registered() == case.stored()
 
 
-def test_messages_delivered_while_the_bucket_changes_leave_what_it_holds_in_the_end(
+def test_messages_delivered_during_changes_leave_the_buckets_final_state(
     case: ModelCase,
 ) -> None:
-    """Uploads, overwrites and deletes go on while their messages come, doubled and shuffled."""
+    """The bucket changes while its messages arrive, duplicated and shuffled."""
     rng = random.Random(3)
     case.stack.pubsub.duplicate = 2
     try:
@@ -108,7 +108,7 @@ def test_messages_delivered_while_the_bucket_changes_leave_what_it_holds_in_the_
     assert case.registered() == case.stored()
 
 
-def test_a_late_finalize_does_not_bring_a_deleted_model_back(case: ModelCase) -> None:
+def test_a_late_finalize_does_not_register_a_deleted_model(case: ModelCase) -> None:
     case.upload(slope=1.0)
     case.upload(slope=2.0)
     case.settle()
@@ -134,8 +134,8 @@ def test_a_stale_delete_does_not_remove_a_live_model(case: ModelCase) -> None:
         assert case.registered() == [("v1", live.generation, None)]
 
 
-def test_every_order_of_upload_overwrite_and_delete_ends_alike(case: ModelCase) -> None:
-    """The last thing that happened to the object decides, not the last message of it."""
+def test_every_order_of_messages_gives_the_same_rows(case: ModelCase) -> None:
+    """The last change of the object decides, not its last message."""
     with notifications_lost(case.stack):
         case.upload(slope=1.0, version="v1")
         case.delete("v1/model.pkl")
@@ -156,7 +156,7 @@ def test_every_order_of_upload_overwrite_and_delete_ends_alike(case: ModelCase) 
         assert case.registered() == [("v1", kept.generation, None)]
 
 
-def test_an_archived_generation_is_looked_at_as_well(case: ModelCase) -> None:
+def test_an_archived_generation_updates_the_registry(case: ModelCase) -> None:
     """In a bucket with object versioning an overwrite archives: OBJECT_ARCHIVE, no delete."""
     with notifications_lost(case.stack):
         live = case.upload()
@@ -167,7 +167,7 @@ def test_an_archived_generation_is_looked_at_as_well(case: ModelCase) -> None:
     assert case.registered() == [("v1", live.generation, None)]
 
 
-def test_a_change_of_an_objects_metadata_alone_is_left_alone(case: ModelCase) -> None:
+def test_a_change_of_only_an_objects_metadata_is_ignored(case: ModelCase) -> None:
     with notifications_lost(case.stack):
         case.upload()
     [finalized] = case.events()
@@ -177,7 +177,7 @@ def test_a_change_of_an_objects_metadata_alone_is_left_alone(case: ModelCase) ->
     assert case.rows() == []
 
 
-def test_messages_that_nobody_took_end_in_the_dead_letters_and_a_rescan_repairs(
+def test_unacknowledged_messages_become_dead_letters_and_a_rescan_repairs_the_registry(
     case: ModelCase,
 ) -> None:
     case.stack.kill_service()

@@ -1,4 +1,4 @@
-"""Thousands of deliveries, doubled and shuffled, and a service that is killed meanwhile."""
+"""Thousands of deliveries, duplicated and shuffled, while the service may be killed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from registry_cases import ModelCase, fitted, model_case, notifications_lost, pu
 from rules import Rules
 
 THREADS = 16
-ATTEMPTS = 2_000  # at one message; each kill costs some of those under way
+ATTEMPTS = 2_000  # for one message; each kill costs some of the concurrent ones
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def case(stack: LocalStack, environment: dict[str, str]) -> Iterator[ModelCase]:
 
 
 def upload(case: ModelCase, objects: int) -> list[Message]:
-    """Store so many models, some of them twice and some described; return what nobody was told."""
+    """Store models, some twice, some with metadata; return the notifications, held back."""
     contents = [pickle.dumps(fitted(slope)) for slope in (1.0, 2.0, 3.0)]
 
     def one(n: int) -> None:
@@ -54,18 +54,18 @@ def upload(case: ModelCase, objects: int) -> list[Message]:
 
 
 def copies(messages: list[Message], deliveries: int, seed: int) -> list[Message]:
-    """Every message one to ten times, shuffled, so many deliveries in all."""
+    """Return every message one to ten times, shuffled, `deliveries` in all."""
     rng = random.Random(seed)
     more = rng.sample(9 * messages, deliveries - len(messages))
     return rng.sample([*messages, *more], deliveries)
 
 
 class Deliveries:
-    """Deliveries by many threads, each until it is acknowledged."""
+    """Delivers with many threads, each message until it is acknowledged."""
 
     def __init__(self, stack: LocalStack, url: str | None = None) -> None:
         self.stack = stack
-        self.url = url  # of another service than the stack's
+        self.url = url  # of a service other than the stack's
         self.answers: Counter[int | str] = Counter()
         self._lock = threading.Lock()
 
@@ -93,7 +93,7 @@ class Deliveries:
 
 
 def bulk(case: ModelCase, objects: int, number: int) -> None:
-    """Deliver so many times what so many objects announced: no 5xx, and one row a version."""
+    """Deliver the announcements `number` times: no 5xx, and one row a version."""
     messages = copies(upload(case, objects), number, seed=objects)
     assert case.rows() == []
     deliveries = Deliveries(case.stack)
@@ -107,7 +107,7 @@ def bulk(case: ModelCase, objects: int, number: int) -> None:
 
 
 def disturbed(case: ModelCase, objects: int, number: int, folder: Path) -> None:
-    """Deliver while a fifth of the service's calls goes wrong: what is repeated does no harm."""
+    """Deliver while a fifth of the service's calls fail: retries do no harm."""
     messages = copies(upload(case, objects), number, seed=objects)
     port = choose_port(None, "service")
     with Rules(case.stack, faults=0.2, seed=number) as rules:
@@ -132,7 +132,7 @@ def disturbed(case: ModelCase, objects: int, number: int, folder: Path) -> None:
 
 
 def killed(case: ModelCase, objects: int, number: int, kills: int) -> None:
-    """Kill the service so many times in so many deliveries: the registry is right by itself."""
+    """Kill the service `kills` times in `number` deliveries: the registry needs no rescan."""
     messages = copies(upload(case, objects), number, seed=kills)
     rng = random.Random(kills)
     moments = sorted(rng.sample(range(1, number - THREADS), kills))
@@ -158,11 +158,13 @@ def test_100_deliveries_of_15_objects_leave_one_row_a_version(case: ModelCase) -
     bulk(case, 15, 100)
 
 
-def test_a_service_killed_2_times_in_50_deliveries_needs_no_rescan(case: ModelCase) -> None:
+def test_a_registry_whose_service_is_killed_twice_in_50_deliveries_needs_no_rescan(
+    case: ModelCase,
+) -> None:
     killed(case, 12, 50, kills=2)
 
 
-def test_60_deliveries_of_which_a_fifth_of_all_calls_go_wrong_leave_one_row_a_version(
+def test_60_deliveries_with_a_fifth_of_calls_failing_leave_one_row_a_version(
     case: ModelCase, tmp_path: Path
 ) -> None:
     disturbed(case, 8, 60, tmp_path)
@@ -170,7 +172,7 @@ def test_60_deliveries_of_which_a_fifth_of_all_calls_go_wrong_leave_one_row_a_ve
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-def test_10000_deliveries_of_which_a_fifth_of_all_calls_go_wrong(
+def test_10000_deliveries_with_a_fifth_of_calls_failing_leave_one_row_a_version(
     case: ModelCase, tmp_path: Path
 ) -> None:
     disturbed(case, 1_000, 10_000, tmp_path)
@@ -184,5 +186,7 @@ def test_10000_deliveries_of_1000_objects_leave_one_row_a_version(case: ModelCas
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_a_service_killed_50_times_in_1000_deliveries_needs_no_rescan(case: ModelCase) -> None:
+def test_a_registry_whose_service_is_killed_50_times_in_1000_deliveries_needs_no_rescan(
+    case: ModelCase,
+) -> None:
     killed(case, 300, 1_000, kills=50)

@@ -34,7 +34,7 @@ def case(stack: LocalStack, environment: dict[str, str]) -> Iterator[ModelCase]:
 
 @pytest.fixture(autouse=True)
 def root_logger() -> Iterator[None]:
-    """The application sets up the process's logging: not for the tests that follow."""
+    """Restore the process's logging, which the application configures."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -44,7 +44,7 @@ def root_logger() -> Iterator[None]:
 
 @pytest.fixture
 def own_clients(settings: Settings) -> Clients:
-    """Clients of this test alone, whose methods it may replace."""
+    """Return clients of this test only, whose methods it may replace."""
     return Clients(settings)
 
 
@@ -67,7 +67,7 @@ def event(bucket: str, path: str, event_type: str = "OBJECT_FINALIZE") -> dict[s
     return {"message": {"attributes": attributes, "messageId": "1"}, "subscription": TOPIC}
 
 
-def test_models_are_the_registrys_rows_as_json(case: ModelCase) -> None:
+def test_models_returns_the_registrys_rows_as_json(case: ModelCase) -> None:
     case.upload(version="v2")
     case.upload(version="v10")
     case.put(json.dumps({"metrics": {"r2": 0.5}, "target": "y"}), "v10/metadata.json")
@@ -82,7 +82,7 @@ def test_models_are_the_registrys_rows_as_json(case: ModelCase) -> None:
     assert isinstance(mine[0]["generation"], int)
 
 
-def test_models_are_narrowed_down_and_carry_their_metadata_when_asked(case: ModelCase) -> None:
+def test_models_can_be_filtered_and_include_metadata_on_request(case: ModelCase) -> None:
     for version in ("v1", "v2", "v3"):
         case.upload(version=version)
     case.put(json.dumps({"team": "pricing"}), "v2/metadata.json")
@@ -106,7 +106,7 @@ def test_models_are_narrowed_down_and_carry_their_metadata_when_asked(case: Mode
 
 
 def pages(stack: LocalStack, path: str, key: str) -> Iterator[list[dict[str, Any]]]:
-    """The rows of each answer, until one says that there are no more."""
+    """Yield the rows of each answer, up to the last page."""
     after = ""
     while True:
         status, answer = get(stack, f"{path}{after}")
@@ -118,7 +118,7 @@ def pages(stack: LocalStack, path: str, key: str) -> Iterator[list[dict[str, Any
         after = f"&after={answer['next']}"
 
 
-def test_pages_of_models_hold_each_row_once(case: ModelCase) -> None:
+def test_pages_of_models_contain_each_row_once(case: ModelCase) -> None:
     for version in ("v1", "v2", "v10"):
         case.upload(version=version)
     case.settle()
@@ -137,7 +137,7 @@ def test_pages_of_models_hold_each_row_once(case: ModelCase) -> None:
     assert paged == keys
 
 
-def test_columns_of_users_are_json_in_an_answer(case: ModelCase) -> None:
+def test_columns_added_by_users_are_json_in_the_answer(case: ModelCase) -> None:
     case.upload()
     case.settle()
     columns = {
@@ -184,8 +184,8 @@ def test_a_malformed_filter_of_models_is_named(stack: LocalStack, query: str, na
     assert [p["name"] for p in answer["parameters"]] == [name]
 
 
-def test_an_answer_of_models_has_a_bound(case: ModelCase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In bytes, and in the columns of one model; a first row is always given."""
+def test_an_answer_of_models_is_bounded(case: ModelCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound counts bytes, and the columns of one model; a first row is always returned."""
     names = [f"c{i}" for i in range(150)]
     for version in ("v1", "v2"):
         case.upload(version=version)
@@ -200,7 +200,7 @@ def test_an_answer_of_models_has_a_bound(case: ModelCase, monkeypatch: pytest.Mo
         assert ([row["model_version"] for row in rows], more) == (["v2"], True)
 
 
-def test_a_rescan_answers_what_it_found_and_a_second_one_that_nothing_is_left(
+def test_a_rescan_reports_its_changes_and_a_second_one_reports_none(
     case: ModelCase,
 ) -> None:
     get(case.stack, "/model-registry?env=dev")
@@ -228,7 +228,7 @@ def test_a_rescan_answers_what_it_found_and_a_second_one_that_nothing_is_left(
     assert (status, second) == (200, first | {"registered": 0, "unchanged": first["unchanged"] + 1})
 
 
-def test_a_rescan_names_some_of_what_it_skipped_and_how_many_there_are(
+def test_a_rescan_names_some_skipped_objects_and_counts_all(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = [{"object": f"a/{n}.txt", "reason": "is not a model"} for n in range(6_009)]
@@ -258,7 +258,7 @@ def test_an_environment_that_is_not_served_is_named(
     assert parameter["name"] == "env" and problem in parameter["problem"]
 
 
-def test_a_parameter_that_no_route_has_is_named(stack: LocalStack) -> None:
+def test_an_unknown_parameter_is_named(stack: LocalStack) -> None:
     status, answer = get(stack, "/models?env=dev&version=3")
     assert status == 400
     assert answer["parameters"] == [{"name": "version", "problem": "is no parameter of this route"}]
@@ -280,7 +280,7 @@ def test_a_missing_bucket_is_404(settings: Settings) -> None:
     ("method", "path"),
     [("GET", "/model-registry"), ("GET", "/models"), ("POST", "/events/storage")],
 )
-def test_a_missing_registry_is_503_until_somebody_creates_it(
+def test_a_missing_registry_is_503_until_it_is_created(
     case: ModelCase, settings: Settings, method: str, path: str
 ) -> None:
     """Pub/Sub then keeps the notification and delivers it again."""
@@ -298,7 +298,7 @@ def test_a_missing_registry_is_503_until_somebody_creates_it(
     assert "mlsys_staging lacks model_registry or prediction_runs: create them" in answer["detail"]
 
 
-def test_a_registry_with_too_many_changes_in_hand_is_503(
+def test_a_registry_with_too_many_concurrent_changes_is_503(
     case: ModelCase,
     settings: Settings,
     own_clients: Clients,
@@ -321,7 +321,7 @@ def test_a_registry_with_too_many_changes_in_hand_is_503(
         assert "secret-host" not in response.text
 
 
-def test_a_bigquery_that_is_down_is_503_and_its_own_words_stay_inside(
+def test_a_failure_of_bigquery_is_503_without_its_raw_text(
     case: ModelCase, settings: Settings, own_clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     down = ServiceUnavailable("backend at 10.1.2.3 is out")
@@ -336,10 +336,10 @@ def _raise(error: Exception) -> Any:
     raise error
 
 
-def test_a_notification_converges_whatever_its_payload_says(
+def test_a_notification_updates_the_registry_whatever_its_payload(
     case: ModelCase, settings: Settings
 ) -> None:
-    """The bucket is looked at; the object resource in the message is a copy that may be old."""
+    """The bucket decides; the object resource in the message is a copy that may be stale."""
     with notifications_lost(case.stack):
         case.upload()
     body = event(case.bucket, case.ref().path)
@@ -361,7 +361,7 @@ def test_a_notification_converges_whatever_its_payload_says(
         ("{bucket}", "", "OBJECT_DELETE"),
     ],
 )
-def test_an_event_about_anything_else_is_acknowledged_and_left_alone(
+def test_an_unrelated_event_is_acknowledged_and_skipped(
     case: ModelCase, settings: Settings, bucket: str, path: str, event_type: str
 ) -> None:
     with notifications_lost(case.stack):

@@ -1,4 +1,4 @@
-"""The registry is what the bucket holds, whatever was delivered, lost or written by hand."""
+"""The registry matches the bucket, whatever was delivered, lost or written by hand."""
 
 import dataclasses
 import datetime as dt
@@ -38,7 +38,7 @@ def case(stack: LocalStack, environment: dict[str, str]) -> Iterator[ModelCase]:
 
 @pytest.fixture
 def own_clients(settings: Settings) -> Clients:
-    """Clients of this test alone, whose methods it may replace."""
+    """Return clients of this test only, whose methods it may replace."""
     return Clients(settings)
 
 
@@ -50,7 +50,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, clients: Clients, errors: Iterator[str]) -> list[str]:
-    """Let `clients` fail a query with each of `errors`, then work; return the queries asked."""
+    """Make `clients` fail a query with each of `errors`, then work; return the queries sent."""
     asked: list[str] = []
     real = clients.bigquery.query
 
@@ -66,7 +66,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, clients: Clients, errors: Iterator[
 
 
 def settled_rescan(clients: Clients) -> int:
-    """Bring the shared registry up to date, and return how many model versions there are."""
+    """Bring the shared registry up to date, and return the number of model versions."""
     rescan(clients, "dev")
     result = rescan(clients, "dev")
     assert (result.registered, result.updated, result.removed) == (0, 0, 0)
@@ -76,7 +76,7 @@ def settled_rescan(clients: Clients) -> int:
 # Notifications
 
 
-def test_an_upload_registers_itself_with_every_column(case: ModelCase) -> None:
+def test_an_upload_is_registered_with_every_column(case: ModelCase) -> None:
     before = dt.datetime.now(dt.UTC)
     blob = case.upload()
     row = case.row()
@@ -113,7 +113,7 @@ def test_an_upload_registers_itself_with_every_column(case: ModelCase) -> None:
     }
 
 
-def test_an_object_that_mlsys_did_not_write_is_registered_with_what_can_be_known(
+def test_a_model_not_written_by_mlsys_is_registered_with_the_known_columns(
     case: ModelCase,
 ) -> None:
     case.put(b"from somewhere else", "v12/model.pkl")
@@ -209,7 +209,7 @@ NESTED = b'{"x": ' + b"[" * 600 + b"]" * 600 + b"}"
         pytest.param(b'{"a": "' + b"x" * 1_000_000 + b'"}', "are read at most", id="large"),
     ],
 )
-def test_metadata_that_cannot_be_used_leaves_a_ready_row_that_says_so(
+def test_unusable_metadata_leaves_a_ready_row_with_the_reason(
     case: ModelCase, content: bytes, reason: str
 ) -> None:
     case.put(content, "v1/metadata.json")
@@ -249,7 +249,7 @@ def test_metrics_of_any_form_reach_the_row(case: ModelCase, content: bytes, kept
     assert row["status_reason"] is None
 
 
-def test_metadata_about_another_file_is_ignored_with_a_reason(case: ModelCase) -> None:
+def test_metadata_of_another_file_is_ignored_with_a_reason(case: ModelCase) -> None:
     blob = case.upload(slope=1.0)
     document = {"metrics": {"r2": 1}, "artifact": {"crc32c": blob.crc32c}}
     case.put(json.dumps(document), "v1/metadata.json")
@@ -268,7 +268,7 @@ def test_metadata_about_another_file_is_ignored_with_a_reason(case: ModelCase) -
     "description",
     ['{"feature_names": 5}', '{"model_class": NaN}', '{"a": "\\ud800"}', "no JSON", "[" * 2000],
 )
-def test_a_description_that_cannot_be_used_is_left_out(case: ModelCase, description: str) -> None:
+def test_an_unusable_description_is_left_out(case: ModelCase, description: str) -> None:
     blob = case.clients.storage.bucket(case.bucket).blob(case.ref().path)
     blob.metadata = {"mlsys": description}
     blob.upload_from_string(b"model", timeout=10)
@@ -276,7 +276,7 @@ def test_a_description_that_cannot_be_used_is_left_out(case: ModelCase, descript
     assert (row["status"], row["feature_names"], row["model_class"]) == ("rejected", [], None)
 
 
-def test_an_object_that_is_no_model_is_acknowledged_and_skipped(case: ModelCase) -> None:
+def test_an_object_that_is_not_a_model_is_acknowledged_and_skipped(case: ModelCase) -> None:
     paths = {
         "notes.txt": "is not {model-name}",
         "v1/model.joblib": "is not {model-name}",
@@ -307,7 +307,7 @@ def test_an_object_that_is_no_model_is_acknowledged_and_skipped(case: ModelCase)
 # Rescan
 
 
-def test_a_rescan_registers_what_no_notification_told(case: ModelCase) -> None:
+def test_a_rescan_registers_models_whose_notifications_were_lost(case: ModelCase) -> None:
     known = settled_rescan(case.clients)
     with notifications_lost(case.stack):
         case.upload(version="v1")
@@ -324,7 +324,7 @@ def test_a_rescan_registers_what_no_notification_told(case: ModelCase) -> None:
     assert settled_rescan(case.clients) == known + 2
 
 
-def test_a_rescan_registers_again_what_was_deleted_from_the_registry(case: ModelCase) -> None:
+def test_a_rescan_restores_rows_deleted_from_the_registry(case: ModelCase) -> None:
     case.upload()
     before = case.row()
     case.sql("DELETE FROM model_registry WHERE model_name = @name")
@@ -335,7 +335,7 @@ def test_a_rescan_registers_again_what_was_deleted_from_the_registry(case: Model
     assert differ == {"registered_at", "registered_by"}
 
 
-def test_a_rescan_updates_stale_rows_and_removes_those_of_vanished_objects(
+def test_a_rescan_updates_stale_rows_and_removes_rows_of_deleted_objects(
     case: ModelCase,
 ) -> None:
     for version in ("v1", "v2", "v3", "v4"):
@@ -353,7 +353,7 @@ def test_a_rescan_updates_stale_rows_and_removes_those_of_vanished_objects(
     assert [row["model_version"] for row in case.rows()] == ["v4", "v2", "v1"]
 
 
-def test_a_rescan_repairs_doubled_and_foreign_rows(case: ModelCase) -> None:
+def test_a_rescan_removes_duplicate_and_foreign_rows(case: ModelCase) -> None:
     case.upload(version="v1")
     case.upload(version="v2")
     case.settle()
@@ -373,7 +373,7 @@ def test_a_rescan_repairs_doubled_and_foreign_rows(case: ModelCase) -> None:
     assert case.registered() == case.stored()
 
 
-def test_a_rescan_counts_every_object_it_has_seen(case: ModelCase) -> None:
+def test_a_rescan_counts_every_object(case: ModelCase) -> None:
     before = rescan(case.clients, "dev")
     case.upload()
     case.put("{}", "v1/metadata.json")
@@ -385,7 +385,7 @@ def test_a_rescan_counts_every_object_it_has_seen(case: ModelCase) -> None:
     assert len(after.skipped) == len(before.skipped) + 1
 
 
-def test_a_rescan_cuts_what_it_writes_into_statements_that_bigquery_takes(
+def test_a_rescan_splits_its_writes_into_statements_within_bigquerys_limits(
     case: ModelCase, own_clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled_rescan(case.clients)
@@ -403,7 +403,7 @@ def test_a_rescan_cuts_what_it_writes_into_statements_that_bigquery_takes(
     assert case.registered() == case.stored()
 
 
-def test_a_rescan_of_a_bucket_that_is_not_there_says_so(settings: Settings) -> None:
+def test_a_rescan_of_a_missing_bucket_raises(settings: Settings) -> None:
     elsewhere = dataclasses.replace(settings, models_buckets=(("dev", "no-such-bucket"),))
     with pytest.raises(ObjectNotFound, match="gs://no-such-bucket: create it"):
         rescan(Clients(elsewhere), "dev")
@@ -412,7 +412,7 @@ def test_a_rescan_of_a_bucket_that_is_not_there_says_so(settings: Settings) -> N
 # Converge
 
 
-def test_concurrent_converges_of_one_version_leave_one_row(case: ModelCase) -> None:
+def test_concurrent_updates_of_one_version_leave_one_row(case: ModelCase) -> None:
     with notifications_lost(case.stack):
         case.upload()
         with ThreadPoolExecutor(8) as pool:
@@ -423,7 +423,7 @@ def test_concurrent_converges_of_one_version_leave_one_row(case: ModelCase) -> N
     assert case.registered() == case.stored()
 
 
-def test_converge_says_what_it_took(case: ModelCase) -> None:
+def test_converge_returns_its_outcome(case: ModelCase) -> None:
     ref = case.ref()
     with notifications_lost(case.stack):
         assert converge(case.clients, "dev", ref) == "unchanged"
@@ -438,7 +438,7 @@ def test_converge_says_what_it_took(case: ModelCase) -> None:
     assert case.rows() == []
 
 
-def test_converge_follows_a_bucket_that_changes_under_its_hands(
+def test_converge_follows_a_bucket_that_changes_meanwhile(
     case: ModelCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = itertools.count()
@@ -446,7 +446,7 @@ def test_converge_follows_a_bucket_that_changes_under_its_hands(
     def overwritten_at_first(*arguments: Any) -> Any:
         objects = list_objects(*arguments)
         if next(looks) < 3:
-            case.upload(slope=2.0)  # after the look: what was read is stale already
+            case.upload(slope=2.0)  # after the read: the values read are stale already
         return objects
 
     with notifications_lost(case.stack):
@@ -456,7 +456,7 @@ def test_converge_follows_a_bucket_that_changes_under_its_hands(
     assert case.registered() == case.stored()
 
 
-def test_converge_gives_up_on_a_bucket_that_changes_at_every_look(
+def test_converge_gives_up_on_a_bucket_that_changes_at_every_read(
     case: ModelCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def overwritten(*arguments: Any) -> Any:
@@ -482,7 +482,7 @@ def test_converge_gives_up_on_a_bucket_that_changes_at_every_look(
         "Resources exceeded: Too many DML statements outstanding against table p:d.t, limit is 20",
     ],
 )
-def test_a_statement_that_lost_to_another_change_is_repeated(
+def test_a_conflicting_statement_is_retried(
     case: ModelCase,
     own_clients: Clients,
     no_waiting: None,
@@ -493,11 +493,11 @@ def test_a_statement_that_lost_to_another_change_is_repeated(
         case.upload()
         asked = failing(monkeypatch, own_clients, iter([text, text]))
         assert converge(own_clients, "dev", case.ref()) == "registered"
-    assert len(asked) == 3 + 2  # a look (at the third try), the statement, another look
+    assert len(asked) == 3 + 2  # a read (at the third try), the statement, another read
     assert case.registered() == case.stored()
 
 
-def test_conflicts_without_end_are_a_busy_registry(
+def test_endless_conflicts_raise_registry_busy(
     case: ModelCase,
     own_clients: Clients,
     no_waiting: None,
@@ -509,7 +509,7 @@ def test_conflicts_without_end_are_a_busy_registry(
     assert len(asked) == 6
 
 
-def test_a_statement_that_is_wrong_is_not_repeated(
+def test_an_invalid_statement_is_not_retried(
     case: ModelCase, own_clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = failing(monkeypatch, own_clients, itertools.repeat("Unrecognized name: nme at [3:7]"))
@@ -527,7 +527,7 @@ def test_a_statement_that_is_wrong_is_not_repeated(
     ],
     ids=["converge", "rescan", "list_models"],
 )
-def test_a_registry_that_is_not_there_may_come(
+def test_a_missing_registry_is_retryable(
     case: ModelCase, settings: Settings, act: Callable[[Clients, ModelCase], Any]
 ) -> None:
     buckets = (("staging", case.bucket),)
@@ -536,6 +536,6 @@ def test_a_registry_that_is_not_there_may_come(
         act(clients, case)
 
 
-def test_nothing_of_this_ended_in_the_dead_letters(stack: LocalStack) -> None:
+def test_no_message_of_these_tests_became_a_dead_letter(stack: LocalStack) -> None:
     letters = stack.pubsub.messages(dead_letter(TOPIC))
     assert [m for m in letters if m.attributes["objectId"].startswith("sync-")] == []

@@ -1,4 +1,4 @@
-"""Registering a model loads it apart and replays its golden rows: the registry has the verdict."""
+"""Registering a model loads it in another process and replays its golden rows for a verdict."""
 
 import json
 import multiprocessing
@@ -68,14 +68,14 @@ def of(content: bytes) -> Callable[[], bytes]:
 
 
 class Hostile:
-    """Ends the process that unpickles it, if its code is run."""
+    """Ends the process that unpickles it, if its code runs."""
 
     def __reduce__(self) -> Any:
         return os._exit, (3,)
 
 
 class Slow(LinearRegression):
-    """Takes its time to predict."""
+    """Takes long to predict."""
 
     def predict(self, X: Any) -> Any:
         time.sleep(60)
@@ -84,12 +84,12 @@ class Slow(LinearRegression):
 # The verdict
 
 
-def test_a_model_that_answers_as_it_did_is_ready(verifier: Verifier) -> None:
+def test_a_model_that_reproduces_its_golden_rows_is_ready(verifier: Verifier) -> None:
     verdict = verifier.verdict("good", of(pickled(MODEL)), document(), ())
     assert (verdict.status, verdict.reason) == ("ready", None)
 
 
-def test_a_model_that_answers_otherwise_is_rejected(verifier: Verifier) -> None:
+def test_a_model_with_different_answers_is_rejected(verifier: Verifier) -> None:
     verdict = verifier.verdict("other", of(pickled(OTHER)), document(), ())
     assert verdict.status == "rejected"
     assert "where it answered" in str(verdict.reason)
@@ -104,7 +104,9 @@ def test_a_model_that_answers_otherwise_is_rejected(verifier: Verifier) -> None:
         (pickle.dumps(np.zeros(3)), "has no predict"),
     ],
 )
-def test_what_is_no_model_is_rejected(verifier: Verifier, content: bytes, words: str) -> None:
+def test_a_file_that_is_not_a_model_is_rejected(
+    verifier: Verifier, content: bytes, words: str
+) -> None:
     verdict = verifier.verdict(content, of(content), {}, ())
     assert verdict.status == "rejected"
     assert words in str(verdict.reason)
@@ -147,7 +149,7 @@ def joblib_bytes(model: Any) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_verdict_is_given_once_for_the_same_files(
+def test_a_verdict_is_cached_for_the_same_files(
     verifier: Verifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = verifier.verdict("same", of(pickled(MODEL)), document(), ())
@@ -155,14 +157,14 @@ def test_a_verdict_is_given_once_for_the_same_files(
     assert verifier.verdict("same", of(pickled(MODEL)), document(), ()) == first
 
 
-def test_a_process_that_died_is_followed_by_another(verifier: Verifier) -> None:
+def test_a_dead_process_is_replaced(verifier: Verifier) -> None:
     verifier.verdict("before", of(pickled(MODEL)), document(), ())
     verifier._process.kill()
     verifier._process.join(10)
     assert verifier.verdict("after", of(pickled(MODEL)), document(), ()).status == "ready"
 
 
-def test_a_process_that_nobody_needs_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_process_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "IDLE_SECONDS", 0.2)
     idle = Verifier()
     try:
@@ -174,7 +176,7 @@ def test_a_process_that_nobody_needs_goes(monkeypatch: pytest.MonkeyPatch) -> No
         idle.close()
 
 
-def test_a_process_that_cannot_be_started_says_nothing_of_the_model(
+def test_a_process_that_cannot_be_started_gives_no_verdict(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = Verifier()
@@ -189,7 +191,7 @@ def test_a_process_that_cannot_be_started_says_nothing_of_the_model(
 
 
 class Forged:
-    """A pipe's other end that is somebody else's by now."""
+    """A pipe whose other end has been taken over."""
 
     def __init__(self, answer: bytes) -> None:
         self.answer = answer
@@ -216,7 +218,7 @@ class Forged:
         b"7",
     ],
 )
-def test_what_the_process_answers_is_not_believed_as_it_comes(
+def test_a_malformed_answer_of_the_process_is_refused(
     answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Verifier()
@@ -226,7 +228,7 @@ def test_what_the_process_answers_is_not_believed_as_it_comes(
     assert made.verdict("a", of(b""), {}).status == "rejected"
 
 
-def test_half_of_what_the_machine_has_is_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_limit_is_half_of_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     read = {"/sys/fs/cgroup/memory.max": "2147483648", "/sys/fs/cgroup/other": "max"}
     monkeypatch.setattr(Path, "read_text", lambda self: read.get(str(self), "max"))
     assert child.memory_limit() == 2**30
@@ -239,7 +241,7 @@ def test_half_of_what_the_machine_has_is_the_limit(monkeypatch: pytest.MonkeyPat
         pytest.param([["x", 2.0]], [1.0], id="a text for a number"),
     ],
 )
-def test_golden_rows_that_cannot_be_read_are_a_remark(rows: Any, predictions: Any) -> None:
+def test_unreadable_golden_rows_give_a_remark(rows: Any, predictions: Any) -> None:
     golden = document() | {"golden": {"rows": rows, "predictions": predictions}}
     verdict = judge(LoadedModel(MODEL), ModelMetadata.parse(json.dumps(golden).encode()))
     assert verdict.status == "ready"
@@ -247,21 +249,21 @@ def test_golden_rows_that_cannot_be_read_are_a_remark(rows: Any, predictions: An
 
 
 @pytest.mark.parametrize("part", ["rows", "predictions"])
-def test_a_golden_number_that_no_double_holds_is_refused_with_its_metadata(part: str) -> None:
+def test_golden_numbers_too_large_for_a_double_make_the_metadata_invalid(part: str) -> None:
     golden = document()
     golden["golden"][part] = [10**400 for _ in golden["golden"][part]]
     with pytest.raises(MetadataInvalid, match="a number that FLOAT64 cannot hold"):
         ModelMetadata.parse(json.dumps(golden).encode())
 
 
-def test_a_reason_is_a_text_that_a_row_can_hold(verifier: Verifier) -> None:
+def test_a_reason_fits_into_a_registry_row(verifier: Verifier) -> None:
     model = LinearRegression().fit(X, X["a"])
     content = pickled(model).replace(sklearn.__version__.encode(), b"9\n9.9")
-    verdict = verifier.verdict("odd", of(content), {})
+    verdict = verifier.verdict("untrusted_function", of(content), {})
     assert "\n" not in str(verdict.reason) and len(str(verdict.reason)) < 2100
 
 
-def test_a_model_that_another_release_saved_is_seen_by_every_thread() -> None:
+def test_the_version_warning_reaches_every_thread() -> None:
     content = pickled(MODEL).replace(sklearn.__version__.encode(), b"1.2.1")
     stop = threading.Event()
 
@@ -285,11 +287,13 @@ def test_a_model_that_another_release_saved_is_seen_by_every_thread() -> None:
 # In the registry
 
 
-def test_a_model_is_verified_again_once_the_settings_are_others(case: ModelCase) -> None:
-    model = make_pipeline(FunctionTransformer(odd), LinearRegression()).fit(X, X["a"])
+def test_a_model_is_verified_again_after_the_settings_change(case: ModelCase) -> None:
+    model = make_pipeline(FunctionTransformer(untrusted_function), LinearRegression()).fit(
+        X, X["a"]
+    )
     gcs_put_pickle(model, case.bucket, case.ref().path)
     assert case.row()["status"] == "rejected"
-    name = f"{odd.__module__}.{odd.__qualname__}"
+    name = f"{untrusted_function.__module__}.{untrusted_function.__qualname__}"
     more = replace(case.stack.settings, trusted_globals=(name,), signing_keys=())
     clients = clients_for(more)
     assert converge(clients, "dev", case.ref()) == "updated"
@@ -301,8 +305,8 @@ def test_a_model_is_verified_again_once_the_settings_are_others(case: ModelCase)
     assert name in case.rows()[0]["status_reason"]
 
 
-def odd(frame: Any) -> Any:
-    """A function that nobody trusts."""
+def untrusted_function(frame: Any) -> Any:
+    """Return the frame: a function that is not trusted."""
     return frame
 
 
@@ -312,7 +316,7 @@ def test_an_uploaded_model_is_ready(case: ModelCase) -> None:
     assert (row["status"], row["status_reason"]) == ("ready", None)
 
 
-def test_a_model_that_its_golden_rows_do_not_fit_is_rejected_in_the_registry(
+def test_a_model_that_fails_its_golden_rows_is_rejected_in_the_registry(
     case: ModelCase,
 ) -> None:
     content = pickled(OTHER)
@@ -324,7 +328,7 @@ def test_a_model_that_its_golden_rows_do_not_fit_is_rejected_in_the_registry(
     assert "where it answered" in row["status_reason"]
 
 
-def test_a_hostile_file_is_rejected_in_the_registry_and_the_service_lives_on(
+def test_a_hostile_file_is_rejected_in_the_registry_and_the_service_survives(
     case: ModelCase,
 ) -> None:
     gcs_put(pickle.dumps(Hostile()), case.bucket, case.ref().path)
@@ -350,7 +354,7 @@ def lab(stack: LocalStack) -> Lab:
 
 @pytest.fixture
 def rejected(lab: Lab) -> dict[str, str]:
-    """A request for a model whose golden rows are another model's."""
+    """Return a request for a model with another model's golden rows."""
     name = lab.upload(MODEL, X)
     bucket, path = lab.settings.models_bucket("dev"), f"{name}/v1/metadata.json"
     metadata = json.loads(gcs_get(bucket, path))
@@ -359,9 +363,7 @@ def rejected(lab: Lab) -> dict[str, str]:
     return lab.params(lab.put(X.assign(id=range(30))), name)
 
 
-def test_a_rejected_model_is_not_used_unless_the_caller_says_so(
-    lab: Lab, rejected: dict[str, str]
-) -> None:
+def test_a_rejected_model_needs_allow_rejected(lab: Lab, rejected: dict[str, str]) -> None:
     lab.here(rejected).problem(422, "model-unusable", "where it answered", "allow_rejected=true")
     assert not lab.here(rejected | {"dry_run": "true"}).json["ok"]
     result = lab.here(rejected | {"allow_rejected": "true"}).done()
@@ -369,7 +371,7 @@ def test_a_rejected_model_is_not_used_unless_the_caller_says_so(
     assert "where it answered" in result["warnings"][0]
 
 
-def test_a_model_of_another_scikit_learn_is_not_used_unless_the_caller_says_so(lab: Lab) -> None:
+def test_a_model_of_another_scikit_learn_needs_allow_version_mismatch(lab: Lab) -> None:
     model = LinearRegression().fit(X, X["a"])
     content = pickled(model).replace(sklearn.__version__.encode(), b"1.2.1")
     assert b"1.2.1" in content
@@ -382,7 +384,7 @@ def test_a_model_of_another_scikit_learn_is_not_used_unless_the_caller_says_so(l
     assert any("1.2.1" in warning for warning in result["warnings"])
 
 
-def test_who_joins_a_run_does_not_put_up_with_what_its_planner_did(
+def test_a_caller_that_joins_a_run_does_not_inherit_its_planners_allowances(
     lab: Lab, rejected: dict[str, str]
 ) -> None:
     clients = lab.clients
@@ -394,15 +396,13 @@ def test_who_joins_a_run_does_not_put_up_with_what_its_planner_did(
     assert prepare(clients, generous).plan.run_id == planned.plan.run_id
 
 
-def test_what_a_caller_puts_up_with_is_no_part_of_the_runs_identity(
-    lab: Lab, rejected: dict[str, str]
-) -> None:
+def test_allowances_are_not_part_of_the_runs_identity(lab: Lab, rejected: dict[str, str]) -> None:
     first = lab.here(rejected | {"allow_rejected": "true"}).done()
     again = lab.here(rejected | {"allow_rejected": "true", "allow_version_mismatch": "true"}).done()
     assert again == first | {"reused": True}
 
 
-def test_a_model_that_cannot_be_loaded_is_refused_by_scoring_too(lab: Lab) -> None:
+def test_scoring_refuses_a_model_that_cannot_be_loaded(lab: Lab) -> None:
     name = lab.upload(MODEL, X)
     gcs_put(pickle.dumps(Hostile()), lab.settings.models_bucket("dev"), f"{name}/v1/model.pkl")
     params = lab.params(lab.put(X.assign(id=range(30))), name)

@@ -27,12 +27,12 @@ def jobs_as_the_local_server_runs_them(bench: Bench) -> None:
 
 
 def plain(result: dict[str, Any]) -> dict[str, Any]:
-    """The result without whether it was made just now."""
+    """Return the result without the field `reused`."""
     return {k: v for k, v in result.items() if k != "reused"}
 
 
 def check(bench: Bench, output: str, outcomes: list[Outcome]) -> None:
-    """All callers have one result, or none yet; a repetition has it, and every row is there."""
+    """Check that finished callers and a retry have one result, and that every row is there once."""
     result = bench.finish(output)
     assert result["rows"] == SCORED
     for outcome in outcomes:
@@ -43,8 +43,8 @@ def check(bench: Bench, output: str, outcomes: list[Outcome]) -> None:
     bench.forget(output)
 
 
-def doubled_run(bench: Bench, seed: int) -> Counter[str]:
-    """Let two to four callers work on a request, begun within a moment; how they ended."""
+def concurrent_run(bench: Bench, seed: int) -> Counter[str]:
+    """Let two to four callers start on one request almost together; return how they ended."""
     rng = Random(seed)
     bench.rules.job_seconds = rng.choice([0.0, 0.0, 0.2])
     output = bench.output()
@@ -60,23 +60,23 @@ def doubled_run(bench: Bench, seed: int) -> Counter[str]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_callers_of_one_request_at_once_write_every_row_once(bench: Bench, seed: int) -> None:
-    doubled_run(bench, seed)
+def test_concurrent_callers_of_one_request_write_every_row_once(bench: Bench, seed: int) -> None:
+    concurrent_run(bench, seed)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_five_hundred_doubled_runs_write_every_row_once(bench: Bench) -> None:
+def test_five_hundred_concurrent_runs_write_every_row_once(bench: Bench) -> None:
     began = time.monotonic()
     ends: Counter[str] = Counter()
     for seed in range(LONG_RUNS):
-        ends += doubled_run(bench, 1_000 + seed)
+        ends += concurrent_run(bench, 1_000 + seed)
     seconds = time.monotonic() - began
     print(f"\n{LONG_RUNS} runs of {ends.total()} callers in {seconds:.0f} s, ends: {dict(ends)}")
 
 
 def at_the_same_point(bench: Bench, output: str, name: str, design: str = "") -> list[Outcome]:
-    """Let three callers come to the same call, and only then let it through."""
+    """Hold three callers at the same call until all have reached it, then release them."""
     callers = []
     with bench.rules.holding(name) as held:
         try:
@@ -99,7 +99,7 @@ def at_the_same_point(bench: Bench, output: str, name: str, design: str = "") ->
         ("POST result.json", 0.0),
     ],
 )
-def test_callers_that_write_the_same_at_the_same_time_write_it_once(
+def test_callers_that_reach_the_same_write_together_write_it_once(
     bench: Bench, name: str, job_seconds: float
 ) -> None:
     bench.rules.job_seconds = job_seconds
@@ -110,7 +110,7 @@ def test_callers_that_write_the_same_at_the_same_time_write_it_once(
 
 
 @pytest.mark.parametrize("design", ["random job id", "checkpoint after append", "fresh run id"])
-def test_a_weaker_design_doubles_rows_when_callers_meet(bench: Bench, design: str) -> None:
+def test_a_weaker_design_duplicates_rows_of_concurrent_callers(bench: Bench, design: str) -> None:
     output = bench.output()
     at_the_same_point(bench, output, "POST load", design)
     assert any("more than once" in problem for problem in bench.problems(output))

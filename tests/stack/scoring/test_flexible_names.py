@@ -41,7 +41,7 @@ def table(lab: Lab) -> str:
 
 
 def scored(lab: Lab, params: dict[str, str]) -> pd.DataFrame:
-    """The output's rows, after a dry run that agrees with the run."""
+    """Return the output's rows, after a dry run that agrees with the run."""
     verdict = lab.http(params | {"dry_run": "true"}).json
     assert verdict["ok"], verdict
     assert "usd" in verdict["price_basis"].lower()
@@ -52,7 +52,7 @@ def scored(lab: Lab, params: dict[str, str]) -> pd.DataFrame:
     return lab.rows(params["output_table"], by="id")
 
 
-def test_features_ids_and_a_filter_with_such_names_are_scored(
+def test_features_ids_and_a_filter_with_flexible_names_are_scored(
     lab: Lab, table: str, model: str
 ) -> None:
     params = lab.params(table, model, id_columns="id,education-num,first name")
@@ -64,7 +64,7 @@ def test_features_ids_and_a_filter_with_such_names_are_scored(
     np.testing.assert_allclose(rows["prediction"], MODEL.predict(kept[NAMES]), rtol=1e-12)
 
 
-def test_a_view_with_such_names_is_scored(lab: Lab, table: str, model: str) -> None:
+def test_a_view_with_flexible_names_is_scored(lab: Lab, table: str, model: str) -> None:
     view = lab.view(f"SELECT * FROM `{table}` WHERE id < 10")
     params = lab.params(view, model, id_columns="id", run_id=unique("odd"))
     result = lab.http(params | {"where": "`2020-2021` >= 0"}).done()
@@ -73,14 +73,14 @@ def test_a_view_with_such_names_is_scored(lab: Lab, table: str, model: str) -> N
     np.testing.assert_allclose(rows["prediction"], MODEL.predict(X[:10]), rtol=1e-12)
 
 
-def test_a_filter_on_such_a_name_alone_is_a_query_too(lab: Lab, table: str) -> None:
+def test_a_filter_on_a_flexible_name_alone_is_run_as_a_query(lab: Lab, table: str) -> None:
     plain = pd.DataFrame({"id": range(ROWS)})
     name = lab.put_pickle(LinearRegression().fit(plain, plain["id"]))
     params = lab.params(table, name, id_columns="id", where="`first name` > 0.5")
     assert len(scored(lab, params)) == (DATA["first name"] > 0.5).sum()
 
 
-def test_a_table_that_is_named_as_its_column_gives_the_column(lab: Lab) -> None:
+def test_a_table_named_like_its_column_gives_the_column(lab: Lab) -> None:
     data = pd.DataFrame({"first name": ["x", "y"], "a": [0.0, 1.0], "id": [1, 2]})
     name = lab.name("a")
     data = data.rename(columns={"a": name.rpartition(".")[2]})
@@ -96,14 +96,14 @@ def test_a_table_that_is_named_as_its_column_gives_the_column(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("where", "named"), [("`last name` = 'x'", "last name"), ("größer > 1", "größer")]
 )
-def test_a_filter_that_is_refused_names_such_columns(
+def test_a_refused_filter_names_its_flexible_columns(
     lab: Lab, table: str, model: str, where: str, named: str
 ) -> None:
     params = lab.params(table, model, id_columns="id", where=where)
     lab.here(params).problem(400, "invalid-request", f"has no column {named})", "backticks")
 
 
-def test_the_copy_is_of_the_snapshot(lab: Lab, model: str) -> None:
+def test_the_copy_is_made_from_the_snapshot(lab: Lab, model: str) -> None:
     table = lab.put(DATA)
     request = lab.request(lab.params(table, model, id_columns="id"))
     prepared = prepare(lab.clients, request, unique("odd"))
@@ -111,7 +111,7 @@ def test_the_copy_is_of_the_snapshot(lab: Lab, model: str) -> None:
     assert execute(lab.clients, prepared).rows == ROWS
 
 
-def test_a_table_that_is_gone_is_not_waited_for(lab: Lab, model: str) -> None:
+def test_a_deleted_table_is_refused_without_a_retry(lab: Lab, model: str) -> None:
     table = lab.put(DATA)
     request = lab.request(lab.params(table, model, id_columns="id"))
     prepared = prepare(lab.clients, request, unique("odd"))
@@ -120,7 +120,7 @@ def test_a_table_that_is_gone_is_not_waited_for(lab: Lab, model: str) -> None:
         execute(lab.clients, prepared)
 
 
-def test_columns_under_plain_names_are_read_as_they_are(lab: Lab, table: str) -> None:
+def test_columns_with_plain_names_are_read_without_a_copy(lab: Lab, table: str) -> None:
     plain = pd.DataFrame({"id": range(ROWS)})
     name = lab.put_pickle(LinearRegression().fit(plain, plain["id"]))
     plan = prepare(lab.clients, lab.request(lab.params(table, name, id_columns="id"))).plan
@@ -148,8 +148,8 @@ def test_types_without_a_flat_form_are_refused_by_name(lab: Lab, kind: str, role
     assert body["columns"][0]["name"] == "odd"
 
 
-def test_an_interval_that_the_schema_does_not_show_is_refused_by_name(lab: Lab) -> None:
-    """The local BigQuery says STRING of a column that a query made an INTERVAL."""
+def test_an_interval_that_the_schema_hides_is_refused_by_name(lab: Lab) -> None:
+    """The local BigQuery reports STRING for a column that a query made an INTERVAL."""
     table = lab.name()
     sql = f"CREATE TABLE `{table}` AS SELECT 1.0 AS a, 1 AS id, INTERVAL 3 DAY AS pause"
     lab.clients.bigquery.query(sql, timeout=30).result(timeout=30)
@@ -164,7 +164,7 @@ def test_an_interval_that_the_schema_does_not_show_is_refused_by_name(lab: Lab) 
 # Without the stack
 
 
-def test_a_name_that_bigquery_does_not_take_is_refused_as_the_run_is_planned() -> None:
+def test_a_name_that_bigquery_refuses_is_refused_in_planning() -> None:
     table = [Column("a.b", "FLOAT64"), Column("id", "INT64")]
     with pytest.raises(SchemaMismatch, match=r"a\.b: holds '\.'"):
         columns_to_read(table, [], table)
@@ -181,9 +181,7 @@ def test_a_name_that_bigquery_does_not_take_is_refused_as_the_run_is_planned() -
         (["id"], "`größe` IS NULL", True),
     ],
 )
-def test_aliases_are_for_names_that_need_them(
-    read: list[str], where: str | None, aliased: bool
-) -> None:
+def test_only_flexible_names_get_aliases(read: list[str], where: str | None, aliased: bool) -> None:
     table = [Column(name, "STRING") for name in ("id", "größe", "erste zeile", "note")]
     assert needs_aliases(table, read, where) is aliased
     assert all(is_plain(name) for name in read) is not ("größe" in read)

@@ -1,4 +1,4 @@
-"""What can be scored: tables as of one moment, the rows of a view, and those of a filter."""
+"""Inputs that can be scored: tables as of one moment, the rows of a view, and filtered rows."""
 
 import datetime as dt
 from typing import Any
@@ -66,7 +66,7 @@ def test_a_filter_may_name_any_column(
     assert lab.http(params).done() == result | {"reused": True}
 
 
-def test_another_filter_is_another_run(lab: Lab, params: dict[str, str]) -> None:
+def test_a_different_filter_gives_a_new_run(lab: Lab, params: dict[str, str]) -> None:
     ids = {lab.here(params | w).done()["run_id"] for w in ({}, {"where": "id < 5"})}
     ids.add(lab.here(params | {"where": "id < 6"}).done()["run_id"])
     assert len(ids) == 3
@@ -90,7 +90,7 @@ def test_another_filter_is_another_run(lab: Lab, params: dict[str, str]) -> None
         "a < 3 /* and */",
     ],
 )
-def test_a_filter_that_is_no_condition_on_the_tables_columns_is_refused(
+def test_a_filter_that_is_not_a_condition_on_the_tables_columns_is_refused(
     lab: Lab, params: dict[str, str], where: str
 ) -> None:
     body = lab.here(params | {"where": where}).problem(400, "invalid-request", "where")
@@ -98,7 +98,7 @@ def test_a_filter_that_is_no_condition_on_the_tables_columns_is_refused(
     assert not lab.exists(params["output_table"])
 
 
-def test_a_filter_that_is_refused_names_the_columns_that_are_not_there(
+def test_a_refused_filter_names_the_missing_columns(
     lab: Lab, params: dict[str, str], view: str
 ) -> None:
     asked = params | {"where": "idd < 3 AND city = 'nowhere' AND Aa > 1"}
@@ -108,25 +108,27 @@ def test_a_filter_that_is_refused_names_the_columns_that_are_not_there(
         assert "'SELECT' is not allowed in a filter" in lab.here(asked).text
 
 
-def test_a_filter_may_have_signs_in_its_literals(lab: Lab, params: dict[str, str]) -> None:
+def test_a_filter_may_have_punctuation_in_its_literals(lab: Lab, params: dict[str, str]) -> None:
     params |= {"where": "city != 'a) # (' AND (id < 10 OR (id > 90))"}
     assert lab.here(params).done()["rows"] == 19
 
 
-def test_a_filter_that_no_row_fulfils_is_warned_of(lab: Lab, params: dict[str, str]) -> None:
+def test_a_filter_that_no_row_fulfils_gives_a_warning(lab: Lab, params: dict[str, str]) -> None:
     result = lab.here(params | {"where": "id < 0"}).done()
     assert result["warnings"] == ["no row matches where"]
 
 
 @pytest.mark.parametrize("where", ["", "x" * 10_001])
-def test_a_filter_has_a_sensible_length(lab: Lab, params: dict[str, str], where: str) -> None:
+def test_an_empty_or_overlong_filter_is_refused(
+    lab: Lab, params: dict[str, str], where: str
+) -> None:
     lab.here(params | {"where": where}).problem(400, "invalid-request", "where")
 
 
-def test_a_filter_that_the_read_api_refuses_is_told_from_a_bad_snapshot(
+def test_a_filter_that_the_read_api_refuses_is_not_taken_for_a_bad_snapshot(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Row restrictions know less than SQL, so a dry run can pass what a session refuses.
+    """Row restrictions support less than SQL: a session can refuse what a dry run accepts.
 
     https://cloud.google.com/bigquery/docs/reference/storage/rpc/google.cloud.bigquery.storage.v1#tablereadoptions
     """
@@ -146,7 +148,7 @@ def test_a_filter_that_the_read_api_refuses_is_told_from_a_bad_snapshot(
     assert asked == ["id < 5", ""]
 
 
-def test_how_many_rows_a_filter_lets_through_is_not_known_before(
+def test_the_number_of_filtered_rows_is_unknown_before_the_run(
     lab: Lab, params: dict[str, str]
 ) -> None:
     prepared = prepare(lab.clients, lab.request(params | {"where": "id < 5"}))
@@ -182,7 +184,7 @@ def test_a_filter_of_a_view_may_name_any_of_its_columns(
     assert_scored(lab, params, DATA[:60:2])
 
 
-def test_each_request_for_a_view_is_a_new_run_but_for_its_run_id(
+def test_each_request_for_a_view_is_a_new_run_unless_it_passes_a_run_id(
     lab: Lab, params: dict[str, str], view: str
 ) -> None:
     params |= {"input_table": view}
@@ -195,7 +197,7 @@ def test_each_request_for_a_view_is_a_new_run_but_for_its_run_id(
     assert lab.count(params["output_table"]) == 120
 
 
-def test_a_dry_run_says_that_a_views_pass_run_id(
+def test_a_dry_run_of_a_view_requires_the_run_id(
     lab: Lab, params: dict[str, str], view: str
 ) -> None:
     params |= {"input_table": view, "dry_run": "true"}
@@ -205,10 +207,10 @@ def test_a_dry_run_says_that_a_views_pass_run_id(
     assert not lab.here(params | {"run_id": found["run_id"]}).json["run_id_required"]
 
 
-def test_a_views_rows_are_written_down_once(
+def test_a_views_rows_are_materialized_once(
     lab: Lab, params: dict[str, str], view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that goes on reads the rows of its beginning, whatever the view would give by now."""
+    """A resumed run reads the rows of its beginning, whatever the view would give now."""
     request = lab.request(params | {"input_table": view})
     prepared = prepare(lab.clients, request, unique("view"))
     first = session.current_session(lab.clients, prepared.store, prepared.plan)
@@ -228,7 +230,7 @@ def test_a_view_that_cannot_be_queried_is_refused(lab: Lab, params: dict[str, st
     lab.here(params | {"input_table": view}).problem(422, "schema-mismatch", view, "cannot query")
 
 
-def test_a_view_is_read_without_a_snapshot_and_a_table_with_the_plans(
+def test_a_view_is_read_without_a_snapshot_and_a_table_as_of_the_plans_snapshot(
     lab: Lab, params: dict[str, str], view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = lab.clients.bigquery_read.create_read_session
@@ -255,7 +257,7 @@ def test_a_view_is_read_without_a_snapshot_and_a_table_with_the_plans(
 class TimeTravel:
     """A layer over the local BigQuery, which ignores `snapshot_time`: it reads from copies.
 
-    A session sees the table as it was at its snapshot, whatever came later:
+    A session sees the table as of its snapshot, whatever came later:
     https://cloud.google.com/bigquery/docs/reference/storage/rpc/google.cloud.bigquery.storage.v1#tablemodifiers
     """
 
@@ -267,7 +269,7 @@ class TimeTravel:
         monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", self.open)
 
     def put(self, rows: pd.DataFrame) -> None:
-        """Replace the table's rows, and remember when."""
+        """Replace the table's rows, and record the time."""
         self.lab.put(rows, self.table, "WRITE_TRUNCATE")
         copy = self.lab.put(rows)
         self.versions.append((dt.datetime.now(dt.UTC), copy))
@@ -283,7 +285,7 @@ class TimeTravel:
 
 
 @pytest.mark.parametrize("session_expires", [False, True])
-def test_an_input_that_changes_in_mid_run_is_scored_as_it_was(
+def test_an_input_that_changes_during_the_run_is_scored_as_of_its_start(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, session_expires: bool
 ) -> None:
     rows = 60_000

@@ -30,11 +30,11 @@ def jobs_as_the_local_server_runs_them(bench: Bench) -> None:
 
 
 def at(moment: str, name: str, number: int = 1, number_of_signal: int = KILL) -> dict[str, Any]:
-    """A call to be killed at, or stopped."""
+    """Return a call at which a caller is killed, or stopped."""
     return {"signal": number_of_signal, "moment": moment, "name": name, "number": number}
 
 
-def test_a_clean_run_gives_what_the_model_gives(bench: Bench) -> None:
+def test_a_clean_run_writes_the_models_answers(bench: Bench) -> None:
     clean, frame = bench.clean.sort_values("id", ignore_index=True), bench.frame.drop(BAD)
     X = frame[["a", "b"]]
     assert clean["id"].tolist() == frame["id"].tolist()
@@ -82,7 +82,7 @@ CRITICAL = [
 
 
 @pytest.mark.parametrize(("point", "job_seconds"), CRITICAL)
-def test_a_caller_killed_where_it_matters_is_followed_by_one_that_ends_its_work(
+def test_a_caller_killed_at_a_critical_call_is_followed_by_one_that_finishes(
     bench: Bench, point: dict[str, Any], job_seconds: float
 ) -> None:
     bench.rules.job_seconds = job_seconds
@@ -103,7 +103,7 @@ def test_a_caller_killed_where_it_matters_is_followed_by_one_that_ends_its_work(
         ("random job id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
     ],
 )
-def test_a_weaker_design_is_caught_and_ours_is_not(
+def test_weaker_designs_fail_the_kill_test_and_ours_passes(
     bench: Bench, design: str, expected: list[str]
 ) -> None:
     output = bench.output()
@@ -115,7 +115,7 @@ def test_a_weaker_design_is_caught_and_ours_is_not(
 
 
 @pytest.mark.parametrize("design", ["checkpoint after append", "fresh run id", "random job id"])
-def test_random_kills_catch_a_weaker_design_too(bench: Bench, design: str) -> None:
+def test_random_kills_expose_a_weaker_design_too(bench: Bench, design: str) -> None:
     for seed in range(30):
         try:
             killed_run(bench, seed, design=design)
@@ -136,7 +136,7 @@ ZOMBIES = [
 
 
 def stopped_run(bench: Bench, point: dict[str, Any]) -> bool:
-    """Stop a caller, let another one finish, let the first one go on; False: it was not stopped."""
+    """Stop a caller, let another finish, then continue the first; return False if none stopped."""
     output = bench.output()
     zombie = bench.start(output, at=point)
     try:
@@ -155,7 +155,7 @@ def stopped_run(bench: Bench, point: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("point", ZOMBIES, ids=lambda p: f"{p['moment']} {p['name']}")
-def test_a_caller_that_wakes_up_after_another_one_has_finished_changes_nothing(
+def test_a_caller_that_resumes_after_another_has_finished_changes_nothing(
     bench: Bench, point: dict[str, Any]
 ) -> None:
     assert stopped_run(bench, point)
@@ -163,7 +163,7 @@ def test_a_caller_that_wakes_up_after_another_one_has_finished_changes_nothing(
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_a_hundred_callers_that_wake_up_late_change_nothing(bench: Bench) -> None:
+def test_a_hundred_callers_that_resume_late_change_nothing(bench: Bench) -> None:
     began, stopped = time.monotonic(), 0
     for seed in range(100):
         rng = Random(seed)
@@ -174,7 +174,7 @@ def test_a_hundred_callers_that_wake_up_late_change_nothing(bench: Bench) -> Non
 
 
 def run_with_a_dying_process(bench: Bench, seconds: float) -> None:
-    """Kill a process of the pool once the first part is being sent, and repeat the request."""
+    """Kill a process of the pool while the first part is being sent, and repeat the request."""
     output = bench.output()
     with bench.rules.holding("PUT part") as held:
         caller = bench.start(output, pool=True)
@@ -191,12 +191,12 @@ def run_with_a_dying_process(bench: Bench, seconds: float) -> None:
     assert bench.problems(output) == []
 
 
-def test_a_scoring_process_that_is_killed_costs_a_repetition_and_no_row(bench: Bench) -> None:
+def test_a_killed_scoring_process_costs_a_retry_and_no_row(bench: Bench) -> None:
     run_with_a_dying_process(bench, 0.0)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_ten_scoring_processes_that_are_killed_cost_no_row(bench: Bench) -> None:
+def test_ten_killed_scoring_processes_cost_no_row(bench: Bench) -> None:
     for seed in range(10):
         run_with_a_dying_process(bench, Random(seed).uniform(0, 1))

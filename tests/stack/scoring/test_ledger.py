@@ -1,4 +1,4 @@
-"""`prediction_runs` has one row for each run that finished, whatever happened on the way."""
+"""`prediction_runs` has one row for each finished run, whatever happened meanwhile."""
 
 import threading
 from typing import Any
@@ -32,7 +32,7 @@ def params(lab: Lab) -> dict[str, str]:
 
 
 def rows(lab: Lab, params: dict[str, str], **more: str) -> list[dict[str, Any]]:
-    """What `GET /runs` lists of the request's model."""
+    """Return the rows of `GET /runs` for the request's model."""
     query = {"env": "dev", "model_name": params["model_name"]} | more
     answer = lab.here(query, "/runs")
     assert answer.status == 200, answer.text
@@ -70,7 +70,9 @@ def test_a_reused_run_stays_one_row(lab: Lab, params: dict[str, str]) -> None:
     assert rows(lab, params) == before
 
 
-def test_which_model_made_a_row_is_one_join_on_run_id(lab: Lab, params: dict[str, str]) -> None:
+def test_the_model_of_an_output_row_is_found_by_one_join_on_run_id(
+    lab: Lab, params: dict[str, str]
+) -> None:
     result = lab.here(params).done()
     sql = f"""
         SELECT p.id, r.model_generation, r.model_crc32c
@@ -103,7 +105,7 @@ def test_a_run_that_failed_is_in_the_ledger_until_it_succeeds(
     assert rows(lab, params, state="failed") == []
 
 
-def test_a_crash_before_the_ledger_is_mended_by_the_repeated_request(
+def test_a_repeated_request_writes_the_ledger_row_that_a_crash_lost(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def crash(*_: Any, **__: Any) -> None:
@@ -118,7 +120,7 @@ def test_a_crash_before_the_ledger_is_mended_by_the_repeated_request(
     assert lab.count(params["output_table"]) == 50
 
 
-def test_a_ledger_that_is_busy_is_a_503_and_the_rows_are_there_once(
+def test_a_busy_ledger_is_a_503_and_every_row_is_written_once(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*_: Any) -> None:
@@ -132,7 +134,7 @@ def test_a_ledger_that_is_busy_is_a_503_and_the_rows_are_there_once(
     assert len(rows(lab, params)) == 1
 
 
-def test_a_run_that_fails_says_why_even_if_the_ledger_is_busy(
+def test_a_failed_run_raises_its_own_error_even_if_the_ledger_is_busy(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = X.assign(id=range(50), a=np.nan)
@@ -146,8 +148,8 @@ def test_a_run_that_fails_says_why_even_if_the_ledger_is_busy(
         execute(lab.clients, prepare(lab.clients, lab.request(params)))
 
 
-def test_a_doubled_or_stale_row_is_replaced(lab: Lab, params: dict[str, str]) -> None:
-    """As two callers leave it that insert at the same moment: such DML never conflicts.
+def test_a_duplicate_or_stale_row_is_replaced(lab: Lab, params: dict[str, str]) -> None:
+    """Two callers that insert at the same moment leave such rows: this DML never conflicts.
 
     https://cloud.google.com/bigquery/docs/data-manipulation-language#dml-limitations
     """
@@ -163,7 +165,7 @@ def test_a_doubled_or_stale_row_is_replaced(lab: Lab, params: dict[str, str]) ->
     assert row["state"] == "succeeded"
 
 
-def test_a_strict_caller_that_loses_to_a_lenient_one_does_not_call_the_run_failed(
+def test_a_strict_caller_that_loses_to_a_lenient_one_does_not_record_a_failure(
     lab: Lab, params: dict[str, str]
 ) -> None:
     bad = X.assign(id=range(50))
@@ -176,16 +178,14 @@ def test_a_strict_caller_that_loses_to_a_lenient_one_does_not_call_the_run_faile
     assert [row["state"] for row in rows(lab, params)] == ["succeeded"]
 
 
-def test_the_latest_runs_come_first_and_no_more_than_asked_for(
-    lab: Lab, params: dict[str, str]
-) -> None:
+def test_the_latest_runs_come_first_up_to_the_limit(lab: Lab, params: dict[str, str]) -> None:
     ids = [lab.here(params | {"run_id": unique("run")}).done()["run_id"] for _ in range(3)]
     assert [row["run_id"] for row in rows(lab, params)] == ids[::-1]
     assert [row["run_id"] for row in rows(lab, params, limit="2")] == ids[:0:-1]
 
 
 @pytest.mark.parametrize("just_ended", [False, True])
-def test_many_at_once_leave_one_row_each(
+def test_concurrent_runs_leave_one_row_each(
     lab: Lab, params: dict[str, str], just_ended: bool
 ) -> None:
     lab.here(params).done()
@@ -224,7 +224,7 @@ def test_many_at_once_leave_one_row_each(
         ({"env": "prod"}, "env"),
     ],
 )
-def test_a_malformed_question_for_the_ledger_is_refused(
+def test_a_malformed_query_of_the_ledger_is_refused(
     lab: Lab, query: dict[str, str], named: str
 ) -> None:
     body = lab.here(query, "/runs").problem(400, "invalid-request")

@@ -1,4 +1,4 @@
-"""`output_table=...$20261122` writes one partition, on the local stack too."""
+"""`output_table=...$20261122` writes one partition, also on the local stack."""
 
 import datetime as dt
 from typing import Any
@@ -34,14 +34,14 @@ def lab(stack: LocalStack) -> Lab:
 
 @pytest.fixture
 def params(lab: Lab) -> dict[str, str]:
-    """A request whose rows are all of Monday, and an output table partitioned by their day."""
+    """Return a request whose rows all have one day, and an output table partitioned by it."""
     table = lab.put(X.assign(id=range(30), day=MONDAY))
     name = lab.upload(MODEL, X, id_columns=["id", "day"])
     return lab.params(table, name, output_table=by_day(lab, "day"))
 
 
 def by_day(lab: Lab, field: str, kind: str = "DAY") -> str:
-    """An output table that is partitioned by a column."""
+    """Return an output table that is partitioned by a column."""
     fields = {
         "id": "INT64",
         "day": "DATE",
@@ -101,7 +101,9 @@ def test_a_partition_that_the_table_cannot_have_is_refused(
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["a new table", "an existing table"])
-def test_a_partition_by_predicted_at_is_todays(lab: Lab, params: dict[str, str], new: bool) -> None:
+def test_a_partition_by_predicted_at_must_be_todays(
+    lab: Lab, params: dict[str, str], new: bool
+) -> None:
     table = lab.name() if new else by_day(lab, "predicted_at")
     today = dt.datetime.now(dt.UTC)
     yesterday = today - dt.timedelta(days=1)
@@ -124,7 +126,7 @@ HOURS = {
 
 
 def create(lab: Lab, partition_by: str, key: str = "TIMESTAMP") -> str:
-    """An output table with a column `key`, created by a statement."""
+    """Return an output table with a column `key`, created by a statement."""
     table = lab.name()
     sql = (
         f"CREATE TABLE `{table}` (id INT64, key {key}, prediction FLOAT64, predicted_at TIMESTAMP, "
@@ -135,7 +137,7 @@ def create(lab: Lab, partition_by: str, key: str = "TIMESTAMP") -> str:
 
 
 def replaced(lab: Lab, table: str, partition: str, inside: list[Any], outside: list[Any]) -> None:
-    """Fill the table from all keys, then replace the rows of one partition; the others stay."""
+    """Fill the table from all keys, replace the rows of one partition, and check the others."""
     data = X.head(len(inside) + len(outside)).assign(id=range(len(inside) + len(outside)))
     source = lab.put(data.assign(key=[*inside, *outside]))
     name = lab.upload(MODEL, X, id_columns=["id", "key"])
@@ -154,7 +156,9 @@ def replaced(lab: Lab, table: str, partition: str, inside: list[Any], outside: l
 @pytest.mark.parametrize(
     ("how", "kind"), [*(("statement", kind) for kind in HOURS), ("api", "MONTH")]
 )
-def test_hours_days_months_and_years_are_partitions(lab: Lab, kind: str, how: str) -> None:
+def test_partitions_by_hour_day_month_and_year_can_be_replaced(
+    lab: Lab, kind: str, how: str
+) -> None:
     partition, inside, outside = HOURS[kind]
     if how == "statement":
         table = create(lab, f"TIMESTAMP_TRUNC(key, {kind})")
@@ -169,7 +173,7 @@ def test_hours_days_months_and_years_are_partitions(lab: Lab, kind: str, how: st
 
 
 @pytest.mark.parametrize("how", ["statement", "api"])
-def test_ranges_of_numbers_are_partitions(lab: Lab, how: str) -> None:
+def test_partitions_by_integer_range_can_be_replaced(lab: Lab, how: str) -> None:
     table = lab.name()
     if how == "statement":
         table = create(lab, "RANGE_BUCKET(key, GENERATE_ARRAY(0, 100, 10))", "INT64")
@@ -187,7 +191,7 @@ def test_ranges_of_numbers_are_partitions(lab: Lab, how: str) -> None:
         lab.here(params).problem(422, "schema-mismatch", "in ranges of 10 from 0", f"not ${wrong}")
 
 
-def test_a_table_that_a_run_made_is_partitioned(lab: Lab, params: dict[str, str]) -> None:
+def test_a_table_created_by_a_run_is_partitioned(lab: Lab, params: dict[str, str]) -> None:
     table = lab.name()
     today = f"{dt.datetime.now(dt.UTC):%Y%m%d}"
     first = lab.here(params | {"output_table": table}).done()
@@ -209,7 +213,9 @@ def test_a_partition_column_that_the_run_does_not_write_is_refused(
     lab.here(params).problem(422, "schema-mismatch", "add day to id_columns")
 
 
-def test_partitions_by_ingestion_time_are_refused_locally(lab: Lab, params: dict[str, str]) -> None:
+def test_ingestion_time_partitions_are_refused_on_the_local_stack(
+    lab: Lab, params: dict[str, str]
+) -> None:
     made = bigquery.Table(lab.name(), [bigquery.SchemaField(n, t) for n, t in STAMPS.items()])
     made.time_partitioning = bigquery.TimePartitioning()
     lab.clients.bigquery.create_table(made, timeout=30)
@@ -218,7 +224,7 @@ def test_partitions_by_ingestion_time_are_refused_locally(lab: Lab, params: dict
     assert "ingestion time" in verdict["problems"][0]["detail"]
 
 
-def test_a_table_without_partitions_has_none(lab: Lab, params: dict[str, str]) -> None:
+def test_a_partition_of_an_unpartitioned_table_is_refused(lab: Lab, params: dict[str, str]) -> None:
     lab.here(params | {"output_table": (table := lab.name())}).done()
     plain = lab.create(lab.schema(table))
     lab.here(params | {"output_table": f"{plain}$20261123"}).problem(
@@ -226,7 +232,7 @@ def test_a_table_without_partitions_has_none(lab: Lab, params: dict[str, str]) -
     )
 
 
-def test_a_partition_of_the_input_is_no_output_and_no_input(
+def test_a_partition_of_the_input_table_can_be_neither_output_nor_input(
     lab: Lab, params: dict[str, str]
 ) -> None:
     own = params | {"output_table": params["input_table"] + "$20261123"}
@@ -235,7 +241,7 @@ def test_a_partition_of_the_input_is_no_output_and_no_input(
     lab.here(part).problem(400, "invalid-request", "pass the table, without the $")
 
 
-def test_a_table_name_keeps_its_partition() -> None:
+def test_a_table_id_keeps_its_partition() -> None:
     ref = TableRef.parse("my-project.d.t$20261122", partition=True)
     assert (ref.table, ref.partition, str(ref)) == ("t", "20261122", "my-project.d.t$20261122")
     assert str(ref.base) == "my-project.d.t"

@@ -1,4 +1,4 @@
-"""The scoring processes: they stay between runs, and go when something is wrong with them."""
+"""The scoring processes: they serve several runs, and are replaced when one of them fails."""
 
 import errno
 import os
@@ -53,7 +53,7 @@ def name(lab: Lab) -> str:
 
 @pytest.fixture
 def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[pool._Pool]:
-    """Two processes of this test's own, for tables of any size in four shards."""
+    """Yield a pool of the test's own: two processes, for tables of any size, in four shards."""
     monkeypatch.setattr(pool, "INLINE_ROWS", 0)
     monkeypatch.setattr(read_session, "ROWS_PER_STREAM", ROWS // 4)
     monkeypatch.setattr(machine, "cores", lambda: 2)
@@ -68,14 +68,14 @@ def pids(workers: pool._Pool) -> set[int]:
 
 
 def scored(lab: Lab, table: str, name: str) -> dict[str, Any]:
-    """Score the table in this process and those it starts."""
+    """Score the table in this process and those that it starts."""
     params = lab.params(table, name)
     result = lab.here(params).done()
     assert lab.rows(params["output_table"])["id"].tolist() == DATA["id"].tolist()
     return result
 
 
-def test_the_processes_stay_for_the_next_run(
+def test_the_processes_are_reused_by_the_next_run(
     lab: Lab, table: str, name: str, workers: pool._Pool
 ) -> None:
     assert scored(lab, table, name)["shards"] == 4
@@ -86,7 +86,7 @@ def test_the_processes_stay_for_the_next_run(
     assert len(pids(workers)) <= 2
 
 
-def test_a_process_that_died_in_between_is_replaced(
+def test_a_process_that_died_between_runs_is_replaced(
     lab: Lab, table: str, name: str, workers: pool._Pool
 ) -> None:
     scored(lab, table, name)
@@ -99,7 +99,7 @@ def test_a_process_that_died_in_between_is_replaced(
     assert not first & pids(workers)
 
 
-def test_a_process_that_dies_at_work_ends_the_others_and_the_caller_may_try_again(
+def test_a_process_that_dies_at_work_ends_the_pool_and_the_run_can_be_retried(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
@@ -115,7 +115,7 @@ def _die(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_run_that_stops_takes_the_processes_with_it(
+def test_an_interrupted_run_ends_its_processes(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
@@ -143,7 +143,7 @@ def test_a_small_run_does_not_wait_for_a_large_one(
         workers.give_back()
 
 
-def test_idle_processes_go(
+def test_idle_processes_are_ended(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "IDLE_SECONDS", 0.2)
@@ -155,7 +155,7 @@ def test_idle_processes_go(
     scored(lab, table, name)
 
 
-def test_there_are_no_more_processes_than_there_is_memory_for(
+def test_the_number_of_processes_is_limited_by_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(machine, "memory", lambda: 2 * 2**30)
@@ -165,7 +165,7 @@ def test_there_are_no_more_processes_than_there_is_memory_for(
     assert pool._processes_that_fit(SimpleNamespace(size=300 * 2**20)) == 0
 
 
-def test_idle_processes_make_room_for_a_model_that_fits_once(
+def test_idle_processes_are_ended_for_a_model_that_fits_only_once(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored(lab, table, name)
@@ -175,7 +175,7 @@ def test_idle_processes_make_room_for_a_model_that_fits_once(
     assert pids(workers) == set()
 
 
-def test_a_process_that_cannot_be_started_lets_the_caller_try_again(
+def test_a_process_that_cannot_be_started_raises_try_again(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
@@ -216,7 +216,7 @@ def test_a_process_loads_a_model_once(
     assert len(loads) == 2
 
 
-def test_the_predictors_thread_does_its_arithmetic_alone(lab: Lab, table: str, name: str) -> None:
+def test_the_predictors_thread_uses_one_blas_thread(lab: Lab, table: str, name: str) -> None:
     prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
     found: list[int] = []
 
@@ -230,7 +230,7 @@ def test_the_predictors_thread_does_its_arithmetic_alone(lab: Lab, table: str, n
     assert set(found) == {1}
 
 
-# What a container may use
+# The cores and memory of a container
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_the_predictors_thread_does_its_arithmetic_alone(lab: Lab, table: str, n
         ({}, 4),
     ],
 )
-def test_a_container_has_as_many_cores_as_it_was_given(
+def test_cores_are_read_from_the_containers_limit(
     files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
@@ -256,7 +256,7 @@ def test_a_container_has_as_many_cores_as_it_was_given(
     assert machine.cores() == cores
 
 
-def test_a_container_has_as_much_memory_as_it_was_given(
+def test_memory_is_read_from_the_containers_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "CGROUP", tmp_path)
@@ -283,17 +283,17 @@ def test_a_container_has_as_much_memory_as_it_was_given(
         (10**9, 2, 1000),
     ],
 )
-def test_each_core_gets_as_many_streams(
+def test_every_core_gets_the_same_number_of_streams(
     rows: int, cores: int, streams: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "cores", lambda: cores)
     assert read_session._streams(rows) == streams
 
 
-# Work that overlaps
+# Overlapping work
 
 
-def test_the_next_item_is_got_while_one_is_worked_on_and_no_more() -> None:
+def test_exactly_one_item_is_fetched_ahead() -> None:
     got: list[int] = []
     second = threading.Event()
 
@@ -312,7 +312,7 @@ def test_the_next_item_is_got_while_one_is_worked_on_and_no_more() -> None:
     assert seen == list(range(5))
 
 
-def test_what_getting_an_item_raises_arrives_after_the_items_before_it() -> None:
+def test_an_error_while_fetching_is_raised_after_the_earlier_items() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise KeyError("gone")
@@ -336,7 +336,7 @@ def test_a_reader_that_leaves_early_leaves_no_thread() -> None:
     raise AssertionError("its thread is still there")
 
 
-def test_work_behind_is_done_in_order_and_its_error_is_heard_once() -> None:
+def test_background_work_runs_in_order_and_raises_its_error_once() -> None:
     behind, done = Behind(), []
     behind.do(lambda: done.append(1))
     behind.do(lambda: done.append(2))
@@ -350,7 +350,7 @@ def test_work_behind_is_done_in_order_and_its_error_is_heard_once() -> None:
     assert done == [1, 2]
 
 
-def test_two_runs_at_once_are_both_scored(
+def test_two_concurrent_runs_are_both_scored(
     lab: Lab, table: str, name: str, workers: pool._Pool
 ) -> None:
     with ThreadPoolExecutor(2) as threads:

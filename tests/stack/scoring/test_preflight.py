@@ -38,7 +38,9 @@ def verdict(lab: Lab, params: dict[str, str], **more: str) -> dict[str, Any]:
     return answer.json
 
 
-def test_a_verdict_tells_the_run_that_it_would_be(lab: Lab, params: dict[str, str]) -> None:
+def test_a_verdict_names_the_run_that_a_request_would_start(
+    lab: Lab, params: dict[str, str]
+) -> None:
     found = verdict(lab, params)
     assert found["ok"]
     assert (found["problems"], found["warnings"]) == ([], [])
@@ -57,7 +59,7 @@ def test_a_verdict_tells_the_run_that_it_would_be(lab: Lab, params: dict[str, st
     assert again["rows"] == ROWS
 
 
-def test_a_run_that_is_done_is_no_problem_though_its_table_has_rows_by_now(
+def test_a_finished_run_is_no_problem_although_its_table_now_has_rows(
     lab: Lab, params: dict[str, str]
 ) -> None:
     params |= {"write_disposition": "WRITE_EMPTY"}
@@ -69,7 +71,7 @@ def test_a_run_that_is_done_is_no_problem_though_its_table_has_rows_by_now(
     assert own["ok"] and own["rows"] == ROWS
 
 
-def test_a_run_that_failed_is_told_of_with_the_reason_and_the_nulls(
+def test_a_failed_run_is_reported_with_the_reason_and_the_nulls(
     lab: Lab, params: dict[str, str]
 ) -> None:
     rows = X.assign(id=range(ROWS))
@@ -84,10 +86,10 @@ def test_a_run_that_failed_is_told_of_with_the_reason_and_the_nulls(
     assert nulls.startswith("a is NULL in 5 rows")
 
 
-def test_a_table_that_wants_a_filter_gets_one_or_says_so(
+def test_a_table_that_requires_a_partition_filter_is_reported_without_one(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The local BigQuery does not mind.
+    """The local BigQuery does not require one.
 
     https://cloud.google.com/bigquery/docs/querying-partitioned-tables#require_a_partition_filter_in_queries
     """
@@ -102,7 +104,7 @@ def test_a_table_that_wants_a_filter_gets_one_or_says_so(
     assert len(found["warnings"]) == 2
 
 
-def test_the_run_id_is_the_one_with_the_suffix_once_the_output_is_gone(
+def test_the_run_id_gets_a_suffix_after_the_output_was_deleted(
     lab: Lab, params: dict[str, str]
 ) -> None:
     first = lab.here(params | {"dry_run": "false"}).done()
@@ -112,7 +114,7 @@ def test_the_run_id_is_the_one_with_the_suffix_once_the_output_is_gone(
     assert not found["run_exists"]
 
 
-def test_input_and_output_are_at_fault_in_one_verdict(lab: Lab, params: dict[str, str]) -> None:
+def test_one_verdict_reports_problems_of_input_and_output(lab: Lab, params: dict[str, str]) -> None:
     found = verdict(
         lab,
         params,
@@ -146,7 +148,7 @@ def test_nulls_where_the_model_saw_none_are_counted(lab: Lab, params: dict[str, 
     assert "5 rows of the whole table" in filtered["warnings"][0]
 
 
-def test_nulls_that_the_model_knows_are_no_matter(lab: Lab, params: dict[str, str]) -> None:
+def test_nulls_that_the_training_had_are_not_reported(lab: Lab, params: dict[str, str]) -> None:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     rows = X.assign(id=range(ROWS))
@@ -157,7 +159,7 @@ def test_nulls_that_the_model_knows_are_no_matter(lab: Lab, params: dict[str, st
     assert (found["nulls"], found["warnings"]) == ({}, [])
 
 
-def test_required_columns_need_no_count(
+def test_required_columns_are_not_counted(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = [
@@ -175,10 +177,10 @@ def test_required_columns_need_no_count(
     assert verdict(lab, params, input_table=table)["nulls"] == {}
 
 
-def test_a_count_that_would_cost_is_left_to_the_caller(
+def test_an_expensive_count_is_left_to_the_caller(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The local BigQuery gives no bytes; here a dry run says what a large table's would."""
+    """The local BigQuery reports no bytes; here a dry run reports those of a large table."""
     terabytes = 3 * 2**40
 
     def large(clients: Any, sql: str) -> query.DryRun:
@@ -193,7 +195,7 @@ def test_a_count_that_would_cost_is_left_to_the_caller(
     assert "list price" in found["price_basis"]
 
 
-def test_doubled_ids_are_counted_on_request(lab: Lab, params: dict[str, str]) -> None:
+def test_duplicate_ids_are_counted_on_request(lab: Lab, params: dict[str, str]) -> None:
     rows = X.assign(id=[*range(ROWS - 3), 0, 0, 1])
     table = lab.put(rows)
     assert verdict(lab, params, input_table=table)["duplicate_ids"] is None
@@ -203,15 +205,13 @@ def test_doubled_ids_are_counted_on_request(lab: Lab, params: dict[str, str]) ->
     assert verdict(lab, params, check_ids="true")["duplicate_ids"] == 0
 
 
-def test_counting_ids_belongs_to_a_dry_run(lab: Lab, params: dict[str, str]) -> None:
+def test_check_ids_is_refused_without_dry_run(lab: Lab, params: dict[str, str]) -> None:
     asked = params | {"dry_run": "false", "check_ids": "true"}
     body = lab.here(asked).problem(400, "invalid-request", "dry_run=true")
     assert [p["name"] for p in body["parameters"]] == ["check_ids"]
 
 
-def test_the_versions_that_the_model_was_saved_with_stand_beside_the_services(
-    lab: Lab, params: dict[str, str]
-) -> None:
+def test_the_models_versions_are_listed_with_the_services(lab: Lab, params: dict[str, str]) -> None:
     bucket = lab.settings.models_bucket("dev")
     path = f"{params['model_name']}/v1/metadata.json"
     document = json.loads(gcs_get(bucket, path))
@@ -227,7 +227,7 @@ def test_the_versions_that_the_model_was_saved_with_stand_beside_the_services(
     ]
 
 
-def test_another_requests_run_id_is_refused(lab: Lab, params: dict[str, str]) -> None:
+def test_the_run_id_of_another_request_is_refused(lab: Lab, params: dict[str, str]) -> None:
     own = params | {"run_id": unique("mine")}
     lab.here(own | {"dry_run": "false"}).done()
     lab.here(own | {"outputs": "predict", "write_disposition": "WRITE_TRUNCATE"}).problem(

@@ -1,4 +1,4 @@
-"""What BigQuery refuses to read: the cause is named, and only what passes is a 503."""
+"""BigQuery's refusals to read: the cause is named, and only transient ones are a 503."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ def test_a_refusal_that_is_not_about_the_snapshot_is_permanent(
         (exceptions.MethodNotImplemented("no"), 500, "could not be answered"),
     ],
 )
-def test_what_the_query_of_a_copy_is_refused_for(
+def test_a_refused_copy_query_raises_the_matching_error(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, words: str
 ) -> None:
     data = pd.DataFrame({"id": range(ROWS), "first name": np.linspace(0, 1, ROWS)})
@@ -83,7 +83,7 @@ def test_what_the_query_of_a_copy_is_refused_for(
     assert words in found.json["detail"]
 
 
-def test_a_load_that_lost_rows_is_not_tried_for_ever(
+def test_a_load_that_loses_rows_is_not_retried_forever(
     lab: Lab, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bigquery.LoadJob, "output_rows", ROWS - 1)
@@ -91,7 +91,7 @@ def test_a_load_that_lost_rows_is_not_tried_for_ever(
     assert plain["output_table"] in body["detail"]
 
 
-def test_sessions_that_keep_ending_are_not_opened_for_ever(
+def test_sessions_that_keep_ending_are_not_reopened_forever(
     lab: Lab, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare(lab.clients, lab.request(plain), unique("over"))
@@ -108,7 +108,7 @@ def test_sessions_that_keep_ending_are_not_opened_for_ever(
         execute(lab.clients, prepared)
 
 
-def test_a_table_that_was_created_again_is_not_waited_for(
+def test_a_recreated_table_is_refused_without_a_retry(
     lab: Lab, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare(lab.clients, lab.request(plain), unique("again"))
@@ -141,7 +141,7 @@ def test_a_table_that_was_created_again_is_not_waited_for(
         (exceptions.PermissionDenied("no"), 403, "lacks a permission"),
     ],
 )
-def test_what_a_stream_is_refused_for(
+def test_a_refused_stream_raises_the_matching_error(
     lab: Lab,
     plain: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -158,8 +158,8 @@ def test_what_a_stream_is_refused_for(
     assert words in found.json["detail"]
 
 
-def test_rows_of_ordinary_width_come_through_the_local_bigquery(lab: Lab) -> None:
-    """The server's own limit is 11 MB a message of 65,536 rows."""
+def test_rows_of_ordinary_width_are_read_from_the_local_bigquery(lab: Lab) -> None:
+    """The server's own limit is 11 MB for a message of 65,536 rows."""
     rows = 3_000
     data = pd.DataFrame({"a": np.linspace(0, 1, rows), "id": [f"{i:010000}" for i in range(rows)]})
     model = lab.put_pickle(LinearRegression().fit(data[["a"]], data["a"]))

@@ -1,4 +1,4 @@
-"""Rows that the model cannot score are found, kept with the reason, and counted."""
+"""Rows that the model cannot score are found, stored with the reason, and counted."""
 
 import datetime as dt
 import json
@@ -48,13 +48,13 @@ def model(lab: Lab, stack: LocalStack) -> str:
 
 @pytest.fixture
 def params(lab: Lab, model: str) -> dict[str, str]:
-    """A request for a table with three rows that the model cannot score."""
+    """Return a request for a table with three rows that the model cannot score."""
     rows = X.assign(id=range(ROWS))
     rows.loc[BAD, "a"] = np.nan
     return lab.params(lab.put(rows), model)
 
 
-# Deciding
+# The decision
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_malformed_max_rejects_is_refused(text: str) -> None:
 
 
 class OnlyNumbers:
-    """Scores rows by their value; raises where one of them is in `bad`."""
+    """Scores rows by their value; raises if one of them is in `bad`."""
 
     def __init__(self, bad: set[int]) -> None:
         self.bad = bad
@@ -97,7 +97,7 @@ class OnlyNumbers:
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 300), st.sets(st.integers(0, 299)))
-def test_halving_finds_every_row_at_fault_and_keeps_the_others_in_order(
+def test_bisection_finds_every_bad_row_and_keeps_the_others_in_order(
     rows: int, bad: set[int]
 ) -> None:
     predictor: Any = OnlyNumbers(bad)
@@ -109,14 +109,14 @@ def test_halving_finds_every_row_at_fault_and_keeps_the_others_in_order(
     assert predictor.calls <= 1 + 2 * len(found) * (rows.bit_length() + 1)
 
 
-def test_looking_ends_once_there_are_too_many() -> None:
+def test_bisection_ends_once_there_are_too_many_bad_rows() -> None:
     predictor: Any = OnlyNumbers(set(range(100_000)))
     _, found = score_rows(predictor, pa.table({"x": range(100_000)}), room=0)
     assert len(found) == rejects.EXAMPLES + 1
     assert predictor.calls < 100
 
 
-def test_looking_ends_when_the_run_must_stop() -> None:
+def test_bisection_ends_when_the_run_must_stop() -> None:
     predictor: Any = OnlyNumbers({3})
     with pytest.raises(RunInterrupted):
         score_rows(predictor, pa.table({"x": range(10)}), room=10, stop=lambda: True)
@@ -138,11 +138,11 @@ def test_looking_ends_when_the_run_must_stop() -> None:
         ({"a": b"x"}, {"a": "eA=="}),
     ],
 )
-def test_a_rows_values_are_kept_as_json(value: Any, expected: Any) -> None:
+def test_a_rejected_rows_values_are_stored_as_json(value: Any, expected: Any) -> None:
     assert json.loads(json.dumps(plain(value), allow_nan=False)) == expected
 
 
-# Doing
+# Complete runs
 
 
 def test_without_max_rejects_a_bad_row_fails_the_run_and_is_named(
@@ -157,7 +157,7 @@ def test_without_max_rejects_a_bad_row_fails_the_run_and_is_named(
     assert not lab.exists(params["output_table"] + "_rejects")
 
 
-def test_the_status_of_a_run_that_failed_names_the_rows(lab: Lab, params: dict[str, str]) -> None:
+def test_the_status_of_a_failed_run_names_the_rows(lab: Lab, params: dict[str, str]) -> None:
     prepared = prepare(lab.clients, lab.request(params))
     with pytest.raises(PredictionFailed):
         execute(lab.clients, prepared)
@@ -167,7 +167,7 @@ def test_the_status_of_a_run_that_failed_names_the_rows(lab: Lab, params: dict[s
 
 
 @pytest.mark.parametrize("allowed", ["3", "0.5%", "100%"])
-def test_rows_at_fault_are_set_aside_with_the_reason(
+def test_bad_rows_are_rejected_with_the_reason(
     lab: Lab, params: dict[str, str], allowed: str
 ) -> None:
     result = lab.here(params | {"max_rejects": allowed}).done()
@@ -184,14 +184,16 @@ def test_rows_at_fault_are_set_aside_with_the_reason(
 
 
 @pytest.mark.parametrize("allowed", ["2", "0.4%"])
-def test_one_row_too_many_publishes_nothing(lab: Lab, params: dict[str, str], allowed: str) -> None:
+def test_one_bad_row_too_many_publishes_nothing(
+    lab: Lab, params: dict[str, str], allowed: str
+) -> None:
     words = (f"max_rejects is {allowed}", "3 of 600 rows")
     lab.here(params | {"max_rejects": allowed}).problem(422, "prediction-failed", *words)
     assert not lab.exists(params["output_table"])
     assert not lab.exists(params["output_table"] + "_rejects")
 
 
-def test_a_run_that_failed_over_its_rows_goes_on_with_a_larger_max_rejects(
+def test_a_run_that_failed_for_bad_rows_resumes_with_a_larger_max_rejects(
     lab: Lab, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = pd.concat([X] * 100, ignore_index=True).assign(id=range(100 * ROWS))
@@ -210,7 +212,7 @@ def test_a_run_that_failed_over_its_rows_goes_on_with_a_larger_max_rejects(
     assert lab.count(params["output_table"]) == 100 * ROWS - 1
 
 
-def test_bad_rows_of_many_shards_together_are_too_many(
+def test_bad_rows_of_all_shards_are_counted_together(
     lab: Lab, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = pd.concat([X] * 100, ignore_index=True).assign(id=range(100 * ROWS))
@@ -223,7 +225,7 @@ def test_bad_rows_of_many_shards_together_are_too_many(
     assert lab.here(params | {"max_rejects": "2"}).done()["rows_rejected"] == 2
 
 
-def test_a_second_runs_rejects_are_added_to_the_firsts(lab: Lab, params: dict[str, str]) -> None:
+def test_a_second_runs_rejects_are_appended(lab: Lab, params: dict[str, str]) -> None:
     params |= {"max_rejects": "3", "write_disposition": "WRITE_TRUNCATE"}
     first = lab.here(params | {"run_id": f"first-{params['model_name']}"}).done()
     second = lab.here(params | {"run_id": f"second-{params['model_name']}"}).done()
@@ -235,7 +237,7 @@ def test_a_second_runs_rejects_are_added_to_the_firsts(lab: Lab, params: dict[st
 def die_between_the_loads(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Publish the output of a run that may set its rows aside, and nothing more."""
+    """Publish only the output of a run that may reject rows, and not its rejects."""
 
     def crash(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -246,7 +248,7 @@ def die_between_the_loads(
         execute(lab.clients, prepared)
 
 
-def test_a_crash_between_the_two_loads_loses_and_doubles_nothing(
+def test_a_crash_between_the_two_loads_loses_and_duplicates_nothing(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     die_between_the_loads(lab, params, monkeypatch)
@@ -276,7 +278,7 @@ def test_id_columns_of_any_name_and_type_fit_every_table_of_rejects(lab: Lab, mo
     ).done()
 
 
-def test_a_table_of_that_name_which_is_none_of_rejects_is_refused(
+def test_an_existing_table_that_is_not_a_table_of_rejects_is_refused(
     lab: Lab, params: dict[str, str]
 ) -> None:
     lab.create({"x": "INT64"}, params["output_table"] + "_rejects")
@@ -284,7 +286,7 @@ def test_a_table_of_that_name_which_is_none_of_rejects_is_refused(
     assert "row" in {c["name"] for c in body["columns"]}
 
 
-def test_a_view_of_that_name_is_refused(lab: Lab, params: dict[str, str]) -> None:
+def test_a_view_with_the_rejects_tables_name_is_refused(lab: Lab, params: dict[str, str]) -> None:
     name = lab.name("output")
     lab.clients.bigquery.query(f"CREATE VIEW `{name}_rejects` AS SELECT 1 AS x", timeout=30).result(
         timeout=30
@@ -292,10 +294,10 @@ def test_a_view_of_that_name_is_refused(lab: Lab, params: dict[str, str]) -> Non
     lab.here(params | {"output_table": name}).problem(422, "schema-mismatch", "VIEW")
 
 
-def test_a_rejects_table_that_was_spoilt_since_keeps_the_output_back(
+def test_an_unusable_rejects_table_keeps_the_output_unpublished(
     lab: Lab, params: dict[str, str]
 ) -> None:
-    """Nothing is published if the rejects could not be."""
+    """Nothing is published if the rejects cannot be."""
     lab.here(params).problem(422, "prediction-failed")
     lab.create({"x": "INT64"}, params["output_table"] + "_rejects")
     lab.here(params | {"max_rejects": "3"}).problem(422, "schema-mismatch", "_rejects")
@@ -304,7 +306,7 @@ def test_a_rejects_table_that_was_spoilt_since_keeps_the_output_back(
     assert lab.here(params | {"max_rejects": "3"}).done()["rows_rejected"] == 3
 
 
-def test_a_decision_to_publish_stands_whatever_the_next_caller_puts_up_with(
+def test_a_decision_to_publish_stands_whatever_the_next_callers_max_rejects(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     die_between_the_loads(lab, params, monkeypatch)
@@ -313,10 +315,10 @@ def test_a_decision_to_publish_stands_whatever_the_next_caller_puts_up_with(
     assert lab.count(params["output_table"]) == ROWS - len(BAD)
 
 
-def test_a_part_is_published_with_the_rejects_of_its_own_try(
+def test_a_part_is_published_with_the_rejects_of_the_same_try(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A try that died before its part leaves rejects behind, which nothing names."""
+    """A try that died before its part leaves rejects that nothing refers to."""
     prepared = prepare(lab.clients, lab.request(params | {"max_rejects": "3"}))
     close = PartWriter._close
     parts: list[str] = []
@@ -336,7 +338,7 @@ def test_a_part_is_published_with_the_rejects_of_its_own_try(
     assert rejected_ids(lab, result["rejects_table"]) == BAD
 
 
-def test_many_bad_rows_leave_one_row_group_a_batch(lab: Lab, model: str) -> None:
+def test_many_bad_rows_give_one_row_group_a_batch(lab: Lab, model: str) -> None:
     rows = X.assign(id=range(ROWS))
     rows.loc[::7, "a"] = np.nan
     result = lab.here(lab.params(lab.put(rows), model, max_rejects="50%")).done()
@@ -345,7 +347,7 @@ def test_many_bad_rows_leave_one_row_group_a_batch(lab: Lab, model: str) -> None
         assert pq.read_metadata(file).num_row_groups == 1
 
 
-def test_what_is_shown_of_a_bad_row_has_an_end(lab: Lab, model: str) -> None:
+def test_the_excerpt_of_a_bad_row_is_bounded(lab: Lab, model: str) -> None:
     rows = X.assign(id=range(ROWS), story="x" * 5000)
     rows.loc[0, "a"] = np.nan
     params = lab.params(lab.put(rows), model, id_columns="id,story")
@@ -356,7 +358,7 @@ def test_what_is_shown_of_a_bad_row_has_an_end(lab: Lab, model: str) -> None:
 
 
 class WrongShape(BaseEstimator):
-    """One value for any number of rows."""
+    """Returns one value for any number of rows."""
 
     n_features_in_ = 2
 
@@ -364,7 +366,7 @@ class WrongShape(BaseEstimator):
         return np.zeros(1)
 
 
-def test_a_model_at_fault_is_not_taken_for_rows_at_fault(lab: Lab, params: dict[str, str]) -> None:
+def test_a_broken_model_is_not_mistaken_for_bad_rows(lab: Lab, params: dict[str, str]) -> None:
     wrong = params | {"model_name": lab.put_pickle(WrongShape()), "max_rejects": "100%"}
     lab.here(wrong | {"id_columns": "id"}).problem(422, "model-unusable", "gives 1 answers to 3")
     assert not lab.exists(params["output_table"])

@@ -1,4 +1,4 @@
-"""A run's objects may go or be damaged at any time: no row is doubled, and nothing is a 500."""
+"""A run's objects may be deleted or damaged at any time: no row is duplicated, nothing is a 500."""
 
 import fnmatch
 from collections.abc import Callable, Iterator
@@ -57,12 +57,12 @@ def model(lab: Lab) -> str:
 def params(
     lab: Lab, table: str, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, str]]:
-    """A request for a table of one stream, scored in this process."""
+    """Return a request for a table of one stream, scored in this process."""
     monkeypatch.setattr(read_session, "ROWS_PER_STREAM", ROWS // 2)
     return lab.params(table, model)
 
 
-def go_on(lab: Lab, params: dict[str, str], **more: Any) -> dict[str, Any]:
+def resume(lab: Lab, params: dict[str, str], **more: Any) -> dict[str, Any]:
     return execute(lab.clients, prepare(lab.clients, lab.request(params)), **more).to_dict()
 
 
@@ -81,7 +81,7 @@ def delete(store: RunStore, *patterns: str) -> None:
 
 
 def lifecycle(store: RunStore) -> set[str]:
-    """Delete what the bucket's rules delete in the end; return what is left."""
+    """Delete the objects that the bucket's rules delete in the end; return those left."""
     rules = Config.read(files_of(MODULE)).resources["google_storage_bucket", "runs"]
     conditions = [rule["condition"][0] for rule in rules["lifecycle_rule"]]
     for condition in conditions:
@@ -102,7 +102,7 @@ def lifecycle(store: RunStore) -> set[str]:
 def stopped_before_the_load(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> RunStore:
-    """A run that has decided, and whose load job was not inserted."""
+    """Return a run that has decided to publish, and whose load job was not inserted."""
 
     def stop(*_: Any) -> Any:
         raise RunInterrupted("here")
@@ -110,14 +110,14 @@ def stopped_before_the_load(
     with monkeypatch.context() as patch:
         patch.setattr(run, "publish_output", stop)
         with pytest.raises(RunInterrupted):
-            go_on(lab, params)
+            resume(lab, params)
     return store_of(lab, params)
 
 
 def stopped_after_the_parts(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> RunStore:
-    """A run that has all its parts, and has decided nothing."""
+    """Return a run that has all its parts, and has decided nothing."""
 
     def stop(*_: Any) -> Any:
         raise RunInterrupted("here")
@@ -125,78 +125,78 @@ def stopped_after_the_parts(
     with monkeypatch.context() as patch:
         patch.setattr(decision, "read_footers", stop)
         with pytest.raises(RunInterrupted):
-            go_on(lab, params)
+            resume(lab, params)
     return store_of(lab, params)
 
 
-def test_after_the_lifecycle_the_same_request_is_reused(lab: Lab, params: dict[str, str]) -> None:
-    first = go_on(lab, params)
+def test_after_the_lifecycle_rules_the_same_request_reuses_the_run(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    first = resume(lab, params)
     left = lifecycle(store_of(lab, params))
     assert left >= KEPT
     assert not any(name.endswith(".parquet") for name in left)
-    again = go_on(lab, params)
+    again = resume(lab, params)
     assert (again["reused"], again["run_id"]) == (True, first["run_id"])
     assert_each_row_is_there_once(lab, params)
     assert status(lab.clients, "dev", first["run_id"])["state"] == "succeeded"
 
 
-def test_a_run_that_was_loaded_and_not_noted_is_not_loaded_again_after_the_lifecycle(
+def test_a_loaded_run_without_a_result_is_not_loaded_again_after_the_lifecycle_rules(
     lab: Lab, params: dict[str, str]
 ) -> None:
-    go_on(lab, params)
+    resume(lab, params)
     store = store_of(lab, params)
     delete(store, "result.json")
     lifecycle(store)
-    assert go_on(lab, params)["rows"] == ROWS
+    assert resume(lab, params)["rows"] == ROWS
     assert_each_row_is_there_once(lab, params)
 
 
-def test_a_run_that_decided_and_lost_its_parts_says_so(
+def test_a_decided_run_without_its_parts_raises_a_conflict(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = stopped_before_the_load(lab, params, monkeypatch)
     lifecycle(store)
     with pytest.raises(Conflict, match="was deleted before it was loaded"):
-        go_on(lab, params)
+        resume(lab, params)
 
 
 @pytest.mark.parametrize("gone", [["plan.json"], ["publish.json"], ["plan.json", "publish.json"]])
 def test_a_finished_run_that_lost_some_objects_is_reused(
     lab: Lab, params: dict[str, str], gone: list[str]
 ) -> None:
-    go_on(lab, params)
+    resume(lab, params)
     delete(store_of(lab, params), *gone)
-    assert go_on(lab, params)["reused"]
+    assert resume(lab, params)["reused"]
     assert_each_row_is_there_once(lab, params)
 
 
-def test_a_decision_of_a_plan_that_was_deleted_is_not_loaded_again(
-    lab: Lab, params: dict[str, str]
-) -> None:
-    go_on(lab, params)
+def test_a_decision_of_a_deleted_plan_is_not_loaded_again(lab: Lab, params: dict[str, str]) -> None:
+    resume(lab, params)
     delete(store_of(lab, params), "plan.json", "result.json")
     with pytest.raises(Conflict, match="earlier plan"):
-        go_on(lab, params)
+        resume(lab, params)
     assert_each_row_is_there_once(lab, params)
 
 
-def test_a_result_of_another_request_is_not_answered(lab: Lab, params: dict[str, str]) -> None:
-    result = go_on(lab, params)
+def test_the_result_of_another_request_is_not_returned(lab: Lab, params: dict[str, str]) -> None:
+    result = resume(lab, params)
     store = store_of(lab, params)
     delete(store, "result.json")
     store.create("result.json", result | {"output_table": "p.d.other"})
     with pytest.raises(Conflict, match="earlier plan"):
-        go_on(lab, params)
+        resume(lab, params)
 
 
 @pytest.mark.parametrize("what", ["parts/0/00000.parquet", "parts/*", "session-0.json"])
-def test_what_is_deleted_before_the_decision_is_scored_again(
+def test_objects_deleted_before_the_decision_are_scored_again(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     delete(stopped_after_the_parts(lab, params, monkeypatch), what)
     for _ in range(3):
         try:
-            result = go_on(lab, params)
+            result = resume(lab, params)
             break
         except TryAgain:
             continue
@@ -205,7 +205,7 @@ def test_what_is_deleted_before_the_decision_is_scored_again(
 
 
 @pytest.mark.parametrize("when", ["parts listed", "footers read"])
-def test_a_part_that_is_deleted_in_mid_run_may_be_tried_again(
+def test_a_part_deleted_during_the_run_can_be_retried(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     store = store_of(lab, params)
@@ -225,51 +225,51 @@ def test_a_part_that_is_deleted_in_mid_run_may_be_tried_again(
             parts = RunStore.parts
             patch.setattr(RunStore, "parts", lambda self, n: late(parts)(self, n))
         with pytest.raises(TryAgain) as caught:
-            go_on(lab, params)
+            resume(lab, params)
     assert status_of(caught.value)[0] == 503
-    assert go_on(lab, params)["rows"] == ROWS
+    assert resume(lab, params)["rows"] == ROWS
     assert_each_row_is_there_once(lab, params)
 
 
 @pytest.mark.parametrize("garbage", [b"", b"no Parquet at all" * 100])
-def test_a_part_that_is_damaged_is_scored_again(
+def test_a_damaged_part_is_scored_again(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, garbage: bytes
 ) -> None:
     store = stopped_after_the_parts(lab, params, monkeypatch)
     store.blob("parts/0/00000.parquet").upload_from_string(garbage)
     assert status(lab.clients, "dev", store.run_id)["state"] == "running"
     with pytest.raises(TryAgain, match="damaged"):
-        go_on(lab, params)
-    assert go_on(lab, params)["rows"] == ROWS
+        resume(lab, params)
+    assert resume(lab, params)["rows"] == ROWS
     assert_each_row_is_there_once(lab, params)
 
 
 @pytest.mark.parametrize("name", ["plan.json", "session-0.json", "publish.json", "result.json"])
-def test_an_object_that_is_damaged_is_named(
+def test_a_damaged_object_is_named(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     store = stopped_after_the_parts(lab, params, monkeypatch)
     for garbage in GARBAGE:
         store.blob(name).upload_from_string(garbage)
         with pytest.raises(Conflict, match=name) as caught:
-            go_on(lab, params)
+            resume(lab, params)
         assert status_of(caught.value)[0] == 409
     assert not lab.exists(params["output_table"])
 
 
-def test_a_damaged_failure_is_told_and_decides_nothing(
+def test_a_damaged_failure_is_reported_and_does_not_stop_the_run(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = stopped_after_the_parts(lab, params, monkeypatch)
     for garbage in (*GARBAGE, b'{"state": "failed"}'):
         store.blob("failure.json").upload_from_string(garbage)
-        told = status(lab.stack.clients, "dev", store.run_id)
-        assert told["state"] == "failed"
-        assert "failure.json is damaged: repeat the request" in told["failure"]["detail"]
-    assert go_on(lab, params)["rows"] == ROWS
+        state = status(lab.stack.clients, "dev", store.run_id)
+        assert state["state"] == "failed"
+        assert "failure.json is damaged: repeat the request" in state["failure"]["detail"]
+    assert resume(lab, params)["rows"] == ROWS
 
 
-def test_the_load_of_parts_that_went_as_it_began_says_so(
+def test_parts_deleted_as_the_load_begins_raise_a_conflict(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stopped_before_the_load(lab, params, monkeypatch)
@@ -282,4 +282,4 @@ def test_the_load_of_parts_that_went_as_it_began_says_so(
     with monkeypatch.context() as patch:
         patch.setattr(load, "_start", late)
         with pytest.raises(Conflict, match="was deleted before it was loaded"):
-            go_on(lab, params)
+            resume(lab, params)

@@ -1,4 +1,4 @@
-"""A run that stops anywhere goes on from what is there, and each row arrives once."""
+"""A run that stops anywhere resumes from its stored objects, and writes each row once."""
 
 import dataclasses
 import datetime as dt
@@ -70,13 +70,13 @@ def lab(stack: LocalStack) -> Lab:
 
 @pytest.fixture(scope="module")
 def table(lab: Lab) -> str:
-    """A table large enough for several streams."""
+    """Return a table large enough for several streams."""
     return lab.put(DATA)
 
 
 @pytest.fixture
 def params(lab: Lab, table: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A request whose run has several shards, in this process at least."""
+    """Return a request whose run has several shards, scored in this process."""
     monkeypatch.setattr(read_session, "ROWS_PER_STREAM", ROWS // 4)
     return lab.params(table, lab.upload(MODEL, DATA[FEATURES]))
 
@@ -86,12 +86,12 @@ def planned(lab: Lab, params: dict[str, str], run_id: str | None = None) -> Prep
 
 
 def after_the_first_part(store: RunStore) -> Callable[[], bool]:
-    """Tells a run to stop once it has a part."""
+    """Return a function that tells a run to stop once it has a part."""
     return lambda: bool(store.parts(0) or store.parts(1))
 
 
-def interrupt(lab: Lab, params: dict[str, str]) -> tuple[Prepared, dict[str, Any]]:
-    """A run that was stopped after its first shard, and the progress it told."""
+def interrupted_run(lab: Lab, params: dict[str, str]) -> tuple[Prepared, dict[str, Any]]:
+    """Stop a run after its first shard; return it with the progress that it reported."""
     prepared = planned(lab, params)
     with pytest.raises(RunInterrupted, match="repeat the same request") as caught:
         execute(lab.clients, prepared, stopping=after_the_first_part(prepared.store))
@@ -99,8 +99,8 @@ def interrupt(lab: Lab, params: dict[str, str]) -> tuple[Prepared, dict[str, Any
 
 
 def generations(store: RunStore, number: int = 0) -> dict[str, int]:
-    """The parts of a session with their generations."""
-    gc.collect()  # a writer that nobody closed would publish now
+    """Return the parts of a session with their generations."""
+    gc.collect()  # so that a writer that was never closed would publish now
     return {name: int(blob.generation) for name, blob in store.parts(number).items()}
 
 
@@ -110,13 +110,13 @@ def assert_each_row_is_there_once(lab: Lab, params: dict[str, str]) -> None:
     np.testing.assert_array_equal(rows["prediction"], MODEL.predict(DATA[FEATURES]))
 
 
-# Stopping and going on
+# Stopping and resuming
 
 
-def test_a_run_that_was_stopped_tells_its_progress_and_goes_on_in_another_process(
+def test_a_stopped_run_reports_its_progress_and_resumes_in_another_process(
     lab: Lab, params: dict[str, str]
 ) -> None:
-    prepared, progress = interrupt(lab, params)
+    prepared, progress = interrupted_run(lab, params)
     first = generations(prepared.store)
     assert len(first) == 1
     done = sum(read_footers([blob])[0].counts.scored for blob in prepared.store.parts(0).values())
@@ -143,11 +143,11 @@ def test_a_run_that_was_stopped_tells_its_progress_and_goes_on_in_another_proces
     assert state["result"]["job_id"] == result["job_id"]
 
 
-def test_a_run_in_processes_stops_and_goes_on(
+def test_a_run_in_several_processes_stops_and_resumes(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "INLINE_ROWS", 0)
-    prepared, progress = interrupt(lab, params)
+    prepared, progress = interrupted_run(lab, params)
     assert 0 < progress["rows_done"] < ROWS
     first = generations(prepared.store)
     monkeypatch.undo()
@@ -200,7 +200,7 @@ def test_a_crash_between_the_last_part_and_the_load_loses_nothing(
     assert_each_row_is_there_once(lab, params)
 
 
-def test_a_crash_between_the_load_and_the_result_doubles_nothing(
+def test_a_crash_between_the_load_and_the_result_duplicates_nothing(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = RunStore.create
@@ -218,9 +218,7 @@ def test_a_crash_between_the_load_and_the_result_doubles_nothing(
     assert_each_row_is_there_once(lab, params)
 
 
-def test_a_load_that_failed_is_done_again_under_the_next_id(
-    lab: Lab, params: dict[str, str]
-) -> None:
+def test_a_failed_load_is_retried_under_the_next_job_id(lab: Lab, params: dict[str, str]) -> None:
     prepared = planned(lab, params)
     lab.create({"in_the_way": "DATE"}, params["output_table"])
     with pytest.raises(SchemaMismatch, match="another output_table"):
@@ -236,10 +234,10 @@ def test_a_load_that_failed_is_done_again_under_the_next_id(
 # Sessions
 
 
-def test_an_expired_session_is_replaced_and_its_parts_do_not_count(
+def test_an_expired_session_is_replaced_and_its_parts_are_ignored(
     lab: Lab, params: dict[str, str]
 ) -> None:
-    prepared, _ = interrupt(lab, params)
+    prepared, _ = interrupted_run(lab, params)
     opened = prepared.store.read("session-0.json")
     assert opened is not None
     past = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=1)
@@ -255,7 +253,7 @@ def test_an_expired_session_is_replaced_and_its_parts_do_not_count(
     assert_each_row_is_there_once(lab, params)
 
 
-def test_a_session_that_expires_within_minutes_is_not_begun(
+def test_a_session_that_expires_within_minutes_is_not_used(
     lab: Lab, params: dict[str, str]
 ) -> None:
     prepared = planned(lab, params)
@@ -268,8 +266,8 @@ def test_a_session_that_expires_within_minutes_is_not_begun(
     assert_each_row_is_there_once(lab, params)
 
 
-def test_progress_is_that_of_the_last_session(lab: Lab, params: dict[str, str]) -> None:
-    prepared, _ = interrupt(lab, params)
+def test_progress_counts_only_the_last_session(lab: Lab, params: dict[str, str]) -> None:
+    prepared, _ = interrupted_run(lab, params)
     value = {"number": 1, "streams": ["a", "b"], "expires_at": None, "rows": ROWS}
     prepared.store.note("session-1.json", value)
     state = lab.here({"env": "dev"}, f"/runs/{prepared.plan.run_id}").json
@@ -281,12 +279,12 @@ def test_progress_is_that_of_the_last_session(lab: Lab, params: dict[str, str]) 
 
 @pytest.fixture(scope="module")
 def long_table(lab: Lab) -> str:
-    """A table of three batches, whose part is more than one request to Cloud Storage."""
+    """Return a table of three batches, whose part is more than one request to Cloud Storage."""
     return lab.put(LONG)
 
 
 def one_long_shard(lab: Lab, table: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A request whose one part goes up in several chunks."""
+    """Return a request whose only part is uploaded in several chunks."""
     monkeypatch.setattr(part, "CHUNK_BYTES", 256 * 1024)
     for name in ("ROWS_PER_STREAM", "ROWS_FOR_A_CORE"):
         monkeypatch.setattr(read_session, name, len(LONG))
@@ -294,10 +292,10 @@ def one_long_shard(lab: Lab, table: str, monkeypatch: pytest.MonkeyPatch) -> dic
 
 
 @pytest.mark.parametrize("chunk", [1, 3])
-def test_a_part_that_a_twin_has_written_is_kept(
+def test_a_part_that_a_concurrent_caller_has_written_is_kept(
     lab: Lab, long_table: str, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    """fake-gcs-server takes a resumable upload whatever its precondition; GCS refuses it.
+    """fake-gcs-server accepts a resumable upload whatever its precondition; GCS refuses it.
 
     https://cloud.google.com/storage/docs/request-preconditions
     """
@@ -318,7 +316,7 @@ def test_a_part_that_a_twin_has_written_is_kept(
 
 
 def refusal(status: int) -> InvalidResponse:
-    """What the client library makes of an answer with that status in the middle of an upload."""
+    """Return the client library's error for an answer with that status during an upload."""
     response = requests.Response()
     response.status_code = status
     response.request = requests.Request("PUT", "https://storage.googleapis.com/upload").prepare()
@@ -326,7 +324,7 @@ def refusal(status: int) -> InvalidResponse:
 
 
 def break_off(monkeypatch: pytest.MonkeyPatch, exc: Exception, chunk: int) -> list[int]:
-    """Let uploads fail from their `chunk`-th request on; the list tells how many there were."""
+    """Make uploads fail from their `chunk`-th request on; return a list with one item a request."""
     upload = BlobWriter._upload_chunks_from_buffer
     calls: list[int] = []
 
@@ -344,7 +342,7 @@ def break_off(monkeypatch: pytest.MonkeyPatch, exc: Exception, chunk: int) -> li
     ("exc", "chunk"),
     [(ConnectionError("the line is dead"), 1), (ConnectionError("it is"), 3), (refusal(503), 2)],
 )
-def test_an_upload_that_breaks_off_leaves_no_part(
+def test_an_interrupted_upload_leaves_no_part(
     lab: Lab, long_table: str, monkeypatch: pytest.MonkeyPatch, exc: Exception, chunk: int
 ) -> None:
     params = one_long_shard(lab, long_table, monkeypatch)
@@ -380,7 +378,7 @@ def test_a_model_that_raises_in_the_middle_of_a_shard_leaves_no_part(
     assert not lab.exists(params["output_table"])
 
 
-def test_parts_hold_the_planned_columns_and_how_many_rows_were_read(
+def test_parts_hold_the_planned_columns_and_the_number_of_rows_read(
     lab: Lab, params: dict[str, str]
 ) -> None:
     lab.here(params).done()
@@ -397,7 +395,7 @@ def test_parts_hold_the_planned_columns_and_how_many_rows_were_read(
     assert rows == ROWS
 
 
-def test_a_part_has_large_row_groups_and_text_that_repeats_once(
+def test_a_part_has_large_row_groups_and_a_dictionary_of_texts(
     lab: Lab, long_table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = planned(lab, one_long_shard(lab, long_table, monkeypatch))
@@ -417,7 +415,7 @@ def test_a_part_has_large_row_groups_and_text_that_repeats_once(
 
 
 def packed(batch: pa.RecordBatch) -> bytes:
-    """The batch as BigQuery sends it where LZ4 was asked for."""
+    """Return the batch as BigQuery sends it when LZ4 was requested."""
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
@@ -427,10 +425,10 @@ def packed(batch: pa.RecordBatch) -> bytes:
     return messages.read_next_message().serialize().to_pybytes()
 
 
-def test_messages_that_arrive_packed_are_unpacked(
+def test_compressed_messages_are_decompressed(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The local BigQuery packs none, so that its messages are packed here."""
+    """The local BigQuery does not compress, so the messages are compressed here."""
     client = lab.clients.bigquery_read
     create, read = client.create_read_session, client.read_rows
     asked: list[Any] = []
@@ -461,10 +459,10 @@ def test_messages_that_arrive_packed_are_unpacked(
     assert_each_row_is_there_once(lab, params)
 
 
-# What is known of a run
+# The status of a run
 
 
-def test_a_run_that_is_not_there_is_not_found(lab: Lab) -> None:
+def test_an_unknown_run_is_not_found(lab: Lab) -> None:
     run_id = unique("nobody")
     lab.http({"env": "dev"}, f"/runs/{run_id}").problem(404, "run-not-found", run_id)
 
@@ -478,14 +476,14 @@ def test_a_run_that_is_not_there_is_not_found(lab: Lab) -> None:
         ("/runs/some-run", {"env": "dev", "x": "1"}, "x"),
     ],
 )
-def test_a_malformed_question_for_a_run_is_refused(
+def test_a_malformed_query_of_a_run_is_refused(
     lab: Lab, path: str, query: dict[str, str], named: str
 ) -> None:
     body = lab.here(query, path).problem(400, "invalid-request")
     assert [p["name"] for p in body["parameters"]] == [named]
 
 
-def test_a_run_without_a_session_has_done_nothing_yet(lab: Lab, params: dict[str, str]) -> None:
+def test_a_run_without_a_session_reports_no_progress(lab: Lab, params: dict[str, str]) -> None:
     prepared = planned(lab, params)
     state = lab.here({"env": "dev"}, f"/runs/{prepared.plan.run_id}").json
     assert state["state"] == "running"
@@ -493,7 +491,7 @@ def test_a_run_without_a_session_has_done_nothing_yet(lab: Lab, params: dict[str
     assert (state["shards_done"], state.get("shards_total")) == (0, None)
 
 
-def test_a_plan_comes_back_from_its_file_as_it_was(lab: Lab, params: dict[str, str]) -> None:
+def test_a_plan_survives_the_round_trip_through_its_file(lab: Lab, params: dict[str, str]) -> None:
     prepared = planned(lab, params)
     assert Plan.from_dict(json.loads(json.dumps(prepared.plan.to_dict()))) == prepared.plan
     assert planned(lab, params).plan == prepared.plan
@@ -510,13 +508,13 @@ def test_a_run_keeps_the_model_it_was_planned_with(lab: Lab, params: dict[str, s
     assert not lab.exists(params["output_table"])
 
 
-# What belongs to whom
+# Ownership
 
 
 def test_a_run_of_the_same_name_in_another_environment_is_another_run(
     lab: Lab, params: dict[str, str]
 ) -> None:
-    """Environments can share a project, where job ids are the project's."""
+    """Environments can share a project, and job ids are unique in a project."""
     other = dataclasses.replace(
         lab.settings,
         envs=("dev", "staging"),
@@ -551,7 +549,7 @@ def test_a_run_of_the_same_name_in_another_environment_is_another_run(
     assert lab.count(str(request.output_table)) == ROWS
 
 
-def test_a_run_whose_objects_were_deleted_is_not_taken_for_done(
+def test_a_run_whose_objects_were_deleted_is_not_reported_as_done(
     lab: Lab, params: dict[str, str]
 ) -> None:
     params |= {"run_id": unique("deleted")}
@@ -564,7 +562,7 @@ def test_a_run_whose_objects_were_deleted_is_not_taken_for_done(
     assert lab.count(params["output_table"]) == 2 * ROWS
 
 
-def test_a_run_whose_publishing_has_begun_needs_neither_input_nor_model_nor_session(
+def test_a_run_that_has_begun_to_publish_needs_neither_input_nor_model_nor_session(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params |= {"input_table": lab.put(DATA)}
@@ -588,7 +586,7 @@ def test_a_run_whose_publishing_has_begun_needs_neither_input_nor_model_nor_sess
     assert_each_row_is_there_once(lab, params)
 
 
-def test_a_passing_fault_is_no_failure_of_the_run(
+def test_a_transient_error_does_not_fail_the_run(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = planned(lab, params)
@@ -603,9 +601,7 @@ def test_a_passing_fault_is_no_failure_of_the_run(
     assert status(lab.clients, "dev", prepared.plan.run_id)["state"] == "running"
 
 
-def test_somebody_elses_run_of_a_suffixs_name_is_passed_over(
-    lab: Lab, params: dict[str, str]
-) -> None:
+def test_a_foreign_run_with_the_suffixed_name_is_skipped(lab: Lab, params: dict[str, str]) -> None:
     run_id = unique("mine")
     lab.here(params | {"run_id": f"{run_id}-2", "output_table": lab.name()}).done()
     lab.here(params | {"run_id": run_id}).done()
@@ -613,16 +609,14 @@ def test_somebody_elses_run_of_a_suffixs_name_is_passed_over(
     assert lab.here(params | {"run_id": run_id}).done()["run_id"] == f"{run_id}-3"
 
 
-def test_a_run_id_that_leaves_no_room_for_a_suffix_says_so(
-    lab: Lab, params: dict[str, str]
-) -> None:
+def test_a_run_id_too_long_for_a_suffix_is_refused(lab: Lab, params: dict[str, str]) -> None:
     run_id = "x" * 128
     lab.here(params | {"run_id": run_id}).done()
     lab.clients.bigquery.delete_table(params["output_table"], timeout=30)
     lab.here(params | {"run_id": run_id}).problem(409, "conflict", "no suffix left")
 
 
-def test_more_columns_in_the_output_are_scored_in_smaller_batches(
+def test_an_output_of_many_columns_is_scored_in_smaller_batches(
     lab: Lab, params: dict[str, str]
 ) -> None:
     plan = planned(lab, params).plan

@@ -1,4 +1,4 @@
-"""What reaches the output table is what `model.predict` gives for the same rows, for any model."""
+"""The output table holds what `model.predict` gives for the same rows, for any model."""
 
 import dataclasses
 from collections import Counter
@@ -52,7 +52,7 @@ def lab(stack: LocalStack) -> Lab:
 
 
 def identified(X: pd.DataFrame) -> pd.DataFrame:
-    """The rows with an id column before them."""
+    """Return the rows with an id column in front."""
     return X.reset_index(drop=True).rename_axis("id").reset_index()
 
 
@@ -63,18 +63,18 @@ def iris() -> tuple[pd.DataFrame, pd.Series]:
 
 
 def as_read(lab: Lab, table: str, X: pd.DataFrame) -> pd.DataFrame:
-    """The rows in the memory layout that BigQuery gives them, on which the last bits depend."""
+    """Return the rows in BigQuery's memory layout, on which the last bits of results depend."""
     return lab.rows(table)[list(X.columns)]
 
 
 def ramp(rows: int) -> pd.DataFrame:
-    """A table of `rows` rows that no two of which are alike."""
+    """Return a table of `rows` rows, all different."""
     n = np.arange(rows)
     return pd.DataFrame({"id": n, "a": np.sin(n), "b": n % 1009, "c": n / 7.0})
 
 
 def ramp_model() -> DecisionTreeRegressor:
-    """A model whose answer to a row does not depend on the rows around it, to the last bit."""
+    """Return a model whose answer to a row does not depend on the other rows, to the last bit."""
     data = ramp(5000)
     y = data["a"] * data["c"]
     return DecisionTreeRegressor(random_state=0).fit(data[["a", "b", "c"]], y)
@@ -134,7 +134,7 @@ def test_the_target_names_the_output_column(lab: Lab) -> None:
     np.testing.assert_array_equal(rows["progression"], model.predict(as_read(lab, table, X)))
 
 
-def test_several_classes_have_a_probability_each(lab: Lab) -> None:
+def test_each_of_several_classes_has_a_probability(lab: Lab) -> None:
     X, y = load_wine(return_X_y=True, as_frame=True)
     X.columns = [c.replace("/", "_") for c in X.columns]
     model = RandomForestClassifier(20, random_state=0).fit(X, y)
@@ -147,7 +147,7 @@ def test_several_classes_have_a_probability_each(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("kind", ["object", "str", "U"])
-def test_classes_that_are_words_come_out_as_words(lab: Lab, kind: str) -> None:
+def test_text_classes_are_written_as_text(lab: Lab, kind: str) -> None:
     X, y = iris()
     words = load_iris().target_names[y]
     species = words.astype("U") if kind == "U" else pd.Series(words).astype(kind)
@@ -159,7 +159,7 @@ def test_classes_that_are_words_come_out_as_words(lab: Lab, kind: str) -> None:
     np.testing.assert_array_equal(rows[names], model.predict_proba(X))
 
 
-def test_classes_that_are_true_and_false_come_out_as_bool(lab: Lab) -> None:
+def test_boolean_classes_are_written_as_bool(lab: Lab) -> None:
     X, y = iris()
     model = DecisionTreeClassifier(random_state=0).fit(X, y == 1)
     params = lab.params(
@@ -205,7 +205,7 @@ def test_a_classification_of_several_outputs_has_a_column_each(lab: Lab) -> None
         np.testing.assert_array_equal(rows[[f"probability_long_{i}" for i in range(2)]], long)
 
 
-def test_clusters_and_outliers_come_out_as_whole_numbers(lab: Lab) -> None:
+def test_clusters_and_outliers_are_written_as_integers(lab: Lab) -> None:
     X, _ = iris()
     table = lab.put(identified(X))
     for model in (
@@ -250,7 +250,7 @@ def test_a_model_trained_on_categories_gets_the_same_categories(lab: Lab) -> Non
     )
 
 
-def test_columns_are_found_by_name_in_any_order_and_case(lab: Lab) -> None:
+def test_columns_are_matched_by_name_in_any_order_and_case(lab: Lab) -> None:
     X, y = iris()
     model = DecisionTreeClassifier(random_state=0).fit(X, y)
     mixed = identified(X).assign(spare="x")[["spare", "d", "b", "id", "c", "a"]]
@@ -310,7 +310,7 @@ def test_a_bare_pickle_of_a_model_trained_on_a_frame_is_matched_by_name(lab: Lab
     assert [c["name"] for c in body["columns"]] == ["c"]
 
 
-def test_metadata_of_another_model_is_left_out_and_said_so(lab: Lab) -> None:
+def test_metadata_of_another_model_is_left_out_with_a_warning(lab: Lab) -> None:
     X, y = iris()
     name = lab.upload(DecisionTreeClassifier(max_depth=1).fit(X, y), X)
     model = DecisionTreeClassifier(random_state=0).fit(X, y)
@@ -324,7 +324,7 @@ def test_metadata_of_another_model_is_left_out_and_said_so(lab: Lab) -> None:
 
 
 class Doubling(RegressorMixin, BaseEstimator):
-    """Answers twice the first column, and whole numbers though it is a regressor."""
+    """Returns twice the first column, as integers although it is a regressor."""
 
     def fit(self, X: Any, y: Any = None) -> "Doubling":
         self.fitted_ = True
@@ -334,7 +334,7 @@ class Doubling(RegressorMixin, BaseEstimator):
         return (X.iloc[:, 0] * 2).to_numpy().astype("int64")
 
 
-def test_a_model_of_the_teams_own_making_is_scored(lab: Lab) -> None:
+def test_a_teams_own_model_class_is_scored(lab: Lab) -> None:
     X = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
     params = lab.params(lab.put(identified(X)), lab.upload(Doubling().fit(X), X))
     lab.here(params).done()
@@ -342,7 +342,7 @@ def test_a_model_of_the_teams_own_making_is_scored(lab: Lab) -> None:
     assert lab.rows(params["output_table"])["prediction"].tolist() == [2.0, 4.0, 6.0]
 
 
-def test_a_model_of_the_teams_own_making_is_named_where_the_settings_do_not_admit_it(
+def test_a_teams_own_model_class_is_named_if_the_settings_do_not_trust_it(
     lab: Lab,
 ) -> None:
     X = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
@@ -359,14 +359,14 @@ def test_a_model_that_is_too_large_is_not_downloaded(lab: Lab) -> None:
     pin = find_model(small, request)
     assert pin.size is not None and pin.size > 1000
     with pytest.raises(ModelUnusable, match="more than the limit of 1,000"):
-        load_pinned(small, dataclasses.replace(pin, generation=1))  # there is no such generation
-    older = dataclasses.replace(pin, size=None)  # of a plan without sizes
+        load_pinned(small, dataclasses.replace(pin, generation=1))  # a missing generation
+    older = dataclasses.replace(pin, size=None)  # as in a plan without sizes
     with pytest.raises(ModelUnusable, match="more than 1,000 bytes"):
         load_pinned(small, older)
     assert load_pinned(lab.clients, older).model.get_depth() > 0
 
 
-def test_predictions_can_be_missing(lab: Lab) -> None:
+def test_predictions_may_be_null(lab: Lab) -> None:
     X = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0]})
     y = np.array([0.0, 1.0, np.nan, 2.0])
     model = DecisionTreeRegressor().fit(X.iloc[[0, 1, 3]], y[[0, 1, 3]])
@@ -414,7 +414,7 @@ def test_the_process_pool_gives_the_same_rows_as_one_process(
     assert in_pool["id"].tolist() == data["id"].tolist()
 
 
-def test_a_failure_in_a_process_of_the_pool_is_told_as_one_inline(
+def test_a_failure_in_a_pool_process_is_reported_as_one_inline(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = ramp(60_000)
@@ -446,7 +446,7 @@ def test_an_empty_table_makes_an_empty_output_table(lab: Lab) -> None:
     }
 
 
-def test_a_row_that_is_there_twice_is_scored_twice(lab: Lab) -> None:
+def test_a_duplicate_row_is_scored_twice(lab: Lab) -> None:
     X, y = iris()
     twice = pd.concat([identified(X)] * 2)
     name = lab.upload(DecisionTreeClassifier(random_state=0).fit(X, y), X)
@@ -473,7 +473,7 @@ def test_predict_proba_of_a_model_without_it_is_refused(lab: Lab) -> None:
     assert not lab.exists(params["output_table"])
 
 
-def test_arrow_tables_of_the_output_hold_no_other_types_than_planned(lab: Lab) -> None:
+def test_output_tables_have_exactly_the_planned_arrow_types(lab: Lab) -> None:
     X, y = iris()
     name = lab.upload(DecisionTreeClassifier(random_state=0).fit(X, y), X)
     params = lab.params(lab.put(identified(X)), name)

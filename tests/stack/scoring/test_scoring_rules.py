@@ -1,4 +1,4 @@
-"""Rules of BigQuery that the local one does not keep, or that take days: put in a layer over it."""
+"""Rules of BigQuery that the local one does not keep, or that take days: simulated in a layer."""
 
 import datetime as dt
 import pickle
@@ -43,7 +43,7 @@ def params(lab: Lab) -> dict[str, str]:
     return lab.params(lab.put(X), lab.upload(MODEL, X[["a", "b"]]))
 
 
-def test_a_job_is_looked_for_where_it_runs(
+def test_a_job_is_looked_up_in_its_location(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """jobs.get finds a job outside the US and EU by its location alone.
@@ -89,7 +89,7 @@ def test_a_job_is_looked_for_where_it_runs(
         ),
     ],
 )
-def test_a_run_whose_rows_are_gone_says_so(
+def test_a_run_whose_snapshot_expired_is_refused(
     lab: Lab,
     params: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -117,7 +117,7 @@ def test_a_run_whose_rows_are_gone_says_so(
     assert words in found["failure"]["detail"]
 
 
-def test_a_snapshot_that_is_in_bigquerys_future_is_waited_for(
+def test_a_snapshot_ahead_of_bigquerys_clock_is_retried(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare(lab.clients, lab.request(params))
@@ -136,10 +136,10 @@ def test_a_snapshot_that_is_in_bigquerys_future_is_waited_for(
     assert execute(lab.clients, prepared).rows == len(X)
 
 
-def test_a_session_that_ends_while_it_is_read_is_followed_by_another(
+def test_a_session_that_ends_while_it_is_read_is_replaced(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when the local stack was restarted, whose sessions do not say when they expire."""
+    """A restart of the local stack does so: its sessions do not say when they expire."""
     prepared = prepare(lab.clients, lab.request(params))
     first = session.current_session(lab.clients, prepared.store, prepared.plan)
     read = lab.clients.bigquery_read.read_rows
@@ -167,7 +167,7 @@ def test_a_session_must_last_as_long_as_the_request_may() -> None:
     assert not session.Session(0, ("s",), None, 1).expired(now)
 
 
-def test_wide_rows_come_in_small_batches(
+def test_wide_rows_are_read_in_small_batches(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare(lab.clients, lab.request(params))
@@ -179,7 +179,7 @@ def test_wide_rows_come_in_small_batches(
     assert len(batches) >= 3
 
 
-def test_a_failure_of_googles_is_told_without_its_words_and_forgotten_by_the_next_try(
+def test_a_google_failure_is_reported_without_its_text_and_cleared_by_the_next_try(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare(lab.clients, lab.request(params))
@@ -216,10 +216,10 @@ def test_rows_that_another_run_has_replaced_are_written_again(
     np.testing.assert_array_equal(rows["prediction"], MODEL.predict(X[["a", "b"]]))
 
 
-def test_an_existing_tables_own_schema_goes_with_the_load(
+def test_a_load_is_sent_with_the_existing_tables_schema(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A load replaces the schema by the one it brings: descriptions and modes must be in it."""
+    """A load replaces the table's schema by its own, which must have the descriptions and modes."""
     fields = [
         bigquery.SchemaField("id", "INTEGER", "REQUIRED", description="The passenger"),
         bigquery.SchemaField("prediction", "FLOAT"),
@@ -240,14 +240,14 @@ def test_an_existing_tables_own_schema_goes_with_the_load(
 
     monkeypatch.setattr(lab.clients.bigquery, "load_table_from_uri", start)
     lab.here(params | {"write_disposition": "WRITE_TRUNCATE"}).done()
-    there = {f.name: (f.mode, f.description) for f in brought}
-    assert there["id"] == ("REQUIRED", "The passenger")
-    assert there["note"] == ("NULLABLE", "Ours")
+    loaded_fields = {f.name: (f.mode, f.description) for f in brought}
+    assert loaded_fields["id"] == ("REQUIRED", "The passenger")
+    assert loaded_fields["note"] == ("NULLABLE", "Ours")
     assert lab.rows(params["output_table"])["note"].isna().all()
 
 
 def test_outputs_without_names_are_counted_by_the_golden_rows(lab: Lab) -> None:
-    """Nothing of a fitted KNeighborsRegressor says how many values it predicts a row."""
+    """A fitted KNeighborsRegressor does not store how many values it predicts for a row."""
     y = np.column_stack([X["a"], X["b"], X["a"] * 2])
     model = KNeighborsRegressor(3).fit(X[["a", "b"]], y)
     _, rows = lab.score(lab.put(X), lab.upload(model, X[["a", "b"]], y=y))
@@ -255,7 +255,7 @@ def test_outputs_without_names_are_counted_by_the_golden_rows(lab: Lab) -> None:
     np.testing.assert_array_equal(values, model.predict(X[["a", "b"]]))
 
 
-def test_a_parameter_left_at_its_default_is_no_part_of_the_runs_identity() -> None:
+def test_a_parameter_at_its_default_is_not_part_of_the_runs_identity() -> None:
     table, other = (TableRef.parse(f"my-project.d.{name}") for name in "io")
     plain = ScoringRequest("dev", table, other, "m", "v1")
     assert plain.to_dict() == {
@@ -280,14 +280,14 @@ def test_a_parameter_left_at_its_default_is_no_part_of_the_runs_identity() -> No
         SchemaMismatch("The table does not fit."),
     ],
 )
-def test_an_error_travels_between_processes(error: Exception) -> None:
+def test_an_error_can_be_pickled_between_processes(error: Exception) -> None:
     back = pickle.loads(pickle.dumps(error))
     assert type(back) is type(error)
     assert str(back) == str(error)
     assert vars(back) == vars(error)
 
 
-def test_a_run_that_must_stop_leaves_its_load_job_to_bigquery(
+def test_a_run_that_must_stop_leaves_its_load_job_running(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = lab.clients.bigquery.load_table_from_uri

@@ -1,4 +1,4 @@
-"""A column reaches the model as it was in training, or the table is refused with its name."""
+"""A column reaches the model as in training, or the table is refused with the column's name."""
 
 import datetime as dt
 from decimal import Decimal
@@ -24,13 +24,13 @@ seen: list[pd.DataFrame] = []
 
 
 def look(X: pd.DataFrame) -> pd.DataFrame:
-    """Keep the frame as it came."""
+    """Return the frame unchanged, and record it."""
     seen.append(X.copy())
     return X
 
 
 class Counting(RegressorMixin, BaseEstimator):
-    """Answers each row with its number of values that are not missing."""
+    """Counts the values of each row that are not missing."""
 
     def fit(self, X: Any, y: Any = None) -> "Counting":
         self.fitted_ = True
@@ -41,7 +41,7 @@ class Counting(RegressorMixin, BaseEstimator):
 
 
 def witness() -> Any:
-    """A model that any columns fit, and that keeps what it is given."""
+    """Return a model that accepts any columns, and records the frames it is given."""
     return make_pipeline(FunctionTransformer(look), Counting())
 
 
@@ -78,20 +78,20 @@ def lab(stack: LocalStack) -> Lab:
 
 @pytest.fixture(scope="module")
 def everything(lab: Lab) -> str:
-    """A table with a column of every flat type, with and without NULLs."""
+    """Return a table with a column of every flat type, with and without NULLs."""
     data = {"id": column("INT64", [1, 2, 3, 4])}
     data |= {name: column(kind, values) for name, (kind, values) in COLUMNS.items()}
     return lab.put(pa.table(data))
 
 
 def forms(frame: pd.DataFrame) -> dict[str, list[tuple[type, str]]]:
-    """Of what type each value is, and how it is spelt: None and NaN are not alike."""
+    """Return each value's type and repr: None and NaN differ."""
     return {
         name: [(type(v), repr(v)) for v in frame[name].astype("object")] for name in frame.columns
     }
 
 
-def test_every_type_arrives_as_it_was_in_training(lab: Lab, everything: str) -> None:
+def test_every_type_reaches_the_model_as_in_training(lab: Lab, everything: str) -> None:
     train = bq_get(f"SELECT * FROM `{everything}` ORDER BY id")
     X = train[list(COLUMNS)]
     name = lab.upload(witness().fit(X), X)
@@ -103,7 +103,7 @@ def test_every_type_arrives_as_it_was_in_training(lab: Lab, everything: str) -> 
     assert rows["prediction"].tolist() == X.notna().sum(axis=1).tolist()
 
 
-def test_every_type_arrives_as_bigquery_has_it_where_there_is_no_signature(
+def test_without_a_signature_every_type_reaches_the_model_as_in_bigquery(
     lab: Lab, everything: str
 ) -> None:
     train = bq_get(f"SELECT * FROM `{everything}` ORDER BY id")
@@ -115,9 +115,7 @@ def test_every_type_arrives_as_bigquery_has_it_where_there_is_no_signature(
     assert forms(seen[-1]) == forms(X)
 
 
-def test_a_table_without_the_nulls_of_the_training_keeps_the_trainings_types(
-    lab: Lab, everything: str
-) -> None:
+def test_a_table_without_nulls_keeps_the_training_dtypes(lab: Lab, everything: str) -> None:
     nullable = [name for name in COLUMNS if name.endswith("_nulls")]
     X = bq_get(f"SELECT * FROM `{everything}` ORDER BY id")[nullable]
     name = lab.upload(witness().fit(X), X)
@@ -131,7 +129,7 @@ def test_a_table_without_the_nulls_of_the_training_keeps_the_trainings_types(
     assert seen[-1].notna().all(axis=None)
 
 
-def test_a_table_of_nothing_but_nulls_keeps_the_trainings_types(lab: Lab, everything: str) -> None:
+def test_a_table_of_only_nulls_keeps_the_training_dtypes(lab: Lab, everything: str) -> None:
     nullable = [name for name in COLUMNS if name.endswith("_nulls")]
     X = bq_get(f"SELECT * FROM `{everything}` ORDER BY id")[nullable]
     name = lab.upload(witness().fit(X), X)
@@ -142,7 +140,7 @@ def test_a_table_of_nothing_but_nulls_keeps_the_trainings_types(lab: Lab, everyt
     assert seen[-1].isna().all(axis=None)
 
 
-def test_nulls_where_the_training_had_none_are_missing_values(lab: Lab, everything: str) -> None:
+def test_nulls_that_the_training_did_not_have_are_missing_values(lab: Lab, everything: str) -> None:
     names = ["whole", "broken", "flag", "word", "moment", "day", "local", "price"]
     X = bq_get(f"SELECT * FROM `{everything}` ORDER BY id")[names]
     name = lab.upload(witness().fit(X), X)
@@ -158,7 +156,7 @@ def test_nulls_where_the_training_had_none_are_missing_values(lab: Lab, everythi
     "dtype",
     ["Int64", "Float64", "boolean", "string", "int32", "float32", "object"],
 )
-def test_the_notebooks_own_dtypes_are_made_again(lab: Lab, dtype: str) -> None:
+def test_the_notebooks_own_dtypes_are_restored(lab: Lab, dtype: str) -> None:
     values: dict[str, Any] = {
         "boolean": [True, False, None],
         "string": ["a", None, "b"],
@@ -206,7 +204,7 @@ def test_a_column_of_another_type_is_refused_by_name(lab: Lab, trained: str, fou
 
 
 @pytest.mark.parametrize("found", ["INT64", "NUMERIC"])
-def test_a_number_is_widened_where_floats_were_trained(lab: Lab, found: str) -> None:
+def test_a_number_is_widened_if_the_training_had_floats(lab: Lab, found: str) -> None:
     X = pd.DataFrame({"a": [0.5, 1.5]})
     name = lab.upload(witness().fit(X), X)
     data = {"id": column("INT64", [1, 2, 3]), "a": column(found, [3, None, 5])}
@@ -255,7 +253,7 @@ def test_id_columns_of_every_type_pass_through_unchanged(lab: Lab, everything: s
     }
 
 
-def test_nested_columns_are_left_alone_unless_they_are_asked_for(lab: Lab) -> None:
+def test_nested_columns_are_ignored_unless_they_are_requested(lab: Lab) -> None:
     table = lab.name()
     fields = [
         bigquery.SchemaField("id", "INT64"),

@@ -1,4 +1,4 @@
-"""The Arrow path: the same matrix and the same answers as scikit-learn's own way, bit for bit."""
+"""The Arrow path gives the same matrix and answers as scikit-learn's own path, bit for bit."""
 
 import warnings
 from collections.abc import Iterator
@@ -60,26 +60,26 @@ def lab(stack: LocalStack) -> Lab:
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Strange data make scikit-learn warn; a run ignores it, too."""
+    """Ignore scikit-learn's warnings about unusual data, as a run does."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
 
 
 class Witness(BaseEstimator):
-    """Stands behind the steps that are tested, and takes anything."""
+    """Ends a pipeline of the steps under test, and accepts anything."""
 
     def fit(self, X: Any, y: Any = None) -> "Witness":
-        """Be fitted."""
+        """Mark the model as fitted."""
         self.fitted_ = True
         return self
 
     def predict(self, X: Any) -> Any:
-        """The number of columns."""
+        """Return the number of columns."""
         return np.full(X.shape[0], X.shape[1])
 
 
-# Text that differs in what only some ways of comparing see, or that looks like a missing value.
+# Texts that only some comparisons distinguish, or that look like a missing value.
 TEXTS = [
     "a",
     "b",
@@ -105,7 +105,7 @@ TYPES = {"whole": "INT64", "sparse whole": "INT64", "float": "FLOAT64", "flag": 
 
 @st.composite
 def values(draw: st.DrawFn, kind: str, rows: int, training: bool) -> list[Any]:
-    """Values of a column; other ones in the table than in the training."""
+    """Draw values of a column; the table gets other ones than the training."""
     some: st.SearchStrategy[Any]
     if kind == "whole":
         some = st.sampled_from(INTS[:5])
@@ -127,7 +127,7 @@ def values(draw: st.DrawFn, kind: str, rows: int, training: bool) -> list[Any]:
 
 @st.composite
 def encoders(draw: st.DrawFn) -> Any:
-    """An encoder with options that change what it gives."""
+    """Draw an encoder with options that change its output."""
     rare = draw(st.sampled_from([{}, {}, {"min_frequency": 3}, {"max_categories": 2}]))
     dtype = draw(st.sampled_from([np.float64, np.float64, np.float32, np.int16]))
     if draw(st.booleans()):
@@ -152,7 +152,7 @@ def encoders(draw: st.DrawFn) -> Any:
 
 @st.composite
 def scalers(draw: st.DrawFn) -> Any:
-    """Steps for numbers."""
+    """Draw steps for numbers."""
     flag = st.booleans()
     return draw(
         st.sampled_from(
@@ -167,7 +167,7 @@ def scalers(draw: st.DrawFn) -> Any:
 
 @st.composite
 def imputers(draw: st.DrawFn) -> Any:
-    """An imputer for numbers."""
+    """Draw an imputer for numbers."""
     return SimpleImputer(
         strategy=draw(st.sampled_from(["mean", "median", "most_frequent", "constant"])),
         add_indicator=draw(st.booleans()),
@@ -178,7 +178,7 @@ def imputers(draw: st.DrawFn) -> Any:
 
 @st.composite
 def branches(draw: st.DrawFn, text: bool) -> Any:
-    """A transformer of a branch: for text alone, or for anything that is no text."""
+    """Draw a transformer of a branch: for text only, or for anything that is not text."""
     if text:
         imputer = draw(
             st.sampled_from(
@@ -210,7 +210,7 @@ def branches(draw: st.DrawFn, text: bool) -> Any:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Any, list[Feature], pa.Table]:
-    """A fitted Pipeline, its features, and a table of other rows."""
+    """Draw a fitted Pipeline, its features, and a table of other rows."""
     kinds = {
         f"c{i}": k
         for i, k in enumerate(draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=6)))
@@ -262,14 +262,14 @@ def cases(draw: st.DrawFn) -> tuple[Any, list[Feature], pa.Table]:
 
 
 def layout(matrix: Any) -> Any:
-    """What of a matrix may change how arithmetic goes, besides its values."""
+    """Return the properties of a matrix that can change the arithmetic, besides its values."""
     if sparse.issparse(matrix):
         return matrix.format, matrix.has_sorted_indices, matrix.has_canonical_format
     return matrix.flags.c_contiguous, matrix.flags.f_contiguous
 
 
 def check(model: Any, features: list[Feature], table: pa.Table) -> str:
-    """Compare the matrices of both ways, and say which way the table went."""
+    """Compare the matrices of both paths, and return the path that the table took."""
     compiled = compile_model(model, features)
     if isinstance(compiled, str):
         return "not compiled"
@@ -318,8 +318,10 @@ def test_the_matrix_is_that_of_scikit_learn_in_many_more_cases(case: tuple[Any, 
 @pytest.mark.parametrize("missing", [[None], [np.nan], [None, np.nan], [np.nan, None]], ids=str)
 @pytest.mark.parametrize("dtype", ["str", UNKNOWN, "none", "nan"])
 @pytest.mark.parametrize("encoder", [OneHotEncoder, OrdinalEncoder], ids=lambda e: e.__name__)
-def test_none_and_nan_are_two_categories(encoder: Any, dtype: str, missing: list[Any]) -> None:
-    """The table's NULL is the one that the feature says, which may be unknown to the encoder."""
+def test_none_and_nan_are_different_categories(
+    encoder: Any, dtype: str, missing: list[Any]
+) -> None:
+    """The feature decides which one the table's NULL is; the encoder may not know it."""
     X = pd.DataFrame({"a": pd.Series(["x", "y", *missing], dtype=object)})
     ignore = {"handle_unknown": "ignore"}
     if encoder is OrdinalEncoder:
@@ -336,7 +338,7 @@ TEXT, NUMBERS = ["colour", "city"], ["x", "y", "n"]
 
 
 def training(rows: int = 300) -> pd.DataFrame:
-    """Text with missing values, numbers with missing values, whole numbers."""
+    """Return text with missing values, numbers with missing values, and integers."""
     random = np.random.default_rng(0)
     df = pd.DataFrame({"x": random.normal(size=rows), "y": random.normal(size=rows)})
     df["n"] = random.integers(0, 5, rows)
@@ -347,7 +349,7 @@ def training(rows: int = 300) -> pd.DataFrame:
 
 
 def prepared(unknown: str = "ignore", **options: Any) -> ColumnTransformer:
-    """The usual preparation of text and numbers."""
+    """Return a typical preparation of text and numbers."""
     numbers = make_pipeline(SimpleImputer(), StandardScaler())
     return make_column_transformer(
         (OneHotEncoder(handle_unknown=unknown), TEXT), (numbers, NUMBERS), **options
@@ -355,17 +357,17 @@ def prepared(unknown: str = "ignore", **options: Any) -> ColumnTransformer:
 
 
 class OwnEncoder(OneHotEncoder):
-    """Of nobody's knowing."""
+    """A class that the Arrow path does not know."""
 
 
 def classes(df: pd.DataFrame, count: int) -> pd.Series:
-    """A class for each row, by what the models can see."""
+    """Return a class for each row, from the columns that the models see."""
     return df["n"] % count
 
 
 CLASSIFIERS = [
     LogisticRegression(),
-    LogisticRegression(C=1e-9),  # about every score is a tie
+    LogisticRegression(C=1e-9),  # nearly every score is a tie
     LogisticRegression(solver="newton-cg"),
     RandomForestClassifier(2, max_depth=1, n_jobs=1, random_state=0),  # ties here, too
     ExtraTreesClassifier(5, n_jobs=1, random_state=0),
@@ -377,7 +379,7 @@ CLASSIFIERS = [
 
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("estimator", CLASSIFIERS, ids=lambda e: type(e).__name__)
-def test_all_outputs_of_one_pass_are_the_methods_own(estimator: Any, count: int) -> None:
+def test_outputs_of_one_pass_equal_those_of_the_methods(estimator: Any, count: int) -> None:
     methods = [
         m
         for m in ("predict_proba", "predict", "decision_function", "predict_log_proba")
@@ -394,7 +396,7 @@ def test_all_outputs_of_one_pass_are_the_methods_own(estimator: Any, count: int)
             assert same_bits(found[method], getattr(model, method)(df)), method
 
 
-def test_an_estimator_works_once_for_several_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_estimator_computes_once_for_several_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     real = RandomForestClassifier.predict_proba
     monkeypatch.setattr(
@@ -449,7 +451,7 @@ def test_an_estimator_works_once_for_several_outputs(monkeypatch: pytest.MonkeyP
         ),
     ],
 )
-def test_a_known_model_takes_arrow_columns_and_answers_the_same(
+def test_a_known_model_takes_arrow_columns_and_gives_the_same_answers(
     model: Any, columns: list[str] | None
 ) -> None:
     df = training()
@@ -484,7 +486,7 @@ def test_a_model_that_was_fitted_on_an_array_takes_arrow_columns() -> None:
         (Pipeline([("a", prepared()), ("b", "passthrough")]), None, "the last step is"),
     ],
 )
-def test_another_model_is_left_to_scikit_learn(
+def test_an_unknown_model_is_left_to_scikit_learn(
     model: Any, columns: list[str] | None, reason: str
 ) -> None:
     df = training()
@@ -499,7 +501,7 @@ def test_another_model_is_left_to_scikit_learn(
 
 
 def predictor(model: Any, X: pd.DataFrame, path: str = "arrow") -> Predictor:
-    """A predictor of a classifier with two classes."""
+    """Return a predictor of a classifier with two classes."""
     spec = PredictionSpec(
         features=Signature.from_data(X).features,
         outputs={"predict": ("prediction",), "predict_proba": ("p0", "p1")},
@@ -509,7 +511,7 @@ def predictor(model: Any, X: pd.DataFrame, path: str = "arrow") -> Predictor:
     return Predictor(model, spec)
 
 
-def test_the_first_rows_go_both_ways_and_the_others_by_arrow_alone(
+def test_the_first_rows_take_both_paths_and_the_others_only_arrow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     df = training()
@@ -526,7 +528,7 @@ def test_the_first_rows_go_both_ways_and_the_others_by_arrow_alone(
     assert scores.path == "arrow"
 
 
-def test_a_predictor_whose_ways_differ_stays_with_the_model_and_says_so(
+def test_a_predictor_whose_paths_differ_falls_back_and_reports_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     df = training()
@@ -542,8 +544,8 @@ def test_a_predictor_whose_ways_differ_stays_with_the_model_and_says_so(
 
 
 @pytest.mark.parametrize(("column", "value"), [("colour", "pink"), ("colour", None), ("y", np.inf)])
-def test_a_row_that_the_model_refuses_is_refused_in_its_words(column: str, value: Any) -> None:
-    """Even behind batches that went by Arrow."""
+def test_a_row_that_the_model_refuses_raises_the_models_message(column: str, value: Any) -> None:
+    """The bad row follows batches that took the Arrow path."""
     df = training()
     model = make_pipeline(prepared("error"), LogisticRegression()).fit(df, classes(df, 2))
     bad = from_frame(df.head(3)).to_pylist()
@@ -560,8 +562,8 @@ def test_a_row_that_the_model_refuses_is_refused_in_its_words(column: str, value
     assert scores.path == "arrow"
 
 
-def test_a_whole_number_that_no_float_holds_is_scored_alike_both_ways() -> None:
-    """Beside a NULL it comes to the model as Int64."""
+def test_an_integer_too_large_for_a_float_is_scored_the_same_on_both_paths() -> None:
+    """Beside a NULL the model gets it as Int64."""
     df = training()
     model = make_pipeline(prepared("error"), LogisticRegression()).fit(df, classes(df, 2))
     rows = from_frame(df.head(3)).to_pylist()
@@ -571,7 +573,7 @@ def test_a_whole_number_that_no_float_holds_is_scored_alike_both_ways() -> None:
     assert fast.predict(table) == plain.predict(table)
 
 
-def test_golden_rows_that_go_another_way_keep_the_model_on_its_own(
+def test_golden_rows_that_differ_on_the_arrow_path_disable_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     df = training()[[*TEXT, "n"]]
@@ -590,7 +592,7 @@ def test_golden_rows_that_go_another_way_keep_the_model_on_its_own(
     assert path == "plain: predict differed on the golden rows"
 
 
-def test_a_model_without_what_it_should_have_is_left_to_scikit_learn() -> None:
+def test_a_model_with_missing_attributes_is_left_to_scikit_learn() -> None:
     X = training()[TEXT]
     model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(X, X["colour"])
     del model[0].categories_
@@ -610,7 +612,7 @@ def test_a_model_without_what_it_should_have_is_left_to_scikit_learn() -> None:
         ),
     ],
 )
-def test_a_run_says_which_way_its_rows_went(lab: Lab, head: Any, path: str) -> None:
+def test_a_run_reports_the_path_of_its_rows(lab: Lab, head: Any, path: str) -> None:
     df = training().assign(id=range(300))
     X = df[[*TEXT, *NUMBERS]]
     model = make_pipeline(head, LogisticRegression()).fit(X, classes(df, 3))

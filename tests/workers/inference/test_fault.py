@@ -1,4 +1,4 @@
-"""Where no row can be scored: a model at fault is named, and rows at fault are still told apart."""
+"""If no row can be scored, a broken model is named, and bad rows are still distinguished."""
 
 import pickle
 from typing import Any
@@ -75,12 +75,12 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_a_model_that_was_fitted_on_frames_within_gets_them_again(name: str) -> None:
+def test_a_model_fitted_on_inner_frames_gets_frames_again(name: str) -> None:
     with sklearn.config_context(transform_output="pandas"):
         model = FRAMES[name].fit(X, Y)
         want = model.predict_proba(X)
         content = pickled(model)
-    with pytest.raises((ValueError, UserWarning)):  # scikit-learn itself does not know any more
+    with pytest.raises((ValueError, UserWarning)):  # scikit-learn itself no longer knows the names
         pickle.loads(pickle.dumps(model)).predict(X)
     loaded = load_model(content).model
     assert restore_output(loaded)
@@ -88,7 +88,7 @@ def test_a_model_that_was_fitted_on_frames_within_gets_them_again(name: str) -> 
     np.testing.assert_allclose(got, want)
 
 
-def test_a_model_of_default_settings_keeps_them() -> None:
+def test_a_model_with_default_settings_is_unchanged() -> None:
     model = make_pipeline(StandardScaler(), PCA(1), LogisticRegression()).fit(X, Y)
     loaded = load_model(pickled(model)).model
     assert not restore_output(loaded)
@@ -100,7 +100,7 @@ def test_a_model_of_default_settings_keeps_them() -> None:
     assert not getattr(loaded.steps[0][1], "_sklearn_output_config", None)
 
 
-def test_frames_of_polars_become_frames_of_pandas_where_it_is_not_installed() -> None:
+def test_polars_output_becomes_pandas_output_if_polars_is_not_installed() -> None:
     pipeline = make_pipeline(StandardScaler(), by_name("a"), LogisticRegression())
     model = pipeline.set_output(transform="pandas").fit(X, Y)
     want = model.predict(X)
@@ -109,7 +109,7 @@ def test_frames_of_polars_become_frames_of_pandas_where_it_is_not_installed() ->
 
 
 class Broken(BaseEstimator):
-    """Lacks what another release would have given it."""
+    """Lacks an attribute that another release would have set."""
 
     n_features_in_ = 2
     feature_names_in_ = np.array(["a", "b"], dtype=object)
@@ -122,14 +122,14 @@ class Broken(BaseEstimator):
 
 
 class Fussy(Broken):
-    """Raises on every row, with a word that says nothing of whose fault it is."""
+    """Raises on every row, with a message that does not name the cause."""
 
     def predict(self, X: Any) -> np.ndarray:
         raise ValueError("could not broadcast")
 
 
 class Picky(Broken):
-    """Takes rows that no one would think of, alone."""
+    """Accepts only rows that nobody would make up."""
 
     def predict(self, X: pd.DataFrame) -> np.ndarray:
         if (X["a"] < 1000).any():
@@ -137,11 +137,11 @@ class Picky(Broken):
         return np.zeros(len(X))
 
 
-def test_a_model_that_lacks_a_part_is_refused_as_the_run_is_planned() -> None:
+def test_a_model_that_lacks_a_part_is_refused_in_planning() -> None:
     features = Signature.from_data(X).features
     with pytest.raises(ModelUnusable, match="AttributeError whatever it is given: .*_fill_dtype"):
         check_answers(Broken(), features, ["predict"], ModelMetadata(), False)
-    for unclear in (Fussy(), Picky()):  # it may be about the rows that are made up
+    for unclear in (Fussy(), Picky()):  # the cause may be the rows that are made up
         check_answers(unclear, features, ["predict"], ModelMetadata(), False)
 
 
@@ -162,7 +162,7 @@ def test_a_model_that_lacks_a_part_is_refused_as_the_run_is_planned() -> None:
         make_pipeline(OneHotEncoder(handle_unknown="error"), LogisticRegression()),
     ],
 )
-def test_rows_are_made_up_of_what_the_model_knows(model: Any) -> None:
+def test_sample_rows_are_made_from_the_models_own_values(model: Any) -> None:
     model.fit(TEXT, Y)
     features = Signature.from_data(TEXT).features
     assert len(model.predict(valid_rows(model, features).to_pandas())) == 4
@@ -184,13 +184,13 @@ def test_a_model_fitted_under_set_config_is_scored(lab: Lab) -> None:
     table = lab.put(X.assign(id=range(N)))
     _, rows = lab.score(table, uploaded, id_columns="id")
     assert rows["prediction"].tolist() == want.tolist()
-    # Of a bare pickle nothing proves that frames within are all that it lacks.
+    # Nothing proves for a bare pickle that it lacks only the inner frames.
     name = lab.put_pickle(model)
     for max_rejects in ("0", "100%"):
         params = lab.params(table, name, id_columns="id", max_rejects=max_rejects)
         lab.here(params).problem(422, "model-unusable", "transform_output", "set_output")
     assert not lab.here(params | {"dry_run": "true"}).json["ok"]
-    # A step that works with arrays as well is scored as it is.
+    # A step that also works with arrays is scored unchanged.
     with sklearn.config_context(transform_output="pandas"):
         model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
         want = model.predict(X)
@@ -199,11 +199,11 @@ def test_a_model_fitted_under_set_config_is_scored(lab: Lab) -> None:
 
 
 def unusable() -> Any:
-    """A pipeline whose scaler gives one column less than the classifier saw."""
+    """Return a pipeline whose scaler gives one column less than the classifier was fitted on."""
     return make_pipeline(StandardScaler().fit(X), LogisticRegression().fit(TEXT[["a"]], Y))
 
 
-def test_a_model_that_answers_no_row_is_at_fault_whatever_the_run_puts_up_with(lab: Lab) -> None:
+def test_a_model_that_scores_no_row_is_refused_whatever_max_rejects_is(lab: Lab) -> None:
     table = lab.put(X.assign(id=range(N)))
     name = lab.put_pickle(unusable())
     for max_rejects in ("0", "100%"):
@@ -214,7 +214,7 @@ def test_a_model_that_answers_no_row_is_at_fault_whatever_the_run_puts_up_with(l
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["uploaded", "a bare pickle"])
-def test_a_table_whose_rows_are_all_bad_is_still_told_apart(lab: Lab, bare: bool) -> None:
+def test_a_table_of_only_bad_rows_is_not_mistaken_for_a_broken_model(lab: Lab, bare: bool) -> None:
     model = make_pipeline(
         make_column_transformer((OneHotEncoder(), ["kind"]), (StandardScaler(), ["a", "b"])),
         LogisticRegression(),
@@ -228,7 +228,7 @@ def test_a_table_whose_rows_are_all_bad_is_still_told_apart(lab: Lab, bare: bool
         assert (result["rows"], result["rows_rejected"]) == (0, N)
 
 
-def test_rows_that_only_the_table_holds_speak_for_the_model(lab: Lab) -> None:
+def test_a_model_that_scores_some_rows_of_the_table_is_not_refused(lab: Lab) -> None:
     rows = X.assign(id=range(N))
     rows.loc[N - 20 :, "a"] = 2000.0
     params = lab.params(lab.put(rows), lab.put_pickle(Picky()), id_columns="id", max_rejects="100%")

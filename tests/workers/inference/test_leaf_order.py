@@ -1,4 +1,4 @@
-"""Rows that are given to trees in another order get the answers that they would have got."""
+"""Rows that trees score in another order get the same answers."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ NAMES = np.array(["low", "middle", "high"])
 
 
 def target(kind: str) -> np.ndarray:
-    """What the rows' columns say, with noise, so that trees grow deep."""
+    """Return a target that depends on the rows, with noise, so that trees grow deep."""
     number = X[:, 0] + X[:, 1] * X[:, 5] + NOISE
     return {
         "numbers": number,
@@ -47,7 +47,7 @@ def target(kind: str) -> np.ndarray:
 
 
 def ensembles(trees: int) -> list[Any]:
-    """All the classes that are known, with so many trees."""
+    """Return one ensemble of `trees` trees for every supported class."""
     boosted = {"random_state": 0}
     forest = boosted | {"n_estimators": trees}
     return [
@@ -75,7 +75,7 @@ def cases() -> list[Any]:
 
 
 def fitted(model: Any) -> Any:
-    """The model, trained on what suits its kind."""
+    """Return the model, fitted to a target of its kind."""
     return model.fit(
         X, target("two classes" if "Classifier" in type(model).__name__ else "numbers")
     )
@@ -87,7 +87,7 @@ def methods_of(model: Any) -> list[str]:
 
 @pytest.mark.parametrize(("model", "kind"), cases())
 @pytest.mark.parametrize("rows", [ROWS, 1], ids=["many rows", "one row"])
-def test_the_answers_are_the_same_bits(model: Any, kind: str, rows: int) -> None:
+def test_the_answers_are_equal_bit_for_bit(model: Any, kind: str, rows: int) -> None:
     model.fit(X, target(kind))
     forms = [np.ascontiguousarray(X[:rows]), np.asfortranarray(X[:rows])]
     if "Hist" not in type(model).__name__:
@@ -103,8 +103,8 @@ def test_the_answers_are_the_same_bits(model: Any, kind: str, rows: int) -> None
 
 
 @pytest.mark.parametrize("model", ensembles(WORTH_TREES), ids=lambda e: type(e).__name__)
-def test_alike_rows_follow_each_other(model: Any) -> None:
-    """Neighbours in the order answer more alike than neighbours in the table."""
+def test_similar_rows_are_adjacent_in_the_order(model: Any) -> None:
+    """Rows next to each other in this order share more leaves than neighbours in the table."""
     order = leaf_order(fitted(model), X)
     assert order is not None
     said = model.predict(X).astype(float)
@@ -112,8 +112,8 @@ def test_alike_rows_follow_each_other(model: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
-def test_a_table_is_scored_in_that_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the Arrow path, with missing values, and put back."""
+def test_a_table_is_scored_in_leaf_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table takes the Arrow path with missing values, and its order is restored."""
     df = pd.DataFrame(X, columns=list("abcdef"))
     df.loc[::9, "a"] = np.nan
     model = RandomForestClassifier(WORTH_TREES, n_jobs=1, random_state=0)
@@ -132,7 +132,7 @@ def test_a_table_is_scored_in_that_order(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class OwnForest(RandomForestRegressor):
-    """Of nobody's knowing: it may look at the rows' order."""
+    """A class that is not supported: it may depend on the order of rows."""
 
 
 @pytest.mark.parametrize(
@@ -145,5 +145,5 @@ class OwnForest(RandomForestRegressor):
     ],
     ids=lambda e: type(e).__name__,
 )
-def test_others_and_few_trees_get_the_rows_as_they_come(model: Any) -> None:
+def test_other_models_and_small_ensembles_get_the_rows_in_table_order(model: Any) -> None:
     assert leaf_order(fitted(model), X) is None

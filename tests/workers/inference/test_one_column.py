@@ -1,4 +1,4 @@
-"""Models of one column: what begins with a text vectorizer gets its column, and not a table."""
+"""Models of one column: a pipeline of a text vectorizer gets a column, not a table."""
 
 import json
 from typing import Any
@@ -86,7 +86,7 @@ def read(document: dict[str, Any]) -> ModelMetadata:
 
 
 @pytest.mark.parametrize("name", TEXT_MODELS)
-def test_a_text_model_is_known_and_scored_with_its_column(name: str) -> None:
+def test_a_text_model_is_recognized_and_scored_with_its_column(name: str) -> None:
     model = TEXT_MODELS[name].fit(DOCS, Y)
     method = "predict" if hasattr(model, "predict") else "transform"
     metadata = read(build(model, X=DOCS, y=Y))
@@ -112,7 +112,7 @@ def test_a_table_is_refused_for_a_text_model(X: pd.DataFrame) -> None:
         build(texts().fit(DOCS, Y), X=X, y=Y)
 
 
-def test_a_signature_of_a_table_of_one_text_column_means_that_column() -> None:
+def test_a_signature_with_one_text_column_selects_that_column() -> None:
     model = texts().fit(DOCS, Y)
     by_hand = {"signature": {"features": [{"name": "text", "type": "STRING"}]}}
     assert takes_series(model, read(by_hand).signature)
@@ -126,7 +126,7 @@ def test_a_signature_of_a_table_of_one_text_column_means_that_column() -> None:
         ({"id": "STRING", "body": "STRING"}, ["id"], "body"),
     ],
 )
-def test_the_one_column_of_text_is_meant(
+def test_the_only_text_column_is_used(
     table: dict[str, str], ids: list[str] | None, expected: str
 ) -> None:
     columns = [Column(*item) for item in table.items()]
@@ -142,7 +142,7 @@ def test_the_one_column_of_text_is_meant(
         ({"n": "INT64"}, "no such column"),
     ],
 )
-def test_which_column_of_text_is_not_guessed(table: dict[str, str], words: str) -> None:
+def test_one_of_several_text_columns_is_not_guessed(table: dict[str, str], words: str) -> None:
     columns = [Column(*item) for item in table.items()]
     with pytest.raises(SchemaMismatch, match=rf"one column of text .*{words}.*X=df\['text'\]"):
         choose_features(columns, texts().fit(DOCS, Y), ModelMetadata(), None)
@@ -158,7 +158,7 @@ def test_which_column_of_text_is_not_guessed(table: dict[str, str], words: str) 
         (LogisticRegression().fit(FRAME, Y), FRAME, None),
     ],
 )
-def test_what_takes_one_column_of_any_type_is_known(model: Any, data: Any, kind: Any) -> None:
+def test_models_of_one_column_of_any_type_are_recognized(model: Any, data: Any, kind: Any) -> None:
     assert one_column(model) == kind
     metadata = read(build(model, X=data))
     assert metadata.signature is not None
@@ -175,7 +175,7 @@ def test_what_takes_one_column_of_any_type_is_known(model: Any, data: Any, kind:
         MultiLabelBinarizer().fit([["a"]]),
     ],
 )
-def test_rows_that_no_table_holds_are_refused(model: Any) -> None:
+def test_training_rows_that_no_table_can_hold_are_refused(model: Any) -> None:
     with pytest.raises(ModelUnusable, match="no column of a table holds one"):
         judge(LoadedModel(model), ModelMetadata())
     with pytest.raises(InvalidRequest, match="no column of a table holds one"):
@@ -183,7 +183,7 @@ def test_rows_that_no_table_holds_are_refused(model: Any) -> None:
 
 
 class ByColumn:
-    """Answers once for each column of a frame, as whatever iterates over one does."""
+    """Answers once for each column of a frame, as any function that iterates over a frame does."""
 
     fitted_ = True
 
@@ -195,7 +195,7 @@ class ByColumn:
 
 
 @pytest.mark.parametrize("columns", [2, 5, 6])
-def test_an_answer_for_each_column_is_never_taken_for_one_a_row(columns: int) -> None:
+def test_an_answer_for_each_column_is_not_mistaken_for_one_for_each_row(columns: int) -> None:
     X = pd.DataFrame({f"c{i}": np.arange(40.0) for i in range(columns)})
     with pytest.raises(InvalidRequest, match="answers to"):
         build(ByColumn(), X=X)
@@ -215,7 +215,7 @@ UNFITTED = [
 
 
 @pytest.mark.parametrize(("model", "part"), UNFITTED)
-def test_a_model_that_was_never_fitted_is_named(model: Any, part: str) -> None:
+def test_an_unfitted_model_is_named(model: Any, part: str) -> None:
     assert not_fitted(model) == part
     with pytest.raises(ModelUnusable, match="is not fitted"):
         judge(LoadedModel(model), ModelMetadata())
@@ -235,12 +235,12 @@ def test_a_model_that_was_never_fitted_is_named(model: Any, part: str) -> None:
         ByColumn(),
     ],
 )
-def test_what_needs_no_fit_counts_as_fitted(model: Any) -> None:
+def test_a_model_that_needs_no_fit_counts_as_fitted(model: Any) -> None:
     assert not_fitted(model) is None
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "stratified"])
-def test_a_model_of_chance_is_told_to_set_random_state(strategy: str) -> None:
+def test_a_random_model_is_refused_with_advice_to_set_random_state(strategy: str) -> None:
     model = make_pipeline(StandardScaler(), DummyClassifier(strategy=strategy)).fit(FRAME, Y)
     for metadata in (ModelMetadata(), read(build(model, X=FRAME, y=Y))):
         verdict = judge(LoadedModel(model), metadata)
@@ -258,7 +258,7 @@ class Drawn(ByColumn):
         return self.random.rand(len(X))
 
 
-def test_any_model_whose_answers_vary_is_told_so() -> None:
+def test_a_model_whose_answers_vary_is_refused() -> None:
     model = Drawn()
     assert judge(LoadedModel(model), read(build(model, X=FRAME))).reason == ANSWERS_VARY
 
@@ -301,7 +301,7 @@ def test_texts_are_scored_from_a_table(lab: Lab) -> None:
     assert "2 such columns (text, more)" in body["detail"]
 
 
-def test_a_model_of_chance_and_one_without_a_fit_are_refused(lab: Lab) -> None:
+def test_a_random_model_and_an_unfitted_one_are_refused(lab: Lab) -> None:
     table = lab.put(FRAME.assign(id=range(40)))
     drawn = DummyClassifier(strategy="uniform").fit(FRAME, Y)
     with pytest.warns(UserWarning, match="is rejected in dev: .* random_state"):
@@ -323,7 +323,7 @@ def test_a_model_that_only_transforms_is_uploaded_and_scored(lab: Lab) -> None:
     np.testing.assert_allclose(got, model.transform(FRAME), atol=1e-12)
 
 
-def test_encoders_of_labels_are_scored_with_their_column(lab: Lab) -> None:
+def test_label_encoders_are_scored_with_their_column(lab: Lab) -> None:
     table = lab.put(pd.DataFrame({"id": range(40), "text": DOCS}))
     for model in (LabelEncoder(), LabelBinarizer()):
         want = model.fit(DOCS).transform(DOCS).reshape(40, -1)

@@ -1,4 +1,4 @@
-"""How many rows a model is given at once follows from what it makes of each."""
+"""The number of rows in a batch depends on the memory that the model needs for each."""
 
 import pickle
 from contextlib import nullcontext
@@ -54,18 +54,18 @@ WORDS = [["a"], ["b"], ["c"]]
         (make_pipeline(StandardScaler(), LogisticRegression()).fit(ROWS, TWO), 2, 4),
     ],
 )
-def test_the_width_is_what_a_row_takes(model: Any, least: int, most: int) -> None:
+def test_the_width_estimates_the_memory_of_a_row(model: Any, least: int, most: int) -> None:
     assert least <= row_width(model) <= most
 
 
-def test_wide_models_are_given_fewer_rows() -> None:
+def test_wide_models_get_fewer_rows_in_a_batch() -> None:
     assert rows_at_once(LogisticRegression().fit(ROWS, TWO)) > 65_536
     assert rows_at_once(compared(20_000)) == AT_ONCE // row_width(compared(20_000)) < 7_000
     wide = union(PolynomialCountSketch(n_components=10**6), 300)
     assert rows_at_once(wide) == 1
 
 
-def test_a_batch_has_as_many_rows_as_the_model_takes() -> None:
+def test_a_batch_is_split_to_the_models_number_of_rows() -> None:
     plan: Any = SimpleNamespace(output=SimpleNamespace(columns=["prediction"]))
     assert batch_rows(plan, LogisticRegression().fit(ROWS, TWO)) == BATCH_ROWS
     wide = compared(20_000)
@@ -73,7 +73,7 @@ def test_a_batch_has_as_many_rows_as_the_model_takes() -> None:
     assert batch_rows(plan) == BATCH_ROWS
 
 
-def test_a_shard_is_read_in_batches_that_the_model_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_is_read_in_batches_of_the_models_size(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = compared(20_000)
     scorer: Any = SimpleNamespace(
         predictor=SimpleNamespace(model=wide),
@@ -109,17 +109,17 @@ def test_a_shard_is_read_in_batches_that_the_model_takes(monkeypatch: pytest.Mon
     assert cuts[0] < BATCH_ROWS
 
 
-def test_a_deep_tree_that_is_honest_loads() -> None:
+def test_an_honest_deep_tree_loads() -> None:
     model = load_model(pickle.dumps(chain(9_000))).model
     assert model.predict([[1.0]]) == [0.0]
 
 
-def test_k_means_is_given_one_thread() -> None:
+def test_k_means_gets_one_thread() -> None:
     model = changed(KMeans(2, n_init=1).fit(ROWS), _n_threads=9_999)
     assert load_model(pickle.dumps(model)).model._n_threads == 1
 
 
-def test_names_of_many_columns_are_not_made_to_compare_them(
+def test_checking_a_wide_model_makes_no_list_of_column_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = make_pipeline(PolynomialFeatures(20), LogisticRegression(max_iter=1000))

@@ -1,7 +1,7 @@
-"""What the registry's design does not cover: each needs a rescan, or the next upload, to mend it.
+"""Known gaps of the registry's design: each is closed by a rescan or by the next upload.
 
-In all of them a statement takes effect after the last look that anybody takes. Should one of these
-tests pass, the gap is closed, and its steps belong among those of `registry_machine`.
+In all of them a statement takes effect after the last read of the bucket. If one of these tests
+passes, the gap is closed, and its steps belong into `registry_machine`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def check(world: World) -> None:
     try:
         world.quiet(Random(0), crashes=0)
     except Mismatch:
-        world.run(world.start_rescan())  # so much is sure
+        world.run(world.start_rescan())  # this much is guaranteed
         assert world.registered() == world.stored()
         raise
 
@@ -55,7 +55,7 @@ def test_a_statement_of_a_dead_handler_may_end_after_the_redelivery(world: World
     raises=Mismatch,
     reason="with one message in two hands, the acknowledgement of one settles it for both",
 )
-def test_a_message_may_be_acknowledged_by_one_handler_while_another_of_it_dies(
+def test_one_handler_may_acknowledge_a_message_while_another_one_for_it_dies(
     world: World,
 ) -> None:
     world.put(PATH)
@@ -63,7 +63,7 @@ def test_a_message_may_be_acknowledged_by_one_handler_while_another_of_it_dies(
     first, second = world.deliver(message), world.deliver_at_once(message)
     world.run(first, to="running")
     world.run(second)
-    world.run(first, to="ended")  # the row is there twice
+    world.run(first, to="ended")  # the row is duplicated
     world.kill(first)
     assert message.state == "acknowledged"
     check(world)
@@ -74,7 +74,7 @@ def test_a_message_may_be_acknowledged_by_one_handler_while_another_of_it_dies(
     raises=Mismatch,
     reason="nobody repeats a rescan that died, as Pub/Sub repeats a message",
 )
-def test_a_rescan_that_dies_after_its_statement_may_leave_a_row_twice(world: World) -> None:
+def test_a_rescan_that_dies_after_its_statement_may_leave_a_duplicate_row(world: World) -> None:
     world.put(PATH)
     [message] = world.messages
     rescan = world.start_rescan()

@@ -1,4 +1,4 @@
-"""Whatever races, crashes and is lost: once it is quiet, the registry is what the bucket holds.
+"""Whatever races, crashes and is lost: once all is quiet, the registry matches the bucket.
 
 A failing machine prints its steps, and its seed is the test's `number`: run that test again.
 """
@@ -44,10 +44,10 @@ def run_machines(
         settings=settings(
             max_examples=machines,
             stateful_step_count=STEPS,
-            deadline=None,  # a machine's time depends on what else the computer does
-            database=None,  # a run depends on its seed alone
+            deadline=None,  # a machine's time depends on the computer's load
+            database=None,  # a run depends only on its seed
             phases=phases,
-            # As above; and a machine of 50 steps is large by intention.
+            # As above; and a machine of 50 steps is large on purpose.
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
             report_multiple_bugs=False,
         ),
@@ -64,7 +64,7 @@ def test_the_registry_is_the_bucket_after_2200_machines(number: int) -> None:
     run_machines(MANY, number)
 
 
-# Weaker designs: the same machines find out each of them
+# Weaker designs: the same machines expose each of them
 
 
 def write(clients: Any, key: str, row: ModelRow | None) -> None:
@@ -82,7 +82,7 @@ def identities(row: ModelRow | None) -> list[Any]:
 
 
 def only_if_newer(clients: Any, message: Message, acknowledge: Callable[[], None]) -> None:
-    """Compare generations by `>`, as if they grew."""
+    """Compare generations by `>`, as if they always increased."""
     key = str(message.ref)
     for _ in range(5):
         row = live_row(clients, message.ref)
@@ -99,7 +99,7 @@ def only_if_newer(clients: Any, message: Message, acknowledge: Callable[[], None
 def no_look_after_the_write(
     clients: Any, message: Message, acknowledge: Callable[[], None]
 ) -> None:
-    """Write what differs, and be done."""
+    """Write the difference, and do not read again."""
     key = str(message.ref)
     row = live_row(clients, message.ref)
     if recorded(clients, "dev", key).get(key, []) != identities(row):
@@ -118,7 +118,7 @@ def acknowledged_before_the_write(
 def delete_and_insert_apart(
     clients: Any, message: Message, acknowledge: Callable[[], None]
 ) -> None:
-    """Look until it is right, but delete by one statement and insert by another."""
+    """Read until it is right, but delete by one statement and insert by another."""
     key = str(message.ref)
     for _ in range(5):
         row = live_row(clients, message.ref)
@@ -132,7 +132,7 @@ def delete_and_insert_apart(
 
 
 def trust_in_the_event(clients: Any, message: Message, acknowledge: Callable[[], None]) -> None:
-    """Write what the message says of a model, without a look at the bucket."""
+    """Write the message's content, without reading the bucket."""
     if not message.blob.name.endswith("model.pkl"):
         converge(clients, "dev", message.ref)
         return acknowledge()
@@ -157,6 +157,6 @@ def trust_in_the_event(clients: Any, message: Message, acknowledge: Callable[[],
         pytest.param(trust_in_the_event, "stored", id="trust-in-the-event"),
     ],
 )
-def test_the_machines_find_out_a_weaker_design(design: Design, text: str) -> None:
+def test_the_machines_expose_a_weaker_design(design: Design, text: str) -> None:
     with pytest.raises(Mismatch, match=text):
         run_machines(MANY, 0, design, shrink=False)

@@ -1,4 +1,4 @@
-"""Columns: which ones a run reads and writes, decided from names and types alone."""
+"""Columns that a run reads and writes, decided from names and types only."""
 
 import json
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ on_array = LinearRegression().fit(ROWS, ONE)
 
 
 def signed(*features: Feature, positional: bool = False, **more: Any) -> ModelMetadata:
-    """Metadata with a signature."""
+    """Return metadata with a signature."""
     return ModelMetadata(signature=Signature(features, positional), **more)
 
 
@@ -68,7 +68,7 @@ AGE, FARE = Feature("Age", "FLOAT64", "float64"), Feature("Fare", "FLOAT64", "fl
 
 
 def named(error: pytest.ExceptionInfo[SchemaMismatch]) -> dict[str, str]:
-    """The columns that an error names, and what is wrong with each."""
+    """Return the columns that an error names, with their problems."""
     return dict(error.value.columns)
 
 
@@ -87,11 +87,11 @@ def test_a_schema_becomes_columns_with_standard_types() -> None:
     ]
 
 
-def test_features_follow_the_signature_where_there_is_one() -> None:
+def test_features_follow_the_signature() -> None:
     assert choose_features(TABLE, on_array, signed(FARE, AGE), None) == ([FARE, AGE], [])
 
 
-def test_without_a_signature_features_follow_the_names_of_the_fit() -> None:
+def test_without_a_signature_features_follow_the_models_feature_names() -> None:
     features, [warning] = choose_features(TABLE, on_names, ModelMetadata(), None)
     assert features == [Feature("Age", "INT64", UNKNOWN), Feature("Fare", "FLOAT64", UNKNOWN)]
     assert "types were not checked" in warning
@@ -105,7 +105,7 @@ def test_without_a_signature_features_follow_the_names_of_the_fit() -> None:
         pytest.param(ModelMetadata(id_columns=("fare",)), ["PassengerId"], id="request first"),
     ],
 )
-def test_without_any_names_features_are_the_columns_besides_the_ids(
+def test_without_any_names_features_are_the_columns_other_than_the_ids(
     metadata: ModelMetadata, id_columns: Sequence[str] | None
 ) -> None:
     features, [warning] = choose_features(TABLE[:3], on_array, metadata, id_columns)
@@ -145,7 +145,7 @@ def test_every_column_that_does_not_fit_is_named_at_once() -> None:
     assert str(caught.value).startswith("The input table does not fit the model. ")
 
 
-def test_a_name_of_the_fit_that_the_table_lacks_is_named() -> None:
+def test_a_feature_name_that_the_table_lacks_is_named() -> None:
     with pytest.raises(SchemaMismatch) as caught:
         choose_features(TABLE[:2], on_names, ModelMetadata(), None)
     assert list(named(caught)) == ["Fare"]
@@ -158,7 +158,7 @@ def test_a_name_of_the_fit_that_the_table_lacks_is_named() -> None:
         pytest.param(object(), "an unknown number of columns; the table has 3", id="unknown"),
     ],
 )
-def test_columns_are_not_guessed_when_their_number_differs(model: Any, needs: str) -> None:
+def test_columns_are_not_guessed_if_their_number_differs(model: Any, needs: str) -> None:
     with pytest.raises(SchemaMismatch, match=needs) as caught:
         choose_features(TABLE[:3], model, ModelMetadata(), None)
     assert "Pass id_columns" in str(caught.value)
@@ -170,10 +170,10 @@ def test_columns_are_not_guessed_when_their_number_differs(model: Any, needs: st
         pytest.param(ModelMetadata(), ["FARE", "passengerid"], ["fare", "PassengerId"], id="asked"),
         pytest.param(ModelMetadata(id_columns=("AGE",)), None, ["AGE"], id="metadata"),
         pytest.param(ModelMetadata(id_columns=("AGE",)), ["fare"], ["fare"], id="asked first"),
-        pytest.param(ModelMetadata(), None, ["PassengerId"], id="all that is no feature"),
+        pytest.param(ModelMetadata(), None, ["PassengerId"], id="all columns other than features"),
     ],
 )
-def test_ids_are_chosen(
+def test_id_columns_are_selected(
     metadata: ModelMetadata, id_columns: Sequence[str] | None, expected: list[str]
 ) -> None:
     ids = choose_ids(TABLE[:3], [AGE, FARE], metadata, id_columns)
@@ -181,13 +181,13 @@ def test_ids_are_chosen(
     assert all(c in TABLE for c in ids)
 
 
-def test_ids_that_are_not_there_are_all_named() -> None:
+def test_missing_id_columns_are_all_named() -> None:
     with pytest.raises(SchemaMismatch) as caught:
         choose_ids(TABLE, [AGE], ModelMetadata(), ["id", "fare", "key"])
     assert named(caught) == {"id": "is not in the input table", "key": "is not in the input table"}
 
 
-def test_an_array_cannot_be_carried_over_by_default() -> None:
+def test_an_array_column_is_not_an_id_by_default() -> None:
     with pytest.raises(SchemaMismatch, match="pass id_columns without them") as caught:
         choose_ids(TABLE, [AGE, FARE], ModelMetadata(), None)
     assert named(caught) == {"Tags": "is ARRAY"}
@@ -334,7 +334,7 @@ def test_an_array_cannot_be_carried_over_by_default() -> None:
         ),
     ],
 )
-def test_predictions_have_the_models_types_and_the_targets_names(
+def test_predictions_have_the_models_type_and_the_targets_name(
     model: Any, targets: Sequence[str], expected: dict[str, str]
 ) -> None:
     columns, names = output_columns(TABLE[:1], model, targets, ["predict"])
@@ -392,7 +392,7 @@ def test_predictions_have_the_models_types_and_the_targets_names(
         ),
     ],
 )
-def test_each_class_has_a_column_of_its_probability(
+def test_each_class_has_a_probability_column(
     model: Any, predictions: list[str], expected: list[str]
 ) -> None:
     labels = [value.label for value in probabilities(model, predictions)]
@@ -417,7 +417,7 @@ def test_each_class_has_a_column_of_its_probability(
         ),
     ],
 )
-def test_probabilities_of_a_model_that_has_none_are_refused(model: Any, words: str) -> None:
+def test_probabilities_of_a_model_without_them_are_refused(model: Any, words: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         output_columns([], model, (), ["predict", "predict_proba"])
     [(parameter, problem)] = caught.value.problems
@@ -436,7 +436,7 @@ def test_probabilities_of_a_model_that_has_none_are_refused(model: Any, words: s
         pytest.param(["probability_1"], (), {"probability_1"}, id="an id and a class"),
     ],
 )
-def test_two_columns_of_one_name_are_refused_by_that_name(
+def test_two_columns_with_one_name_are_refused_by_name(
     ids: list[str], targets: Sequence[str], doubled: set[str]
 ) -> None:
     model = LogisticRegression().fit(ROWS, BINARY)
@@ -460,7 +460,7 @@ THERE = [
 ]
 
 
-def test_the_output_takes_the_order_and_spelling_of_the_table_it_goes_to() -> None:
+def test_the_output_follows_the_order_and_spelling_of_its_table() -> None:
     """Nullable columns that the run does not write are filled with NULLs, or left out."""
     assert fit_output(WRITTEN, THERE, "p.d.t") == [
         Column("run_id", "STRING"),
@@ -500,7 +500,7 @@ def test_parts_hold_the_columns_in_arrow_types() -> None:
 
 
 @pytest.mark.parametrize("bare", [False, True], ids=["uploaded", "a bare pickle"])
-def test_columns_without_names_that_do_not_fit_are_told_how_to_get_names(bare: bool) -> None:
+def test_unnamed_columns_that_do_not_fit_are_refused_with_how_to_name_them(bare: bool) -> None:
     X = np.arange(12.0).reshape(6, 2)
     signature = {"signature": Signature.from_data(X).to_dict()}
     metadata = ModelMetadata() if bare else ModelMetadata.parse(json.dumps(signature).encode())

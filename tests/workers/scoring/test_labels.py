@@ -1,4 +1,4 @@
-"""Names of output columns by class: every script, never two alike, and the label beside them."""
+"""Names of output columns by class: in every script, all different, with the label beside them."""
 
 import datetime as dt
 from typing import Any
@@ -20,7 +20,7 @@ X = np.arange(12.0).reshape(-1, 1)
 
 
 def probabilities(labels: Any) -> dict[str, str | None]:
-    """The columns of predict_proba, with their labels."""
+    """Return the columns of predict_proba, with their labels."""
     model = LogisticRegression().fit(X, np.resize(np.asarray(labels), 12))
     columns, written = output_columns([], model, (), ["predict_proba"])
     found = {c.name: c.label for c in columns if c.name in written["predict_proba"]}
@@ -46,13 +46,13 @@ def probabilities(labels: Any) -> dict[str, str | None]:
     ],
     ids=str,
 )
-def test_labels_that_differ_in_letters_and_digits_are_their_names(
+def test_labels_that_differ_in_letters_and_digits_become_names(
     labels: list[Any], names: list[str]
 ) -> None:
     assert list(probabilities(labels)) == names
 
 
-def test_labels_that_would_be_one_name_get_a_digest_and_the_others_keep_theirs() -> None:
+def test_labels_that_would_share_a_name_get_a_digest() -> None:
     found = probabilities(["A+", "A", "A-", "a"])
     assert list(found.values()) == ["A", "A+", "A-", "a"]
     assert [name[:14] for name in found] == ["probability_A_"] * 3 + ["probability_a_"]
@@ -60,11 +60,11 @@ def test_labels_that_would_be_one_name_get_a_digest_and_the_others_keep_theirs()
     assert list(probabilities(["yes", "Yes", "no"]))[1] == "probability_no"
     with_a = probabilities(["A+", "A", "A-"])
     assert next(iter(with_a)) == "probability_A"
-    # The same in a model of other classes: the name follows from the label.
+    # A model of other classes gives the same: the name depends only on the label.
     assert list(with_a)[1:] == list(probabilities(["A+", "A-", "B"]))[:2]
 
 
-def test_dates_and_long_labels_are_names() -> None:
+def test_dates_and_long_labels_become_names() -> None:
     days = np.array(["2026-11-28", "2026-11-29"], "datetime64[D]").astype(str)
     assert list(probabilities(days)) == ["probability_2026_11_28", "probability_2026_11_29"]
     found = probabilities(["x" * 500 + "a", "x" * 500 + "b"])
@@ -76,17 +76,17 @@ texts = st.text(max_size=8) | st.sampled_from(["A+", "A-", "a_", "A_", "Да", "
 
 
 @given(st.lists(texts, unique=True, min_size=1, max_size=12))
-def test_no_two_labels_ever_have_one_name(labels: list[str]) -> None:
+def test_different_labels_have_different_names(labels: list[str]) -> None:
     names = column_names([("probability", label) for label in labels])
     assert not duplicates(names)
     assert len({name.lower() for name in names}) == len(names)
     assert [name_fault(name) for name in names] == [None] * len(names)
-    # and one that is called as another one's digest
+    # and a label equal to another one's name with its digest
     again = column_names([("probability", x) for x in dict.fromkeys([*labels, names[0][12:]])])
     assert not duplicates(again)
 
 
-def test_a_name_has_three_hundred_characters_at_most() -> None:
+def test_a_name_has_at_most_three_hundred_characters() -> None:
     words = [("probability", "t" * 300, "l" * 200 + label) for label in ("a", "b")]
     names = column_names(words)
     assert len(set(names)) == 2
@@ -101,7 +101,7 @@ def test_the_columns_of_a_transformer_are_named_by_the_same_rule() -> None:
     assert len({c.name for c in columns}) == 7
 
 
-def test_a_description_says_what_a_column_is() -> None:
+def test_a_column_has_a_description() -> None:
     model = LogisticRegression().fit(X, np.resize(["<=50K", ">50K"], 12))
     columns, _ = output_columns([], model, (), ["predict", "predict_proba"])
     assert [c.description for c in columns[:3]] == [
@@ -114,7 +114,7 @@ def test_a_description_says_what_a_column_is() -> None:
 MODEL = LogisticRegression().fit(X, np.resize([0, 1], 12))
 
 
-def test_ids_that_nobody_named_give_way_to_what_is_written() -> None:
+def test_default_ids_give_way_to_output_columns_of_the_same_name() -> None:
     written, _ = written_columns(MODEL, ("Survived",), ["predict"])
     ids = [Column(n, "INT64") for n in ("id", "survived", "Run_Id", "note")]
     kept, [warning] = leave_out_equal(ids, written)
@@ -125,7 +125,7 @@ def test_ids_that_nobody_named_give_way_to_what_is_written() -> None:
     assert leave_out_equal(kept, written) == (kept, [])
 
 
-def test_what_to_pass_is_said_only_where_it_helps() -> None:
+def test_prediction_column_is_advised_only_where_it_helps() -> None:
     """prediction_column names neither the run's own columns nor those of predict_proba."""
     written, outputs = written_columns(MODEL, ("survived",), ["predict", "predict_proba"])
     for name, renames in (("survived", True), ("Model_Name", False), ("probability_1", False)):
@@ -134,7 +134,7 @@ def test_what_to_pass_is_said_only_where_it_helps() -> None:
         assert (f"To carry over {name}, score a view" in warning) is not renames
 
 
-def test_the_request_names_the_predictions() -> None:
+def test_prediction_column_names_the_predictions() -> None:
     columns, methods = output_columns(
         [Column("survived", "INT64")], MODEL, ("survived",), ["predict"], None, ["guess"]
     )
@@ -145,13 +145,13 @@ def test_the_request_names_the_predictions() -> None:
 
 
 @pytest.mark.parametrize("target", ["survived (y/n)", "", "a.b", "x" * 301])
-def test_a_target_that_is_no_column_name_is_refused_with_a_way_round(target: str) -> None:
+def test_a_target_that_is_not_a_column_name_is_refused_with_a_workaround(target: str) -> None:
     with pytest.raises(SchemaMismatch, match="pass prediction_column"):
         check_output_names(output_columns([], MODEL, (target,), ["predict"])[0])
     assert output_columns([], MODEL, (target,), ["predict"], None, ["p"])[1] == {"predict": ("p",)}
 
 
-def test_dates_as_labels_are_told_apart() -> None:
+def test_labels_that_are_dates_have_different_names() -> None:
     days = [dt.date(2026, 11, 28), dt.date(2026, 11, 29)]
     assert column_names([("probability", str(day)) for day in days]) == [
         "probability_2026_11_28",
@@ -170,7 +170,7 @@ GRADES = LogisticRegression().fit(X, np.resize(["A+", "A", "A-"], 12))
         ('{"A-": "平"}', ["A", "A_", "平"]),
     ],
 )
-def test_the_request_names_the_classes(text: str, names: list[str]) -> None:
+def test_class_names_name_the_classes(text: str, names: list[str]) -> None:
     methods = ["predict_proba", "decision_function"]
     form = read_class_columns(text)
     assert read_class_columns(form) == form
@@ -200,6 +200,6 @@ def test_names_that_do_not_fit_the_classes_are_refused(text: str, said: str) -> 
         output_columns([], GRADES, (), ["predict_proba"], class_columns=form)
 
 
-def test_names_for_classes_are_refused_where_no_column_is_about_one() -> None:
+def test_class_names_are_refused_without_columns_for_classes() -> None:
     with pytest.raises(InvalidRequest, match="for 0 classes"):
         output_columns([], GRADES, (), ["predict"], class_columns="a,b,c")

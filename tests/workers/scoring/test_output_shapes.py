@@ -1,4 +1,4 @@
-"""Every estimator of scikit-learn and every output: what planning says is what scoring writes."""
+"""For every estimator of scikit-learn and every output, the planned shape is the scored one."""
 
 import datetime as dt
 import warnings
@@ -56,7 +56,7 @@ TARGETS = {
     "one value": PRICE,
     "three values": PRICES,
 }
-# What cannot be tried with four columns of numbers, or takes long; each with the reason.
+# Estimators that four columns of numbers do not fit, or that take long; each with the reason.
 LEFT_OUT = {
     "MultiLabelBinarizer": "takes lists of labels",
     "DictVectorizer": "takes dictionaries",
@@ -70,7 +70,7 @@ LEFT_OUT = {
     "IsotonicRegression": "takes one column",
     "KernelCenterer": "takes a kernel matrix",
 }
-MADE = {  # what a meta-estimator needs
+MADE = {  # the arguments of meta-estimators
     "ClassifierChain": {"estimator": LogisticRegression()},
     "ColumnTransformer": {"transformers": [("x", StandardScaler(), ["a", "b"])]},
     "FeatureUnion": {"transformer_list": [("x", StandardScaler())]},
@@ -100,7 +100,7 @@ MADE = {  # what a meta-estimator needs
     "VotingClassifier": {"estimators": [("x", GaussianNB())], "voting": "soft"},
     "VotingRegressor": {"estimators": [("x", Ridge())]},
 }
-SMALL = {  # parameters that make it quick
+SMALL = {  # parameters for a quick fit
     "n_estimators": 3,
     "max_iter": 40,
     "n_components": 2,
@@ -111,7 +111,7 @@ SMALL = {  # parameters that make it quick
     "novelty": True,
     "min_samples_leaf": 2,
 }
-REFUSED = {  # outputs that are refused in planning, and why
+REFUSED = {  # outputs that planning refuses, with the reason
     ("FunctionTransformer", "transform"): "cannot name what transform gives",
 }
 
@@ -123,7 +123,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fitted() -> Iterator[Any]:
-    """Every estimator of scikit-learn, fitted to each kind of target that it takes."""
+    """Yield every estimator of scikit-learn, fitted to each kind of target that it accepts."""
     for name, kind in all_estimators():
         parameters = MADE.get(name, {})
         if name in LEFT_OUT or parameters is None:
@@ -137,7 +137,7 @@ def fitted() -> Iterator[Any]:
 
 
 def predictor(model: Any, outputs: list[str], targets: tuple[str, ...] = ()) -> Scorer:
-    """What scores rows with the model, by a plan as it would be made."""
+    """Return a scorer of the model with a plan as `make_plan` makes it."""
     columns, methods = output_columns([Column("id", "INT64")], model, targets, outputs)
     table = TableRef("p", "d", "t")
     into = Destination(table, tuple(columns), False, (), "predicted_at", "WRITE_APPEND")
@@ -162,7 +162,7 @@ def predictor(model: Any, outputs: list[str], targets: tuple[str, ...] = ()) -> 
 
 
 def check(model: Any, method: str) -> str:
-    """Score by one method and compare with what the model gives; or say why it is refused."""
+    """Score by one method and compare with the model's answers; or return why it is refused."""
     try:
         scorer = predictor(model, [method])
     except InvalidRequest as exc:
@@ -189,19 +189,19 @@ def check(model: Any, method: str) -> str:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("made", list(fitted()))
-def test_what_planning_says_is_what_scoring_writes(made: BaseEstimator) -> None:
+def test_scoring_writes_the_planned_columns(made: BaseEstimator) -> None:
     fits = 0
     name = type(made).__name__
     able = [m for m in OUTPUTS if hasattr(made, m)]
     for target in TARGETS.values():
         if is_regressor(made) and np.asarray(target).dtype.kind in "UO":
-            continue  # a few take it, and then predict nothing
+            continue  # a few accept it, and then cannot predict
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 model = made.__class__(**made.get_params(deep=False)).fit(X, target)
             except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
-                continue  # not a target for it
+                continue  # not a target for this estimator
         fits += 1
         for method in OUTPUTS:
             if not callable(getattr(model, method, None)):
@@ -216,7 +216,7 @@ def test_what_planning_says_is_what_scoring_writes(made: BaseEstimator) -> None:
 
 
 def nested(inner: Any) -> Any:
-    """The estimator within a search, a pipeline and a wrapper."""
+    """Return the estimator within a search, a pipeline and a wrapper."""
     search = GridSearchCV(make_pipeline(StandardScaler(), inner), {}, cv=2)
     return make_pipeline(StandardScaler(), search)
 
@@ -321,7 +321,7 @@ def nested(inner: Any) -> Any:
         ),
     ],
 )
-def test_models_that_answer_by_label_output_or_pair(
+def test_models_with_answers_for_each_label_output_or_pair(
     model: Any, y: Any, expected: dict[str, Any]
 ) -> None:
     model = model.fit(X, y)

@@ -1,4 +1,4 @@
-"""Which of a model's methods are written, and into which columns."""
+"""A model's methods that are written, and their output columns."""
 
 import json
 from typing import Any
@@ -60,7 +60,7 @@ def lab(stack: LocalStack) -> Lab:
         ),
     ],
 )
-def test_decisions_are_written_by_class(lab: Lab, model: Any, expected: list[str]) -> None:
+def test_decision_values_are_written_by_class(lab: Lab, model: Any, expected: list[str]) -> None:
     assert output_columns([], model, (), ["decision_function"])[1] == {
         "decision_function": tuple(expected)
     }
@@ -101,11 +101,11 @@ def test_a_transformer_without_predict_can_be_used(
     transformed = model.transform(data)
     dense = transformed.toarray() if hasattr(transformed, "toarray") else transformed
     np.testing.assert_array_equal(rows[expected], dense)
-    _, same = lab.score(table, name, id_columns="id")  # it is what such a model gives
+    _, same = lab.score(table, name, id_columns="id")  # such a model gives the same
     np.testing.assert_array_equal(same[expected], dense)
 
 
-def test_a_clusterer_gives_label_and_distances(lab: Lab) -> None:
+def test_a_clusterer_writes_labels_and_distances(lab: Lab) -> None:
     model = KMeans(3, n_init=1, random_state=0).fit(X)
     table = lab.put(X.assign(id=range(len(X))))
     _, rows = lab.score(table, lab.upload(model, X), outputs="transform,predict")
@@ -119,7 +119,9 @@ def test_a_clusterer_gives_label_and_distances(lab: Lab) -> None:
     [("<=50K", ">50K", "50K"), ("A+", "A", "A-"), ("北京", "上海", "东京"), ("yes", "Yes", "да")],
     ids=str,
 )
-def test_one_can_tell_which_column_is_which_class(lab: Lab, labels: tuple[str, ...]) -> None:
+def test_each_probability_column_can_be_matched_to_its_class(
+    lab: Lab, labels: tuple[str, ...]
+) -> None:
     model = LogisticRegression(max_iter=500).fit(X, np.array(labels)[IRIS.target])
     table = lab.put(X.assign(id=range(len(X))))
     params = lab.params(table, lab.upload(model, X), outputs="predict_proba")
@@ -171,7 +173,7 @@ def test_scores_of_samples_are_written(lab: Lab) -> None:
     np.testing.assert_array_equal(rows["score"], model.score_samples(X))
 
 
-def test_all_that_is_asked_for_and_nothing_else_is_written(lab: Lab) -> None:
+def test_exactly_the_requested_outputs_are_written(lab: Lab) -> None:
     model = LogisticRegression(max_iter=500).fit(X, BINARY)
     table = lab.put(X.assign(id=range(len(X))))
     _, rows = lab.score(table, lab.upload(model, X), outputs="decision_function")
@@ -179,7 +181,7 @@ def test_all_that_is_asked_for_and_nothing_else_is_written(lab: Lab) -> None:
     assert "prediction" not in rows
 
 
-def test_every_column_of_the_input_is_carried_over_on_request(lab: Lab) -> None:
+def test_every_input_column_is_copied_on_request(lab: Lab) -> None:
     model = LogisticRegression(max_iter=500).fit(X, BINARY)
     data = X.assign(id=range(len(X)), species=SPECIES)
     _, rows = lab.score(lab.put(data), lab.upload(model, X), id_columns="*")
@@ -190,7 +192,7 @@ def test_every_column_of_the_input_is_carried_over_on_request(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("method", ["decision_function", "transform"])
-def test_what_a_model_cannot_give_is_refused_with_what_it_can(method: str) -> None:
+def test_an_output_that_the_model_lacks_is_refused_with_the_available_ones(method: str) -> None:
     from sklearn.tree import DecisionTreeClassifier
 
     model = DecisionTreeClassifier().fit(X, BINARY)
@@ -199,7 +201,7 @@ def test_what_a_model_cannot_give_is_refused_with_what_it_can(method: str) -> No
 
 
 class Nameless:
-    """Transforms, and cannot say what into."""
+    """Transforms, and cannot name its columns."""
 
     def transform(self, rows: Any) -> Any:
         return rows

@@ -1,4 +1,4 @@
-"""Any exception of a scoring process reaches the caller as what it is."""
+"""An exception of a scoring process reaches the caller with its type, message and traceback."""
 
 import concurrent.futures as cf
 import pickle
@@ -26,7 +26,7 @@ ROW = {"id": 7, "reason": "no number"}
 
 
 class TwoArguments(Exception):
-    """Pickle would call it with one."""
+    """An exception that pickle would call with one argument."""
 
     def __init__(self, first: str, second: str) -> None:
         self.first, self.second = first, second
@@ -34,7 +34,7 @@ class TwoArguments(Exception):
 
 
 class Spiteful(errors.ModelUnusable):
-    """Nothing of it can be relied on."""
+    """An exception without any usable method."""
 
     def __reduce__(self) -> Any:
         raise TypeError("not me")
@@ -44,7 +44,7 @@ class Spiteful(errors.ModelUnusable):
 
 
 class Bomb:
-    """Can be pickled, and not be unpickled."""
+    """Can be pickled, but not unpickled."""
 
     def __reduce__(self) -> Any:
         return int, ("x",)
@@ -74,7 +74,7 @@ def google_errors() -> Iterator[Exception]:
 
 
 def grpc_error() -> Exception:
-    """What a read of a closed port raises: it holds the call."""
+    """Return the error of a read from a closed port, which holds the call."""
     with grpc.insecure_channel("127.0.0.1:1") as channel:
         try:
             list(grpc_helpers.wrap_errors(channel.unary_stream("/x/y"))(b""))
@@ -124,7 +124,7 @@ def others() -> Iterator[Exception]:
 @pytest.mark.parametrize(
     "exc", [*our_errors(), *google_errors(), *others()], ids=lambda e: type(e).__name__
 )
-def test_an_exception_arrives_as_itself(exc: Exception) -> None:
+def test_an_exception_arrives_with_its_type_and_message(exc: Exception) -> None:
     arrived = pickle.loads(pickle.dumps(RemoteError.of(exc))).error()
     assert type(arrived) is type(exc)
     assert str(arrived) == str(exc)
@@ -134,7 +134,7 @@ def test_an_exception_arrives_as_itself(exc: Exception) -> None:
     assert isinstance(arrived.__cause__, RemoteTraceback)
 
 
-def test_attributes_arrive_as_far_as_they_can_be_pickled() -> None:
+def test_attributes_arrive_if_they_can_be_pickled() -> None:
     exc = exceptions.Forbidden("no", errors=[{"reason": "rateLimitExceeded"}, threading.RLock()])
     arrived = RemoteError.of(exc).error()
     assert isinstance(arrived, exceptions.Forbidden)
@@ -144,7 +144,7 @@ def test_attributes_arrive_as_far_as_they_can_be_pickled() -> None:
     assert failed.rows == [ROW]
 
 
-def test_an_error_of_grpc_itself_arrives_as_what_it_means() -> None:
+def test_a_raw_grpc_error_arrives_as_the_matching_google_exception() -> None:
     with grpc.insecure_channel("127.0.0.1:1") as channel, pytest.raises(grpc.RpcError) as raised:
         list(channel.unary_stream("/x/y")(b""))
     arrived = RemoteError.of(raised.value).error()
@@ -152,9 +152,9 @@ def test_an_error_of_grpc_itself_arrives_as_what_it_means() -> None:
     assert status_of(arrived)[0] == 503
 
 
-def test_a_class_that_cannot_travel_arrives_as_its_nearest_base() -> None:
+def test_a_class_that_cannot_be_pickled_arrives_as_its_nearest_base() -> None:
     class Here(errors.ModelUnusable):
-        """Of a function: pickle does not find it."""
+        """Local to a function, so that pickle does not find it."""
 
     arrived = RemoteError.of(Here("it has no predict")).error()
     assert type(arrived) is errors.ModelUnusable
@@ -164,7 +164,7 @@ def test_a_class_that_cannot_travel_arrives_as_its_nearest_base() -> None:
     assert str(RemoteError.of(nowhere("lost")).error()) == "Nowhere: lost"
 
 
-def test_what_cannot_be_unpickled_does_not_arrive_half() -> None:
+def test_an_exception_that_cannot_be_unpickled_arrives_as_its_base() -> None:
     exc = errors.Conflict("taken")
     exc.bomb = Bomb()  # type: ignore[attr-defined]
     arrived = RemoteError.of(exc).error()
@@ -172,14 +172,14 @@ def test_what_cannot_be_unpickled_does_not_arrive_half() -> None:
     assert str(arrived) == "taken"
 
 
-def test_an_exception_that_holds_itself_arrives() -> None:
+def test_an_exception_with_a_reference_cycle_arrives() -> None:
     exc = Locked("held")
     exc.args = ("held", exc)
     exc.itself = [{"again": exc}]  # type: ignore[attr-defined]
     assert type(RemoteError.of(exc).error()) is Locked
 
 
-def test_the_other_processs_traceback_with_its_causes_arrives() -> None:
+def test_the_remote_traceback_arrives_with_its_causes() -> None:
     try:
         try:
             raise Locked("first")
@@ -188,7 +188,7 @@ def test_the_other_processs_traceback_with_its_causes_arrives() -> None:
     except errors.TryAgain as exc:
         text = str(RemoteError.of(exc).error().__cause__)
     assert "Locked: first" in text
-    assert "test_the_other_processs_traceback" in text
+    assert "test_the_remote_traceback" in text
 
 
 def _fail(*_: Any) -> Any:
@@ -198,7 +198,7 @@ def _fail(*_: Any) -> Any:
         return RemoteError.of(exc)
 
 
-def test_the_pool_raises_it_and_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pool_raises_the_exception_and_survives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_score_in_worker", _fail)
     with cf.ProcessPoolExecutor(1, mp_context=context()) as executor:
         monkeypatch.setattr(pool, "_pool", SimpleNamespace(executor=lambda _: executor))
