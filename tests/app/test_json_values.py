@@ -102,17 +102,17 @@ def test_every_answer_of_the_service_is_json(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_list_is_bounded_in_rows_and_bytes() -> None:
     rows = [{"n": n, "document": '{"a": 1}'} for n in range(5)]
-    found, more = json_rows(rows, ("document",), limit=3, most_bytes=1_000_000)
-    assert ([row["n"] for row in found], more) == ([0, 1, 2], True)
-    assert found[0]["document"] == {"a": 1}
+    result, more = json_rows(rows, ("document",), limit=3, most_bytes=1_000_000)
+    assert ([row["n"] for row in result], more) == ([0, 1, 2], True)
+    assert result[0]["document"] == {"a": 1}
     assert json_rows(rows, (), limit=5, most_bytes=1_000_000)[1] is False
-    found, more = json_rows(rows, (), limit=5, most_bytes=10)
-    assert ([row["n"] for row in found], more) == ([0], True)
+    result, more = json_rows(rows, (), limit=5, most_bytes=10)
+    assert ([row["n"] for row in result], more) == ([0], True)
 
 
 def test_a_value_that_is_too_large_is_left_out_and_named() -> None:
     large = "x" * (json_values.MAX_VALUE + 1)
     row = {"name": "a", "notes": large, "metadata": large}
-    found = bounded_row(row, ("metadata",))
-    assert found == row | {"notes": None, "left_out": ["notes"]}
+    result = bounded_row(row, ("metadata",))
+    assert result == row | {"notes": None, "left_out": ["notes"]}
     assert bounded_row({"name": "a"}) == {"name": "a"}

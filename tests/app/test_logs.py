@@ -108,7 +108,7 @@ def test_fields_of_one_request_are_not_in_the_next_ones_line(
         pytest.param("/gone", "INFO", 410, "Gone: 410 Gone", id="of Flask"),
         pytest.param("/predict", "INFO", 400, "InvalidRequest: env: is missing", id="parameters"),
         pytest.param(
-            "/busy", "WARNING", 503, "RegistryBusy: try again shortly", id="what may pass"
+            "/busy", "WARNING", 503, "RegistryBusy: try again shortly", id="a transient error"
         ),
     ],
 )
@@ -178,10 +178,10 @@ def test_the_line_has_the_requests_trace(
         pytest.param({"X-Cloud-Trace-Context": TRACE + "0"}, id="long"),
         pytest.param({"X-Cloud-Trace-Context": "../../" + TRACE}, id="a path"),
         pytest.param({"X-Cloud-Trace-Context": "é" * 32}, id="other letters"),
-        pytest.param({"X-Cloud-Trace-Context": "z" * 32}, id="no hexadecimal number"),
+        pytest.param({"X-Cloud-Trace-Context": "z" * 32}, id="not hexadecimal"),
         pytest.param({"traceparent": TRACE}, id="no version"),
         pytest.param({"traceparent": f"00-{TRACE[1:]}-00f067aa0ba902b7-01"}, id="W3C's, short"),
-        pytest.param({"traceparent": "---"}, id="nothing between"),
+        pytest.param({"traceparent": "---"}, id="empty fields"),
         pytest.param({"traceparent": f"00-{'0' * 32}-00f067aa0ba902b7-01"}, id="W3C's, zeros"),
         pytest.param({"traceparent": f"ff-{TRACE}-00f067aa0ba902b7-01"}, id="W3C's, no version"),
     ],

@@ -219,7 +219,7 @@ def test_the_event_type_decides_whether_the_registry_is_updated(
         pytest.param(dumped(EVENT | {"type": 3}), STRUCTURED, "no specversion or type", id="none"),
     ],
 )  # fmt: skip
-def test_a_push_of_another_source_is_quarantined_with_the_reason(
+def test_a_misconfigured_push_is_quarantined_with_the_reason(
     client: FlaskClient, did: Recorder, body: bytes, headers: dict[str, str], reason: str
 ) -> None:
     assert client.post("/events/storage", data=body, headers=headers).status_code == 204

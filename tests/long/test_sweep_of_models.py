@@ -39,13 +39,13 @@ FORMS = {"pickle": pickle.dumps, "joblib": compressed, "cloudpickle": cloudpickl
 
 
 def answers(model: Any, rows: Any) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     for name in METHODS:
         try:
-            said[name] = getattr(model, name)(rows)
+            outputs[name] = getattr(model, name)(rows)
         except (AttributeError, NotImplementedError, TypeError, ValueError) as exc:
-            said[name] = type(exc).__name__
-    return said
+            outputs[name] = type(exc).__name__
+    return outputs
 
 
 def equal(one: Any, other: Any) -> None:

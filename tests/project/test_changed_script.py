@@ -86,8 +86,8 @@ def test_a_file_belongs_to_its_part(
 ) -> None:
     (repository / name).write_text("second\n")
     git(repository, "commit", "--quiet", "--all", "--message=second")
-    found = changed(repository, "HEAD^1")
-    assert found == {"image": image, "infrastructure": infrastructure}
+    parts = changed(repository, "HEAD^1")
+    assert parts == {"image": image, "infrastructure": infrastructure}
 
 
 def test_nothing_has_changed_since_the_same_commit(repository: Path) -> None:

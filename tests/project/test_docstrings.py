@@ -26,8 +26,8 @@ def test_some_examples_run() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module_run(name: str) -> None:
     matplotlib.use("Agg")
-    found = doctest.testmod(importlib.import_module(name))
-    assert found.failed == 0
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0
     import matplotlib.pyplot as plt
 
     plt.close("all")

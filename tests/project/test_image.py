@@ -253,10 +253,10 @@ def test_the_container_scores_a_table_within_a_gibibyte_and_resumes_after_sigter
         assert answer.status_code == 200, answer.text
         assert answer.json()["rows"] == ROWS
         assert running.stop()[0] == 0
-    found = bq_get(
+    counts = bq_get(
         "SELECT COUNT(*) AS n, COUNT(DISTINCT PassengerId) AS ids FROM titanic.by_container"
     )
-    assert found.to_dict("records") == [{"n": ROWS, "ids": ROWS}]
+    assert counts.to_dict("records") == [{"n": ROWS, "ids": ROWS}]
 
 
 @pytest.mark.image

@@ -15,12 +15,12 @@ HEAVY = ("pandas", "sklearn", "pyarrow", "matplotlib", "google.cloud.bigquery")
 
 def modules() -> list[str]:
     """Return the name of every module of ours."""
-    found = []
+    names = []
     for root, package in ((ROOT, "app"), (ROOT, "workers"), (ROOT / "lib", "mlsys")):
         for path in sorted((root / package).rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
-            found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-    return [name for name in found if name != "app.gunicorn_conf"]  # for gunicorn only, reads $PORT
+            names.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return [name for name in names if name != "app.gunicorn_conf"]  # for gunicorn only, reads $PORT
 
 
 def run(code: str, folder: Path) -> str:

@@ -156,15 +156,15 @@ def test_limits_match_the_code() -> None:
 
 
 def test_log_alerts_match_the_lines_that_are_logged() -> None:
-    found = CONFIG.locals["request_log_filter"] + CONFIG.locals["failed_run_filter"]
-    found += "".join(alert["filter"] for alert in CONFIG.locals["log_alerts"].values())
-    assert set(re.findall(r"jsonPayload\.(\w+)", found)) <= {*logs.FIELDS, "logger"}
-    (logger,) = re.findall(r"jsonPayload\.logger=\W+([\w.]+)", found)
+    filters = CONFIG.locals["request_log_filter"] + CONFIG.locals["failed_run_filter"]
+    filters += "".join(alert["filter"] for alert in CONFIG.locals["log_alerts"].values())
+    assert set(re.findall(r"jsonPayload\.(\w+)", filters)) <= {*logs.FIELDS, "logger"}
+    (logger,) = re.findall(r"jsonPayload\.logger=\W+([\w.]+)", filters)
     assert logger == logs.log.name
-    assert re.findall(r"jsonPayload\.event=\W+([\w.]+)", found) == ["run.failed"]
+    assert re.findall(r"jsonPayload\.event=\W+([\w.]+)", filters) == ["run.failed"]
     assert '{"event": "run.failed",' in Path(run.__file__).read_text()
     source = Path(events.__file__).read_text()
-    assert re.findall(r"outcome=\\*\"(\w+)", found) == ["quarantined"]
+    assert re.findall(r"outcome=\\*\"(\w+)", filters) == ["quarantined"]
     assert 'outcome="quarantined"' in source
 
 

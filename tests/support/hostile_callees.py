@@ -81,7 +81,7 @@ def gaussian(kernel: Any) -> Any:
     return changed(model, kernel_=kernel)
 
 
-def doubled(kind: Any, count: int = 40) -> Any:
+def repeated(kind: Any, count: int = 40) -> Any:
     """Return a kernel that calls one kernel 2 ** count times."""
     kernel: Any = K.RBF()
     for _ in range(count):
@@ -172,12 +172,12 @@ MODELS: dict[str, Callable[[str], Any]] = {
     "a function over more dimensions": lambda p: clipped(a_min=np.zeros((10**4, 1, 1)), a_max=1),
     "a function over more columns": lambda p: clipped(a_min=[0.0] * 10**4, a_max=1),
     # Callees.
-    "a kernel of sums": lambda p: gaussian(doubled(K.Sum)),
-    "a kernel of products": lambda p: gaussian(doubled(K.Product)),
+    "a kernel of sums": lambda p: gaussian(repeated(K.Sum)),
+    "a kernel of products": lambda p: gaussian(repeated(K.Product)),
     "a kernel of lists": lambda p: gaussian(compound()),
     "a kernel of itself": lambda p: gaussian(kernel_of_itself()),
     "a kernel of a class": lambda p: changed(
-        GaussianProcessClassifier(K.RBF()).fit(ROWS, TWO), kernel=doubled(K.Sum)
+        GaussianProcessClassifier(K.RBF()).fit(ROWS, TWO), kernel=repeated(K.Sum)
     ),
     "a kernel that is a function": lambda p: gaussian(np.add),
     "a kernel that is an array": lambda p: gaussian(np.zeros(2)),

@@ -428,7 +428,7 @@ MODELS: dict[str, Callable[[str], Any]] = {
     "boosting with more trees than outputs": lambda p: boosted(
         lambda m: {"estimators_": stages(50)}
     ),
-    "boosting with more trees, said so": lambda p: boosted(
+    "boosting with more trees, declared": lambda p: boosted(
         lambda m: {"estimators_": stages(50), "n_trees_per_iteration_": 50}
     ),
     "boosting over a tree of more columns": lambda p: boosted(
@@ -582,7 +582,7 @@ BYTES: dict[str, Callable[[str], bytes]] = {
         + attributes(("estimator", b"h\x01"))
         + b"b"
     ),
-    "a state put in twice": lambda p: again(
+    "a state set twice": lambda p: again(
         LINE, attributes(("coef_", b"N")), attributes(("predict_", b"N"))
     ),
     "a class kept in a list": lambda p: whole(

@@ -94,13 +94,13 @@ STORAGE_IRRELEVANT = {
     "an event of 300,000 letters": event(eventType="E" * 300_000),
     "another environment's bucket": event(bucketId="mlsys-models-prod"),
     "another bucket": event(bucketId="somebody-elses"),
-    "a bucket of odd letters": event(bucketId="\ud800\x00\n../" * 50),
+    "a bucket of unusual characters": event(bucketId="\ud800\x00\n../" * 50),
     "a bucket without a name": event(bucketId=""),
     "the folder above": event(objectId="../../v1/model.pkl"),
     "the folder above as the version": event(objectId="never-uploaded/../model.pkl"),
     "folders": event(objectId="a/b/c/d/model.pkl"),
     "a slash more": event(objectId="/never-uploaded/v1/model.pkl"),
-    "odd letters": event(objectId="\ud800\udfff\x00\r\n\u202e/v1/model.pkl"),
+    "unusual characters": event(objectId="\ud800\udfff\x00\r\n\u202e/v1/model.pkl"),
     "a line break behind": event(objectId="never-uploaded/v1/model.pkl\n"),
     "other digits": event(objectId="never-uploaded/v١/model.pkl"),
     "a very long name": event(objectId="a" * 64 + "/v1/model.pkl"),
@@ -135,7 +135,9 @@ PREDICTIONS_MALFORMED = {
     "an unheard environment": request_for(REQUEST | {"env": "moon"}),
     "an environment that is NaN": request_for(REQUEST | {"env": float("nan")}),
     "a table that is an object": request_for(REQUEST | {"input_table": {"a": 1}}),
-    "a table of odd letters": request_for(REQUEST | {"input_table": "mlsys-local.a.`b`; DROP"}),
+    "a table of unusual characters": request_for(
+        REQUEST | {"input_table": "mlsys-local.a.`b`; DROP"}
+    ),
     "a table of half a megabyte": request_for(REQUEST | {"input_table": "a" * 500_000}),
     "another project's table": request_for(REQUEST | {"input_table": "other-project.a.b"}),
     "the registry as the output": request_for(
@@ -144,7 +146,7 @@ PREDICTIONS_MALFORMED = {
     "onto itself": request_for(REQUEST | {"output_table": REQUEST["input_table"]}),
     "the folder above as the model": request_for(REQUEST | {"model_name": "../x"}),
     "a version that is a number": request_for(REQUEST | {"model_version": 1}),
-    "a run of odd letters": request_for(REQUEST | {"run_id": "../../x"}),
+    "a run of unusual characters": request_for(REQUEST | {"run_id": "../../x"}),
     "a condition that is not text": request_for(REQUEST | {"where": {"a": 1}}),
     "a condition that is too long": request_for(REQUEST | {"where": "a" * 10_001}),
     "more rejects than there is": request_for(REQUEST | {"max_rejects": "9" * 400}),
@@ -155,7 +157,7 @@ PREDICTIONS_MALFORMED = {
 PREDICTIONS_UNDERSTOOD = {
     "no such table": request_for(REQUEST),
     "no such model": request_for(REQUEST | {"input_table": "mlsys-local.titanic.test"}),
-    "a condition of odd letters": request_for(REQUEST | {"where": "\x00\u202e' OR 1=1 --"}),
+    "a condition of unusual characters": request_for(REQUEST | {"where": "\x00\u202e' OR 1=1 --"}),
 }
 
 

@@ -103,12 +103,13 @@ HEADERS: dict[str, dict[str, str]] = {
     "another content type": {"Content-Type": "text/plain"},
     "a form's content type": {"Content-Type": "application/x-www-form-urlencoded"},
     "a multipart without a boundary": {"Content-Type": "multipart/form-data"},
-    "a content type of odd letters": {"Content-Type": "\xff;;;charset=utf-99"},
+    "a content type of unusual characters": {"Content-Type": "\xff;;;charset=utf-99"},
     "a charset that is not so": {"Content-Type": "application/json; charset=utf-16"},
     "said to be gzip": JSON_TYPE | {"Content-Encoding": "gzip"},
     "said to be anything": JSON_TYPE | {"Content-Encoding": "br, zstd, x"},
-    "a trace of odd letters": JSON_TYPE | {"X-Cloud-Trace-Context": "../%s", "traceparent": "--"},
-    "a token nobody asks for": JSON_TYPE | {"Authorization": "Bearer \xff"},
+    "a trace of unusual characters": JSON_TYPE
+    | {"X-Cloud-Trace-Context": "../%s", "traceparent": "--"},
+    "an unexpected token": JSON_TYPE | {"Authorization": "Bearer \xff"},
 }
 
 TEXT = st.text(st.characters(), max_size=40)  # with lone surrogates

@@ -101,7 +101,7 @@ def test_a_class_defined_in_the_notebook_is_refused(monkeypatch: pytest.MonkeyPa
         pytest.param({"model": 1}, "dict", id="a dictionary"),
         pytest.param(pd.Index(["a", "b"]), "Index", id="an index"),
         pytest.param(KFold(), "KFold", id="a splitter"),
-        pytest.param(None, "NoneType", id="nothing"),
+        pytest.param(None, "NoneType", id="None"),
     ],
 )
 def test_an_object_that_does_not_predict_is_refused_by_its_class(obj: Any, name: str) -> None:
@@ -199,7 +199,7 @@ def test_warnings_raised_while_loading_are_kept_once(monkeypatch: pytest.MonkeyP
             True,
             id="pipeline fitted on an array",
         ),
-        pytest.param(object(), False, id="something that says nothing"),
+        pytest.param(object(), False, id="an object without attributes"),
     ],
 )
 def test_a_model_gets_the_kind_of_data_it_was_fitted_on(model: Any, as_array: bool) -> None:

@@ -116,8 +116,8 @@ def test_a_regressor_of_several_outputs_has_several_targets() -> None:
     ("y", "target", "expected"),
     [
         pytest.param(pd.Series([1.0, 2.0], name="price"), None, "price", id="the Series' name"),
-        pytest.param(pd.Series([1.0, 2.0], name="price"), "cost", "cost", id="what is passed"),
-        pytest.param(np.array([1.0, 2.0]), None, None, id="an array has none"),
+        pytest.param(pd.Series([1.0, 2.0], name="price"), "cost", "cost", id="the argument"),
+        pytest.param(np.array([1.0, 2.0]), None, None, id="an array without a name"),
         pytest.param(None, ["cost"], "cost", id="a list of one"),
         pytest.param(pd.DataFrame({"a": [1.0, 2.0]}), None, "a", id="a frame of one column"),
     ],

@@ -249,7 +249,7 @@ def test_a_signature_survives_the_round_trip_through_json(
         pytest.param({"type": "TIMESTAMP"}, "datetime64[us, UTC]", id="TIMESTAMP"),
         pytest.param({"type": "NUMERIC"}, "object", id="NUMERIC"),
         pytest.param({"type": "STRING", "categories": ["a"]}, "category", id="categories"),
-        pytest.param({"type": "INT64", "dtype": "int8"}, "int8", id="what is named counts"),
+        pytest.param({"type": "INT64", "dtype": "int8"}, "int8", id="an explicit dtype"),
     ],
 )
 def test_a_handwritten_feature_gets_the_default_dtype_of_its_type(
@@ -286,7 +286,7 @@ def test_a_handwritten_feature_gets_the_default_dtype_of_its_type(
         pytest.param(
             {"features": [{"name": "a", "type": "STRING", "dtype": "category"}]},
             "'a' needs a list of categories",
-            id="a category of nothing",
+            id="a category without categories",
         ),
     ],
 )

@@ -98,10 +98,10 @@ def test_an_error_is_one_line_and_exit_code_1(
 ) -> None:
     raise_everywhere(monkeypatch, exc)
     assert cli.main(VERBS[verb]) == 1
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith("mlsys: ") and said.err.count("\n") == 1
-    assert "mlsys: \n" not in said.err and "Traceback" not in said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("mlsys: ") and output.err.count("\n") == 1
+    assert "mlsys: \n" not in output.err and "Traceback" not in output.err
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_an_error_is_one_line_and_exit_code_1(
     ],
 )
 def test_the_line_says_what_is_wrong_and_what_to_do(exc: Exception, words: list[str]) -> None:
-    said = explain(exc)
-    assert all(word in said for word in words), said
+    output = explain(exc)
+    assert all(word in output for word in words), output
 
 
 def test_a_bug_is_reported_with_its_line() -> None:
@@ -147,7 +147,7 @@ def test_a_command_stopped_by_a_signal_exits_with_128_plus_its_number(
 @pytest.fixture
 def silent() -> Iterator[tuple[str, threading.Event]]:
     """Yield an address that accepts connections and never answers, and an event for the first."""
-    asked = threading.Event()
+    connected = threading.Event()
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -160,13 +160,13 @@ def silent() -> Iterator[tuple[str, threading.Event]]:
                 except OSError:
                     break
                 if taken[-1].recv(1):
-                    asked.set()
+                    connected.set()
             for connection in taken:
                 connection.close()
 
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}", asked
+        yield f"127.0.0.1:{server.getsockname()[1]}", connected
         server.shutdown(socket.SHUT_RDWR)
     thread.join(5)
 
@@ -183,7 +183,7 @@ def silent() -> Iterator[tuple[str, threading.Event]]:
 def test_a_real_signal_stops_a_waiting_command(
     silent: tuple[str, threading.Event], verb: str, number: int, code: int
 ) -> None:
-    address, asked = silent
+    address, connected = silent
     environment = {
         **os.environ,
         "GCP_PROJECT_ID": "p",
@@ -195,7 +195,7 @@ def test_a_real_signal_stops_a_waiting_command(
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment) as process:
         try:
             # default_clients checks for a listener: that connection sends nothing.
-            assert asked.wait(30)
+            assert connected.wait(30)
             process.send_signal(number)
             out, err = process.communicate(timeout=20)
         finally:
@@ -347,8 +347,8 @@ def test_an_unusable_path_is_named(
     paths: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
 ) -> None:
     assert cli.main(words) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("mlsys: ") and says in said and said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("mlsys: ") and says in output and output.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -375,9 +375,11 @@ def test_a_bad_address_is_refused_before_any_request(
 ) -> None:
     words = [*VERBS["predict"][:-1], url]
     assert cli.main(words) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("mlsys: ") and "pass https://HOST" in said and said.count("\n") == 1
-    assert "secret" not in said
+    output = capsys.readouterr().err
+    assert (
+        output.startswith("mlsys: ") and "pass https://HOST" in output and output.count("\n") == 1
+    )
+    assert "secret" not in output
 
 
 def test_promote_needs_the_option_by_where_the_user_has_no_name(

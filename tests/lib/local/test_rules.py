@@ -73,8 +73,8 @@ def test_a_job_id_can_be_used_once(lab: Lab, rules: Rules, part: str, job_second
         assert refused.value.errors[0]["reason"] == "duplicate"
         first.result(timeout=60)
     assert lab.count(table) == ROWS
-    found = rules.loads[job_id]
-    assert (found.table, found.inserted, found.ran, found.succeeded) == (table, 3, 1, 1)
+    record = rules.loads[job_id]
+    assert (record.table, record.inserted, record.ran, record.succeeded) == (table, 3, 1, 1)
     load(rules, part, table, unique("job")).result(timeout=60)
     assert (lab.count(table), rules.succeeded(table)) == (2 * ROWS, 2)
 

@@ -96,20 +96,20 @@ def test_generations_are_unique_and_may_go_down() -> None:
 
 
 def test_a_turn_runs_from_call_to_call_and_can_be_killed_between() -> None:
-    said: list[str] = []
+    steps: list[str] = []
 
     def work() -> None:
-        said.append("begun")
+        steps.append("begun")
         pause("first")
-        said.append("further")
+        steps.append("further")
         pause("second")
-        said.append("never")
+        steps.append("never")
 
     turn = Turn(work)
-    assert said == []
+    assert steps == []
     turn.step()
-    assert (said, turn.at) == (["begun"], "first")
+    assert (steps, turn.at) == (["begun"], "first")
     assert turn.run(to="second")
     turn.kill()
     assert turn.ended and isinstance(turn.error, Killed)
-    assert said == ["begun", "further"]
+    assert steps == ["begun", "further"]

@@ -258,7 +258,7 @@ GUARDS = {
 def places() -> set[tuple[str, str, str]]:
     """Return each such call in scikit-learn's source: the file, the function, the call."""
     root = Path(sklearn.__file__).parent
-    found: set[tuple[str, str, str]] = set()
+    calls: set[tuple[str, str, str]] = set()
 
     def visit(node: ast.AST, file: str, scope: tuple[str, ...]) -> None:
         for child in ast.iter_child_nodes(node):
@@ -268,20 +268,20 @@ def places() -> set[tuple[str, str, str]]:
                 called = getattr(child.func, "id", getattr(child.func, "attr", ""))
                 rest = child.args[called in NAMED_SECOND :]
                 if called in CALLS and not (rest and isinstance(rest[0], ast.Constant)):
-                    found.add((file, ".".join(scope), ast.unparse(child)))
+                    calls.add((file, ".".join(scope), ast.unparse(child)))
             visit(child, file, inner)
 
     for path in sorted(root.rglob("*.py")):
         file = path.relative_to(root).as_posix()
         if "/tests/" not in f"/{file}" and not file.startswith(LEFT_OUT):
             visit(ast.parse(path.read_text()), file, ())
-    return found
+    return calls
 
 
 def test_each_getattr_by_a_value_is_on_the_list() -> None:
-    found = places()
-    assert found - set(GUARDS) == set(), "new in this release: say what guards the name"
-    assert set(GUARDS) - found == set(), "gone in this release"
+    calls = places()
+    assert calls - set(GUARDS) == set(), "new in this release: say what guards the name"
+    assert set(GUARDS) - calls == set(), "gone in this release"
 
 
 def test_parameters_that_take_a_methods_name_are_checked() -> None:

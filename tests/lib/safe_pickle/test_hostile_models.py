@@ -103,7 +103,7 @@ def test_without_the_walk_a_models_stored_callables_are_called(
         calls.append(args)
         return np.ones((30, 30))
 
-    kernel = loaded(hostile_callees.gaussian(hostile_callees.doubled(K.Sum, 12)))
+    kernel = loaded(hostile_callees.gaussian(hostile_callees.repeated(K.Sum, 12)))
     monkeypatch.setattr(K.RBF, "__call__", call)
     kernel.predict(ROWS)
     assert len(calls) == 2**12

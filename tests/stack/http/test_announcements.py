@@ -47,12 +47,12 @@ def test_a_model_is_announced_when_created_changed_and_deleted(stack: LocalStack
         for step in (lambda: case.upload(1.0), lambda: case.upload(2.0), case.delete):
             step()
             case.settle()
-        told = [
+        changes = [
             (m.attributes["ce-type"], json.loads(m.data)["change"])
             for m in announced(stack, subject)
         ]
         # Two concurrent handlers may both announce what one of them did.
-        assert list(dict.fromkeys(told)) == [
+        assert list(dict.fromkeys(changes)) == [
             ("mlsys.model.registered", "registered"),
             ("mlsys.model.registered", "updated"),
             ("mlsys.model.removed", "removed"),

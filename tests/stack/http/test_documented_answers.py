@@ -174,8 +174,8 @@ def good(statuses: Counter[int]) -> float:
 
 def test_every_described_route_is_tested(lab: Lab) -> None:
     paths = lab.app.api_doc["paths"]
-    found = [(method.upper(), path) for path in paths for method in paths[path]]
-    assert sorted(found) == sorted(ROUTES)
+    described = [(method.upper(), path) for path in paths for method in paths[path]]
+    assert sorted(described) == sorted(ROUTES)
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)

@@ -206,7 +206,7 @@ def test_five_thousand_malformed_messages_do_not_stop_the_service(stack: LocalSt
         pytest.param(b"\x00\xff\r\n\r\n", id="no HTTP"),
         pytest.param(b"POST\r\n\r\n", id="no path"),
         pytest.param(b"Content-Length: x\r\n\r\n", id="a length that is not a number"),
-        pytest.param(b"Content-Length: -1\r\n\r\n", id="a length below nothing"),
+        pytest.param(b"Content-Length: -1\r\n\r\n", id="a negative length"),
         pytest.param(b"Content-Length: 9\r\nContent-Length: 2\r\n\r\n{}", id="two lengths"),
         pytest.param(b"Content-Length: 99\r\n\r\n{}", id="a body that ends early"),
         pytest.param(b"Transfer-Encoding: gzip\r\n\r\n{}", id="an unknown encoding"),
@@ -239,9 +239,9 @@ def test_a_broken_http_request_is_refused_and_stores_nothing(
 @pytest.mark.parametrize(
     ("authorization", "status"),
     [
-        pytest.param(None, 401, id="nobody"),
+        pytest.param(None, 401, id="no token"),
         pytest.param("Bearer a.b.c", 401, id="a forged token"),
-        pytest.param(f"Bearer {signed(email='somebody@else')}", 403, id="somebody else"),
+        pytest.param(f"Bearer {signed(email='somebody@else')}", 403, id="another account"),
     ],
 )
 def test_an_unauthenticated_push_is_refused_unread(

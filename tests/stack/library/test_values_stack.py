@@ -53,10 +53,10 @@ def check_round_trip(clients: Clients, df: pd.DataFrame) -> None:
         assert name is not None, str(exc)
         check_round_trip(clients, df.drop(columns=name[1]))
         return
-    found = bq_get(f"SELECT * FROM `{table}` ORDER BY row")
+    result = bq_get(f"SELECT * FROM `{table}` ORDER BY row")
     clients.bigquery.delete_table(table, timeout=30)
     for name in df.columns:
-        assert_same(df[name], found[name])
+        assert_same(df[name], result[name])
 
 
 @settings(ON_THE_STACK, max_examples=3)
@@ -127,8 +127,8 @@ def scored(lab: Lab, df: pd.DataFrame) -> None:
             continue  # scikit-learn itself refuses such a frame
         params = lab.params(table, name, id_columns="id")
         lab.http(params).done()
-        found = lab.rows(params["output_table"])
-        np.testing.assert_allclose(found["prediction"], model.predict(seen), rtol=1e-9)
+        result = lab.rows(params["output_table"])
+        np.testing.assert_allclose(result["prediction"], model.predict(seen), rtol=1e-9)
 
 
 @settings(ON_THE_STACK, max_examples=1)

@@ -263,7 +263,7 @@ def test_a_reason_fits_into_a_registry_row(verifier: Verifier) -> None:
     assert "\n" not in str(verdict.reason) and len(str(verdict.reason)) < 2100
 
 
-def test_the_version_warning_reaches_every_thread() -> None:
+def test_a_version_mismatch_is_detected_while_other_threads_ignore_warnings() -> None:
     content = pickled(MODEL).replace(sklearn.__version__.encode(), b"1.2.1")
     stop = threading.Event()
 

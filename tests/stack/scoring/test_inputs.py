@@ -101,11 +101,11 @@ def test_a_filter_that_is_not_a_condition_on_the_tables_columns_is_refused(
 def test_a_refused_filter_names_the_missing_columns(
     lab: Lab, params: dict[str, str], view: str
 ) -> None:
-    asked = params | {"where": "idd < 3 AND city = 'nowhere' AND Aa > 1"}
-    lab.here(asked).problem(400, "invalid-request", "has no column Aa, idd")
+    request = params | {"where": "idd < 3 AND city = 'nowhere' AND Aa > 1"}
+    lab.here(request).problem(400, "invalid-request", "has no column Aa, idd")
     for dry_run in ("true", "false"):
-        asked = params | {"input_table": view, "where": "id IN (SELECT 1)", "dry_run": dry_run}
-        assert "'SELECT' is not allowed in a filter" in lab.here(asked).text
+        request = params | {"input_table": view, "where": "id IN (SELECT 1)", "dry_run": dry_run}
+        assert "'SELECT' is not allowed in a filter" in lab.here(request).text
 
 
 def test_a_filter_may_have_punctuation_in_its_literals(lab: Lab, params: dict[str, str]) -> None:
@@ -133,10 +133,10 @@ def test_a_filter_that_the_read_api_refuses_is_not_taken_for_a_bad_snapshot(
     https://cloud.google.com/bigquery/docs/reference/storage/rpc/google.cloud.bigquery.storage.v1#tablereadoptions
     """
     create = lab.clients.bigquery_read.create_read_session
-    asked: list[str] = []
+    restrictions: list[str] = []
 
     def refuse(*, read_session: types.ReadSession, **options: Any) -> Any:
-        asked.append(read_session.read_options.row_restriction)
+        restrictions.append(read_session.read_options.row_restriction)
         if read_session.read_options.row_restriction:
             raise exceptions.InvalidArgument("row filter error")
         return create(read_session=read_session, **options)
@@ -145,7 +145,7 @@ def test_a_filter_that_the_read_api_refuses_is_not_taken_for_a_bad_snapshot(
     prepared = prepare(lab.clients, lab.request(params | {"where": "id < 5"}))
     with pytest.raises(InvalidRequest, match="as a filter of"):
         execute(lab.clients, prepared)
-    assert asked == ["id < 5", ""]
+    assert restrictions == ["id < 5", ""]
 
 
 def test_the_number_of_filtered_rows_is_unknown_before_the_run(
@@ -234,10 +234,10 @@ def test_a_view_is_read_without_a_snapshot_and_a_table_as_of_the_plans_snapshot(
     lab: Lab, params: dict[str, str], view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = lab.clients.bigquery_read.create_read_session
-    asked: dict[str, Any] = {}
+    snapshots: dict[str, Any] = {}
 
     def record(*, read_session: types.ReadSession, **options: Any) -> Any:
-        asked[read_session.table] = read_session.table_modifiers.snapshot_time
+        snapshots[read_session.table] = read_session.table_modifiers.snapshot_time
         return create(read_session=read_session, **options)
 
     monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", record)
@@ -245,10 +245,10 @@ def test_a_view_is_read_without_a_snapshot_and_a_table_as_of_the_plans_snapshot(
     lab.here(params).done()
     of_view = lab.here(params | {"input_table": view}).done()
     path = TableRef.parse(params["input_table"]).path
-    assert asked[path] == dt.datetime.fromisoformat(plan.snapshot_at)
-    [written] = asked.keys() - {path}
+    assert snapshots[path] == dt.datetime.fromisoformat(plan.snapshot_at)
+    [written] = snapshots.keys() - {path}
     assert f"/tables/view_rows_{of_view['run_id']}_" in written
-    assert not asked[written]
+    assert not snapshots[written]
 
 
 # The snapshot

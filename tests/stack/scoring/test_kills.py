@@ -110,8 +110,8 @@ def test_weaker_designs_fail_the_kill_test_and_ours_passes(
     outcome = bench.start(output, at=at("after", "POST load"), design=design).end()
     assert outcome.kind == "killed"
     bench.finish(output, design=design)
-    found = bench.problems(output)
-    assert set(expected) <= set(found) if expected else found == []
+    problems = bench.problems(output)
+    assert set(expected) <= set(problems) if expected else problems == []
 
 
 @pytest.mark.parametrize("design", ["checkpoint after append", "fresh run id", "random job id"])

@@ -41,18 +41,18 @@ def verdict(lab: Lab, params: dict[str, str], **more: str) -> dict[str, Any]:
 def test_a_verdict_names_the_run_that_a_request_would_start(
     lab: Lab, params: dict[str, str]
 ) -> None:
-    found = verdict(lab, params)
-    assert found["ok"]
-    assert (found["problems"], found["warnings"]) == ([], [])
-    assert not found["run_exists"]
-    assert found["rows"] == ROWS
-    assert sorted(found["reads"]) == ["a", "b", "id"]
-    assert found["nulls"] == {}
-    assert found["duplicate_ids"] is None
-    assert lab.objects(found["run_id"]) == {}
+    answer = verdict(lab, params)
+    assert answer["ok"]
+    assert (answer["problems"], answer["warnings"]) == ([], [])
+    assert not answer["run_exists"]
+    assert answer["rows"] == ROWS
+    assert sorted(answer["reads"]) == ["a", "b", "id"]
+    assert answer["nulls"] == {}
+    assert answer["duplicate_ids"] is None
+    assert lab.objects(answer["run_id"]) == {}
     assert not lab.exists(params["output_table"])
     result = lab.here(params | {"dry_run": "false"}).done()
-    assert result["run_id"] == found["run_id"]
+    assert result["run_id"] == answer["run_id"]
     again = verdict(lab, params)
     assert again["ok"] and again["run_exists"] and again["run_is_done"]
     assert again["run_id"] == result["run_id"]
@@ -64,10 +64,10 @@ def test_a_finished_run_is_no_problem_although_its_table_now_has_rows(
 ) -> None:
     params |= {"write_disposition": "WRITE_EMPTY"}
     lab.here(params | {"dry_run": "false"}).done()
-    found = verdict(lab, params)
-    assert found["ok"] and found["run_is_done"]
+    answer = verdict(lab, params)
+    assert answer["ok"] and answer["run_is_done"]
     lab.clients.bigquery.delete_table(params["input_table"], timeout=30)
-    own = verdict(lab, params, run_id=found["run_id"])
+    own = verdict(lab, params, run_id=answer["run_id"])
     assert own["ok"] and own["rows"] == ROWS
 
 
@@ -78,11 +78,11 @@ def test_a_failed_run_is_reported_with_the_reason_and_the_nulls(
     rows.loc[:4, "a"] = np.nan
     params |= {"input_table": lab.put(rows)}
     lab.here(params | {"dry_run": "false"}).problem(422, "prediction-failed")
-    found = verdict(lab, params, check_ids="true", max_rejects="5")
-    assert found["ok"] and found["run_exists"]
-    failed, nulls = found["warnings"]
+    answer = verdict(lab, params, check_ids="true", max_rejects="5")
+    assert answer["ok"] and answer["run_exists"]
+    failed, nulls = answer["warnings"]
     assert "its last try failed: At least 5 of 50 rows" in failed
-    assert (found["nulls"], found["duplicate_ids"]) == ({"a": 5}, 0)
+    assert (answer["nulls"], answer["duplicate_ids"]) == ({"a": 5}, 0)
     assert nulls.startswith("a is NULL in 5 rows")
 
 
@@ -98,10 +98,10 @@ def test_a_table_that_requires_a_partition_filter_is_reported_without_one(
     problem = verdict(lab, params)["problems"][0]
     assert "pass a condition on day" in problem["detail"]
     lab.here(params | {"dry_run": "false"}).problem(400, "invalid-request", "condition on day")
-    found = verdict(lab, params, where="id < 5", check_ids="true")
-    assert found["ok"]
-    assert (found["nulls"], found["duplicate_ids"]) == (None, None)
-    assert len(found["warnings"]) == 2
+    answer = verdict(lab, params, where="id < 5", check_ids="true")
+    assert answer["ok"]
+    assert (answer["nulls"], answer["duplicate_ids"]) == (None, None)
+    assert len(answer["warnings"]) == 2
 
 
 def test_the_run_id_gets_a_suffix_after_the_output_was_deleted(
@@ -109,30 +109,30 @@ def test_the_run_id_gets_a_suffix_after_the_output_was_deleted(
 ) -> None:
     first = lab.here(params | {"dry_run": "false"}).done()
     lab.clients.bigquery.delete_table(params["output_table"], timeout=30)
-    found = verdict(lab, params)
-    assert found["run_id"] == first["run_id"] + "-2"
-    assert not found["run_exists"]
+    answer = verdict(lab, params)
+    assert answer["run_id"] == first["run_id"] + "-2"
+    assert not answer["run_exists"]
 
 
 def test_one_verdict_reports_problems_of_input_and_output(lab: Lab, params: dict[str, str]) -> None:
-    found = verdict(
+    answer = verdict(
         lab,
         params,
         input_table=lab.put(pd.DataFrame({"id": [1], "a": ["text"]})),
         output_table=f"{lab.project}.nowhere.out",
         where="nope < 3",
     )
-    assert not found["ok"]
-    where, output = found["problems"]
+    assert not answer["ok"]
+    where, output = answer["problems"]
     assert "where" in where["detail"]
     assert "mlsys-local.nowhere" in output["detail"]
-    found = verdict(
+    answer = verdict(
         lab,
         params,
         input_table=lab.put(pd.DataFrame({"id": [1], "a": ["text"]})),
         output_table=f"{lab.project}.nowhere.out",
     )
-    columns, output = found["problems"]
+    columns, output = answer["problems"]
     assert {c["name"] for c in columns["columns"]} == {"a", "b"}
     assert "mlsys-local.nowhere" in output["detail"]
 
@@ -140,10 +140,10 @@ def test_one_verdict_reports_problems_of_input_and_output(lab: Lab, params: dict
 def test_nulls_where_the_model_saw_none_are_counted(lab: Lab, params: dict[str, str]) -> None:
     rows = X.assign(id=range(ROWS))
     rows.loc[:4, "a"] = np.nan
-    found = verdict(lab, params, input_table=lab.put(rows))
-    assert found["ok"]
-    assert found["nulls"] == {"a": 5}
-    assert found["warnings"] == ["a is NULL in 5 rows, and the model saw no NULLs there"]
+    answer = verdict(lab, params, input_table=lab.put(rows))
+    assert answer["ok"]
+    assert answer["nulls"] == {"a": 5}
+    assert answer["warnings"] == ["a is NULL in 5 rows, and the model saw no NULLs there"]
     filtered = verdict(lab, params, input_table=lab.put(rows), where="b < 0")
     assert "5 rows of the whole table" in filtered["warnings"][0]
 
@@ -155,8 +155,8 @@ def test_nulls_that_the_training_had_are_not_reported(lab: Lab, params: dict[str
     rows.loc[:4, "a"] = np.nan
     model = HistGradientBoostingRegressor(max_iter=2).fit(rows[["a", "b"]], rows["b"])
     name = lab.upload(model, rows[["a", "b"]])
-    found = verdict(lab, params, input_table=lab.put(rows), model_name=name)
-    assert (found["nulls"], found["warnings"]) == ({}, [])
+    answer = verdict(lab, params, input_table=lab.put(rows), model_name=name)
+    assert (answer["nulls"], answer["warnings"]) == ({}, [])
 
 
 def test_required_columns_are_not_counted(
@@ -187,27 +187,27 @@ def test_an_expensive_count_is_left_to_the_caller(
         return query.DryRun((), terabytes)
 
     monkeypatch.setattr(dry_run, "dry_run", large)
-    found = verdict(lab, params)
-    assert found["nulls"] is None
-    assert "3,072 GiB" in found["warnings"][0]
-    assert found["bytes"] == terabytes
-    assert found["price_usd"] == pytest.approx(3.30)
-    assert "list price" in found["price_basis"]
+    answer = verdict(lab, params)
+    assert answer["nulls"] is None
+    assert "3,072 GiB" in answer["warnings"][0]
+    assert answer["bytes"] == terabytes
+    assert answer["price_usd"] == pytest.approx(3.30)
+    assert "list price" in answer["price_basis"]
 
 
 def test_duplicate_ids_are_counted_on_request(lab: Lab, params: dict[str, str]) -> None:
     rows = X.assign(id=[*range(ROWS - 3), 0, 0, 1])
     table = lab.put(rows)
     assert verdict(lab, params, input_table=table)["duplicate_ids"] is None
-    found = verdict(lab, params, input_table=table, check_ids="true")
-    assert found["duplicate_ids"] == 3
-    assert "3 rows have the id of another row" in found["warnings"][0]
+    answer = verdict(lab, params, input_table=table, check_ids="true")
+    assert answer["duplicate_ids"] == 3
+    assert "3 rows have the id of another row" in answer["warnings"][0]
     assert verdict(lab, params, check_ids="true")["duplicate_ids"] == 0
 
 
 def test_check_ids_is_refused_without_dry_run(lab: Lab, params: dict[str, str]) -> None:
-    asked = params | {"dry_run": "false", "check_ids": "true"}
-    body = lab.here(asked).problem(400, "invalid-request", "dry_run=true")
+    request = params | {"dry_run": "false", "check_ids": "true"}
+    body = lab.here(request).problem(400, "invalid-request", "dry_run=true")
     assert [p["name"] for p in body["parameters"]] == ["check_ids"]
 
 
@@ -216,13 +216,13 @@ def test_the_models_versions_are_listed_with_the_services(lab: Lab, params: dict
     path = f"{params['model_name']}/v1/metadata.json"
     document = json.loads(gcs_get(bucket, path))
     here = document["versions"]["scikit-learn"]
-    found = verdict(lab, params)
-    assert {"library": "scikit-learn", "model": here, "service": here} in found["versions"]
+    answer = verdict(lab, params)
+    assert {"library": "scikit-learn", "model": here, "service": here} in answer["versions"]
     document["versions"]["scikit-learn"] = "1.2.3"
     gcs_put(json.dumps(document).encode(), bucket, path)
-    found = verdict(lab, params)
-    assert {"library": "scikit-learn", "model": "1.2.3", "service": here} in found["versions"]
-    assert found["warnings"] == [
+    answer = verdict(lab, params)
+    assert {"library": "scikit-learn", "model": "1.2.3", "service": here} in answer["versions"]
+    assert answer["warnings"] == [
         f"the model was saved with scikit-learn 1.2.3, and the service has {here}"
     ]
 

@@ -78,9 +78,9 @@ def test_a_refused_copy_query_raises_the_matching_error(
         return query(sql, **options)
 
     monkeypatch.setattr(lab.clients.bigquery, "query", refuse)
-    found = lab.here(params)
-    assert found.status == status, found.text
-    assert words in found.json["detail"]
+    answer = lab.here(params)
+    assert answer.status == status, answer.text
+    assert words in answer.json["detail"]
 
 
 def test_a_load_that_loses_rows_is_not_retried_forever(
@@ -153,9 +153,9 @@ def test_a_refused_stream_raises_the_matching_error(
         raise error
 
     monkeypatch.setattr(lab.clients.bigquery_read, "read_rows", refuse)
-    found = lab.here(plain)
-    assert found.status == status, found.text
-    assert words in found.json["detail"]
+    answer = lab.here(plain)
+    assert answer.status == status, answer.text
+    assert words in answer.json["detail"]
 
 
 def test_rows_of_ordinary_width_are_read_from_the_local_bigquery(lab: Lab) -> None:

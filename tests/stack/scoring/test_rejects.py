@@ -90,8 +90,8 @@ class OnlyNumbers:
 
     def score(self, batch: pa.Table) -> pa.Table:
         self.calls += 1
-        if found := self.bad.intersection(batch["x"].to_pylist()):
-            raise PredictionFailed(f"bad: {min(found)}")
+        if bad_rows := self.bad.intersection(batch["x"].to_pylist()):
+            raise PredictionFailed(f"bad: {min(bad_rows)}")
         return batch
 
 
@@ -101,18 +101,18 @@ def test_bisection_finds_every_bad_row_and_keeps_the_others_in_order(
     rows: int, bad: set[int]
 ) -> None:
     predictor: Any = OnlyNumbers(bad)
-    scored, found = score_rows(predictor, pa.table({"x": range(rows)}), room=rows)
-    assert [r.row["x"] for r in found] == sorted(bad & set(range(rows)))
-    assert [r.reason for r in found] == [f"bad: {r.row['x']}" for r in found]
+    scored, bad_rows = score_rows(predictor, pa.table({"x": range(rows)}), room=rows)
+    assert [r.row["x"] for r in bad_rows] == sorted(bad & set(range(rows)))
+    assert [r.reason for r in bad_rows] == [f"bad: {r.row['x']}" for r in bad_rows]
     kept = [x for part in scored for x in part["x"].to_pylist()]
     assert kept == [x for x in range(rows) if x not in bad]
-    assert predictor.calls <= 1 + 2 * len(found) * (rows.bit_length() + 1)
+    assert predictor.calls <= 1 + 2 * len(bad_rows) * (rows.bit_length() + 1)
 
 
 def test_bisection_ends_once_there_are_too_many_bad_rows() -> None:
     predictor: Any = OnlyNumbers(set(range(100_000)))
-    _, found = score_rows(predictor, pa.table({"x": range(100_000)}), room=0)
-    assert len(found) == rejects.EXAMPLES + 1
+    _, bad_rows = score_rows(predictor, pa.table({"x": range(100_000)}), room=0)
+    assert len(bad_rows) == rejects.EXAMPLES + 1
     assert predictor.calls < 100
 
 
@@ -175,12 +175,12 @@ def test_bad_rows_are_rejected_with_the_reason(
     assert result["rejects_table"] == params["output_table"] + "_rejects"
     rows = lab.rows(params["output_table"])
     assert rows["id"].tolist() == [i for i in range(ROWS) if i not in BAD]
-    found = rejects_of(lab, result["rejects_table"])
-    assert found["ids"].tolist() == [{"id": i} for i in BAD]
-    assert found["row"].tolist() == [{"a": None, "b": X["b"][i], "id": i} for i in BAD]
-    assert all("Columns with NULLs: a" in reason for reason in found["reason"])
-    assert set(found["run_id"]) == {result["run_id"]}
-    assert set(found["model_version"]) == {"v1"}
+    bad_rows = rejects_of(lab, result["rejects_table"])
+    assert bad_rows["ids"].tolist() == [{"id": i} for i in BAD]
+    assert bad_rows["row"].tolist() == [{"a": None, "b": X["b"][i], "id": i} for i in BAD]
+    assert all("Columns with NULLs: a" in reason for reason in bad_rows["reason"])
+    assert set(bad_rows["run_id"]) == {result["run_id"]}
+    assert set(bad_rows["model_version"]) == {"v1"}
 
 
 @pytest.mark.parametrize("allowed", ["2", "0.4%"])
@@ -229,8 +229,8 @@ def test_a_second_runs_rejects_are_appended(lab: Lab, params: dict[str, str]) ->
     params |= {"max_rejects": "3", "write_disposition": "WRITE_TRUNCATE"}
     first = lab.here(params | {"run_id": f"first-{params['model_name']}"}).done()
     second = lab.here(params | {"run_id": f"second-{params['model_name']}"}).done()
-    found = lab.rows(second["rejects_table"], by=None)
-    assert sorted(found["run_id"]) == sorted([first["run_id"], second["run_id"]] * 3)
+    bad_rows = lab.rows(second["rejects_table"], by=None)
+    assert sorted(bad_rows["run_id"]) == sorted([first["run_id"], second["run_id"]] * 3)
     assert set(lab.rows(params["output_table"])["run_id"]) == {second["run_id"]}
 
 
@@ -265,11 +265,11 @@ def test_id_columns_of_any_name_and_type_fit_every_table_of_rejects(lab: Lab, mo
         lab.put(rows), model, max_rejects="3", id_columns="id,Reason,row,rejected_at"
     )
     result = lab.here(params).done()
-    found = rejects_of(lab, result["rejects_table"])
-    assert found["ids"].tolist() == [
+    bad_rows = rejects_of(lab, result["rejects_table"])
+    assert bad_rows["ids"].tolist() == [
         {"id": i, "Reason": "late", "row": i, "rejected_at": 1.5} for i in BAD
     ]
-    assert all("NULLs" in reason for reason in found["reason"])
+    assert all("NULLs" in reason for reason in bad_rows["reason"])
     words = X.assign(id=[f"p{i}" for i in range(ROWS)])
     words.loc[BAD, "a"] = np.nan
     other = lab.create({**lab.schema(params["output_table"]), "id": "STRING"})
@@ -367,6 +367,6 @@ class WrongShape(BaseEstimator):
 
 
 def test_a_broken_model_is_not_mistaken_for_bad_rows(lab: Lab, params: dict[str, str]) -> None:
-    wrong = params | {"model_name": lab.put_pickle(WrongShape()), "max_rejects": "100%"}
-    lab.here(wrong | {"id_columns": "id"}).problem(422, "model-unusable", "gives 1 answers to 3")
+    request = params | {"model_name": lab.put_pickle(WrongShape()), "max_rejects": "100%"}
+    lab.here(request | {"id_columns": "id"}).problem(422, "model-unusable", "gives 1 answers to 3")
     assert not lab.exists(params["output_table"])

@@ -52,16 +52,16 @@ def test_a_job_is_looked_up_in_its_location(
     """
     client = lab.clients.bigquery
     get_job, load = client.get_job, client.load_table_from_uri
-    asked: list[Any] = []
+    locations: list[Any] = []
 
     def get(job_id: str, *, location: str | None = None, **options: Any) -> Any:
-        asked.append(location)
+        locations.append(location)
         if location is None:
             raise exceptions.NotFound("no location")
         return get_job(job_id, **options)
 
     def start(uris: Any, table: Any, *, location: str | None = None, **options: Any) -> Any:
-        asked.append(location)
+        locations.append(location)
         return load(uris, table, **options)
 
     monkeypatch.setattr(client, "get_job", get)
@@ -71,7 +71,7 @@ def test_a_job_is_looked_up_in_its_location(
     prepared.store.forget("result.json")  # as if the process had died just before it
     assert execute(lab.clients, prepared).job_id == result.job_id
     assert lab.count(params["output_table"]) == len(X)
-    assert set(asked) == {prepared.plan.location} != {None}
+    assert set(locations) == {prepared.plan.location} != {None}
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_a_run_whose_snapshot_expired_is_refused(
     monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
     with pytest.raises(expected, match=words):
         execute(lab.clients, prepared)
-    found = status(lab.clients, "dev", prepared.plan.run_id)
-    assert found["state"] == "failed"
-    assert words in found["failure"]["detail"]
+    state = status(lab.clients, "dev", prepared.plan.run_id)
+    assert state["state"] == "failed"
+    assert words in state["failure"]["detail"]
 
 
 def test_a_snapshot_ahead_of_bigquerys_clock_is_retried(
@@ -191,10 +191,10 @@ def test_a_google_failure_is_reported_without_its_text_and_cleared_by_the_next_t
         patch.setattr(lab.clients.bigquery_read, "create_read_session", forbid)
         with pytest.raises(exceptions.Forbidden):
             execute(lab.clients, prepared)
-    found = status(lab.clients, "dev", prepared.plan.run_id)
-    assert found["state"] == "failed"
-    assert "Forbidden" in found["failure"]["detail"]
-    assert "secret" not in found["failure"]["detail"]
+    state = status(lab.clients, "dev", prepared.plan.run_id)
+    assert state["state"] == "failed"
+    assert "Forbidden" in state["failure"]["detail"]
+    assert "secret" not in state["failure"]["detail"]
     assert execute(lab.clients, prepared).rows == len(X)
     assert prepared.store.read("failure.json") is None
     assert status(lab.clients, "dev", prepared.plan.run_id)["state"] == "succeeded"
@@ -265,8 +265,8 @@ def test_a_parameter_at_its_default_is_not_part_of_the_runs_identity() -> None:
         "model_name": "m",
         "model_version": "v1",
     }
-    asked = ScoringRequest("dev", table, other, "m", "v1", ("id",), ("predict", "predict_proba"))
-    assert asked.to_dict() == plain.to_dict() | {
+    request = ScoringRequest("dev", table, other, "m", "v1", ("id",), ("predict", "predict_proba"))
+    assert request.to_dict() == plain.to_dict() | {
         "id_columns": "id",
         "outputs": "predict,predict_proba",
     }

@@ -63,15 +63,15 @@ def ensembles(trees: int) -> list[Any]:
 
 
 def cases() -> list[Any]:
-    found = []
+    answers = []
     for model in ensembles(WORTH_TREES):
         name = type(model).__name__
         kinds = ["two classes", "three classes"] if "Classifier" in name else ["numbers"]
         if "Boosting" not in name:
             many = "two columns of classes" if "Classifier" in name else "two columns"
             kinds.append(many)
-        found += [pytest.param(model, kind, id=f"{name}, {kind}") for kind in kinds]
-    return found
+        answers += [pytest.param(model, kind, id=f"{name}, {kind}") for kind in kinds]
+    return answers
 
 
 def fitted(model: Any) -> Any:
@@ -98,8 +98,8 @@ def test_the_answers_are_equal_bit_for_bit(model: Any, kind: str, rows: int) -> 
         assert sorted(order) == list(range(rows))
         for method in methods_of(model):
             direct = getattr(model, method)(given)
-            found = put_back(getattr(model, method)(reorder(given, order)), order)
-            assert same_bits(found, direct), (method, type(given))
+            answers = put_back(getattr(model, method)(reorder(given, order)), order)
+            assert same_bits(answers, direct), (method, type(given))
 
 
 @pytest.mark.parametrize("model", ensembles(WORTH_TREES), ids=lambda e: type(e).__name__)
@@ -107,8 +107,8 @@ def test_similar_rows_are_adjacent_in_the_order(model: Any) -> None:
     """Rows next to each other in this order share more leaves than neighbours in the table."""
     order = leaf_order(fitted(model), X)
     assert order is not None
-    said = model.predict(X).astype(float)
-    assert np.abs(np.diff(said[order])).mean() < 0.8 * np.abs(np.diff(said)).mean()
+    predictions = model.predict(X).astype(float)
+    assert np.abs(np.diff(predictions[order])).mean() < 0.8 * np.abs(np.diff(predictions)).mean()
 
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
@@ -125,9 +125,9 @@ def test_a_table_is_scored_in_leaf_order(monkeypatch: pytest.MonkeyPatch) -> Non
         "workers.inference.fast_path.model.leaf_order",
         lambda *a: orders.append(leaf_order(*a)) or orders[-1],
     )
-    found = compiled.answers(from_frame(df), ["predict", "predict_proba"])
+    answers = compiled.answers(from_frame(df), ["predict", "predict_proba"])
     assert not np.array_equal(orders[0], np.arange(ROWS))
-    for method, given in found.items():
+    for method, given in answers.items():
         assert same_bits(given, getattr(model, method)(df)), method
 
 

@@ -86,12 +86,12 @@ def only_if_newer(clients: Any, message: Message, acknowledge: Callable[[], None
     key = str(message.ref)
     for _ in range(5):
         row = live_row(clients, message.ref)
-        there = recorded(clients, "dev", key).get(key, [])
+        rows = recorded(clients, "dev", key).get(key, [])
         older = row is not None and all(
             (generation, number or 0) < (row.generation, row.metadata_generation or 0)
-            for _, generation, number, *_ in there
+            for _, generation, number, *_ in rows
         )
-        if there == identities(row) or (len(there) == 1 and row is not None and not older):
+        if rows == identities(row) or (len(rows) == 1 and row is not None and not older):
             return acknowledge()
         write(clients, key, row)
 
@@ -122,10 +122,10 @@ def delete_and_insert_apart(
     key = str(message.ref)
     for _ in range(5):
         row = live_row(clients, message.ref)
-        there = recorded(clients, "dev", key).get(key, [])
-        if there == identities(row):
+        rows = recorded(clients, "dev", key).get(key, [])
+        if rows == identities(row):
             return acknowledge()
-        if there:
+        if rows:
             write(clients, key, None)
         if row is not None:
             write(clients, key, row)
@@ -139,10 +139,10 @@ def trust_in_the_event(clients: Any, message: Message, acknowledge: Callable[[],
     key = str(message.ref)
     beside = clients.bucket.objects.get(message.ref.metadata_path)
     row = read_row(clients.settings, "dev", Objects(message.blob, beside))
-    there = recorded(clients, "dev", key).get(key, [])
-    if message.event == "FINALIZE" and there != identities(row):
+    rows = recorded(clients, "dev", key).get(key, [])
+    if message.event == "FINALIZE" and rows != identities(row):
         write(clients, key, row)
-    if message.event == "DELETE" and message.blob.generation in [item[1] for item in there]:
+    if message.event == "DELETE" and message.blob.generation in [item[1] for item in rows]:
         write(clients, key, None)
     acknowledge()
 

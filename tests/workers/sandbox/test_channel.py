@@ -64,7 +64,7 @@ def test_lone_surrogates_are_replaced() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "x" * 100])
-def test_what_cannot_be_sent_is_refused(value: Any) -> None:
+def test_a_value_that_cannot_be_sent_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="not JSON compliant|The message has"):
         encode({"a": value}, 100)
 
@@ -118,7 +118,7 @@ def test_questions_and_answers_cross(ends: tuple[Channel, socket.socket]) -> Non
     thread.join()
 
 
-def test_the_sandbox_sees_that_its_requester_has_gone() -> None:
+def test_the_sandbox_detects_that_its_requester_has_closed() -> None:
     ours, theirs = socket.socketpair()
     ours.send(b"\0\0\0\x10{")
     ours.close()
@@ -164,7 +164,7 @@ def test_half_an_answer_is_late(ends: tuple[Channel, socket.socket], part: bytes
         channel.receive(soon(0.05))
 
 
-def test_the_end_of_a_sandbox_is_noticed(ends: tuple[Channel, socket.socket]) -> None:
+def test_the_end_of_a_sandbox_is_detected(ends: tuple[Channel, socket.socket]) -> None:
     channel, theirs = ends
     theirs.close()
     assert not channel.is_quiet()

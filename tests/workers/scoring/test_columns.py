@@ -167,9 +167,16 @@ def test_columns_are_not_guessed_if_their_number_differs(model: Any, needs: str)
 @pytest.mark.parametrize(
     ("metadata", "id_columns", "expected"),
     [
-        pytest.param(ModelMetadata(), ["FARE", "passengerid"], ["fare", "PassengerId"], id="asked"),
+        pytest.param(
+            ModelMetadata(), ["FARE", "passengerid"], ["fare", "PassengerId"], id="requested"
+        ),
         pytest.param(ModelMetadata(id_columns=("AGE",)), None, ["AGE"], id="metadata"),
-        pytest.param(ModelMetadata(id_columns=("AGE",)), ["fare"], ["fare"], id="asked first"),
+        pytest.param(
+            ModelMetadata(id_columns=("AGE",)),
+            ["fare"],
+            ["fare"],
+            id="the request overrides the metadata",
+        ),
         pytest.param(ModelMetadata(), None, ["PassengerId"], id="all columns other than features"),
     ],
 )
