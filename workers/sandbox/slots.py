@@ -21,7 +21,7 @@ class Slot:
 
     table: pa.Table
     number: int
-    slots: Slots | None  # None: it is released
+    slots: Slots | None  # None: it is released, or its sandbox had ended
     size: int = 0
 
     def release(self) -> None:
@@ -46,18 +46,16 @@ class Slots:
         return [region.fd for region in self._regions]
 
     def put(self, table: pa.Table) -> Slot:
-        """Copy a table to a slot. Wait for a free one.
-
-        Raises:
-            Closed: the sandbox has ended.
-        """
+        """Copy a table to a slot. Wait for a free one, or for the end of the sandbox."""
         with self._changed:
             self._changed.wait_for(lambda: self._free or self._ended)
             if self._ended:
-                raise Closed
+                return Slot(table, SLOTS, None)
             slot = Slot(table, self._free.pop(), self)
         try:
             slot.size = self._regions[slot.number].put(table)
+        except Closed:
+            slot.release()
         except BaseException:
             slot.release()
             raise
