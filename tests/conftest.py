@@ -37,7 +37,15 @@ hypothesis.settings.load_profile("same" if "long" not in sys.argv else "default"
 
 # Modules, of Python's and of the tests' own, that can start processes.
 STARTS_PROCESSES = frozenset(
-    ("subprocess", "multiprocessing", "callers", "kill_cases", "slow_service", "zygote")
+    (
+        "subprocess",
+        "multiprocessing",
+        "callers",
+        "kill_cases",
+        "slow_service",
+        "walls_zygote",
+        "zygote",
+    )
 )
 
 
