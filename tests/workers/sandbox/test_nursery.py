@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from mlsys.errors import TryAgain
+from workers.forking import context
 from workers.sandbox import nursery
 from workers.sandbox.process import Expected, Sandbox, SandboxDied
 
@@ -178,6 +179,28 @@ def test_no_process_survives_its_requester(tmp_path: Path) -> None:
         requester.kill()
         requester.wait(20)
     wait_for_end(pids)
+
+
+def _ask_in_pool(number: int) -> list[int]:
+    """Ask a sandbox of this process of the pool, and leave it open."""
+    _kept.append(start())
+    body = _kept[-1].call("pid", seconds=60).body
+    return [os.getpid(), body["parent"], body["pid"]]
+
+
+_kept: list[Sandbox] = []
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_a_process_of_a_pool_has_its_own_nursery(kill: bool) -> None:
+    """As in scoring: it forks the nursery before it has a client, and all end together."""
+    with ProcessPoolExecutor(1, mp_context=context(), initializer=nursery.fork_own) as pool:
+        first, second = pool.map(_ask_in_pool, range(2))
+        assert first[:2] == second[:2] and first[2] != second[2]
+        assert first[1] != first[0] != os.getpid()
+        if kill:
+            os.kill(first[0], signal.SIGKILL)
+    wait_for_end([*first, second[2]])
 
 
 def test_a_forked_nursery_that_died_is_not_replaced(tmp_path: Path) -> None:
