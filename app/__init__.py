@@ -17,7 +17,7 @@ MAX_BODY = 1024 * 1024  # bytes; Pub/Sub messages of ours are a few kilobytes
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the routes work with: one settings, one set of clients, one sign to stop."""
+    """The settings, the clients and the stop signal that the routes share."""
 
     settings: Settings
     clients: Clients
@@ -25,7 +25,7 @@ class Service:
 
 
 def service() -> Service:
-    """The service that the current request belongs to."""
+    """Return the service that the current request belongs to."""
     return current_app.extensions["mlsys"]
 
 

@@ -1,7 +1,7 @@
-"""Who may push: the OIDC token that a push subscription signs in with.
+"""Check the OIDC token that a push subscription signs in with.
 
 https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions: signature, issuer, audience,
-then the e-mail, which Google's own verifier does not look at.
+then the e-mail, which Google's own verifier does not check.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mlsys.errors import TryAgain
 CLOCK_SKEW = 30  # seconds
 FETCH_TIMEOUT = 10  # seconds
 LAST_TIME = 1e11  # seconds since 1970: no token lives to see the year 5138
-CUT_OFF = "SIGNATURE_REMOVED_BY_GOOGLE"  # what Cloud Run puts in a verified signature's place
+CUT_OFF = "SIGNATURE_REMOVED_BY_GOOGLE"  # Cloud Run puts it in place of a verified signature
 SCHEME = {
     "type": "http",
     "scheme": "bearer",
@@ -38,11 +38,11 @@ def check_push() -> None:
 
     Raises:
         Unauthorized: no token, or one that is expired, early, forged, or for another audience.
-        Forbidden: a good token of somebody else.
+        Forbidden: a valid token of another account.
         TryAgain: Google's certificates cannot be fetched now.
     """
     settings = service().settings
-    if settings.push_auth == "off":  # Settings.check_service allows it on the local stack alone
+    if settings.push_auth == "off":  # Settings.check_service allows it only on the local stack
         return
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
@@ -52,14 +52,14 @@ def check_push() -> None:
     else:
         claims = _verify(token, settings.push_audience)
     if not _in_time(claims):
-        raise Unauthorized("The token is expired, or not good yet.")
+        raise Unauthorized("The token is expired, or not valid yet.")
     verified = claims.get("email_verified") is True
     if not verified or claims.get("email") != settings.push_service_account:
         raise Forbidden("The token is of another account than the push subscription's.")
 
 
 def _in_time(claims: dict[str, Any]) -> bool:
-    """Tell whether now lies between the token's times, each of which has to be a plain number.
+    """Tell whether now lies between the token's times, which must all be plain numbers.
 
     Python's JSON also reads NaN and Infinity, numbers of thousands of digits, and true as 1: no
     comparison with them finds a token expired. Google's tokens have `iat` and `exp`, and seldom
@@ -84,7 +84,7 @@ def _verify(token: str, audience: str | None) -> dict[str, Any]:
             token, _fetch, audience=audience, clock_skew_in_seconds=CLOCK_SKEW
         )
     except TransportError as exc:
-        raise TryAgain("Google's certificates cannot be fetched now") from exc
+        raise TryAgain("Google's certificates cannot be fetched now: try again") from exc
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, GoogleAuthError) as exc:
         raise Unauthorized("The token is expired, forged, or for another audience.") from exc
 
@@ -93,12 +93,12 @@ def _read_verified(token: str, audience: str | None) -> dict[str, Any]:
     """Read a token whose signature Cloud Run's IAM check has verified, and cut off.
 
     A private service (no `allUsers` among its invokers) sees no other request, unless the caller
-    signed in by X-Serverless-Authorization: then nobody has looked at Authorization
-    (https://cloud.google.com/run/docs/authenticating/service-to-service). What IAM does not check,
-    the audience and the e-mail, is checked here.
+    signed in by X-Serverless-Authorization: then Authorization was not checked
+    (https://cloud.google.com/run/docs/authenticating/service-to-service). The audience
+    and the e-mail, which IAM does not check, are checked here.
     """
     if "X-Serverless-Authorization" in request.headers:
-        raise Unauthorized("Push requests sign in by Authorization alone.")
+        raise Unauthorized("Push requests sign in only by Authorization.")
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
@@ -111,14 +111,14 @@ def _read_verified(token: str, audience: str | None) -> dict[str, Any]:
 
 
 def _fetch(url: str, method: str = "GET", **more: Any) -> Any:
-    """Fetch the certificates, one thread at a time: whoever waited finds the answer kept."""
+    """Fetch the certificates, one thread at a time: the others then read the cached answer."""
     with _fetching:
         return _transport()(url, method=method, timeout=FETCH_TIMEOUT, **more)
 
 
 @functools.cache
 def _transport() -> Any:
-    """A transport that keeps Google's certificates as long as Google says they are good."""
+    """Return a transport that caches Google's certificates as long as Google's headers allow."""
     import cachecontrol
     import requests
     from google.auth.transport.requests import Request

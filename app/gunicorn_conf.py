@@ -1,4 +1,4 @@
-"""gunicorn on Cloud Run: one process, eight threads, and time to put the work down.
+"""gunicorn on Cloud Run: one process, eight threads, and time to suspend the work.
 
 Cloud Run itself limits a request's time and starts instances, so there is one worker and no
 timeout of gunicorn's own; SIGKILL follows SIGTERM after ten seconds, so eight are for finishing.
@@ -28,7 +28,7 @@ graceful_timeout = 8
 keepalive = 620
 limit_request_line = wire.MAX_LINE
 accesslog = None  # the app writes one line a request itself
-logconfig_dict = {  # gunicorn's own lines in the form of all others
+logconfig_dict = {  # gunicorn's own lines in the format of all others
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"cloud": {"()": "app.logs.CloudFormatter"}},
@@ -42,11 +42,11 @@ logconfig_dict = {  # gunicorn's own lines in the form of all others
     "root": {"level": "INFO", "handlers": ["out"]},
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["out"], "propagate": False}},
 }
-control_socket_disable = True  # it needs a home directory, which the image's user has not
+control_socket_disable = True  # it needs a home directory, which the image's user lacks
 
 
 def on_starting(server: Any) -> None:
-    """Raise gunicorn's own limit of a line, and have its errors in the service's form."""
+    """Raise gunicorn's limit of a line, and format its errors as the service's."""
     wire.configure()
 
 
@@ -55,9 +55,9 @@ _warming = threading.Lock()
 
 
 def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None:
-    """Warm up once a first `/health` is answered: it waits for nothing.
+    """Warm up after the first `/health`, which waits for nothing.
 
-    On Cloud Run that is the startup probe, and the CPU boost goes on for ten seconds after it
+    On Cloud Run that is the startup probe, and the CPU boost lasts for ten seconds after it
     (https://cloud.google.com/run/docs/configuring/services/cpu#startup-boost).
     """
     if request.path == "/health" and not _warm.is_set():
@@ -65,13 +65,13 @@ def post_request(worker: Any, request: Any, environ: Any, response: Any) -> None
 
 
 def pre_request(worker: Any, request: Any) -> None:
-    """Let no other request begin before: of two threads that import, one may see half a module."""
+    """Warm up before any other request: of two importing threads, one may see half a module."""
     if request.path != "/health" and not overload.is_refusing():
         _warm_up()
 
 
 def _warm_up() -> None:
-    """Start the processes' server, and import what is heavy: one thread does, the others wait."""
+    """Start the fork server, and import the heavy modules: one thread does, the others wait."""
     with _warming:
         if _warm.is_set():
             return
@@ -86,7 +86,7 @@ def _warm_up() -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """On SIGTERM tell the runs in hand to stop, then do what gunicorn does."""
+    """On SIGTERM tell the current runs to stop, then do what gunicorn does."""
     gunicorns = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -1,9 +1,9 @@
 """gunicorn's threaded worker, with threads for whole requests only, and one kept for `/health`.
 
 gunicorn gives a connection a thread as its first byte arrives, for as long as the rest takes: a few
-half-sent requests, or as many long ones as there are threads, and nobody else is served. Here
+half-sent requests, or as many long ones as it has threads, block all others. Here
 
-- the main loop reads until a request's headers are there, within `HEAD_SECONDS`;
+- the main loop reads until a request's headers are complete, within `HEAD_SECONDS`;
 - `/health` has threads of its own;
 - at most `threads` requests are worked on and `WAITING` wait; every other one is answered 503;
 - a body has to arrive within `BODY_SECONDS`, an answer to be taken within `SEND_SECONDS`;
@@ -49,7 +49,7 @@ class Connection(TConn):
         self.deadline = 0.0  # of the request's body
 
     def init(self) -> None:
-        """Give the parser what the main loop has read; the rest has to come in time."""
+        """Give the parser the bytes that the main loop has read; the rest has to arrive in time."""
         super().init()
         if not isinstance(self.parser.unreader, _InTime):
             self.parser.unreader = _InTime(self)
@@ -60,12 +60,12 @@ class Connection(TConn):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the headers are there, or more of them than a request may have."""
+        """True if the headers are complete, or longer than a request's may be."""
         return b"\r\n\r\n" in self.head or len(self.head) > MAX_HEAD
 
     @property
     def asks_for_health(self) -> bool:
-        """Whether this is `GET /health`, without a body."""
+        """True for `GET /health` without a body."""
         line, _, fields = self.head.partition(b"\r\n")
         method, _, rest = line.partition(b" ")
         path = rest.split(b" ")[0].split(b"?")[0]
@@ -86,7 +86,7 @@ class _InTime(SocketUnreader):
         """Return the next bytes.
 
         Raises:
-            TimeoutError: they did not come in time.
+            TimeoutError: they did not arrive in time.
         """
         before = self.sock.gettimeout()
         left = self._connection.deadline - time.monotonic()
@@ -100,20 +100,22 @@ class _InTime(SocketUnreader):
 
 
 class Worker(ThreadWorker):
-    """See the module."""
+    """The threaded worker that the module describes."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.waiting: dict[Connection, float] = {}  # for a request, until then
-        self.lingering: dict[socket.socket, float] = {}  # answered and half closed, until then
+        self.waiting: dict[
+            Connection, float
+        ] = {}  # connections that wait for a request, and until when
+        self.lingering: dict[socket.socket, float] = {}  # answered, half closed, and until when
         self.in_work = 0
         self.health = ThreadPoolExecutor(HEALTH_THREADS, "health")
         self.refusing = ThreadPoolExecutor(REFUSING_THREADS, "refusing")
 
-    # What follows up to `handle` runs in the main loop, and must not wait for anything.
+    # The methods up to `_close` run in the main loop, and must not wait for anything.
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection; if there are too many, the one that has waited longest goes."""
+        """Accept a connection; if that makes too many, drop the one that has waited longest."""
         try:
             sock, address = listener.accept()
         except OSError as exc:
@@ -173,7 +175,7 @@ class Worker(ThreadWorker):
         self._read(conn)
 
     def murder_pending(self) -> None:
-        """Close connections whose request does not come, and those that linger."""
+        """Close connections whose request does not arrive, and those that linger."""
         now = time.monotonic()
         for conn in [conn for conn, end in self.waiting.items() if end < now]:
             self._drop(conn)
@@ -185,7 +187,7 @@ class Worker(ThreadWorker):
         self.waiting = {conn: min(end, deadline) for conn, end in self.waiting.items()}
 
     def enqueue_req(self, conn: Connection) -> None:
-        """Give a whole request a thread: of `/health`, of those that work, or of the refusals."""
+        """Give a complete request a thread: of `/health`'s pool, the workers' or the refusals'."""
         handle: Callable[[Connection], Any] = self.handle
         if conn.asks_for_health:
             pool = self.health
@@ -218,7 +220,7 @@ class Worker(ThreadWorker):
             self._linger(conn.sock)
 
     def _linger(self, sock: socket.socket) -> None:
-        """Close as RFC 9112 section 9.6 has it, without waiting for the client here."""
+        """Close as RFC 9112 section 9.6 specifies, without waiting for the client."""
         try:
             sock.setblocking(False)
             sock.shutdown(socket.SHUT_WR)
@@ -243,14 +245,14 @@ class Worker(ThreadWorker):
             self.poller.unregister(sock)
         sock.close()
 
-    # What follows runs in a thread.
+    # The following methods run in a thread.
 
     def _refuse(self, conn: Connection) -> Any:
         with overload.refusing():
             return self.handle(conn)
 
     def handle(self, conn: Connection) -> Any:
-        """Handle a whole request."""
+        """Handle a complete request."""
         conn.data_ready = True
         return super().handle(conn)
 

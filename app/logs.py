@@ -18,7 +18,7 @@ from app import service
 
 log = logging.getLogger("mlsys.request")
 
-# What a log call may pass as `extra=` to have it as a field of the line.
+# The names that a log call may pass as `extra=`; each becomes a field of the line.
 FIELDS = (
     "run_id",
     "model",
@@ -109,11 +109,11 @@ def register(app: Flask) -> None:
 
 
 def _trace() -> str | None:
-    """The trace that Cloud Run gave the request, as Cloud Logging wants it named.
+    """Return the trace that Cloud Run gave the request, in the form that Cloud Logging expects.
 
-    A header that is malformed counts as not there: proxies add X-Cloud-Trace-Context of their own.
+    A malformed header is ignored: proxies add an X-Cloud-Trace-Context of their own.
     """
     for header, form in TRACES.items():
-        if (found := form.match(request.headers.get(header, ""))) and set(found[1]) != {"0"}:
-            return f"projects/{service().settings.project}/traces/{found[1]}"
+        if (match := form.match(request.headers.get(header, ""))) and set(match[1]) != {"0"}:
+            return f"projects/{service().settings.project}/traces/{match[1]}"
     return None

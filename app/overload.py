@@ -1,4 +1,4 @@
-"""Requests beyond those that the service works on at once: 503 at once, and nothing is begun."""
+"""Answer requests beyond the service's capacity by 503 at once, before any work begins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _refusing: ContextVar[bool] = ContextVar("refusing", default=False)
 
 
 class Overloaded(TryAgain):
-    """The service has as many requests in work as it takes."""
+    """The service works on as many requests as it can."""
 
     retry_after = 10
 
@@ -35,7 +35,7 @@ def is_refusing() -> bool:
 
 
 def register(app: Flask) -> None:
-    """Answer refused requests by 503, before anything else is looked at."""
+    """Answer refused requests by 503, before anything else is checked."""
 
     @app.before_request
     def refuse() -> None:

@@ -1,12 +1,12 @@
-"""What gunicorn answers itself, to requests that it refuses before Flask sees them."""
+"""gunicorn's own answers, to requests that it refuses before Flask sees them."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-# As long as a URL may be here: a filter of 10,000 characters is 90,000 bytes at worst, and goes by
-# POST then. gunicorn ends at 8,190 whatever is configured.
+# The longest URL: a filter of 10,000 characters is 90,000 bytes at worst, and then needs POST.
+# gunicorn ends at 8,190 whatever is configured.
 MAX_LINE = 65_536
 ADVICE = {
     414: f"The URL is longer than {MAX_LINE:,} bytes: pass the parameters as the form or the JSON "

@@ -1,4 +1,4 @@
-"""The body of a request: all of it, and the parameters that it holds."""
+"""Read a request's body: as bytes, or as the parameters that it holds."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ MAX_FIELDS = 100
 
 
 def read_body() -> bytes:
-    """Return the whole body, or none: half a message would go into quarantine, and be acknowledged.
+    """Return the whole body or raise: half a message would be quarantined, and so acknowledged.
 
-    Werkzeug cuts a body in chunks at the limit, and takes one that ends before its length.
+    Werkzeug cuts a chunked body at the limit, and accepts one that ends before its length.
 
     Raises:
         RequestEntityTooLarge: it is longer than `MAX_BODY`.
@@ -59,7 +59,7 @@ def read_parameters() -> dict[str, Any]:
     texts are taken as well. A null counts as not given.
 
     Raises:
-        InvalidRequest: the URL has parameters too, one is there twice, or the body is malformed.
+        InvalidRequest: the URL has parameters too, one is passed twice, or the body is malformed.
         UnsupportedMediaType: it is neither a form nor JSON.
     """
     if request.args:
@@ -76,27 +76,27 @@ def _of_json(body: bytes) -> dict[str, Any]:
     from pydantic_core import from_json
 
     try:
-        found = from_json(body, allow_inf_nan=False)
+        parsed = from_json(body, allow_inf_nan=False)
     except ValueError as exc:
         raise InvalidRequest(("body", f"is not JSON: {exc}")) from exc
-    if not isinstance(found, dict):
-        raise InvalidRequest(("body", f"holds a {type(found).__name__}: pass an object"))
+    if not isinstance(parsed, dict):
+        raise InvalidRequest(("body", f"holds a {type(parsed).__name__}: pass an object"))
     json.loads(body, object_pairs_hook=once)
-    return {name: _text(value) for name, value in found.items() if value is not None}
+    return {name: _text(value) for name, value in parsed.items() if value is not None}
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object: a hook for `json.loads`, which alone keeps the last of each name.
+    """Return a JSON object: a hook for `json.loads`, which by default keeps each name's last value.
 
     Raises:
-        InvalidRequest: a name is there twice.
+        InvalidRequest: a name occurs twice.
     """
     refuse_twice([name for name, _ in pairs])
     return dict(pairs)
 
 
 def refuse_twice(names: Iterable[str]) -> None:
-    """Refuse parameters that are passed more than once.
+    """Check that no parameter is passed more than once.
 
     Raises:
         InvalidRequest: naming them.
@@ -104,7 +104,7 @@ def refuse_twice(names: Iterable[str]) -> None:
     counts = Counter(names)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise InvalidRequest(
-            *((n[:80], "is there twice: pass it once") for n in twice[:MAX_FIELDS])
+            *((n[:80], "is passed twice: pass it once") for n in twice[:MAX_FIELDS])
         )
 
 
@@ -120,7 +120,7 @@ def _of_form(body: bytes) -> dict[str, Any]:
 
 
 def _text(value: Any) -> Any:
-    """Return a JSON value as the text that a URL would hold, where it is clear which one."""
+    """Return a JSON value as the text that a URL would hold, if that is unambiguous."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) and abs(value) < 10**15:

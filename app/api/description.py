@@ -1,4 +1,4 @@
-"""The API's own description: what `GET /openapi.json` says, where flask-openapi3 says otherwise."""
+"""Corrections to the description that flask-openapi3 gives in `GET /openapi.json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.json_values import json_value
 
 
 class Json(DefaultJSONProvider):
-    """JSON as RFC 8259 has it, of any value of BigQuery: Flask writes NaN, and dates of HTTP."""
+    """RFC 8259 JSON of any value of BigQuery: Flask writes NaN, and dates of HTTP."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
         """Return the text."""
@@ -20,12 +20,12 @@ class Json(DefaultJSONProvider):
 
 
 class Description(OpenAPI):
-    """flask-openapi3, which says of a 400 only what the route itself says of it."""
+    """flask-openapi3 that describes a 400 only as the route itself does."""
 
     json_provider_class = Json
 
     def generate_spec_json(self) -> None:
-        """Leave out the 400 that it gives every route: an array, of a type that nobody answers."""
+        """Leave out the 400 that it gives every route: no route answers with that array."""
         super().generate_spec_json()
         for path in self.spec_json["paths"].values():
             for operation in path.values():
@@ -37,8 +37,8 @@ class Description(OpenAPI):
 def as_passed(schema: dict[str, Any], model: type[BaseModel]) -> None:
     """Describe query parameters as the texts that are passed.
 
-    A parameter that may be left away is of one type, not of null as well; its description stands
-    where readers of the document look, beside its name; its default is what one would write.
+    An optional parameter has one type, without null; its description is beside its name, where
+    readers look; its default is the text that a caller would pass.
     """
     for name, about in schema["properties"].items():
         kinds = [kind for kind in about.pop("anyOf", []) if kind != {"type": "null"}]

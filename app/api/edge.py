@@ -1,7 +1,7 @@
-"""What every request is checked for before its route sees it, and the path the service lies under.
+"""Check every request before its route sees it, and serve the service under a path.
 
 - `HEAD` is answered where `GET` only reads. `GET /predict` and `GET /model-registry` act: 405.
-- A parameter is passed once, and by `GET` in the URL alone: the rest would be ignored in silence.
+- A parameter is passed once, and by `GET` only in the URL: others would be ignored silently.
 - Behind a proxy that serves it under a path, that of `MLSYS_URL`, links have that path.
   `X-Forwarded-Prefix` is not read: any caller can send it.
 """
@@ -19,7 +19,7 @@ from mlsys.errors import InvalidRequest
 
 ACTING = ("predictions.predict", "registry.model_registry")
 BY_PARAMETERS = ("predictions", "registry")  # whose GET takes parameters of the URL
-EVENTS = "events"  # Eventarc adds parameters of its own, which are nobody's business
+EVENTS = "events"  # Eventarc adds parameters of its own, which do not matter
 
 
 def register(app: Flask, url: str | None) -> None:
@@ -38,10 +38,10 @@ def path_of(url: str | None) -> str:
 
 
 def check() -> None:
-    """Refuse parameters that would be ignored.
+    """Check for parameters that would be ignored.
 
     Raises:
-        InvalidRequest: one is there twice, or a GET has a body.
+        InvalidRequest: one is passed twice, or a GET has a body.
     """
     if request.endpoint is None or request.blueprint == EVENTS:
         return
@@ -50,7 +50,7 @@ def check() -> None:
     if has_body and request.blueprint in BY_PARAMETERS and request.method in ("GET", "HEAD"):
         by_post = ", or the body by POST" if request.path == "/predict" else ""
         raise InvalidRequest(
-            ("body", f"is not read of a {request.method}: pass parameters in the URL{by_post}")
+            ("body", f"of a {request.method} is not read: pass parameters in the URL{by_post}")
         )
 
 

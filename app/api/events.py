@@ -1,8 +1,8 @@
-"""`POST /events/storage` and `POST /events/predictions`: what Pub/Sub and Eventarc push.
+"""`POST /events/storage` and `POST /events/predictions`: the pushes of Pub/Sub and Eventarc.
 
 An answer of 102, 200, 201, 202 or 204 acknowledges the message, every other one has it delivered
 again (https://cloud.google.com/pubsub/docs/push#receive_push). So: 204 for done, duplicate and
-irrelevant; 204 too for what cannot be understood, after a quarantine record; 503 for what passes.
+irrelevant; 204 too for malformed messages, after a quarantine record; 503 for transient errors.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 api = APIBlueprint("events", __name__, abp_tags=[Tag(name="events")])
 
 STORAGE_EVENTS = ("OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE")
-MAX_REASON = 2_000  # characters of a log line: a message can have a hundred thousand mistakes
+MAX_REASON = 2_000  # characters of a log line: a message can have a hundred thousand errors
 PUSH_BUDGET = 540.0  # seconds, below the subscription's acknowledgement deadline of 600
 DONE = ("", 204)
 
@@ -40,7 +40,7 @@ RESPONSES: dict[Any, Any] = {
 TEXT = {"type": "string"}
 BODY: dict[str, Any] = {
     "requestBody": {
-        "description": "What Pub/Sub pushes, wrapped (as here) or unwrapped, or a CloudEvent of "
+        "description": "A push of Pub/Sub, wrapped (as here) or unwrapped, or a CloudEvent of "
         "Eventarc, binary or structured; anything else goes into quarantine",
         "required": True,
         "content": {
@@ -89,17 +89,17 @@ def storage() -> tuple[str, int]:
     env = service().settings.env_of_models_bucket(event.bucket)
     if env is None:
         log.warning(
-            "A notification of the bucket %r, which no environment served here has: set "
+            "A notification of the bucket %r, which belongs to no environment served here: set "
             "GCS_BUCKET_MODELS_{ENV} or MLSYS_ENVS, or remove the notification",
             event.bucket[:80],
         )
     if env is None or event.event_type not in STORAGE_EVENTS:
-        logs.note(outcome=f"{event.event_type[:80]} in {event.bucket[:80]}: left alone")
+        logs.note(outcome=f"{event.event_type[:80]} in {event.bucket[:80]}: ignored")
         return DONE
     try:
         ref, _ = ModelRef.of_object(event.path)
     except InvalidRequest as exc:
-        logs.note(outcome=f"left alone: {exc}")
+        logs.note(outcome=f"ignored: {exc}")
         return DONE
     logs.note(model=str(ref), outcome=converge(service().clients, env, ref))
     return DONE
@@ -120,26 +120,26 @@ def predictions() -> tuple[str, int]:
     body = read_body()
     try:
         message = PushMessage.parse(body, dict(request.headers))
-        if _tells_of_an_object(message):
-            raise Malformed("it is an event of Cloud Storage: have it pushed to /events/storage")
+        if _is_storage_event(message):
+            raise Malformed("it is an event of Cloud Storage: push it to /events/storage")
         query = PredictQuery.model_validate_json(message.data)
         json.loads(message.data, object_pairs_hook=once)
         if query.dry_run:
-            raise Malformed("dry_run has nobody to answer to: ask GET /predict")
-        asked = query.to_request(service().settings)
+            raise Malformed("dry_run gets no answer here: pass it to GET /predict")
+        scoring_request = query.to_request(service().settings)
     except (Malformed, ValidationError, InvalidRequest, NotAllowed) as exc:
         return _quarantine(body, str(exc))
     logs.note(model=f"{query.model_name}/{query.model_version}", run_id=query.run_id)
     clients = service().clients
     deadline = time.monotonic() + min(PUSH_BUDGET, service().settings.request_timeout)
     try:
-        prepared = prepare(clients, asked, query.run_id)
+        prepared = prepare(clients, scoring_request, query.run_id)
         logs.note(run_id=prepared.plan.run_id)
         result = execute(clients, prepared, deadline=deadline, stopping=service().stopping.is_set)
     except TryAgain:
         raise
     except MlsysError as exc:
-        # It would fail again: `GET /runs/{run_id}` tells why, and the message is done with.
+        # It would fail again: `GET /runs/{run_id}` tells why, and the message is acknowledged.
         log.warning("Scoring failed: %s", exc, extra={"run_id": query.run_id})
         logs.note(outcome=f"failed: {type(exc).__name__}")
         return DONE
@@ -147,7 +147,7 @@ def predictions() -> tuple[str, int]:
     return DONE
 
 
-def _tells_of_an_object(message: PushMessage) -> bool:
+def _is_storage_event(message: PushMessage) -> bool:
     """Tell whether the message is for the other route."""
     kind = message.attributes.get("ce-type", "")
     return kind.startswith(DIRECT) or set(NOTIFICATION) <= message.attributes.keys()

@@ -21,7 +21,7 @@ class Health(BaseModel):
     envs: list[str]
 
 
-@api.get("/health", summary="Is the service up?", responses={200: Health})
+@api.get("/health", summary="Tell whether the service is up", responses={200: Health})
 def health() -> dict[str, Any]:
     envs = list(service().settings.envs)
     return Health(status="healthy", version=mlsys.__version__, envs=envs).model_dump()

@@ -1,11 +1,11 @@
-"""Read which object of Cloud Storage a pushed message is about, in each form of message.
+"""Read from every form of pushed message which object of Cloud Storage it is about.
 
 - Cloud Storage's own notification: https://cloud.google.com/storage/docs/pubsub-notifications
 - Eventarc's direct event, and the one from an audit log:
   https://cloud.google.com/eventarc/docs/cloudevents
 - an object's resource or an audit log's entry alone, from an unwrapped push or a log sink
 
-The event's kind and the object's name are all that counts: the bucket is looked at afterwards.
+Only the event's kind and the object's name count: the bucket is listed afterwards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KINDS = {
     "archived": "OBJECT_ARCHIVE",
     "metadataUpdated": "OBJECT_METADATA_UPDATE",
 }
-# Reading an object is logged too: to look at it for that would not end.
+# Reading an object is logged too: reading it for that event would never end.
 METHODS = {
     **dict.fromkeys(("create", "compose", "copy", "rewrite", "restore", "move"), "OBJECT_FINALIZE"),
     "delete": "OBJECT_DELETE",
@@ -34,7 +34,7 @@ METHODS = {
 
 @dataclass(frozen=True, slots=True)
 class StorageEvent:
-    """What happened to which object, in the words of Cloud Storage's notifications."""
+    """An event and its object, in the terms of Cloud Storage's notifications."""
 
     event_type: str
     bucket: str
@@ -42,10 +42,10 @@ class StorageEvent:
 
     @classmethod
     def from_message(cls, message: PushMessage) -> Self:
-        """Read the message's attributes; its payload is a copy that may be old by now.
+        """Read the message's attributes; its payload is a copy that may be outdated.
 
         Raises:
-            Malformed: it tells of no object, or an attribute that is always there is missing.
+            Malformed: it names no object, or lacks an attribute that every notification has.
         """
         attributes = message.attributes
         if "ce-type" in attributes and not attributes.keys() & set(NOTIFICATION):
@@ -54,10 +54,10 @@ class StorageEvent:
         if isinstance(payload.get("protoPayload"), dict):
             return cls._of_log(attributes, payload)
         if _is_text(payload.get("bucket")) and _is_text(payload.get("name")):
-            # It does not say what happened; a look is right whatever it was.
+            # The event is unknown; reading the bucket is right for any.
             return cls("OBJECT_FINALIZE", payload["bucket"], payload["name"])
         if "input_table" in payload:
-            raise Malformed("it is a scoring request: have it pushed to /events/predictions")
+            raise Malformed("it is a scoring request: push it to /events/predictions")
         try:
             return cls(*(attributes[name] for name in NOTIFICATION))
         except KeyError as exc:
@@ -71,7 +71,7 @@ class StorageEvent:
             return cls._of_log(attributes, payload)
         if not kind.startswith(DIRECT):
             raise Malformed(
-                f"a CloudEvent of type {kind[:200]!r} tells of no object: have the trigger send "
+                f"a CloudEvent of type {kind[:200]!r} names no object: have the trigger send "
                 f"{DIRECT}finalized and {DIRECT}deleted"
             )
         source = attributes.get("ce-source", "").partition("/buckets/")[2]
@@ -104,7 +104,7 @@ class StorageEvent:
 
 
 def _object(data: bytes) -> Mapping[str, Any]:
-    """Return the JSON object that the data is, or an empty one."""
+    """Return the data as a JSON object, or an empty one if it is not one."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The parameters of the routes: parsed once, every wrong one named, documented in OpenAPI."""
+"""The parameters of the routes: parsed once, each invalid one named, documented in OpenAPI."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from workers.scoring.request import (
 )
 
 EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
-MAX_WHERE = 10_000  # characters; a URL is no place for more
+MAX_WHERE = 10_000  # characters; a URL should not hold more
 MAX_RUNS = 1000
 MAX_MODELS = 1000
 
@@ -42,7 +42,7 @@ Env = Annotated[Literal["dev", "staging", "prod"], Field(description="The enviro
 
 
 def _matching(test: Callable[[str], Any], instead: str) -> BeforeValidator:
-    """A check of a text by its form, with a sentence for who fails it."""
+    """Return a validator of a text by `test`, with the advice `instead` for one that fails."""
 
     def check(value: Any) -> str:
         if not isinstance(value, str) or not test(value):
@@ -53,7 +53,7 @@ def _matching(test: Callable[[str], Any], instead: str) -> BeforeValidator:
 
 
 def _reading(read: Callable[[str], Any], instead: str) -> BeforeValidator:
-    """A value that is read from a text by one of the workers' own parsers."""
+    """Return a validator that parses a text by one of the workers' own parsers."""
 
     def parse(value: Any) -> Any:
         if not isinstance(value, str):
@@ -109,7 +109,7 @@ def _runs_after(value: Any) -> tuple[dt.datetime, str]:
 
 
 def after_run(finished_at: str, run_id: str) -> str:
-    """Return what `RunsAfter` reads: a time in microseconds, and the run's name."""
+    """Return a text for `RunsAfter`: a time in microseconds, and the run's name."""
     since = dt.datetime.fromisoformat(finished_at) - EPOCH
     return f"{since // dt.timedelta(microseconds=1)}.{run_id}"
 
@@ -129,7 +129,7 @@ OutputTable = Annotated[
     _reading(lambda text: TableRef.parse(text, partition=True), "pass project.dataset.table"),
     _schema(
         "my-project.titanic.predictions",
-        "A BigQuery table, project.dataset.table; with $20261122 behind it one of its partitions",
+        "A BigQuery table, project.dataset.table; followed by $20261122, one of its partitions",
     ),
 ]
 ModelName = Annotated[
@@ -149,10 +149,10 @@ ModelVersion = Annotated[
 ]
 RunId = Annotated[
     str,
-    _reading(check_run_id, "pass lower-case letters, digits, _ and -, at most 128"),
+    _reading(check_run_id, "pass at most 128 lower-case letters, digits, _ and -"),
     _schema(
         "titanic-2026-11",
-        "Names the run; by default it follows from request, model and the state of the input",
+        "Names the run; by default derived from the request, the model and the input's state",
         pattern=f"^{RUN_ID.pattern}$",
     ),
 ]
@@ -161,7 +161,7 @@ IdColumns = Annotated[
     BeforeValidator(_id_columns),
     _schema(
         "PassengerId",
-        "Columns carried over, or * for all; default: the model's, else all that are no features",
+        "Columns carried over, or * for all; default: the model's, else all but the features",
     ),
 ]
 PredictionColumn = Annotated[
@@ -178,14 +178,14 @@ ClassColumns = Annotated[
     _reading(read_class_columns, 'pass a name for each class, low,high, or {"<=50K": "low"}'),
     _schema(
         '{"<=50K": "low", ">50K": "high"}',
-        "Names for the model's classes, which end the columns' names in place of the labels: a "
+        "Names for the model's classes, used in column names in place of the labels: a "
         "JSON object of label to name, or names separated by commas in the order of the classes; "
         "dry_run shows the labels",
     ),
 ]
 Rejects = Annotated[
     MaxRejects,
-    _reading(MaxRejects.parse, "pass a whole number of rows, or a share of them: 0.01, 1%, 100%"),
+    _reading(MaxRejects.parse, "pass a number of rows or a share of them: 100, 0.01 or 1%"),
     _schema(
         "1%",
         "How many rows may be set aside in {output_table}_rejects because the model cannot score "
@@ -210,39 +210,41 @@ RunsAfter = Annotated[
 
 
 class EnvQuery(BaseModel):
-    """The one parameter of the routes that read."""
+    """The environment, which every route takes."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=as_passed)
     env: Env
 
 
 class RunPath(BaseModel):
-    """The run that is meant."""
+    """The id of a run."""
 
     run_id: RunId
 
 
 class RunsQuery(EnvQuery):
-    """Which of the runs that finished to list."""
+    """The filter of the finished runs."""
 
     model_name: ModelName | None = None
     state: Annotated[Literal["succeeded", "failed"] | None, Field(description="Only these")] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="The latest so many")] = 100
+    limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="At most this many, the latest")] = (
+        100
+    )
     after: RunsAfter | None = None
 
 
 class ModelsQuery(EnvQuery):
-    """Which of the registry's rows to list."""
+    """The filter of the registry's rows."""
 
     model_name: ModelName | None = None
     status: Annotated[Literal["ready", "rejected"] | None, Field(description="Only these")] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_MODELS, description="At most so many")] = MAX_MODELS
+    limit: Annotated[int, Field(ge=1, le=MAX_MODELS, description="At most this many")] = MAX_MODELS
     metadata: Annotated[bool, Field(description="With all of each metadata.json")] = False
     after: ModelsAfter | None = None
 
 
 class PredictQuery(BaseModel):
-    """What to score, with which model, into what."""
+    """A scoring request: the input, the model and the output."""
 
     model_config = ConfigDict(
         extra="forbid", arbitrary_types_allowed=True, json_schema_extra=as_passed
@@ -262,7 +264,7 @@ class PredictQuery(BaseModel):
         BeforeValidator(_outputs),
         _schema(
             "predict,predict_proba",
-            f"Which of the model's methods to write: any of {', '.join(OUTPUTS)}",
+            f"The model's methods to write: any of {', '.join(OUTPUTS)}",
         ),
     ] = ("predict",)
     write_disposition: Annotated[
@@ -280,14 +282,14 @@ class PredictQuery(BaseModel):
     ] = None
     max_rejects: Rejects = MaxRejects()
     allow_rejected: Annotated[
-        bool, Field(description="Use the model even if its golden rows come out otherwise")
+        bool, Field(description="Use the model although its golden rows no longer match")
     ] = False
     allow_version_mismatch: Annotated[
-        bool, Field(description="Use the model even if another scikit-learn has saved it")
+        bool, Field(description="Use the model although another scikit-learn saved it")
     ] = False
-    dry_run: Annotated[bool, Field(description="Only say whether it would work")] = False
+    dry_run: Annotated[bool, Field(description="Only check whether it would work")] = False
     check_ids: Annotated[
-        bool, Field(description="With dry_run: also count rows of the same ids, by a query")
+        bool, Field(description="With dry_run: also count rows with duplicate ids, by a query")
     ] = False
     wait: Annotated[bool, Field(description="false: answer 202 at once, score later")] = True
 
@@ -301,15 +303,15 @@ class PredictQuery(BaseModel):
     @classmethod
     def _for_a_dry_run(cls, value: bool, info: ValidationInfo) -> bool:
         if value and not info.data.get("dry_run"):
-            raise ValueError("is a part of dry_run=true: pass both")
+            raise ValueError("works only with dry_run=true: pass both")
         return value
 
     def to_request(self, settings: Settings) -> ScoringRequest:
-        """The request as the workers take it.
+        """Return the request as the workers take it.
 
         Raises:
             InvalidRequest: the environment is not served here.
-            NotAllowed: a table lies in a dataset that the service does not touch.
+            NotAllowed: a table is in a dataset that the service does not touch.
         """
         env = settings.require_env(self.env)
         settings.check_input(self.input_table.project, self.input_table.dataset)

@@ -20,7 +20,7 @@ from mlsys.settings import LOOPBACK
 
 api = APIBlueprint("predictions", __name__, abp_tags=[Tag(name="predictions")])
 
-MARGIN = 60.0  # seconds before the request's limit at which the work is put down
+MARGIN = 60.0  # seconds before the request's limit at which the work is suspended
 
 
 class RunResult(BaseModel):
@@ -56,7 +56,7 @@ class RunResult(BaseModel):
 
 
 class DryRun(BaseModel):
-    """What `dry_run=true` found: whether the run would start, and if not, why."""
+    """The result of `dry_run=true`: whether the run would start, and if not, why."""
 
     ok: bool
     problems: list[dict[str, Any]]
@@ -82,11 +82,11 @@ class DryRun(BaseModel):
 
 
 class Answer(RootModel[RunResult | DryRun]):
-    """The result, or with `dry_run=true` the verdict."""
+    """The result, or the verdict of `dry_run=true`."""
 
 
 class Accepted(BaseModel):
-    """The run is planned and will be worked on; `status_url` tells how far it is."""
+    """The run is planned and will be worked on; `status_url` shows its progress."""
 
     run_id: str
     state: str
@@ -125,8 +125,8 @@ class RunList(BaseModel):
 
 
 ABOUT = (
-    "Repeat the same request after a failure or a 503: it resumes, and never doubles a row. "
-    "`dry_run=true` answers whether it would work."
+    "Repeat the same request after a failure or a 503: it resumes, and never duplicates a row. "
+    "`dry_run=true` checks whether it would work."
 )
 SCHEMA = {"schema": PredictQuery.model_json_schema()}
 BODY: dict[str, Any] = {
@@ -202,7 +202,7 @@ def runs(query: RunsQuery) -> dict[str, Any]:
     from workers.scoring.publishing.ledger import list_runs
 
     env = service().settings.require_env(query.env)
-    found, more = list_runs(
+    rows, more = list_runs(
         service().clients,
         env,
         model_name=query.model_name,
@@ -210,13 +210,13 @@ def runs(query: RunsQuery) -> dict[str, Any]:
         limit=query.limit,
         after=query.after,
     )
-    following = after_run(found[-1]["finished_at"], found[-1]["run_id"]) if more else None
-    return RunList(env=env, runs=found, more=more, next=following).model_dump()
+    following = after_run(rows[-1]["finished_at"], rows[-1]["run_id"]) if more else None
+    return RunList(env=env, runs=rows, more=more, next=following).model_dump()
 
 
 @api.get(
     "/runs/<run_id>",
-    summary="How far is a run?",
+    summary="Get a run's state and progress",
     responses={200: RunStatus, **documented(400, 403, 404, 503)},
 )
 def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:

@@ -27,11 +27,11 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.InvalidRequest, 400, "A parameter is missing or malformed"),
     (errors.NotAllowed, 403, "The service does not touch this dataset"),
     (errors.PermissionMissing, 403, "The service may not do this"),
-    (errors.ModelNotFound, 404, "There is no such model"),
-    (errors.TableNotFound, 404, "There is no such table"),
-    (errors.RunNotFound, 404, "There is no such run"),
-    (errors.ObjectNotFound, 404, "There is no such bucket or object"),
-    (errors.Conflict, 409, "The request contradicts what is there"),
+    (errors.ModelNotFound, 404, "Model not found"),
+    (errors.TableNotFound, 404, "Table not found"),
+    (errors.RunNotFound, 404, "Run not found"),
+    (errors.ObjectNotFound, 404, "Bucket or object not found"),
+    (errors.Conflict, 409, "The request conflicts with existing data"),
     (errors.SchemaMismatch, 422, "The table does not fit"),
     (errors.ModelUnusable, 422, "The model cannot be used"),
     (errors.PredictionFailed, 422, "The model failed on the table's rows"),
@@ -42,7 +42,7 @@ FORBIDDEN = (403, "The service may not do this")
 
 
 class Problem(BaseModel):
-    """What went wrong, and what to do instead (RFC 9457)."""
+    """An error: what is wrong, and what to do (RFC 9457)."""
 
     type: str
     title: str
@@ -56,41 +56,41 @@ class Problem(BaseModel):
 
 
 def documented(*statuses: int) -> dict[Any, Any]:
-    """What a route's description says of these statuses: a problem, in the type it comes in."""
+    """Return the description of these statuses for a route: a problem, with its media type."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    found: dict[Any, Any] = {}
+    described: dict[Any, Any] = {}
     for status in statuses:
-        found[status] = {"description": HTTPStatus(status).phrase, "content": content}
-    if 503 in found:
-        found[503]["headers"] = {
+        described[status] = {"description": HTTPStatus(status).phrase, "content": content}
+    if 503 in described:
+        described[503]["headers"] = {
             "Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}
         }
-    return found
+    return described
 
 
 def register(app: OpenAPI) -> None:
-    """Let every exception of the app's routes answer by the table."""
+    """Answer every exception of the app's routes by the table."""
     app.register_error_handler(Exception, answer)
 
 
 def validation_answer(exc: ValidationError) -> BaseResponse:
     """Answer 400 to parameters that do not parse, every one of them named."""
-    found = []
+    problems = []
     for error in exc.errors():
         name = ".".join(str(part) for part in error["loc"]) or "output_table"
         text = error["msg"].removeprefix("Value error, ")
         if error["type"] == "missing":
             text = "is missing"
         elif error["type"] == "extra_forbidden":
-            text = "is no parameter of this route"
+            text = "is not a parameter of this route"
         elif not error["msg"].startswith("Value error"):
             text = f"{str(error['input'])[:80]!r}: {text[0].lower()}{text[1:]}"
-        found.append((name, text))
-    return answer(errors.InvalidRequest(*found))
+        problems.append((name, text))
+    return answer(errors.InvalidRequest(*problems))
 
 
 def status_of(exc: Exception) -> tuple[int, str]:
-    """The status and title for an exception; 500 for what nobody planned."""
+    """Return the status and title for an exception; 500 for an unexpected one."""
     for kind, status, title in STATUS:
         if isinstance(exc, kind):
             return status, title
@@ -104,7 +104,7 @@ def status_of(exc: Exception) -> tuple[int, str]:
 
 
 def answer(exc: Exception) -> BaseResponse:
-    """Turn any exception into an answer, and log what must not be answered."""
+    """Turn any exception into an answer, and log what must not be disclosed."""
     status, title = status_of(exc)
     g.problem = f"{type(exc).__name__}: {exc}"
     if isinstance(exc, RequestRedirect):
@@ -158,11 +158,11 @@ def _unknown_route() -> str:
             "Events go to /events/storage or /events/predictions: set the path of the trigger or "
             "of the push subscription."
         )
-    return "There is no such route: GET /docs lists those there are."
+    return "This route does not exist: GET /docs lists all routes."
 
 
 def _slug(exc: Exception) -> str:
-    """`TableNotFound` becomes `table-not-found`."""
+    """Return an exception's name for a URN: `table-not-found` for `TableNotFound`."""
     name = type(exc).__name__
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).lstrip("-")
 

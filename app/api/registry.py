@@ -19,17 +19,17 @@ MAX_SKIPPED = 100  # objects of an answer; an object's name has up to 1,024 byte
 
 
 class Skipped(BaseModel):
-    """An object of the bucket that is no model version."""
+    """An object of the bucket that is not part of a model version."""
 
     object: str
     reason: str
 
 
 class RescanResult(BaseModel):
-    """What the rescan found in the bucket, and what it did to the registry.
+    """The result of a rescan: the bucket's objects, and the changes of the registry.
 
-    `skipped` names the first 100 objects that are not model versions, `skipped_count` says how many
-    there are.
+    `skipped` names the first 100 objects that are not part of a model version, `skipped_count`
+    counts them all.
     """
 
     env: str

@@ -281,7 +281,7 @@ def test_a_token_that_cloud_run_did_not_verify_is_refused(behind_iam: FlaskClien
         pytest.param(f"Bearer {cut_off({})}", 401, id="no claims"),
         pytest.param(f"Bearer {cut_off(claims(exp='never'))}", 401, id="no number"),
         pytest.param(cut_off_for(exp=-99), 401, id="expired"),
-        pytest.param(cut_off_for(nbf=99), 401, id="not good yet"),
+        pytest.param(cut_off_for(nbf=99), 401, id="not valid yet"),
         pytest.param(f"Bearer {cut_off(claims(aud='https://other'))}", 401, id="audience"),
         pytest.param(f"Bearer {cut_off(claims(aud=...))}", 401, id="no audience"),
         pytest.param(f"Bearer {cut_off(claims(iss='https://other'))}", 401, id="issuer"),

@@ -65,7 +65,7 @@ def test_a_repeated_parameter_is_named(
 ) -> None:
     answer = client.get(f"{path}?env={values[0]}&env={values[1]}&x=1")
     assert problem(answer)["parameters"] == [
-        {"name": "env", "problem": "is there twice: pass it once"}
+        {"name": "env", "problem": "is passed twice: pass it once"}
     ]
 
 
@@ -78,8 +78,8 @@ def test_a_repeated_parameter_is_refused_in_every_kind_of_body(client: FlaskClie
     ):
         answer = client.post("/predict", data=body, content_type=content_type)
         assert problem(answer)["parameters"] == [
-            {"name": "env", "problem": "is there twice: pass it once"},
-            {"name": "model_name", "problem": "is there twice: pass it once"},
+            {"name": "env", "problem": "is passed twice: pass it once"},
+            {"name": "model_name", "problem": "is passed twice: pass it once"},
         ]
 
 

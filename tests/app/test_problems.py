@@ -104,7 +104,7 @@ def test_the_problem_type_is_the_errors_name_in_kebab_case(client: FlaskClient) 
     answer = answer_to(client, errors.TableNotFound("There is no table a.b.c"))
     assert answer.json == {
         "type": "urn:mlsys:problem:table-not-found",
-        "title": "There is no such table",
+        "title": "Table not found",
         "status": 404,
         "detail": "There is no table a.b.c",
     }
@@ -245,7 +245,7 @@ BAD = {
     "write_disposition": ("REPLACE", "'REPLACE': "),
     "dry_run": ("perhaps", "'perhaps': "),
     "wait": ("", "'': "),
-    "unheard": ("of", "is no parameter of this route"),
+    "unheard": ("of", "is not a parameter of this route"),
 }
 
 
@@ -358,7 +358,7 @@ def test_malformed_parameters_of_a_body_are_named_at_once(client: FlaskClient, k
         (b"[" * 100_000, JSON, "body", "is not JSON"),
         (b'{"where": "\\ud800"}', JSON, "body", "is not JSON"),
         (b'{"env": NaN}', JSON, "body", "is not JSON"),
-        (b"env=dev&env=prod", FORM, "env", "is there twice: pass it once"),
+        (b"env=dev&env=prod", FORM, "env", "is passed twice: pass it once"),
         (b"env=\xff", FORM, "body", "is not a form in UTF-8"),
         (b"env=%FF", FORM, "body", "is not a form in UTF-8"),
         (b"&".join(b"a%d=1" % i for i in range(101)), FORM, "body", "is not a form"),

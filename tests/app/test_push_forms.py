@@ -198,10 +198,10 @@ def test_the_event_type_decides_whether_the_registry_is_updated(
     [
         pytest.param(
             b"{}", binary(EVENT | {"type": "google.cloud.bigquery.x"}),
-            "'google.cloud.bigquery.x' tells of no object", id="another type",
+            "'google.cloud.bigquery.x' names no object", id="another type",
         ),
         pytest.param(
-            b"{}", binary(PUBLISHED), "tells of no object", id="a topic's event without a message"
+            b"{}", binary(PUBLISHED), "names no object", id="a topic's event without a message"
         ),
         pytest.param(
             b"{}", binary({"type": EVENT["type"], "specversion": "1.0"}), "ce-bucket", id="no names"
@@ -213,7 +213,7 @@ def test_the_event_type_decides_whether_the_registry_is_updated(
         pytest.param(dumped(PUBLISHED | {"data": {"message": 3}}), STRUCTURED, "no message object",
                      id="a message that is a number"),
         pytest.param(dumped(EVENT | {"data_base64": "%"}), STRUCTURED, "no base64", id="no base64"),
-        pytest.param(dumped(REQUEST), {}, "have it pushed to /events/predictions", id="a request"),
+        pytest.param(dumped(REQUEST), {}, "push it to /events/predictions", id="a request"),
         pytest.param(b"", UNWRAPPED, "the attribute eventType is missing", id="nothing unwrapped"),
         pytest.param(b"", UNWRAPPED | {"eventType": "OBJECT_DELETE"}, "bucketId", id="a part"),
         pytest.param(dumped(EVENT | {"type": 3}), STRUCTURED, "no specversion or type", id="none"),
@@ -259,7 +259,7 @@ def test_a_storage_event_at_the_wrong_route_is_quarantined_with_the_right_route(
     body, headers = FORMS[name]
     assert client.post("/events/predictions", data=body, headers=headers).status_code == 204
     [(_, why)] = did.quarantined
-    assert "have it pushed to /events/storage" in why
+    assert "push it to /events/storage" in why
 
 
 def test_unauthenticated_pushes_of_every_form_are_refused(

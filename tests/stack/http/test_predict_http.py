@@ -395,8 +395,8 @@ def test_every_malformed_parameter_is_named_at_once(lab: Lab) -> None:
         ("run_id", "", "lower-case letters"),
         ("id_columns", "id,id", "once each"),
         ("outputs", "", "pass names"),
-        ("modelname", "x", "no parameter of this route"),
-        ("unheard", "of", "no parameter of this route"),
+        ("modelname", "x", "not a parameter of this route"),
+        ("unheard", "of", "not a parameter of this route"),
     ],
 )
 def test_a_malformed_or_unknown_parameter_is_refused_by_name(

@@ -261,7 +261,9 @@ def test_an_environment_that_is_not_served_is_named(
 def test_an_unknown_parameter_is_named(stack: LocalStack) -> None:
     status, answer = get(stack, "/models?env=dev&version=3")
     assert status == 400
-    assert answer["parameters"] == [{"name": "version", "problem": "is no parameter of this route"}]
+    assert answer["parameters"] == [
+        {"name": "version", "problem": "is not a parameter of this route"}
+    ]
 
 
 def test_a_missing_bucket_is_404(settings: Settings) -> None:
@@ -270,7 +272,7 @@ def test_a_missing_bucket_is_404(settings: Settings) -> None:
     assert (response.status_code, response.mimetype) == (404, "application/problem+json")
     assert response.get_json(force=True) == {
         "type": "urn:mlsys:problem:object-not-found",
-        "title": "There is no such bucket or object",
+        "title": "Bucket or object not found",
         "status": 404,
         "detail": "The bucket gs://no-such-bucket does not exist: create it (docs/operations.md)",
     }
