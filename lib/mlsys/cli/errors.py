@@ -1,4 +1,4 @@
-"""What the command line says of an error, and its exit codes.
+"""The command line's messages for errors, and its exit codes.
 
 The exceptions of Google's clients are in `mlsys.cloud.errors`, and only there.
 
@@ -61,7 +61,7 @@ def signals_stop() -> Iterator[None]:
         raise Stopped(number)
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python gives signals to the main thread alone
+        yield  # Python delivers signals only to the main thread
         return
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
@@ -83,13 +83,13 @@ def explain(exc: Exception) -> str:
     '/tmp: Is a directory. Pass a file'
     """
     for module, name, sentence in _SENTENCES:
-        # A class whose module was never imported was never raised.
+        # An exception whose module was never imported was never raised.
         kind = getattr(sys.modules.get(module), name, None)
         if kind is not None and isinstance(exc, kind):
             return sentence(exc)
     # requests' exceptions are OSErrors too
-    if (said := translated(exc, Use("Google Cloud", "this command", ()))) is not None:
-        return str(said)
+    if (ours := translated(exc, Use("Google Cloud", "this command", ()))) is not None:
+        return str(ours)
     return _file(exc) if isinstance(exc, OSError) else _fault(exc)
 
 
@@ -103,7 +103,7 @@ _ADVICE = {
     errno.EACCES: "Pass a path that you may read and write",
     errno.EPERM: "Pass a path that you may read and write",
     errno.EROFS: "Pass a path that you may read and write",
-    errno.ENOENT: "Pass a path that is there",
+    errno.ENOENT: "Pass a path that exists",
     errno.EISDIR: "Pass a file",
     errno.ENOTDIR: "Pass a path whose folders are folders",
     errno.EEXIST: "Pass another path",
@@ -114,8 +114,8 @@ _ADVICE = {
 
 def _package(exc: Any) -> str:
     return (
-        f"The package {exc.name} is not installed. pip install 'mlsys[service,local]' has all that "
-        "the commands need"
+        f"The package {exc.name} is not installed. pip install 'mlsys[service,local]' installs "
+        "all that the commands need"
     )
 
 
@@ -127,15 +127,15 @@ def _not_encodable(exc: Any) -> str:
     return f"{exc.object[:80]!r} cannot be encoded as {exc.encoding}. Pass other text"
 
 
-_AGAIN = "Try again; if it stays so, look at the network and at https://status.cloud.google.com"
+_AGAIN = "Try again; if it persists, check the network and https://status.cloud.google.com"
 
-# The first that fits counts.
+# The first that matches counts.
 _SENTENCES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("mlsys.errors", "MlsysError", str),
     ("builtins", "UnicodeDecodeError", _not_utf8),
     ("builtins", "UnicodeEncodeError", _not_encodable),
     ("builtins", "ModuleNotFoundError", _package),
-    ("builtins", "MemoryError", lambda _: "Memory is used up. Run it where there is more"),
+    ("builtins", "MemoryError", lambda _: "Memory is used up. Run it on a machine with more"),
     ("builtins", "TimeoutError", lambda _: f"No answer came in time. {_AGAIN}"),
     ("builtins", "ConnectionError", lambda exc: f"The connection failed: {words(exc)}. {_AGAIN}"),
 )
@@ -146,6 +146,5 @@ def _fault(exc: Exception) -> str:
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown line"
     text = next(iter(str(exc).splitlines()), "")
     return (
-        f"An error that mlsys does not know: {type(exc).__name__}: {text} ({where}). Report it, "
-        "with the command"
+        f"An unexpected error: {type(exc).__name__}: {text} ({where}). Report it, with the command"
     )

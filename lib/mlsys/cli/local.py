@@ -39,16 +39,16 @@ def add_to(groups: Any) -> None:
     ):
         up.add_argument(f"--{name}", type=int, metavar="N", help=f"port of {what} (default: free)")
     up.add_argument("--samples", action="store_true", help="load the sample tables (titanic.*)")
-    up.add_argument("--no-service", action="store_true", help="Google Cloud alone")
+    up.add_argument("--no-service", action="store_true", help="start only Google Cloud")
     up.add_argument(
         "--time-scale",
         type=float,
         default=TIME_SCALE,
         metavar="X",
-        help="multiply the waits of 10 to 600 s before Pub/Sub delivers again "
-        "(default: %(default)s, so half a second to 30 s; 1 is as on the cloud)",
+        help="multiply Pub/Sub's waits of 10 to 600 s before it delivers again "
+        "(default: %(default)s, so half a second to 30 s; 1 is as in the cloud)",
     )
-    up.add_argument("--env-file", help="write the variables here too, for `source` or as .env")
+    up.add_argument("--env-file", help="also write the variables here, for `source` or as .env")
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -64,7 +64,7 @@ def _up(options: argparse.Namespace) -> int:
             )
     env_file = Path(options.env_file) if options.env_file else None
     if env_file and check_env_file(env_file):
-        print(f"{env_file} was written by another stack, and is replaced", flush=True)
+        print(f"Replacing {env_file}, which another stack wrote", flush=True)
     ports = Ports(
         service=options.port,
         bigquery=options.bigquery_port,
@@ -84,7 +84,7 @@ def _up(options: argparse.Namespace) -> int:
                 progress=lambda line: print(line, flush=True),
             )
         )
-        # For curl and notebooks: nothing that is sent to the stack may go through a proxy.
+        # For curl and notebooks: requests to the stack must not go through a proxy.
         direct = without_proxies(os.environ) if has_proxy(os.environ) else {}
         exports = _exports(stack.environment | direct)
         if env_file:
@@ -101,31 +101,31 @@ def _exports(environment: Mapping[str, str]) -> str:
 
 
 def check_env_file(path: Path) -> bool:
-    """Tell whether a file that this command wrote is there already.
+    """Tell whether a file that this command wrote exists already.
 
     Raises:
-        SettingsError: something else is there, or a file cannot be written there.
+        SettingsError: another file exists, or the file cannot be written.
     """
     try:
-        there = path.exists()
-        if there and not path.is_file():
+        exists = path.exists()
+        if exists and not path.is_file():
             raise SettingsError(f"--env-file {path} is not a regular file: pass the path of one")
-        if there:
+        if exists:
             with path.open("rb") as file:
                 if file.read(len(_HEADER.encode())) != _HEADER.encode():
                     raise SettingsError(
-                        f"{path} is there and not ours to replace: pass another --env-file"
+                        f"{path} exists, and mlsys did not write it: pass another --env-file"
                     )
         if not path.parent.is_dir():
-            raise SettingsError(f"there is no folder {path.parent} for the --env-file: create it")
+            raise SettingsError(f"the folder {path.parent} of --env-file does not exist: create it")
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as exc:
         raise _not_writable(path, exc) from exc
-    return there
+    return exists
 
 
 def write_env_file(path: Path, content: str) -> None:
-    """Write the file at once, so that nobody reads a part of it.
+    """Write the file in one step, so that no reader sees a part of it.
 
     Raises:
         SettingsError: it cannot be written.
@@ -142,7 +142,7 @@ def write_env_file(path: Path, content: str) -> None:
 
 
 def remove_env_file(path: Path, content: str) -> None:
-    """Remove the file, unless another stack has written its own there."""
+    """Remove the file, unless another stack has replaced it."""
     with contextlib.suppress(OSError, ValueError):
         if path.read_text(encoding="utf-8") == content:
             path.unlink()

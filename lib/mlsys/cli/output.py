@@ -1,7 +1,7 @@
-"""Standard output and error of a command whose reader may go away before the work is done.
+"""Standard output and error of a command whose reader may close them before the work is done.
 
-A reader that has closed the output (`| head`) stops nothing: what it does not read is dropped, and
-the exit code is that of the work. An output that cannot be written, to a full disk for instance,
+A reader that has closed the output (`| head`) stops nothing: the rest is dropped, and the exit code
+is that of the work. An output that cannot be written, to a full disk for instance,
 stops nothing either; the command reports it at its end.
 """
 
@@ -63,7 +63,7 @@ class _Stream:
                 try:
                     self._stream.write(text)
                 except UnicodeEncodeError:
-                    # A lone surrogate, or a terminal that has ASCII alone
+                    # A lone surrogate, or a terminal with only ASCII
                     encoding = self._stream.encoding or "utf-8"
                     self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
@@ -81,7 +81,7 @@ class _Stream:
 
     @contextlib.contextmanager
     def _kept(self) -> Iterator[None]:
-        """Keep the first error, and send what follows to nowhere."""
+        """Keep the first error, and discard all later output."""
         try:
             yield
         except OSError as exc:
@@ -95,7 +95,7 @@ class _Stream:
 
 
 def _discard(stream: Any) -> None:
-    """Lead the stream's file to nowhere: Python flushes what is buffered again as it exits."""
+    """Redirect the stream's file to the null device: Python flushes its buffer again at exit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
@@ -105,7 +105,7 @@ def _discard(stream: Any) -> None:
 
 
 def _open_standard_files() -> None:
-    """Open what is closed of files 0 to 2: the next file or socket would get its number."""
+    """Open closed ones of files 0 to 2, whose numbers the next file or socket would get."""
     for number in range(3):
         try:
             os.fstat(number)

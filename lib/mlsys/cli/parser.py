@@ -1,6 +1,6 @@
 """The `mlsys` command.
 
-`mlsys predict` scores a table by the service, `mlsys local up` is Google Cloud on this machine.
+`mlsys predict` scores a table by the service, `mlsys local up` runs Google Cloud on this machine.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code; `mlsys.cli.errors` has what they mean.
+    """Run the command and return its exit code; `mlsys.cli.errors` lists them.
 
-    A process whose own command a signal stopped ends here: Python would wait for threads that wait
-    for answers.
+    After a signal a process ends here: Python would wait for threads that wait for answers.
     """
     output = Output()
     try:

@@ -1,7 +1,7 @@
 """`mlsys predict`: `GET /predict` with progress, repeated until it is answered.
 
 The result goes to stdout, everything else to stderr. The service checks the parameters; this
-command knows their names only.
+command knows only their names.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 REQUIRED = {
     "env": ("ENV", "dev, staging or prod"),
     "input_table": ("P.D.T", "the table to score, project.dataset.table"),
-    "output_table": ("P.D.T", "where the predictions go; made if it is not there"),
+    "output_table": ("P.D.T", "where the predictions go; created if it does not exist"),
     "model_name": ("NAME", "the model, such as titanic-survival"),
 }
 OPTIONAL = {
-    "run_id": ("ID", "name the run yourself (default: it follows from the request and the input)"),
-    "id_columns": ("A,B", "columns to carry over (default: the model's, else all no feature)"),
+    "run_id": ("ID", "name the run yourself (default: derived from the request and the input)"),
+    "id_columns": ("A,B", "columns to carry over (default: the model's, else all but features)"),
     "prediction_column": ("NAME", "names the predictions (default: the target, or prediction)"),
     "class_columns": ("NAMES", 'names for classes: low,high or {"<=50K": "low", ">50K": "high"}'),
-    "outputs": ("A,B", "what the model is asked for, such as predict,predict_proba"),
+    "outputs": ("A,B", "the model's methods to write, such as predict,predict_proba"),
     "write_disposition": ("W", "WRITE_APPEND (default), WRITE_TRUNCATE or WRITE_EMPTY"),
     "where": ("SQL", "score only the rows for which this condition holds"),
     "max_rejects": (
@@ -38,8 +38,8 @@ OPTIONAL = {
     ),
 }
 FLAGS = {
-    "allow_rejected": "also use a model that its golden rows reject",
-    "allow_version_mismatch": "also use a model that another scikit-learn saved",
+    "allow_rejected": "use a model although its golden rows no longer match",
+    "allow_version_mismatch": "use a model although another scikit-learn version saved it",
 }
 
 
@@ -47,8 +47,8 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser's others."""
     parser = commands.add_parser(
         "predict",
-        help="score a BigQuery table by the service, and show how far it is",
-        description="Score a BigQuery table by the service: asks whether it would work, scores, "
+        help="score a BigQuery table by the service, and show the progress",
+        description="Score a BigQuery table by the service: checks that it would work, scores, "
         "shows the progress, repeats what timed out, and prints the result. Ctrl-C stops the "
         "waiting, not the run. Options are checked by the service; GET /docs describes them.",
     )
@@ -65,16 +65,16 @@ def add_to(commands: Any) -> None:
             _flag(name), action="store_const", const="true", help=f"{text} (default: refuse)"
         )
     parser.add_argument(
-        "--check-ids", action="store_true", help="also have rows of the same ids counted before"
+        "--check-ids", action="store_true", help="first count rows with duplicate ids, too"
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say whether it would work")
+    parser.add_argument("--dry-run", action="store_true", help="only check whether it would work")
     parser.add_argument("--no-wait", action="store_true", help="start the run and do not wait")
     parser.add_argument("--url", help="the service's address (default: MLSYS_URL)")
-    parser.add_argument("--json", action="store_true", help="print the service's JSON answer alone")
+    parser.add_argument("--json", action="store_true", help="print only the service's JSON answer")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the command line says and return the exit code."""
+    """Run the command and return the exit code."""
     from mlsys.remote.answers import faults
     from mlsys.remote.call import Call
     from mlsys.remote.service import RefusedByService, Service, Unreachable, service_url
@@ -91,13 +91,13 @@ def run(options: argparse.Namespace) -> int:
         _tell(f"mlsys: {exc}", *_indented(faults(exc.body or {})))
         return 1
     except TryAgain as exc:
-        there = call.sent or not isinstance(exc, Unreachable)
-        _tell(f"mlsys: {exc}", *(_ways_on(call, options) if there else ()))
+        answered = call.sent or not isinstance(exc, Unreachable)
+        _tell(f"mlsys: {exc}", *(_next_steps(call, options) if answered else ()))
         return 1
     except KeyboardInterrupt:
         if call.sent:
-            said = "No longer waiting; the run is not stopped."
-            options.stopped = "\n".join([said, *_ways_on(call, options)])
+            stopped = "No longer waiting; the run is not stopped."
+            options.stopped = "\n".join([stopped, *_next_steps(call, options)])
         raise
 
 
@@ -128,8 +128,8 @@ def _run(call: Call, options: argparse.Namespace) -> int:
     return 0
 
 
-def _ways_on(call: Call, options: argparse.Namespace) -> list[str]:
-    """How to see the run's state, and the command that resumes it, or asks again."""
+def _next_steps(call: Call, options: argparse.Namespace) -> list[str]:
+    """Return where to see the run's state, and the command that resumes or repeats it."""
     words = ["mlsys", "predict"]
     for name, value in call.params.items():
         words += [_flag(name)] if name in FLAGS else [_flag(name), value]
@@ -140,7 +140,7 @@ def _ways_on(call: Call, options: argparse.Namespace) -> list[str]:
         if getattr(options, name) and (not call.sent or name not in ("check_ids", "dry_run"))
     ]
     if not call.sent:
-        return [f"To ask again: {shlex.join(words)}"]
+        return [f"To repeat it: {shlex.join(words)}"]
     lines = [f"To resume it or to see its result: {shlex.join(words)}"]
     if call.run_id:
         state = call.service.address(f"/runs/{call.run_id}", {"env": call.params["env"]})
@@ -159,7 +159,7 @@ def _flag(name: str) -> str:
 def _headline(call: Call, verdict: Mapping[str, Any]) -> str:
     rows = "rows not counted yet" if verdict["rows"] is None else _rows(verdict["rows"])
     if where := call.params.get("where"):
-        rows += f", of which those where {where}"
+        rows += f", filtered by where {where}"
     model = f"{verdict['model_name']} {verdict['model_version']}"
     return f"{model} on {call.params['input_table']}: {rows}"
 
@@ -188,10 +188,10 @@ def _print_json(body: Mapping[str, Any]) -> None:
 
 def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
     print(_headline(call, verdict))
-    state = "is there already" if verdict.get("run_exists") else "is new"
+    state = "exists already" if verdict.get("run_exists") else "is new"
     print(f"run_id        {verdict['run_id']} ({state})")
     if verdict["ok"]:
-        state = "is there" if verdict.get("output_table_exists") else "would be made"
+        state = "exists" if verdict.get("output_table_exists") else "would be created"
         print(f"output table  {call.params['output_table']} ({state})")
         print(f"reads         {', '.join(map(str, verdict.get('reads', ())))}")
         print(f"writes        {', '.join(map(_column, verdict.get('writes', ())))}")
@@ -209,7 +209,7 @@ def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
 
 
 def _column(column: Mapping[str, str]) -> str:
-    """A column with its type, and what it is about where its name does not end in that."""
+    """Return a column with its type, and its label if its name does not end in that."""
     text = f"{column['name']} {column['type']}"
     label = column.get("label")
     return text if label is None or column["name"].endswith(label) else f"{text} ({label!r})"
@@ -225,4 +225,4 @@ def _print_result(result: Mapping[str, Any]) -> None:
     print(f"run_id        {result['run_id']}")
     print(f"seconds       {result.get('seconds')}")
     if result.get("reused"):
-        print("reused        the rows were there already")
+        print("reused        the run was done already")

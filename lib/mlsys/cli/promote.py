@@ -18,8 +18,8 @@ def add_to(commands: Any) -> None:
         "promote",
         help="take a model version to the next environment",
         description="Copy a model version with its metadata and signature to the bucket of another "
-        "environment, where the copy registers itself. Only a version that the registry knows as "
-        "ready is promoted; who did it, when and from where is in the new registry row.",
+        "environment, where the copy registers itself. Only a version that is ready in "
+        "the registry is promoted; the new registry row tells who did it, when and from where.",
     )
     parser.set_defaults(run=_promote, stopped="Stopped. The same command finishes it.")
     parser.add_argument("name", help="the model, such as titanic-survival")
@@ -32,7 +32,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--from-project", help="the source's project (default: GCP_PROJECT_ID)")
     parser.add_argument("--to-project", help="the target's project (default: GCP_PROJECT_ID)")
     parser.add_argument(
-        "--confirm", metavar="NAME/VERSION", help="say it once more; needed for prod"
+        "--confirm", metavar="NAME/VERSION", help="repeat the version; required for prod"
     )
 
 
@@ -43,16 +43,16 @@ def _promote(options: argparse.Namespace) -> int:
 
     ref = ModelRef(options.name, options.version)
     if (options.target == "prod" or options.confirm) and options.confirm != str(ref):
-        raise InvalidRequest(("confirm", f"prod asks for it: pass --confirm {ref}"))
+        raise InvalidRequest(("confirm", f"is required for prod: pass --confirm {ref}"))
     settings = default_clients().settings
-    here, there = (
+    source, target = (
         clients_for(replace(settings, project=project or settings.project))
         for project in (options.from_project, options.to_project)
     )
     by = options.by or os.environ.get("GITHUB_ACTOR") or _user()
-    row = promote(ref, options.source, options.target, by=by, here=here, there=there)
-    said = f" ({row.status_reason})" if row.status_reason else ""
-    print(f"{ref} is in {options.target}, {row.status}{said}")
+    row = promote(ref, options.source, options.target, by=by, here=source, there=target)
+    reason = f" ({row.status_reason})" if row.status_reason else ""
+    print(f"{ref} is in {options.target}, {row.status}{reason}")
     return 0
 
 

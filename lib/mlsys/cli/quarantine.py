@@ -1,4 +1,4 @@
-"""`mlsys quarantine list` and `mlsys quarantine replay`: what the service could not understand."""
+"""`mlsys quarantine list` and `mlsys quarantine replay`: messages the service could not parse."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def add_to(commands: Any) -> None:
     listing.set_defaults(run=_list)
     again = verbs.add_parser(
         "replay",
-        help="publish them again, and take them out",
-        description="Publish messages again to the topic that they came from, and take them out "
-        "of quarantine. One that is still not understood comes back.",
+        help="publish them again, and remove them",
+        description="Publish messages again to the topic that they came from, and remove them "
+        "from quarantine. One that is still malformed comes back.",
     )
     again.set_defaults(run=_replay)
     again.add_argument("name", nargs="*", help="the message's object, as `list` shows it")
@@ -75,16 +75,16 @@ def _replay(options: argparse.Namespace) -> int:
         raise SettingsError("name the messages to publish again, or pass --all")
     clients = default_clients()
     names = options.name or objects(clients, options.env)
-    found: Iterable[tuple[str, Record | None]] = read(clients, options.env, names)
+    records: Iterable[tuple[str, Record | None]] = read(clients, options.env, names)
     if not options.all:
-        found = list(found)
-        known = {name for name, record in found if record is not None}
+        records = list(records)
+        known = {name for name, record in records if record is not None}
         if unknown := [name for name in names if name not in known]:
             raise SettingsError(f"not in quarantine: {', '.join(unknown)}")
     failed = 0
-    for name, record in found:
+    for name, record in records:
         if record is None:
-            continue  # somebody else's object
+            continue  # not an object of mlsys
         try:
             replay(clients, options.env, record)
             print(f"published again: {name}")

@@ -1,4 +1,4 @@
-"""`mlsys sign`: a key, and signatures for models that lie in the bucket."""
+"""`mlsys sign`: create a key, and sign models in the bucket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlsys.settings import ENVS
 
 def add_to(commands: Any) -> None:
     """Add the command to the parser's others."""
-    sign = commands.add_parser("sign", help="sign models, for a service that asks for it")
+    sign = commands.add_parser("sign", help="sign models, for a service that requires it")
     verbs = sign.add_subparsers(metavar="COMMAND", required=True)
     new = verbs.add_parser(
         "new-key",

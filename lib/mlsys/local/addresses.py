@@ -1,4 +1,4 @@
-"""Where the local stack's servers listen, and the environment that leads others to them."""
+"""The local stack's addresses, and the environment that points clients at them."""
 
 import contextlib
 import dataclasses
@@ -11,13 +11,13 @@ from pathlib import Path
 from mlsys.errors import SettingsError
 from mlsys.settings import Emulators
 
-HOST = "127.0.0.1"  # the local stack checks nobody's identity, so nothing else may reach it
+HOST = "127.0.0.1"  # the local stack authenticates nobody, so only this machine may reach it
 PROJECT = "mlsys-local"
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports that are wished for; None: a free one is chosen."""
+    """The requested ports; None: a free one is chosen."""
 
     service: int | None = None
     bigquery: int | None = None
@@ -28,7 +28,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The ports that were chosen, and what follows from them."""
+    """The chosen ports, and the addresses that follow from them."""
 
     service: int
     bigquery: int
@@ -43,7 +43,7 @@ class Addresses:
 
     @property
     def emulators(self) -> Emulators:
-        """What stands in for Google Cloud."""
+        """The addresses of the emulators."""
         return Emulators(
             storage=f"http://{HOST}:{self.storage}",
             bigquery=f"http://{HOST}:{self.bigquery}",
@@ -52,13 +52,13 @@ class Addresses:
         )
 
     def environment(self, envs: Sequence[str], with_service: bool) -> dict[str, str]:
-        """What a process exports to use the stack, the service itself included."""
+        """Return the variables that a process, also the service, needs to use the stack."""
         emulators = self.emulators
         values = {
             "GCP_PROJECT_ID": PROJECT,
             "MLSYS_ENVS": ",".join(envs),
             "MLSYS_PUSH_AUTH": "off",
-            # Named although they are the default: a .env file may name the cloud's.
+            # Set although they are the defaults: a .env file may name the cloud's.
             **buckets(envs),
             **{variable: getattr(emulators, k) for k, variable in Emulators.VARIABLES.items()},
         }
@@ -66,7 +66,7 @@ class Addresses:
 
 
 def buckets(envs: Sequence[str]) -> dict[str, str]:
-    """The environments' buckets, by the variable that names each."""
+    """Return the environments' buckets, by the variable that names each."""
     return {
         f"GCS_BUCKET_{kind.upper()}_{env.upper()}": f"mlsys-{kind}-{env}"
         for env in envs
@@ -75,10 +75,10 @@ def buckets(envs: Sequence[str]) -> dict[str, str]:
 
 
 def choose_addresses(ports: Ports, known: Path | None = None) -> Addresses:
-    """Choose a port for every server: the one wished for, else last time's (in `known`) if free.
+    """Choose a port for every server: the requested one, else last time's (in `known`) if free.
 
     Raises:
-        SettingsError: a port that was wished for is taken.
+        SettingsError: a requested port is taken.
     """
     try:
         last = json.loads(known.read_text()) if known else {}
@@ -86,17 +86,17 @@ def choose_addresses(ports: Ports, known: Path | None = None) -> Addresses:
         last = {}
 
     def choose(name: str) -> int:
-        wished = getattr(ports, name)
-        if wished is None and isinstance(last.get(name), int):
+        requested = getattr(ports, name)
+        if requested is None and isinstance(last.get(name), int):
             with contextlib.suppress(SettingsError):
                 return choose_port(last[name], name)
-        return choose_port(wished, name)
+        return choose_port(requested, name)
 
     return Addresses(**{field.name: choose(field.name) for field in dataclasses.fields(ports)})
 
 
 def choose_port(wanted: int | None, what: str) -> int:
-    """Return `wanted` if nobody listens there, or a free port of the loopback if it is None.
+    """Return `wanted` if nothing listens on it, or a free port of the loopback if it is None.
 
     Raises:
         SettingsError: the port is taken; without this check the other server would answer for
@@ -109,7 +109,7 @@ def choose_port(wanted: int | None, what: str) -> int:
             probe.bind((HOST, wanted or 0))
         except (OSError, OverflowError) as exc:
             raise SettingsError(
-                f"port {wanted} for {what} cannot be used ({exc}): pass another one, or none and "
-                "a free one is chosen"
+                f"port {wanted} for {what} cannot be used ({exc}): pass another one, or none to "
+                "have a free one chosen"
             ) from exc
         return int(probe.getsockname()[1])

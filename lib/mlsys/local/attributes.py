@@ -1,4 +1,4 @@
-"""Give objects back the attributes that fake-gcs-server keeps beside their content.
+"""Restore the attributes that fake-gcs-server keeps beside an object's content.
 
 It keeps them in the extended attribute `user.metadata` of each object's file, which `cp -r`,
 archives and many file systems lose. One object without them makes each listing of its bucket a 404.
@@ -22,16 +22,15 @@ _CHUNK = 2**20
 
 
 def restore_attributes(root: Path) -> int:
-    """Write new attributes for the objects below `root` that have none; return how many there are.
+    """Write new attributes for the objects below `root` that have none; return their number.
 
-    Checksums, size and time are those of the file; the generation is a new one, and custom metadata
-    is lost.
+    Checksums, size and time are the file's; the generation is new, and custom metadata is lost.
 
     Raises:
         SettingsError: the file system has no extended attributes.
     """
     if not hasattr(os, "setxattr"):
-        return 0  # macOS has them, and Python's os there has not
+        return 0  # macOS has them, but Python's os lacks them there
     _check_support(root)
     generation = time.time_ns() // 1000
     restored = 0
@@ -63,7 +62,7 @@ def _has_attributes(path: Path) -> bool:
 
 
 def _attributes(path: Path, generation: int) -> dict[str, object]:
-    """Return what fake-gcs-server 1.54 keeps of an object."""
+    """Return the attributes that fake-gcs-server 1.54 keeps of an object."""
     import google_crc32c
 
     md5, crc32c = hashlib.md5(usedforsecurity=False), google_crc32c.Checksum()

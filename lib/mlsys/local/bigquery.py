@@ -14,7 +14,7 @@ from mlsys.local.processes import Server, answers, listens
 
 START_SECONDS = 90.0  # it takes 5 to 8 s on a free machine
 # It reads 65,536 rows a message, however wide they are, and by default sends at most 11 MB of them;
-# BigQuery cuts messages by their size. This is the largest limit that it takes.
+# BigQuery cuts messages by their size. This is the largest limit that it accepts.
 MAX_MESSAGE_BYTES = 1024**3
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 
@@ -38,11 +38,11 @@ def start_bigquery(
     lock: IO[str] | None = None,
     memory: int | None = None,
 ) -> Server:
-    """Start BigQuery (REST at `port`, Storage API at `storage_port`); it is still to be waited for.
+    """Start BigQuery (REST at `port`, Storage API at `storage_port`); wait for it yourself.
 
     Load jobs read `gs://bucket/object` from `gcs_root/bucket/object`. Tables are kept in `folder`
-    if `persistent`, else in memory. A query that takes it beyond `memory` bytes (three quarters of
-    the machine's unless given) fails.
+    if `persistent`, else in memory. A query that would exceed `memory` bytes (by default three
+    quarters of the machine's) fails.
     """
     home = home_for_duckdb(folder)
     _install_extensions(home)
@@ -68,14 +68,14 @@ def start_bigquery(
         seconds=START_SECONDS,
         log_file=log_file,
         environment=environment,
-        folder=folder,  # it reads .bqemu.toml from where it is started
+        folder=folder,  # it reads .bqemu.toml from its working directory
         remove=remove,
         lock=lock,
     )
 
 
 def create_tables(clients: Clients, envs: Iterable[str]) -> None:
-    """Make sure that each environment's dataset `mlsys_{env}` exists, with the service's tables.
+    """Create each environment's dataset `mlsys_{env}` and the service's tables, if missing.
 
     The tables are the files of `mlsys/schemas`, named as the tables.
     """
@@ -96,9 +96,9 @@ def create_tables(clients: Clients, envs: Iterable[str]) -> None:
 
 
 def home_for_duckdb(folder: Path) -> Path:
-    """Return where DuckDB keeps its extensions: HOME, or `folder` if that cannot be used.
+    """Return the folder for DuckDB's extensions: HOME, or `folder` if HOME cannot be used.
 
-    DuckDB takes HOME as it is and asks the system for nothing; a container's user may have none.
+    DuckDB reads only the variable HOME; a container's user may have no home.
     """
     home = Path(os.environ.get("HOME") or folder)
     own = home / ".duckdb"
@@ -110,7 +110,7 @@ def home_for_duckdb(folder: Path) -> Path:
 
 
 def _install_extensions(home: Path) -> None:
-    """Put DuckDB's extensions in place from their packages; bqemulator would download them."""
+    """Install DuckDB's extensions from their packages; bqemulator would download them."""
     import duckdb
     from duckdb_extensions import import_extension
 

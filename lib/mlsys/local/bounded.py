@@ -1,6 +1,6 @@
-"""A limit on bqemulator's memory: a query that needs more fails, and the server lives.
+"""Limit bqemulator's memory: a query that needs more fails, and the server survives.
 
-DuckDB works out constants as it plans, in a dry run too, and its own limit does not count strings
+DuckDB evaluates constants as it plans, in a dry run too, and its own limit does not count strings
 and lists: `REPEAT('x', 4000000000)` in a filter took all of the machine's memory. The kernel's
 limit makes such an allocation fail, which DuckDB reports as an error of the query.
 """
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DUCKDB_SHARE = 0.75  # of the limit; beyond it DuckDB writes to its folder
-COPIED_BYTES = 64 * 2**20  # larger results use most of what is reserved for them
+DUCKDB_SHARE = 0.75  # of the limit; beyond it DuckDB spills to its folder
+COPIED_BYTES = 64 * 2**20  # larger results use most of their reserved memory
 
 
 def default_limit() -> int:
-    """Three quarters of the machine's memory, in bytes."""
+    """Return three quarters of the machine's memory, in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
 
 
@@ -28,7 +28,7 @@ def bound(limit: int) -> None:
     """Limit what this process may allocate, and what DuckDB keeps in memory."""
     from bqemulator.storage.engine import DuckDBEngine
 
-    with contextlib.suppress(OSError, ValueError):  # macOS does not have to know it
+    with contextlib.suppress(OSError, ValueError):  # macOS may not support it
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     own = DuckDBEngine._apply_session_pragmas
@@ -51,7 +51,7 @@ def _copied(result: pa.Table) -> pa.Table:
     """Return a small result in buffers of its own size.
 
     DuckDB reserves 4 MiB for each column of a result. bqemulator keeps the results, and the limit
-    counts what is reserved, used or not.
+    counts reserved memory, used or not.
     """
     import pyarrow as pa
 

@@ -1,6 +1,6 @@
-"""The folder of a local stack: where its objects, tables and logs are, for one stack at a time.
+"""The folder of a local stack, with its objects, tables and logs, for one stack at a time.
 
-The kernel holds the locks, not what a file says, so none is left of a process that died.
+The kernel holds the locks, not a file's content, so a process that died leaves none behind.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Folder:
     """
 
     def __init__(self, data_dir: Path | None, progress: Callable[[str], None]) -> None:
-        """Make the folder, or a temporary one, and wait until no server of a killed stack is in it.
+        """Create the folder, or a temporary one, and wait for the servers of a killed stack to end.
 
         Raises:
-            SettingsError: another stack has it, or it cannot be used.
+            SettingsError: another stack uses it, or it cannot be used.
         """
         self._kept = data_dir is not None
         with contextlib.ExitStack() as exits:
@@ -43,7 +43,7 @@ class Folder:
                     path.mkdir(parents=True, exist_ok=True)
                 self._lock = exits.enter_context(_lock_folder(self.path))
                 self.lock = exits.enter_context(_lock_servers(self.path, progress))
-            except (OSError, RuntimeError) as exc:  # RuntimeError: there is no such home
+            except (OSError, RuntimeError) as exc:  # RuntimeError: no such home
                 reason = getattr(exc, "strerror", None) or exc
                 where = data_dir or "the folder for temporary files, TMPDIR,"
                 raise SettingsError(
@@ -53,21 +53,21 @@ class Folder:
 
     @property
     def storage(self) -> Path:
-        """Where the buckets are."""
+        """The folder of the buckets."""
         return self.path / "storage"
 
     @property
     def bigquery(self) -> Path:
-        """Where the tables are."""
+        """The folder of the tables."""
         return self.path / "bigquery"
 
     @property
     def logs(self) -> Path:
-        """Where the servers write their logs."""
+        """The folder of the servers' logs."""
         return self.path / "logs"
 
     def close(self) -> None:
-        """Give the folder back; a temporary one is removed. Can be called again."""
+        """Release the folder; a temporary one is removed. Can be called again."""
         self._exits.close()
 
     def _remove(self) -> None:
@@ -76,10 +76,10 @@ class Folder:
 
 
 def _lock_folder(folder: Path) -> IO[str]:
-    """Take the folder for this process, as long as the file that comes back is open.
+    """Lock the folder for this process, as long as the returned file is open.
 
     Raises:
-        SettingsError: another process has it.
+        SettingsError: another process holds it.
     """
     lock = _try_lock(folder / "lock")
     if lock is None:
@@ -90,7 +90,7 @@ def _lock_folder(folder: Path) -> IO[str]:
 
 
 def _lock_servers(folder: Path, progress: Callable[[str], None]) -> IO[str]:
-    """Wait until no server of an earlier stack runs in the folder, and take that for this one's.
+    """Wait until no server of an earlier stack runs in the folder, and lock it for this stack's.
 
     The servers of a stack that was killed end within seconds after it.
 
@@ -98,16 +98,16 @@ def _lock_servers(folder: Path, progress: Callable[[str], None]) -> IO[str]:
         SettingsError: one of them does not end.
     """
     deadline = time.monotonic() + GRACE + 10
-    told = False
+    reported = False
     while (lock := _try_lock(folder / "servers.lock")) is None:
         if time.monotonic() > deadline:
             raise SettingsError(
                 f"servers of an earlier stack still run in {folder}: end them, or pass another "
                 "--data-dir"
             )
-        if not told:
+        if not reported:
             progress("Waiting for the servers of a stack that was killed")
-            told = True
+            reported = True
         time.sleep(0.05)
     return lock
 

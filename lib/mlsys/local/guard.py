@@ -1,11 +1,11 @@
-"""Run a command that ends when whoever started it is gone.
+"""Run a command that ends when its starter has ended.
 
     python -m mlsys.local.guard [--remove FOLDER] -- COMMAND [ARGUMENT ...]
 
 The starter holds the write end of the guard's standard input. When that pipe closes, the starter
 has stopped, crashed or was killed; the kernel closes it in every case, so no signal handler of the
-starter is needed, and it works wherever there are pipes. A starter that stops in an orderly way
-writes a byte before. On Linux the kernel ends the command too if the guard itself is killed.
+starter is needed, and it works wherever pipes do. A starter that stops in an orderly way writes a
+byte before. On Linux the kernel ends the command too if the guard itself is killed.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-GRACE = 10.0  # seconds between the polite signal and the other one
-KILLED_GRACE = 2.0  # the same after the starter was killed: whoever starts it again waits for it
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+KILLED_GRACE = 2.0  # the same after the starter was killed: a restart waits for it
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _USAGE = "usage: python -m mlsys.local.guard [--remove FOLDER] -- COMMAND [ARGUMENT ...]"
 
@@ -27,7 +27,7 @@ def guard(command: Sequence[str], remove: str | None = None, stdin: int = 0) -> 
     """Run `command` until it ends or `stdin` reaches its end, and return its exit code.
 
     The command gets a process group of its own, so that its children end with it. The exit code
-    follows the shell: 128 + the signal's number if a signal ended it, 127 if it is not there.
+    follows the shell: 128 + the signal's number if a signal ended it, 127 if it was not found.
     When `stdin` reached its end, the folder `remove` is removed afterwards.
     """
     wake_read, wake_write = os.pipe()
@@ -65,7 +65,7 @@ def guard(command: Sequence[str], remove: str | None = None, stdin: int = 0) -> 
 
 
 def _end_with_parent() -> Callable[[], None]:
-    """Return what makes a new process end with its parent, to be called in the new process."""
+    """Return a function that, called in a new process, makes it end with its parent."""
     import ctypes
 
     libc, parent = ctypes.CDLL(None), os.getpid()
@@ -79,21 +79,21 @@ def _end_with_parent() -> Callable[[], None]:
 
 
 def _end(child: subprocess.Popen[bytes], grace: float) -> None:
-    """End the child politely, and in any case within `grace` seconds; then what it started."""
+    """End the child by SIGTERM, or after `grace` seconds by SIGKILL; then its descendants."""
     if child.poll() is None:
-        # As on Cloud Run, to the child alone: how its own children end is its business.
+        # As on Cloud Run, only to the child, which ends its own children.
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(grace)
-    # Also after an orderly end: what the child left behind belongs to nobody. macOS answers
-    # PermissionError for a group of which only zombies are left.
+    # Also after an orderly end: nothing else would end what the child left behind. macOS
+    # raises PermissionError for a group that has only zombies left.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Parse the guard's own arguments and run it; 2 means that they were wrong."""
+    """Parse the guard's own arguments and run it; return 2 if they are invalid."""
     remove = None
     if len(arguments) > 1 and arguments[0] == "--remove":
         remove, arguments = arguments[1], arguments[2:]

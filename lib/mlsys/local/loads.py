@@ -1,4 +1,4 @@
-"""Load jobs of the local BigQuery: all of a job or nothing of it, and columns by their names.
+"""Load jobs of the local BigQuery: atomic, and with columns matched by name.
 
 It runs within bqemulator's process and replaces its load jobs, which delete the rows of
 WRITE_TRUNCATE before they read the files, keep the columns of a truncated table, and fill columns
@@ -26,7 +26,7 @@ Key = tuple[str, str, str]
 
 
 def replace_parquet(executor: Any) -> None:
-    """Let Parquet files be read by the names of their columns."""
+    """Make bqemulator match the columns of Parquet files by name."""
 
     def by_name(path: str, target: str, ctx: Any) -> None:
         files = "read_parquet(?, hive_partitioning = false)"
@@ -77,7 +77,7 @@ def done(
     began: Any,
     rows: int,
 ) -> Any:
-    """Return what bqemulator keeps of a load job that has ended well."""
+    """Return bqemulator's record of a load job that has succeeded."""
     return executor.JobMeta(
         project_id=project_id,
         job_id=job_id,
@@ -105,7 +105,7 @@ def transaction(ctx: Any) -> Iterator[None]:
 
 
 def _load(executor: Any, ctx: Any, job: Any, table: Any) -> dict[str, Any]:
-    """Write the files into a table that exists; return what changes of its entry."""
+    """Write the files into an existing table; return the changes of its catalog entry."""
     fields = (job.raw_config.get("schema") or {}).get("fields") or []
     paths = [executor._resolve_uri(uri, ctx) for uri in job.source_uris]
     for path in paths:
@@ -130,7 +130,7 @@ def _load(executor: Any, ctx: Any, job: Any, table: Any) -> dict[str, Any]:
 def _replace(
     executor: Any, ctx: Any, job: Any, table: Any, paths: Sequence[str], fields: list[Any]
 ) -> dict[str, Any]:
-    """Put a table of other columns in the place of one; return its schema."""
+    """Replace a table by one with other columns; return the new schema."""
     names = (table.project_id, table.dataset_id)
     staged = executor.quoted_table_ref(*names, f"staged_{uuid.uuid4().hex}")
     with transaction(ctx):
@@ -145,7 +145,7 @@ def _replace(
 
 
 def _check_layout(table: Any, fields: Sequence[Any]) -> None:
-    """Refuse a schema without the columns that the table is partitioned or clustered by."""
+    """Check that the schema has the columns that the table is partitioned or clustered by."""
     names = {str(field["name"]).lower() for field in fields}
     specs = (table.time_partitioning, table.range_partitioning)
     for name in [spec.field for spec in specs if spec is not None and spec.field is not None]:
@@ -157,7 +157,7 @@ def _check_layout(table: Any, fields: Sequence[Any]) -> None:
 
 
 def _check_modes(table: Any, fields: Sequence[Any]) -> None:
-    """Refuse an append that gives a column another mode, or a column that the table lacks."""
+    """Check that an append changes no column's mode, and adds no column."""
     modes = {field.name.lower(): field.mode for field in table.schema_.fields}
     for field in fields:
         name, mode = str(field["name"]), field.get("mode") or "NULLABLE"

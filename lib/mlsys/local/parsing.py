@@ -1,4 +1,4 @@
-"""Parse each statement once: bqemulator parses a statement a dozen times to learn what it is.
+"""Parse each statement once: bqemulator parses a statement a dozen times to classify it.
 
 It runs within bqemulator's process, where parsing took two fifths of the processor's time.
 """
@@ -13,7 +13,7 @@ MAX_CHARACTERS = 20_000  # of a statement whose tree is kept
 
 
 def install() -> None:
-    """Let sqlglot remember the trees in this process. Callers change theirs, so each is a copy."""
+    """Cache sqlglot's trees in this process. Callers modify them, so each gets a copy."""
     from sqlglot.dialects.dialect import Dialect
 
     parse = Dialect.parse

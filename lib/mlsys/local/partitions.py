@@ -1,10 +1,10 @@
-"""Partitions of tables in the local BigQuery, where bqemulator has none of its own.
+"""Partitions of tables in the local BigQuery, which bqemulator lacks.
 
 It runs within bqemulator's process and replaces functions of exactly the release that the extra
 `local` pins. A load into `table$20261123` writes that one partition, as BigQuery does it:
 https://cloud.google.com/bigquery/docs/managing-partitioned-table-data#load-data-partition.
 A table keeps how it is partitioned, whether a load, the API or a statement created it. Partitions
-by ingestion time are refused, because bqemulator does not keep when a row came.
+by ingestion time are refused, because bqemulator does not record when a row arrived.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def install() -> None:
 
 
 def _loads(executor: Any, whole: Any) -> Any:
-    """Return a load job that knows of partitions; `whole` loads a table without a decorator."""
+    """Return a load job that supports partitions; `whole` loads a table without a decorator."""
 
     async def execute_load_job(
         project_id: str, job_id: str, config: dict[str, Any], ctx: Any
@@ -98,7 +98,7 @@ def _loads(executor: Any, whole: Any) -> Any:
 def _load_partition(
     executor: Any, ctx: Any, table: Any, partition: str, project_id: str, config: dict[str, Any]
 ) -> int:
-    """Load the files into one partition and return how many rows they hold; all of it or nothing.
+    """Load the files into one partition and return their number of rows, atomically.
 
     Raises:
         ValueError: the table has no such partition, or rows belong to another one.
@@ -156,7 +156,7 @@ def _condition(table: Any, partition: str) -> str:
 
 
 def _statements(sync: Any) -> Any:
-    """Return bqemulator's note of a CREATE TABLE, which keeps every form of PARTITION BY."""
+    """Return a `sync_created_table` that keeps every form of PARTITION BY."""
 
     def sync_created_table(sql: str, project_id: str, ctx: Any) -> None:
         sync(sql, project_id, ctx)
@@ -169,13 +169,13 @@ def _statements(sync: Any) -> Any:
 
 
 def _stated(sql: str) -> dict[str, Any]:
-    """Return what a CREATE TABLE says of partitions, clusters and labels."""
+    """Return the partitions, clusters and labels of a CREATE TABLE."""
     import sqlglot
     from sqlglot import exp
 
-    found = sqlglot.parse_one(sql, read="bigquery").args.get("properties")
+    properties = sqlglot.parse_one(sql, read="bigquery").args.get("properties")
     stated: dict[str, Any] = {}
-    for entry in found.expressions if found else ():
+    for entry in properties.expressions if properties else ():
         if isinstance(entry, exp.PartitionedByProperty):
             stated |= _partitioned_by(entry.this)
         elif isinstance(entry, exp.ClusterProperty):
@@ -187,7 +187,7 @@ def _stated(sql: str) -> dict[str, Any]:
 
 
 def _partitioned_by(form: Any) -> dict[str, Any]:
-    """Return what PARTITION BY says, unless it is a column alone, which bqemulator reads."""
+    """Return the partitioning of PARTITION BY, or {} for a bare column, which bqemulator reads."""
     from sqlglot import exp
 
     column = form.find(exp.Column)
@@ -204,7 +204,7 @@ def _partitioned_by(form: Any) -> dict[str, Any]:
 
 
 def _partitioning(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a request says of partitions and clusters, as bqemulator's catalog keeps it."""
+    """Return a request's partitions and clusters as bqemulator's catalog keeps them."""
     models = importlib.import_module("bqemulator.catalog.models")
     if spec := body.get("clustering"):
         rest = {key: value for key, value in body.items() if key != "clustering"}

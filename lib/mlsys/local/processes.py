@@ -29,7 +29,7 @@ class ServerNotReady(MlsysError):
 
 
 def answers(url: str, status: int = 200, timeout: float = 2.0) -> bool:
-    """True if GET `url` (http, without any proxy) answers with `status`."""
+    """Return whether GET `url` (http, without any proxy) answers with `status`."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or HOST, parts.port, timeout=timeout)
     try:
@@ -42,7 +42,7 @@ def answers(url: str, status: int = 200, timeout: float = 2.0) -> bool:
 
 
 def listens(port: int, timeout: float = 2.0) -> bool:
-    """True if somebody accepts connections on the loopback's `port`."""
+    """Return whether a server accepts connections on the loopback's `port`."""
     try:
         socket.create_connection((HOST, port), timeout).close()
     except OSError:
@@ -51,7 +51,7 @@ def listens(port: int, timeout: float = 2.0) -> bool:
 
 
 class Server:
-    """A process that ends with this one, whatever ends this one, and writes to a log file."""
+    """A process that ends with this one, however that ends, and writes to a log file."""
 
     def __init__(
         self,
@@ -68,8 +68,8 @@ class Server:
     ) -> None:
         """Start `command` in `folder`, with `environment` over this process's own.
 
-        `ready` tells whether it answers, which must be so after `seconds`. `remove` names a
-        folder that goes too if this process dies without stopping the server; `lock` is a lock's
+        `ready` tells whether it answers, which it must within `seconds`. `remove` names a folder
+        that is removed if this process dies without stopping the server; `lock` is a lock's
         file that the guard keeps open until the server has ended.
         """
         self.name = name
@@ -93,10 +93,10 @@ class Server:
             )
 
     def wait_until_ready(self) -> None:
-        """Return once the server answers.
+        """Wait until the server answers.
 
         Raises:
-            ServerNotReady: it ended, or did not answer in its time. It is stopped.
+            ServerNotReady: it ended, or did not answer in time. It is stopped.
         """
         deadline = time.monotonic() + self._seconds
         while time.monotonic() < deadline:
@@ -108,10 +108,10 @@ class Server:
         raise ServerNotReady(self._report(f"did not answer within {self._seconds:.0f} seconds"))
 
     def check(self) -> None:
-        """Return if the server runs.
+        """Check that the server runs.
 
         Raises:
-            ServerNotReady: it has ended by itself; the message has its log's end.
+            ServerNotReady: it has ended; the message has its log's end.
         """
         if (code := self._process.poll()) is not None:
             raise ServerNotReady(self._report(f"ended with exit code {code}"))
@@ -119,7 +119,7 @@ class Server:
     def begin_stop(self) -> None:
         """Ask the server to end and return at once; `stop` waits for it."""
         if self._process.stdin and not self._process.stdin.closed:
-            with contextlib.suppress(BrokenPipeError):  # it has ended by itself
+            with contextlib.suppress(BrokenPipeError):  # it has ended already
                 self._process.stdin.write(b"stop\n")
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()

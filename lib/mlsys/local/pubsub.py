@@ -1,7 +1,7 @@
 """A small Pub/Sub: it takes `Publisher/Publish` over gRPC and pushes over HTTP.
 
 Messages live in memory and end with the process; on the cloud they are kept for seven days.
-Everything else that the Pub/Sub API can do answers UNIMPLEMENTED.
+Every other method of the Pub/Sub API answers UNIMPLEMENTED.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from mlsys.local.addresses import HOST
 from mlsys.local.push import Counts, Message, Pusher, PushSubscription
 
-KEPT = 10_000  # messages of a topic that can be looked at afterwards
+KEPT = 10_000  # messages of a topic that are kept for inspection
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ class _Topic:
 class PubSub:
     """Topics, push subscriptions with retries and dead letter, and a gRPC server for publishers.
 
-    `time_scale` is multiplied with every backoff (0.01: ten seconds become 0.1); the
+    `time_scale` multiplies every backoff (0.01: ten seconds become 0.1); the
     acknowledgement deadline stays in true seconds, because the endpoint's work does too.
     `duplicate` is a fault for tests and can be set at any time: each message published from then
-    on is delivered so many extra times, each copy with acknowledgement and retries of its own.
+    on is delivered that many extra times, each copy with its own acknowledgement and retries.
     """
 
     def __init__(
@@ -57,15 +57,15 @@ class PubSub:
 
     @property
     def address(self) -> str:
-        """Where publishers connect to, `host:port`."""
+        """The address for publishers, `host:port`."""
         return f"{HOST}:{self._port}"
 
     def topic_path(self, topic: str) -> str:
-        """The full name of a topic given by its id; a full name is returned as it is."""
+        """Return the full name of a topic given by its id; a full name is returned unchanged."""
         return topic if "/" in topic else f"projects/{self.project}/topics/{topic}"
 
     def create_topic(self, topic: str) -> None:
-        """Make sure that the topic exists."""
+        """Create the topic unless it exists."""
         with self._lock:
             self._topics.setdefault(self.topic_path(topic), _Topic())
 
@@ -74,7 +74,7 @@ class PubSub:
 
         Raises:
             LookupError: its topic or dead-letter topic does not exist.
-            ValueError: the name is taken, or the endpoint is no http:// URL.
+            ValueError: the name is taken, or the endpoint is not an http:// URL.
         """
         topic = self._topic(subscription.topic)
         if subscription.dead_letter_topic:
@@ -100,13 +100,13 @@ class PubSub:
         full_name = f"projects/{self.project}/subscriptions/{subscription.name}"
         with self._lock:
             if subscription.name in self._pushers:
-                raise ValueError(f"there is a subscription named {subscription.name!r} already")
+                raise ValueError(f"a subscription named {subscription.name!r} exists already")
             pusher = Pusher(subscription, full_name, self._time_scale, dead_letter)
             self._pushers[subscription.name] = pusher
             topic.pushers.append(pusher)
 
     def delete_subscription(self, name: str) -> None:
-        """Deliver nothing more to the subscription; its messages that are pending are lost.
+        """Delete the subscription; its pending messages are lost.
 
         Raises:
             LookupError: the subscription does not exist.
@@ -136,21 +136,21 @@ class PubSub:
         Raises:
             LookupError: the topic does not exist.
         """
-        found = self._topic(topic)
+        target = self._topic(topic)
         message = Message(
             data, dict(attributes or {}), str(next(self._ids)), datetime.now(UTC), ordering_key
         )
-        found.received.append(message)
+        target.received.append(message)
         self._newest_id = message.message_id
-        for listener in found.listeners:
+        for listener in target.listeners:
             listener(message)
-        for pusher in list(found.pushers):
+        for pusher in list(target.pushers):
             for _ in range(1 + self.duplicate):
                 pusher.add(message)
         return message.message_id
 
     def messages(self, topic: str) -> list[Message]:
-        """The topic's messages so far, at most the last `KEPT`: how dead letters are read.
+        """Return the topic's messages so far, at most the last `KEPT`, for instance dead letters.
 
         Raises:
             LookupError: the topic does not exist.
@@ -158,7 +158,7 @@ class PubSub:
         return list(self._topic(topic).received)
 
     def counts(self, subscription: str) -> Counts:
-        """What became of a subscription's messages so far.
+        """Return the counts of a subscription's messages so far.
 
         Raises:
             LookupError: the subscription does not exist.
@@ -166,13 +166,13 @@ class PubSub:
         return self._pushers[subscription].counts
 
     def wait_until_quiet(self, timeout: float, settle: float = 0.2) -> None:
-        """Return once nothing has been waiting or under way for `settle` seconds.
+        """Wait until no message has been pending for `settle` seconds.
 
-        The pause is for whoever publishes on somebody's behalf: Cloud Storage announces an
-        object about ten milliseconds after it answered that it is stored.
+        The pause is for delayed publishers: Cloud Storage announces an object about ten
+        milliseconds after it answered that it is stored.
 
         Raises:
-            TimeoutError: naming what each subscription still has to do.
+            TimeoutError: naming how many messages of each subscription are pending.
         """
         deadline = time.monotonic() + timeout
         quiet_since, newest = time.monotonic(), self._newest_id
@@ -188,7 +188,7 @@ class PubSub:
             time.sleep(0.01)
 
     def start(self) -> None:
-        """Take messages over gRPC at `address` from now on.
+        """Accept messages over gRPC at `address` from now on.
 
         Raises:
             RuntimeError: the port is taken.
@@ -204,7 +204,7 @@ class PubSub:
                 ]
             except LookupError:
                 context.abort(
-                    grpc.StatusCode.NOT_FOUND, f"Resource not found (resource={request.topic})."
+                    grpc.StatusCode.NOT_FOUND, f"Resource not topic_ (resource={request.topic})."
                 )
             return PublishResponse(message_ids=ids)
 
@@ -227,7 +227,7 @@ class PubSub:
         self._server.start()
 
     def stop(self) -> None:
-        """Take and deliver nothing more; messages that are pending are lost."""
+        """Accept and deliver no more messages; pending ones are lost."""
         if self._server is not None:
             self._server.stop(grace=0.5).wait(5)
         for pusher in list(self._pushers.values()):
@@ -237,4 +237,4 @@ class PubSub:
         try:
             return self._topics[self.topic_path(topic)]
         except KeyError:
-            raise LookupError(f"there is no topic {self.topic_path(topic)}") from None
+            raise LookupError(f"the topic {self.topic_path(topic)} does not exist") from None

@@ -37,7 +37,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class PushSubscription:
-    """Where a topic's messages are pushed to, and how often. Times in seconds."""
+    """The endpoint of a topic's messages, and the retry policy. Times in seconds."""
 
     name: str
     topic: str
@@ -50,11 +50,11 @@ class PushSubscription:
 
     @property
     def attempts_allowed(self) -> int | None:
-        """Deliveries before a message is dead-lettered; None: it is delivered until it lands."""
+        """Deliveries before a message is dead-lettered; None: retried until acknowledged."""
         return self.max_delivery_attempts if self.dead_letter_topic else None
 
     def backoff(self, attempts: int) -> float:
-        """Seconds from the failure of delivery number `attempts` (1, 2, …) to the next one."""
+        """Return the seconds from the failure of delivery `attempts` (1, 2, …) to the next one."""
         # The exponent is capped because a float overflows past 2**1023.
         grown = self.minimum_backoff * 2.0 ** min(attempts - 1, 64)
         return min(grown, self.maximum_backoff)
@@ -62,7 +62,7 @@ class PushSubscription:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of a subscription's messages. A message delivered again counts again."""
+    """Counts of a subscription's messages. A message delivered again counts again."""
 
     delivered: int = 0  # pushes that ended, well or badly
     acked: int = 0
@@ -80,10 +80,10 @@ class _Delivery:
 
 
 def envelope(message: Message, subscription: str, attempt: int | None = None) -> bytes:
-    """The request body of a wrapped push, for the subscription's full name.
+    """Return the request body of a wrapped push, for the subscription's full name.
 
-    As on the cloud, what is empty is left out, and `attempt` is given only where a dead-letter
-    policy counts the deliveries.
+    As in the cloud, empty fields are left out, and `attempt` is given only if a dead-letter policy
+    counts the deliveries.
     """
     published = message.publish_time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     inner: dict[str, Any] = {}
@@ -111,15 +111,15 @@ class Pusher:
         time_scale: float,
         dead_letter: Callable[[Message, int], None],
     ) -> None:
-        """`dead_letter(message, deliveries)` is called for a message that is given up.
+        """Start the threads; `dead_letter(message, deliveries)` is called for a message given up.
 
         Raises:
-            ValueError: the endpoint is no http:// URL.
+            ValueError: the endpoint is not an http:// URL.
         """
         self._url = urlsplit(subscription.endpoint)
         if self._url.scheme != "http" or not self._url.hostname:
             raise ValueError(
-                f"{subscription.endpoint!r} is no endpoint: pass http://host:port/path"
+                f"{subscription.endpoint!r} is not an endpoint: pass http://host:port/path"
             )
         self.subscription = subscription
         self._full_name = full_name
@@ -146,12 +146,12 @@ class Pusher:
 
     @property
     def counts(self) -> Counts:
-        """What became of the messages so far."""
+        """The counts of the messages so far."""
         with self._changed:
             return self._counts
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Give up what is under way and what is waiting."""
+        """Give up all pending messages."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -191,10 +191,10 @@ class Pusher:
             self._settle(delivery, acknowledged)
 
     def _push(self, delivery: _Delivery) -> bool:
-        """Push once; True if it was acknowledged within the deadline."""
+        """Push once; return whether it was acknowledged within the deadline."""
         counted = self.subscription.attempts_allowed is not None
         body = envelope(delivery.message, self._full_name, delivery.attempt if counted else None)
-        # http.client knows no proxy variables: a loopback push must never leave the machine.
+        # http.client ignores proxy variables: a loopback push must never leave the machine.
         connection = http.client.HTTPConnection(
             self._url.hostname or "", self._url.port, timeout=self.subscription.ack_deadline
         )
@@ -225,7 +225,7 @@ class Pusher:
         allowed = self.subscription.attempts_allowed
         give_up = not acknowledged and allowed is not None and delivery.attempt >= allowed
         if give_up:
-            # Before the count says so: whoever waits for quiet finds it in the dead letters.
+            # Before it is counted: after `wait_until_quiet` it is among the dead letters.
             self._dead_letter(delivery.message, delivery.attempt)
         with self._changed:
             if acknowledged:
@@ -242,4 +242,4 @@ def _shut_down(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        pass  # it has ended by itself meanwhile
+        pass  # it has ended meanwhile

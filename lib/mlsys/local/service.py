@@ -15,8 +15,8 @@ from mlsys.local.processes import Server, answers
 
 START_SECONDS = 60.0
 
-# As in the Dockerfile: glibc else keeps what each thread once needed, and the memory of a long run
-# grows with it (docs/decisions/0014 and 0022).
+# As in the Dockerfile: otherwise glibc keeps what each thread once needed, and the memory of a long
+# run grows with it (docs/decisions/0014 and 0022).
 MEMORY = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "33554432",
@@ -26,7 +26,7 @@ SOURCE_ROOT = Path(__file__).parents[3]
 
 
 def require_service() -> None:
-    """Return if there is a service to start.
+    """Check that the service can be started.
 
     Raises:
         SettingsError: the source tree or a package is missing.
@@ -34,7 +34,7 @@ def require_service() -> None:
     if not (SOURCE_ROOT / "app" / "__init__.py").is_file():
         raise SettingsError(
             "the service runs from the source tree, and this mlsys is installed without it: clone "
-            "the repository, or pass --no-service for the Google Cloud part alone"
+            "the repository, or pass --no-service to start only Google Cloud"
         )
     if missing := [n for n in ("flask", "gunicorn") if importlib.util.find_spec(n) is None]:
         raise SettingsError(
@@ -51,13 +51,13 @@ def start_service(
     pid_file: Path,
     lock: IO[str] | None = None,
 ) -> Server:
-    """Start the service at `port` with its settings in `environment`; it is still to be waited for.
+    """Start the service at `port` with its settings in `environment`; wait for it yourself.
 
-    No other service uses `pid_file`: one that is there is left of a service that was killed, and
-    its number may be another process's by now.
+    No other service uses `pid_file`: an existing one was left by a service that was killed, and
+    its PID may be another process's by now.
 
     Raises:
-        SettingsError: there is no service to start.
+        SettingsError: the source tree or a package is missing.
     """
     require_service()
     pid_file.unlink(missing_ok=True)
@@ -82,5 +82,5 @@ def start_service(
 def kill_service(pid_file: Path) -> None:
     """End the service and all its workers at once, as a power cut would (SIGKILL)."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        # The guard gave it a process group of its own, so its id is the group's.
+        # The guard gave it its own process group, so its PID is the group's.
         os.killpg(int(pid_file.read_text()), signal.SIGKILL)

@@ -67,9 +67,9 @@ class LocalStack:
     ) -> None:
         """Keep objects and tables in `data_dir` if it is given; else they end with the stack.
 
-        `samples` loads the sample tables, `time_scale` is multiplied with Pub/Sub's backoffs,
-        `memory` limits BigQuery (in bytes; three quarters of the machine's unless given), and
-        `progress` is called with a line for each part that is ready.
+        `samples` loads the sample tables, `time_scale` multiplies Pub/Sub's backoffs, `memory`
+        limits BigQuery (in bytes; by default three quarters of the machine's), and `progress` is
+        called with a line for each part that is ready.
         """
         self._data_dir = Path(data_dir) if data_dir else None
         self._ports = ports or Ports()
@@ -86,8 +86,8 @@ class LocalStack:
         """Start everything and return once all of it answers.
 
         Raises:
-            SettingsError: a package is missing, a port is taken, or there is no service to start.
-            ServerNotReady: a server did not come up. Nothing is left running.
+            SettingsError: a package or the service's source is missing, or a port is taken.
+            ServerNotReady: a server did not start. Nothing is left running.
         """
         _require_packages()
         try:
@@ -97,17 +97,17 @@ class LocalStack:
             raise
 
     def restart_service(self) -> None:
-        """Stop the service politely (SIGTERM) if it runs, and start it again on the same port.
+        """Stop the service by SIGTERM if it runs, and start it again on the same port.
 
         Raises:
-            ServerNotReady: it did not come up again.
+            ServerNotReady: it did not start again.
         """
         if self._service is not None:
             self._service.stop()
         self._start_service().wait_until_ready()
 
     def kill_service(self) -> None:
-        """End the service as a power cut would; `restart_service` brings it back."""
+        """End the service as a power cut would; `restart_service` starts it again."""
         from mlsys.local.service import kill_service
 
         kill_service(self._folder.path / "service.pid")
@@ -118,7 +118,7 @@ class LocalStack:
         """Block as long as every server runs.
 
         Raises:
-            ServerNotReady: one of them has ended by itself; the message has its log's end.
+            ServerNotReady: one of them has ended; the message has its log's end.
         """
         while True:
             for server in self._running():
@@ -126,7 +126,7 @@ class LocalStack:
             time.sleep(1.0)
 
     def stop(self) -> None:
-        """Stop everything, and remove what was not to be kept. Can be called again."""
+        """Stop everything, and remove the folder if it is temporary. Can be called again."""
         if pubsub := getattr(self, "pubsub", None):
             pubsub.stop()
         for server in self._running():
@@ -166,10 +166,10 @@ class LocalStack:
 
         if restored := restore_attributes(folder.storage):
             self._progress(
-                f"{restored:,} objects had lost their attributes, as by `cp -r`: they have new "
-                "generations and no custom metadata. A rescan brings the registry up to date"
+                f"{restored:,} objects had lost their attributes, as `cp -r` does: they have new "
+                "generations and no custom metadata. A rescan updates the registry"
             )
-        # All are started before the first is waited for.
+        # Start all before waiting for the first.
         remove = None if self._data_dir else folder.path
         storage = start_storage(
             port=at.storage,
@@ -213,7 +213,7 @@ class LocalStack:
         """Choose the ports, and set everything that follows from them."""
         ports_file = self._folder.path / "ports.json" if self._data_dir else None
         addresses = choose_addresses(self._ports, ports_file)
-        if ports_file:  # so that kernels and terminals that know them need not be told again
+        if ports_file:  # so that running kernels and terminals keep working
             ports_file.write_text(json.dumps(dataclasses.asdict(addresses)))
         self.environment = addresses.environment(self._envs, self._with_service)
         self.settings = Settings.from_env(self.environment)
@@ -238,7 +238,7 @@ class LocalStack:
 
 @contextlib.contextmanager
 def local_stack(**options: Any) -> Iterator[LocalStack]:
-    """A running `LocalStack` with these options, stopped at the end of the block."""
+    """Yield a running `LocalStack` with these options; stop it at the end of the block."""
     stack = LocalStack(**options)
     stack.start()
     try:

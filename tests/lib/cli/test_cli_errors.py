@@ -321,10 +321,10 @@ def paths(tmp_path: Path) -> Path:
     ("words", "says"),
     [
         (["local", "up", "--env-file", "folder"], "--env-file folder is not a regular file"),
-        (["local", "up", "--env-file", "binary"], "binary is there and not ours"),
+        (["local", "up", "--env-file", "binary"], "binary exists, and mlsys did not write it"),
         (["local", "up", "--env-file", "/dev/full"], "is not a regular file"),
-        (["local", "up", "--env-file", "none/x"], "there is no folder none"),
-        (["local", "up", "--env-file", "text/x"], "there is no folder text"),
+        (["local", "up", "--env-file", "none/x"], "the folder none of --env-file does not exist"),
+        (["local", "up", "--env-file", "text/x"], "the folder text of --env-file does not exist"),
         (["local", "up", "--env-file", "/proc/x"], "/proc/x cannot be written"),
         (["local", "up", "--env-file", ""], "--env-file is empty"),
         (["local", "up", "--data-dir", "text"], "cannot be used (Not a directory"),

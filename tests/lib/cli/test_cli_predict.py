@@ -88,7 +88,7 @@ def test_json_prints_only_the_services_answer_and_a_repeat_reuses_the_run(
     assert cli.main(words(asked, "--json")) == 0
     assert json.loads(capsys.readouterr().out) == first | {"reused": True}
     assert cli.main(words(asked)) == 0
-    assert "reused        the rows were there already\n" in capsys.readouterr().out
+    assert "reused        the run was done already\n" in capsys.readouterr().out
 
 
 def test_a_dry_run_prints_the_plan_and_does_nothing(
@@ -99,7 +99,7 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(
     said = capsys.readouterr().out
     assert f"{asked['model_name']} v1 on {asked['input_table']}: 40 rows\n" in said
     assert f"run_id        {options['run_id']} (is new)\n" in said
-    assert f"output table  {asked['output_table']} (would be made)\n" in said
+    assert f"output table  {asked['output_table']} (would be created)\n" in said
     assert "probability_True FLOAT64" in said
     assert said.endswith("It would work.\n")
     assert cli.main(words(asked, "--dry-run", "--json")) == 0
@@ -351,7 +351,7 @@ def test_a_permanently_deferred_dry_run_ends_with_the_command_to_repeat(
     assert len(stub.requests) == call.TRIES
     said = capsys.readouterr().err.splitlines()
     assert said[-2].endswith("The service says: The table cannot be read yet")
-    assert said[-1].startswith("To ask again: mlsys predict --env dev")
+    assert said[-1].startswith("To repeat it: mlsys predict --env dev")
     assert said[-1].endswith("--check-ids --dry-run")
 
 

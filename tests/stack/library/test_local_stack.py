@@ -435,7 +435,7 @@ def test_the_command_does_not_overwrite_a_foreign_env_file(
     assert cli.main(["local", "up", "--env-file", str(mine)]) == 1
     assert cli.main(["local", "up", "--envs", "dev,qa"]) == 1
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("mlsys: ") and "not ours" in first
+    assert first.startswith("mlsys: ") and "mlsys did not write it" in first
     assert "'qa'" in second
     assert mine.read_text() == "GCP_PROJECT_ID=real\n"
 

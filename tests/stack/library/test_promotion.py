@@ -215,7 +215,7 @@ def test_a_model_that_differs_from_its_registry_row_is_not_promoted(
 @pytest.mark.parametrize(
     ("source", "target", "more", "words"),
     [
-        ("staging", "prod", [], "prod asks for it: pass --confirm careful/v1"),
+        ("staging", "prod", [], "is required for prod: pass --confirm careful/v1"),
         ("staging", "prod", ["--confirm", "careful/v2"], "pass --confirm careful/v1"),
         ("staging", "dev", [], "dev does not come after staging: dev -> staging -> prod"),
         ("dev", "dev", [], "dev does not come after dev"),

@@ -21,8 +21,8 @@ _FLOATS = ("Age", "Fare")
 def load_samples(clients: Clients) -> list[str]:
     """Create `titanic.train`, `titanic.test` and `titanic.test_survived`, and return their names.
 
-    A table that has all its rows already is left alone: a load would make it look changed, and
-    scoring it again would be a new run.
+    A table that has all its rows already is kept: a load would change its state, and scoring it
+    again would be a new run.
     """
     from google.cloud import bigquery
 
@@ -32,7 +32,7 @@ def load_samples(clients: Clients) -> list[str]:
     for name, expected in ROWS.items():
         rows = read_sample(name)
         schema = [bigquery.SchemaField(f.name, _sql_type(f.name)) for f in rows.schema]
-        # The emulator's WRITE_TRUNCATE load needs the table to be there.
+        # The emulator's WRITE_TRUNCATE load needs an existing table.
         table = client.create_table(
             bigquery.Table(f"{dataset}.{name}", schema),
             exists_ok=True,
@@ -46,10 +46,10 @@ def load_samples(clients: Clients) -> list[str]:
 
 
 def read_sample(name: str) -> pa.Table:
-    """One of the sample tables, from its CSV file: an empty field is NULL.
+    """Return one of the sample tables, from its CSV file: an empty field is NULL.
 
     Raises:
-        KeyError: there is no such sample.
+        KeyError: the sample does not exist.
     """
     import pyarrow as pa
     from pyarrow import csv
@@ -69,7 +69,7 @@ def read_sample(name: str) -> pa.Table:
 
 
 def _sql_type(column: str) -> str:
-    """The type as the API names it; the emulator answers with the name it was told."""
+    """Return the type as the API names it; the emulator returns the name it was given."""
     if column in _INTEGERS:
         return "INTEGER"
     return "FLOAT" if column in _FLOATS else "STRING"
