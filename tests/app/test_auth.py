@@ -206,7 +206,7 @@ def test_a_push_is_retried_while_googles_certificates_are_unavailable(
     got = push(client, f"Bearer {signed()}")
     assert got.status_code == 503
     assert int(got.headers["Retry-After"]) > 0
-    assert got.json["detail"] == "Google's certificates cannot be fetched now"
+    assert got.json["detail"] == "Google's certificates cannot be fetched now: try again"
 
 
 def test_a_token_of_a_withdrawn_certificate_is_refused(

@@ -89,7 +89,7 @@ def test_a_pushed_request_with_a_repeated_key_is_quarantined(
     body = json.dumps(REQUEST).replace('"env":', '"env": "prod", "env":').encode()
     assert client.post("/events/predictions", data=request_of(body)).status_code == 204
     [(_, why)] = did.quarantined
-    assert "env: is there twice" in why
+    assert "env: is passed twice" in why
     assert did.scored == []
 
 

@@ -239,7 +239,7 @@ BAD = {
     "output_table": ("a.b.c; DROP", "'a.b.c; DROP' is no table"),
     "model_name": ("Titanic", "'Titanic': pass lower-case words"),
     "model_version": ("1", "'1': pass v1, v2, ... or latest"),
-    "run_id": ("../x", "'../x': pass lower-case letters"),
+    "run_id": ("../x", "'../x': pass at most 128 lower-case letters"),
     "id_columns": ("a,,b", "'a,,b': pass names once each"),
     "outputs": ("proba", "'proba': pass any of predict, predict_proba"),
     "write_disposition": ("REPLACE", "'REPLACE': "),

@@ -8,7 +8,7 @@ An error is one line on stderr, `mlsys: what is wrong. What to do`; a traceback 
 |---|---|
 | 0 | done |
 | 1 | refused or failed; a line on stderr says why |
-| 2 | the command line is not understood |
+| 2 | the command line is invalid |
 | 128 + n | signal n ended it: 130 is Ctrl-C, 143 is SIGTERM |
 """
 

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with output:
             code = _run(_parser().parse_args(arguments))
-    except SystemExit as exc:  # --help, --version, or a command line that is not understood
+    except SystemExit as exc:  # --help, --version, or an invalid command line
         if output.failure is None or exc.code:
             raise
         raise SystemExit(FAILED) from None
