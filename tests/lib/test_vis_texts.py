@@ -26,9 +26,9 @@ def drawn(ax: Axes) -> list[str]:
     figure = ax.get_figure(root=True)
     assert figure is not None
     figure.canvas.draw()
-    found = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text()]
-    assert [t.get_text() for t in found if t.get_parse_math() and "$" in t.get_text()] == []
-    return [text.get_text() for text in found]
+    visible = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text()]
+    assert [t.get_text() for t in visible if t.get_parse_math() and "$" in t.get_text()] == []
+    return [text.get_text() for text in visible]
 
 
 def shown(ax: Axes) -> list[str]:
@@ -129,8 +129,8 @@ def test_characters_without_a_font_are_named_in_one_warning_for_each_plot() -> N
         for ax in all_plots(FOREIGN):
             assert set(FOREIGN) <= set(drawn(ax)) | {t.split(" (")[0] for t in drawn(ax)}
             drawn(ax.set_title("日本語").axes)  # from the fonts that are installed
-    said = [str(w.message) for w in caught]
-    assert len(said) <= 6 and not any("Glyph" in text for text in said), said
+    messages = [str(w.message) for w in caught]
+    assert len(messages) <= 6 and not any("Glyph" in text for text in messages), messages
     for w in caught:
         assert str(w.message).startswith("No installed font has ") and "addfont" in str(w.message)
         assert w.filename == __file__

@@ -1,4 +1,4 @@
-"""Handlers that run inside a sandbox of the tests: honest ones, and ones that break everything."""
+"""Handlers that run inside a test's sandbox: honest ones, and hostile ones."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Body = dict[str, Any]
 
 
 def channel() -> int:
-    """The descriptor of this process's channel."""
+    """Return the descriptor of this process's channel."""
     return next(fd for fd in range(3, 64) if _is_socket(fd))
 
 
 def output() -> int:
-    """The descriptor of the memory for answers: the nursery hands it over after the channel."""
+    """Return the descriptor of the memory for answers, passed by the nursery after the channel."""
     return channel() + 1
 
 
@@ -73,7 +73,7 @@ def doing(action: Callable[[], Any]) -> Callable[..., Any]:
 
 
 def raw(content: bytes) -> Callable[..., Any]:
-    """Write something else than an answer, and wait."""
+    """Write bytes that are not an answer, and wait."""
 
     def handler(body: Body, payload: Any) -> Any:
         os.write(channel(), content)
@@ -98,12 +98,12 @@ def dot(body: Body, table: pa.Table) -> Any:
 
 
 def rows_of(body: Body, payload: Any) -> Any:
-    """Answer with a table of as many rows as the body says, of text."""
+    """Answer with a table of text, with the number of rows in the body."""
     return {}, pa.table({"t": ["x" * body["length"]] * body["rows"]})
 
 
 def forged(body: Body, payload: Any) -> Any:
-    """Answer with an IPC stream that the requester has made: the bytes in the payload."""
+    """Answer with an IPC stream that the requester made: the bytes in the payload."""
     with mmap.mmap(output(), 0) as room:
         room[: len(payload)] = payload
     send({"n": body["n"], "body": {}, "size": len(payload)})
@@ -111,7 +111,7 @@ def forged(body: Body, payload: Any) -> Any:
 
 
 def restless(body: Body, table: pa.Table) -> Any:
-    """Answer, and go on changing the answer."""
+    """Answer, and continue to change the answer."""
     answer, result = dot(body, table)
     room = mmap.mmap(output(), 0)
 
@@ -125,7 +125,7 @@ def restless(body: Body, table: pa.Table) -> Any:
 
 
 def late_answer(body: Body, payload: Any) -> Any:
-    """Send the next question's answer before it is asked."""
+    """Send the next question's answer before the question."""
     threading.Timer(0.05, send, [{"n": body["n"] + 1, "body": {"early": True}}]).start()
     return {}, None
 
@@ -141,7 +141,7 @@ def too_much_memory(body: Body, payload: Any) -> Any:
 
 
 def wants_memory(body: Body, payload: Any) -> Any:
-    """Stand for a predictor: it says in its own words that memory was missing."""
+    """Raise an error about missing memory, as a predictor does."""
     try:
         return {"n": len(bytearray(body["bytes"]))}, None
     except MemoryError as exc:
@@ -197,7 +197,7 @@ HANDLERS = {
     "sleep": doing(lambda: time.sleep(3600)),
     "busy": doing(lambda: re.match(r"(a+)+$", "a" * 60 + "b")),  # holds the interpreter's lock
     "stop": doing(lambda: os.kill(os.getpid(), signal.SIGSTOP)),
-    # answers without the form
+    # malformed answers
     "flood": doing(flood),
     "shut": doing(shut),
     "4 GiB": raw(b"\xff\xff\xff\xff"),
@@ -227,10 +227,10 @@ HANDLERS = {
 
 
 def fenced(fds: list[int], memory: int) -> Body:
-    """Stand for walls: say what was kept."""
+    """Replace the walls: return the arguments that were passed."""
     return {"kept": len(fds), "memory": memory}
 
 
 def fallen(fds: list[int], memory: int) -> Body:
-    """Stand for walls that cannot be put up."""
+    """Replace the walls: fail to start."""
     raise RuntimeError("no walls here")

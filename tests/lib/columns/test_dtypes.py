@@ -137,7 +137,7 @@ def test_sparse_columns_come_back_dense(values: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("series", "found"),
+    ("series", "held"),
     [
         (arrow(pa.list_(pa.int64()), [1]), "list"),
         (arrow(pa.duration("us"), dt.timedelta(1)), "duration"),
@@ -148,8 +148,8 @@ def test_sparse_columns_come_back_dense(values: list[Any]) -> None:
         (pd.Series([dt.timedelta(1)]), "duration"),
     ],
 )
-def test_a_column_that_no_table_can_hold_is_refused_by_name(series: pd.Series, found: str) -> None:
-    with pytest.raises(InvalidRequest, match=f"^X: column 'a' holds .*{found}"):
+def test_a_column_that_no_table_can_hold_is_refused_by_name(series: pd.Series, held: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^X: column 'a' holds .*{held}"):
         build(Seen(), X=pd.DataFrame({"a": series}))
 
 

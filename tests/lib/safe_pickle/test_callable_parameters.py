@@ -242,13 +242,13 @@ def made(name: str, parameter: str, own: bool) -> tuple[Any, Any]:
     model = next(iter(_construct_instances(KINDS[name])))
     model.set_params(**more, **{parameter: ours if own else library})
     data = [(TEXTS, None)] if "Vectorizer" in name else DATA
-    said = []
+    errors = []
     for rows, target in data:
         try:
             return (model.fit(rows) if target is None else model.fit(rows, target)), rows
         except Exception as exc:
-            said.append(exc)
-    raise AssertionError(f"nothing fits {model!r}: {said}")
+            errors.append(exc)
+    raise AssertionError(f"nothing fits {model!r}: {errors}")
 
 
 def equal(model: Any, loaded: Any, rows: Any) -> None:

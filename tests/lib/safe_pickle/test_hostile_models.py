@@ -239,8 +239,8 @@ STARTS = [
 ]
 
 
-@pytest.mark.parametrize(("init", "said"), STARTS)
-def test_boosting_accepts_only_an_init_that_keeps_its_rows(init: Any, said: str) -> None:
+@pytest.mark.parametrize(("init", "reason"), STARTS)
+def test_boosting_accepts_only_an_init_that_keeps_its_rows(init: Any, reason: str) -> None:
     model = GradientBoostingRegressor(n_estimators=2).fit(ROWS, VALUES)
     model.init_ = init
     if isinstance(init, TransformedTargetRegressor):
@@ -249,7 +249,7 @@ def test_boosting_accepts_only_an_init_that_keeps_its_rows(init: Any, said: str)
         init._training_dim = 1
     else:
         init[-1].fit(ROWS, VALUES)
-    with pytest.raises(ModelUnusable, match=re.escape(said)) as caught:
+    with pytest.raises(ModelUnusable, match=re.escape(reason)) as caught:
         load_model(pickle.dumps(model))
     assert "the `init_` of a GradientBoostingRegressor" in str(caught.value)
     vars(model)["init_"] = Ridge().fit(ROWS, VALUES)

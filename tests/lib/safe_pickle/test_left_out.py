@@ -79,7 +79,7 @@ def test_an_object_beside_the_model_is_left_out(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "reason"),
     [
         (pd.cut(FRAME.n, 2), "bin the column in the pipeline with KBinsDiscretizer"),
         (DAYS.tz_localize(None).to_period("D"), "train on the dates"),
@@ -87,10 +87,10 @@ def test_an_object_beside_the_model_is_left_out(value: Any) -> None:
         (DAYS.tz_convert("dateutil/Europe/Berlin"), r"\.dt\.tz_convert\('UTC'\)"),
     ],
 )
-def test_an_object_that_prediction_needs_is_refused_by_name(values: Any, said: str) -> None:
+def test_an_object_that_prediction_needs_is_refused_by_name(values: Any, reason: str) -> None:
     frame = pd.DataFrame({"x": values})
     for write in FORMS:
-        with pytest.raises(ModelUnusable, match=said):
+        with pytest.raises(ModelUnusable, match=reason):
             load_model(write(OneHotEncoder().fit(frame)))
 
 

@@ -41,29 +41,29 @@ def test_every_estimator_is_listed() -> None:
 
 @pytest.mark.parametrize("key", sorted(keys(CLASSES) | keys(OF_NUMBERS)))
 def test_a_listed_class_exists_and_is_a_class(key: str) -> None:
-    found = resolve(key)
-    assert isinstance(found, type)
-    assert not issubclass(found, types.ModuleType | BaseException)
-    assert found.__name__ == key.rpartition(".")[2]
+    value = resolve(key)
+    assert isinstance(value, type)
+    assert not issubclass(value, types.ModuleType | BaseException)
+    assert value.__name__ == key.rpartition(".")[2]
 
 
 @pytest.mark.parametrize("key", sorted(keys(NAMED)))
 def test_a_name_that_may_be_stored_is_a_type_or_a_function_of_arrays(key: str) -> None:
-    found = resolve(key)
-    assert callable(found) and not isinstance(found, types.ModuleType)
-    if isinstance(found, type):
-        assert found.__module__ in ("builtins", "numpy")
-        assert not issubclass(found, np.memmap | np.ndarray)
+    value = resolve(key)
+    assert callable(value) and not isinstance(value, types.ModuleType)
+    if isinstance(value, type):
+        assert value.__module__ in ("builtins", "numpy")
+        assert not issubclass(value, np.memmap | np.ndarray)
         return
     if key in OF_THE_STANDARD_LIBRARY:
         return
     assert key.split(".")[0] in ("numpy", "pandas", "scipy", "sklearn")
-    if isinstance(found, types.FunctionType):
-        source = inspect.getsource(found)
-        code = source.replace(inspect.getdoc(found) or "\0", "")
+    if isinstance(value, types.FunctionType):
+        source = inspect.getsource(value)
+        code = source.replace(inspect.getdoc(value) or "\0", "")
         body = code.split('"""')[0] + code.split('"""')[-1]
         assert not [word for word in WORDS if word in body]
-        assert not {"func", "callable", "metric"} & set(inspect.signature(found).parameters)
+        assert not {"func", "callable", "metric"} & set(inspect.signature(value).parameters)
 
 
 @pytest.mark.parametrize(

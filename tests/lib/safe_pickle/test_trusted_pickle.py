@@ -60,12 +60,12 @@ def test_no_canary_fires(make: Callable[[Path], bytes], tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         content = make(canary)
-    there = set(tmp_path.iterdir())
+    existing = set(tmp_path.iterdir())
     with pytest.raises(ModelUnusable, match=r"^m/v1/model\.pkl ") as caught:
         load_model(content, "m/v1/model.pkl", max_bytes=1 << 24)
     assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
-    assert set(tmp_path.iterdir()) == there
-    assert not canary.is_dir() or canary in there
+    assert set(tmp_path.iterdir()) == existing
+    assert not canary.is_dir() or canary in existing
 
 
 def test_the_corpus_runs_code_under_joblib(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Messages of the channel: what one side sends, and what the other has to notice."""
+"""Messages of the channel: their encoding, and the detection of malformed or late ones."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ from workers.sandbox.channel import (
 
 @pytest.fixture
 def ends() -> Iterator[tuple[Channel, socket.socket]]:
-    """The requester's end, and the socket that a sandbox would have."""
+    """Yield the requester's end, and the socket that a sandbox would have."""
     ours, theirs = socket.socketpair()
     channel = Channel(ours.detach())
     yield channel, theirs
@@ -101,7 +101,7 @@ def test_json_that_is_not_strict_is_malformed(content: bytes) -> None:
         decode(content)
 
 
-def test_questions_and_answers_cross(ends: tuple[Channel, socket.socket]) -> None:
+def test_questions_and_answers_are_exchanged(ends: tuple[Channel, socket.socket]) -> None:
     channel, theirs = ends
     content = os.urandom(3 * 2**20)
 

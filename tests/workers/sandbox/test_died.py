@@ -1,4 +1,4 @@
-"""Causes of death by exit code, and errors that cross from a sandbox as JSON."""
+"""Causes of death by exit code, and errors that a sandbox sends as JSON."""
 
 import json
 import pickle
@@ -48,7 +48,7 @@ def test_an_exit_code_has_one_cause(code: int | None, cause: Cause, detail: str)
     assert str(death) == f"The process that holds the model ended: {detail}."
 
 
-def test_a_death_travels_between_processes() -> None:
+def test_a_death_can_be_pickled_between_processes() -> None:
     death = pickle.loads(pickle.dumps(SandboxDied("killed", "killed by signal 11 (SIGSEGV)")))
     assert (death.cause, death.detail) == ("killed", "killed by signal 11 (SIGSEGV)")
 
@@ -63,14 +63,14 @@ ERRORS: list[Any] = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_known_errors_cross_whole(error: Any) -> None:
+def test_known_errors_arrive_complete(error: Any) -> None:
     crossed = rebuild(json.loads(json.dumps(describe(error))))
     assert type(crossed) is type(error)
     assert str(crossed) == str(error)
     assert vars(crossed) == vars(error)
 
 
-def test_every_known_error_is_tried() -> None:
+def test_every_known_error_is_tested() -> None:
     assert set(KINDS) == {type(error).__name__ for error in ERRORS}
 
 
@@ -83,18 +83,18 @@ def test_details_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("error", [TryAgain("later"), Conflict("taken"), OSError(28, "No space")])
-def test_other_errors_become_facts_about_the_model(error: Exception) -> None:
+def test_other_errors_become_model_unusable(error: Exception) -> None:
     crossed = rebuild(describe(error))
     assert type(crossed) is ModelUnusable
     assert str(crossed) == f"Using the model raised {type(error).__name__}: {error}"
 
 
-def test_missing_memory_is_seen_behind_other_errors() -> None:
+def test_a_memory_error_is_found_among_the_causes() -> None:
     error = TryAgain("There was not enough memory")
     error.__cause__ = RuntimeError("scoring failed")
     error.__cause__.__cause__ = MemoryError()
     assert isinstance(rebuild(describe(error)), MemoryError)
-    error.__cause__ = error  # a circle
+    error.__cause__ = error  # a cycle
     assert isinstance(rebuild(describe(error)), ModelUnusable)
 
 
@@ -127,7 +127,7 @@ def test_missing_memory_is_seen_behind_other_errors() -> None:
     ],
     ids=str,
 )
-def test_descriptions_without_the_form_are_refused(error: Any) -> None:
+def test_malformed_descriptions_are_refused(error: Any) -> None:
     with pytest.raises(ValueError, match="text|kind|pair|row|detail"):
         rebuild(error)
 

@@ -1,4 +1,4 @@
-"""The process that forks sandboxes: what ends with it, what it replaces, and what it leaves."""
+"""The nursery, which forks sandboxes: its lifetime, its replacement, and what it leaves behind."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def no_nursery_stays() -> Iterator[None]:
 
 
 def children(pid: int) -> list[str]:
-    """The children of a process, zombies included."""
+    """Return the children of a process, zombies included."""
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
@@ -55,8 +55,8 @@ def parent_of(sandbox: Sandbox) -> int:
 
 
 @pytest.mark.parametrize("count", [64, pytest.param(1000, marks=pytest.mark.long)])
-def test_many_sandboxes_leave_nothing(count: int) -> None:
-    """Eight threads with one sandbox each at a time; some of them die by themselves."""
+def test_many_sandboxes_leave_no_process_or_descriptor(count: int) -> None:
+    """Eight threads with one sandbox each at a time; some sandboxes die."""
     first = start()
     keeper = parent_of(first)
     first.close()
@@ -83,7 +83,7 @@ def test_many_sandboxes_leave_nothing(count: int) -> None:
         outcomes = Counter(threads.map(use, range(count)))
     assert outcomes == {"answered": count * 7 // 8, "exited": count // 8}
     assert children(keeper) == []
-    with contextlib.suppress(PermissionError):  # only root may look
+    with contextlib.suppress(PermissionError):  # only root may read it
         assert len(os.listdir(f"/proc/{keeper}/fd")) == 4  # standard ones and the requests
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
 
@@ -109,7 +109,7 @@ def test_a_nursery_that_was_warmed_up_forks_the_sandboxes() -> None:
     (own,) = nursery._own
     sandbox = start()
     assert parent_of(sandbox) == own._process.pid
-    nursery.warm_up("no_such_module:HANDLERS")  # its sandboxes say what is wrong
+    nursery.warm_up("no_such_module:HANDLERS")  # its sandboxes report the fault
     assert sandbox.alive
     sandbox.close()
 
@@ -123,7 +123,7 @@ def test_closing_ends_every_sandbox() -> None:
     sandbox.close()
 
 
-def test_a_system_without_room_for_a_process_is_to_be_asked_again(
+def test_a_failed_fork_raises_try_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(TryAgain, match="No process starts for the model: Resource temporarily"):
@@ -131,7 +131,7 @@ def test_a_system_without_room_for_a_process_is_to_be_asked_again(
 
 
 class _Full(nursery.Nursery):
-    """A nursery whose system forks no more."""
+    """A nursery on a system that cannot fork."""
 
     def _start(self) -> None:
         pass
@@ -204,7 +204,7 @@ def test_a_process_of_a_pool_has_its_own_nursery(kill: bool) -> None:
 
 
 def test_a_forked_nursery_that_died_is_not_replaced(tmp_path: Path) -> None:
-    """Its process has clients by then; the pool starts other processes."""
+    """Its process already has clients; the pool starts other processes."""
     script = tmp_path / "pool.py"
     script.write_text(
         "import os\n"

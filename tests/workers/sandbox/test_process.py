@@ -1,6 +1,6 @@
-"""A sandbox as its requester sees it: answers, errors, every way to die, and what it costs others.
+"""A sandbox from its requester's side: answers, errors, and every way to die.
 
-The handlers run without walls here, so these tests show what the channel alone withstands.
+The handlers run without walls here, so these tests show the channel's own protection.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def no_nursery_stays() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Sandbox]:
-    """One sandbox for tests that leave it as it was."""
+    """Yield one sandbox for the tests that do not change it."""
     sandbox = start()
     yield sandbox
     sandbox.close()
@@ -55,7 +55,7 @@ def shared() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A sandbox for one test."""
+    """Yield a sandbox for one test."""
     made = start()
     yield made
     made.close()
@@ -69,25 +69,25 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def test_a_body_comes_back(shared: Sandbox) -> None:
+def test_a_body_is_echoed_unchanged(shared: Sandbox) -> None:
     body = {"text": "ä", "list": [1, None, 2.5], "object": {}}
     assert shared.call("echo", body, seconds=60).body == body
     assert shared.alive
 
 
-def test_it_is_another_process(shared: Sandbox) -> None:
+def test_the_sandbox_is_another_process(shared: Sandbox) -> None:
     body = shared.call("pid", seconds=60).body
     assert body["pid"] == shared.pid and os.getpid() not in body.values()
 
 
-def test_content_arrives_whole(shared: Sandbox) -> None:
+def test_content_arrives_complete(shared: Sandbox) -> None:
     content = bytes(5 * 2**20) + b"\7"
     answer = shared.call("length", content=content, seconds=60)
     assert answer.body == {"length": len(content), "end": 7}
 
 
 @pytest.mark.parametrize("rows", [ROWS, 1, 0])
-def test_a_table_is_answered_with_one(shared: Sandbox, rows: int) -> None:
+def test_a_table_is_answered_with_a_table(shared: Sandbox, rows: int) -> None:
     expect = Expected(NUMBERS.schema, rows)
     answer = shared.call("dot", table=BATCH.slice(0, rows), expect=expect, seconds=60)
     assert answer.body == {"rows": rows}
@@ -95,15 +95,15 @@ def test_a_table_is_answered_with_one(shared: Sandbox, rows: int) -> None:
     assert answer.table["p"].to_pylist() == [3.0 * i for i in range(rows)]
 
 
-def test_answers_of_any_size_within_the_bound(shared: Sandbox) -> None:
+def test_answers_may_have_any_size_within_the_bound(shared: Sandbox) -> None:
     for length in (1, 2**22, 10):
         expect = Expected(TEXTS, 2, max_bytes=2**24)
         answer = shared.call("rows", {"rows": 2, "length": length}, expect=expect, seconds=60)
         assert answer.table is not None and len(answer.table["t"][1].as_py()) == length
 
 
-def test_tables_are_put_while_it_computes(shared: Sandbox) -> None:
-    """As in scoring: a thread fills one slot while the sandbox reads the other."""
+def test_tables_can_be_put_while_the_sandbox_computes(shared: Sandbox) -> None:
+    """As in scoring, a thread fills one slot while the sandbox reads the other."""
     batches = [BATCH.set_column(0, "a", [np.full(ROWS, i * 1.0)]) for i in range(50)]
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(shared.put, batches[0])
@@ -115,29 +115,33 @@ def test_tables_are_put_while_it_computes(shared: Sandbox) -> None:
             assert table is not None and table["p"][0].as_py() == i
 
 
-def test_a_table_can_be_asked_for_while_both_slots_are_full(shared: Sandbox) -> None:
+def test_a_table_can_be_sent_while_both_slots_are_full(shared: Sandbox) -> None:
     slots = [shared.put(BATCH), shared.put(BATCH)]
     half = Expected(NUMBERS.schema, ROWS // 2)
     assert shared.call("dot", table=BATCH.slice(ROWS // 2), expect=half, seconds=60).table
     for slot in slots:
         shared.call("dot", table=slot, expect=NUMBERS, seconds=60)
-        slot.release()  # twice is once
+        slot.release()  # a second release does nothing
     assert len(shared._slots._free) == 2
 
 
-def test_a_slot_of_a_dead_sandbox_is_put_again(shared: Sandbox, sandbox: Sandbox) -> None:
+def test_a_slot_of_a_dead_sandbox_can_be_sent_to_another_one(
+    shared: Sandbox, sandbox: Sandbox
+) -> None:
     before = sandbox.put(BATCH)
     sandbox.close()
     for slot in (before, sandbox.put(BATCH)):
         assert shared.call("dot", table=slot, expect=NUMBERS, seconds=60).table
 
 
-def test_what_it_prints_goes_nowhere(shared: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_the_sandbox_is_discarded(
+    shared: Sandbox, capfd: pytest.CaptureFixture[str]
+) -> None:
     shared.call("print", seconds=60)
     assert capfd.readouterr() == ("", "")
 
 
-def test_it_has_its_channel_and_memory_open_and_nothing_else(shared: Sandbox) -> None:
+def test_the_sandbox_has_only_its_channel_and_memory_open(shared: Sandbox) -> None:
     fds = shared.call("open", seconds=60).body["fds"]
     assert len(fds) == 3 + 1 + 4  # standard ones, channel, regions
 
@@ -160,7 +164,7 @@ def test_it_has_its_channel_and_memory_open_and_nothing_else(shared: Sandbox) ->
         ("no such handler", ModelUnusable, "raised KeyError"),
     ],
 )
-def test_errors_of_handlers_cross(
+def test_errors_of_handlers_reach_the_requester(
     shared: Sandbox, op: str, kind: type[MlsysError], text: str
 ) -> None:
     with pytest.raises(MlsysError, match=text) as caught:
@@ -169,7 +173,7 @@ def test_errors_of_handlers_cross(
     assert shared.alive and shared.call("echo", seconds=60).body == {}
 
 
-def test_errors_keep_their_details_and_no_more(shared: Sandbox) -> None:
+def test_errors_keep_only_their_details(shared: Sandbox) -> None:
     with pytest.raises(PredictionFailed) as failed:
         shared.call("PredictionFailed", seconds=60)
     assert failed.value.rows == [{"id": 1, "x": "nan"}]
@@ -215,7 +219,7 @@ FORMS = [
     [*DEATHS, *((op, "malformed answer", "malformed answer: ") for op in FORMS)],
     ids=[*(op for op, _, _ in DEATHS), *FORMS],
 )
-def test_every_death_has_its_cause(
+def test_every_death_is_reported_with_its_cause(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture, op: str, cause: Cause, text: str
 ) -> None:
     before = deaths()
@@ -251,8 +255,8 @@ def test_a_process_that_closes_its_channel_is_ended(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("op", ["late", "twice"])
-def test_an_answer_too_many_is_noticed(sandbox: Sandbox, op: str) -> None:
-    with contextlib.suppress(SandboxDied):  # both answers may be there at once
+def test_a_second_answer_is_detected(sandbox: Sandbox, op: str) -> None:
+    with contextlib.suppress(SandboxDied):  # both answers may arrive at once
         sandbox.call(op, {"n": 1}, seconds=60)
     deadline = time.monotonic() + 10
     while sandbox.alive and time.monotonic() < deadline:
@@ -286,7 +290,7 @@ def test_an_answer_without_the_expected_table_is_malformed(sandbox: Sandbox) -> 
         sandbox.call("echo", expect=NUMBERS, seconds=60)
 
 
-def test_an_answer_beyond_the_bound_gets_no_room(sandbox: Sandbox) -> None:
+def test_an_answer_beyond_the_bound_is_refused(sandbox: Sandbox) -> None:
     expect = Expected(TEXTS, 1, max_bytes=2**20)
     with pytest.raises(SandboxDied, match="larger than"):
         sandbox.call("rows", {"rows": 1, "length": 2**22}, expect=expect, seconds=60)
@@ -305,7 +309,7 @@ def test_a_forged_stream_is_malformed(sandbox: Sandbox) -> None:
         sandbox.call("forged", {"n": 2}, content=stream[:-100], expect=NUMBERS, seconds=60)
 
 
-def test_an_answer_that_keeps_changing_is_one_answer() -> None:
+def test_an_answer_that_keeps_changing_is_read_once() -> None:
     """The requester validates and returns its own copy, or refuses it."""
     outcomes = set()
     for _ in range(5):
@@ -342,17 +346,17 @@ def test_closing_ends_a_thread_that_waits_for_a_slot(sandbox: Sandbox) -> None:
     assert sandbox.put(BATCH).table is BATCH
 
 
-def test_it_is_alive_while_it_is_asked(sandbox: Sandbox) -> None:
+def test_the_sandbox_is_alive_during_a_call(sandbox: Sandbox) -> None:
     with ThreadPoolExecutor(1) as thread:
-        asked = thread.submit(sandbox.call, "sleep", seconds=0.3)
-        while not asked.running():
+        call = thread.submit(sandbox.call, "sleep", seconds=0.3)
+        while not call.running():
             time.sleep(0.01)
         assert sandbox.alive
-        assert isinstance(asked.exception(60), SandboxDied)
+        assert isinstance(call.exception(60), SandboxDied)
     assert not sandbox.alive
 
 
-def test_a_question_that_cannot_be_sent_leaves_it_alive(shared: Sandbox) -> None:
+def test_a_question_that_cannot_be_sent_does_not_end_the_sandbox(shared: Sandbox) -> None:
     with pytest.raises(ValueError, match="not both"):
         shared.call("echo", table=BATCH, content=b"x", seconds=60)
     for body in ({"x": float("nan")}, {"x": "x" * 2**24}):
@@ -364,13 +368,13 @@ def test_a_question_that_cannot_be_sent_leaves_it_alive(shared: Sandbox) -> None
 
 
 class Interrupted(BaseException):
-    """Ends a call from outside."""
+    """An exception that ends a call from outside."""
 
 
 def test_an_interrupted_call_ends_the_sandbox(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else its answer would be taken for the next question's."""
+    """Otherwise its answer would be taken for the next question's."""
 
     def interrupt(deadline: float) -> Any:
         raise Interrupted
@@ -381,7 +385,7 @@ def test_an_interrupted_call_ends_the_sandbox(
     assert not sandbox.alive and is_gone(sandbox.pid)
 
 
-def test_walls_stand_before_the_first_question() -> None:
+def test_walls_are_in_place_before_the_first_question() -> None:
     sandbox = start(walls="sandbox_handlers:fenced", memory=7)
     assert sandbox.walls == {"kept": 5, "memory": 7}
     sandbox.close()
@@ -415,20 +419,22 @@ def test_everything_works_behind_the_real_walls() -> None:
         ("no_such_module:HANDLERS", None, "Starting it raised ModuleNotFoundError"),
     ],
 )
-def test_what_does_not_start_is_named(handlers: str, walls: str | None, text: str) -> None:
+def test_a_sandbox_that_does_not_start_is_reported_with_the_cause(
+    handlers: str, walls: str | None, text: str
+) -> None:
     with pytest.raises(SandboxDied, match=text) as caught:
         Sandbox(handlers, walls=walls)
     assert caught.value.cause == "exited"
 
 
-def test_what_is_killed_from_outside_is_noticed(sandbox: Sandbox) -> None:
+def test_a_sandbox_killed_from_outside_is_detected(sandbox: Sandbox) -> None:
     os.kill(sandbox.pid, signal.SIGTERM)
     with pytest.raises(SandboxDied, match="SIGTERM"):
         sandbox.call("echo", seconds=60)
 
 
-def test_a_spawned_process_answers_as_a_forked_one() -> None:
-    """On macOS processes are spawned; the same code runs here."""
+def test_a_spawned_process_answers_like_a_forked_one() -> None:
+    """Processes are spawned on macOS; the same code runs here."""
     sandbox = start(start=Spawned)
     try:
         answer = sandbox.call("dot", table=BATCH, expect=NUMBERS, seconds=60)

@@ -1,4 +1,4 @@
-"""Tables in shared memory, and the answers that anybody may have written there."""
+"""Tables in shared memory, and the validation of answers there."""
 
 import datetime as dt
 import os
@@ -54,7 +54,7 @@ def read(content: bytes, expected: Expected) -> pa.Table:
 @pytest.mark.parametrize(
     "table", [TABLE, TABLE.slice(1, 1), TABLE.slice(0, 0), pa.concat_tables([TABLE] * 3)]
 )
-def test_tables_cross_both_ways(table: pa.Table) -> None:
+def test_tables_are_exchanged_both_ways(table: pa.Table) -> None:
     region = Region()
     child = Mapped(region.fd, writable=True)
     for _ in range(2):
@@ -67,14 +67,14 @@ def test_tables_cross_both_ways(table: pa.Table) -> None:
     region.close()
 
 
-def test_a_region_grows_and_earlier_views_stay() -> None:
+def test_a_region_grows_and_earlier_views_stay_valid() -> None:
     region = Region()
     child = Mapped(region.fd, writable=False)
     first = child.table(region.put(NUMBERS))
     assert not any(buffer.is_mutable for buffer in first["p"].chunk(0).buffers() if buffer)
     large = pa.table({"x": range(10**6)})
     assert child.table(region.put(large)).num_rows == 10**6
-    assert first.num_rows == 3  # its values are the next table's by now
+    assert first.num_rows == 3  # the next table has overwritten its values
     assert region.size % 2**20 == 0
     region.close()
     with pytest.raises(Closed):
@@ -119,12 +119,12 @@ def test_a_copy_does_not_change_with_the_memory() -> None:
     ],
     ids=str,
 )
-def test_types_that_may_bring_more_than_their_rows_are_not_expected(kind: pa.DataType) -> None:
+def test_types_with_data_beyond_their_rows_cannot_be_expected(kind: pa.DataType) -> None:
     with pytest.raises(ValueError, match="do not cross"):
         Expected(pa.schema([("a", kind)]), 1)
 
 
-def test_metadata_is_not_expected_and_does_not_cross() -> None:
+def test_schema_metadata_cannot_be_expected_or_sent() -> None:
     with pytest.raises(ValueError, match="do not cross"):
         Expected(NUMBERS.schema.with_metadata({"a": "b"}), 1)
     with pytest.raises(ValueError, match="do not cross"):
@@ -160,10 +160,10 @@ def test_other_streams_than_the_expected_one_are_malformed(content: bytes) -> No
         read(content, NUMBER)
 
 
-def test_a_compressed_bomb_is_not_unpacked() -> None:
+def test_a_decompression_bomb_is_not_decompressed() -> None:
     content = bytearray(stream(pa.table({"p": [0.0] * 3}), compression="zstd"))
     at = content.index(b"\x28\xb5\x2f\xfd") - 8 if b"\x28\xb5\x2f\xfd" in content else len(content)
-    content[at : at + 8] = struct.pack("<q", 2**46)  # what it says that it unpacks to
+    content[at : at + 8] = struct.pack("<q", 2**46)  # the claimed decompressed size
     with pytest.raises(Malformed, match="uncompressed"):
         read(bytes(content), NUMBER)
 
@@ -178,7 +178,7 @@ def test_nulls_where_none_are_expected_are_malformed() -> None:
 
 
 def test_offsets_and_text_are_validated() -> None:
-    """Offsets that leave their buffer, go backwards, or cut a character in two."""
+    """Offsets outside their buffer, decreasing ones, and those that split a character."""
     table = pa.table({"t": ["ab", "cd", "öö"]})
     good = stream(table)
     offsets = struct.pack("<4i", 0, 2, 4, 8)
@@ -193,7 +193,7 @@ def test_offsets_and_text_are_validated() -> None:
 
 @pytest.mark.parametrize(("table", "expected"), [(TABLE, EXPECTED), (NUMBERS, NUMBER)])
 def test_damaged_streams_are_malformed_or_valid(table: pa.Table, expected: Expected) -> None:
-    """Whatever bytes change, the interpreter lives, and a table that is read is valid."""
+    """Whatever bytes change, the interpreter survives, and a table that is accepted is valid."""
     good, random = stream(table), Random(18)
     start = expected.schema.serialize().size
     for _ in range(3000):
@@ -207,7 +207,7 @@ def test_damaged_streams_are_malformed_or_valid(table: pa.Table, expected: Expec
             continue
         assert answer.num_rows == expected.rows
         times = [f.name for f in answer.schema if pa.types.is_timestamp(f.type)]
-        answer.drop_columns(times).to_pydict()  # a time may be beyond what Python has
+        answer.drop_columns(times).to_pydict()  # a time may be beyond Python's range
 
 
 @pytest.mark.parametrize("cut", range(0, len(stream(NUMBERS)), 8))

@@ -1,4 +1,4 @@
-"""The filter's program, run by an interpreter of the few instructions that it uses."""
+"""The filter's program, run by an interpreter of the few BPF instructions that it uses."""
 
 import errno
 import re
@@ -26,7 +26,7 @@ PTHREAD = 0x3D0F00
 def run(
     program: Sequence[Instruction], number: int, audit: int, arguments: Sequence[int] = ()
 ) -> str:
-    """Return what the program answers to a call."""
+    """Return the program's verdict on a call."""
     words = [number, audit, 0, 0]
     for value in (*arguments, 0, 0, 0, 0, 0, 0)[:6]:
         words += [value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF]
@@ -55,13 +55,13 @@ def program(architecture: Architecture) -> list[Instruction]:
 
 
 def answer(architecture: Architecture, name: str, *arguments: int) -> str:
-    """Return what the filter answers to a call."""
+    """Return the filter's verdict on a call."""
     number = architecture.numbers[name]
     return run(program(architecture), number, architecture.audit, arguments)
 
 
 def headers() -> dict[str, dict[str, int]]:
-    """Return the numbers of both architectures from this machine's C headers, where they are."""
+    """Return the numbers of both architectures from this machine's C headers, if installed."""
     numbers: dict[str, dict[str, int]] = {}
     for name, path in (
         (X86_64.name, "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
@@ -74,8 +74,8 @@ def headers() -> dict[str, dict[str, int]]:
 
 
 @BOTH
-def test_numbers_are_those_of_the_kernels_headers(architecture: Architecture) -> None:
-    """A wrong number would allow another call."""
+def test_call_numbers_match_the_kernels_headers(architecture: Architecture) -> None:
+    """A wrong number would allow a different call."""
     known = headers().get(architecture.name)
     if known is None:
         pytest.skip("the kernel's headers are not installed")
@@ -83,8 +83,8 @@ def test_numbers_are_those_of_the_kernels_headers(architecture: Architecture) ->
 
 
 @BOTH
-def test_every_number_that_no_rule_names_is_refused(architecture: Architecture) -> None:
-    """The filter is a list of what is allowed; what came after it is answered with ENOSYS."""
+def test_call_numbers_without_a_rule_are_refused(architecture: Architecture) -> None:
+    """The filter is an allow-list; calls that are newer than it get ENOSYS."""
     code = program(architecture)
     named = {architecture.numbers.get(n) for n in policy.rules(architecture, PID, KEPT)}
     unknown = {architecture.numbers[n] for n in policy.UNKNOWN}
@@ -98,7 +98,7 @@ def test_every_number_that_no_rule_names_is_refused(architecture: Architecture) 
 
 
 @BOTH
-def test_the_calls_of_other_architectures_kill(architecture: Architecture) -> None:
+def test_calls_of_other_architectures_kill_the_process(architecture: Architecture) -> None:
     """Their numbers mean other calls: 32-bit x86, 32-bit ARM, the other 64-bit one."""
     code = program(architecture)
     for audit in {0x40000003, 0x40000028, X86_64.audit, ARM64.audit} - {architecture.audit}:
@@ -106,7 +106,7 @@ def test_the_calls_of_other_architectures_kill(architecture: Architecture) -> No
 
 
 def test_x32_is_refused() -> None:
-    """Its calls come as x86-64's with a bit in the number."""
+    """Its calls are x86-64's with a bit set in the number."""
     code = program(X86_64)
     for number in (0, 1, 41, 59, 512, 520, 547):
         assert run(code, 0x40000000 | number, X86_64.audit) == "EPERM"
@@ -124,8 +124,8 @@ OPEN_REFUSED = {  # WRONLY, RDWR, 3, CREAT, EXCL, TRUNC, APPEND, O_PATH, __O_TMP
 
 
 @BOTH
-def test_files_are_opened_for_reading_alone(architecture: Architecture) -> None:
-    """Every flag that is not known to read is refused."""
+def test_files_can_be_opened_only_for_reading(architecture: Architecture) -> None:
+    """Every flag that is not known to be for reading is refused."""
     for flags in OPEN_READ[architecture.name]:
         assert answer(architecture, "openat", 0xFFFFFF9C, 0, flags) == "allow", hex(flags)
     for flags in OPEN_REFUSED[architecture.name]:
@@ -139,8 +139,8 @@ def test_files_are_opened_for_reading_alone(architecture: Architecture) -> None:
 
 
 @BOTH
-def test_threads_but_no_processes(architecture: Architecture) -> None:
-    """`clone` makes what pthread_create makes, and nothing else; the upper half counts too."""
+def test_threads_can_be_started_and_processes_cannot(architecture: Architecture) -> None:
+    """Only pthread_create's form of `clone` is allowed; the upper half of the flags counts too."""
     assert answer(architecture, "clone", PTHREAD) == "allow"
     assert answer(architecture, "clone", PTHREAD | 0x400000) == "allow"  # musl
     refused = [0, 17, 0x1200011, 0x4111, PTHREAD & ~0x10000, PTHREAD | 17, PTHREAD | 1 << 32]
@@ -151,7 +151,7 @@ def test_threads_but_no_processes(architecture: Architecture) -> None:
 
 
 @BOTH
-def test_no_memory_is_both_written_and_run(architecture: Architecture) -> None:
+def test_memory_is_never_both_writable_and_executable(architecture: Architecture) -> None:
     """Libraries' code is mapped from files, which can only be open for reading."""
     cases = {
         (READ | WRITE, PRIVATE | ANONYMOUS, -1): "allow",
@@ -182,8 +182,8 @@ def test_no_memory_is_both_written_and_run(architecture: Architecture) -> None:
 
 
 @BOTH
-def test_signals_reach_the_process_alone(architecture: Architecture) -> None:
-    """`abort` and `raise` need it; groups and everybody (0, -1) are other processes."""
+def test_signals_can_be_sent_only_to_the_process_itself(architecture: Architecture) -> None:
+    """`abort` and `raise` need it; groups and broadcasts (0, -1) are other processes."""
     for name in ("kill", "tgkill"):
         assert answer(architecture, name, PID, PID, 6) == "allow"
         for target in (PID - 1, 1, 0, 0xFFFFFFFF, 0x100000000 - PID, (1 << 64) - 1):
@@ -191,8 +191,8 @@ def test_signals_reach_the_process_alone(architecture: Architecture) -> None:
 
 
 @BOTH
-def test_arguments_of_the_rest(architecture: Architecture) -> None:
-    """What asks is allowed, what sets is refused."""
+def test_arguments_of_the_remaining_calls_are_checked(architecture: Architecture) -> None:
+    """Reading a value is allowed, setting one is refused."""
     for name, position, allowed, refused in (
         ("prctl", 0, (15, 16, 3), (1, 4, 8, 22, 24, 31, 38, 41, 47, 0x53564D41)),
         ("fcntl", 1, (1, 2, 3), (0, 4, 6, 8, 10, 1024, 1030, 1031, 1033)),
@@ -212,14 +212,14 @@ def test_arguments_of_the_rest(architecture: Architecture) -> None:
 
 
 def test_arm64_has_no_arch_prctl() -> None:
-    """A rule without a number on an architecture is left out; x86-64's asks for registers."""
+    """A rule without a number on an architecture is left out; x86-64's is for registers."""
     assert "arch_prctl" not in ARM64.numbers
     assert answer(X86_64, "arch_prctl", 0x1023, 18) == "allow"
     assert answer(X86_64, "arch_prctl", 0x1002, 0) == "EPERM"
 
 
 def test_a_rule_is_allowed_by_any_of_its_alternatives() -> None:
-    """Checks hold together, alternatives one by one; inverted and wide checks."""
+    """All checks of an alternative must hold, and one alternative suffices."""
     rule = (
         (Check(0, (1, 2), wide=True), Check(1, (5,), inverted=True)),
         (Check(0, (0x10,), mask=0xF0),),
@@ -236,7 +236,7 @@ def test_a_rule_is_allowed_by_any_of_its_alternatives() -> None:
         assemble(X86_64, {"read": ((Check(0, tuple(range(300))),),)}, (), NEWEST)
 
 
-def test_landlock_is_asked_for_what_its_version_knows() -> None:
+def test_landlock_gets_only_the_rights_that_its_version_knows() -> None:
     """A version refuses rights that it does not know."""
     known = {abi: landlock.handled(abi) for abi in range(1, 9)}
     assert known[1] == (0x1FFF, 0, 0, 8)
