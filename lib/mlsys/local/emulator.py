@@ -10,5 +10,6 @@ from mlsys.local.bounded import bound
 if __name__ == "__main__":
     partitions.install()
     parsing.install()
+    parsing.share_with_readers()
     bound(int(os.environ["MLSYS_LOCAL_MEMORY"]))
     main()

@@ -1,12 +1,16 @@
 """The local BigQuery parses a statement once, and returns a separate tree to each caller."""
 
+import copy
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlglot
+from bqemulator.catalog import ddl_sync
 from sqlglot.dialects.dialect import Dialect
+from sqlglot.expressions import Expression
 
 from mlsys.local import parsing
 
@@ -23,6 +27,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return parse(self, sql, **options)
 
     monkeypatch.setattr(Dialect, "parse", counted)
+    monkeypatch.setattr(Expression, "copy", Expression.copy)  # which is put back
     parsing.install()
     yield seen
     monkeypatch.undo()
@@ -46,6 +51,42 @@ def test_changing_a_tree_does_not_change_the_cached_one(parsed: list[str]) -> No
     assert changed.sql() == "SELECT b FROM t"
     assert sqlglot.parse_one("SELECT a FROM t", dialect="bigquery").sql() == "SELECT a FROM t"
     assert len(parsed) == 1
+
+
+@pytest.mark.parametrize("path", STATEMENTS, ids=lambda path: path.stem)
+def test_a_copy_is_what_sqlglot_copies(path: Path) -> None:
+    tree = sqlglot.parse_one(path.read_text(), dialect="bigquery")
+    for node in tree.walk():
+        node.type = "INT64" if node.index else None
+    hash(tree)
+    ours, theirs = parsing.copied(tree), copy.deepcopy(tree)
+    nodes = [list(each.walk()) for each in (ours, theirs)]
+    for one, other in zip(*nodes, strict=True):
+        for name in Expression.__slots__:
+            if name not in ("args", "parent", "_hash"):  # sqlglot drops most hashes
+                assert getattr(one, name) == getattr(other, name), name
+        assert list(one.args) == list(other.args)
+        assert one.parent is None or one in list(one.parent.iter_expressions())
+    assert not {id(node) for node in nodes[0]} & {id(node) for node in tree.walk()}
+    assert ours == theirs and ours.parent is None
+
+
+def test_what_only_reads_a_tree_gets_the_kept_one(
+    parsed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module, names in parsing.READERS.items():
+        for name in names:  # which are put back, and there in this release
+            key = f"{module}.{name}"
+            monkeypatch.setattr(key, pkgutil.resolve_name(key))
+    parsing.share_with_readers()
+    made: list[Any] = []
+    monkeypatch.setattr(parsing, "copied", lambda tree: made.append(tree) or copy.deepcopy(tree))
+    assert ddl_sync._detect_create_schema("SELECT 1", "p") is None
+    assert made == []
+    target = ddl_sync._detect_plain_create_table("CREATE TABLE d.t (a INT64)")
+    assert target is not None and target is not made[0]
+    assert sqlglot.parse_one("SELECT 1", dialect="bigquery") is not made[-1]
+    assert len(parsed) == 2
 
 
 def test_the_cache_distinguishes_dialects_and_options(parsed: list[str]) -> None:
