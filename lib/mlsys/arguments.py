@@ -1,7 +1,7 @@
-"""Checks of what a notebook passes: names of buckets and objects, contents, queries, tables.
+"""Checks of the arguments that a notebook passes: buckets, paths, contents, queries, tables.
 
-A wrong argument is refused before any call, in a sentence that says what it is and what to pass. A
-message shows the type of what was passed, or a text of bounded length, and never all of it.
+A wrong argument is refused before any call. The message says what the argument is and what to pass;
+it shows the argument's type or a shortened text, never the whole value.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _URL = re.compile(
 
 
 def check_bucket(bucket_name: Any, parameter: str = "bucket_name") -> str:
-    """Return the name of a bucket, if it is one.
+    """Return `bucket_name` if it is a valid bucket name.
 
     Raises:
-        InvalidRequest: it is not a text, or is a URL, a path or not a valid bucket name.
+        InvalidRequest: it is not text, or is a URL, a path or not a valid bucket name.
     """
     name = check_text(bucket_name, parameter, "pass the name of a bucket")
     if url := _URL.fullmatch(name):
@@ -43,34 +43,34 @@ def check_bucket(bucket_name: Any, parameter: str = "bucket_name") -> str:
         raise InvalidRequest((parameter, f"{text}, and the path, {shown(rest)}"))
     if not _BUCKET.fullmatch(name):
         text = "pass lower-case letters, digits, hyphens, underscores and dots, at least 3"
-        raise InvalidRequest((parameter, f"{shown(name)} is not a bucket's name: {text}"))
+        raise InvalidRequest((parameter, f"{shown(name)} is not a bucket name: {text}"))
     return name
 
 
 def check_path(blob_path: Any, parameter: str = "blob_path") -> str:
-    """Return the path of an object, if Cloud Storage can have it.
+    """Return `blob_path` if it is a valid object path.
 
     Raises:
-        InvalidRequest: it is not a text, or is a URL or not a valid object path.
+        InvalidRequest: it is not text, or is a URL or not a valid object path.
     """
     path = check_text(blob_path, parameter, "pass the object's path within the bucket")
     if (url := _URL.fullmatch(path)) and (path.startswith("gs:") or url["path"]):
         text = f"pass the path within the bucket, {shown(url['path'])}"
         raise InvalidRequest((parameter, f"{shown(path)} is a URL: {text}"))
     if path in (".", "..") or "\n" in path or "\r" in path:
-        text = "is not an object's path: leave out line breaks, and . and .. alone"
+        text = "is not an object path: pass one without line breaks that is not . or .."
         raise InvalidRequest((parameter, f"{shown(path)} {text}"))
     if len(path.encode()) > MAX_PATH:
-        text = f"has {len(path.encode()):,} bytes: pass {MAX_PATH:,} at most"
+        text = f"has {len(path.encode()):,} bytes: pass at most {MAX_PATH:,}"
         raise InvalidRequest((parameter, f"{shown(path)} {text}"))
     return path
 
 
 def content_bytes(content: Any, parameter: str = "content") -> bytes | str:
-    """Return what `gcs_put` writes: bytes, or Unicode text.
+    """Return `content` as `gcs_put` writes it: bytes, or Unicode text.
 
     Raises:
-        InvalidRequest: it is anything else; the message says how to make bytes or text of it.
+        InvalidRequest: it is anything else; the message says how to convert it.
     """
     if isinstance(content, bytes):
         return content
@@ -85,10 +85,10 @@ def content_bytes(content: Any, parameter: str = "content") -> bytes | str:
 
 
 def check_query(query: Any, parameter: str = "query") -> str:
-    """Return a query, if it is text.
+    """Return `query` if it is the text of a query.
 
     Raises:
-        InvalidRequest: it is anything else, empty, or only the name of a table.
+        InvalidRequest: it is not text, is empty, or is only the name of a table.
     """
     text = check_text(query, parameter, "pass GoogleSQL, for instance 'SELECT 1'")
     if re.fullmatch(r"`?[\w:-]+(\.[\w-]+){1,2}`?", text.strip()):
@@ -100,23 +100,23 @@ def check_query(query: Any, parameter: str = "query") -> str:
 
 
 def check_choice(value: Any, choices: Sequence[str], parameter: str) -> str:
-    """Return `value`, if it is one of the texts of `choices`.
+    """Return `value` if it is one of `choices`.
 
     Raises:
-        InvalidRequest: it is not; the choices are named.
+        InvalidRequest: it is not; the message names the choices.
     """
     if not isinstance(value, str) or value not in choices:
-        what = shown(value) if isinstance(value, str) else f"is {kind_of(value)}"
+        given = shown(value) if isinstance(value, str) else f"is {kind_of(value)}"
         listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
-        raise InvalidRequest((parameter, f"{what}: pass {listed}"))
+        raise InvalidRequest((parameter, f"{given}: pass {listed}"))
     return value
 
 
 def check_text(value: Any, parameter: str, instead: str) -> str:
-    """Return `value`, if it is Unicode text with anything in it; `instead` ends the refusal.
+    """Return `value` if it is Unicode text that is not blank.
 
     Raises:
-        InvalidRequest: it is not.
+        InvalidRequest: it is not; the message ends with `instead`, which says what to pass.
     """
     if not isinstance(value, str):
         hint = ", read_text() of the file" if isinstance(value, os.PathLike | io.IOBase) else ""
@@ -129,7 +129,7 @@ def check_text(value: Any, parameter: str, instead: str) -> str:
 
 
 def kind_of(value: Any) -> str:
-    """Return what a value is, with its article, and nothing of what it holds."""
+    """Return the type of a value with its article, without any of its contents."""
     if value is None:
         return "None"
     if isinstance(value, type):
@@ -142,10 +142,10 @@ def kind_of(value: Any) -> str:
 
 
 def as_pandas(table: Any, name: str) -> str | None:
-    """Return the expression that makes a pandas DataFrame of another library's table, or None."""
+    """Return the expression that converts another library's table to pandas, or None."""
     package = type(table).__module__.partition(".")[0]
     if package == "pyarrow" and hasattr(table, "to_pandas"):
-        return f"{name}.to_pandas(types_mapper=pd.ArrowDtype)"  # which keeps integers beside NULLs
+        return f"{name}.to_pandas(types_mapper=pd.ArrowDtype)"  # keeps integers beside NULLs
     if package == "polars" and hasattr(table, "collect"):
         return f"{name}.collect().to_pandas()"
     if hasattr(table, "to_pandas"):
@@ -166,13 +166,13 @@ def _check_unicode(text: str, parameter: str) -> None:
             (
                 parameter,
                 f"holds half of a surrogate pair ({at}), which is not Unicode text: read the text "
-                "with the right encoding, or replace it with text.encode('utf-8', 'replace')",
+                "with the right encoding, or replace it: text.encode('utf-8', 'replace')",
             )
         ) from exc
 
 
 def _as_bytes(content: Any) -> str:
-    """How to make bytes or text of what was passed, as the end of a sentence."""
+    """Return how to convert `content` to bytes or text, as the end of a sentence."""
     if isinstance(content, dict | list | tuple):
         return ", for instance json.dumps(content)"
     if isinstance(content, os.PathLike):
@@ -180,7 +180,7 @@ def _as_bytes(content: Any) -> str:
     if hasattr(content, "getvalue"):
         return ", content.getvalue()"
     if hasattr(content, "read"):
-        return ", file.read() of a file that is open"
+        return ", file.read() of an open file"
     if hasattr(content, "to_csv"):
         return ", content.to_csv() or content.to_json(); bq_put writes a DataFrame into a table"
     if hasattr(content, "fit"):

@@ -53,23 +53,23 @@ class TableRef:
     project: str
     dataset: str
     table: str
-    partition: str | None = None  # what stands behind the $ of a partition decorator
+    partition: str | None = None  # the part after the $ of a partition decorator
 
     @classmethod
     def parse(cls, text: str, parameter: str = "table_id", *, partition: bool = False) -> Self:
-        """Read `project.dataset.table`, or with `partition` also `project.dataset.table$20261122`.
+        """Parse `project.dataset.table`, with `partition` also `project.dataset.table$20261122`.
 
         >>> TableRef.parse("my-project.titanic.train").path
         'projects/my-project/datasets/titanic/tables/train'
 
         Raises:
-            InvalidRequest: the text is anything else; `parameter` is the name it blames.
+            InvalidRequest: the text is anything else; the message names `parameter`.
         """
         text = check_text(text, parameter, "pass project.dataset.table")
         match = _TABLE_ID.fullmatch(text)
         if match is None:
             raise InvalidRequest(
-                (parameter, f"{text[:200]!r} is no table: pass project.dataset.table")
+                (parameter, f"{text[:200]!r} is not a table id: pass project.dataset.table")
             )
         if match["partition"] is not None and not partition:
             raise InvalidRequest(
@@ -79,7 +79,7 @@ class TableRef:
 
     @property
     def base(self) -> TableRef:
-        """The table itself, whichever partition is meant."""
+        """The table without its partition."""
         return TableRef(self.project, self.dataset, self.table)
 
     @property
@@ -93,12 +93,12 @@ class TableRef:
 
 
 def bq_get(query: str) -> pd.DataFrame:
-    """Run `query` (GoogleSQL) and return its rows; `mlsys.frames` says which type becomes what.
+    """Run `query` (GoogleSQL) and return its rows; `mlsys.frames` documents the types.
 
     Raises:
-        InvalidRequest: BigQuery refuses the query; its own words follow.
-        TableNotFound: the query names a table or dataset that is not there.
-        Conflict: the query creates what is there already.
+        InvalidRequest: BigQuery refuses the query; the message quotes its reason.
+        TableNotFound: the query names a table or dataset that does not exist.
+        Conflict: the query creates something that already exists.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import BadRequest, NotFound
@@ -125,10 +125,10 @@ def bq_get(query: str) -> pd.DataFrame:
 def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPEND") -> None:
     """Write `df` into the table `project.dataset.table`, in one atomic load job.
 
-    A table that is not there is created with the types of the frame's columns. `bq_get` gives
-    back the values that the frame holds: a column of two types and a value that would change are
-    refused by the column's name. NaN, NaT, NA and None are NULL. The index is left out if it is
-    row numbers without a name, and refused otherwise, because it holds data.
+    A missing table is created with the types of the frame's columns. `bq_get` returns the same
+    values: a column with values of two types, or with a value that would change, is refused by
+    name. NaN, NaT, NA and None are NULL. The index is left out if it is unnamed row numbers, and
+    refused otherwise, because it holds data.
 
     `write_disposition` is WRITE_APPEND, WRITE_TRUNCATE (replace) or WRITE_EMPTY (refuse a table
     that has rows). Columns of the table that the frame lacks get their DEFAULT, or NULL.
@@ -136,10 +136,10 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
     description and labels; a column that keeps its name and type keeps its description.
 
     Raises:
-        InvalidRequest: a malformed table id, a view or what else is no table, a column name that
-            BigQuery does not take (`mlsys.names`), a named index, values that would change, or
-            the rows do not fit the table.
-        TableNotFound: the dataset is not there.
+        InvalidRequest: a malformed table id, a view or another resource that is not a table, a
+            column name that BigQuery does not accept (`mlsys.names`), a named index, values that
+            would change, or rows that do not fit the table.
+        TableNotFound: the dataset does not exist.
         Conflict: WRITE_EMPTY, and the table has rows.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
@@ -151,25 +151,25 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
     check_choice(write_disposition, WRITE_DISPOSITIONS, "write_disposition")
     rows = from_frame(df)
     if not rows.num_columns:
-        raise InvalidRequest(("df", "has no columns: pass a frame with one column at least"))
+        raise InvalidRequest(("df", "has no columns: pass a frame with at least one column"))
     _check_index(df)
     with cloud_errors(_load_of(table)):
         clients = default_clients()
-        there = _table_before(clients, table, write_disposition)
+        existing = _table_before(clients, table, write_disposition)
         fields: Sequence[SchemaField]
-        if there is None:
+        if existing is None:
             fields = [bigquery.SchemaField(f.name, sql_name(f.type)) for f in rows.schema]
         elif write_disposition == "WRITE_TRUNCATE":
-            fields = new_fields(rows, there.schema)
-            _check_layout(there, rows, table)
+            fields = new_fields(rows, existing.schema)
+            _check_layout(existing, rows, table)
         else:
-            rows = _fit(rows, there.schema, str(table))
-            fields = sent_fields(rows, there.schema)
+            rows = _fit(rows, existing.schema, str(table))
+            fields = sent_fields(rows, existing.schema)
         if clients.settings.emulators.bigquery:
             _check_local(rows)
         try:
             with progress(f"Writing {rows.num_rows:,} rows into {table}"):
-                load_rows(clients, rows, table, fields, write_disposition, layout=there)
+                load_rows(clients, rows, table, fields, write_disposition, layout=existing)
         except Duplicate as exc:
             if write_disposition != "WRITE_EMPTY":
                 raise
@@ -203,9 +203,9 @@ def load_rows(
     *,
     layout: Table | None = None,
 ) -> None:
-    """Load Arrow rows into a table by one job, which is waited for; its errors are Google's own.
+    """Load Arrow rows into a table by one job and wait for it; errors are Google's own.
 
-    `layout` is a table whose partitioning and clustering the job names, so that it keeps them.
+    `layout` is the table whose partitioning and clustering the job keeps, by naming them.
     """
     import io
 
@@ -231,7 +231,7 @@ def load_rows(
 
 
 def find_table(clients: Clients, table: TableRef) -> Table | None:
-    """Return what BigQuery knows of the table (the whole of it) now, or None."""
+    """Return the table's current resource (never a partition's), or None if it does not exist."""
     from google.api_core.exceptions import NotFound
 
     try:
@@ -241,7 +241,7 @@ def find_table(clients: Clients, table: TableRef) -> Table | None:
 
 
 def _check_index(df: pd.DataFrame) -> None:
-    """Refuse an index that holds data: only columns are written, and it would be lost silently."""
+    """Refuse an index that holds data: only columns are written, so it would be lost silently."""
     from pandas.api.types import is_integer_dtype
 
     index, names = df.index, list(df.index.names)
@@ -262,36 +262,36 @@ def _check_index(df: pd.DataFrame) -> None:
 
 
 def _table_before(clients: Clients, table: TableRef, write_disposition: str) -> Table | None:
-    """Return what BigQuery knows of the table before rows are written, or None.
+    """Return the table's resource before rows are written, or None if it does not exist.
 
     Raises:
-        InvalidRequest: it is a view, or something else that no load job can write.
-        TableNotFound: the dataset is not there.
+        InvalidRequest: it is a view, or another resource that a load job cannot write.
+        TableNotFound: the dataset does not exist.
         Conflict: WRITE_EMPTY, and the table has rows.
     """
     from google.api_core.exceptions import NotFound
 
-    there = find_table(clients, table)
-    if there is None:
+    existing = find_table(clients, table)
+    if existing is None:
         dataset = f"{table.project}.{table.dataset}"
         try:
             clients.bigquery.get_dataset(dataset, timeout=TIMEOUT, retry=bigquery_retry())
         except NotFound as exc:
             raise _no_dataset(table) from exc
         return None
-    if there.table_type not in (None, "TABLE"):
-        kind = there.table_type.replace("_", " ")
-        text = f"{table} is a {kind}, and rows can be written into tables only: pass a table"
+    if existing.table_type not in (None, "TABLE"):
+        kind = existing.table_type.replace("_", " ")
+        text = f"{table} is a {kind}, and only a table can be written: pass a table"
         raise InvalidRequest(("table_id", text))
-    if write_disposition == "WRITE_EMPTY" and there.num_rows:
+    if write_disposition == "WRITE_EMPTY" and existing.num_rows:
         raise _filled(table)
-    return there
+    return existing
 
 
-def _check_layout(there: Table, rows: pa.Table, table: TableRef) -> None:
+def _check_layout(existing: Table, rows: pa.Table, table: TableRef) -> None:
     """Refuse rows without the columns that the table is partitioned or clustered by."""
-    named = {f"clustered by {name!r}": name for name in there.clustering_fields or ()}
-    for partitioning in (there.time_partitioning, there.range_partitioning):
+    named = {f"clustered by {name!r}": name for name in existing.clustering_fields or ()}
+    for partitioning in (existing.time_partitioning, existing.range_partitioning):
         if partitioning is not None and partitioning.field is not None:
             named[f"partitioned by {partitioning.field!r}"] = partitioning.field
     have = set(map(fold, rows.schema.names))
@@ -301,11 +301,11 @@ def _check_layout(there: Table, rows: pa.Table, table: TableRef) -> None:
 
 
 def _check_local(rows: pa.Table) -> None:
-    """Refuse what the local BigQuery would round: it has no BIGNUMERIC."""
+    """Refuse values that the local BigQuery would round: it has no BIGNUMERIC."""
     for field in rows.schema:
         if sql_name(field.type) == "BIGNUMERIC":
             text = "needs BIGNUMERIC, which the local BigQuery does not have"
-            fix = "Round it to 9 digits behind the point, or write text"
+            fix = "Round it to 9 decimal places, or write text"
             raise InvalidRequest(("df", f"column {field.name!r}: {text}. {fix}"))
 
 
@@ -318,6 +318,6 @@ def _filled(table: TableRef) -> Conflict:
 
 def _no_dataset(table: TableRef) -> TableNotFound:
     return TableNotFound(
-        f"The dataset {table.project}.{table.dataset} is not there: create it first, for "
+        f"The dataset {table.project}.{table.dataset} does not exist: create it first, for "
         f"instance with bq_get('CREATE SCHEMA `{table.project}.{table.dataset}`')"
     )

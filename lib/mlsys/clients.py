@@ -1,10 +1,10 @@
-"""The only place that makes Google clients.
+"""The only place that creates Google clients.
 
 On the cloud they use Application Default Credentials. When the emulator variables are set
 (`STORAGE_EMULATOR_HOST`, `BIGQUERY_EMULATOR_HOST`, `BIGQUERY_STORAGE_EMULATOR_HOST`,
 `PUBSUB_EMULATOR_HOST`; `mlsys local up` prints them) they are anonymous and talk to the local
-servers, over the same protocols, and past every proxy where they are on this machine. A client is
-made when it is first used, once a process.
+servers over the same protocols; servers on this machine are reached without a proxy. A client is
+created on first use, once per process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RETRY_DEADLINE = 120.0  # seconds for one call with all its retries, below any r
 
 
 class Clients:
-    """The Google clients of one process, each made on first use. Safe to share by threads."""
+    """The Google clients of one process, each created on first use. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -67,16 +67,16 @@ class Clients:
 
 @functools.cache
 def clients_for(settings: Settings) -> Clients:
-    """The clients that belong to `settings`, the same ones at every call."""
+    """Return the clients for `settings`, the same ones at every call."""
     return Clients(settings)
 
 
 def default_clients() -> Clients:
-    """The clients of this process's environment: what a notebook's calls use.
+    """Return the clients of this process's environment, which a notebook's calls use.
 
     Raises:
-        SettingsError: a setting is missing (see `Settings.from_env`), or the local stack that the
-            emulator variables point to does not run.
+        SettingsError: a setting is missing (see `Settings.from_env`), or the emulator variables
+            point to a local stack that is not running.
     """
     settings = Settings.from_env()
     _check_local_stack(settings)
@@ -84,14 +84,14 @@ def default_clients() -> Clients:
 
 
 def _check_local_stack(settings: Settings) -> None:
-    """Say at once that a local server is gone: Google's clients would try for two minutes."""
+    """Refuse at once a local server that is not running: Google's clients retry for two minutes."""
     for kind in ("storage", "bigquery"):
         address = getattr(settings.emulators, kind)
         if not address:
             continue
         try:
             url = urllib.parse.urlsplit(address)
-            host, port = url.hostname, url.port or 80  # a port that is no number is a ValueError
+            host, port = url.hostname, url.port or 80  # a malformed port raises ValueError
             if url.scheme not in ("http", "https") or not host:
                 raise ValueError
         except ValueError as exc:
@@ -104,21 +104,21 @@ def _check_local_stack(settings: Settings) -> None:
         except OSError as exc:
             raise SettingsError(
                 f"No local stack answers at {address}: start it with `make local`, and export the "
-                "variables that it prints (they are in .local/env too)"
+                "variables that it prints (also in .local/env)"
             ) from exc
 
 
 def bigquery_retry() -> Retry:
-    """BigQuery's own retry rule with an end in sight (its default gives up after ten minutes)."""
+    """Return BigQuery's own retry with `RETRY_DEADLINE` in place of its default of ten minutes."""
     from google.cloud.bigquery import DEFAULT_RETRY
 
     return DEFAULT_RETRY.with_timeout(RETRY_DEADLINE)
 
 
 def is_too_large(exc: Exception) -> bool:
-    """Tell whether a message was too large for gRPC, which says so as for an exhausted quota.
+    """Return whether a message was too large for gRPC, and not a quota exhausted.
 
-    The code is the same, RESOURCE_EXHAUSTED; only the text of gRPC's core is another
+    Both have the code RESOURCE_EXHAUSTED; only the text of gRPC's core differs
     (https://github.com/grpc/grpc, message_size_filter.cc).
     """
     from google.api_core.exceptions import ResourceExhausted
@@ -127,7 +127,7 @@ def is_too_large(exc: Exception) -> bool:
 
 
 def is_passing(exc: Exception) -> bool:
-    """Tell whether an exception of Google's clients may be gone when the same call is repeated."""
+    """Return whether a call that raised this exception of Google's clients may succeed later."""
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError, TransportError
     from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
@@ -135,7 +135,7 @@ def is_passing(exc: Exception) -> bool:
     if is_too_large(exc) or isinstance(exc, exceptions.MethodNotImplemented):
         return False
     if isinstance(exc, exceptions.Forbidden):
-        # https://cloud.google.com/bigquery/docs/error-messages: limits come as 403 there
+        # BigQuery reports limits as 403: https://cloud.google.com/bigquery/docs/error-messages
         reasons = {e.get("reason") for e in exc.errors if isinstance(e, dict)}
         return bool(reasons & {"quotaExceeded", "rateLimitExceeded"})
     if isinstance(exc, GoogleAuthError):
@@ -149,7 +149,7 @@ def is_passing(exc: Exception) -> bool:
         | ChunkedEncodingError
         | ConnectionError
         | Timeout
-        | TimeoutError,  # a job or a publish that was waited for
+        | TimeoutError,  # from waiting for a job or a publish
     )
 
 
@@ -164,7 +164,7 @@ def _credentials(emulator: str | None) -> Any:
 
 
 def _session(emulator: str | None, credentials: Any) -> Any:
-    """Return a session that no proxy variable leads astray, for a local server; else None."""
+    """Return a session that ignores proxy variables if the server is on this machine, else None."""
     if not emulator or not is_loopback(host_of(emulator)):
         return None
     from google.auth.transport.requests import AuthorizedSession
@@ -175,7 +175,7 @@ def _session(emulator: str | None, credentials: Any) -> Any:
 
 
 def _channel(emulator: str, options: Sequence[tuple[str, int]] = ()) -> Any:
-    """Return a gRPC channel to a local server, past any proxy if it is on this machine."""
+    """Return a gRPC channel to a local server, without a proxy if it is on this machine."""
     import grpc
 
     direct = [("grpc.enable_http_proxy", 0)] if is_loopback(host_of(emulator)) else []
@@ -210,8 +210,8 @@ def _bigquery(settings: Settings) -> bigquery.Client:
     )
 
 
-# gRPC widens its window as long as the reader is the slower one, until most of a stream waits in
-# memory. A fixed one of a megabyte keeps a reader busy, and memory flat (docs/decisions/0014).
+# gRPC widens its window while the reader is slower than the network, until most of a stream is in
+# memory. A fixed window of 1 MiB keeps the reader busy and memory flat (docs/decisions/0014).
 _READ_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),

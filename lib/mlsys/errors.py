@@ -1,4 +1,4 @@
-"""Every error that mlsys raises on purpose.
+"""All errors that mlsys raises on purpose.
 
 ```
 MlsysError
@@ -11,7 +11,7 @@ MlsysError
 ├── ObjectNotFound           no such bucket or object in Cloud Storage
 ├── TableNotFound            no such BigQuery table or dataset
 ├── RunNotFound              no such scoring run
-├── Conflict                 the request contradicts what is there already
+├── Conflict                 the request contradicts what already exists
 │   └── ModelExists          an upload would replace a model version
 ├── SchemaMismatch           a table does not fit the model, or the output does not fit its table
 ├── ModelUnusable            the model's file cannot be loaded or cannot predict
@@ -19,22 +19,22 @@ MlsysError
 ├── MetadataInvalid          a metadata.json that cannot be read
 ├── NotRegistered            an upload that the registry did not show in time
 ├── CloudRefused             Google Cloud refuses a call for another reason
-├── RefusedByService         the service says no to `mlsys predict` (`mlsys.remote.service`)
+├── RefusedByService         the service refuses `mlsys predict` (`mlsys.remote.service`)
 ├── SandboxDied              the process that holds a model ended (`workers.sandbox.died`)
 ├── ServerNotReady           a server of the local stack did not come up (`mlsys.local.processes`)
-└── TryAgain                 may pass: the same request can succeed later
+└── TryAgain                 temporary: the same request can succeed later
     ├── CloudUnavailable     Google Cloud did not answer the library, or not in time
     ├── Unreachable          the service did not answer `mlsys predict` (`mlsys.remote.service`)
-    ├── Overloaded           the service has as many requests in work as it takes (`app.overload`)
-    ├── PartGone             a part was deleted in mid-run (`workers.scoring.shards.part`)
-    ├── PartDamaged          a part is not what was written (`workers.scoring.shards.part`)
-    ├── SessionOver          the read session ended before its time; the next try opens another one
-    ├── RegistryBusy         the registry row kept changing under our hands
-    └── RunInterrupted       the run stopped before its end and resumes on the same request
+    ├── Overloaded           the service runs as many requests as it accepts (`app.overload`)
+    ├── PartGone             a part was deleted during the run (`workers.scoring.shards.part`)
+    ├── PartDamaged          a part differs from what was written (`workers.scoring.shards.part`)
+    ├── SessionOver          the read session ended early; the next try opens another one
+    ├── RegistryBusy         the registry row kept changing
+    └── RunInterrupted       the run stopped before its end; the same request resumes it
 ```
 
-Every message says what is wrong and what to pass or do instead. `app.api.problems` holds the one
-table that turns these into HTTP answers.
+Every message says what is wrong and what to pass or do. `app.api.problems` has the one table that
+maps these errors to HTTP answers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ def joined(pairs: Sequence[tuple[str, str]]) -> str:
 
 
 def bounded(text: str, most: int = MAX_TEXT) -> str:
-    """Return a text that goes into an answer or a record, cut where it is too long."""
+    """Return `text`, cut to `most` characters, for an answer or a record."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
@@ -74,11 +74,11 @@ class CredentialsMissing(MlsysError):
 
 
 class PermissionMissing(MlsysError, PermissionError):
-    """Google Cloud denies access; the message names the permission, and a role that has it."""
+    """Google Cloud denies access; the message names the permission and a role that grants it."""
 
 
 class CloudRefused(MlsysError):
-    """Google Cloud refuses a call; its own words follow."""
+    """Google Cloud refuses a call; the message quotes its reason."""
 
 
 class InvalidRequest(MlsysError, ValueError):
@@ -117,7 +117,7 @@ class RunNotFound(MlsysError, LookupError):
 
 
 class Conflict(MlsysError):
-    """What the request asks for contradicts what is there already."""
+    """The request contradicts what already exists."""
 
 
 class ModelExists(Conflict, FileExistsError):
@@ -161,7 +161,7 @@ class PredictionFailed(MlsysError):
 
 
 class MetadataInvalid(MlsysError, ValueError):
-    """A metadata.json that is no JSON object or has a part of the wrong form."""
+    """A metadata.json that is not a JSON object or has a part of the wrong form."""
 
 
 class NotRegistered(MlsysError, TimeoutError):
@@ -169,7 +169,7 @@ class NotRegistered(MlsysError, TimeoutError):
 
 
 class TryAgain(MlsysError):
-    """Something that may pass; `retry_after` is in seconds."""
+    """A temporary failure; `retry_after` is in seconds."""
 
     retry_after = 5
 
@@ -183,11 +183,11 @@ class CloudUnavailable(TryAgain):
 
 
 class RegistryBusy(TryAgain):
-    """The registry row was changed by others faster than it could be settled."""
+    """Others kept changing the registry row before it could be written."""
 
 
 class SessionOver(TryAgain):
-    """The read session of a run ended before its time; the next try opens another one."""
+    """The read session of a run ended early; the next try opens another one."""
 
 
 class RunInterrupted(TryAgain):

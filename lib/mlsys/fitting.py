@@ -1,7 +1,7 @@
-"""A frame's rows in the columns of a table that is there already, or a refusal by name.
+"""A frame's rows converted to the columns of an existing table, or refused by column name.
 
-Only the columns that the frame has are sent: the others get their DEFAULT, or NULL. BigQuery
-leaves a DEFAULT out where the load job's schema names the column
+Only the columns of the frame are sent: the others get their DEFAULT, or NULL. BigQuery does not
+apply a DEFAULT if the load job's schema names the column
 (https://github.com/googleapis/python-bigquery/issues/1495).
 """
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField
 
 
-# What can become a column of the type on the left without changing what a value means; a number
-# is refused where it does not fit exactly. The rest the author converts knowingly.
+# Types that convert to the type on the left without changing a value's meaning; a number that does
+# not fit exactly is refused. The author converts the others explicitly.
 _FITS = {
-    "INT64": ("FLOAT64",),  # as which pandas holds whole numbers with NULLs
+    "INT64": ("FLOAT64",),  # pandas holds whole numbers beside NULLs as floats
     "FLOAT64": ("INT64", "NUMERIC", "BIGNUMERIC"),
     "NUMERIC": ("INT64", "FLOAT64"),
     "BIGNUMERIC": ("INT64", "FLOAT64", "NUMERIC"),
@@ -39,18 +39,18 @@ def fit(rows: pa.Table, schema: Sequence[SchemaField], table: str) -> pa.Table:
     """Return the frame's columns in the table's order, spelling and types.
 
     Raises:
-        InvalidRequest: the table has no such column, needs one that the frame lacks, or values do
-            not fit.
+        InvalidRequest: the table lacks a column of the frame, requires one that the frame lacks, or
+            values do not fit.
     """
     import pyarrow as pa
 
-    mine = {fold(name): i for i, name in enumerate(rows.schema.names)}
-    theirs = {fold(f.name) for f in schema}
-    if extra := [n for n in rows.schema.names if fold(n) not in theirs]:
+    indices = {fold(name): i for i, name in enumerate(rows.schema.names)}
+    table_names = {fold(f.name) for f in schema}
+    if extra := [n for n in rows.schema.names if fold(n) not in table_names]:
         raise InvalidRequest(("df", f"{table} has no columns {extra}: drop or rename them"))
     columns = {}
     for field in schema:
-        i = mine.get(fold(field.name))
+        i = indices.get(fold(field.name))
         if i is not None:
             columns[field.name] = _column(rows.column(i), field, table)
         elif field.mode == "REQUIRED" and field.default_value_expression is None:
@@ -59,16 +59,16 @@ def fit(rows: pa.Table, schema: Sequence[SchemaField], table: str) -> pa.Table:
 
 
 def sent_fields(rows: pa.Table, schema: Sequence[SchemaField]) -> list[SchemaField]:
-    """Return the table's own fields of the columns in `rows`: BigQuery refuses another mode."""
+    """Return the table's own fields for the columns in `rows`: BigQuery refuses another mode."""
     sent = set(map(fold, rows.schema.names))
     return [field for field in schema if fold(field.name) in sent]
 
 
 def new_fields(rows: pa.Table, schema: Sequence[SchemaField]) -> list[SchemaField]:
-    """Return the fields of a table that `rows` replace, under WRITE_TRUNCATE.
+    """Return the fields of a table after WRITE_TRUNCATE with `rows`.
 
     A column that keeps its name and type keeps its field, with its description, DEFAULT and policy
-    tags; one that was REQUIRED and gets a NULL is NULLABLE.
+    tags; a REQUIRED one that gets a NULL becomes NULLABLE.
     """
     from google.cloud.bigquery import SchemaField
 
@@ -84,7 +84,7 @@ def new_fields(rows: pa.Table, schema: Sequence[SchemaField]) -> list[SchemaFiel
         if column.null_count:
             resource["mode"] = "NULLABLE"
         if kind in DIGITS or kind in ("STRING", "BYTES"):
-            # Of another length or precision the new values may be.
+            # The new values may have another length or precision.
             for limit in ("maxLength", "precision", "scale"):
                 resource.pop(limit, None)
         fields.append(SchemaField.from_api_repr(resource))
@@ -92,7 +92,7 @@ def new_fields(rows: pa.Table, schema: Sequence[SchemaField]) -> list[SchemaFiel
 
 
 def _column(column: pa.ChunkedArray, field: SchemaField, table: str) -> pa.ChunkedArray:
-    """Return the column as the table's field has it."""
+    """Return the column in the type of the table's field."""
     import pyarrow as pa
 
     kind = sql_type(field.field_type)
@@ -117,7 +117,7 @@ def _column(column: pa.ChunkedArray, field: SchemaField, table: str) -> pa.Chunk
 
 
 def _convert(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
-    """Return `column` as values of the BigQuery type `kind`, none of them changed.
+    """Return `column` as values of the BigQuery type `kind`, all unchanged.
 
     Raises:
         pa.ArrowInvalid: it has another type, or values that would change.

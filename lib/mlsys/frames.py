@@ -1,10 +1,10 @@
 """Arrow to pandas, the same way in training and in scoring.
 
-`bq_get` and the scoring worker both come through here, so a model sees in production what it saw
-in the notebook: INT64 is int64, FLOAT64 float64, BOOL bool (object where there are NULLs), STRING
-str, TIMESTAMP datetime64[us, UTC], DATETIME datetime64[us], DATE, TIME, NUMERIC and BYTES Python
-objects. INT64 with NULLs is float64 with NaN, and Int64 with NA where a value lies beyond 2^53,
-because a float would change it.
+`bq_get` and the scoring worker both use this module, so a model sees in production what it saw in
+the notebook: INT64 is int64, FLOAT64 float64, BOOL bool (object where there are NULLs), STRING str,
+TIMESTAMP datetime64[us, UTC], DATETIME datetime64[us], DATE, TIME, NUMERIC and BYTES Python
+objects. INT64 with NULLs is float64 with NaN, or Int64 with NA if a value lies beyond 2^53, because
+a float would change it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def from_frame(df: pd.DataFrame) -> pa.Table:
     """Return the frame's columns as Arrow, in the types that BigQuery will store.
 
     Raises:
-        InvalidRequest: a column has a name that BigQuery does not take, holds values of two types
-            or of one that BigQuery's flat columns lack, or a value that would change.
+        InvalidRequest: a column has a name that BigQuery does not accept, holds values of two types
+            or of a type without a flat BigQuery column type, or a value that would change.
     """
     import pandas as pd
     import pyarrow as pa
@@ -55,7 +55,7 @@ def from_frame(df: pd.DataFrame) -> pa.Table:
 
 
 def _as_frame(other: Any) -> str:
-    """Return the expression that makes a DataFrame of what was passed as `df`."""
+    """Return the expression that converts the argument `df` to a DataFrame."""
     import pandas as pd
 
     if isinstance(other, pd.Series):
@@ -66,7 +66,7 @@ def _as_frame(other: Any) -> str:
 
 
 def to_frame(table: pa.Table | pa.RecordBatch) -> pd.DataFrame:
-    """Return the columns of `table` as BigQuery's types look in pandas (see the module's text)."""
+    """Return the columns of `table` in the pandas types of this module's docstring."""
     frame = table.to_pandas(date_as_object=True)
     for i, column in enumerate(table.columns):
         if _needs_nullable(column):
@@ -85,14 +85,14 @@ def _to_series(column: pa.Array | pa.ChunkedArray) -> pd.Series:
 
 
 def _needs_nullable(column: pa.Array | pa.ChunkedArray) -> bool:
-    """Tell whether these are integers with NULLs that a float64 column would change."""
+    """Return whether the column has integers with NULLs that float64 would change."""
     import pyarrow as pa
 
     if column.type != pa.int64() or not column.null_count:
         return False
     try:
         column.cast(pa.float64())
-    except pa.ArrowInvalid:  # one of them is beyond 2^53
+    except pa.ArrowInvalid:  # one value is beyond 2^53
         return True
     return False
 
@@ -100,12 +100,12 @@ def _needs_nullable(column: pa.Array | pa.ChunkedArray) -> bool:
 def to_model_frame(table: pa.Table | pa.RecordBatch, features: Sequence[Feature]) -> pd.DataFrame:
     """Return the features' columns of `table`, in their order, as the model saw them in training.
 
-    `table` has n rows and a column for each feature (names compared without case, as BigQuery
-    does); the frame is n x len(features) and carries the features' own spelling.
+    `table` has n rows and a column for each feature (names are compared without case, as BigQuery
+    does); the frame is n x len(features), with the features' own spelling.
 
     Raises:
-        SchemaMismatch: a value cannot be handed over exactly, for instance an INT64 beyond 2^53
-            where the model saw floats; the column is named.
+        SchemaMismatch: a value cannot be converted exactly, for instance an INT64 beyond 2^53 where
+            the model saw floats; the message names the column.
     """
     import pandas as pd
 
@@ -115,7 +115,7 @@ def to_model_frame(table: pa.Table | pa.RecordBatch, features: Sequence[Feature]
 def model_columns(
     table: pa.Table | pa.RecordBatch, features: Sequence[Feature]
 ) -> dict[str, pd.Series]:
-    """Return the columns that `to_model_frame` makes its frame of, by the features' names.
+    """Return the columns of `to_model_frame`'s frame, by the features' names.
 
     Raises:
         SchemaMismatch: as `to_model_frame`.
@@ -130,7 +130,7 @@ def model_columns(
             columns[feature.name] = _series(column, feature)
         except (pa.ArrowInvalid, ArithmeticError, ValueError, TypeError) as exc:
             raise SchemaMismatch(
-                "The table holds values that the model cannot be given.",
+                "The table holds values that cannot be converted for the model.",
                 [(feature.name, f"{column.type} values do not fit {feature.dtype}: {exc}")],
             ) from exc
     return columns
@@ -147,7 +147,7 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
     if dtypes.is_arrow(dtype):
         return pd.Series(pd.arrays.ArrowExtensionArray(_cast(column, dtypes.arrow_of(dtype))))
     nullable = dtype in _NULLABLE
-    # These hold a NULL beside exact integers; in any other form integers become floats beside it.
+    # These dtypes hold NULLs beside exact integers; in others, integers beside NULLs become floats.
     holds_nulls = nullable or dtype in ("category", "object")
     if dtype == UNKNOWN:
         return _to_series(column)
@@ -170,7 +170,7 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
     if str(series.dtype) == dtype:
         return series
     if column.null_count and np.dtype(_numpy_name(dtype)).kind in "iub":
-        return series  # as to_frame has it: no integer dtype of NumPy can hold a NULL
+        return series  # as in to_frame: NumPy's integer dtypes cannot hold a NULL
     with np.errstate(over="raise"):  # a double beyond float32 would become infinity
         out = series.astype(dtype)
     if feature.type == "INT64" and not (out == series).all():
@@ -195,7 +195,7 @@ def _cast(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> Any:
 
 
 def _numpy_name(dtype: str) -> str:
-    """The dtype's name as NumPy knows it; pandas's own (str, a time zone) count as objects."""
+    """Return NumPy's name of the dtype, "object" for those of pandas (str, time zones)."""
     import numpy as np
 
     try:

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = ["gcs_get", "gcs_get_pickle", "gcs_list_blobs", "gcs_put", "gcs_put_pickle"]
 
-# The custom metadata key under which a pickled model's class and versions travel with the object,
-# so that the registry can show them without loading the pickle.
+# Custom metadata key for a pickled model's class and versions, which the registry shows without
+# loading the pickle.
 DESCRIPTION_KEY = "mlsys"
-PROMOTION_KEY = "mlsys-promotion"  # and that of where a promoted model came from, and by whom
+PROMOTION_KEY = "mlsys-promotion"  # and for where a promoted model came from, and who promoted it
 
 
 def gcs_get(bucket_name: str, blob_path: str) -> bytes:
-    """Return the object's bytes, checked against the checksum that Cloud Storage keeps.
+    """Return the object's bytes, verified against Cloud Storage's checksum.
 
     Raises:
-        InvalidRequest: a name is not one of a bucket or an object.
-        ObjectNotFound: there is no such bucket or object.
+        InvalidRequest: the bucket's name or the path is not valid.
+        ObjectNotFound: the bucket or the object does not exist.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import NotFound
@@ -47,16 +47,19 @@ def gcs_get(bucket_name: str, blob_path: str) -> bytes:
             with progress(f"Downloading gs://{bucket_name}/{blob_path}"):
                 return _blob(bucket_name, blob_path).download_as_bytes(timeout=TIMEOUT)
         except NotFound as exc:
-            raise ObjectNotFound(f"There is no object gs://{bucket_name}/{blob_path}") from exc
+            raise ObjectNotFound(
+                f"The object gs://{bucket_name}/{blob_path} does not exist: check the bucket and "
+                "the path"
+            ) from exc
 
 
 def gcs_put(content: bytes | str, bucket_name: str, blob_path: str) -> None:
-    """Write `content` as one object, replacing what was there. Text is written as UTF-8.
+    """Write `content` as one object, replacing an existing one. Text is written as UTF-8.
 
     Raises:
-        InvalidRequest: `content` is neither bytes nor text, or a name is not one of a bucket or an
-            object.
-        ObjectNotFound: there is no such bucket.
+        InvalidRequest: `content` is neither bytes nor text, or the bucket's name or the path is not
+            valid.
+        ObjectNotFound: the bucket does not exist.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     content = content_bytes(content)
@@ -68,13 +71,13 @@ def gcs_put(content: bytes | str, bucket_name: str, blob_path: str) -> None:
 def gcs_get_pickle(bucket_name: str, blob_path: str) -> Any:
     """Return the object that `gcs_put_pickle` (or joblib, or pickle) wrote.
 
-    A pickle can run any code as it is loaded: only load what you or your team wrote. The service's
-    list of names does not apply here, because a notebook reads its own files, of any class, with
-    the rights of whoever runs it.
+    A pickle can run any code when it is loaded: only load what you or your team wrote. The
+    service's allow-list does not apply here, because a notebook reads its own files, of any class,
+    with its user's permissions.
 
     Raises:
         InvalidRequest: the object is not a pickle, or needs a package that is not installed here.
-        ObjectNotFound: there is no such bucket or object.
+        ObjectNotFound: the bucket or the object does not exist.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     import joblib
@@ -84,33 +87,33 @@ def gcs_get_pickle(bucket_name: str, blob_path: str) -> Any:
         return joblib.load(io.BytesIO(content))
     except MemoryError:
         raise
-    except Exception as exc:  # bytes that are no pickle lead to any exception
+    except Exception as exc:  # bytes that are not a pickle can raise any exception
         raise InvalidRequest(("blob_path", _unloadable(bucket_name, blob_path, exc))) from exc
 
 
 def gcs_put_pickle(obj: Any, bucket_name: str, blob_path: str) -> None:
-    """Write `obj` in joblib's format, replacing what was there.
+    """Write `obj` in joblib's format, replacing an existing object.
 
-    At `{model-name}/v{N}/model.pkl` of a models bucket the upload itself registers the model.
-    Its class and library versions travel along as custom metadata of the object, under the key
-    `mlsys`. Plain pickle reads the result too where `obj` holds no NumPy array.
+    Writing `{model-name}/v{N}/model.pkl` in a models bucket registers the model. Its class and
+    library versions are stored in the object's custom metadata, under the key `mlsys`. Plain pickle
+    can read the result too, unless `obj` holds a NumPy array.
 
     Raises:
         InvalidRequest: `obj` is an estimator's class, or holds something that cannot be pickled; or
-            a name is not one of a bucket or an object.
-        ObjectNotFound: there is no such bucket.
+            the bucket's name or the path is not valid.
+        ObjectNotFound: the bucket does not exist.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     bucket_name, blob_path = _checked(bucket_name, blob_path)
     content = pickled(obj, "obj")
     with cloud_errors(_use(f"gs://{bucket_name}/{blob_path}", *_WRITE)):
         blob = _blob(bucket_name, blob_path)
-        _warn_of_a_path_that_is_not_registered(bucket_name, blob_path)
+        _warn_unless_registered(bucket_name, blob_path)
         blob.metadata = {DESCRIPTION_KEY: json.dumps(describe(obj))}
         _upload(blob, content, "application/octet-stream")
 
 
-def _warn_of_a_path_that_is_not_registered(bucket_name: str, blob_path: str) -> None:
+def _warn_unless_registered(bucket_name: str, blob_path: str) -> None:
     from mlsys.artifact.refs import ModelRef
 
     settings = default_clients().settings
@@ -119,15 +122,15 @@ def _warn_of_a_path_that_is_not_registered(bucket_name: str, blob_path: str) -> 
     try:
         ModelRef.of_object(blob_path)
     except InvalidRequest as exc:
-        warnings.warn(f"This upload registers no model: {exc}", stacklevel=3)
+        warnings.warn(f"This upload does not register a model: {exc}", stacklevel=3)
 
 
 def gcs_list_blobs(bucket_name: str) -> list[str]:
     """Return the paths of all objects in the bucket, in alphabetical order.
 
     Raises:
-        InvalidRequest: the name is not one of a bucket.
-        ObjectNotFound: there is no such bucket.
+        InvalidRequest: the bucket's name is not valid.
+        ObjectNotFound: the bucket does not exist.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import NotFound
@@ -141,15 +144,15 @@ def gcs_list_blobs(bucket_name: str) -> list[str]:
             with progress(f"Listing gs://{bucket_name}"):
                 return [blob.name for blob in blobs]
         except NotFound as exc:
-            raise ObjectNotFound(f"There is no bucket gs://{bucket_name}") from exc
+            raise _no_bucket(bucket_name) from exc
 
 
 def pickled(obj: Any, parameter: str = "model") -> bytes:
     """Return `obj` in joblib's format.
 
     Raises:
-        InvalidRequest: it is an estimator's class, or holds something that cannot be pickled;
-            `parameter` is the name it blames.
+        InvalidRequest: it is an estimator's class, or holds something that cannot be pickled; the
+            message names `parameter`.
     """
     import joblib
 
@@ -162,7 +165,7 @@ def pickled(obj: Any, parameter: str = "model") -> bytes:
         joblib.dump(obj, buffer)
     except MemoryError:
         raise
-    except Exception as exc:  # what an object's own methods raise as they are asked for its state
+    except Exception as exc:  # an object's own methods may raise anything
         raise InvalidRequest((parameter, _unpicklable(exc))) from exc
     return buffer.getvalue()
 
@@ -171,8 +174,8 @@ def _unpicklable(exc: Exception) -> str:
     if isinstance(exc, RecursionError):
         return "cannot be pickled: it is nested too deeply; pass a flatter object"
     return (
-        f"cannot be pickled ({words(exc)}): a lambda, a function of the notebook, an open file or "
-        "a connection does not travel; leave it out, or put a named function into a package"
+        f"cannot be pickled ({words(exc)}): leave out lambdas, functions of the notebook, open "
+        "files and connections, or put a named function into a package"
     )
 
 
@@ -182,8 +185,8 @@ def _unloadable(bucket_name: str, blob_path: str, exc: Exception) -> str:
         return f"{where} needs the package {exc.name}, which is not installed here: install it"
     if isinstance(exc, AttributeError | ImportError):
         return (
-            f"{where} needs what the packages here do not have ({words(exc)}): install the "
-            "versions that it was written with, or import the module that defines it"
+            f"{where} needs a name that the installed packages do not have ({words(exc)}): install "
+            "the versions that it was written with, or import the module that defines it"
         )
     if isinstance(exc, MlsysError):
         return f"{where} cannot be loaded: {exc}"
@@ -194,16 +197,16 @@ def _unloadable(bucket_name: str, blob_path: str, exc: Exception) -> str:
 
 
 def describe(obj: Any) -> dict[str, Any]:
-    """Return what can be said of a fitted model without its data: class, features, versions.
+    """Return a fitted model's class, feature names and library versions.
 
-    `feature_names` is left out where the model knows none, or where they are too many for an
-    object's custom metadata (8 KiB in all).
+    `feature_names` is left out if the model has none, or too many for an object's custom metadata
+    (8 KiB in all).
     """
     from mlsys.artifact.metadata import library_versions, model_class
 
     try:
         name = model_class(obj)
-    except Exception:  # an object's own get_params may raise anything, and it is only a name
+    except Exception:  # an object's own get_params may raise anything
         name = type(obj).__name__
     out: dict[str, Any] = {"model_class": name}
     versions = library_versions()
@@ -214,12 +217,16 @@ def describe(obj: Any) -> dict[str, Any]:
     return out
 
 
-# Writing over an object needs both: https://cloud.google.com/storage/docs/access-control/iam-json
+# Replacing an object needs both: https://cloud.google.com/storage/docs/access-control/iam-json
 _WRITE = ("storage.objects.create", "storage.objects.delete")
 
 
 def _use(resource: str, *permissions: str) -> Use:
     return Use("Cloud Storage", resource, permissions)
+
+
+def _no_bucket(name: str) -> ObjectNotFound:
+    return ObjectNotFound(f"The bucket gs://{name} does not exist: check its name, or create it")
 
 
 def _checked(bucket_name: Any, blob_path: Any) -> tuple[str, str]:
@@ -241,4 +248,4 @@ def _upload(blob: Blob, content: bytes | str, content_type: str | None = None) -
         with progress(f"Uploading {len(content):,} bytes to gs://{blob.bucket.name}/{blob.name}"):
             blob.upload_from_string(content, content_type=content_type, timeout=TIMEOUT)
     except NotFound as exc:
-        raise ObjectNotFound(f"There is no bucket gs://{blob.bucket.name}") from exc
+        raise _no_bucket(blob.bucket.name) from exc

@@ -43,23 +43,23 @@ def upload_model(
     """Upload a fitted model with its metadata, and return its name and version.
 
     X is the training data the model was fitted on (rows x features, without target and ids; for a
-    text pipeline the Series of its texts), y the target. Its names and types become the signature
-    that every table is checked against. Before anything is uploaded, a few rows of X are read back
-    as scoring will read them from a table, and the model must answer them as before.
+    text pipeline the Series of its texts), y the target. The columns of X become the signature that
+    every input table is checked against. Before the upload, a few rows of X are read back as
+    scoring will read them from a table, and the model must give the same predictions for them.
 
-    Without `version` the next free one is taken; a version that exists is refused unless
-    `overwrite`. With `wait` the call returns once the registry shows the upload (four minutes
-    at the most), and warns if the service rejects the model. `signing_key` is the file of a private
-    key, for a service that asks for signatures (`mlsys sign new-key`).
+    Without `version` the next free one is used; an existing version is refused unless `overwrite`.
+    With `wait` the call returns once the registry shows the upload (after at most four minutes),
+    and warns if the service rejects the model. `signing_key` is the file of a private key, for a
+    service that requires signatures (`mlsys sign new-key`).
 
-    `metadata.json` is written first and `model.pkl` last, so that a reader who sees the model
-    finds its metadata; the metadata carries the model's checksum and counts for that model alone.
+    `metadata.json` is written first and `model.pkl` last, so a reader who sees the model finds its
+    metadata; the metadata holds the model's checksum and applies to that model only.
 
     Raises:
         InvalidRequest: a malformed name or version, data that cannot be described, metadata that
-            the service would leave out, or no key.
-        ModelExists: the version is taken.
-        ObjectNotFound: the environment's bucket is not there.
+            the service would ignore, or a file without a private key.
+        ModelExists: the version exists already.
+        ObjectNotFound: the environment's bucket does not exist.
         NotRegistered: the model is in the bucket, and the registry did not show it in time.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
@@ -69,18 +69,16 @@ def upload_model(
     ModelRef(name, "v1" if version is None else version)  # before any work is done
     check_choice(env, ENVS, "env")
     if signing_key is not None:
-        signing.public_key(
-            signing_key
-        )  # a key that cannot sign is found before anything is written
+        signing.public_key(signing_key)  # refuse a key that cannot sign before anything is written
     training.check_model(model)
     content = gcs.pickled(model)
     if b"__main__" in content and (names := names_of_the_notebook(model)):
         raise InvalidRequest(
             (
                 "model",
-                f"uses {', '.join(names)}, defined in this notebook, which does not travel with "
-                "the pickle: move it to a package that is installed in the service, import it "
-                "from there and train again",
+                f"uses {', '.join(names)}, defined in this notebook, which the pickle does not "
+                "contain: move it to a package that is installed in the service, import it from "
+                "there and train again",
             )
         )
     document = describe.build(
@@ -97,12 +95,12 @@ def upload_model(
     try:  # as the registry and scoring will read it
         metadata.ModelMetadata.parse(described.encode())
     except MetadataInvalid as exc:
-        raise InvalidRequest(("metadata.json", f"would be left out by the service: {exc}")) from exc
+        raise InvalidRequest(("metadata.json", f"the service would ignore it: {exc}")) from exc
     about = json.dumps(gcs.describe(model))
     clients = default_clients()
     bucket = clients.settings.models_bucket(env)
-    doing = progress(f"Uploading {name} ({len(content):,} bytes) to gs://{bucket}")
-    with cloud_errors(_use(f"gs://{bucket}/{name}", *_WRITE)), doing:
+    upload_progress = progress(f"Uploading {name} ({len(content):,} bytes) to gs://{bucket}")
+    with cloud_errors(_use(f"gs://{bucket}/{name}", *_WRITE)), upload_progress:
         ref, generation = _write(
             clients, env, name, version, overwrite, content, described, about, signing_key
         )
@@ -114,11 +112,11 @@ def upload_model(
 
 
 def sign_model(ref: ModelRef, env: str, key: str | Path) -> str:
-    """Sign the model that is in the bucket now, and return where the signature lies.
+    """Sign the model that is now in the bucket, and return the URL of its signature.
 
     Raises:
-        InvalidRequest: no private key is in the file.
-        ModelNotFound: there is no such model.
+        InvalidRequest: the file does not contain a private key.
+        ModelNotFound: the model does not exist.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import NotFound
@@ -134,7 +132,9 @@ def sign_model(ref: ModelRef, env: str, key: str | Path) -> str:
         try:
             content = bucket.blob(ref.path).download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
         except NotFound as exc:
-            raise ModelNotFound(f"There is no model gs://{bucket.name}/{ref.path}") from exc
+            raise ModelNotFound(
+                f"The model gs://{bucket.name}/{ref.path} does not exist: upload it first"
+            ) from exc
         _replace(bucket, ref.signature_path, signing.sign(ref, content, key), "text/plain")
     return f"gs://{name}/{ref.signature_path}"
 
@@ -145,7 +145,7 @@ def _check_ref(ref: Any) -> None:
         raise InvalidRequest(("ref", text))
 
 
-# Looking for the next version, and writing over what is there
+# To list versions, and to replace objects
 _WRITE = ("storage.objects.list", "storage.objects.create", "storage.objects.delete")
 
 
@@ -167,8 +167,8 @@ def _write(
     """Write a version's objects, `model.pkl` last; return the version and the model's generation.
 
     Raises:
-        ModelExists: the version is taken.
-        ObjectNotFound: the environment's bucket is not there.
+        ModelExists: the version exists already.
+        ObjectNotFound: the environment's bucket does not exist.
     """
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
@@ -180,11 +180,11 @@ def _write(
     try:
         if version is None:
             ref = ModelRef(name, _next_version(bucket, name))
-        there = bucket.get_blob(ref.path, timeout=TIMEOUT)
-        if there is not None and not overwrite:
+        existing = bucket.get_blob(ref.path, timeout=TIMEOUT)
+        if existing is not None and not overwrite:
             raise ModelExists(f"{ref} exists in {env}: pass overwrite=True or another version")
-        # Two uploads at the same time mostly part here already. Where they cross, the checksum in
-        # the metadata keeps one's metadata from counting for the other's model.
+        # Most concurrent uploads of one version end here. Otherwise the checksum in the metadata
+        # keeps one upload's metadata from applying to the other's model.
         _replace(bucket, ref.metadata_path, described, "application/json")
         if signing_key is not None:
             signature = signing.sign(ref, content, signing_key)
@@ -194,35 +194,35 @@ def _write(
         blob.upload_from_string(
             content,
             content_type="application/octet-stream",
-            if_generation_match=there.generation if there is not None else 0,
+            if_generation_match=existing.generation if existing is not None else 0,
             timeout=TIMEOUT,
         )
     except PreconditionFailed as exc:
-        raise ModelExists(f"{ref} was uploaded by somebody else just now: try again") from exc
+        raise ModelExists(f"Somebody else just uploaded {ref}: try again") from exc
     except NotFound as exc:
         raise ObjectNotFound(
-            f"The bucket gs://{bucket.name} is not there: is {env} set up in "
-            f"{clients.settings.project}?"
+            f"The bucket gs://{bucket.name} does not exist: set up {env} in "
+            f"{clients.settings.project} (docs/deploying.md), or pass another env"
         ) from exc
     return ref, int(blob.generation)
 
 
 def _replace(bucket: Bucket, path: str, content: str | bytes, content_type: str) -> None:
-    """Write an object over what is there now, and over nothing else."""
-    there = bucket.get_blob(path, timeout=TIMEOUT)
+    """Replace the object's current generation, and no later one."""
+    existing = bucket.get_blob(path, timeout=TIMEOUT)
     bucket.blob(path).upload_from_string(
         content,
         content_type=content_type,
-        if_generation_match=there.generation if there is not None else 0,
+        if_generation_match=existing.generation if existing is not None else 0,
         timeout=TIMEOUT,
     )
 
 
 def _next_version(bucket: Bucket, name: str) -> str:
-    """The version after the highest one that has any object, a lone metadata.json included."""
-    found = 0
+    """Return the version after the highest one that has an object, even only a metadata.json."""
+    highest = 0
     for blob in bucket.list_blobs(prefix=f"{name}/", timeout=TIMEOUT):
         version = blob.name.split("/")[1]
         if VERSION.fullmatch(version):
-            found = max(found, int(version[1:]))
-    return f"v{found + 1}"
+            highest = max(highest, int(version[1:]))
+    return f"v{highest + 1}"

@@ -1,14 +1,14 @@
-"""Column names as BigQuery has them: which names are equal, and which a column can have.
+"""BigQuery's rules for column names: which names are equal, and which are valid.
 
-Every comparison and every check of a column's name comes through here. BigQuery ignores case
-(https://cloud.google.com/bigquery/docs/schemas#column_names), and nothing says that it does so
-beyond ASCII: `straße` and `strasse`, µ and μ, ς and σ are two names each. Names are not
-normalized: `é` as one character is not `e` with an accent.
+Every comparison and every check of a column's name uses this module. BigQuery ignores case
+(https://cloud.google.com/bigquery/docs/schemas#column_names), as far as documented only of ASCII:
+`straße` and `strasse`, µ and μ, ς and σ are two names each. Names are not normalized: `é` as one
+character is not `e` with an accent.
 
 >>> same_name("Age", "age"), same_name("straße", "STRASSE")
 (True, False)
 >>> name_fault("education-num"), name_fault("sepal length (cm)")
-(None, "holds '(', which BigQuery takes in no column name")
+(None, "holds '(', which BigQuery does not allow in a column name")
 >>> proposed_name("sepal length (cm)")
 'sepal_length_cm'
 """
@@ -38,7 +38,7 @@ RESERVED_PREFIXES = (
 )
 _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
-# What every interface of BigQuery takes; anything else is a flexible name:
+# Names that every interface of BigQuery accepts; the others are flexible names:
 # https://cloud.google.com/bigquery/docs/schemas#flexible-column-names
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIGNS = frozenset("&%=+:'<>#|")
@@ -54,12 +54,12 @@ def fold(name: str) -> str:
 
 
 def same_name(a: str, b: str) -> bool:
-    """Tell whether BigQuery takes both for the name of one column."""
+    """Return whether BigQuery takes both for the name of one column."""
     return fold(a) == fold(b)
 
 
 def duplicates(names: Iterable[str]) -> list[str]:
-    """Return the names that are equal to another one of `names`, sorted, each spelling once."""
+    """Return the names that equal another one of `names`, sorted, each spelling once."""
     listed = list(names)
     seen: dict[str, int] = {}
     for name in listed:
@@ -68,53 +68,55 @@ def duplicates(names: Iterable[str]) -> list[str]:
 
 
 def is_plain(name: str) -> bool:
-    """Tell whether the name works everywhere in BigQuery, without quotes or special handling.
+    """Return whether the name works everywhere in BigQuery, without quotes or special handling.
 
-    Letters, digits and underscores of ASCII. The Storage Read API documents special handling for
-    any other name, and only for Avro.
+    Such a name has ASCII letters, digits and underscores. The Storage Read API documents special
+    handling for any other name, and only for Avro.
     """
     return bool(_PLAIN.fullmatch(name)) and not fold(name).startswith(_RENAMED_PREFIX)
 
 
 def name_fault(name: Any) -> str | None:
-    """Return why no column of BigQuery can have this name, or None if one can."""
+    """Return why BigQuery refuses the column name, or None if it accepts it."""
     if not isinstance(name, str):
         return f"is of type {type(name).__name__}, and a column's name is text"
     if not name.strip():
         return "is empty"
     if len(name) > MAX_NAME:
-        return f"has {len(name)} characters, and BigQuery takes {MAX_NAME} at most"
+        return f"has {len(name)} characters, and BigQuery allows at most {MAX_NAME}"
     for prefix in RESERVED_PREFIXES:
         if fold(name).startswith(fold(prefix)):
             return f"begins with {prefix}, which BigQuery reserves"
     for sign in name:
         if sign not in _SIGNS and not unicodedata.category(sign).startswith(_CATEGORIES):
-            return f"holds {sign!r}, which BigQuery takes in no column name"
+            return f"holds {sign!r}, which BigQuery does not allow in a column name"
     return None
 
 
 def proposed_name(name: Any) -> str:
-    """Return a name that BigQuery takes, close to `name`."""
+    """Return a column name that BigQuery accepts, close to `name`."""
     text = "_".join(map(str, name)) if isinstance(name, tuple) else str(name)
     text = re.sub(r"\W+", "_", text).strip("_")[: MAX_NAME - 1] or "column"
     return f"c{text}" if text[0].isdigit() or name_fault(text) is not None else text
 
 
 def check_column_names(names: Iterable[Any], parameter: str) -> None:
-    """Refuse names that no column of BigQuery can have, and names that are there twice.
+    """Refuse column names that BigQuery does not accept, and duplicates.
 
     Raises:
-        InvalidRequest: it blames `parameter`, names the columns, and proposes other names.
+        InvalidRequest: the message names `parameter` and the columns, and proposes other names.
     """
     listed = list(names)
-    wrong = {name: fault for name in listed if (fault := name_fault(name)) is not None}
-    if wrong:
-        shown = list(wrong)[:MAX_SHOWN]
-        texts = "; ".join(f"column {_shown(name)} {wrong[name]}" for name in shown)
-        more = f"; and {len(wrong) - len(shown)} more" if len(wrong) > len(shown) else ""
+    faults = {name: fault for name in listed if (fault := name_fault(name)) is not None}
+    if faults:
+        shown = list(faults)[:MAX_SHOWN]
+        texts = "; ".join(f"column {_shown(name)} {faults[name]}" for name in shown)
+        more = f"; and {len(faults) - len(shown)} more" if len(faults) > len(shown) else ""
         raise InvalidRequest((parameter, f"{texts}{more}: {_advice(shown, parameter)}"))
-    if doubled := duplicates(listed):
-        text = f"columns {doubled} are the same to BigQuery, which ignores case: rename one of each"
+    if repeated := duplicates(listed):
+        text = (
+            f"columns {repeated} are the same to BigQuery, which ignores case: rename one of each"
+        )
         raise InvalidRequest((parameter, text))
 
 

@@ -1,7 +1,7 @@
-"""Say on stderr that a long call is still at work: nothing for three seconds, then one line.
+"""A progress line on stderr for calls that take longer than three seconds.
 
-A terminal or a notebook shows the line, which is rewritten in place, less and less often. Where
-stderr is a file or a pipe (a script's log, a service), nothing is written.
+In a terminal or a notebook the line is rewritten in place, less and less often. If stderr is a file
+or a pipe (a script's log, a service), nothing is written.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def progress(doing: str) -> Iterator[None]:
 
 
 def is_watched(stream: Any) -> bool:
-    """Tell whether somebody sees the stream as it is written: a terminal, or Jupyter."""
+    """Return whether the stream is a terminal or Jupyter, where somebody sees it."""
     if stream is None or getattr(stream, "closed", False):
         return False
     return bool(stream.isatty()) or type(stream).__module__.startswith("ipykernel.")
 
 
 class Line:
-    """A line that is rewritten in place: what is being done, and for how long."""
+    """A line that is rewritten in place with the activity and the seconds so far."""
 
     def __init__(
         self, doing: str, stream: Any, clock: Callable[[], float] = time.monotonic
@@ -58,7 +58,7 @@ class Line:
         self._start, self._width = clock(), 0
 
     def show(self, wait: Callable[[float], bool]) -> None:
-        """Write the line after `FIRST` seconds and ever less often, until `wait` returns True.
+        """Write the line after `FIRST` seconds, then ever less often, until `wait` returns True.
 
         `wait` takes seconds, and returns True as soon as the work is done.
         """
@@ -67,13 +67,13 @@ class Line:
             self._write("")
             pause = min(self._clock() - self._start, MOST)
 
-    def end(self, said: str) -> None:
-        """End the line, if there is one."""
+    def end(self, status: str) -> None:
+        """End the line if one was written."""
         if self._width:
-            self._write(f", {said}" if said else "", "\n")
+            self._write(f", {status}" if status else "", "\n")
 
-    def _write(self, said: str, end: str = "") -> None:
-        took = f" ({self._clock() - self._start:.0f} s{said})"
+    def _write(self, status: str, end: str = "") -> None:
+        took = f" ({self._clock() - self._start:.0f} s{status})"
         room = min(shutil.get_terminal_size((MAX_WIDTH, 0)).columns - 1, MAX_WIDTH) - len(took)
         doing = self._doing if len(self._doing) <= room else f"{self._doing[: max(room - 3, 0)]}..."
         text = f"{doing}{took}"

@@ -1,7 +1,7 @@
-"""Promote a model version: the same bytes, in the next environment's bucket.
+"""Promote a model version: copy its bytes into the next environment's bucket.
 
-The copy is an upload like any other, so it registers itself there; what it is a copy of, who made
-it and when travels in the object's custom metadata, and from there into the registry.
+The copy registers itself there like any upload. The object's custom metadata, and from there the
+registry, records the source, the author and the time of the promotion.
 """
 
 from __future__ import annotations
@@ -29,24 +29,27 @@ def promote(
 ) -> Registered:
     """Copy a model version with its metadata and signature, and wait until it is registered.
 
-    `here` are the clients of the source's project, `there` those of the target's. The model goes
-    last, so that whoever hears of it finds the rest. Promoting again finishes a copy that was cut
-    off: files of it that the source has meanwhile replaced are replaced too. A file that no
-    promotion of this model wrote is never overwritten.
+    `here` are the clients of the source's project, `there` those of the target's. The model is
+    copied last, so that its reader finds the other files. Promoting again completes an interrupted
+    copy: files of it that the source has since replaced are replaced too. A file that was not
+    written by a promotion of this model is never overwritten.
 
     Raises:
-        InvalidRequest: the target is not above the source.
+        InvalidRequest: the target does not come after the source.
         ModelNotFound: the version is not in the source, or not registered there.
-        ModelUnusable: its registry says anything but ready, or the target's does so of the copy.
-        ModelExists: the target has that version already with other bytes, or another file where
-            one of the version's files goes; the message names it.
-        Conflict: the source's model was replaced meanwhile.
-        ObjectNotFound: the source or the target has no models bucket; it names those that have.
+        ModelUnusable: the registry of the source or the target does not say `ready`.
+        ModelExists: the target has that version already with other bytes, or another file in the
+            place of one of the version's files; the message names it.
+        Conflict: the source's model was replaced during the promotion.
+        ObjectNotFound: the source or the target has no models bucket; the message names the
+            environments that have one.
         NotRegistered: the copy is in the bucket, and the registry did not show it in time.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     if ENVS.index(target) <= ENVS.index(source):
-        raise InvalidRequest(("to", f"{target} does not come after {source}: {' -> '.join(ENVS)}"))
+        raise InvalidRequest(
+            ("to", f"{target} does not come after {source}: promote along {' -> '.join(ENVS)}")
+        )
     for clients, env in ((here, source), (there, target)):
         with cloud_errors(_use(f"gs://{clients.settings.models_bucket(env)}", _LIST)):
             _check_env(clients, env)
@@ -55,7 +58,7 @@ def promote(
     copied = _copied(ref, model, there, target, by)
     row = wait_until_registered(there, target, ref, int(copied.generation or 0))
     if row.status != "ready":
-        raise ModelUnusable(f"{ref} is in {target}, where it is {row.status}: {row.status_reason}")
+        raise ModelUnusable(f"{ref} was copied to {target} and {row.status}: {row.status_reason}")
     return row
 
 
@@ -68,10 +71,10 @@ def _use(resource: str, *permissions: str) -> Use:
 
 
 def _copied(ref: ModelRef, model: Blob, there: Clients, target: str, by: str) -> Blob:
-    """Copy the version into the target's bucket, with a note of where it came from and by whom.
+    """Copy the version into the target's bucket, with a note of its source and promoter.
 
     Raises:
-        ObjectNotFound: the bucket is not there, or the source was changed meanwhile.
+        ObjectNotFound: the bucket does not exist, or the source changed during the copy.
     """
     from google.api_core.exceptions import NotFound
 
@@ -88,8 +91,8 @@ def _copied(ref: ModelRef, model: Blob, there: Clients, target: str, by: str) ->
             return copy_version(ref, model, bucket, {PROMOTION_KEY: json.dumps(origin)})
         except NotFound as exc:
             raise ObjectNotFound(
-                f"The bucket gs://{name} is not there, or gs://{model.bucket.name}/{ref} was "
-                "changed meanwhile: promote again"
+                f"The bucket gs://{name} does not exist, or gs://{model.bucket.name}/{ref} changed "
+                "during the copy: promote again"
             ) from exc
 
 
@@ -97,22 +100,23 @@ def _check_env(clients: Clients, env: str) -> None:
     """Refuse an environment that is not set up.
 
     Raises:
-        ObjectNotFound: its models bucket is not there; the message names the environments that are.
+        ObjectNotFound: its models bucket does not exist; the message names the environments whose
+            buckets do.
     """
-    if _is_there(clients, env):
+    if _is_set_up(clients, env):
         return
-    others = [e for e in ENVS if e != env and _is_there(clients, e)]
+    others = [e for e in ENVS if e != env and _is_set_up(clients, e)]
     project = clients.settings.project
-    known = f"{project} has {', '.join(others)}" if others else f"{project} has none"
+    known = f"{project} has {', '.join(others)}" if others else f"{project} has no environment"
     raise ObjectNotFound(
-        f"The environment {env} is not set up in {project}: there is no bucket "
-        f"gs://{clients.settings.models_bucket(env)}. {known}; create it "
-        "set-up; on the local stack `mlsys local up --envs`), or name another project"
+        f"The environment {env} is not set up in {project}: the bucket "
+        f"gs://{clients.settings.models_bucket(env)} does not exist. {known}. Set it up "
+        "(docs/deploying.md; on the local stack `mlsys local up --envs`), or name another project"
     )
 
 
-def _is_there(clients: Clients, env: str) -> bool:
-    """Tell whether the environment's models bucket exists; one that may not be listed does."""
+def _is_set_up(clients: Clients, env: str) -> bool:
+    """Return whether the environment's models bucket exists, even if it may not be listed."""
     from google.api_core.exceptions import Forbidden, NotFound
 
     name = clients.settings.models_bucket(env)
@@ -126,16 +130,18 @@ def _is_there(clients: Clients, env: str) -> bool:
 
 
 def _ready(clients: Clients, env: str, ref: ModelRef) -> Blob:
-    """Return the object of a model that the registry knows as it is, and knows to be ready."""
+    """Return the model's object if the registry shows its current generation as ready."""
     bucket = clients.storage.bucket(clients.settings.models_bucket(env))
     blob = bucket.get_blob(ref.path, timeout=TIMEOUT)
     if blob is None:
-        raise ModelNotFound(f"There is no model gs://{bucket.name}/{ref.path}")
+        raise ModelNotFound(
+            f"The model gs://{bucket.name}/{ref.path} does not exist: upload it first"
+        )
     row = registered(clients, env, ref)
     if row is None or row.generation != blob.generation:
         raise ModelNotFound(
-            f"The registry of {env} does not know gs://{bucket.name}/{ref.path} as it is: ask for "
-            f"a rescan, GET /model-registry?env={env}, and promote it then"
+            f"The registry of {env} does not show the current gs://{bucket.name}/{ref.path}: "
+            f"request a rescan, GET /model-registry?env={env}, and promote again"
         )
     if row.status != "ready":
         raise ModelUnusable(f"{ref} is {row.status} in {env}: {row.status_reason}")

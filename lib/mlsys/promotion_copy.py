@@ -1,7 +1,7 @@
-"""Copy a model version's files into another bucket, over what a copy that was cut off has left.
+"""Copy a model version's files into another bucket, replacing those of an interrupted copy.
 
-Files are told apart by their checksums. A copy carries `mlsys-promotion` in its custom metadata,
-so a file that is left of a copy is known as one.
+Files are compared by their checksums. A copy has `mlsys-promotion` in its custom metadata, which
+identifies the files that an interrupted copy left.
 """
 
 from __future__ import annotations
@@ -21,67 +21,67 @@ if TYPE_CHECKING:
 def copy_version(ref: ModelRef, model: Blob, target: Bucket, mark: dict[str, str]) -> Blob:
     """Copy exactly this generation of a model, after the files beside it; return the copy.
 
-    A model that is in the target already, with the same bytes, keeps the files beside it: the
-    target may have signed it by a key of its own.
+    If the target has the model already, with the same bytes, the files beside it stay: the target
+    may have signed it with its own key.
 
     Raises:
-        ModelExists: another file is where one of these goes.
-        Conflict: the source's files were replaced meanwhile.
-        ModelUnusable: a copy has another checksum.
+        ModelExists: the target has another file in the place of one of these.
+        Conflict: the source's files were replaced during the copy.
+        ModelUnusable: a copy's checksum differs.
     """
-    there = target.get_blob(ref.path, timeout=TIMEOUT)
-    if there is not None and not same_content(there, model):
+    existing = target.get_blob(ref.path, timeout=TIMEOUT)
+    if existing is not None and not same_content(existing, model):
         raise ModelExists(
-            f"{_url(there)} is another model than {_url(model)}: a version is never replaced by a "
-            "promotion; upload the model under a new version and promote that"
+            f"{_url(existing)} differs from {_url(model)}, and a promotion never replaces a model: "
+            "upload it under a new version and promote that"
         )
     for path in (ref.metadata_path, ref.signature_path):
         source = model.bucket.get_blob(path, timeout=TIMEOUT)
         beside = target.get_blob(path, timeout=TIMEOUT)
-        if there is None:
+        if existing is None:
             beside = _cleared(beside, source, model)
         if beside is None and source is not None:
             _copy(source, target, mark)
-    return there if there is not None else _copy(model, target, mark)
+    return existing if existing is not None else _copy(model, target, mark)
 
 
 def same_content(one: Blob, other: Blob) -> bool:
-    """Tell whether two objects hold the same bytes, by size and checksums."""
+    """Return whether two objects hold the same bytes, by size and checksums."""
     if (one.size, one.crc32c) != (other.size, other.crc32c):
         return False
-    # An object that was composed has no MD5.
+    # A composed object has no MD5.
     return not (one.md5_hash and other.md5_hash) or one.md5_hash == other.md5_hash
 
 
 def _cleared(beside: Blob | None, source: Blob | None, model: Blob) -> Blob | None:
-    """Return a file that lies beside no model, if it is what goes there.
+    """Return the target's file beside a missing model if it equals the source's, else None.
 
-    One that an earlier promotion of this model left, and that is not, is deleted.
+    Another file is deleted if an earlier promotion of this model left it.
 
     Raises:
-        ModelExists: it is somebody else's.
+        ModelExists: the file is not from a promotion of this model.
     """
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
     if beside is None or (source is not None and same_content(beside, source)):
         return beside
     if not _is_left_over(beside, model):
-        other = f"It is not {_url(source)}" if source else f"There is none beside {_url(model)}"
+        other = f"it differs from {_url(source)}" if source else f"{_url(model)} has no such file"
         raise ModelExists(
-            f"{_url(beside)} is in the way: no model is beside it, and no promotion of this model "
-            f"wrote it. {other}. If nobody needs it, delete it, and promote again"
+            f"{_url(beside)} is in the way: no model is beside it, no promotion of this model "
+            f"wrote it, and {other}. If nobody needs it, delete it and promote again"
         )
     try:
         beside.delete(if_generation_match=int(beside.generation or 0), timeout=TIMEOUT)
     except NotFound:
-        pass  # somebody else has done so
+        pass  # somebody else has deleted it
     except PreconditionFailed as exc:
-        raise ModelExists(f"{_url(beside)} was replaced by somebody else: promote again") from exc
+        raise ModelExists(f"Somebody else replaced {_url(beside)}: promote again") from exc
     return None
 
 
 def _is_left_over(beside: Blob, model: Blob) -> bool:
-    """Tell whether a promotion of this model wrote the file, perhaps of an earlier generation."""
+    """Return whether a promotion of this model, of any generation, wrote the file."""
     try:
         origin = json.loads((beside.metadata or {}).get(PROMOTION_KEY, "{}"))["from"]
     except (ValueError, RecursionError, KeyError, TypeError):
@@ -90,12 +90,12 @@ def _is_left_over(beside: Blob, model: Blob) -> bool:
 
 
 def _copy(blob: Blob, bucket: Bucket, mark: dict[str, str]) -> Blob:
-    """Copy exactly this generation, in Cloud Storage itself, to where nothing is.
+    """Copy exactly this generation, within Cloud Storage, to a path without an object.
 
     Raises:
-        ModelExists: something else is there.
+        ModelExists: the path has another object.
         Conflict: the generation is not the source's current one.
-        ModelUnusable: the copy has another checksum.
+        ModelUnusable: the copy's checksum differs.
     """
     from google.api_core.exceptions import PreconditionFailed
 
@@ -112,18 +112,18 @@ def _copy(blob: Blob, bucket: Bucket, mark: dict[str, str]) -> Blob:
         while token is not None:
             token, *_ = copy.rewrite(blob, token=token, **conditions)
     except PreconditionFailed as exc:
-        # The answer to a request that has succeeded may be lost, and the client repeats it.
-        there = bucket.get_blob(blob.name, timeout=TIMEOUT)
-        if there is None:
-            raise Conflict(f"{_url(blob)} was replaced meanwhile: promote again") from exc
-        if not same_content(there, blob):
+        # The client repeats a request that succeeded if its answer was lost.
+        existing = bucket.get_blob(blob.name, timeout=TIMEOUT)
+        if existing is None:
+            raise Conflict(f"{_url(blob)} was replaced during the copy: promote again") from exc
+        if not same_content(existing, blob):
             raise ModelExists(
-                f"{_url(there)} was uploaded by somebody else just now, and is another file than "
-                f"{_url(blob)}: delete the one that is wrong, and promote again"
+                f"Somebody else just uploaded {_url(existing)}, which differs from {_url(blob)}: "
+                "delete the wrong one and promote again"
             ) from exc
-        return there
+        return existing
     if copy.crc32c != blob.crc32c:
-        raise ModelUnusable(f"{_url(copy)} is not what was copied: delete it, and promote again")
+        raise ModelUnusable(f"{_url(copy)} differs from its source: delete it and promote again")
     return copy
 
 

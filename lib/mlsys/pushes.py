@@ -1,11 +1,11 @@
-"""What Pub/Sub and Eventarc push over HTTP, in each of its forms, as one message.
+"""Messages that Pub/Sub and Eventarc push over HTTP, parsed from each of their forms.
 
 - wrapped, the default of a push subscription: https://cloud.google.com/pubsub/docs/push
 - unwrapped: the data is the body, and with `write_metadata` the attributes are headers
   (https://cloud.google.com/pubsub/docs/payload-unwrapping)
 - a CloudEvent, as Eventarc sends it: binary (attributes in `ce-` headers) or structured (one JSON
   object), https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md.
-  What Eventarc has from a topic holds the wrapped form as its data.
+  An event that Eventarc takes from a topic has the wrapped form as its data.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import unquote
 
-EVENT, PUBSUB = "ce-", "x-goog-pubsub-"  # what their headers' names begin with
+EVENT, PUBSUB = "ce-", "x-goog-pubsub-"  # prefixes of header names
 NOTIFICATION = ("eventType", "bucketId", "objectId")  # attributes that Cloud Storage always sets
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
-# Without headers, an unwrapped body is known by what it holds: an object's resource, an audit
-# log's entry, or a scoring request.
+# Keys that identify an unwrapped body without headers: an object's resource, an audit log's entry,
+# or a scoring request.
 BARE = frozenset(("bucket", "protoPayload", "input_table", "output_table", "model_name"))
 NOTHING: Any = object()
 _KEPT = {name.lower(): name for name in NOTIFICATION} | {"content-type": "content-type"}
@@ -35,7 +35,7 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PushMessage:
-    """A message, however it was wrapped; a CloudEvent's attributes are named `ce-type`, ..."""
+    """A message in any of the forms; a CloudEvent's attributes are named `ce-type`, ..."""
 
     attributes: Mapping[str, str]
     data: bytes
@@ -43,16 +43,16 @@ class PushMessage:
 
     @classmethod
     def parse(cls, body: bytes, headers: Mapping[str, str] | None = None) -> Self:
-        """Read a request's body and headers.
+        """Parse a request's body and headers.
 
         Raises:
-            Malformed: saying what is wrong.
+            Malformed: the message says what is wrong.
         """
         known = kept_headers(headers or {})
         document = _json(body)
         content_type = known.get("content-type", "").partition(";")[0].strip().lower()
         if content_type == BATCH:
-            raise Malformed("the body is a batch of CloudEvents: have each sent by itself")
+            raise Malformed("the body is a batch of CloudEvents: send each in its own request")
         if isinstance(document, dict) and "message" in document:
             return cls._wrapped(document)
         if _is_event(document):
@@ -65,7 +65,7 @@ class PushMessage:
         if attributes or is_bare or any(k.startswith(PUBSUB) for k in known):
             return cls(attributes, body, subscription)
         if document is NOTHING:
-            raise Malformed("the body is no JSON")
+            raise Malformed("the body is not JSON")
         raise Malformed("the body has no message object")
 
     @classmethod
@@ -75,7 +75,7 @@ class PushMessage:
             raise Malformed("the body has no message object")
         attributes = message.get("attributes") or {}
         if not isinstance(attributes, dict) or not _are_texts(attributes):
-            raise Malformed("attributes is no object of strings")
+            raise Malformed("attributes is not an object of strings")
         parsed = cls(
             attributes, _decoded(message.get("data")), str(envelope.get("subscription", ""))
         )
@@ -101,19 +101,19 @@ class PushMessage:
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers that are a part of the message, in the case of the documentation."""
-    found = {}
+    """Return the headers that are part of the message, in the case of the documentation."""
+    kept = {}
     for name, value in headers.items():
         lower = name.lower()
         if lower.startswith(EVENT):
-            found[lower] = unquote(value)  # the binding has values percent-encoded
+            kept[lower] = unquote(value)  # the binding percent-encodes values
         elif lower in _KEPT or lower.startswith(PUBSUB):
-            found[_KEPT.get(lower, lower)] = value
-    return found
+            kept[_KEPT.get(lower, lower)] = value
+    return kept
 
 
 def _json(body: bytes) -> Any:
-    """Return the JSON value, or `NOTHING` if there is none."""
+    """Return the JSON value, or `NOTHING` if the body is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -133,4 +133,4 @@ def _decoded(data: Any) -> bytes:
     try:
         return base64.b64decode(data or "", validate=True)
     except (binascii.Error, TypeError, ValueError) as exc:
-        raise Malformed("data is no base64") from exc
+        raise Malformed("data is not base64") from exc

@@ -1,8 +1,8 @@
-"""Pushed messages that the service could not understand: list them, and publish them again.
+"""Pushed messages that the service could not parse: list them, and publish them again.
 
-The service keeps each in its runs bucket, as `quarantine/{date}/{hash}.json`, with the reason.
-Once its cause is fixed, in the message or in the service, it can be published again. Other objects
-below `quarantine/` are left alone.
+The service stores each in its runs bucket, as `quarantine/{date}/{hash}.json`, with the reason.
+Once the cause is fixed, in the message or in the service, it can be published again. Other objects
+below `quarantine/` are ignored.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AHEAD = 64  # records that are read before the first is used
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A message that was put aside: its object's name, when, by which route, why, and its body."""
+    """A message in quarantine: its object's name, time, route and reason, and its body."""
 
     name: str
     received_at: str
@@ -48,7 +48,7 @@ class Record:
         """Return the message that was pushed.
 
         Raises:
-            Malformed: it has none of the forms that are pushed.
+            Malformed: it is not in a form that Pub/Sub or Eventarc pushes.
         """
         body = self.body.encode(errors="surrogatepass")
         return PushMessage.parse(
@@ -57,10 +57,10 @@ class Record:
 
 
 def objects(clients: Clients, env: str) -> list[str]:
-    """Return the names of the objects below `quarantine/`, the oldest first; no folder markers.
+    """Return the names of the objects below `quarantine/`, oldest first, without folder markers.
 
     Raises:
-        ObjectNotFound: the environment's runs bucket is not there.
+        ObjectNotFound: the environment's runs bucket does not exist.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import NotFound
@@ -70,14 +70,16 @@ def objects(clients: Clients, env: str) -> list[str]:
         try:
             blobs = list(clients.storage.list_blobs(bucket, prefix=f"{FOLDER}/", timeout=TIMEOUT))
         except NotFound as exc:
-            raise ObjectNotFound(f"There is no bucket gs://{bucket}") from exc
+            raise ObjectNotFound(
+                f"The bucket gs://{bucket} does not exist: create it (docs/deploying.md)"
+            ) from exc
     return [blob.name for blob in sorted(blobs, key=_age) if not blob.name.endswith("/")]
 
 
 def read(clients: Clients, env: str, names: list[str]) -> Iterator[tuple[str, Record | None]]:
-    """Yield each object's name with the message in it, or None where it holds none.
+    """Yield each object's name with its message, or None if it does not hold one.
 
-    An object that was deleted meanwhile is left out.
+    Objects that have been deleted are left out.
 
     Raises:
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
@@ -95,21 +97,21 @@ def read(clients: Clients, env: str, names: list[str]) -> Iterator[tuple[str, Re
 
 
 def records(clients: Clients, env: str) -> list[Record]:
-    """Return every message in quarantine, the oldest first.
+    """Return every message in quarantine, oldest first.
 
     Raises:
-        ObjectNotFound: the environment's runs bucket is not there.
+        ObjectNotFound: the environment's runs bucket does not exist.
     """
-    found = read(clients, env, objects(clients, env))
-    return [record for _, record in found if record is not None]
+    contents = read(clients, env, objects(clients, env))
+    return [record for _, record in contents if record is not None]
 
 
 def replay(clients: Clients, env: str, record: Record) -> None:
-    """Publish the message again to the topic that it came from, and take it out of quarantine.
+    """Publish the message again to its topic, and delete it from quarantine.
 
     Raises:
-        InvalidRequest: its body is no message that Pub/Sub could have pushed.
-        ObjectNotFound: the topic is not there.
+        InvalidRequest: its body is not a message that Pub/Sub could have pushed.
+        ObjectNotFound: the topic does not exist.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import NotFound
@@ -127,7 +129,7 @@ def replay(clients: Clients, env: str, record: Record) -> None:
         try:
             clients.storage.bucket(bucket).blob(record.name).delete(timeout=TIMEOUT)
         except NotFound:
-            pass  # by somebody else, meanwhile
+            pass  # somebody else has deleted it
 
 
 def _use(resource: str, *permissions: str) -> Use:
@@ -143,12 +145,12 @@ def _publish(clients: Clients, topic: str, message: PushMessage, record: Record)
             sent = publisher.publish(topic, message.data, timeout=TIMEOUT, **message.attributes)
             sent.result(timeout=TIMEOUT)
     except (ValueError, TypeError) as exc:
-        # InvalidRequest of Pub/Sub, or an attribute named as a parameter or not encodable
+        # Pub/Sub's InvalidRequest, or an attribute named like a parameter or not encodable
         raise _cannot(record) from exc
 
 
 def parse(name: str, content: bytes) -> Record | None:
-    """Return the message that an object below `quarantine/` holds, or None if it holds none."""
+    """Return the message in an object below `quarantine/`, or None if it does not hold one."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -173,7 +175,7 @@ def _age(blob: Blob) -> tuple[str, str]:
 
 
 def _content(clients: Clients, env: str, name: str) -> bytes | None:
-    """Return what the object holds, cut where no record is as long; None if it is gone."""
+    """Return the object's first `MAX_BYTES` bytes, or None if it has been deleted."""
     from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
     bucket = clients.settings.runs_bucket(env)
@@ -191,7 +193,7 @@ def _cannot(record: Record) -> InvalidRequest:
     return InvalidRequest(
         (
             record.name,
-            "it is not a message that Pub/Sub takes, so it cannot be published again: "
-            "read it, and delete the object",
+            "cannot be published again, because Pub/Sub does not accept it as a message: read it, "
+            "and delete the object",
         )
     )

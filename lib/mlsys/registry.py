@@ -1,4 +1,4 @@
-"""What an environment's `model_registry` says of one model version."""
+"""One model version's row in an environment's `model_registry`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlsys.cloud.errors import Use, cloud_errors
 from mlsys.errors import NotRegistered
 from mlsys.progress import progress
 
-SECONDS = 240.0  # that an upload may take to be registered: it is verified, after others
+SECONDS = 240.0  # for the registration of an upload: others may be verified first
 
 _QUERY = """
 SELECT generation, status, status_reason
@@ -23,7 +23,7 @@ LIMIT 1
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What counts of a registry's row."""
+    """The state of a model version in the registry."""
 
     generation: int
     status: str
@@ -31,10 +31,10 @@ class Registered:
 
 
 def registered(clients: Clients, env: str, ref: ModelRef) -> Registered | None:
-    """Return what the registry says of the model version, or None if it is not there.
+    """Return the model version's state in the registry, or None if it is not registered.
 
     Raises:
-        NotRegistered: the environment has no registry.
+        NotRegistered: the environment does not have a registry.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     with cloud_errors(_use(clients, env)):
@@ -64,16 +64,16 @@ def _row(clients: Clients, env: str, ref: ModelRef) -> Registered | None:
     except NotFound as exc:
         raise NotRegistered(
             f"{env} has no registry {clients.settings.dataset(env)}.model_registry: create it "
-            "(docs/operations.md)"
+            "(docs/deploying.md)"
         ) from exc
     return rows[0] if rows else None
 
 
 def wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation: int) -> Registered:
-    """Wait until the registry shows that generation of `model.pkl`, and return what it says.
+    """Wait until the registry shows that generation of `model.pkl`, and return its state.
 
     Raises:
-        NotRegistered: it does not show it after four minutes, or there is no registry.
+        NotRegistered: the registry does not show it after four minutes, or does not exist.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     import tenacity
@@ -94,6 +94,6 @@ def wait_until_registered(clients: Clients, env: str, ref: ModelRef, generation:
     except tenacity.RetryError as exc:
         raise NotRegistered(
             f"{ref} is uploaded to {env}, and the registry does not show it after {SECONDS:.0f} "
-            "seconds: it is perhaps still being verified. A full rescan repairs a lost "
-            f"notification: GET /model-registry?env={env}"
+            "seconds. It may still be being verified: look again later. If the notification was "
+            f"lost, request a full rescan: GET /model-registry?env={env}"
         ) from exc

@@ -2,7 +2,7 @@
 
 Importing this module reads nothing. `Settings.from_env()` reads everything at once; the
 constants that notebooks use (`GCP_PROJECT_ID`, `GCP_REGION`, `GCS_BUCKET_MODELS_DEV`,
-`GCS_BUCKET_MODELS_STAGING`, `GCS_BUCKET_MODELS_PROD`) are read when they are first asked for:
+`GCS_BUCKET_MODELS_STAGING`, `GCS_BUCKET_MODELS_PROD`) are read when they are first used:
 
 >>> from mlsys.settings import GCS_BUCKET_MODELS_DEV   # doctest: +SKIP
 """
@@ -18,7 +18,7 @@ from mlsys.artifact.signing import is_public_key
 from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
 from mlsys.safe_pickle.forbidden_names import why_never_trusted
 
-# What `from mlsys.settings import *` gives a notebook: it reads the settings.
+# `from mlsys.settings import *` reads the settings.
 __all__ = [
     "ENVS",
     "GCP_PROJECT_ID",
@@ -29,7 +29,7 @@ __all__ = [
     "Settings",
 ]
 
-# Read when they are first asked for, by `__getattr__`.
+# Read on first use, by `__getattr__`.
 GCP_PROJECT_ID: str
 GCP_REGION: str
 GCS_BUCKET_MODELS_DEV: str
@@ -77,7 +77,7 @@ class Emulators:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that differs between machines and environments. Hashable, never changed."""
+    """All values that differ between machines and environments. Immutable and hashable."""
 
     project: str
     region: str = "us-central1"
@@ -93,9 +93,9 @@ class Settings:
     on_cloud_run: bool = False
     input_datasets: tuple[str, ...] = ()  # project.dataset or project.*; empty: the project's own
     output_datasets: tuple[str, ...] = ()
-    trusted_globals: tuple[str, ...] = ()  # module.Name, beyond what models are made of anyway
+    trusted_globals: tuple[str, ...] = ()  # module.Name, in addition to the allow-list
     signing_keys: tuple[str, ...] = ()  # public ones; empty: models need no signature
-    max_model_bytes: int = MAX_MODEL_BYTES  # of a model.pkl, and of what it unpacks to
+    max_model_bytes: int = MAX_MODEL_BYTES  # of a model.pkl, compressed and unpacked
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -105,24 +105,26 @@ class Settings:
             SettingsError: with every missing or malformed key in one message.
         """
         values = _environment() if environ is None else environ
-        wrong: list[str] = []
+        errors: list[str] = []
 
         def read(key: str, default: str | None = None) -> str | None:
             return values.get(key, "").strip() or default
 
         project = read("GCP_PROJECT_ID") or read("GOOGLE_CLOUD_PROJECT")
         if project is None:
-            wrong.append(
+            errors.append(
                 "GCP_PROJECT_ID is not set: export it or put it in .env (see .env.example), or "
-                "export what `make local` prints to work without a cloud"
+                "export the variables that `make local` prints to work without a cloud"
             )
         envs = tuple(_split(read("MLSYS_ENVS") or ",".join(ENVS)))
         unknown = [e for e in envs if e not in ENVS]
         if unknown or not envs:
-            wrong.append(f"MLSYS_ENVS names {unknown}: pass a comma-separated list of {list(ENVS)}")
+            errors.append(
+                f"MLSYS_ENVS names {unknown}: pass a comma-separated list of {list(ENVS)}"
+            )
         push_auth = read("MLSYS_PUSH_AUTH", "app")
         if push_auth not in PUSH_AUTH_MODES:
-            wrong.append(f"MLSYS_PUSH_AUTH is {push_auth!r}: pass one of {list(PUSH_AUTH_MODES)}")
+            errors.append(f"MLSYS_PUSH_AUTH is {push_auth!r}: pass one of {list(PUSH_AUTH_MODES)}")
         timeout = read("MLSYS_REQUEST_TIMEOUT", "3600")
         try:
             request_timeout = float(timeout or 0)
@@ -130,43 +132,43 @@ class Settings:
                 raise ValueError
         except ValueError:
             request_timeout = 0.0
-            wrong.append(f"MLSYS_REQUEST_TIMEOUT is {timeout!r}: pass a number of seconds above 0")
+            errors.append(f"MLSYS_REQUEST_TIMEOUT is {timeout!r}: pass a number of seconds above 0")
         datasets = {}
         for key in ("MLSYS_INPUT_DATASETS", "MLSYS_OUTPUT_DATASETS"):
             datasets[key] = tuple(_split(read(key)))
             if malformed := [d for d in datasets[key] if not _DATASET.fullmatch(d)]:
-                wrong.append(
+                errors.append(
                     f"{key} names {malformed}: pass project.dataset or project.*, comma-separated"
                 )
         trusted_globals = tuple(dict.fromkeys(_split(read("MLSYS_TRUSTED_GLOBALS"))))
         if malformed := [t for t in trusted_globals if not _GLOBAL.fullmatch(t)]:
-            wrong.append(
+            errors.append(
                 f"MLSYS_TRUSTED_GLOBALS names {malformed}: pass exact names, module.Name, "
                 "separated by commas"
             )
         for name in trusted_globals:
             if (why := why_never_trusted(name)) is not None:
-                wrong.append(
-                    f"MLSYS_TRUSTED_GLOBALS names {name!r}, which {why}: leave it out; name the "
-                    "classes and functions of your own package"
+                errors.append(
+                    f"MLSYS_TRUSTED_GLOBALS names {name!r}, which {why}: leave it out, and "
+                    "name only classes and functions of your own package"
                 )
         for key in ("MLSYS_MODEL_SIGNING_KEY", *datasets):
             if (text := read(key)) and not _split(text):
-                wrong.append(f"{key} is {text!r}, which names nothing: set it, or leave it out")
+                errors.append(f"{key} is {text!r}, which names nothing: set it, or leave it out")
         signing_keys = tuple(dict.fromkeys(_split(read("MLSYS_MODEL_SIGNING_KEY"))))
         if not all(map(is_public_key, signing_keys)):
-            wrong.append(
-                "MLSYS_MODEL_SIGNING_KEY is no Ed25519 public key: pass what `mlsys sign new-key` "
-                "prints; several are separated by commas"
+            errors.append(
+                "MLSYS_MODEL_SIGNING_KEY is not an Ed25519 public key: pass the key that `mlsys "
+                "sign new-key` prints, or several separated by commas"
             )
         audience = read("MLSYS_PUSH_AUDIENCE")
         url = read("MLSYS_URL") or (audience if _ORIGIN.fullmatch(audience or "") else None)
         size = read("MLSYS_MAX_MODEL_BYTES") or str(MAX_MODEL_BYTES)
         max_model_bytes = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0
         if not max_model_bytes:
-            wrong.append(f"MLSYS_MAX_MODEL_BYTES is {size!r}: pass a whole number above 0")
-        if wrong:
-            raise SettingsError("; ".join(wrong))
+            errors.append(f"MLSYS_MAX_MODEL_BYTES is {size!r}: pass a whole number above 0")
+        if errors:
+            raise SettingsError("; ".join(errors))
         return cls(
             project=project or "",
             region=read("GCP_REGION", "us-central1") or "",
@@ -188,42 +190,42 @@ class Settings:
         )
 
     def check_service(self) -> None:
-        """Refuse to serve with settings that would let anybody push, or nobody.
+        """Refuse settings under which anybody could push events, or nobody.
 
         Raises:
-            SettingsError: naming every setting that is missing or contradicts another.
+            SettingsError: a setting is missing or contradicts another; all of them are named.
         """
-        wrong = []
+        errors = []
         if self.push_auth == "off" and (self.on_cloud_run or not self.emulators):
-            wrong.append(
-                "MLSYS_PUSH_AUTH=off is for the local stack alone: set it to app, with "
+            errors.append(
+                "MLSYS_PUSH_AUTH=off is only for the local stack: set it to app, with "
                 "MLSYS_PUSH_AUDIENCE and MLSYS_PUSH_SERVICE_ACCOUNT"
             )
         if self.push_auth == "platform" and not self.on_cloud_run:
-            wrong.append(
+            errors.append(
                 "MLSYS_PUSH_AUTH=platform trusts Cloud Run to have verified the token, and this is "
                 "not Cloud Run: set it to app"
             )
         if self.push_auth in ("app", "platform"):
             if not self.push_audience:
-                wrong.append("MLSYS_PUSH_AUDIENCE is not set: pass the service's URL")
+                errors.append("MLSYS_PUSH_AUDIENCE is not set: pass the service's URL")
             if not self.push_service_account:
-                wrong.append(
+                errors.append(
                     "MLSYS_PUSH_SERVICE_ACCOUNT is not set: pass the e-mail of the account "
                     "that the push subscriptions sign in with"
                 )
         if self.url is not None and not _ADDRESS.fullmatch(self.url):
-            wrong.append(f"MLSYS_URL is {self.url!r}: pass https://HOST, or http://127.0.0.1:PORT")
+            errors.append(f"MLSYS_URL is {self.url!r}: pass https://HOST, or http://127.0.0.1:PORT")
         if self.on_cloud_run and self.emulators:
-            wrong.append("emulator variables are set on Cloud Run: remove them")
-        if wrong:
-            raise SettingsError("; ".join(wrong))
+            errors.append("emulator variables are set on Cloud Run: remove them")
+        if errors:
+            raise SettingsError("; ".join(errors))
 
     def require_env(self, env: str) -> str:
         """Return `env` if this service serves it.
 
         Raises:
-            InvalidRequest: naming the environments that can be passed.
+            InvalidRequest: it does not; the message names the environments that it serves.
         """
         if env not in self.envs:
             raise InvalidRequest(
@@ -232,73 +234,73 @@ class Settings:
         return env
 
     def models_bucket(self, env: str) -> str:
-        """The bucket of the environment's models, `mlsys-models-{env}` unless configured."""
+        """Return the bucket of the environment's models, `mlsys-models-{env}` unless configured."""
         return dict(self.models_buckets).get(env, f"mlsys-models-{env}")
 
     def runs_bucket(self, env: str) -> str:
-        """The bucket of the environment's scoring runs, `mlsys-runs-{env}` unless configured."""
+        """Return the bucket of the environment's runs, `mlsys-runs-{env}` unless configured."""
         return dict(self.runs_buckets).get(env, f"mlsys-runs-{env}")
 
     def env_of_models_bucket(self, bucket: str) -> str | None:
-        """The served environment whose models lie in `bucket`, or None."""
+        """Return the served environment whose models are in `bucket`, or None."""
         return next((e for e in self.envs if self.models_bucket(e) == bucket), None)
 
     def dataset(self, env: str) -> str:
-        """The environment's own dataset, `project.mlsys_{env}`."""
+        """Return the environment's own dataset, `project.mlsys_{env}`."""
         return f"{self.project}.mlsys_{env}"
 
     def model_events_topic(self, env: str) -> str:
-        """The full name of the topic that the models bucket announces its objects on."""
+        """Return the full name of the topic for the models bucket's notifications."""
         return f"projects/{self.project}/topics/mlsys-model-events-{env}"
 
     def predictions_topic(self, env: str) -> str:
-        """The full name of the topic that scoring requests with `wait=false` go to."""
+        """Return the full name of the topic for scoring requests with `wait=false`."""
         return f"projects/{self.project}/topics/mlsys-predictions-{env}"
 
     def events_topic(self, env: str) -> str:
-        """The full name of the topic that mlsys announces models and runs on."""
+        """Return the full name of the topic on which mlsys announces models and runs."""
         return f"projects/{self.project}/topics/mlsys-events-{env}"
 
     def check_input(self, project: str, dataset: str) -> None:
-        """Refuse to read a dataset that MLSYS_INPUT_DATASETS does not have.
+        """Refuse to read a dataset that MLSYS_INPUT_DATASETS does not allow.
 
         Raises:
-            NotAllowed: saying which datasets may be read.
+            NotAllowed: it may not be read; the message names the datasets that may.
         """
         if dataset.casefold() in {f"mlsys_{env}" for env in ENVS if env not in self.envs}:
             raise NotAllowed(
-                f"input_table: {project}.{dataset} is another environment's own: pass a table of "
+                f"input_table: {project}.{dataset} belongs to another environment: pass a table of "
                 "another dataset"
             )
         self._check_listed("input", "read", self.input_datasets, project, dataset)
 
     def check_output(self, project: str, dataset: str) -> None:
-        """Refuse to write a dataset that MLSYS_OUTPUT_DATASETS does not have, or mlsys's own.
+        """Refuse to write mlsys's own dataset, or one that MLSYS_OUTPUT_DATASETS does not allow.
 
         Raises:
-            NotAllowed: saying which datasets may be written.
+            NotAllowed: it may not be written; the message names the datasets that may.
         """
         if dataset.casefold() in {f"mlsys_{env}" for env in ENVS}:
             raise NotAllowed(
-                f"output_table: {project}.{dataset} is mlsys's own, with the registry and the "
-                "ledger: pass a table of another dataset"
+                f"output_table: {project}.{dataset} holds mlsys's own registry and ledger: pass a "
+                "table of another dataset"
             )
         self._check_listed("output", "write", self.output_datasets, project, dataset)
 
     def _check_listed(
         self, which: str, verb: str, listed: tuple[str, ...], project: str, dataset: str
     ) -> None:
-        there = listed or (f"{self.project}.*",)
-        if f"{project}.{dataset}" not in there and f"{project}.*" not in there:
+        allowed = listed or (f"{self.project}.*",)
+        if f"{project}.{dataset}" not in allowed and f"{project}.*" not in allowed:
             raise NotAllowed(
-                f"{which}_table: the service may not {verb} {project}.{dataset}, but "
-                f"{', '.join(listed) or f'datasets of {self.project}'}: pass a table of these, or "
-                f"add it to MLSYS_{which.upper()}_DATASETS"
+                f"{which}_table: the service may not {verb} {project}.{dataset}: pass a table of "
+                f"{', '.join(listed) or f'a dataset of {self.project}'}, or add the dataset to "
+                f"MLSYS_{which.upper()}_DATASETS"
             )
 
 
 def variable(name: str) -> str | None:
-    """The value of one variable of the environment, or of the nearest `.env`; None: not set."""
+    """Return a variable's value from the environment, else the nearest `.env`, else None."""
     return _environment().get(name)
 
 
@@ -308,12 +310,12 @@ def _split(text: str | None) -> list[str]:
 
 def _per_env(prefix: str, values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     keys = ((env, f"{prefix}_{env.upper()}") for env in ENVS)
-    found = ((env, values.get(key, "").strip()) for env, key in keys)
-    return tuple((env, bucket) for env, bucket in found if bucket)
+    buckets = ((env, values.get(key, "").strip()) for env, key in keys)
+    return tuple((env, bucket) for env, bucket in buckets if bucket)
 
 
 def _environment() -> dict[str, str]:
-    """The process's environment over the nearest `.env`, from the working folder upwards.
+    """Return the process's environment over the nearest `.env`, from the working folder upwards.
 
     Raises:
         SettingsError: the `.env` is not UTF-8 text, or cannot be read.
@@ -326,7 +328,7 @@ def _environment() -> dict[str, str]:
 
 
 def _text_of(path: str) -> str:
-    """Read a `.env`; editors of Windows put a mark before its first name, or write UTF-16.
+    """Read a `.env`; Windows editors may write a byte order mark, or UTF-16.
 
     Raises:
         SettingsError: it is not UTF-8 text, or cannot be read.

@@ -1,15 +1,15 @@
-"""Plots of a training notebook: data in, axes out.
+"""Plots for a training notebook: data in, axes out.
 
-Every function checks its input, computes, and only then draws: on `ax` where one is given,
-otherwise on a new figure. It returns the matplotlib Axes, so a title or a label is one more call:
+Every function checks its input, computes, and then draws, on `ax` if it is given and otherwise on a
+new figure. It returns the matplotlib Axes, so a title or a label is one more call:
 
 >>> ax = plot_class_balance(["yes", "no", "no"])
 >>> [text.get_text() for text in ax.texts]
 ['2 (66.7%)', '1 (33.3%)']
 >>> _ = ax.set_title("Who survived")
 
-Texts are shown as they are: `$` does not start a formula, and a name may begin with `_`. Characters
-that the font lacks are drawn with another installed font; a warning names those that none has.
+Texts are shown literally: `$` does not start a formula, and a name may begin with `_`. Characters
+that the font lacks are drawn with another installed font; a warning names those that no font has.
 
 Matplotlib is imported when a function is first called. It comes with the extra `vis`; without it
 the functions raise a `ModuleNotFoundError` that says what to install.
@@ -37,8 +37,8 @@ __all__ = [
     "setup_plot_style",
 ]
 
-# The palette of Okabe and Ito (2008), told apart with any kind of colour vision; without its
-# yellow, which is too faint on white.
+# The palette of Okabe and Ito (2008), which suits any kind of colour vision, without its yellow,
+# which is too faint on white.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#666666")
 BINS = 30
 
@@ -72,13 +72,13 @@ def setup_plot_style() -> None:
 
 
 def plot_class_balance(y: ArrayLike, *, ax: Axes | None = None) -> Axes:
-    """Plot how many rows each class has: one bar a class, with its number and share of the rows.
+    """Plot how many rows each class has: one bar per class, with the count and share of its rows.
 
     Args:
         y: class labels, 1-d.
 
     Raises:
-        InvalidRequest: `y` is empty, has missing values, or more than 100 different ones.
+        InvalidRequest: `y` is empty, or has missing values or more than 100 distinct ones.
     """
     labels = vis_data.one_column("y", y)
     ax = _labels_by_group({"": labels}, vis_data.classes_of(y=labels), ax, shares=False)
@@ -94,7 +94,7 @@ def plot_confusion_matrix(
     normalize: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot what was predicted (columns) for what was true (rows), as counts or shares.
+    """Plot predicted classes (columns) against true classes (rows), as counts or shares.
 
     Args:
         y_true, y_pred: class labels, 1-d, of the same length.
@@ -114,14 +114,16 @@ def plot_confusion_matrix(
         "all": "% of all",
     }
     if normalize not in list(of):
-        raise InvalidRequest(("normalize", f"{normalize!r}: pass one of {list(of)}"))
+        raise InvalidRequest(("normalize", f"is {normalize!r}: pass one of {list(of)}"))
     true, pred = vis_data.one_column("y_true", y_true), vis_data.one_column("y_pred", y_pred)
     vis_data.check_same_length(y_true=true, y_pred=pred)
     classes = vis_data.classes_of(y_true=true, y_pred=pred)
     if labels is not None:
         classes = vis_data.ordered_classes("labels", labels, true)
         if not set(classes) & set(true):
-            raise InvalidRequest(("labels", f"{list(labels)}: none of them is in y_true"))
+            raise InvalidRequest(
+                ("labels", f"none of {list(labels)} is in y_true: pass its classes")
+            )
     try:
         matrix = confusion_matrix(true, pred, labels=classes, normalize=normalize)
     except ValueError as exc:
@@ -134,7 +136,7 @@ def plot_confusion_matrix(
     ConfusionMatrixDisplay(matrix, display_labels=[_short(name) for name in classes]).plot(
         ax=ax,
         cmap="Blues",
-        colorbar=False,  # the cells have their values written in
+        colorbar=False,  # the cells show their values
         values_format=".1%" if normalize else ",d",
         im_kw={"vmin": matrix.max() - 1} if flat else None,
         text_kw={"fontsize": 6 if many else 10},
@@ -156,43 +158,43 @@ def plot_roc(
     classes: Sequence[Any] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Plot the ROC curve of a binary classifier, or one a class against the rest, with the AUC.
+    """Plot the ROC curve of a binary classifier, or one per class against the rest, with the AUC.
 
     Args:
         y_true: class labels, 1-d.
-        y_score: what `predict_proba` or `decision_function` returned: 1-d scores of the second
-            class, or one column a class.
+        y_score: the result of `predict_proba` or `decision_function`: 1-d scores of the second
+            class, or one column per class.
         classes: the classes in the order of the columns (`model.classes_`); default: those of
-            `y_true`, sorted. A class of which `y_true` has no row is named and gets no curve.
+            `y_true`, sorted. A class without rows in `y_true` is in the legend, without a curve.
 
     Raises:
         InvalidRequest: lengths or the number of columns do not match, a value is missing, or
-            there are no two classes to tell apart.
+            `y_true` has only one class.
     """
     import numpy as np
     from sklearn.metrics import RocCurveDisplay, auc, roc_curve
 
     true, score = vis_data.one_column("y_true", y_true), vis_data.numbers("y_score", y_score)
     vis_data.check_same_length(y_true=true, y_score=score)
-    found = vis_data.classes_of(y_true=true)
-    names = found if classes is None else vis_data.ordered_classes("classes", classes, true)
+    present = vis_data.classes_of(y_true=true)
+    names = present if classes is None else vis_data.ordered_classes("classes", classes, true)
     columns = 2 if score.ndim == 1 else score.shape[1]
     if len(names) != columns and (score.ndim > 1 or len(names) > 2):
         text = (
-            f"shape {score.shape} does not fit the {len(names)} classes {names.tolist()}: pass one "
-            "column a class, and classes=model.classes_ where y_true lacks some of them"
+            f"has shape {score.shape} for the {len(names)} classes {names.tolist()}: pass one "
+            "column per class, and classes=model.classes_ if y_true lacks some of them"
         )
         raise InvalidRequest(("y_score", text))
-    if strange := [c for c in found.tolist() if c not in names.tolist()]:
-        raise InvalidRequest(("classes", f"{strange} are in y_true and not in {names.tolist()}"))
-    if len(found) < 2:
-        raise InvalidRequest(
-            ("y_true", f"every row is {found.tolist()[0]!r}: a ROC curve needs two classes")
-        )
+    if unknown := [c for c in present.tolist() if c not in names.tolist()]:
+        text = f"{names.tolist()} lack {unknown}, which y_true has: pass model.classes_"
+        raise InvalidRequest(("classes", text))
+    if len(present) < 2:
+        text = f"has the one class {present.tolist()[0]!r}: pass rows of at least two classes"
+        raise InvalidRequest(("y_true", text))
     binary = columns == 2
     displays, labels = [], []
     for i, name in [(1, names[1])] if binary else enumerate(names):
-        if name not in set(found):
+        if name not in set(present):
             nowhere = np.array([np.nan])
             displays.append(RocCurveDisplay(fpr=nowhere, tpr=nowhere, name=f"curve {i}"))
             labels.append(f"{_short(name)}: no rows")
@@ -201,7 +203,7 @@ def plot_roc(
         displays.append(RocCurveDisplay(fpr=fpr, tpr=tpr, name=f"curve {i}"))
         labels.append(f"{_short(name)} (AUC = {auc(fpr, tpr):0.2f})")
 
-    columns = -(-len(displays) // 26)  # of the legend, beside the axes where it is long
+    columns = -(-len(displays) // 26)  # of the legend, which is beside the axes if it is long
     beside = len(displays) > 10
     given, ax = ax, _axes(ax, size=(5.8 + 3.2 * columns if beside else 5.8, 5.8))
     for i, display in enumerate(displays):
@@ -224,25 +226,25 @@ def plot_roc(
     if beside:
         where = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": 7, "ncols": columns}
     legend = _legend(ax, handles, labels, where)
-    legend.set_in_layout(given is None)  # it may not shrink axes whose figure is another's
+    legend.set_in_layout(given is None)  # it must not shrink axes of the caller's figure
     return _literal(ax)
 
 
 def plot_feature_importance(
     model: Any, feature_names: Sequence[str] | None = None, *, top: int = 20, ax: Axes | None = None
 ) -> Axes:
-    """Plot the features that weigh most in a fitted model, the heaviest on top.
+    """Plot the features with the largest weights in a fitted model, the largest on top.
 
-    Shows `feature_importances_`, or the signed `coef_` of a linear model; where that has a row
-    for each class, the mean of the absolute values. Coefficients compare only between features
-    of one scale.
+    The weights are `feature_importances_`, or the signed `coef_` of a linear model (if it has a row
+    for each class, the mean of the absolute values). Coefficients are comparable only between
+    features of one scale.
 
     Args:
         model: a fitted estimator, or a Pipeline (or a search over one) that ends with it.
-        feature_names: the columns that `model` takes; needed only where it was fitted without
-            column names. For a Pipeline with a step that cannot name its outputs: the columns
-            that the last step takes.
-        top: how many features to show.
+        feature_names: the input columns of `model`; needed only if it was fitted without column
+            names. For a Pipeline with a step that cannot name its outputs, the input columns of
+            the last step.
+        top: the number of features to show.
 
     Raises:
         InvalidRequest: the model is not fitted or has neither attribute, or the names do not fit.
@@ -250,7 +252,7 @@ def plot_feature_importance(
     import numpy as np
 
     if top < 1:
-        raise InvalidRequest(("top", f"{top}: pass a number above 0"))
+        raise InvalidRequest(("top", f"is {top}: pass a number above 0"))
     model = vis_data.fitted(model)
     values, what = vis_data.weights(model)
     names = vis_data.feature_names_of(model, feature_names, len(values))
@@ -273,14 +275,14 @@ def plot_feature_importance(
 def plot_prediction_distribution(
     predictions: ArrayLike, *, by: ArrayLike | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Plot how a model's predictions are spread: bars for labels, a histogram for numbers.
+    """Plot the distribution of a model's predictions: bars for labels, a histogram for numbers.
 
-    Up to 20 different whole numbers are taken for labels.
+    Up to 20 distinct whole numbers count as labels.
 
     Args:
         predictions: labels, probabilities or values, 1-d.
-        by: a group for each prediction (a model version, the true class); shows shares of each
-            group's rows, so that groups of different size compare. At most 7 groups.
+        by: a group for each prediction (a model version, the true class), at most 7 groups; the
+            plot shows shares of each group's rows, so that groups of different size compare.
 
     Raises:
         InvalidRequest: the inputs differ in length, are empty, or have missing values.
@@ -294,14 +296,14 @@ def plot_prediction_distribution(
         vis_data.check_same_length(predictions=values, by=group)
         names = vis_data.classes_of(by=group)
         if len(names) > len(COLORS):
-            text = f"{len(names)} different values: pass at most {len(COLORS)} groups"
+            text = f"has {len(names)} distinct values: pass at most {len(COLORS)} groups"
             raise InvalidRequest(("by", text))
         groups = {
             f"{_short(name)} (n = {np.sum(group == name):,})": values[group == name]
             for name in names
         }
         if len(groups) < len(names):
-            text = "names that are equal in their first 24 and last 15 letters: pass shorter ones"
+            text = "has names with equal first 24 and last 15 letters: pass shorter names"
             raise InvalidRequest(("by", text))
 
     if vis_data.are_labels(values):
@@ -314,7 +316,7 @@ def plot_prediction_distribution(
         ax = _histogram(groups, edges, ax, shares=by is not None)
         ax.set_xlabel("Prediction")
     ax.set_title(f"Predictions, {len(values):,} rows")
-    if by is not None:  # beside the axes: there is no corner that is always free
+    if by is not None:  # beside the axes: each corner may have data
         where = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": "small"}
         drawn = ax.containers if vis_data.are_labels(values) else ax.patches
         _legend(ax, list(drawn)[-len(groups) :], list(groups), where)
@@ -355,7 +357,7 @@ def _histogram(
 
 
 def _legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], where: Any) -> Any:
-    """A legend with every label as it is: matplotlib leaves out those that begin with `_`."""
+    """Add a legend with every label: matplotlib leaves out those that begin with `_`."""
     legend = ax.legend(handles, [f"{i}" for i in range(len(labels))], **where)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(label)
@@ -363,7 +365,7 @@ def _legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], where: Any)
 
 
 def _literal(ax: Axes) -> Axes:
-    """Show every text of `ax` as it is, also what the author sets later: `$` is no formula."""
+    """Show every text of `ax` literally, including later ones: `$` does not start a formula."""
     from matplotlib.text import Text
 
     marks = [*ax.xaxis.get_major_ticks(), *ax.yaxis.get_major_ticks()]
@@ -387,7 +389,7 @@ def _pyplot() -> Any:
 
 
 def _axes(ax: Axes | None, *, bars: int = 0, size: tuple[float, float] | None = None) -> Axes:
-    """`ax`, or the axes of a new figure of `size` inches, or high enough for so many bars."""
+    """Return `ax`, or the axes of a new figure of `size` inches or with room for the `bars`."""
     if ax is not None:
         return ax
     size = size or (7, 1.6 + 0.32 * max(bars, 3))
@@ -404,7 +406,7 @@ def _bars(
     label: str | None = None,
     slot: tuple[int, int] = (0, 1),
 ) -> None:
-    """Horizontal bars, the first on top, with `texts` at their ends; names may be long.
+    """Draw horizontal bars, the first on top, with `texts` at their ends; names may be long.
 
     `slot` (i, n) draws the i-th of n bars that share a name.
     """

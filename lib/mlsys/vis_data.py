@@ -1,6 +1,6 @@
-"""What the plots of `mlsys.vis` do before they draw: check their input, and compute.
+"""Input checks and computations of the plots in `mlsys.vis`.
 
-Errors name the plot's own parameter and say what to pass instead.
+Errors name the plot's own parameter and say what to pass.
 """
 
 from __future__ import annotations
@@ -13,43 +13,44 @@ from mlsys.errors import InvalidRequest
 if TYPE_CHECKING:
     import numpy as np
 
-MAX_CLASSES = 100  # more than this are no classes but numbers
+MAX_CLASSES = 100  # more distinct values than this are not classes
 MAX_DRAWN = 1e300  # beyond it the arithmetic of an axis overflows
 TINY = 1e-300  # a range below it has no room for bins
-MAX_LABEL_NUMBERS = 20  # up to this many different whole numbers are taken for labels
+MAX_LABEL_NUMBERS = 20  # up to this many distinct whole numbers count as labels
 
 
 def one_column(name: str, values: Any) -> np.ndarray:
-    """`values` as a 1-d array of its own type, with at least one value and none missing."""
+    """Return `values` as a 1-d array of its own type, with at least one value and none missing."""
     import numpy as np
     import pandas as pd
 
     array = np.asarray(values, dtype=object)
     if array.ndim != 1:
-        raise InvalidRequest((name, f"shape {array.shape}: pass one column, 1-d"))
+        raise InvalidRequest((name, f"has shape {array.shape}: pass one column, 1-d"))
     if not len(array):
-        raise InvalidRequest((name, "empty: pass at least one value"))
+        raise InvalidRequest((name, "is empty: pass at least one value"))
     if missing := int(pd.isna(array).sum()):
-        raise InvalidRequest((name, f"{missing:,} of {len(array):,} values are missing: drop them"))
+        text = f"has {missing:,} missing values of {len(array):,}: drop those rows"
+        raise InvalidRequest((name, text))
     return pd.Series(array).infer_objects().to_numpy()
 
 
 def numbers(name: str, values: Any) -> np.ndarray:
-    """`values` as a 1-d or 2-d array of finite numbers, with at least one."""
+    """Return `values` as a 1-d or 2-d array of finite numbers, with at least one."""
     import numpy as np
 
     try:
         array = np.asarray(values, dtype=float)
     except (TypeError, ValueError) as exc:
-        raise InvalidRequest(
-            (name, "not all are numbers: pass numbers alone, none missing")
-        ) from exc
+        text = "has values that are not numbers: pass only numbers, none missing"
+        raise InvalidRequest((name, text)) from exc
     if array.ndim not in (1, 2):
-        raise InvalidRequest((name, f"shape {array.shape}: pass a 1-d or 2-d array"))
+        raise InvalidRequest((name, f"has shape {array.shape}: pass a 1-d or 2-d array"))
     if not array.size:
-        raise InvalidRequest((name, "empty: pass at least one value"))
-    if wrong := int((~np.isfinite(array)).sum()):
-        raise InvalidRequest((name, f"{wrong:,} values are missing or infinite: drop those rows"))
+        raise InvalidRequest((name, "is empty: pass at least one value"))
+    if unusable := int((~np.isfinite(array)).sum()):
+        text = f"has {unusable:,} missing or infinite values: drop those rows"
+        raise InvalidRequest((name, text))
     return array
 
 
@@ -57,30 +58,31 @@ def check_same_length(**columns: np.ndarray) -> None:
     if len({len(column) for column in columns.values()}) > 1:
         lengths = " and ".join(f"{name} {len(column):,}" for name, column in columns.items())
         names = " and ".join(columns)
-        raise InvalidRequest((names, f"of different length ({lengths} rows): pass the same rows"))
+        text = f"have different lengths ({lengths} rows): pass the same rows"
+        raise InvalidRequest((names, text))
 
 
 def classes_of(**columns: np.ndarray) -> np.ndarray:
-    """The different values of all `columns` together, sorted."""
+    """Return the distinct values of all `columns` together, sorted."""
     import numpy as np
 
     name = " and ".join(columns)
     kinds = {isinstance(value, str) for column in columns.values() for value in set(column)}
     if len(kinds) > 1:
-        raise InvalidRequest((name, "texts beside numbers: pass labels of one type"))
+        raise InvalidRequest((name, "mix text and numbers: pass labels of one type"))
     classes = np.unique(np.concatenate(list(columns.values())))
     if len(classes) > MAX_CLASSES:
-        text = f"{len(classes):,} different values, more than {MAX_CLASSES}: pass class labels"
+        text = f"has {len(classes):,} distinct values, more than {MAX_CLASSES}: pass class labels"
         raise InvalidRequest((name, text))
     return classes
 
 
 def ordered_classes(name: str, given: Sequence[Any], column: np.ndarray) -> np.ndarray:
-    """The classes in the order `given`, once each and of the type of `column`."""
+    """Return the classes in the order `given`, once each and of the type of `column`."""
     classes = one_column(name, given)
     classes_of(**{name: classes, "y_true": column})
     if len(set(classes)) < len(classes):
-        raise InvalidRequest((name, f"{list(given)}: pass each class once"))
+        raise InvalidRequest((name, f"{list(given)} has duplicates: pass each class once"))
     return classes
 
 
@@ -91,10 +93,10 @@ def count(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def bin_edges(values: np.ndarray, bins: int) -> np.ndarray:
-    """Edges of `bins` equal bins over all `values`, wider than they are where they hardly differ.
+    """Return the edges of `bins` equal bins over all `values`, padded if the values hardly differ.
 
     Raises:
-        InvalidRequest: values that are too large for the axis of a plot.
+        InvalidRequest: a value is too large for the axis of a plot.
     """
     import numpy as np
 
@@ -102,7 +104,7 @@ def bin_edges(values: np.ndarray, bins: int) -> np.ndarray:
     largest = max(abs(low), abs(high))
     if largest > MAX_DRAWN:
         raise InvalidRequest(("predictions", f"{largest:.3g} is too large to draw: leave it out"))
-    if high - low <= largest * 1e-9:  # as a constant; floats have no room for bins between them
+    if high - low <= largest * 1e-9:  # such floats have no room for bins between them
         pad = max(0.5, largest * 1e-3)
         low, high = low - pad, high + pad
     elif high - low < TINY:
@@ -115,12 +117,12 @@ def are_labels(values: np.ndarray) -> bool:
 
     if values.dtype.kind not in "iuf":
         return True
-    different = np.unique(values)
-    return len(different) <= MAX_LABEL_NUMBERS and bool(np.all(different == np.round(different)))
+    distinct = np.unique(values)
+    return len(distinct) <= MAX_LABEL_NUMBERS and bool(np.all(distinct == np.round(distinct)))
 
 
 def fitted(model: Any) -> Any:
-    """`model`, or the best one of a search over models, checked to be fitted."""
+    """Return `model`, or the best one of a search over models, checked to be fitted."""
     from sklearn.exceptions import NotFittedError
     from sklearn.utils.validation import check_is_fitted
 
@@ -128,7 +130,7 @@ def fitted(model: Any) -> Any:
     try:
         check_is_fitted(model)
     except TypeError as exc:
-        text = f"{type(model).__name__} is no estimator: pass a fitted scikit-learn model"
+        text = f"{type(model).__name__} is not an estimator: pass a fitted scikit-learn model"
         raise InvalidRequest(("model", text)) from exc
     except NotFittedError as exc:
         text = f"{type(model).__name__} is not fitted: call fit() first"
@@ -137,7 +139,7 @@ def fitted(model: Any) -> Any:
 
 
 def weights(model: Any) -> tuple[np.ndarray, str]:
-    """A weight for each feature of the model's last step, and what the weight is."""
+    """Return a weight for each feature of the model's last step, and what the weight is."""
     import numpy as np
 
     last = last_step(model)
@@ -162,14 +164,14 @@ def last_step(model: Any) -> Any:
 
 
 def feature_names_of(model: Any, given: Sequence[str] | None, width: int) -> np.ndarray:
-    """The names of the features that the model's last step takes."""
+    """Return the feature names of the model's last step."""
     import numpy as np
 
     names = None
     if last_step(model) is not model and len(model) > 1:
         try:
             names = model[:-1].get_feature_names_out(given)
-        except AttributeError:  # a step cannot name what it puts out
+        except AttributeError:  # a step cannot name its outputs
             pass
         except ValueError as exc:
             raise InvalidRequest(("feature_names", f"{exc}: pass the columns of X")) from exc

@@ -1,7 +1,7 @@
 """Fonts for characters that the font of a plot lacks: Chinese, Arabic, emoji.
 
-Matplotlib takes each character from the first of a text's font families that has it. Where none
-has, an installed font that does is added, and after it matplotlib's own Last Resort, which draws a
+Matplotlib draws each character with the first of a text's font families that has it. If none has
+it, an installed font that does is added, and after it matplotlib's own Last Resort, which draws a
 box for every character.
 """
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
 LAST_RESORT = "Last Resort High-Efficiency"
-# Families with many scripts are looked at first, and at most MAX_LOOKED_AT of them.
+# Families with many scripts are searched first, at most MAX_SEARCHED families in all.
 _WIDE = ("CJK", "Noto Sans", "Arial Unicode", "Unifont", "Gothic", "Hei", "Droid", "WenQuanYi")
-MAX_LOOKED_AT = 300
+MAX_SEARCHED = 300
 MAX_NAMED = 5  # characters, in the warning
 
 
 def cover(texts: Sequence[Text], *, stacklevel: int) -> None:
-    """Find a font for every character of the texts, and name those without one in one warning.
+    """Find a font for every character of the texts, and warn once of the characters without one.
 
-    The fonts that are found count for what is written into these texts later, too.
+    The fonts also apply to text that is set in these texts later.
     """
     missing = {char for text in texts for char in _missing(text)}
     if not missing:
@@ -39,15 +39,15 @@ def cover(texts: Sequence[Text], *, stacklevel: int) -> None:
         named = ", ".join(char if char.isprintable() else ascii(char) for char in boxes[:MAX_NAMED])
         more = f" and {len(boxes) - MAX_NAMED} more" if len(boxes) > MAX_NAMED else ""
         warnings.warn(
-            f"No installed font has {named}{more}: boxes are drawn. Install a font that has them "
-            "(such as Noto Sans CJK) and pass its file to "
+            f"No installed font has {named}{more}, so boxes are drawn. Install a font that has "
+            "them (such as Noto Sans CJK) and pass its file to "
             "matplotlib.font_manager.fontManager.addfont, or pass other labels",
             stacklevel=stacklevel + 1,
         )
 
 
 def _missing(text: Text) -> set[str]:
-    """The characters of a text that none of its font families has; a new line needs none."""
+    """Return the characters of a text, except line breaks, that none of its font families has."""
     chars = set(text.get_text()) - {"\n"}
     for family in text.get_fontfamily():
         properties = text.get_fontproperties().copy()
@@ -69,7 +69,7 @@ def _fonts_for(missing: frozenset[str], families: tuple[str, ...]) -> tuple[list
     from matplotlib.font_manager import FontProperties
 
     left, chosen = set(missing), []
-    for name in families[:MAX_LOOKED_AT]:
+    for name in families[:MAX_SEARCHED]:
         if not left:
             break
         have = {char for char in left if ord(char) in _characters(FontProperties(family=[name]))}
@@ -80,10 +80,10 @@ def _fonts_for(missing: frozenset[str], families: tuple[str, ...]) -> tuple[list
 
 
 def _characters(properties: Any) -> frozenset[int]:
-    """The code points of the characters that the font has; none of a font that cannot be read."""
+    """Return the code points that the font has; none if the font cannot be read."""
     from matplotlib.font_manager import findfont
 
-    logger = logging.getLogger("matplotlib.font_manager")  # it tells of weights that it replaces
+    logger = logging.getLogger("matplotlib.font_manager")  # it logs replaced font weights
     before, logger.disabled = logger.disabled, True
     try:
         return _characters_of(findfont(properties))

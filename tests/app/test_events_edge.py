@@ -1,4 +1,4 @@
-"""Pushed messages of any form are handled, skipped or quarantined, and always acknowledged."""
+"""Pushed messages of any form: understood, left alone or put into quarantine, never in the way."""
 
 import base64
 import json
@@ -24,33 +24,33 @@ from mlsys.errors import RegistryBusy, RunInterrupted
 from mlsys.pushes import Malformed, PushMessage
 
 MALFORMED = [
-    pytest.param(b"", "no JSON", id="empty"),
-    pytest.param(b"\x00", "no JSON", id="NUL"),
-    pytest.param(b"\xff\xfe\xfd", "no JSON", id="other bytes"),
-    pytest.param(b"eventType=OBJECT_FINALIZE", "no JSON", id="a form"),
-    pytest.param(b'{"message": {', "no JSON", id="cut off"),
-    pytest.param(b"[" * 100_000, "no JSON", id="very deep"),
+    pytest.param(b"", "is not JSON", id="empty"),
+    pytest.param(b"\x00", "is not JSON", id="NUL"),
+    pytest.param(b"\xff\xfe\xfd", "is not JSON", id="other bytes"),
+    pytest.param(b"eventType=OBJECT_FINALIZE", "is not JSON", id="a form"),
+    pytest.param(b'{"message": {', "is not JSON", id="cut off"),
+    pytest.param(b"[" * 100_000, "is not JSON", id="very deep"),
     pytest.param(b"[]", "no message object", id="an array"),
     pytest.param(b"null", "no message object", id="null"),
     pytest.param(b'"message"', "no message object", id="text"),
     pytest.param(b"{}", "no message object", id="no message"),
     pytest.param(b'{"message": null}', "no message object", id="a message that is null"),
     pytest.param(b'{"message": [1]}', "no message object", id="a message that is a list"),
-    pytest.param(envelope("x"), "no object of strings", id="attributes that are text"),
-    pytest.param(envelope([["a", "b"]]), "no object of strings", id="attributes that are pairs"),
-    pytest.param(envelope({"a": 1}), "no object of strings", id="an attribute that is a number"),
-    pytest.param(envelope({"a": None}), "no object of strings", id="an attribute that is null"),
-    pytest.param(envelope(data="%%%"), "no base64", id="data that is not base64"),
-    pytest.param(envelope(data="YQ"), "no base64", id="data without padding"),
-    pytest.param(envelope(data="ä"), "no base64", id="data with other letters"),
-    pytest.param(envelope(data=5), "no base64", id="data that is a number"),
-    pytest.param(envelope(data=["YQ=="]), "no base64", id="data that is a list"),
+    pytest.param(envelope("x"), "not an object of strings", id="attributes that are text"),
+    pytest.param(envelope([["a", "b"]]), "not an object of strings", id="attributes as pairs"),
+    pytest.param(envelope({"a": 1}), "not an object of strings", id="a number"),
+    pytest.param(envelope({"a": None}), "not an object of strings", id="a null"),
+    pytest.param(envelope(data="%%%"), "not base64", id="data that is not base64"),
+    pytest.param(envelope(data="YQ"), "not base64", id="data without padding"),
+    pytest.param(envelope(data="ä"), "not base64", id="data with other letters"),
+    pytest.param(envelope(data=5), "not base64", id="data that is a number"),
+    pytest.param(envelope(data=["YQ=="]), "not base64", id="data that is a list"),
 ]
 
 
 @pytest.mark.parametrize("path", ["/events/storage", "/events/predictions"])
 @pytest.mark.parametrize(("body", "reason"), MALFORMED)
-def test_a_malformed_message_is_quarantined_and_acknowledged(
+def test_a_malformed_message_is_kept_and_acknowledged(
     client: FlaskClient, did: Recorder, path: str, body: bytes, reason: str
 ) -> None:
     answer = client.post(path, data=body, content_type="application/json")
@@ -62,7 +62,7 @@ def test_a_malformed_message_is_quarantined_and_acknowledged(
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)
-def test_a_notification_without_an_attribute_is_quarantined_with_the_attributes_name(
+def test_a_notification_without_an_attribute_is_kept_with_its_name(
     client: FlaskClient, did: Recorder, name: str
 ) -> None:
     body = event(**{name: ...})
@@ -87,7 +87,7 @@ def test_a_notification_without_an_attribute_is_quarantined_with_the_attributes_
         ),
     ],
 )
-def test_an_unreadable_request_is_quarantined_and_acknowledged(
+def test_a_request_that_cannot_be_understood_is_kept_and_acknowledged(
     client: FlaskClient, did: Recorder, value: Any, part: str
 ) -> None:
     body = request_of(value)
@@ -115,7 +115,7 @@ def test_an_unreadable_request_is_quarantined_and_acknowledged(
         pytest.param({"objectId": ""}, id="an empty name"),
     ],
 )
-def test_an_irrelevant_notification_is_acknowledged_and_skipped(
+def test_an_irrelevant_notification_is_acknowledged_and_left_alone(
     client: FlaskClient, did: Recorder, changed: dict[str, str]
 ) -> None:
     assert client.post("/events/storage", data=event(**changed)).status_code == 204
@@ -124,7 +124,7 @@ def test_an_irrelevant_notification_is_acknowledged_and_skipped(
 
 @pytest.mark.parametrize("kind", ["OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE"])
 @pytest.mark.parametrize("file", ["model.pkl", "metadata.json"])
-def test_a_models_notification_updates_the_registry(
+def test_a_models_notification_makes_the_registry_look(
     client: FlaskClient, did: Recorder, kind: str, file: str
 ) -> None:
     body = event(eventType=kind, objectId=f"titanic/v2/{file}")
@@ -133,7 +133,7 @@ def test_a_models_notification_updates_the_registry(
     assert did.quarantined == []
 
 
-def test_the_payload_and_unknown_attributes_of_a_notification_are_ignored(
+def test_the_payload_and_unknown_attributes_of_a_notification_do_not_count(
     client: FlaskClient, did: Recorder
 ) -> None:
     body = envelope(ATTRIBUTES | {"new": "x"}, base64.b64encode(b"not JSON").decode(), more=[1])
@@ -142,14 +142,14 @@ def test_the_payload_and_unknown_attributes_of_a_notification_are_ignored(
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded"])
-def test_the_content_type_of_a_push_is_ignored(
+def test_the_content_type_does_not_count(
     client: FlaskClient, did: Recorder, content_type: str
 ) -> None:
     client.post("/events/storage", data=event(), content_type=content_type)
     assert did.converged == [("dev", "titanic/v1")]
 
 
-def test_a_transient_error_lets_the_message_be_delivered_again(
+def test_a_passing_fault_has_the_message_delivered_again(
     client: FlaskClient, did: Recorder
 ) -> None:
     did.fault = RegistryBusy("The registry kept changing")
@@ -159,8 +159,8 @@ def test_a_transient_error_lets_the_message_be_delivered_again(
     assert did.quarantined == []
 
 
-def test_a_permanent_error_acknowledges_the_message(client: FlaskClient, did: Recorder) -> None:
-    """`GET /runs/{run_id}` gives the reason; another delivery would not change it."""
+def test_a_request_that_would_fail_again_is_done_with(client: FlaskClient, did: Recorder) -> None:
+    """`GET /runs/{run_id}` tells why; delivering it again would change nothing."""
     assert client.post("/events/predictions", data=request_of(REQUEST)).status_code == 204
     [(request, run_id)] = did.scored
     assert run_id == "a-run"
@@ -168,7 +168,7 @@ def test_a_permanent_error_acknowledges_the_message(client: FlaskClient, did: Re
     assert did.quarantined == []
 
 
-def test_a_message_is_parsed_into_an_immutable_value() -> None:
+def test_a_message_is_read_once_into_a_value_that_does_not_change() -> None:
     message = PushMessage.parse(envelope(ATTRIBUTES, "YQ=="))
     assert message == PushMessage(ATTRIBUTES, b"a", "projects/p/subscriptions/s")
     assert StorageEvent.from_message(message) == StorageEvent(
@@ -214,7 +214,7 @@ ENVELOPES = st.fixed_dictionaries(
     st.sampled_from(["/events/storage", "/events/predictions"]),
     st.binary() | JSON.map(json.dumps) | ENVELOPES.map(json.dumps),
 )
-def test_any_pushed_body_is_acknowledged(
+def test_whatever_is_pushed_is_acknowledged(
     client: FlaskClient, did: Recorder, path: str, body: bytes | str
 ) -> None:
     did.clear()

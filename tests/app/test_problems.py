@@ -235,8 +235,8 @@ GOOD = {
 }
 BAD = {
     "env": ("qa", "'qa': "),
-    "input_table": ("titanic", "'titanic' is no table"),
-    "output_table": ("a.b.c; DROP", "'a.b.c; DROP' is no table"),
+    "input_table": ("titanic", "'titanic' is not a table id"),
+    "output_table": ("a.b.c; DROP", "'a.b.c; DROP' is not a table id"),
     "model_name": ("Titanic", "'Titanic': pass lower-case words"),
     "model_version": ("1", "'1': pass v1, v2, ... or latest"),
     "run_id": ("../x", "'../x': pass at most 128 lower-case letters"),

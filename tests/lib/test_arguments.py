@@ -172,10 +172,10 @@ def test_a_wrong_argument_is_refused_by_name(name: str, cloud: BrokenCloud) -> N
             "is a URL: pass the path within .*'a/c'",
         ),
         (lambda: gcs_list_blobs("gs://b-b/"), "is a URL: pass the bucket's name, 'b-b'"),
-        (lambda: gcs_list_blobs("My_Bucket!"), "is not a bucket's name: pass lower-case"),
-        (lambda: gcs_get("b-b", "x" * 1025), "has 1,025 bytes: pass 1,024 at most"),
-        (lambda: gcs_get("b-b", "a\nb"), "leave out line breaks"),
-        (lambda: gcs_get("b-b", ".."), "is not an object's path"),
+        (lambda: gcs_list_blobs("My_Bucket!"), "is not a bucket name: pass lower-case"),
+        (lambda: gcs_get("b-b", "x" * 1025), "has 1,025 bytes: pass at most 1,024"),
+        (lambda: gcs_get("b-b", "a\nb"), "pass one without line breaks"),
+        (lambda: gcs_get("b-b", ".."), "is not an object path"),
         (lambda: bq_get(Path("q.sql")), r"pass GoogleSQL.*read_text\(\) of the file"),  # type: ignore[arg-type]
         (lambda: bq_get(b"SELECT 1"), r"decoded: value\.decode\(\)"),  # type: ignore[arg-type]
         (
@@ -184,10 +184,13 @@ def test_a_wrong_argument_is_refused_by_name(name: str, cloud: BrokenCloud) -> N
         ),
         (lambda: bq_get("`d.t`"), "is the name of a table: pass 'SELECT .* `d.t`"),
         (lambda: bq_get("SELECT '\ud800'"), r"half of a surrogate pair \(at character 8, '.ud800"),
-        (lambda: bq_put(X, "gs://b/a"), "is no table: pass project.dataset.table"),
+        (lambda: bq_put(X, "gs://b/a"), "is not a table id: pass project.dataset.table"),
         (lambda: upload_model(LinearRegression, "d", X=X), "model: is the class LinearRegression"),
         (lambda: upload_model({"m": MODEL}, "d", X=X), "model: is a dict: pass a fitted"),
-        (lambda: upload_model(DBSCAN().fit(X), "d", X=X), "DBSCAN answers only the rows it was"),
+        (
+            lambda: upload_model(DBSCAN().fit(X), "d", X=X),
+            "DBSCAN has no predict, only fit_predict",
+        ),
         (lambda: upload_model(MODEL, "d", X=csr_matrix(X)), r"X: is a sparse matrix.*X\.toarray"),
         (lambda: upload_model(MODEL, "d", X=csr_array(X)), r"X: is a sparse matrix.*X\.toarray"),
         (
@@ -201,9 +204,9 @@ def test_a_wrong_argument_is_refused_by_name(name: str, cloud: BrokenCloud) -> N
         (lambda: upload_model(MODEL, "d", X=[[1], [1, 2]]), "has rows of different length"),
         (lambda: upload_model(MODEL, "d", X=X, y=Y[:2]), "y: has 2 rows, and X has 3"),
         (lambda: upload_model(MODEL, "d", X=X, y=[0, 1]), "y: has 2 rows, and X has 3"),
-        (lambda: upload_model(MODEL, "d", X=X, y="hit"), "y: is a text: .*target='name'"),
+        (lambda: upload_model(MODEL, "d", X=X, y="hit"), "y: is text: .*target='name'"),
         (lambda: upload_model(MODEL, "d", X=X, y=np.ones((3, 2, 1))), "y: has 3 dimensions"),
-        (lambda: upload_model(MODEL, "d", X=X, y=X), "y: names 2 column.* gives 1 value"),
+        (lambda: upload_model(MODEL, "d", X=X, y=X), "y: names 2 column.* predicts 1 value"),
         (lambda: upload_model(MODEL, "d", X=X, target=["p", "q"]), "target: names 2 column"),
         (lambda: upload_model(MODEL, "d", X=X, y=Y, target=["p", "q"]), "target: has 2 name"),
         (lambda: upload_model(MODEL, "d", X=X, target=["p", "P"]), "names one column twice"),
@@ -211,14 +214,14 @@ def test_a_wrong_argument_is_refused_by_name(name: str, cloud: BrokenCloud) -> N
         (lambda: upload_model(MODEL, "d", X=X, target=[]), "target: is empty"),
         (
             lambda: upload_model(LinearRegression().fit(X, X), "d", X=X, target="p"),
-            "target: names 1 column.*'p'.* gives 2 value.*pass as many",
+            "target: names 1 column.*'p'.* predicts 2 value.*pass one name",
         ),
         (
             lambda: upload_model(LinearRegression().fit(X, X), "d", X=X, y=X, target="p"),
             "target: has 1 name.*y has 2 column",
         ),
         (lambda: upload_model(MODEL, "d", X=X, id_columns=["i", "I"]), "names one column twice"),
-        (lambda: upload_model(MODEL, "d", X=X, id_columns=["*", "i"]), "which is every column"),
+        (lambda: upload_model(MODEL, "d", X=X, id_columns=["*", "i"]), "which means every column"),
         (lambda: upload_model(MODEL, "d", X=X, id_columns=[1]), "id_columns: holds an int"),  # type: ignore[list-item]
         (lambda: upload_model(MODEL, "d", X=X, metrics=0.5), "metrics: is a float: .*'accuracy'"),  # type: ignore[arg-type]
         (lambda: upload_model(MODEL, "d", X=X, metrics={"n": 10**400}), "metrics: holds a number"),

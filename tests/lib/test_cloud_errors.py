@@ -316,7 +316,7 @@ def test_other_exceptions_are_not_translated() -> None:
         with pytest.raises(type(exc)) as caught, cloud_errors(use):
             raise exc
         assert caught.value is exc
-    ours = TableNotFound("There is no table")
+    ours = TableNotFound("The table does not exist")
     with pytest.raises(TableNotFound) as same, cloud_errors(use):
         raise ours
     assert same.value is ours
@@ -360,7 +360,7 @@ def test_every_permission_that_a_function_needs_has_a_role() -> None:
 
 
 FILES = {
-    "is not there": None,
+    "does not exist": None,
     "is a folder": "",
     "is not a JSON file": "not json",
     "is not a JSON file of credentials": "[1]",
@@ -411,7 +411,7 @@ def test_a_tilde_in_the_path_and_an_unreadable_file_are_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "~/nowhere/key.json")
-    with pytest.raises(CredentialsMissing, match=r"is not there \(~ is not expanded"):
+    with pytest.raises(CredentialsMissing, match=r"does not exist \(~ is not expanded"):
         mlsys.cloud.credentials.default_credentials()
 
     def never(*_: Any, **__: Any) -> str:

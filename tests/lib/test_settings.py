@@ -201,7 +201,7 @@ def test_the_service_starts_with_complete_settings(settings: Settings) -> None:
     [
         pytest.param(
             Settings("p", push_auth="off"),
-            ["MLSYS_PUSH_AUTH=off is for the local stack alone"],
+            ["MLSYS_PUSH_AUTH=off is only for the local stack"],
             id="off, and no emulators",
         ),
         pytest.param(

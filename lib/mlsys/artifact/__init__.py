@@ -1,1 +1,1 @@
-"""What travels with `model.pkl`: names, metadata, signature of the input, golden rows, signing."""
+"""A model version's files: names, metadata, input signature, golden rows, loading, signing."""

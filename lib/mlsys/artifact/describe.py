@@ -33,14 +33,13 @@ def build(
     """Return the `metadata.json` of a fitted model, as JSON values.
 
     X is the training data without the target (rows x features, DataFrame or array; for a model of
-    one column of text that column, a Series), y the target (rows, or rows x outputs). It holds the
-    signature (names, types), a profile of the training columns, a few golden rows with what the
-    model answers for them, the metrics as given, and the versions of the libraries.
+    one column of text that column, a Series), y the target (rows, or rows x outputs). The document
+    has the signature (names, types), a profile of the training columns, a few golden rows with the
+    model's predictions for them, the metrics as given, and the versions of the libraries.
 
     Raises:
-        InvalidRequest: X, y or metrics have a form that cannot be described; the model is not
-            fitted or cannot predict on X; or it answers rows of X otherwise once they have come
-            from a table.
+        InvalidRequest: X, y or metrics cannot be described; the model is not fitted or cannot
+            predict on X; or its predictions for rows of X change when they come from a table.
     """
     training.check_model(model)
     X = training.training_table(X)
@@ -99,7 +98,7 @@ def _profile(X: Any, signature: Signature) -> dict[str, Any]:
 
 
 def _check_form(model: Any, X: Any) -> None:
-    """Refuse a model that is not fitted, and an X of another form than it takes."""
+    """Refuse a model that is not fitted, and an X with the wrong number of dimensions."""
     from mlsys.estimators.fitted import not_fitted
 
     if (unfitted := not_fitted(model)) is not None:
@@ -114,8 +113,8 @@ def _check_form(model: Any, X: Any) -> None:
         raise InvalidRequest(
             (
                 "X",
-                f"is a table of {X.shape[1]} column(s), and the model takes one column of text by "
-                "itself: fit it on the Series and pass that, X=df['text']; or fit it on the "
+                f"is a table of {X.shape[1]} column(s), and the model takes one column of text as "
+                "a Series: fit it on the Series and pass that, X=df['text']; or fit it on the "
                 "DataFrame with ColumnTransformer([('text', TfidfVectorizer(), 'text')])",
             )
         )
@@ -125,7 +124,7 @@ def _metrics(metrics: Mapping[Any, Any]) -> Any:
     """Return metrics as JSON values that BigQuery stores.
 
     Raises:
-        InvalidRequest: they contain themselves, or what BigQuery's JSON cannot hold.
+        InvalidRequest: they contain themselves, or a value that BigQuery's JSON cannot hold.
     """
     try:
         value = json_value(metrics)
@@ -134,5 +133,5 @@ def _metrics(metrics: Mapping[Any, Any]) -> Any:
             ("metrics", "are nested too deeply, or contain themselves: pass numbers by name")
         ) from exc
     if problem := unstorable(value):
-        raise InvalidRequest(("metrics", f"{problem}: leave it out, or write it otherwise"))
+        raise InvalidRequest(("metrics", f"{problem}: leave it out, or pass it as text"))
     return value

@@ -1,7 +1,7 @@
-"""JSON documents that others write: the one limit on their size, depth and numbers.
+"""JSON documents that others write, read within limits on size, depth and numbers.
 
-`upload_model`, the registry and scoring read a `metadata.json` through `read_document`, so what one
-of them leaves out, all of them leave out.
+`upload_model`, the registry and scoring all read a `metadata.json` with `read_document`, so they
+refuse the same documents.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mlsys.errors import MetadataInvalid
 
 MAX_BYTES = 1_000_000  # of a metadata.json
 MAX_DEPTH = 100  # of JSON values; https://cloud.google.com/bigquery/docs/json-data ends at 500
-MAX_SHOWN = 80  # characters of a foreign value in a message
+MAX_SHOWN = 80  # characters of a value in a message
 
 
 def check_size(size: int | None) -> None:
@@ -28,21 +28,21 @@ def check_size(size: int | None) -> None:
     """
     if (size or 0) > MAX_BYTES:
         raise MetadataInvalid(
-            f"metadata.json has {size:,} bytes, and {MAX_BYTES:,} are read at most: leave out "
-            "metrics or a description, or train on fewer columns"
+            f"metadata.json has {size:,} bytes, and the limit is {MAX_BYTES:,}: leave out metrics "
+            "or the description, or train on fewer columns"
         )
 
 
 def read_document(content: bytes) -> Mapping[str, Any]:
-    """Return the object that a document holds, if BigQuery can store it.
+    """Return a document's JSON object, if BigQuery can store it.
 
     Raises:
         MetadataInvalid: it is too large, is not a JSON object, has a key twice in one object, or
-            holds what BigQuery's JSON cannot.
+            has a value that BigQuery's JSON cannot hold.
     """
     check_size(len(content))
     try:
-        # BigQuery's JSON has no NaN and no Infinity, which Python's json writes and reads.
+        # Python's json writes and reads NaN and Infinity, which BigQuery's JSON does not have.
         document = json.loads(
             content,
             parse_constant=lambda _: None,
@@ -52,7 +52,7 @@ def read_document(content: bytes) -> Mapping[str, Any]:
     except MetadataInvalid:
         raise
     except (ValueError, RecursionError) as exc:
-        raise MetadataInvalid(f"metadata.json is no JSON: {exc}") from exc
+        raise MetadataInvalid(f"metadata.json is not JSON: {exc}") from exc
     if not isinstance(document, dict):
         raise MetadataInvalid(f"metadata.json holds a {type(document).__name__}, not an object")
     if problem := unstorable(document):
@@ -61,7 +61,7 @@ def read_document(content: bytes) -> Mapping[str, Any]:
 
 
 def unstorable(value: Any) -> str | None:
-    """Return what in a JSON value BigQuery would refuse, and with it every row of the statement."""
+    """Return why BigQuery would refuse a JSON value (and with it the whole statement), or None."""
     level, depth = [value], 0
     while level:
         if depth > MAX_DEPTH:
@@ -75,18 +75,18 @@ def unstorable(value: Any) -> str | None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return "holds half of a surrogate pair, which is no Unicode text"
+        return "holds half of a surrogate pair, which is not Unicode text"
     return None
 
 
 def shown(value: Any) -> str:
-    """Return a foreign value as a message shows it: of bounded length, and always Unicode text."""
+    """Return a value's repr for a message: of bounded length, and always Unicode text."""
     text = ascii(value) if isinstance(value, str) and not _is_text(value) else repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def shown_text(value: Any) -> str:
-    """Return a foreign value as text of bounded length."""
+    """Return a value as text of bounded length."""
     text = str(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
@@ -105,9 +105,9 @@ def _finite(text: str) -> float | None:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    document = dict(pairs)
+    if len(document) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, count in counts.items() if count > 1)
-        raise MetadataInvalid(f"metadata.json has {shown(twice)} twice in one object: leave one")
-    return found
+        raise MetadataInvalid(f"metadata.json has {shown(twice)} twice in one object: keep one")
+    return document

@@ -1,7 +1,7 @@
-"""Golden rows: a few rows of the training data, with what the model answered when it was saved.
+"""Golden rows: a few rows of the training data, with the model's predictions when it was saved.
 
-`upload_model` writes them into `metadata.json`; whoever loads the model elsewhere replays them, to
-see that it is still the same model.
+`upload_model` writes them into `metadata.json`; the service replays them when it loads the model,
+to verify that its predictions are unchanged.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-# Another release of NumPy or another processor adds in another order.
+# Another NumPy release or processor may add in another order.
 TOLERANCE = 1e-6  # relative; below 1e-9 absolute
 MAX_TRANSFORMED = 50  # values of a transformed row that are kept
-ASKED_AGAIN = 8  # times, to see whether a model that differs answers at random
+REPEATS = 8  # predictions, to see whether a model that differs predicts at random
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
     "INT64": int,
@@ -43,12 +43,12 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
 
 
 def replay(model: Any, metadata: ModelMetadata) -> str | None:
-    """Return what the model answers otherwise than when it was saved, or None if nothing.
+    """Return how the model's predictions differ from when it was saved, or None if they do not.
 
-    Without golden rows there is nothing to compare.
+    Without golden rows the result is None.
 
     Raises:
-        MetadataInvalid: the golden rows cannot be read by the signature.
+        MetadataInvalid: the golden rows do not fit the signature.
     """
     pairs = _pairs(metadata)
     if not pairs or metadata.signature is None:
@@ -60,10 +60,10 @@ def replay(model: Any, metadata: ModelMetadata) -> str | None:
         answers = answers_of(model, method, model_input(model, frame, series))
         again = answers
         if len(answers) == len(pairs) == frame.shape[1] and not series:
-            # One answer for each column would be as many: ask with one row more.
+            # One answer per column would also be this many: predict with one more row.
             more = frame.iloc[[0, *range(len(frame))]].reset_index(drop=True)
             again = answers_of(model, method, model_input(model, more))[1:]
-    except Exception as exc:  # whatever the estimator raises
+    except Exception as exc:  # an estimator may raise anything
         first = (str(exc).splitlines() or [""])[0][:200]
         return f"the model raises {type(exc).__name__} on its golden rows: {first}"
     for given in (answers, again):
@@ -73,15 +73,15 @@ def replay(model: Any, metadata: ModelMetadata) -> str | None:
         if not _same(before, now):
             if _varies(model, method, model_input(model, frame, series), answers):
                 return ANSWERS_VARY
-            return f"the model answers {now!r} where it answered {before!r} when saved: row {row}"
+            return f"the model predicts {now!r}, and predicted {before!r} when saved: row {row}"
     return None
 
 
 def golden_table(metadata: ModelMetadata) -> pa.Table | None:
-    """Return the golden rows as a table of BigQuery holds them, or None if there are none.
+    """Return the golden rows as a BigQuery table holds them, or None without golden rows.
 
     Raises:
-        MetadataInvalid: they cannot be read by the signature.
+        MetadataInvalid: they do not fit the signature.
     """
     pairs = _pairs(metadata)
     if not pairs or metadata.signature is None:
@@ -93,16 +93,16 @@ def golden_frame(signature: Signature, rows: Sequence[Sequence[Any]]) -> pd.Data
     """Return rows of JSON values as the frame that the model saw in training.
 
     Raises:
-        MetadataInvalid: a value is not one of its feature's type.
+        MetadataInvalid: a value does not have its feature's type.
     """
     try:
         return to_model_frame(_table(signature, rows), signature.features)
     except SchemaMismatch as exc:
-        raise MetadataInvalid(f"golden: the rows cannot be given to the model: {exc}") from exc
+        raise MetadataInvalid(f"golden: the rows do not fit the model: {exc}") from exc
 
 
 def _pairs(metadata: ModelMetadata) -> list[tuple[Any, Any]]:
-    """The golden rows that can be replayed, each with the model's answer."""
+    """Return the golden rows that can be replayed, each with the model's prediction."""
     golden = metadata.document.get("golden")
     if metadata.signature is None or not isinstance(golden, Mapping):
         return []
@@ -122,7 +122,7 @@ def _table(signature: Signature, rows: Sequence[Sequence[Any]]) -> pa.Table:
             values = [None if row[i] is None else read(row[i]) for row in rows]
             columns[feature.name] = _array(values, feature.type)
         except Exception as exc:  # they may be any JSON
-            raise MetadataInvalid(f"golden: {feature.name} is no {feature.type}: {exc}") from exc
+            raise MetadataInvalid(f"golden: {feature.name} is not {feature.type}: {exc}") from exc
     return pa.table(columns)
 
 
@@ -138,7 +138,7 @@ def _array(values: list[Any], kind: str) -> pa.Array:
 
 
 def _whole(row: Any, signature: Signature) -> bool:
-    """Tell whether the row can be replayed: JSON has no infinity, which is null there too."""
+    """Return whether the row can be replayed: in JSON an infinity is null, too."""
     features = signature.features
     if not isinstance(row, list) or len(row) != len(features):
         raise MetadataInvalid(f"golden: a row must have {len(features)} values")
@@ -146,18 +146,18 @@ def _whole(row: Any, signature: Signature) -> bool:
 
 
 def golden_method(metadata: ModelMetadata) -> str:
-    """The method that gave the golden answers: `predict`, or `transform` of a model without it."""
+    """Return the method of the golden predictions: `predict`, or `transform` without it."""
     golden = metadata.document.get("golden")
     method = golden.get("method") if isinstance(golden, Mapping) else None
     return "transform" if method == "transform" else "predict"
 
 
 def answers_of(model: Any, method: str, X: Any) -> Any:
-    """Return what the method gives for X as JSON values, of a transformed row the first few."""
+    """Return the method's result for X as JSON values, of a transformed row the first few."""
     import numpy as np
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the training's making, as in scoring
+        warnings.simplefilter("ignore")  # as in scoring
         given = getattr(model, method)(X)
     array = np.asarray(given.toarray() if hasattr(given, "toarray") else given)
     if method == "transform" and array.ndim == 2:
@@ -166,8 +166,8 @@ def answers_of(model: Any, method: str, X: Any) -> Any:
 
 
 def _varies(model: Any, method: str, X: Any, answers: Any) -> bool:
-    """Tell whether the model answers the same rows otherwise when it is asked again."""
-    return any(not _same(answers, answers_of(model, method, X)) for _ in range(ASKED_AGAIN))
+    """Return whether the model's predictions for the same rows differ from call to call."""
+    return any(not _same(answers, answers_of(model, method, X)) for _ in range(REPEATS))
 
 
 def _same(before: Any, now: Any) -> bool:

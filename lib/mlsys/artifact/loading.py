@@ -1,4 +1,4 @@
-"""Turn the bytes of a `model.pkl` into a model that answers the same at every call."""
+"""Load the bytes of a `model.pkl` into a model that predicts the same at every call."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mlsys.settings import MAX_MODEL_BYTES
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A fitted estimator, and what loading it gave cause to say."""
+    """A fitted estimator, and the warnings of loading it."""
 
     model: Any
     warnings: tuple[str, ...] = ()
-    version_mismatch: str | None = None  # another scikit-learn saved it than is here
-    sklearn_version: str | None = None  # what saved it; several releases by comma
+    version_mismatch: str | None = None  # set if another scikit-learn release saved it
+    sklearn_version: str | None = None  # the release that saved it; several by comma
 
 
 def load_model(
@@ -38,20 +38,20 @@ def load_model(
     trusted: tuple[str, ...] = (),
     max_bytes: int = MAX_MODEL_BYTES,
 ) -> LoadedModel:
-    """Load a model that joblib or pickle wrote; `name` stands for it in error messages.
+    """Load a model that joblib or pickle wrote; error messages call it `name`.
 
-    It may consist of what fitted scikit-learn estimators consist of (`mlsys.safe_pickle`) and
-    of `trusted`, more names of the form `module.Name`; nothing else of it is looked up or called.
-    `max_bytes` is the most it may unpack to.
+    It may contain what fitted scikit-learn estimators consist of (`mlsys.safe_pickle`) and the
+    names in `trusted`, each a `module.Name`; nothing else in it is looked up or called. It may
+    unpack to at most `max_bytes`.
 
     Every nested `n_jobs` is set to 1: a forest that adds up its trees in parallel does so in a
-    different order each time, and its probabilities then differ in their last bits. Every nested
-    `copy=False` is set to True: such a step writes into the rows it is given, and the next method
-    that is asked for them, or another step, would see what it wrote.
+    different order each time, so its probabilities differ in their last bits. Every nested
+    `copy=False` is set to True: such a step overwrites its input rows, which the next method or
+    another step reads.
 
     Raises:
-        ModelUnusable: the bytes are no pickle, need a package, class or function that is not there
-            or not trusted, are too many, or hold something that does not predict.
+        ModelUnusable: the bytes are not a pickle, are too many, need a package, class or function
+            that is missing or not trusted, or hold an object that cannot predict.
     """
     seen: set[str] = set()
     token = saved_by.set(seen)
@@ -66,7 +66,7 @@ def load_model(
     transforms = hasattr(model, "fit") and hasattr(model, "transform")  # a DataFrame has the latter
     if not hasattr(model, "predict") and not transforms:
         kind = type(model).__name__
-        if then and mismatch and hasattr(type(model), "predict"):  # which asks for an attribute
+        if then and mismatch and hasattr(type(model), "predict"):  # it reads a missing attribute
             raise ModelUnusable(
                 f"{name} was {differs(then)}, in which its {kind} cannot predict. {advice(then)}"
             )
@@ -76,12 +76,12 @@ def load_model(
         )
     _pin(model)
     without_polars(model)
-    said = dict.fromkeys(str(w.message) for w in caught if not _is_mismatch(w))
-    return LoadedModel(model, tuple(said), mismatch, then)
+    messages = dict.fromkeys(str(w.message) for w in caught if not _is_mismatch(w))
+    return LoadedModel(model, tuple(messages), mismatch, then)
 
 
 def _version_mismatch(seen: set[str]) -> str | None:
-    """Say that another scikit-learn saved the model than is here, if one did."""
+    """Return the warning that another scikit-learn release saved the model, or None."""
     import sklearn
 
     others = sorted(seen - {sklearn.__version__})
@@ -106,15 +106,15 @@ def _load(content: bytes, name: str, trusted: tuple[str, ...], max_bytes: int) -
             f"{name} is or unpacks to more than {max_bytes:,} bytes: raise MLSYS_MAX_MODEL_BYTES "
             "if the service has the memory, or train a smaller model"
         ) from exc
-    except Exception as exc:  # an unpickler raises anything, by the bytes it is fed
+    except Exception as exc:  # an unpickler may raise anything
         raise ModelUnusable(f"{name} {why_not(exc, content)}") from exc
 
 
 def sklearn_version(content: bytes, max_bytes: int = MAX_MODEL_BYTES) -> str | None:
-    """Return the scikit-learn release that a model file, which may not load, says it is of."""
+    """Return the scikit-learn release that a model file names, even if it does not load."""
     try:
         return saved_with(unpack(content, max_bytes))
-    except Exception:  # damaged, or no pickle
+    except Exception:  # damaged, or not a pickle
         return None
 
 
@@ -131,7 +131,7 @@ def _pin(model: Any) -> None:
         held = vars(part)
         if "n_jobs" in held:
             part.n_jobs = 1
-        if "_n_threads" in held:  # of k-means; where it was trained there may have been hundreds
+        if "_n_threads" in held:  # of k-means: the training machine's cores
             part._n_threads = 1
         if held.get("copy") is False:
             part.copy = True

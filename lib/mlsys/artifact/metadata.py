@@ -1,7 +1,7 @@
-"""`metadata.json`: what a model's author knows of it, beside its `model.pkl`.
+"""`metadata.json`: the author's description of a model, beside its `model.pkl`.
 
-`ModelMetadata.parse` reads any such document, also one written by hand: every part is optional,
-parts it does not know are kept. `mlsys.artifact.describe` writes it.
+`ModelMetadata.parse` reads any such document, even if written by hand: every part is optional, and
+unknown parts are kept. `mlsys.artifact.describe` writes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ModelMetadata:
     model_class: str | None = None
     feature_names: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
-    outputs: int | None = None  # how many values predict gives a row, as the golden rows show
+    outputs: int | None = None  # values that predict returns per row, from the golden rows
     id_columns: tuple[str, ...] = ()
     sklearn_version: str | None = None
     python_version: str | None = None
@@ -36,10 +36,10 @@ class ModelMetadata:
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
-        """Read the bytes of a `metadata.json`.
+        """Parse the bytes of a `metadata.json`.
 
         Raises:
-            MetadataInvalid: see `read_document`; or a part that mlsys uses has a wrong form.
+            MetadataInvalid: see `read_document`; or a part that mlsys uses has the wrong form.
         """
         document = read_document(content)
         signature = None
@@ -62,11 +62,11 @@ class ModelMetadata:
 
     @property
     def versions(self) -> dict[str, str]:
-        """The libraries that the model was saved with, and their versions."""
+        """The libraries and versions that the model was saved with."""
         return {name: shown_text(v) for name, v in _mapping(self.document, "versions").items()}
 
     def describes(self, crc32c: str | None) -> bool:
-        """Tell whether this is about the object with that checksum, as far as it says."""
+        """Return whether this describes the object with that checksum; True if it names none."""
         return self.artifact_crc32c is None or self.artifact_crc32c == crc32c
 
 
@@ -74,12 +74,12 @@ _LIBRARIES = ("scikit-learn", "numpy", "pandas", "joblib")
 
 
 def library_versions() -> dict[str, str]:
-    """The versions that decide whether a pickled model loads as it was saved."""
+    """Return the versions on which loading a pickled model depends."""
     return {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}}
 
 
 def version_warnings(metadata: ModelMetadata) -> list[str]:
-    """Where the model was saved by another release than is here; patches are not told."""
+    """Return a warning for each library whose release differs, patch releases aside."""
     here = library_versions()
     return [
         f"the model was saved with {name} {saved}, and the service has {here[name]}"
@@ -89,9 +89,9 @@ def version_warnings(metadata: ModelMetadata) -> list[str]:
 
 
 def model_class(model: Any) -> str:
-    """The model's class with what it is made of: `Pipeline(ColumnTransformer, Ridge)`.
+    """Return the model's class with its parts: `Pipeline(ColumnTransformer, Ridge)`.
 
-    Wrappers name what they wrap: `GridSearchCV(Ridge)`.
+    Wrappers name the wrapped estimator: `GridSearchCV(Ridge)`.
     """
     name = type(model).__name__
     steps = getattr(model, "steps", None)
@@ -129,7 +129,7 @@ def json_value(value: Any) -> Any:
 
 
 def outputs_of(golden: Mapping[str, Any]) -> int | None:
-    """Return how many values predict gives for a row, as the golden rows show; None: unknown."""
+    """Return how many values predict returns per row, from the golden rows; None if unknown."""
     predictions = golden.get("predictions")
     if not isinstance(predictions, list) or not predictions or golden.get("method") == "transform":
         return None
@@ -161,7 +161,7 @@ def _texts(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
         raise MetadataInvalid(f"metadata.json: {key} must be a string or a list of strings")
     if len(value) > MAX_COLUMNS:
         raise MetadataInvalid(
-            f"metadata.json: {key} has {len(value):,} names, and a table of BigQuery has "
-            f"{MAX_COLUMNS:,} columns at most"
+            f"metadata.json: {key} has {len(value):,} names, and a BigQuery table has at most "
+            f"{MAX_COLUMNS:,} columns"
         )
     return tuple(value)

@@ -1,9 +1,9 @@
-"""Why a model that another scikit-learn release saved cannot be used here, although it loads.
+"""Checks for models of another scikit-learn release that load here but cannot be used.
 
-scikit-learn does not promise that a model works in another release. Two things go wrong. An
-attribute is missing that the installed release reads: every call raises. Or the meaning of an
-attribute has changed: the model answers, and the answers are wrong. The second is not visible, so
-`CHANGED` lists what is known: `tests/support/old_models_compare.py` looked at releases 1.3 to 1.8.
+scikit-learn does not promise that a model works in another release. Two things go wrong. The
+installed release reads an attribute that the model lacks, and every call raises. Or the meaning of
+an attribute has changed, and the predictions are wrong. The second fault is silent, so `CHANGED`
+lists the known cases: `tests/support/old_models_compare.py` compared releases 1.3 to 1.8.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from mlsys.estimators.parts import parts_of
 METHODS = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
 TRIED = 3  # parts of each class
 MAX_FEATURES = 10_000
-OLDEST = (1, 9)  # what the service can be built with, as pyproject.toml says
+OLDEST = (1, 9)  # the oldest release that pyproject.toml allows
 WRONG = "its answers would be wrong"
 
 
 def advice(releases: str) -> str:
-    """Say what to do about a model that scikit-learn `releases` saved. It follows what is wrong."""
+    """Return what to do about a model that scikit-learn `releases` saved."""
     import sklearn
 
     train = f"Train and upload it with scikit-learn {sklearn.__version__}"
@@ -34,7 +34,7 @@ def advice(releases: str) -> str:
 
 
 def differs(releases: str) -> str:
-    """Say that scikit-learn `releases` saved a model, and which one is here."""
+    """Return the sentence that names the saving and the installed scikit-learn releases."""
     import sklearn
 
     then = ascii(releases)[1:-1]
@@ -48,12 +48,12 @@ def release(text: str) -> tuple[int, ...]:
 
 
 def unusable(model: Any, releases: str) -> str | None:
-    """Return why a model that scikit-learn `releases`, by comma, saved cannot be used, or None.
+    """Return why a model saved by scikit-learn `releases` (by comma) cannot be used, or None.
 
-    Each fitted estimator in the model is looked at, and asked for rows made up for it.
+    Each fitted estimator in the model is inspected, and called with made-up rows.
     """
     oldest = min(map(release, releases.split(", ")))
-    asked: Counter[type] = Counter()
+    tried: Counter[type] = Counter()
     for part in parts_of(model):
         if not type(part).__module__.startswith("sklearn."):
             continue
@@ -61,8 +61,8 @@ def unusable(model: Any, releases: str) -> str | None:
             if {k.__name__ for k in type(part).__mro__} & set(kinds):
                 if (how := _safely(changed, part, oldest)) is not None:
                     return how
-        asked[type(part)] += 1
-        if asked[type(part)] <= TRIED and (lacking := _lacking(part)) is not None:
+        tried[type(part)] += 1
+        if tried[type(part)] <= TRIED and (lacking := _lacking(part)) is not None:
             return lacking
     return None
 
@@ -74,11 +74,11 @@ def _safely(changed: Callable[[Any, Any], str | None], part: Any, oldest: Any) -
         return None
 
 
-# What has changed its meaning.
+# Attributes whose meaning has changed.
 
 
 def _tree(part: Any, oldest: Any) -> str | None:
-    """Until 1.3 a node of a classification tree held counts, since 1.4 it holds shares."""
+    """Check node values: until 1.3 a classification tree held counts, since 1.4 shares."""
     import numpy as np
 
     sums = part.tree_.value.sum(axis=2)
@@ -88,14 +88,14 @@ def _tree(part: Any, oldest: Any) -> str | None:
 
 
 def _idf(part: Any, oldest: Any) -> str | None:
-    """Until 1.4 the weights were kept in `_idf_diag`; without `idf_` they are left out."""
+    """Check the weights: until 1.4 they were in `_idf_diag`; without `idf_` they are ignored."""
     if not part.use_idf or "idf_" in vars(part) or "_idf_diag" not in vars(part):
         return None
     return f"{WRONG}: its {type(part).__name__} would leave out the inverse document frequencies"
 
 
 def _pls(part: Any, oldest: Any) -> str | None:
-    """Until 1.4 the coefficients were those of scaled columns."""
+    """Check the coefficients: until 1.4 they were those of scaled columns."""
     import numpy as np
 
     if oldest >= (1, 5) or np.all(part._x_std == 1):
@@ -104,33 +104,33 @@ def _pls(part: Any, oldest: Any) -> str | None:
 
 
 def _ada(part: Any, oldest: Any) -> str | None:
-    """SAMME.R, the default until 1.5, is gone since 1.6."""
+    """Check the algorithm: SAMME.R, the default until 1.5, was removed in 1.6."""
     if vars(part).get("algorithm") != "SAMME.R":
         return None
-    return f"{WRONG}: its AdaBoostClassifier was fitted with algorithm='SAMME.R', which is gone"
+    return f"{WRONG}: its AdaBoostClassifier was fitted with algorithm='SAMME.R', which was removed"
 
 
 def _logistic(part: Any, oldest: Any) -> str | None:
-    """`multi_class` is gone since 1.8: two classes are one-versus-rest, more are multinomial."""
-    asked, classes = vars(part).get("multi_class"), len(part.classes_)
-    other = (asked == "ovr" and classes > 2 and part.solver != "liblinear") or (
-        asked == "multinomial" and classes == 2
+    """Check `multi_class`, removed in 1.8: two classes are one-versus-rest, more multinomial."""
+    fitted_with, classes = vars(part).get("multi_class"), len(part.classes_)
+    other = (fitted_with == "ovr" and classes > 2 and part.solver != "liblinear") or (
+        fitted_with == "multinomial" and classes == 2
     )
     if not other:
         return None
     kind = type(part).__name__
-    return f"{WRONG}: its {kind} was fitted with multi_class={asked!r}, which is gone"
+    return f"{WRONG}: its {kind} was fitted with multi_class={fitted_with!r}, which was removed"
 
 
 def _nmf(part: Any, oldest: Any) -> str | None:
-    """The default of 1.4 and 1.5 was "warn", which no release takes since 1.6."""
+    """Check `n_components`: "warn", the default of 1.4 and 1.5, was removed in 1.6."""
     if vars(part).get("n_components") != "warn":
         return None
-    return "its NMF raises: it was fitted with n_components='warn', which is gone"
+    return "its NMF raises: it was fitted with n_components='warn', which was removed"
 
 
 def _columns(part: Any, oldest: Any) -> str | None:
-    """Until 1.3 the columns that pass were marked by a word, since 1.4 by an estimator."""
+    """Check passed-through columns: until 1.3 marked by a word, since 1.4 by an estimator."""
     steps = [step for _, step, columns in part.transformers_ if len(columns)]
     if not any(isinstance(step, str) and step == "passthrough" for step in steps):
         return None
@@ -152,7 +152,7 @@ CHANGED: list[tuple[tuple[str, ...], Callable[[Any, Any], str | None]]] = [
 
 
 def _lacking(part: Any) -> str | None:
-    """Return what an estimator lacks, if one of its methods raises for want of it."""
+    """Return what an estimator lacks, if one of its methods raises because of it."""
     if not _fitted(part):
         return None
     for method in METHODS:
@@ -167,8 +167,8 @@ def _lacking(part: Any) -> str | None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     getattr(part, method)(rows)
-            except Exception as exc:  # whatever the estimator raises
-                fault = fault or _of_the_state(exc)
+            except Exception as exc:  # an estimator may raise anything
+                fault = fault or _state_fault(exc)
                 continue
             fault = None
             break
@@ -188,19 +188,19 @@ def _fitted(part: Any) -> bool:
         check_is_fitted(part)
     except (NotFittedError, TypeError):
         return False
-    except Exception:  # the check itself reads what the state lacks
+    except Exception:  # the check itself reads a missing attribute
         return True
     return True
 
 
 def _rows(part: Any) -> Iterator[Any]:
-    """Yield two rows that an estimator may take: numbers, categories that it knows, texts."""
+    """Yield inputs of two rows for an estimator: numbers, words, its known categories, texts."""
     import numpy as np
     import pandas as pd
 
     try:
         count = part.n_features_in_
-    except Exception:  # it does not say, or is not whole
+    except Exception:  # the attribute may be missing or broken
         count = 1
     count = count if isinstance(count, int) and 0 < count <= MAX_FEATURES else 1
     names = vars(part).get("feature_names_in_")
@@ -216,13 +216,13 @@ def _rows(part: Any) -> Iterator[Any]:
     yield ["one", "two"]
 
 
-def _of_the_state(exc: Exception) -> str | None:
-    """Return what an estimator raised, if no row can be the cause."""
-    said = (str(exc).splitlines() or [""])[0][:200]
+def _state_fault(exc: Exception) -> str | None:
+    """Return an estimator's error message if its state, and not a row, is the cause."""
+    message = (str(exc).splitlines() or [""])[0][:200]
     if isinstance(exc, AttributeError):
         own = type(exc.obj).__module__.startswith("sklearn.")
         name_for_step = isinstance(exc.obj, str) and exc.name in METHODS  # 'passthrough'
-        return said if own or name_for_step else None
-    if isinstance(exc, TypeError) and ("unexpected keyword" in said or "'NoneType'" in said):
-        return said
+        return message if own or name_for_step else None
+    if isinstance(exc, TypeError) and ("unexpected keyword" in message or "'NoneType'" in message):
+        return message
     return None

@@ -1,7 +1,7 @@
-"""Golden rows of a new model, and the proof that scoring will get the same answers for them.
+"""Golden rows of a new model, and the proof that scoring will get the same predictions for them.
 
-The rows take the way that they will take in the service: written into `metadata.json` and read from
-it, into a table of BigQuery's types, and from there in the form that the model was trained on.
+The rows go through the same steps as in the service: into `metadata.json` and back, into a table of
+BigQuery's types, and from there into the form that the model was trained on.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ GOLDEN_ROWS = 5
 
 
 def golden_rows(model: Any, X: Any, signature: Signature) -> dict[str, Any]:
-    """Return a few rows, spread over X, with the model's own answers to them.
+    """Return a few rows, spread over X, with the model's predictions for them.
 
     Raises:
-        InvalidRequest: the model cannot answer them, gives another number of answers, or answers
-            otherwise once the rows have come from a table.
+        InvalidRequest: the model raises, returns another number of predictions, or predicts
+            differently when the rows come from a table.
     """
     import numpy as np
 
@@ -43,13 +43,15 @@ def golden_rows(model: Any, X: Any, signature: Signature) -> dict[str, Any]:
     given = sample if hasattr(sample, "iloc") or signature.positional else _named(sample, signature)
     try:
         answers = answers_of(model, method, model_input(model, given, signature.series))
-    except Exception as exc:  # whatever the estimator raises, the author must hear of it now
+    except Exception as exc:  # an estimator may raise anything
         form = ""
         if signature.series:
             form = ", given as one column; if it was fitted on a table, pass X=df[['name']]"
         raise InvalidRequest(("model", f"cannot {method} on rows of X{form}: {exc}")) from exc
     if len(answers) != len(where):
-        text = f"gives {len(answers)} answers to {len(where)} rows of X: pass X as it was fitted on"
+        text = (
+            f"gives {len(answers)} answers to {len(where)} rows of X: pass the X it was fitted on"
+        )
         raise InvalidRequest(("model", text))
     golden: dict[str, Any] = {"rows": json_value(values), "predictions": answers}
     if method == "transform":
@@ -62,25 +64,25 @@ def golden_rows(model: Any, X: Any, signature: Signature) -> dict[str, Any]:
     if different is not None and different != ANSWERS_VARY:
         dtypes = ", ".join(f"{f.name} ({f.dtype} as {f.type})" for f in signature.features[:10])
         text = (
-            f"comes back from a table in another form, and then {different}. Convert the columns "
-            f"to types that BigQuery has before fit: {dtypes}"
+            f"comes back from a table in another form, so that {different}. Convert the columns "
+            f"to BigQuery's types before fit: {dtypes}"
         )
         raise InvalidRequest(("X", text))
     return golden
 
 
 def _named(sample: Any, signature: Signature) -> Any:
-    """Rows of an array with the names that the model was fitted with."""
+    """Return rows of an array with the names that the model was fitted with."""
     import pandas as pd
 
     return sample if signature.series else pd.DataFrame(sample, columns=signature.names)
 
 
 def _check_nulls(signature: Signature) -> None:
-    """See that a NULL of each column that had one can be given to the model.
+    """Check that a NULL in each column can be converted for the model.
 
     Raises:
-        InvalidRequest: it cannot; the column is named.
+        InvalidRequest: it cannot; the message names the column.
     """
     import pyarrow as pa
 

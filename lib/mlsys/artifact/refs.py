@@ -1,4 +1,4 @@
-"""Model versions by name: what a name may be, and where a version's objects lie.
+"""Model versions by name: the rules for names, and the paths of a version's objects.
 
 >>> ref = ModelRef("titanic-survival", "v1")
 >>> ref.path
@@ -38,37 +38,37 @@ class ModelRef:
 
     @classmethod
     def of_object(cls, path: str) -> tuple[Self, Literal["model", "metadata", "signature"]]:
-        """Read an object's path: which model version it belongs to, and as what.
+        """Parse an object's path into its model version and its role.
 
         Raises:
-            InvalidRequest: the path is not `{model-name}/v{N}/model.pkl`, and no `metadata.json` or
+            InvalidRequest: the path is not `{model-name}/v{N}/model.pkl`, nor a `metadata.json` or
                 `model.sig` beside it.
         """
         parts = path.split("/")
         if len(parts) != 3 or parts[2] not in _FILES:
             expected = "{model-name}/v{N}/model.pkl, or metadata.json or model.sig beside it"
-            raise InvalidRequest(("path", f"{path[:200]!r} is not {expected}"))
+            raise InvalidRequest(("path", f"{path[:200]!r} is not {expected}: pass such a path"))
         kind: Any = _FILES[parts[2]]
         return cls(parts[0], parts[1]), kind
 
     @property
     def number(self) -> int:
-        """The version as a number, to sort by."""
+        """The version's number, for sorting."""
         return int(self.version[1:])
 
     @property
     def path(self) -> str:
-        """Where the model lies in the environment's models bucket."""
+        """The model's path in the environment's models bucket."""
         return f"{self.name}/{self.version}/model.pkl"
 
     @property
     def metadata_path(self) -> str:
-        """Where its metadata lies."""
+        """The path of the model's metadata."""
         return f"{self.name}/{self.version}/metadata.json"
 
     @property
     def signature_path(self) -> str:
-        """Where its signature lies, if it has one."""
+        """The path of the model's signature, if it has one."""
         return f"{self.name}/{self.version}/model.sig"
 
     def __str__(self) -> str:

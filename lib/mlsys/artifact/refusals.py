@@ -1,4 +1,4 @@
-"""Why a model file does not load, and what to do: the sentences behind its name."""
+"""Error messages for a model file that does not load; each continues a sentence with its name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlsys.safe_pickle.handles import Malformed, UnsafePickle, Untrusted
 from mlsys.safe_pickle.instead import instead_of
 from mlsys.safe_pickle.saved_with import saved_with
 
-# Modules of packages that people train models with, and how to install each.
+# Modules of packages that people train models with, and the name to install each by.
 PACKAGES = {
     name: name
     for name in (
@@ -41,45 +41,45 @@ PACKAGES = {
     "surprise": "scikit-surprise",
     "umap": "umap-learn",
 }
-# Names below these packages change from release to release of scikit-learn and what it stands on.
+# Names in these packages change between releases of scikit-learn and its dependencies.
 _LIBRARIES = frozenset(("joblib", "numpy", "pandas", "pyarrow", "scipy", "sklearn"))
 
 
 def why_not(exc: Exception, content: bytes) -> str:
-    """Say what is wrong with a pickle that raised `exc`, and what helps. `content` is unpacked."""
+    """Return what is wrong with an unpacked pickle that raised `exc`, and what to do."""
     if isinstance(exc, Untrusted):
         return _name_refused(exc.key, content, exc.nested)
     if isinstance(exc, ModuleNotFoundError):
         of_library = (exc.name or "").partition(".")[0] in _LIBRARIES
-        said = f"the module {exc.name}"
-        return (of_library and _other_release(content, said)) or missing(exc.name)
+        module = f"the module {exc.name}"
+        return (of_library and _other_release(content, module)) or missing(exc.name)
     if isinstance(exc, AttributeError | ImportError):
-        said = _printable(exc)
-        return _other_release(content, said) or (
-            f"needs code that is not installed in the service: {said}. Train with the service's "
+        message = _printable(exc)
+        return _other_release(content, message) or (
+            f"needs code that is not installed in the service: {message}. Train with the service's "
             "libraries, or build an image with the code that the model needs"
         )
     if isinstance(exc, Malformed):
-        what = str(exc).replace("no library writes", "the service's libraries do not write")
-        return _other_release(content, f"it {what}") or (
+        fault = str(exc).replace("no library writes", "the service's libraries do not write")
+        return _other_release(content, f"it {fault}") or (
             f"{exc}: it was not loaded. If the file may be damaged, dump the fitted estimator "
             "again with gcs_put_pickle, upload_model or joblib.dump. Otherwise leave this part "
             "out of the model"
         )
     if isinstance(exc, UnsafePickle):
-        said = str(exc)
-        return said if ": " in said else f"{said}: leave this part out of the model"
+        message = str(exc)
+        return message if ": " in message else f"{message}: leave this part out of the model"
     if isinstance(exc, MemoryError):
-        return "needs more memory than there is: train a smaller model, or give the service more"
+        return "needs more memory than the service has: train a smaller model, or give it more"
     if not isinstance(exc, EOFError | pickle.UnpicklingError):
         if other := _other_release(content, f"{type(exc).__name__}: {_printable(exc)}"):
             return other
-    said = f"is not a pickled model ({type(exc).__name__})"
-    return f"{said}: upload it with gcs_put_pickle, upload_model or joblib.dump"
+    fault = f"is not a pickled model ({type(exc).__name__})"
+    return f"{fault}: upload it with gcs_put_pickle, upload_model or joblib.dump"
 
 
 def missing(package: str | None) -> str:
-    """Say that a module is not installed; name a package only where it is a known one."""
+    """Return that a module is not installed, naming the package if it is a known one."""
     known = PACKAGES.get(package or "")
     if known is None:
         return (
@@ -109,23 +109,23 @@ def _name_refused(key: str, content: bytes, nested: bool) -> str:
         )
     if package == "__main__":
         return (
-            f"needs code that is not installed here: {key}. A class or function that was defined "
-            "in the notebook does not travel with the pickle. Move it to a package that is "
-            "installed in the service, import it from there, train again and add its name to "
+            f"needs code that is not installed here: {key}. The pickle does not contain a class or "
+            "function that was defined in the notebook. Move it to a package that is installed in "
+            "the service, import it from there, train again and add its name to "
             "MLSYS_TRUSTED_GLOBALS"
         )
     if package in _LIBRARIES or package.startswith("_"):
         if (other := _other_release(content, f"`{key}`")) is not None:
             return other
-    if (said := instead_of(key, nested)) is not None:
-        return f"needs `{key}`, which {said}"
+    if (advice_for := instead_of(key, nested)) is not None:
+        return f"needs `{key}`, which {advice_for}"
     if (why := why_never_trusted(key)) is not None:
         return (
             f"needs `{key}`, which is not on the list of what a model may be made of. "
             f"MLSYS_TRUSTED_GLOBALS does not accept it: it {why}. Train with scikit-learn's own "
             "estimators and functions, and with numbers, texts and dates as values"
         )
-    # Only the package's place is looked up; nothing is imported.
+    # Only the package's spec is looked up; nothing is imported.
     known = package in sys.modules or not package.isidentifier()
     if not known and importlib.util.find_spec(package) is None:
         if package.startswith("_"):  # a compiled module of another release of a library
@@ -141,7 +141,7 @@ def _name_refused(key: str, content: bytes, nested: bool) -> str:
 
 
 def _other_release(content: bytes, what: str) -> str | None:
-    """Say that another scikit-learn saved the model, if it says so itself."""
+    """Return that another scikit-learn release saved the model, if the file says so."""
     import sklearn
 
     then = saved_with(content)
@@ -151,5 +151,5 @@ def _other_release(content: bytes, what: str) -> str | None:
 
 
 def _printable(exc: Exception) -> str:
-    said = str(exc)
-    return (said if said.isprintable() else ascii(said))[:300]
+    message = str(exc)
+    return (message if message.isprintable() else ascii(message))[:300]

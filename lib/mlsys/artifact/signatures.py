@@ -1,8 +1,8 @@
-"""What a model's input looks like: names and types, taken from the training data.
+"""The signature of a model's input: names and types, taken from the training data.
 
-A signature is written into `metadata.json` by `upload_model` and checked against a table's
-schema before a row is read. Types are BigQuery's, so that the check is one of like with like;
-the pandas dtype beside each says in what form the model saw the column.
+`upload_model` writes it into `metadata.json`; scoring checks a table's schema against it before it
+reads a row. Types are BigQuery's, so they compare directly; the pandas dtype beside each is the one
+that the model saw in training.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 MAX_COLUMNS = 10_000  # of a table: https://cloud.google.com/bigquery/quotas#standard_tables
 MAX_DTYPE = 200  # characters of a dtype
 
-# Signature type -> the column types that can be handed to the model without changing what a
-# value means. Widening a number is fine (and checked for exactness as it happens); a string
-# that happens to hold digits, or a float where the model saw whole numbers, is not.
+# Signature type -> column types that the model can read without a change of meaning. Widening a
+# number is allowed (and checked for exactness during scoring); a string of digits, or a float where
+# the model saw whole numbers, is not.
 ACCEPTED = {
     "INT64": ("INT64",),
     "FLOAT64": ("FLOAT64", "INT64", "NUMERIC", "BIGNUMERIC"),
@@ -41,11 +41,11 @@ ACCEPTED = {
     "TIMESTAMP": ("TIMESTAMP",),
 }
 
-# The dtype of a feature that the model knows by name or position alone: it is handed over as
-# BigQuery's type looks in pandas.
+# The dtype of a feature whose training dtype is not known: its column is passed as `to_frame` has
+# it.
 UNKNOWN = "unknown"
 
-# The dtype of a hand-written feature that names none: how the type arrives where no NULL is.
+# The default dtype of a hand-written feature: the type's dtype in a column without NULLs.
 _USUAL_DTYPES = {
     "INT64": "int64",
     "FLOAT64": "float64",
@@ -55,12 +55,12 @@ _USUAL_DTYPES = {
     "TIMESTAMP": "datetime64[us, UTC]",
 }
 
-# The API answers with legacy names: https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
+# The API returns legacy names: https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
 _LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
 
 def sql_type(field_type: str) -> str:
-    """The standard SQL name of a type as the API names it: `INTEGER` becomes `INT64`."""
+    """Return the standard SQL name for the API's name of a type: `INTEGER` becomes `INT64`."""
     return _LEGACY.get(field_type.upper(), field_type.upper())
 
 
@@ -74,14 +74,14 @@ class Feature:
     nullable: bool = True
     categories: tuple[Any, ...] | None = None
     ordered: bool = False
-    missing: str = "nan"  # how an object column spelt a missing value: "nan", "none" or "na"
+    missing: str = "nan"  # the missing value in an object column: "nan", "none" or "na"
 
     @classmethod
     def from_series(cls, name: str, series: pd.Series) -> Self:
         """Describe a training column.
 
         Raises:
-            InvalidRequest: the column mixes types, or its type has no counterpart in BigQuery.
+            InvalidRequest: the column mixes types, or BigQuery does not have its type.
         """
         import pandas as pd
 
@@ -99,7 +99,7 @@ class Feature:
             raise InvalidRequest(("X", f"column {name!r} {exc}")) from exc
         dtype = dtypes.name_of(series.dtype) if categories is None else "category"
         if not dtypes.is_readable(dtype):
-            text = f"column {name!r} is {dtype}, which cannot be made from a table: convert it"
+            text = f"column {name!r} is {dtype}, which cannot be read back from a table: convert it"
             raise InvalidRequest(("X", f"{text} with astype before fit"))
         if not all(isinstance(c, bool | int | float | str) for c in categories or ()):
             text = f"column {name!r} has {kind} values as categories: make them text or numbers"
@@ -115,11 +115,11 @@ class Feature:
         )
 
     def accepts(self, column_type: str) -> bool:
-        """Tell whether a column of this BigQuery type can be handed to the model."""
+        """Return whether the model can read a column of this BigQuery type."""
         return sql_type(column_type) in ACCEPTED[self.type]
 
     def to_dict(self) -> dict[str, Any]:
-        """The feature as JSON values, without what is default."""
+        """Return the feature as JSON values, without defaults."""
         out: dict[str, Any] = {"name": self.name, "type": self.type, "dtype": self.dtype}
         out["nullable"] = self.nullable
         if self.categories is not None:
@@ -133,9 +133,8 @@ class Feature:
 class Signature:
     """The input of a model: its features in the order it was trained on.
 
-    `positional` says that the training data was without names: they are made up (`x0`, ...), and
-    it is the order that counts. `series` says that the model takes its one column by itself, as a
-    Series, and not a table of one column.
+    `positional`: the training data had no names, so they are made up (`x0`, ...), and columns are
+    matched by order. `series`: the model takes its one column as a Series, not as a table.
     """
 
     features: tuple[Feature, ...]
@@ -151,12 +150,12 @@ class Signature:
     def from_data(cls, X: Any, names: Sequence[str] | None = None) -> Self:
         """Describe training data: a DataFrame, a 2-d array, or one column as a Series.
 
-        Columns without names get `names`, those that the model was fitted with, or are known by
-        their place (`x0`, `x1`, ...): those of an array, and those that a DataFrame numbers.
+        Columns without names (of an array, or numbered in a DataFrame) get `names`, those that the
+        model was fitted with, else their position (`x0`, `x1`, ...).
 
         Raises:
-            InvalidRequest: X has neither one nor two dimensions, mixes types, or has names that no
-                column of BigQuery can have, or twice.
+            InvalidRequest: X has neither one nor two dimensions, mixes types, or has duplicate
+                names or names that BigQuery does not accept.
         """
         import numpy as np
         import pandas as pd
@@ -182,44 +181,44 @@ class Signature:
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:
-        """Read the `signature` of a `metadata.json`.
+        """Parse the `signature` of a `metadata.json`.
 
         Raises:
-            MetadataInvalid: a feature lacks its name or categories, has the name of another one,
-                or a type that is not known.
+            MetadataInvalid: a feature lacks its name or categories, has the name of another one, or
+                has an unknown type.
         """
         features = value.get("features") if isinstance(value, Mapping) else None
         if not isinstance(features, list) or not features:
             raise MetadataInvalid("signature: pass {'features': [{'name', 'type', 'dtype'}, ...]}")
         if len(features) > MAX_COLUMNS:
             raise MetadataInvalid(
-                f"signature: there are {len(features):,} features, and a table of BigQuery has "
-                f"{MAX_COLUMNS:,} columns at most"
+                f"signature: there are {len(features):,} features, and a BigQuery table has at "
+                f"most {MAX_COLUMNS:,} columns"
             )
         out: dict[str, Feature] = {}
         for i, item in enumerate(features):
             if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
                 raise MetadataInvalid(f"signature: features[{i}] has no name")
             if item["name"] in out:
-                raise MetadataInvalid(f"signature: {shown(item['name'])} is there twice")
+                raise MetadataInvalid(f"signature: {shown(item['name'])} is a duplicate: keep one")
             out[item["name"]] = _feature(item)
         series = bool(value.get("series", False))
         if series and len(out) != 1:
-            raise MetadataInvalid(f"signature: series is for one feature, and there are {len(out)}")
+            raise MetadataInvalid(f"signature: series needs one feature, and there are {len(out)}")
         return cls(tuple(out.values()), bool(value.get("positional", False)), series)
 
     def to_dict(self) -> dict[str, Any]:
-        """The signature as JSON values, as `metadata.json` holds it."""
+        """Return the signature as JSON values, as in `metadata.json`."""
         out: dict[str, Any] = {"features": [f.to_dict() for f in self.features]}
         out |= {"positional": True} if self.positional else {}
         return out | {"series": True} if self.series else out
 
 
 def _feature(item: Mapping[str, Any]) -> Feature:
-    """Read one feature of a signature.
+    """Parse one feature of a signature.
 
     Raises:
-        MetadataInvalid: its type is not known, or a part has a wrong form.
+        MetadataInvalid: its type is unknown, or a part has the wrong form.
     """
     name = shown(item["name"])
     kind = sql_type(item["type"]) if isinstance(item.get("type"), str) else None
@@ -230,7 +229,7 @@ def _feature(item: Mapping[str, Any]) -> Feature:
     categories = item.get("categories")
     if categories is not None and not _scalars(categories):
         raise MetadataInvalid(
-            f"signature: {name} has categories that are not a list of texts or numbers, each once"
+            f"signature: {name} has malformed categories: pass a list of distinct texts or numbers"
         )
     usual = "category" if categories else _USUAL_DTYPES.get(kind, "object")
     dtype = item.get("dtype") or usual
@@ -287,7 +286,7 @@ def _unnamed(X: Any) -> pd.DataFrame:
 
 
 def _sql_type_of(series: pd.Series, column: str) -> str:
-    """Return the type of the column that holds the values.
+    """Return the BigQuery type for the values.
 
     Raises:
         ColumnFault: they have two types, or one that BigQuery does not have.
@@ -321,12 +320,12 @@ def _sql_type_of_arrow(kind: pa.DataType) -> str:
     try:
         return sql_name(kind)
     except InvalidRequest as exc:
-        text = f"holds {kind}[pyarrow] values: convert it to one type BigQuery has"
+        text = f"holds {kind}[pyarrow] values: convert it to a type that BigQuery has"
         raise ColumnFault(text) from exc
 
 
 def _spelling(series: pd.Series) -> str:
-    """How an object column spells a missing value: None, NaN and NA are not alike to a model."""
+    """Return an object column's missing value: a model may treat None, NaN and NA differently."""
     import pandas as pd
 
     if series.dtype != object:

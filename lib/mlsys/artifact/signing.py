@@ -1,8 +1,8 @@
-"""Signatures of models: who holds the key says which file may be used under which name.
+"""Signatures of models: the owner of the key approves a file under a name and version.
 
 `model.sig` lies beside `model.pkl` and holds an Ed25519 signature (RFC 8032), base64, over the
-model's name, its version and the file's SHA-256. So a signed file counts nowhere but where it was
-signed for, and promotion to another environment carries the signature along.
+model's name, its version and the file's SHA-256. So a signature is valid only under the name and
+version that it was made for, and a promotion to another environment copies it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from mlsys.errors import InvalidRequest, ModelUnusable
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-# What the DER form of every Ed25519 public key begins with (RFC 8410, section 4)
+# The prefix of every Ed25519 public key in DER form (RFC 8410, section 4)
 _PREFIX = bytes.fromhex("302a300506032b6570032100")
 
 
 def is_public_key(text: str) -> bool:
-    """Whether this is an Ed25519 public key as `public_key` gives it."""
+    """Return whether the text is an Ed25519 public key in the form of `public_key`."""
     try:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -39,10 +39,10 @@ def is_public_key(text: str) -> bool:
 
 
 def new_key(path: str | Path) -> str:
-    """Write a new private key to a file that its owner alone can read; return the public key.
+    """Write a new private key to a file that only its owner can read; return the public key.
 
     Raises:
-        InvalidRequest: the file is there already, or cannot be written.
+        InvalidRequest: the file exists already, or cannot be written.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -62,10 +62,10 @@ def new_key(path: str | Path) -> str:
 
 
 def public_key(path: str | Path) -> str:
-    """Return the public key of a private key's file, as `MLSYS_MODEL_SIGNING_KEY` takes it.
+    """Return the public key of a private key's file, in the form of `MLSYS_MODEL_SIGNING_KEY`.
 
     Raises:
-        InvalidRequest: the file holds no such key.
+        InvalidRequest: the file does not hold an Ed25519 private key.
     """
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -76,19 +76,19 @@ def public_key(path: str | Path) -> str:
 
 
 def sign(ref: ModelRef, content: bytes, key: str | Path) -> bytes:
-    """Return what `model.sig` is to hold: `key` is the private key's file, PEM.
+    """Return the contents of `model.sig`; `key` is the private key's file, PEM.
 
     Raises:
-        InvalidRequest: the file holds no such key.
+        InvalidRequest: the file does not hold an Ed25519 private key.
     """
     return base64.b64encode(_read_key(key).sign(_signed(ref, content))) + b"\n"
 
 
 def check(ref: ModelRef, content: bytes, signature: bytes | None, keys: Sequence[str]) -> None:
-    """Refuse a model that none of the public keys stands behind; without keys, nothing is asked.
+    """Refuse a model without a valid signature by one of the public keys; accept any without keys.
 
     Raises:
-        ModelUnusable: saying what is wrong with the signature.
+        ModelUnusable: the signature is missing or not valid.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -97,8 +97,8 @@ def check(ref: ModelRef, content: bytes, signature: bytes | None, keys: Sequence
         return
     if signature is None:
         raise ModelUnusable(
-            f"{ref} has no model.sig, and this service uses signed models alone: sign it "
-            "with `mlsys sign model` or upload_model(..., signing_key=...)"
+            f"{ref} has no model.sig, and this service uses only signed models: sign it with "
+            "`mlsys sign model` or upload_model(..., signing_key=...)"
         )
     try:
         given = base64.b64decode(re.sub(rb"\s", b"", signature), validate=True)
@@ -112,8 +112,8 @@ def check(ref: ModelRef, content: bytes, signature: bytes | None, keys: Sequence
             continue
         return
     raise ModelUnusable(
-        f"The model.sig of {ref} is not of this model.pkl by a key of MLSYS_MODEL_SIGNING_KEY: "
-        "sign it again, under this name and version"
+        f"The model.sig of {ref} is not valid for this model.pkl and MLSYS_MODEL_SIGNING_KEY: "
+        "sign the model again, under this name and version"
     )
 
 
@@ -133,9 +133,10 @@ def _read_key(path: Any) -> Ed25519PrivateKey:
         key = load_pem_private_key(Path(path).read_bytes(), password=None)
     except OSError as exc:
         raise InvalidRequest(("signing_key", f"{name} cannot be read: {exc.strerror}")) from exc
-    except Exception as exc:  # cryptography has errors of its own for what it does not support
-        text = f"{name} is no private key in PEM: {words(exc)}"
-        raise InvalidRequest(("signing_key", text)) from exc
+    except Exception as exc:  # cryptography has its own errors for unsupported keys
+        text = f"{name} is not a private key in PEM ({words(exc)}): create one with"
+        raise InvalidRequest(("signing_key", f"{text} `mlsys sign new-key`")) from exc
     if not isinstance(key, Ed25519PrivateKey):
-        raise InvalidRequest(("signing_key", f"{name} is no Ed25519 key: `mlsys sign new-key`"))
+        text = f"{name} is not an Ed25519 key: create one with `mlsys sign new-key`"
+        raise InvalidRequest(("signing_key", text))
     return key

@@ -1,7 +1,7 @@
-"""Checks of what `upload_model` is given: refused by name before any work, with what to pass.
+"""Checks of the arguments of `upload_model`, before any work; errors say what to pass.
 
-They look at the forms and at whether the parts fit one another. Whether the model answers rows of X
-is `mlsys.artifact.proof`'s, the names and types of X's columns are `mlsys.artifact.signatures`'s.
+They check each argument's form and whether the arguments fit one another. Predictions for rows of X
+are checked in `mlsys.artifact.proof`, names and types of columns in `mlsys.artifact.signatures`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_LISTED = 5  # names in a message
 
 
 def check_model(model: Any) -> None:
-    """Refuse what is not a fitted estimator.
+    """Refuse an object that is not an estimator's instance.
 
     Raises:
         InvalidRequest: it is a class, or has neither predict nor transform.
@@ -27,8 +27,8 @@ def check_model(model: Any) -> None:
         raise InvalidRequest(("model", text))
     if not any(callable(getattr(model, name, None)) for name in ("predict", "transform")):
         if hasattr(model, "fit_predict"):
-            text = f"{type(model).__name__} answers only the rows it was fitted on: it has no"
-            raise InvalidRequest(("model", f"{text} predict; pass a model that has one"))
+            text = f"{type(model).__name__} has no predict, only fit_predict for the rows it was"
+            raise InvalidRequest(("model", f"{text} fitted on: pass a model with predict"))
         raise InvalidRequest(("model", f"is {kind_of(model)}: pass a fitted scikit-learn model"))
 
 
@@ -36,7 +36,7 @@ def training_table(X: Any) -> Any:
     """Return X as a DataFrame, a Series or an array, with at least one row and one column.
 
     Raises:
-        InvalidRequest: it is something else, or empty; the message says how to convert it.
+        InvalidRequest: it is anything else, or empty; the message says how to convert it.
     """
     import numpy as np
     import pandas as pd
@@ -72,31 +72,31 @@ def check_target(y: Any, rows: int) -> None:
     """Refuse a y that is not the target of X.
 
     Raises:
-        InvalidRequest: it is a text or a single value, or has another number of rows than X.
+        InvalidRequest: it is text or a single value, or has another number of rows than X.
     """
     if y is None:
         return
     if isinstance(y, str | bytes):
-        text = "is a text: pass the values, y=df['name'], or the name alone as target='name'"
+        text = "is text: pass the values, y=df['name'], or only the name, target='name'"
         raise InvalidRequest(("y", text))
     if isinstance(y, Mapping | set | type) or not (hasattr(y, "__len__") or hasattr(y, "shape")):
         raise InvalidRequest(("y", f"is {kind_of(y)}: pass the target's values, one for each row"))
     shape = getattr(y, "shape", None)
-    found = (shape[0] if shape else 0) if isinstance(shape, tuple) else len(y)
+    length = (shape[0] if shape else 0) if isinstance(shape, tuple) else len(y)
     if isinstance(shape, tuple) and len(shape) not in (1, 2):
         text = f"has {len(shape)} dimensions: pass one value for each row, or one row of values"
         raise InvalidRequest(("y", text))
-    if found != rows:
-        text = f"has {found:,} rows, and X has {rows:,}: pass the target of the rows of X"
+    if length != rows:
+        text = f"has {length:,} rows, and X has {rows:,}: pass the target of the rows of X"
         raise InvalidRequest(("y", text))
 
 
 def target_names(y: Any, target: Any) -> tuple[str, ...]:
-    """Return the names of what the model predicts, which become columns of the output.
+    """Return the names of the model's targets, which become columns of the output.
 
     Raises:
         InvalidRequest: `target` is neither a text nor a list of texts, has another number of names
-            than y has columns, or has names that no column can have.
+            than y has columns, or has names that BigQuery does not accept.
     """
     shape = getattr(y, "shape", None)
     columns = shape[1] if isinstance(shape, tuple) and len(shape) == 2 else 1
@@ -117,23 +117,23 @@ def target_names(y: Any, target: Any) -> tuple[str, ...]:
 
 
 def check_outputs(names: Sequence[str], outputs: int | None, parameter: str) -> None:
-    """Refuse names of the target that are not as many as what the model gives for a row.
+    """Refuse target names whose number differs from the model's outputs per row.
 
     Raises:
-        InvalidRequest: there are names, and their number is another one.
+        InvalidRequest: the numbers differ.
     """
     if outputs is not None and names and len(names) != outputs:
         shown = ", ".join(map(repr, names[:MAX_LISTED]))
-        text = f"names {len(names)} column(s) ({shown}), and the model gives {outputs} value(s) a"
-        raise InvalidRequest((parameter, f"{text} row: pass as many"))
+        text = f"names {len(names)} column(s) ({shown}), and the model predicts {outputs} value(s)"
+        raise InvalidRequest((parameter, f"{text} per row: pass one name for each"))
 
 
 def id_names(id_columns: Any) -> tuple[str, ...]:
-    """Return the names of the columns that say which row is which.
+    """Return the names of the columns that identify a row.
 
     Raises:
-        InvalidRequest: it is neither a text nor a list of texts, or has a name twice, or one that
-            no column can have.
+        InvalidRequest: it is neither a text nor a list of texts, or has duplicates or a name that
+            BigQuery does not accept.
     """
     if hasattr(id_columns, "__len__") and not isinstance(id_columns, type | Mapping | set):
         if not len(id_columns):
@@ -141,7 +141,7 @@ def id_names(id_columns: Any) -> tuple[str, ...]:
     names = names_of(id_columns, "id_columns")
     _check_written([name for name in names if name != "*"], "id_columns")
     if len(names) > 1 and "*" in names:
-        text = "has '*', which is every column, beside names: pass '*' alone, or names"
+        text = "has names beside '*', which means every column: pass only '*', or only names"
         raise InvalidRequest(("id_columns", text))
     return names
 
@@ -174,7 +174,7 @@ def names_of(value: Any, parameter: str) -> tuple[str, ...]:
     """Return a name or names as a tuple of texts, each of them once.
 
     Raises:
-        InvalidRequest: it is anything else; it blames `parameter`.
+        InvalidRequest: it is anything else; the message names `parameter`.
     """
     listed = [value] if isinstance(value, str) else value
     ordered = hasattr(listed, "__iter__") and not isinstance(listed, bytes | Mapping | set | type)
@@ -182,8 +182,8 @@ def names_of(value: Any, parameter: str) -> tuple[str, ...]:
         text = f"is {kind_of(value)}: pass the name of a column, or a list of names"
         raise InvalidRequest((parameter, text))
     names = list(listed)
-    if wrong := [name for name in names if not isinstance(name, str)]:
-        text = f"holds {kind_of(wrong[0])}: pass the names of columns, which are text"
+    if invalid := [name for name in names if not isinstance(name, str)]:
+        text = f"holds {kind_of(invalid[0])}: pass the names of columns, which are text"
         raise InvalidRequest((parameter, text))
     if not names:
         raise InvalidRequest((parameter, "is empty: pass the name of a column, or leave it out"))
@@ -194,11 +194,11 @@ def names_of(value: Any, parameter: str) -> tuple[str, ...]:
 
 
 def _check_written(names: Sequence[str], parameter: str) -> None:
-    wrong = [(name, fault) for name in names if (fault := name_fault(name)) is not None]
-    if wrong:
+    invalid = [(name, fault) for name in names if (fault := name_fault(name)) is not None]
+    if invalid:
         text = "; ".join(
-            f"{name[:80]!r} {fault}: pass {proposed_name(name)!r}" for name, fault in wrong
+            f"{name[:80]!r} {fault}: pass {proposed_name(name)!r}" for name, fault in invalid
         )
         raise InvalidRequest((parameter, f"names a column of the output, and {text}"))
     if parameter == "y" and (twice := duplicates(names)):
-        raise InvalidRequest((parameter, f"has columns of one name ({twice[0]!r}): rename one"))
+        raise InvalidRequest((parameter, f"has two columns named {twice[0]!r}: rename one"))

@@ -1,1 +1,1 @@
-"""How Google is reached: credentials, errors in plain words, addresses of this machine."""
+"""Access to Google Cloud: credentials, error translation, addresses of this machine."""

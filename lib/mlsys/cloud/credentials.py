@@ -1,4 +1,4 @@
-"""Google's Application Default Credentials, or one sentence that says why there are none."""
+"""Google's Application Default Credentials, and errors that say why they cannot be used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def default_credentials() -> Any:
     """Return the Application Default Credentials of this process.
 
     Raises:
-        CredentialsMissing: there are none, or the file that GOOGLE_APPLICATION_CREDENTIALS names
+        CredentialsMissing: none were found, or the file that GOOGLE_APPLICATION_CREDENTIALS names
             does not hold any.
     """
     import google.auth
@@ -29,12 +29,12 @@ def default_credentials() -> Any:
     check_file()
     try:
         return google.auth.default(scopes=list(SCOPES))[0]
-    except Exception as exc:  # a file of the wrong form raises what its form leads to
+    except Exception as exc:  # a malformed file may raise any exception
         raise unusable(exc) from exc
 
 
 def unusable(exc: Exception) -> CredentialsMissing:
-    """Return the sentence for credentials that were not found or that cannot be loaded."""
+    """Return the error for credentials that were not found or cannot be loaded."""
     if path := os.environ.get(VARIABLE):
         return CredentialsMissing(
             f"{VARIABLE} names {path}, which holds no usable credentials ({words(exc)}). {_INSTEAD}"
@@ -62,7 +62,7 @@ def check_file() -> None:
 
 
 def rejected(exc: Exception) -> CredentialsMissing:
-    """Return the sentence for credentials that were found and that Google does not accept."""
+    """Return the error for credentials that were found and that Google does not accept."""
     path = os.environ.get(VARIABLE)
     if path:
         return CredentialsMissing(
@@ -77,9 +77,9 @@ def rejected(exc: Exception) -> CredentialsMissing:
 
 
 def words(exc: BaseException) -> str:
-    """Return what an exception says as one line of bounded length."""
-    said = exc.args[0] if exc.args and isinstance(exc.args[0], str) else str(exc)
-    line = " ".join(said.split()) or type(exc).__name__
+    """Return an exception's message as one line of bounded length."""
+    message = exc.args[0] if exc.args and isinstance(exc.args[0], str) else str(exc)
+    line = " ".join(message.split()) or type(exc).__name__
     return line if len(line) <= MAX_WORDS else f"{line[: MAX_WORDS - 3]}..."
 
 
@@ -91,7 +91,7 @@ def _fault(path: str) -> str | None:
             return "is a folder"
         if not file.exists():
             home = " (~ is not expanded in a variable)" if path.startswith("~") else ""
-            return f"is not there{home}"
+            return f"does not exist{home}"
         value = json.loads(file.read_text(encoding="utf-8"))
     except OSError as exc:
         return f"cannot be read ({exc.strerror or type(exc).__name__})"
@@ -101,7 +101,7 @@ def _fault(path: str) -> str | None:
 
 
 def _login_file() -> bool:
-    """Tell whether there is a file that `gcloud auth application-default login` wrote."""
+    """Return whether the file that `gcloud auth application-default login` writes exists."""
     from google.auth import _cloud_sdk
 
     return os.path.isfile(_cloud_sdk.get_application_default_credentials_path())

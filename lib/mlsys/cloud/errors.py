@@ -1,11 +1,11 @@
-"""The one table that turns the exceptions of Google's clients into the library's own.
+"""The one table that maps the exceptions of Google's clients to the library's own.
 
-A public function of the library does its work in `with cloud_errors(use)`. What Google's clients,
-google-auth, requests, urllib3 and gRPC raise there leaves it as an error of `mlsys.errors`, in one
-sentence that names the resource and, where access is denied, the permission and a role that has it.
+A public function of the library does its work in `with cloud_errors(use)`. Exceptions of Google's
+clients, google-auth, requests, urllib3 and gRPC leave it as an error of `mlsys.errors`, which names
+the resource and, if access is denied, the permission and a role that grants it.
 
-The table is by name, so that nothing is imported for it. `tests/lib/test_cloud_errors.py` sees that
-every name exists, and raises every one of them at every public function.
+The table is by name, so that nothing is imported for it. `tests/lib/test_cloud_errors.py` checks
+that every name exists, and raises each of them at every public function.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from mlsys.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a call is about: the service, the resource, and the permissions that it needs."""
+    """The service and the resource of a call, and the permissions that it needs."""
 
-    service: str  # as a person calls it: Cloud Storage
-    resource: str  # gs://bucket/path, project.dataset.table, or what else it is about
+    service: str  # its product name: Cloud Storage
+    resource: str  # gs://bucket/path, project.dataset.table, or another name
     permissions: tuple[str, ...]
-    parameter: str = "request"  # that a malformed request is blamed on
-    missing: type[MlsysError] = ObjectNotFound  # what a resource that is not there raises
+    parameter: str = "request"  # the one that the error of a malformed request names
+    missing: type[MlsysError] = ObjectNotFound  # raised if the resource does not exist
 
 
 # The smallest predefined role that has a permission:
@@ -45,7 +45,7 @@ class Use:
 ROLES = {
     "storage.objects.get": "roles/storage.objectViewer",
     "storage.objects.list": "roles/storage.objectViewer",
-    "storage.objects.create": "roles/storage.objectUser",  # with delete, which replacing needs
+    "storage.objects.create": "roles/storage.objectUser",  # includes delete, to replace objects
     "storage.objects.delete": "roles/storage.objectUser",
     "storage.objects.update": "roles/storage.objectUser",
     "bigquery.jobs.create": "roles/bigquery.jobUser",
@@ -62,45 +62,45 @@ ROLES = {
     "pubsub.topics.publish": "roles/pubsub.publisher",
     "serviceusage.services.use": "roles/serviceusage.serviceUsageConsumer",
 }
-# `storage.objects.get` in Google's sentence, and no e-mail address, host or table
+# `storage.objects.get` in Google's message, but not an e-mail address, host or table
 _PERMISSION = re.compile(
     r"(?<![\w.@:/-])((?:bigquery|storage|serviceusage|pubsub|run)\.(?!googleapis)"
     r"[A-Za-z]+\.[A-Za-z]+)(?!\.?\w)"
 )
-# https://cloud.google.com/bigquery/docs/error-messages: reasons of a 403 that may pass, and the one
-# that is about rights. The others (billing, an API that is not enabled) say what to do themselves.
+# https://cloud.google.com/bigquery/docs/error-messages: reasons of a 403 that are temporary, and
+# those about permissions. The others (billing, an API that is not enabled) say what to do.
 _BUSY = {"quotaExceeded", "rateLimitExceeded", "userRateLimitExceeded", "jobRateLimitExceeded"}
 _DENIED = {"accessDenied", "forbidden", "insufficientPermissions"}
 
 
 def denied(exc: Exception, use: Use) -> MlsysError:
-    """A 403: a right that is missing, a quota that is used up, or a service that is not set up."""
+    """Return the error for a 403: a missing permission, an exhausted quota, or missing set-up."""
     reasons = {e.get("reason") for e in _errors(exc) if isinstance(e, dict)}
     if reasons & _BUSY:
         return busy(exc, use)
     if reasons - _DENIED - {None}:
         return refused(exc, use)
-    said = words_of(exc)
-    needed = tuple(dict.fromkeys(_PERMISSION.findall(said))) or use.permissions
+    message = words_of(exc)
+    needed = tuple(dict.fromkeys(_PERMISSION.findall(message))) or use.permissions
     roles = ", ".join(dict.fromkeys(ROLES[name] for name in needed if name in ROLES))
     lacks = " or ".join(needed) or "the permission"
     ask = f"Ask for the role {roles}" if roles else "Ask the project's owner for it"
     return PermissionMissing(
         f"{use.service} denies access to {use.resource}: the account lacks "
-        f"{lacks}. {ask}. Google says: {said}"
+        f"{lacks}. {ask}. Google says: {message}"
     )
 
 
 def busy(exc: Exception, use: Use) -> MlsysError:
-    """A quota or a rate that is used up for now."""
+    """Return the error for an exhausted quota or rate limit."""
     return CloudUnavailable(
-        f"{use.service} has too many requests or a used-up quota for {use.resource}: try again in "
-        f"a minute ({words_of(exc)})"
+        f"{use.service} has too many requests or an exhausted quota for {use.resource}: try again "
+        f"in a minute ({words_of(exc)})"
     )
 
 
 def unavailable(exc: Exception, use: Use) -> MlsysError:
-    """A connection that failed or broke."""
+    """Return the error for a connection that failed or broke."""
     return CloudUnavailable(
         f"{use.service} did not answer for {use.resource}: check the network and try again "
         f"({type(exc).__name__}: {words_of(exc)})"
@@ -108,7 +108,7 @@ def unavailable(exc: Exception, use: Use) -> MlsysError:
 
 
 def failed(exc: Exception, use: Use) -> MlsysError:
-    """A failure on Google's side, which may pass."""
+    """Return the error for a failure on Google's side, which may be temporary."""
     return CloudUnavailable(
         f"{use.service} failed for {use.resource}: try again in a minute "
         f"({type(exc).__name__}: {words_of(exc)})"
@@ -116,22 +116,20 @@ def failed(exc: Exception, use: Use) -> MlsysError:
 
 
 def late(exc: Exception, use: Use) -> MlsysError:
-    """A call that took longer than the library waits."""
+    """Return the error for a call that timed out."""
     return CloudUnavailable(
-        f"{use.service} did not finish in time with {use.resource}, and may still be at work: look "
+        f"{use.service} did not finish in time with {use.resource}, and may still be working: look "
         f"before you try again ({type(exc).__name__}: {words_of(exc)})"
     )
 
 
 def damaged(exc: Exception, use: Use) -> MlsysError:
-    """Bytes that are not those that were sent."""
-    return CloudUnavailable(
-        f"{use.resource} arrived damaged: its checksum is another one. Try again"
-    )
+    """Return the error for bytes that changed on the way."""
+    return CloudUnavailable(f"{use.resource} arrived damaged: its checksum differs. Try again")
 
 
 def by_proxy(exc: Exception, use: Use) -> MlsysError:
-    """A proxy between this machine and Google that does not let the call through."""
+    """Return the error for a proxy that does not let the call through."""
     return CloudUnavailable(
         f"{use.service} cannot be reached for {use.resource} through the proxy: check HTTPS_PROXY "
         f"and NO_PROXY ({words_of(exc)})"
@@ -139,7 +137,7 @@ def by_proxy(exc: Exception, use: Use) -> MlsysError:
 
 
 def untrusted(exc: Exception, use: Use) -> MlsysError:
-    """A TLS certificate that this machine does not trust, mostly that of a company's proxy."""
+    """Return the error for an untrusted TLS certificate, usually that of a company's proxy."""
     return CloudUnavailable(
         f"{use.service} cannot be reached for {use.resource}: the TLS connection fails. Behind a "
         f"proxy with a certificate of its own, set REQUESTS_CA_BUNDLE ({words_of(exc)})"
@@ -147,65 +145,65 @@ def untrusted(exc: Exception, use: Use) -> MlsysError:
 
 
 def not_there(exc: Exception, use: Use) -> MlsysError:
-    """A resource that does not exist, or that the account may not see."""
-    return use.missing(f"{use.resource} is not there: {words_of(exc)}")
+    """Return the error for a resource that does not exist, or that the account may not see."""
+    return use.missing(f"{use.resource} does not exist: {words_of(exc)}")
 
 
 def taken(exc: Exception, use: Use) -> MlsysError:
-    """Something of that name exists already."""
+    """Return the error for a name that exists already."""
     query = use.parameter == "query"
     instead = "write CREATE OR REPLACE or IF NOT EXISTS" if query else "look, and try again"
     return Conflict(f"{words_of(exc)}: pass another name, or {instead}")
 
 
 def changed(exc: Exception, use: Use) -> MlsysError:
-    """A precondition that others made wrong meanwhile."""
-    return Conflict(f"{use.resource} was changed by somebody else just now: look and try again")
+    """Return the error for a precondition that a concurrent change broke."""
+    return Conflict(f"Somebody else just changed {use.resource}: look and try again")
 
 
 def malformed(exc: Exception, use: Use) -> MlsysError:
-    """A request that the service does not accept as it is."""
+    """Return the error for a malformed request."""
     return InvalidRequest((use.parameter, words_of(exc)))
 
 
 def refused(exc: Exception, use: Use) -> MlsysError:
-    """Whatever else the service says no to, in its own words."""
+    """Return the error for any other refusal, in Google's own words."""
     return CloudRefused(
         f"{use.service} refuses the call for {use.resource} ({type(exc).__name__}): {words_of(exc)}"
     )
 
 
 def expired(exc: Exception, use: Use) -> MlsysError:
-    """Credentials that were found and do not count."""
+    """Return the error for credentials that Google does not accept."""
     return unavailable(exc, use) if getattr(exc, "retryable", False) else rejected(exc)
 
 
 def without_credentials(exc: Exception, use: Use) -> MlsysError:
-    """Credentials that were not found, or that cannot be loaded or used."""
+    """Return the error for credentials that were not found, or that cannot be loaded or used."""
     return unusable(exc)
 
 
 def by_cause(exc: Exception, use: Use) -> MlsysError:
-    """Retries that ended: what the last of them failed with."""
+    """Return the error for the last exception of retries that gave up."""
     cause = getattr(exc, "cause", None)
     return (translated(cause, use) if isinstance(cause, Exception) else None) or late(exc, use)
 
 
 def by_response(exc: Exception, use: Use) -> MlsysError:
-    """An HTTP response or gRPC status that no client has made an exception of."""
+    """Return the error for an HTTP or gRPC status that the client did not convert."""
     from google.api_core import exceptions
 
     response: Any = getattr(exc, "response", None)
     code = getattr(response, "status_code", None)
     if isinstance(code, int):
-        found = exceptions.from_http_status(code, words(exc), response=response)
+        converted = exceptions.from_http_status(code, words(exc), response=response)
     elif callable(status := getattr(exc, "code", None)):  # gRPC's
         details = getattr(exc, "details", None)
-        said = details() if callable(details) else None
-        found = exceptions.from_grpc_status(status(), said or words(exc))
+        message = details() if callable(details) else None
+        converted = exceptions.from_grpc_status(status(), message or words(exc))
     else:
         return unavailable(exc, use)
-    return translated(found, use) or unavailable(exc, use)
+    return translated(converted, use) or unavailable(exc, use)
 
 
 Row = Callable[[Exception, Use], MlsysError]
@@ -214,7 +212,7 @@ _AUTH, _API = "google.auth.exceptions", "google.api_core.exceptions"
 _REQUESTS, _URLLIB3 = "requests.exceptions", "urllib3.exceptions"
 _STORAGE, _MEDIA = "google.cloud.storage.exceptions", "google.resumable_media.common"
 
-# The first class in the exception's own order of classes that is here decides.
+# The first class of the exception's MRO that is in the table decides.
 TABLE: dict[str, Row] = {
     f"{_AUTH}.GoogleAuthError": without_credentials,
     f"{_AUTH}.RefreshError": expired,
@@ -243,7 +241,7 @@ TABLE: dict[str, Row] = {
     f"{_REQUESTS}.ConnectTimeout": unavailable,
     f"{_REQUESTS}.HTTPError": by_response,
     f"{_REQUESTS}.InvalidProxyURL": by_proxy,
-    f"{_REQUESTS}.InvalidSchema": by_proxy,  # socks5://, and no package for it
+    f"{_REQUESTS}.InvalidSchema": by_proxy,  # socks5:// without its package
     f"{_REQUESTS}.ProxyError": by_proxy,
     f"{_REQUESTS}.RequestException": unavailable,
     f"{_REQUESTS}.SSLError": untrusted,
@@ -264,20 +262,20 @@ TABLE: dict[str, Row] = {
 
 @contextlib.contextmanager
 def cloud_errors(use: Use) -> Iterator[None]:
-    """Raise what Google's clients raise within as an error of the library.
+    """Convert exceptions of Google's clients in the block to the library's errors.
 
     Raises:
-        MlsysError: by `TABLE`; everything else leaves as it is.
+        MlsysError: according to `TABLE`; any other exception leaves unchanged.
     """
     try:
         yield
     except MlsysError:
         raise
     except Exception as exc:
-        said = translated(exc, use)
-        if said is None:
+        error = translated(exc, use)
+        if error is None:
             raise
-        raise said from exc
+        raise error from exc
 
 
 def translated(exc: Exception, use: Use) -> MlsysError | None:
@@ -291,12 +289,12 @@ def translated(exc: Exception, use: Use) -> MlsysError | None:
 
 
 def words_of(exc: Exception) -> str:
-    """Return what Google itself says, once, in one line, without what the client adds."""
+    """Return Google's own message, once, in one line, without the client's additions."""
     texts = [e["message"] for e in _errors(exc) if isinstance(e, dict) and e.get("message")]
-    said = texts[0] if texts else getattr(exc, "message", None)
-    return words(Exception(said)) if isinstance(said, str) else words(exc)
+    message = texts[0] if texts else getattr(exc, "message", None)
+    return words(Exception(message)) if isinstance(message, str) else words(exc)
 
 
 def _errors(exc: Exception) -> list[Any]:
-    found = getattr(exc, "errors", None)
-    return list(found) if isinstance(found, list | tuple) else []
+    errors = getattr(exc, "errors", None)
+    return list(errors) if isinstance(errors, list | tuple) else []

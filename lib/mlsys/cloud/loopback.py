@@ -1,4 +1,4 @@
-"""Which addresses are this machine's own: what is sent there never goes through a proxy."""
+"""Addresses of this machine, which are never reached through a proxy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str | None) -> bool:
-    """Tell whether a host is this machine: localhost, 127.0.0.0/8, ::1, and the unspecified ones.
+    """Return whether a host is this machine: localhost, 127.0.0.0/8, ::1, or unspecified.
 
     >>> is_loopback("127.0.0.1"), is_loopback("mlsys.example")
     (True, False)
@@ -24,7 +24,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def host_of(address: str) -> str:
-    """Return the host of `http://host:port` or `host:port`, empty if there is none.
+    """Return the host of `http://host:port` or `host:port`, or an empty text.
 
     >>> host_of("127.0.0.1:8085"), host_of("http://[::1]:8085/")
     ('127.0.0.1', '::1')
@@ -45,6 +45,6 @@ def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def has_proxy(environ: Mapping[str, str]) -> bool:
-    """Tell whether a variable names a proxy."""
+    """Return whether a variable names a proxy."""
     names = {f"{word}_proxy" for word in ("http", "https", "all", "grpc")}
     return any(value and name.casefold() in names for name, value in environ.items())

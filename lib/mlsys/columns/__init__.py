@@ -1,1 +1,1 @@
-"""One column of a frame as BigQuery and Arrow hold it: types, dtypes, and exact values."""
+"""One column of a frame in BigQuery and Arrow: types, dtypes, and exact values."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def arrow_type(name: str) -> pa.DataType:
-    """The Arrow type that a BigQuery column of the type `name` (`INT64`, ...) is read as.
+    """Return the Arrow type as which a BigQuery column of type `name` (`INT64`, ...) is read.
 
     Raises:
         KeyError: the type has no flat Arrow counterpart (STRUCT, ARRAY, JSON, GEOGRAPHY, ...).
@@ -34,7 +34,7 @@ def arrow_type(name: str) -> pa.DataType:
 
 
 def sql_name(kind: pa.DataType) -> str:
-    """The BigQuery type that values of the Arrow type `kind` are stored as.
+    """Return the BigQuery type as which values of the Arrow type `kind` are stored.
 
     Raises:
         InvalidRequest: BigQuery has no flat type for it.

@@ -1,4 +1,4 @@
-"""Decimals as NUMERIC or BIGNUMERIC, and as floats, where no digit is lost."""
+"""Exact conversion of decimals to NUMERIC, BIGNUMERIC and floats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlsys.columns.kinds import ColumnFault, Objects, shown
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Digits before and behind the point. BIGNUMERIC takes a part of the numbers with 39 before it:
+# Digits before and after the point. BIGNUMERIC accepts only some numbers with 39 before it:
 # https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types
 DIGITS = {"NUMERIC": (29, 9), "BIGNUMERIC": (38, 38)}
 _WIDE = Context(prec=80)
@@ -28,7 +28,7 @@ def decimal_array(objects: Objects, column: str) -> pa.Array:
         if before > DIGITS["BIGNUMERIC"][0] or behind > DIGITS["BIGNUMERIC"][1]:
             raise ColumnFault(
                 f"holds {shown(value)} in row {row}, and BIGNUMERIC has 38 digits before and 38 "
-                f"behind the point. Round it yourself, or write text: {column}.map(str)"
+                f"after the point. Round it yourself, or write text: {column}.map(str)"
             )
         wide |= before > DIGITS["NUMERIC"][0] or behind > DIGITS["NUMERIC"][1]
         values.append(number)
@@ -41,7 +41,7 @@ def decimal_array(objects: Objects, column: str) -> pa.Array:
 
 
 def _digits(value: Decimal) -> tuple[float, int]:
-    """Return how many digits stand before and behind the point, without zeros at the end."""
+    """Return the number of digits before and after the point, without trailing zeros."""
     _, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
         return float("inf"), 0
@@ -54,7 +54,7 @@ def _digits(value: Decimal) -> tuple[float, int]:
 def array_of(
     objects: Objects, target: pa.DataType, check: Callable[[Any, int], None] | None = None
 ) -> pa.Array:
-    """Return an array of all rows; `check` raises on the value that Arrow refuses."""
+    """Return an array of all rows; `check` raises for the value that Arrow refuses."""
     import pyarrow as pa
 
     cells: list[Any] = [None] * objects.length
@@ -70,13 +70,13 @@ def array_of(
 
 
 def floats_and_decimals(column: pa.ChunkedArray, given: str, kind: str) -> pa.ChunkedArray:
-    """Return floats as decimals, or decimals as floats, where one reads back as the other.
+    """Convert floats to decimals, or decimals to floats, if every value reads back the same.
 
-    A float fits if the decimal that it is written as (0.1, not the 55 digits of its binary value)
-    has no more digits than the column; a decimal fits if it is what its float is written as.
+    A float fits if its shortest decimal (0.1, not the 55 digits of its binary value) has no more
+    digits than the column; a decimal fits if it is the shortest decimal of its float.
 
     Raises:
-        pa.ArrowInvalid: a value would be rounded; it is named with its row.
+        pa.ArrowInvalid: a value would be rounded; the message has the value and its row.
     """
     import pyarrow as pa
 

@@ -1,7 +1,7 @@
-"""The dtypes of pandas as texts in a signature, and back.
+"""Names of pandas dtypes in a signature, and back.
 
-pandas itself cannot read every dtype that it writes: not those of Arrow with parameters, and not
-all sparse ones.
+pandas cannot parse every dtype name that it writes: not Arrow's with parameters, and not all sparse
+ones.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _ALIASES = {
 
 
 def name_of(dtype: Any) -> str:
-    """Return the dtype as a signature names it.
+    """Return the dtype's name for a signature.
 
-    Sparse columns count as dense, since a table of BigQuery is, and NumPy's long doubles and bytes
-    as the nearest that pandas itself can hold.
+    Sparse columns count as dense, like those of a BigQuery table, and NumPy's long doubles and
+    bytes as the nearest dtype that pandas can hold.
 
     >>> import pandas as pd
     >>> name_of(pd.SparseDtype("float64", 0))
@@ -44,13 +44,13 @@ def name_of(dtype: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """Return the name of the dense dtype of a sparse one; any other name as it is."""
+    """Return the dense dtype's name for a sparse one, and any other name unchanged."""
     sparse = _SPARSE.fullmatch(text)
     return sparse[1] if sparse else text
 
 
 def is_arrow(text: str) -> bool:
-    """Tell whether this is the name of a dtype of Arrow."""
+    """Return whether this is the name of an Arrow dtype."""
     return text.endswith(_ARROW)
 
 
@@ -58,7 +58,7 @@ def arrow_of(text: str) -> pa.DataType:
     """Return the Arrow type that a dtype like `decimal128(38, 9)[pyarrow]` names.
 
     Raises:
-        ValueError: there is no such type.
+        ValueError: the type is unknown.
     """
     import pyarrow as pa
 
@@ -74,7 +74,7 @@ def arrow_of(text: str) -> pa.DataType:
 
 
 def is_readable(text: str) -> bool:
-    """Tell whether columns of this dtype can be made from a table of BigQuery."""
+    """Return whether a column of this dtype can be made from a BigQuery table."""
     import pandas as pd
 
     try:
@@ -82,6 +82,6 @@ def is_readable(text: str) -> bool:
             arrow_of(text)
         else:
             pd.api.types.pandas_dtype(text)
-    except Exception:  # pandas and pyarrow raise anything, by the text they are given
+    except Exception:  # pandas and pyarrow may raise anything
         return False
     return True

@@ -1,8 +1,8 @@
 """The one BigQuery type of the Python objects in a column.
 
-Every object is looked at, not the first one alone. Whole numbers may stand beside floats or
-decimals that hold them exactly; any other two types in one column are a fault, which names the
-first two values that disagree and their rows, counted from 0.
+Every object is checked, not only the first one. Whole numbers may be mixed with floats or decimals
+that hold them exactly; any other two types in one column are a fault. Its message has the first two
+conflicting values and their rows, counted from 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     import pandas as pd
 
-# What can be written in a flat column, in the order of the tests: a bool is an int, too.
+# The types of flat columns, in the order of the tests: a bool is an int, too.
 TYPES = (
     *("BOOL", "INT64", "FLOAT64", "NUMERIC", "STRING", "BYTES"),
     *("DATE", "TIME", "DATETIME", "TIMESTAMP"),
@@ -30,16 +30,16 @@ _shown.maxlong = 60
 
 
 class ColumnFault(ValueError):
-    """Why a column cannot be written or described, and what to do; it does not name the column."""
+    """A column cannot be written or described; the message does not name the column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """The values of a column that are not missing, and the rows in which they stand."""
+    """The values of a column that are not missing, and their rows."""
 
     values: list[Any]
     rows: list[int]
-    length: int  # of the column, with what is missing
+    length: int  # of the column, including missing values
 
     @classmethod
     def from_series(cls, series: pd.Series) -> Self:
@@ -49,31 +49,31 @@ class Objects:
             ColumnFault: a value cannot be compared with itself (a signaling NaN).
         """
         try:
-            there = series.notna().to_numpy()
+            present = series.notna().to_numpy()
         except ArithmeticError as exc:
             raise ColumnFault("holds a signaling NaN. Replace it with None") from exc
-        values = series.to_numpy(dtype=object)[there].tolist()
-        return cls(values, there.nonzero()[0].tolist(), len(series))
+        values = series.to_numpy(dtype=object)[present].tolist()
+        return cls(values, present.nonzero()[0].tolist(), len(series))
 
 
 def shown(value: Any) -> str:
-    """Return the value as Python writes it, cut where it is long."""
+    """Return the value's repr, cut if it is long."""
     return _shown.repr(value)
 
 
 def one_kind(objects: Objects, column: str) -> str | None:
-    """Return the BigQuery type that all values have, or None where there are none.
+    """Return the BigQuery type of all values, or None without values.
 
-    `column` is how the caller writes the column, for instance `df['a']`; advice is made with it.
+    `column` is the caller's expression for the column, for instance `df['a']`, to use in advice.
 
     Raises:
-        ColumnFault: two values disagree, or BigQuery has no flat type for one.
+        ColumnFault: two values have different types, or BigQuery has no flat type for one.
     """
     types = set(map(type, objects.values))
-    kinds = {kind for found in types if (kind := _kind_of_type(found)) is not None}
+    kinds = {kind for python_type in types if (kind := _kind_of_type(python_type)) is not None}
     if len(kinds) == 1 and kinds <= set(TYPES) and not kinds & {"DATETIME", "TIME"}:
-        return kinds.pop()  # their type says it: no need to look at each
-    first: dict[str, int] = {}  # kind -> the place where it is first seen
+        return kinds.pop()  # the Python type decides: no need to check each value
+    first: dict[str, int] = {}  # kind -> the position where it is first seen
     for i, value in enumerate(objects.values):
         kind = _kind_of(value)
         if kind in first:
@@ -89,18 +89,18 @@ def one_kind(objects: Objects, column: str) -> str | None:
 
 
 def _kind_of(value: Any) -> str:
-    """Return a value's BigQuery type, or the name of its own type where there is none."""
+    """Return a value's BigQuery type, or the name of its Python type if BigQuery has none."""
     kind = _kind_of_type(type(value)) or type(value).__name__
     if kind == "DATETIME" and getattr(value, "tzinfo", None) is not None:
         return "TIMESTAMP"
     return _ZONED_TIME if kind == "TIME" and value.tzinfo is not None else kind
 
 
-def _kind_of_type(found: type) -> str | None:
-    """Return the BigQuery type of a Python type's values, DATETIME for those of TIMESTAMP, too."""
+def _kind_of_type(python_type: type) -> str | None:
+    """Return the BigQuery type of a Python type's values, with DATETIME also for TIMESTAMP."""
     import numpy as np
 
-    if issubclass(found, dt.timedelta | np.timedelta64):  # which NumPy counts as an integer
+    if issubclass(python_type, dt.timedelta | np.timedelta64):  # NumPy's is an np.integer
         return "duration"
     tests: tuple[tuple[str, tuple[type, ...]], ...] = (
         ("BOOL", (bool, np.bool_)),
@@ -114,17 +114,16 @@ def _kind_of_type(found: type) -> str | None:
         ("TIME", (dt.time,)),
     )
     for kind, types in tests:
-        if issubclass(found, types):
+        if issubclass(python_type, types):
             return kind
-    return {"dict": "struct", "ndarray": "list", "tuple": "list"}.get(
-        found.__name__, found.__name__
-    )
+    name = python_type.__name__
+    return {"dict": "struct", "ndarray": "list", "tuple": "list"}.get(name, name)
 
 
 def _check_flat(kind: str, value: Any, row: int, column: str) -> None:
     if kind == _ZONED_TIME:
         raise ColumnFault(
-            f"holds {shown(value)} in row {row}, and a TIME of BigQuery has no offset. Write "
+            f"holds {shown(value)} in row {row}, and BigQuery's TIME has no offset. Write "
             f"datetimes with a time zone, or leave the offset out: "
             f"{column}.map(lambda t: t.replace(tzinfo=None))"
         )
@@ -136,27 +135,27 @@ def _check_flat(kind: str, value: Any, row: int, column: str) -> None:
 
 
 def advice(kind: str, column: str) -> str:
-    """Return how a column of a type that BigQuery does not have can be written."""
+    """Return how to write a column whose type BigQuery does not have."""
     word = kind.split("[")[0].split("<")[0].removeprefix("large_").removeprefix("fixed_size_")
     texts = {
         "duration": f"Write seconds: pd.to_timedelta({column}).dt.total_seconds()",
-        "complex": "Write the real and the imaginary part as a column each",
-        "complex128": "Write the real and the imaginary part as a column each",
-        "complex64": "Write the real and the imaginary part as a column each",
-        "list": f"Write a row a value (df.explode), or JSON: {column}.map(json.dumps)",
+        "complex": "Write the real and the imaginary part as two columns",
+        "complex128": "Write the real and the imaginary part as two columns",
+        "complex64": "Write the real and the imaginary part as two columns",
+        "list": f"Write one row per value (df.explode), or JSON: {column}.map(json.dumps)",
         "set": f"Write JSON: {column}.map(sorted).map(json.dumps)",
-        "struct": f"Write a column a field, or JSON: {column}.map(json.dumps)",
-        "map": f"Write a column a key, or JSON: {column}.map(json.dumps)",
-        "period": f"Write when it begins: {column}.dt.to_timestamp()",
+        "struct": f"Write one column per field, or JSON: {column}.map(json.dumps)",
+        "map": f"Write one column per key, or JSON: {column}.map(json.dumps)",
+        "period": f"Write its start: {column}.dt.to_timestamp()",
         "Period": f"Write text: {column}.map(str)",
-        "interval": "Write its ends, .left and .right, as a column each",
-        "Interval": "Write its ends, .left and .right, as a column each",
+        "interval": "Write its ends, .left and .right, as two columns",
+        "Interval": "Write its ends, .left and .right, as two columns",
     }
     return texts.get(word, f"Convert it, for instance to text: {column}.map(str)")
 
 
 def _disagreement(objects: Objects, one: tuple[int, str], two: tuple[int, str], column: str) -> str:
-    """Return the text about two values, each given by its place and its type."""
+    """Return the message about two values, each given by its position and its type."""
     (i, first), (j, second) = one, two
     (a, b), (row, other) = (
         (objects.values[i], objects.values[j]),
@@ -170,23 +169,26 @@ def _disagreement(objects: Objects, one: tuple[int, str], two: tuple[int, str], 
 
 def _remedy(kinds: frozenset[str], column: str) -> str:
     remedies: dict[tuple[str, ...], str] = {
-        ("DATE", "DATETIME"): f"Make all datetimes: pd.to_datetime({column})",
-        ("DATE", "TIMESTAMP"): f"Make all datetimes in UTC: pd.to_datetime({column}, utc=True)",
+        ("DATE", "DATETIME"): f"Make all of them datetimes: pd.to_datetime({column})",
+        ("DATE", "TIMESTAMP"): (
+            f"Make all of them datetimes in UTC: pd.to_datetime({column}, utc=True)"
+        ),
         ("DATETIME", "TIMESTAMP"): (
             "Give every datetime a time zone or none; "
             f"pd.to_datetime({column}, utc=True) takes those without one as UTC"
         ),
-        ("BOOL", "INT64"): f"Make all numbers ({column}.map(int)) or all bools",
-        ("BOOL", "FLOAT64"): f"Make all numbers ({column}.map(float)) or all bools",
-        ("BOOL", "NUMERIC"): f"Make all numbers ({column}.map(Decimal)) or all bools",
+        ("BOOL", "INT64"): f"Make all of them numbers ({column}.map(int)) or bools",
+        ("BOOL", "FLOAT64"): f"Make all of them numbers ({column}.map(float)) or bools",
+        ("BOOL", "NUMERIC"): f"Make all of them numbers ({column}.map(Decimal)) or bools",
         ("BYTES", "STRING"): (
-            f"Make all text: {column}.map(lambda v: v.decode() if isinstance(v, bytes) else v)"
+            "Make all of them text: "
+            f"{column}.map(lambda v: v.decode() if isinstance(v, bytes) else v)"
         ),
         ("FLOAT64", "NUMERIC"): (
-            f"Make all floats ({column}.map(float)) or all decimals "
+            f"Make all of them floats ({column}.map(float)) or decimals "
             f"({column}.map(lambda v: Decimal(str(v))))"
         ),
     }
-    found = remedies.get(tuple(sorted(kinds)))
+    remedy = remedies.get(tuple(sorted(kinds)))
     missing = "na_action='ignore'"
-    return found or f"Convert it, for instance to text: {column}.map(str, {missing})"
+    return remedy or f"Convert it, for instance to text: {column}.map(str, {missing})"

@@ -1,7 +1,7 @@
-"""A pandas column as the Arrow column that BigQuery stores, value by value, or a fault.
+"""Conversion of a pandas column to the Arrow column that BigQuery stores, exact or refused.
 
 Nothing is rounded or cut: nanoseconds, digits beyond BIGNUMERIC and integers beyond INT64 are
-faults. NaN, NaT, NA and None are NULL, because pandas holds each of them for a missing value.
+faults. NaN, NaT, NA and None are NULL: in pandas each of them is a missing value.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _FIRST, _LAST = dt.datetime.min, dt.datetime.max
 
 
 def stored(series: pd.Series, column: str) -> pa.Array:
-    """Return the values of `series` in the type that BigQuery stores them as.
+    """Return the values of `series` in their BigQuery type.
 
-    A column without any value is STRING unless its dtype says otherwise. `column` is how the
-    caller writes the column, for advice.
+    A column without values is STRING unless its dtype has another type. `column` is the caller's
+    expression for the column, to use in advice.
 
     Raises:
-        ColumnFault: values of two types, of a type that BigQuery does not have, or one that would
-            change.
+        ColumnFault: values of two types, of a type that BigQuery does not have, or a value that
+            would change.
     """
     import numpy as np
     import pandas as pd
@@ -49,14 +49,14 @@ def stored(series: pd.Series, column: str) -> pa.Array:
         _check_long_doubles(series, column)
         series = series.astype("float64")
     try:
-        found = pa.array(series, from_pandas=True)
+        array = pa.array(series, from_pandas=True)
     except (pa.ArrowException, ValueError, TypeError):  # half a surrogate pair, a complex number
         return _of_objects(series.astype(object), column)
-    return _of_arrow(found, column)
+    return _of_arrow(array, column)
 
 
 def _of_categories(series: pd.Series, column: str) -> pa.Array:
-    """Return the categories in which the rows are."""
+    """Return the category of each row."""
     import pandas as pd
     import pyarrow as pa
 
@@ -66,25 +66,25 @@ def _of_categories(series: pd.Series, column: str) -> pa.Array:
     codes = used.cat.codes.to_numpy()
     try:
         values = stored(pd.Series(used.cat.categories), column)
-    except ColumnFault:  # once more by the rows, which the text shall name
+    except ColumnFault:  # repeat with the rows, so that the message names a row
         _of_objects(series.astype(object), column)
         raise
     return values.take(pa.array(codes, mask=codes < 0))
 
 
-def _of_arrow(found: Any, column: str) -> pa.Array:
+def _of_arrow(array: Any, column: str) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if isinstance(found, pa.ChunkedArray):
-        found = found.combine_chunks()
-    if pa.types.is_dictionary(found.type):
-        found = found.dictionary_decode()
-    if pa.types.is_run_end_encoded(found.type):
-        found = pc.run_end_decode(found)
-    kind = found.type
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    kind = array.type
     if pa.types.is_null(kind):
-        return found.cast(pa.string())
+        return array.cast(pa.string())
     if isinstance(kind, pa.BaseExtensionType):
         name = kind.extension_name.split(".")[-1]
         raise ColumnFault(
@@ -95,31 +95,31 @@ def _of_arrow(found: Any, column: str) -> pa.Array:
         name = sql_name(kind)
     except InvalidRequest as exc:
         raise ColumnFault(f"{exc.problems[0][1]}. {advice(str(kind), column)}") from exc
-    if name in DIGITS and found.null_count < len(found):
-        rows = found.is_valid().to_numpy(zero_copy_only=False).nonzero()[0].tolist()
-        return decimal_array(Objects(found.drop_null().to_pylist(), rows, len(found)), column)
-    return _in_years(_cast(found, name, column), name, column)
+    if name in DIGITS and array.null_count < len(array):
+        rows = array.is_valid().to_numpy(zero_copy_only=False).nonzero()[0].tolist()
+        return decimal_array(Objects(array.drop_null().to_pylist(), rows, len(array)), column)
+    return _in_years(_cast(array, name, column), name, column)
 
 
-def _cast(found: pa.Array, name: str, column: str) -> pa.Array:
-    """Return the values in the type `name`, each exactly."""
+def _cast(array: pa.Array, name: str, column: str) -> pa.Array:
+    """Return the values in the type `name`, all exact."""
     import pyarrow as pa
 
     target = arrow_type(name)
     try:
-        return found.cast(target)
+        return array.cast(target)
     except pa.ArrowInvalid:
-        low, high = 0, len(found)  # of the first n rows, `low` can be cast and `high` cannot
+        low, high = 0, len(array)  # of the first n rows, `low` can be cast and `high` cannot
         while high - low > 1:
             middle = (low + high) // 2
             try:
-                found[:middle].cast(target)
+                array[:middle].cast(target)
                 low = middle
             except pa.ArrowInvalid:
                 high = middle
     if name == "INT64":
-        raise _beyond_int64(found[low].as_py(), low, column)
-    value = found[low].cast(pa.string()).as_py()
+        raise _beyond_int64(array[low].as_py(), low, column)
+    value = array[low].cast(pa.string()).as_py()
     raise _finer(value, low, name, column)
 
 
@@ -152,13 +152,15 @@ def _of_objects(series: pd.Series, column: str) -> pa.Array:
         except (pa.ArrowException, OverflowError, ValueError) as exc:
             if name == "INT64":
                 raise _beyond_int64(value, row, column) from exc
-            raise ColumnFault(f"holds {shown(value)} in row {row}, no {name}: {exc}") from exc
+            raise ColumnFault(
+                f"holds {shown(value)} in row {row}, which is not {name}: {exc}"
+            ) from exc
 
     return _in_years(array_of(objects, target, make), name, column)
 
 
 def _float(value: Any, row: int, column: str) -> float:
-    """Return a whole number, or one of NumPy's long doubles, as the float it is exactly."""
+    """Return a whole number or a NumPy long double as the float of exactly its value."""
     import numpy as np
 
     value = int(value) if isinstance(value, int | np.integer) else value
@@ -187,7 +189,7 @@ def _inexact(value: Any, row: int, column: str) -> ColumnFault:
 
 
 def _datetime(value: Any, row: int, column: str) -> dt.datetime:
-    """Return what Python holds of a datetime, which is all that BigQuery keeps."""
+    """Return the value as Python's datetime, which is as precise as BigQuery's."""
     import numpy as np
     import pandas as pd
 
@@ -208,26 +210,26 @@ def _datetime(value: Any, row: int, column: str) -> dt.datetime:
     return moment
 
 
-def _in_years(found: pa.Array, name: str, column: str) -> pa.Array:
-    """Return the values, all of which lie in the years that BigQuery knows."""
+def _in_years(array: pa.Array, name: str, column: str) -> pa.Array:
+    """Return the values after a check that all lie in BigQuery's years."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if name not in ("DATE", "DATETIME", "TIMESTAMP"):
-        return found
+        return array
     kind, unit = (pa.int32(), dt.timedelta(1)) if name == "DATE" else (pa.int64(), _MICROSECOND)
-    numbers = found.cast(kind)
+    numbers = array.cast(kind)
     first, last = ((moment - _EPOCH) // unit for moment in (_FIRST, _LAST))
     outside = pc.or_(pc.less(numbers, first), pc.greater(numbers, last))
     row = pc.index(outside, True).as_py()
     if row >= 0:
-        raise _other_year(found[row].cast(pa.string()).as_py(), row)
-    return found
+        raise _other_year(array[row].cast(pa.string()).as_py(), row)
+    return array
 
 
 def _other_year(value: str, row: int) -> ColumnFault:
     return ColumnFault(
-        f"holds {value} in row {row}, and BigQuery knows the years 0001 to 9999 (in UTC). Replace "
+        f"holds {value} in row {row}, and BigQuery has the years 0001 to 9999 (in UTC). Replace "
         "it, for instance with None"
     )
 
@@ -236,7 +238,7 @@ def _finer(value: str, row: int, name: str, column: str) -> ColumnFault:
     if name in ("DATETIME", "TIMESTAMP"):
         return ColumnFault(
             f"holds {value} in row {row}, and BigQuery keeps microseconds in the years 0001 to "
-            f"9999. Cut it yourself: {column}.dt.floor('us')"
+            f"9999. Round it down: {column}.dt.floor('us')"
         )
     return ColumnFault(
         f"holds {value} in row {row}, which {name} cannot hold exactly. Round it yourself"
@@ -245,6 +247,6 @@ def _finer(value: str, row: int, name: str, column: str) -> ColumnFault:
 
 def _beyond_int64(value: Any, row: int, column: str) -> ColumnFault:
     return ColumnFault(
-        f"holds {shown(value)} in row {row}, which is not in range of INT64 (-2^63 to 2^63 - 1). "
+        f"holds {shown(value)} in row {row}, which is outside INT64 (-2^63 to 2^63 - 1). "
         f"Write decimals, {column}.map(Decimal), or text: {column}.map(str)"
     )

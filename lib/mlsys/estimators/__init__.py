@@ -1,1 +1,1 @@
-"""Facts about a fitted scikit-learn model: its parts, its input, whether it is fitted or random."""
+"""Properties of a scikit-learn model: its parts, input form, memory use, fitting and randomness."""

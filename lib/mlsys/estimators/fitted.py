@@ -1,4 +1,4 @@
-"""Which part of a model was never fitted."""
+"""The first unfitted part of a model."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def not_fitted(model: Any) -> str | None:
-    """Return the class name of the first estimator of `model` that was not fitted, or None.
+    """Return the class name of the first estimator of `model` that is not fitted, or None.
 
-    Each step of a Pipeline is looked at: scikit-learn's own check looks at the last one alone.
-    Estimators that need no fit count as fitted, and so do those that are not scikit-learn's own and
-    do not define `__sklearn_is_fitted__`: only the convention of a trailing underscore would tell.
+    Each step of a Pipeline is checked: scikit-learn's own check covers only the last one.
+    Estimators that need no fit count as fitted. So do estimators outside scikit-learn without
+    `__sklearn_is_fitted__`, because only the convention of a trailing underscore would tell.
     """
     from sklearn.exceptions import NotFittedError
     from sklearn.pipeline import Pipeline
@@ -22,19 +22,19 @@ def not_fitted(model: Any) -> str | None:
         if isinstance(estimator, Pipeline):
             left += [step for _, step in reversed(estimator.steps) if hasattr(step, "fit")]
             continue
-        if not _tells(estimator) or _needs_no_fit(estimator):
+        if not _can_check(estimator) or _needs_no_fit(estimator):
             continue
         try:
             check_is_fitted(estimator)
         except NotFittedError:
             return type(estimator).__name__
-        except Exception:  # a state may be anything; whether it predicts is seen elsewhere
+        except Exception:  # a state may be anything; other checks call predict
             continue
     return None
 
 
-def _tells(estimator: Any) -> bool:
-    """Whether scikit-learn's check says the truth about the estimator."""
+def _can_check(estimator: Any) -> bool:
+    """Return whether scikit-learn's check is reliable for the estimator."""
     own = type(estimator).__module__.partition(".")[0] == "sklearn"
     return hasattr(estimator, "fit") and (own or hasattr(estimator, "__sklearn_is_fitted__"))
 

@@ -1,8 +1,8 @@
-"""What a model takes as X: a table of columns, or one column as a Series.
+"""The form of a model's X: a table of columns, or one column as a Series.
 
-A text vectorizer iterates over what it is given. Given a frame, it sees the names of the columns
-and not the rows, and answers once for each column. So a model that begins with one, in whatever
-wrappers, is given its column as a Series.
+A text vectorizer iterates over its input. Of a frame it sees the names of the columns, not the
+rows, and returns one row per column. So a model that begins with one, inside any wrappers, gets its
+column as a Series.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 TEXT = "text"  # the model takes one column of text
 ANY = "any"  # the model takes one column of any type
 
-# Where estimators keep those that they pass X on to, the fitted ones first.
+# Attributes with the estimators that receive X, the fitted ones first.
 _INNER = (
     *("best_estimator_", "calibrated_classifiers_", "estimators_", "estimator_", "regressor_"),
     *("transformer_list", "estimator", "regressor"),
 )
-# These pass X on as it is; any other estimator looks at X itself.
+# These pass X on unchanged; any other estimator reads X itself.
 _WRAPPERS = frozenset(
     {
         *("GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"),
@@ -40,7 +40,7 @@ _WRAPPERS = frozenset(
 
 
 def first_steps(model: Any) -> Iterator[Any]:
-    """Yield the estimators that look at X first, as it was passed to `model`."""
+    """Yield the estimators that read X first, unchanged."""
     seen: set[int] = set()
     left = [model]
     while left:
@@ -65,7 +65,7 @@ def one_column(model: Any) -> str | None:
     """Return TEXT or ANY if the model takes one column as a Series, and None if it takes a table.
 
     Raises:
-        ModelUnusable: it takes rows that no column of BigQuery holds.
+        ModelUnusable: it takes rows of a type that BigQuery columns cannot hold.
     """
     from sklearn.feature_extraction import DictVectorizer, FeatureHasher
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
@@ -77,8 +77,8 @@ def one_column(model: Any) -> str | None:
         if isinstance(step, DictVectorizer | FeatureHasher | MultiLabelBinarizer):
             raise ModelUnusable(
                 f"The model begins with a {type(step).__name__}, which takes a dict or a list for "
-                "each row; no column of a table holds one. Fit it on a DataFrame with one column "
-                "for each value, for instance with a OneHotEncoder in a ColumnTransformer"
+                "each row, and a column of a table cannot hold one. Fit it on a DataFrame with one "
+                "column for each value, for instance with a OneHotEncoder in a ColumnTransformer"
             )
         if isinstance(step, CountVectorizer | HashingVectorizer):
             kind = TEXT
@@ -88,7 +88,7 @@ def one_column(model: Any) -> str | None:
 
 
 def takes_series(model: Any, signature: Signature | None = None) -> bool:
-    """Tell whether the model is given its one column as a Series, and not as a table.
+    """Return whether the model takes its one column as a Series, and not as a table.
 
     Raises:
         ModelUnusable: as `one_column`.
@@ -107,12 +107,12 @@ def model_input(model: Any, frame: pd.DataFrame, series: bool = False) -> Any:
 
 
 def fitted_on_array(model: Any) -> bool:
-    """Tell whether the model knows how many features it has, and not their names."""
+    """Return whether the model knows the number of its features but not their names."""
     return hasattr(model, "n_features_in_") and not hasattr(model, "feature_names_in_")
 
 
 def _first(steps: list[Any]) -> Any:
-    """The step of a Pipeline that looks at X; a FunctionTransformer before it passes X on."""
+    """Return the step of a Pipeline that reads X; a FunctionTransformer before it passes X on."""
     from sklearn.preprocessing import FunctionTransformer
 
     steps = [step for step in steps if step is not None and step != "passthrough"]

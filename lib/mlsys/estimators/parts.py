@@ -7,10 +7,10 @@ from typing import Any
 
 
 def parts_of(model: Any) -> Iterator[Any]:
-    """Yield the estimators in the model, and what scikit-learn wraps them in."""
+    """Yield the estimators in the model, and scikit-learn's objects around them."""
     seen: set[int] = set()
     left = [model]
-    while left:  # no recursion: how deep it goes is the pickle's choice
+    while left:  # no recursion: the pickle decides the depth
         value = left.pop()
         if id(value) in seen:
             continue

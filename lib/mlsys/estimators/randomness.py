@@ -1,19 +1,19 @@
-"""Models that answer the same rows otherwise from call to call."""
+"""Models whose predictions for the same rows differ from call to call."""
 
 from __future__ import annotations
 
 from typing import Any
 
 ANSWERS_VARY = (
-    "its answers to the same rows differ from call to call: it draws them at random. Set "
-    "random_state to a number and fit it again"
+    "its predictions for the same rows differ from call to call, because it draws them at random. "
+    "Set random_state to a number and fit it again"
 )
 
 
 def draws_answers(model: Any) -> bool:
-    """Tell whether the model is known to draw its answers: a DummyClassifier without a seed.
+    """Return whether the model draws its predictions at random: a DummyClassifier without a seed.
 
-    Only the last estimator within pipelines and searches is looked at.
+    Only the last estimator within pipelines and searches is checked.
     """
     from sklearn.dummy import DummyClassifier
 

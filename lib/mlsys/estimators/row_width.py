@@ -1,7 +1,7 @@
-"""How many numbers a model makes of one row at once, which times the rows is what memory it takes.
+"""The numbers that a prediction holds per row, from which its memory follows.
 
-KernelRidge compares each row with all it was fitted on, PolynomialFeatures makes thousands of
-columns of ten: 65,536 rows of such are more than any machine has, by a file of a few kilobytes.
+KernelRidge compares each row with every training row, and PolynomialFeatures makes thousands of
+columns from ten. With 65,536 rows, a file of a few kilobytes exceeds the memory of any machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mlsys.safe_pickle.roles import called
 
 MOST = 50_000_000  # of a row; 400 MB
 AT_ONCE = 2**27  # of a batch; 1 GiB
-# Arrays with which each row is compared, or that it is multiplied by, and the axis that counts.
+# Arrays with which each row is compared or multiplied, and the axis that sets the width.
 COMPARED = {
     "X_": 0, "X_fit_": 0, "X_train_": 0, "cluster_centers_": 0, "code_book_": 0, "coef_": 0,
     "components_": 0, "dist_matrix_": 0, "means_": 0, "random_weights_": 1,
@@ -24,9 +24,9 @@ VOCABULARY = ("CountVectorizer", "DictVectorizer", "TfidfVectorizer")
 
 
 def row_width(model: Any) -> int:
-    """Return how many numbers a prediction holds for each row at once: an upper bound.
+    """Return an upper bound of the numbers that a prediction holds per row at once.
 
-    Sparse columns count only where they are made dense.
+    Sparse columns count only if they are made dense.
     """
     dense = any(
         type(part).__name__ == "ColumnTransformer" and not vars(part).get("sparse_output_", True)
@@ -34,25 +34,25 @@ def row_width(model: Any) -> int:
     )
     total: dict[int, int] = {}
     left = [(model, False)]
-    kept = []  # so that no id is used twice
+    kept = []  # keeps ids unique
     while left:
         part, done = left.pop()
         inside = list(called(part)) if hasattr(part, "__dict__") else []
         if done:
-            # A forest adds up what its trees say, one after another; others keep all answers.
+            # A forest adds up its trees' predictions one by one; others keep all predictions.
             trees = [total[id(p)] for p in inside if _is_tree(p)]
             others = sum(total[id(p)] for p in inside if not _is_tree(p))
             total[id(part)] = _own(part, dense) + max(trees, default=0) + others
         elif id(part) not in total:
             kept.append(part)
-            total[id(part)] = 0  # for what holds itself, by a class that the settings trust
+            total[id(part)] = 0  # an object of a trusted class may contain itself
             left.append((part, True))
             left += [(p, False) for p in inside]
     return total[id(model)]
 
 
 def rows_at_once(model: Any) -> int:
-    """Return how many rows the model may be given at once."""
+    """Return how many rows the model may predict at once."""
     return max(1, AT_ONCE // max(1, row_width(model)))
 
 
@@ -79,7 +79,7 @@ def _own(part: Any, dense: bool) -> int:
 
 
 def _of_kind(part: Any, held: dict[str, Any], dense: bool) -> int:
-    """Return what depends on the class: neighbours, categories, words, samples."""
+    """Return the width that depends on the class: neighbours, categories, words, samples."""
     name, module = type(part).__name__, type(part).__module__
     if module.startswith("sklearn.neighbors.") and "_fit_X" in held:
         outputs = getattr(held.get("_y"), "shape", (0,))[1:] or (1,)

@@ -1,8 +1,8 @@
-"""Frames between the steps of a model: what `sklearn.set_config` said as it was fitted.
+"""DataFrames between the steps of a model, as `sklearn.set_config` set them during fitting.
 
-`set_config(transform_output="pandas")` is a setting of the process and does not travel with the
-pickle; `set_output` on an estimator does. A step that was fitted on frames needs frames: a
-ColumnTransformer selects columns by name. Its own names of them tell what the step before gave.
+`set_config(transform_output="pandas")` is a setting of the process and not in the pickle;
+`set_output` on an estimator is. A step that was fitted on frames needs frames: a ColumnTransformer
+selects columns by name. Its `feature_names_in_` shows that the step before returned frames.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from mlsys.estimators.row_width import row_width
 
 
 def restore_output(model: Any) -> bool:
-    """Let each step give frames whose successor was fitted on frames of its output.
+    """Make each step return frames whose successor was fitted on frames of its output.
 
-    Return whether there is such a step.
+    Return whether the model has such a step.
     """
     from sklearn.pipeline import Pipeline
 
@@ -27,7 +27,7 @@ def restore_output(model: Any) -> bool:
 
 
 def without_polars(model: Any) -> None:
-    """Let steps that were set to give polars frames give pandas ones if polars is not installed."""
+    """Make steps that return polars frames return pandas ones if polars is not installed."""
     if importlib.util.find_spec("polars") is not None:
         return
     for part in parts_of(model):
@@ -43,12 +43,12 @@ def _restore(pipeline: Any) -> bool:
         names = getattr(after, "feature_names_in_", None)
         if names is None or vars(before).get("_sklearn_output_config"):
             continue
-        if row_width(before) > 2 * len(names) + 10_000:  # more names than any memory holds
+        if row_width(before) > 2 * len(names) + 10_000:  # its names would not fit into memory
             continue
         try:
             if list(before.get_feature_names_out()) == list(names):
                 before.set_output(transform="pandas")
                 restored = True
-        except Exception:  # it has no names for what it gives, or takes no setting
+        except Exception:  # it cannot name its outputs, or has no set_output
             continue
     return restored

@@ -1,1 +1,1 @@
-"""The service over HTTP, as the command line and notebooks call it."""
+"""The service over HTTP, for the command line and notebooks."""

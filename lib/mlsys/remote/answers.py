@@ -1,11 +1,11 @@
-"""What the service's JSON answers hold, read with care: another service may have given them."""
+"""The service's JSON answers, read defensively: another service may have sent them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-Fields = Mapping[str, type | tuple[type, ...]]  # an answer's members; None: it need not be there
+Fields = Mapping[str, type | tuple[type, ...]]  # an answer's members; with None: optional
 
 _COUNT = (int, type(None))
 _LIST = (list, type(None))
@@ -37,52 +37,52 @@ STATUS: Fields = {
 
 
 def missing(body: Mapping[str, Any], fields: Fields) -> list[str]:
-    """Return which fields an answer lacks, or has as something else."""
+    """Return the fields that an answer lacks or has with another type."""
     return [name for name, kind in fields.items() if not _is(body.get(name), kind)]
 
 
 def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
-    # JSON's true is not a count, though Python's True is an int.
+    # JSON's true is not a count, although Python's True is an int.
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def sentence(problem: Any) -> str:
-    """What a problem says, without the columns or parameters that `faults` lists.
+    """Return a problem's detail, without the columns or parameters that `faults` lists.
 
     >>> sentence({"detail": "It does not fit. a: is missing",
     ...           "columns": [{"name": "a", "problem": "is missing"}]})
     'It does not fit.'
     """
-    said = detail(problem)
+    text = detail(problem)
     listed = faults(problem)
-    whole = said.partition(listed[0])[0] if listed and listed[0] else said
+    first = text.partition(listed[0])[0] if listed and listed[0] else text
     title = problem.get("title") if isinstance(problem, Mapping) else None
-    return whole.strip() or str(title or said)
+    return first.strip() or str(title or text)
 
 
 def detail(problem: Any) -> str:
-    """What a problem says; all of its members but its type are optional (RFC 9457)."""
+    """Return a problem's detail or title; all members but its type are optional (RFC 9457)."""
     if not isinstance(problem, Mapping):
         return str(problem)
-    said = problem.get("detail") or problem.get("title")
-    return str(said or f"The service answered {problem.get('status', 'no')} without a reason")
+    text = problem.get("detail") or problem.get("title")
+    return str(text or f"The service answered {problem.get('status', 'no')} without a reason")
 
 
 def progress(given: Any) -> dict[str, Any]:
-    """What a problem says of the run's progress, as far as it is that."""
+    """Return the well-formed members of the run's progress in a problem."""
     kinds = {"run_id": str, "rows_done": int, "shards_done": int}
     given = given if isinstance(given, Mapping) else {}
     return {name: given[name] for name, kind in kinds.items() if _is(given.get(name), kind)}
 
 
 def faults(problem: Any) -> list[str]:
-    """The columns, parameters or rows that a problem names, a line each."""
+    """Return the columns, parameters or rows that a problem names, one line each."""
     if not isinstance(problem, Mapping):
         return []
     lists = [value for value in problem.values() if isinstance(value, list)]
     more = problem.get("more")
     last = [f"and {more:,} more"] if isinstance(more, int) and more else []
-    return [_fault(item) for found in lists for item in found] + last
+    return [_fault(item) for items in lists for item in items] + last
 
 
 def _fault(item: Any) -> str:

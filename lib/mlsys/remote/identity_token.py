@@ -1,4 +1,4 @@
-"""Identity tokens: how whoever asks a private service says who they are."""
+"""Identity tokens for requests to a private service."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlsys.cloud.credentials import check_file
 from mlsys.errors import CredentialsMissing
 
 GCLOUD_TIMEOUT = 60.0  # seconds
-TOKEN_MARGIN = 300.0  # a token that ends within this many seconds is not used any more
+TOKEN_MARGIN = 300.0  # seconds before its expiry from which a token is replaced
 
 
 class IdentityToken:
-    """A token that says to `audience` who is asking; renewed before it ends."""
+    """The caller's identity token for `audience`, renewed before it expires."""
 
     def __init__(self, audience: str) -> None:
         self._audience = audience
@@ -26,7 +26,7 @@ class IdentityToken:
         self._lock = threading.Lock()
 
     def get(self) -> str:
-        """Return a token that is good for a while.
+        """Return a token that is valid for at least `TOKEN_MARGIN` seconds.
 
         Raises:
             CredentialsMissing: nobody is signed in.
@@ -34,15 +34,15 @@ class IdentityToken:
         with self._lock:
             if time.time() > self._until:
                 self._token = identity_token(self._audience)
-                self._until = _ends_at(self._token) - TOKEN_MARGIN
+                self._until = _expiry(self._token) - TOKEN_MARGIN
             return self._token
 
 
 def identity_token(audience: str) -> str:
-    """Return an identity token of the service account at hand, else of gcloud's account.
+    """Return an identity token of this machine's service account, else of gcloud's account.
 
-    A service account's token is good for `audience` alone. That of a person has no audience of its
-    own, and Cloud Run takes it (https://cloud.google.com/run/docs/authenticating/developers).
+    A service account's token is valid only for `audience`. A person's token has no audience of its
+    own, and Cloud Run accepts it (https://cloud.google.com/run/docs/authenticating/developers).
 
     Raises:
         CredentialsMissing: nobody is signed in.
@@ -60,17 +60,20 @@ def identity_token(audience: str) -> str:
             pass  # a person's credentials give no token for an audience; gcloud has one
         except GoogleAuthError as exc:
             raise CredentialsMissing(
-                f"no identity token for {audience} was given to this machine's service account: "
-                f"{exc}"
+                f"this machine's service account got no identity token for {audience}: check the "
+                f"account and its key. Google says: {exc}"
             ) from exc
     return _gcloud_token()
 
 
 def _gcloud_token() -> str:
-    instead = "`gcloud auth login`, or GOOGLE_APPLICATION_CREDENTIALS with a service account's key"
+    key = "set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account's key"
     gcloud = shutil.which("gcloud")
     if gcloud is None:
-        raise CredentialsMissing(f"no identity token: gcloud is not installed. Needed: {instead}")
+        raise CredentialsMissing(
+            f"no identity token: gcloud is not installed. Install it and run `gcloud auth login`, "
+            f"or {key}"
+        )
     try:
         done = subprocess.run(
             [gcloud, "auth", "print-identity-token"],
@@ -80,15 +83,19 @@ def _gcloud_token() -> str:
             timeout=GCLOUD_TIMEOUT,
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise CredentialsMissing(f"no identity token: gcloud did not answer ({exc})") from exc
+        raise CredentialsMissing(
+            f"no identity token: gcloud did not answer ({exc}). Try again, or {key}"
+        ) from exc
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["nothing"])[0]
-        raise CredentialsMissing(f"no identity token; gcloud says: {said} Needed: {instead}")
+        message = (done.stderr.strip().splitlines() or ["nothing"])[0]
+        raise CredentialsMissing(
+            f"no identity token: run `gcloud auth login`, or {key}. gcloud says: {message}"
+        )
     return done.stdout.strip()
 
 
 def _on_google_cloud() -> bool:
-    """Tell whether a metadata server is near; asking for one elsewhere takes ten seconds."""
+    """Return whether this machine has a metadata server; looking for one takes ten seconds."""
     product = Path("/sys/class/dmi/id/product_name")
     try:
         return bool(os.environ.get("K_SERVICE")) or product.read_text().startswith("Google")
@@ -96,12 +103,13 @@ def _on_google_cloud() -> bool:
         return False
 
 
-def _ends_at(token: str) -> float:
+def _expiry(token: str) -> float:
     from google.auth import jwt
 
     try:
         return float(jwt.decode(token, verify=False)["exp"])
     except (ValueError, KeyError) as exc:
         raise CredentialsMissing(
-            "what came as the identity token is none: `gcloud auth login`, and try again"
+            "gcloud or Google returned an invalid identity token: run `gcloud auth login` and try "
+            "again"
         ) from exc

@@ -102,6 +102,6 @@ def _values(value: Any) -> int:
 
 
 def _foreign(value: Any) -> bool:
-    """Tell whether it is a function or class of a module that is trusted by the settings."""
+    """Return whether it is a function or class of a module that is trusted by the settings."""
     place = str(getattr(value, "__module__", None) or "numpy")
     return callable(value) and place.partition(".")[0] not in OWN

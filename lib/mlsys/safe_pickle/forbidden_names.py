@@ -71,7 +71,7 @@ NAMES = {
 
 
 def is_never_trusted(key: str) -> bool:
-    """Tell whether MLSYS_TRUSTED_GLOBALS refuses `key`, a `module.Name`."""
+    """Return whether MLSYS_TRUSTED_GLOBALS refuses `key`, a `module.Name`."""
     return why_never_trusted(key) is not None
 
 

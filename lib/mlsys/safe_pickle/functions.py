@@ -22,7 +22,7 @@ def place(func: Any) -> str:
 
 
 def is_own(func: Any) -> bool:
-    """Tell whether a function of a loaded pickle is one that the settings add.
+    """Return whether a function of a loaded pickle is one that the settings add.
 
     The others are listed: a pickle can name no third kind.
     """
@@ -30,7 +30,7 @@ def is_own(func: Any) -> bool:
 
 
 def is_function(value: Any) -> bool:
-    """Tell whether a value is a function, a method or a partial; classes and estimators are not."""
+    """Return whether a value is a function, a method or a partial, not a class or an estimator."""
     return isinstance(value, FUNCTIONS) or type(value).__name__ in (
         "ufunc",
         "_ArrayFunctionDispatcher",

@@ -115,7 +115,7 @@ class Keys:
 
 
 def simple_key(value: Any) -> bool:
-    """Tell whether a single value may be a key (see `Keys`)."""
+    """Return whether a single value may be a key (see `Keys`)."""
     return Keys().simple(value)
 
 

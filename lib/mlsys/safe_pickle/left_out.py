@@ -93,7 +93,7 @@ def check(inst: Any) -> None:
 
 
 def mentions(kind: type, name: str) -> bool:
-    """Tell whether a class of scikit-learn's may read the attribute; True if nothing tells."""
+    """Return whether a class of scikit-learn's may read the attribute; True if nothing tells."""
     from sklearn.base import BaseEstimator
 
     return not issubclass(kind, BaseEstimator) or name in _words(kind)

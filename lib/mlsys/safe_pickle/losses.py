@@ -70,7 +70,7 @@ def _parts(key: str) -> dict[str, type]:
 
 
 def _is_data(value: Any) -> bool:
-    """Tell whether it is a number, a word or an array of numbers."""
+    """Return whether it is a number, a word or an array of numbers."""
     if type(value) in (bool, int, float, str):
         return True
     dtype = getattr(value, "dtype", None)

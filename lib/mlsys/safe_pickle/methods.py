@@ -23,7 +23,7 @@ BUILTIN_TYPE = "cloudpickle.cloudpickle._builtin_type"
 
 
 def is_bound_function(key: str) -> bool:
-    """Tell whether a dotted name is the function of a bound method that a model keeps.
+    """Return whether a dotted name is the function of a bound method that a model keeps.
 
     Nothing is looked up for it: it can be used up in a `MethodType`, and in nothing else.
     """

@@ -134,7 +134,7 @@ def _request(kind: type) -> bool:
 
 
 def _callable(value: Any, free: Collection[type]) -> bool:
-    """Tell whether a value can be called: a type, a kernel, a scorer; classes in `free` may be."""
+    """Return whether a value can be called (a type, a kernel, a scorer) and is not in `free`."""
     return callable(value) and not any(value is f or type(value) is f for f in free)
 
 
@@ -316,7 +316,7 @@ def _parameter_values(inst: Any) -> None:
 
 
 def _old_word(name: str, value: Any) -> bool:
-    """Tell whether an older release may have known a value that does nothing in this one."""
+    """Return whether an older release may have known a value that does nothing in this one."""
     if name in ONLY_FITTED:
         return type(value) in (int, float) or value is None
     if name in DISPATCHED:

@@ -44,7 +44,7 @@ def check_numbers(inst: Any) -> None:
 
 
 def small_dtype(value: Any) -> bool:
-    """Tell whether an element of what may be a dtype is of a sane size, as "S1000000000" is not."""
+    """Return whether a possible dtype has elements of a sane size, unlike "S1000000000"."""
     import numpy as np
 
     try:

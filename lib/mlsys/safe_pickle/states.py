@@ -125,7 +125,7 @@ def _attributes(inst: Any, state: Any) -> None:
 
 @functools.lru_cache(10_000)
 def _hides(kind: type, key: str) -> bool:
-    """Tell whether an attribute of an object would hide what its class says by the same name."""
+    """Return whether an attribute of an object would hide what its class says by the same name."""
     own = inspect.getattr_static(kind, key, _hides)
     if own is _hides:
         return False

@@ -159,7 +159,7 @@ def _keeps_rows(inst: Any, what: str) -> None:
 
 
 def by_elements(func: Any) -> bool:
-    """Tell whether a function returns an array of its argument's shape, whatever that is."""
+    """Return whether a function returns an array of its argument's shape, whatever that is."""
     import numpy as np
 
     if func is None or is_own(func):

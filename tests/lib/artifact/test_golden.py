@@ -105,8 +105,8 @@ def test_another_model_is_detected_by_its_answer() -> None:
     other = pipeline(LinearRegression()).fit(X, -X["age"])
     said = replay(other, saved(model))
     assert said is not None
-    assert said.startswith("the model answers -1.0")
-    assert "where it answered 1.0" in said
+    assert said.startswith("the model predicts -1.0")
+    assert "and predicted 1.0" in said
 
 
 def test_differences_in_the_last_bits_are_accepted() -> None:
@@ -145,9 +145,9 @@ def test_without_golden_rows_there_is_nothing_to_compare(golden: Any) -> None:
         ({"rows": 3, "predictions": []}, "must be lists"),
         ({"rows": [[1.0]], "predictions": [1]}, "must have 3 values"),
         ({"rows": ["abc"], "predictions": [1]}, "must have 3 values"),
-        ({"rows": [["old", "male", 1]], "predictions": [1]}, "age is no FLOAT64"),
-        ({"rows": [[1.0, 7, 1]], "predictions": [1]}, "sex is no STRING"),
-        ({"rows": [[1.0, "male", {}]], "predictions": [1]}, "sibs is no INT64"),
+        ({"rows": [["old", "male", 1]], "predictions": [1]}, "age is not FLOAT64"),
+        ({"rows": [[1.0, 7, 1]], "predictions": [1]}, "sex is not STRING"),
+        ({"rows": [[1.0, "male", {}]], "predictions": [1]}, "sibs is not INT64"),
     ],
 )
 def test_unreadable_golden_rows_give_no_verdict(golden: Any, words: str) -> None:

@@ -91,7 +91,7 @@ def test_a_class_defined_in_the_notebook_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(main, "MyModel", kind, raising=False)
     content = pickle.dumps(kind())
     monkeypatch.delattr(main, "MyModel")
-    with pytest.raises(ModelUnusable, match="MyModel.*defined in the notebook does not travel"):
+    with pytest.raises(ModelUnusable, match="MyModel.*pickle does not contain"):
         load_model(content)
 
 

@@ -279,11 +279,11 @@ def test_nan_and_infinity_become_null() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        pytest.param(b"", "metadata.json is no JSON", id="empty"),
-        pytest.param(b"name: x", "metadata.json is no JSON", id="YAML"),
-        pytest.param(b'{"a": 1', "metadata.json is no JSON", id="cut off"),
-        pytest.param(b"\xff\xfe\x00", "metadata.json is no JSON", id="other bytes"),
-        pytest.param(b"[" * 100_000, "metadata.json is no JSON", id="very deep"),
+        pytest.param(b"", "metadata.json is not JSON", id="empty"),
+        pytest.param(b"name: x", "metadata.json is not JSON", id="YAML"),
+        pytest.param(b'{"a": 1', "metadata.json is not JSON", id="cut off"),
+        pytest.param(b"\xff\xfe\x00", "metadata.json is not JSON", id="other bytes"),
+        pytest.param(b"[" * 100_000, "metadata.json is not JSON", id="very deep"),
         pytest.param(b"[]", "metadata.json holds a list, not an object", id="a list"),
         pytest.param(b"null", "metadata.json holds a NoneType, not an object", id="null"),
         pytest.param(b'{"model_class": 1}', "model_class must be a string", id="class"),
@@ -303,14 +303,14 @@ def test_nan_and_infinity_become_null() -> None:
         pytest.param(b'{"a": [{"b": {}, "b": 1}]}', "has 'b' twice", id="a key twice, deeper"),
         pytest.param(b'{"a":' * 101 + b"1" + b"}" * 101, "deeper than 100 levels", id="deep"),
         pytest.param(b'{"a": ' + b"9" * 4000 + b"}", "FLOAT64 cannot hold", id="4,000 digits"),
-        pytest.param(b'{"a": ' + b"9" * 5000 + b"}", "is no JSON", id="5,000 digits"),
+        pytest.param(b'{"a": ' + b"9" * 5000 + b"}", "is not JSON", id="5,000 digits"),
         pytest.param(b'{"a": "\\ud800"}', "half of a surrogate pair", id="a surrogate"),
         pytest.param(b'{"\\ud800": 1}', "half of a surrogate pair", id="a key of a surrogate"),
         pytest.param(b'{"\\ud800": 1, "\\ud800": 1}', "twice", id="surrogates twice"),
-        pytest.param(b'{"a": "' + b"x" * MAX_BYTES + b'"}', "1,000,000 are read", id="large"),
+        pytest.param(b'{"a": "' + b"x" * MAX_BYTES + b'"}', "the limit is 1,000,000", id="large"),
         pytest.param(
             json.dumps({"target": [f"t{i}" for i in range(10_001)]}).encode(),
-            "target has 10,001 names, and a table of BigQuery has 10,000",
+            "target has 10,001 names, and a BigQuery table has at most 10,000",
             id="too many targets",
         ),
         pytest.param(
@@ -355,7 +355,7 @@ A = {"name": "a", "type": "INT64"}
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (features(A, A), "'a' is there twice"),
+        (features(A, A), "'a' is a duplicate"),
         (features({"type": "INT64"}), "features[0] has no name"),
         (features("a"), "features[0] has no name"),
         (features({"name": 1, "type": "INT64"}), "features[0] has no name"),
@@ -368,11 +368,11 @@ A = {"name": "a", "type": "INT64"}
         (features(A | {"nullable": "no"}), "'a' has nullable 'no': pass a bool"),
         (features(A | {"ordered": 1}), "'a' has ordered 1: pass a bool"),
         (features(A | {"dtype": "category"}), "'a' needs a list of categories"),
-        (features(A | {"categories": "ab"}), "categories that are not a list"),
-        (features(A | {"categories": {"a": 1}}), "categories that are not a list"),
-        (features(A | {"categories": [[1], [2]]}), "categories that are not a list"),
-        (features(A | {"categories": [None]}), "categories that are not a list"),
-        (features(A | {"categories": [1, 1]}), "each once"),
+        (features(A | {"categories": "ab"}), "malformed categories: pass a list"),
+        (features(A | {"categories": {"a": 1}}), "malformed categories: pass a list"),
+        (features(A | {"categories": [[1], [2]]}), "malformed categories: pass a list"),
+        (features(A | {"categories": [None]}), "malformed categories: pass a list"),
+        (features(A | {"categories": [1, 1]}), "pass a list of distinct"),
     ],
 )
 def test_a_feature_of_the_wrong_form_is_named_in_a_short_sentence(
@@ -387,7 +387,7 @@ def test_a_signature_of_more_columns_than_a_table_can_have_is_refused() -> None:
     many = [{"name": f"f{i}", "type": "INT64"} for i in range(10_000)]
     assert len(ModelMetadata.parse(features(*many)).feature_names) == 10_000
     began = time.monotonic()
-    with pytest.raises(MetadataInvalid, match="there are 10,001 features, and a table of BigQuery"):
+    with pytest.raises(MetadataInvalid, match="there are 10,001 features, and a BigQuery table"):
         ModelMetadata.parse(features(*many, {"name": "one more", "type": "INT64"}))
     with pytest.raises(MetadataInvalid, match="there are 1,000,000 features"):
         Signature.from_dict({"features": [A] * 1_000_000})
@@ -412,7 +412,7 @@ class Stored:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b'{"target": "y"}' + b" " * MAX_BYTES, "has 1,000,015 bytes, and 1,000,000 are read"),
+        (b'{"target": "y"}' + b" " * MAX_BYTES, "has 1,000,015 bytes, and the limit is 1,000,000"),
         (b'{"target": "y", "a": ' + b"[" * 101 + b"]" * 101 + b"}", "deeper than 100 levels"),
         (b'{"target": "y", "a": "\\ud800"}', "half of a surrogate pair"),
         (b'{"target": "y", "a": ' + b"9" * 4000 + b"}", "FLOAT64 cannot hold"),

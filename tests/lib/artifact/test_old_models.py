@@ -38,13 +38,13 @@ AS_BEFORE = {
 }
 # scikit-learn itself loads these, and they answer differently without a warning.
 WRONG = {
-    "1.3.2/AdaBoostClassifier-numbers": "fitted with algorithm='SAMME.R', which is gone",
-    "1.5.2/AdaBoostClassifier-numbers": "fitted with algorithm='SAMME.R', which is gone",
+    "1.3.2/AdaBoostClassifier-numbers": "fitted with algorithm='SAMME.R', which was removed",
+    "1.5.2/AdaBoostClassifier-numbers": "fitted with algorithm='SAMME.R', which was removed",
     "1.3.2/PLSRegression-numbers": "coefficients of columns that are not scaled now",
-    "1.3.2/lr-multinomial-two": "fitted with multi_class='multinomial', which is gone",
-    "1.3.2/lr-three-ovr": "fitted with multi_class='ovr', which is gone",
-    "1.5.2/lr-three-ovr": "fitted with multi_class='ovr', which is gone",
-    "1.7.2/lr-three-ovr": "fitted with multi_class='ovr', which is gone",
+    "1.3.2/lr-multinomial-two": "fitted with multi_class='multinomial', which was removed",
+    "1.3.2/lr-three-ovr": "fitted with multi_class='ovr', which was removed",
+    "1.5.2/lr-three-ovr": "fitted with multi_class='ovr', which was removed",
+    "1.7.2/lr-three-ovr": "fitted with multi_class='ovr', which was removed",
     "1.3.2/text-lr": "TfidfTransformer would leave out the inverse document frequencies",
     "1.3.2/tree-pruned": "holds counts, which would be read as shares",
 }
@@ -53,7 +53,7 @@ RAISES = {
     "1.5.2/pipeline-lr": "'SimpleImputer' object has no attribute '_fill_dtype'",
     "1.7.2/pipeline-lr": "'SimpleImputer' object has no attribute '_fill_dtype'",
     "1.3.2/remainder-pass": "the word 'passthrough' in place of an estimator",
-    "1.5.2/NMF-numbers": "n_components='warn', which is gone",
+    "1.5.2/NMF-numbers": "n_components='warn', which was removed",
     "1.5.2/chain": "'ClassifierChain' object has no attribute 'estimator'",
     "1.7.2/MaxAbsScaler-numbers": "raises in transform: 'MaxAbsScaler' object has no attribute",
     "1.7.2/RidgeClassifier-numbers": "'RidgeClassifier' object has no attribute 'classes_'",

@@ -281,7 +281,7 @@ def test_a_handwritten_feature_gets_the_default_dtype_of_its_type(
             {"features": [{"name": "a", "type": "ARRAY"}]}, "'a' has type 'ARRAY'", id="an array"
         ),
         pytest.param(
-            {"features": [{"name": "a", "type": "INT64"}] * 2}, "'a' is there twice", id="duplicate"
+            {"features": [{"name": "a", "type": "INT64"}] * 2}, "'a' is a duplicate", id="duplicate"
         ),
         pytest.param(
             {"features": [{"name": "a", "type": "STRING", "dtype": "category"}]},

@@ -317,7 +317,7 @@ def test_after_a_503_the_same_run_is_requested_again(
     assert cli.main(words(ASKED)) == 0
     assert 2 <= time.monotonic() - began < 10
     assert [q.get("run_id") for q in stub.scored] == [None, "run-1", "run-1"]
-    assert capsys.readouterr().err.count("Out of time; asking again in 1 s\n") == 2
+    assert capsys.readouterr().err.count("Out of time; trying again in 1 s\n") == 2
 
 
 def test_a_permanently_busy_service_ends_the_command_with_how_to_continue(
@@ -331,13 +331,12 @@ def test_a_permanently_busy_service_ends_the_command_with_how_to_continue(
     assert cli.main(words(ASKED)) == 1
     assert len(stub.scored) == call.TRIES
     said = capsys.readouterr().err
-    assert said.count("\nBusy; asking again in 0 s") == 2
+    assert said.count("\nBusy; trying again in 0 s") == 2
+    assert "\n3 of 10 tries made no progress; trying again in 0 s. The service says: Busy\n" in said
     assert (
-        "\n3 of 10 tries have added nothing; asking again in 0 s. The service says: Busy\n" in said
-    )
-    assert (
-        "mlsys: gave up after 10 tries in 0 s that added nothing. The service says: Busy\n" in said
-    )
+        "mlsys: gave up after 10 tries in 0 s without progress: try again later. "
+        "The service says: Busy\n"
+    ) in said
     assert f"Its state: {stub.url}/runs/run-1?env=dev" in said
     assert "mlsys predict --env dev --input-table p.d.in" in said
 
@@ -397,7 +396,7 @@ def test_after_fifteen_minutes_without_progress_the_third_try_is_the_last(
     with pytest.raises(TryAgain, match="gave up after 3 tries in 3010 s .* says: Slow"):
         now[0] += 1000
         patience.wait(TryAgain("Slow"))
-    assert capsys.readouterr().err == "Slow; asking again in 5 s\n" * 2
+    assert capsys.readouterr().err == "Slow; trying again in 5 s\n" * 2
 
 
 @pytest.mark.parametrize(
@@ -439,7 +438,7 @@ def test_a_proxy_that_refuses_long_requests_is_named(
     stub.answer = lambda *_: (status, b"<html>too long</html>")
     assert cli.main(words(ASKED)) == 1
     said = capsys.readouterr().err
-    assert "or a proxy before it takes no" in said and "is it the address" not in said
+    assert "or a proxy refuses" in said and "is it the address" not in said
 
 
 def test_a_broken_connection_is_opened_again(
@@ -459,7 +458,7 @@ def test_a_broken_connection_is_opened_again(
     assert cli.main(words(ASKED)) == 0
     assert len(stub.scored) == 2
     assert (
-        "hung up (is `make local` up, and MLSYS_URL its address?); asking again"
+        "hung up (is `make local` up, and MLSYS_URL its address?); trying again"
         in capsys.readouterr().err
     )
 
@@ -578,7 +577,7 @@ def test_ctrl_c_stops_the_client_and_prints_how_to_continue(stub: Stub) -> None:
 @pytest.mark.parametrize(
     ("status", "says"),
     [
-        (401, "does not take your identity token"),
+        (401, "refuses your identity token"),
         (403, "roles/run.invoker"),
         (404, "is it the address of mlsys?"),
         (302, "is it the address of mlsys?"),
@@ -613,7 +612,7 @@ def test_an_answer_that_is_not_a_result_is_reported(
 ) -> None:
     stub.answer = lambda path, q: (200, VERDICT if "dry_run" in q else {"rows": "many"})
     assert cli.main(words(ASKED, *options)) == 1
-    assert "answered JSON that mlsys does not" in capsys.readouterr().err
+    assert "answered JSON that lacks run_id" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("status", [400, 404, 422, 429, 500, 503])
@@ -682,7 +681,7 @@ def test_a_token_is_never_sent_unencrypted(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["mlsys.example", "ftp://mlsys.example", "https://"])
 def test_a_malformed_address_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="is no address"):
+    with pytest.raises(SettingsError, match="is not the address"):
         service.service_url(url)
 
 
@@ -808,7 +807,7 @@ def test_a_token_is_renewed_before_it_expires(nobody: Path, signer: Signer, tmp_
     [
         (None, "gcloud is not installed"),
         ("echo ERROR: no active account >&2; exit 1", "no active account"),
-        ("echo nonsense", "is none"),
+        ("echo nonsense", "invalid identity token"),
     ],
 )
 def test_a_user_without_a_login_is_asked_to_sign_in(

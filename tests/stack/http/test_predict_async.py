@@ -245,14 +245,14 @@ GOOD = {
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "no JSON"),
-        (b"\xff\xfe", "no JSON"),
-        (b"[" * 100_000, "no JSON"),
+        (b"", "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
         (b"[]", "no message object"),
         (b'{"message": "text"}', "no message object"),
         (b'{"message": {"data": "%%%"}}', "no base64"),
         (b'{"message": {"data": 5}}', "no base64"),
-        (b'{"message": {"attributes": {"a": 1}}}', "no object of strings"),
+        (b'{"message": {"attributes": {"a": 1}}}', "not an object of strings"),
         (b'{"message": {}}', "JSON"),
         (envelope(b"not JSON"), "JSON"),
         (envelope([]), "object"),

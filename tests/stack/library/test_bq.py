@@ -204,7 +204,7 @@ def test_missing_required_columns_are_named(clients: Clients, table: str) -> Non
         ([[1], [2]], "no flat column type for list"),
         ([{"a": 1}, {"a": 2}], "no flat column type for struct"),
         ([Decimal("1.0000000001"), None], "needs BIGNUMERIC, which the local BigQuery"),
-        (np.array([2**63, 1], dtype="uint64"), "not in range"),
+        (np.array([2**63, 1], dtype="uint64"), "outside INT64"),
         ([1j, 2j], "no flat column type for complex"),
         (pd.to_timedelta([1, 2], "s"), "no flat column type for duration"),
     ],
@@ -341,7 +341,7 @@ def test_a_failed_load_leaves_the_table_unchanged(clients: Clients, table: str) 
 @pytest.mark.parametrize("disposition", ["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"])
 def test_a_view_is_refused_at_once(table: str, disposition: str) -> None:
     bq_get(f"CREATE VIEW `{table}` AS SELECT 1 AS a")
-    with pytest.raises(InvalidRequest, match=f"^table_id: {table} is a VIEW, and rows .* a table"):
+    with pytest.raises(InvalidRequest, match=f"^table_id: {table} is a VIEW, and only .* a table"):
         bq_put(pd.DataFrame({"a": [1]}), table, disposition)
 
 
@@ -394,7 +394,7 @@ def test_integers_beside_nulls_keep_every_digit(clients: Clients, table: str) ->
 
 
 def test_a_missing_dataset_is_named(environment: dict[str, str]) -> None:
-    with pytest.raises(TableNotFound, match=r"dataset mlsys-local\.nowhere is not there: create"):
+    with pytest.raises(TableNotFound, match=r"dataset mlsys-local\.nowhere does not exist: create"):
         bq_put(pd.DataFrame({"a": [1]}), "mlsys-local.nowhere.t")
     with pytest.raises(TableNotFound, match="nowhere"):
         bq_get("SELECT * FROM `mlsys-local.nowhere.t`")

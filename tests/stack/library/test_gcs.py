@@ -131,15 +131,15 @@ def test_a_models_description_fits_into_an_objects_custom_metadata(
 
 def test_a_missing_object_or_bucket_is_named(bucket: str) -> None:
     for get in (gcs_get, gcs_get_pickle):
-        with pytest.raises(ObjectNotFound, match=f"There is no object gs://{bucket}/nope"):
+        with pytest.raises(ObjectNotFound, match=f"The object gs://{bucket}/nope does not exist"):
             get(bucket, "nope")
         with pytest.raises(ObjectNotFound, match="gs://no-such-bucket/a"):
             get("no-such-bucket", "a")
-    with pytest.raises(ObjectNotFound, match="There is no bucket gs://no-such-bucket"):
+    with pytest.raises(ObjectNotFound, match="The bucket gs://no-such-bucket does not exist"):
         gcs_put(b"", "no-such-bucket", "a")
-    with pytest.raises(ObjectNotFound, match="There is no bucket gs://no-such-bucket"):
+    with pytest.raises(ObjectNotFound, match="The bucket gs://no-such-bucket does not exist"):
         gcs_put_pickle({}, "no-such-bucket", "a.pkl")
-    with pytest.raises(ObjectNotFound, match="There is no bucket gs://no-such-bucket"):
+    with pytest.raises(ObjectNotFound, match="The bucket gs://no-such-bucket does not exist"):
         gcs_list_blobs("no-such-bucket")
     with pytest.raises(FileNotFoundError):  # ObjectNotFound is also a FileNotFoundError
         gcs_get(bucket, "nope")
@@ -155,7 +155,7 @@ def test_empty_names_are_refused(environment: dict[str, str], bucket_name: str, 
 
 
 def test_a_path_that_registers_no_model_gives_a_warning(environment: dict[str, str]) -> None:
-    with pytest.warns(UserWarning, match="registers no model: model_name: 'Titanic'"):
+    with pytest.warns(UserWarning, match="does not register a model: model_name: 'Titanic'"):
         gcs_put_pickle({}, "mlsys-models-dev", "Titanic/1/model.pkl")
     default_clients().storage.bucket("mlsys-models-dev").blob("Titanic/1/model.pkl").delete()
 

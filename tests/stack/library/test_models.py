@@ -36,7 +36,7 @@ def objects(case: ModelCase) -> list[str]:
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"metrics": {"text": "x" * 1_000_000}}, "metadata.json: .* 1,000,000 are read at most"),
+        ({"metrics": {"text": "x" * 1_000_000}}, "metadata.json: .* the limit is 1,000,000"),
         ({"metrics": {"n": 10**400}}, "metrics: holds a number that FLOAT64 cannot hold"),
         ({"description": "\ud800"}, "description: holds half of a surrogate pair"),
         ({"id_columns": [1]}, "id_columns: holds an int: pass the names of columns"),
@@ -202,7 +202,7 @@ def test_an_environment_without_a_registry_is_reported_at_once(case: ModelCase) 
 
 
 def test_an_environment_without_a_bucket_is_named(case: ModelCase) -> None:
-    with pytest.raises(ObjectNotFound, match="gs://mlsys-models-prod is not there: is prod set up"):
+    with pytest.raises(ObjectNotFound, match="gs://mlsys-models-prod does not exist: set up prod"):
         upload_model(fitted(), case.name, X=X, env="prod")
 
 

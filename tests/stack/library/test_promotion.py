@@ -183,7 +183,7 @@ def test_an_existing_version_with_other_bytes_is_not_replaced(
     other = pickled(LinearRegression().fit(X, 5 * X["a"]))
     put(stack, "staging", "taken/v1/model.pkl", other)
     assert promote("taken", "dev", "staging") == 1
-    assert "taken/v1/model.pkl is another model than gs://" in capsys.readouterr().err
+    assert "taken/v1/model.pkl differs from gs://" in capsys.readouterr().err
     assert content(stack, "staging", "taken") == other
 
 
@@ -207,9 +207,9 @@ def test_a_model_that_differs_from_its_registry_row_is_not_promoted(
     query = "UPDATE mlsys_dev.model_registry SET generation = 7 WHERE model_name = 'behind'"
     stack.clients.bigquery.query(query, timeout=10).result(timeout=10)
     assert promote("behind", "dev", "staging") == 1
-    assert "ask for a rescan" in capsys.readouterr().err
+    assert "request a rescan" in capsys.readouterr().err
     assert promote("nobody", "dev", "staging") == 1
-    assert "There is no model gs://" in capsys.readouterr().err
+    assert "does not exist: upload it first" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,12 @@ def test_a_model_that_differs_from_its_registry_row_is_not_promoted(
     [
         ("staging", "prod", [], "is required for prod: pass --confirm careful/v1"),
         ("staging", "prod", ["--confirm", "careful/v2"], "pass --confirm careful/v1"),
-        ("staging", "dev", [], "dev does not come after staging: dev -> staging -> prod"),
+        (
+            "staging",
+            "dev",
+            [],
+            "dev does not come after staging: promote along dev -> staging -> prod",
+        ),
         ("dev", "dev", [], "dev does not come after dev"),
     ],
 )
@@ -250,6 +255,6 @@ def test_a_missing_environment_is_named_with_the_existing_ones(
     existing = ", ".join(e for e in ("dev", "staging", "prod") if e != env)
     project = stack.settings.project
     assert (
-        f"The environment {env} is not set up in {project}: there is no bucket "
-        f"gs://mlsys-no-such-bucket. {project} has {existing}; create it"
+        f"The environment {env} is not set up in {project}: the bucket "
+        f"gs://mlsys-no-such-bucket does not exist. {project} has {existing}. Set it up"
     ) in capsys.readouterr().err

@@ -141,7 +141,7 @@ def test_foreign_objects_in_the_quarantine_folder_are_not_touched(
         assert f"not in quarantine: {notes}" in capsys.readouterr().err
         main(["quarantine", "replay", "--env", "dev", "--all"])
         shown = capsys.readouterr()
-        assert f"{name_of(body, stack)}: it is not a message" in shown.err
+        assert f"{name_of(body, stack)}: cannot be published again" in shown.err
         assert {p for p in FOREIGN if p[-1] != "/"} <= set(objects(stack.clients, "dev"))
     finally:
         for path in FOREIGN:

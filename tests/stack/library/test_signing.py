@@ -103,7 +103,7 @@ def test_a_file_without_an_ed25519_key_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["x", "MCowBQYDK2VwAyEA", "AAAA" * 15 + "="])
 def test_a_setting_that_is_not_a_public_key_is_refused(value: str, key: Path) -> None:
     values = {"GCP_PROJECT_ID": "p", "MLSYS_MODEL_SIGNING_KEY": f"{public_key(key)}, {value}"}
-    with pytest.raises(SettingsError, match="MLSYS_MODEL_SIGNING_KEY is no Ed25519 public key"):
+    with pytest.raises(SettingsError, match="MLSYS_MODEL_SIGNING_KEY is not an Ed25519 public key"):
         Settings.from_env(values)
 
 

@@ -196,17 +196,17 @@ NESTED = b'{"x": ' + b"[" * 600 + b"]" * 600 + b"}"
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        pytest.param(b"no JSON at all", "is no JSON", id="text"),
-        pytest.param(b"", "is no JSON", id="empty"),
-        pytest.param(b"\xff\x00\x80", "is no JSON", id="bytes"),
-        pytest.param(b'{"a": 1', "is no JSON", id="cut off"),
-        pytest.param(b"[" * 100_000, "is no JSON", id="endless nesting"),
+        pytest.param(b"not JSON at all", "is not JSON", id="text"),
+        pytest.param(b"", "is not JSON", id="empty"),
+        pytest.param(b"\xff\x00\x80", "is not JSON", id="bytes"),
+        pytest.param(b'{"a": 1', "is not JSON", id="cut off"),
+        pytest.param(b"[" * 100_000, "is not JSON", id="endless nesting"),
         pytest.param(b"[1]", "holds a list", id="list"),
         pytest.param(b'{"target": 5}', "target must be", id="wrong type"),
         pytest.param(NESTED, "nested deeper than 100", id="deep nesting"),
         pytest.param(b'{"a": "\\ud800"}', "half of a surrogate pair", id="surrogate"),
         pytest.param(b'{"a": 1' + b"0" * 400 + b"}", "number", id="number"),
-        pytest.param(b'{"a": "' + b"x" * 1_000_000 + b'"}', "are read at most", id="large"),
+        pytest.param(b'{"a": "' + b"x" * 1_000_000 + b'"}', "the limit is 1,000,000", id="large"),
     ],
 )
 def test_unusable_metadata_leaves_a_ready_row_with_the_reason(

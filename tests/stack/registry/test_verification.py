@@ -92,7 +92,7 @@ def test_a_model_that_reproduces_its_golden_rows_is_ready(verifier: Verifier) ->
 def test_a_model_with_different_answers_is_rejected(verifier: Verifier) -> None:
     verdict = verifier.verdict("other", of(pickled(OTHER)), document(), ())
     assert verdict.status == "rejected"
-    assert "where it answered" in str(verdict.reason)
+    assert "and predicted" in str(verdict.reason)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_a_model_that_fails_its_golden_rows_is_rejected_in_the_registry(
     gcs_put(content, case.bucket, case.ref().path)
     row = case.row()
     assert row["status"] == "rejected"
-    assert "where it answered" in row["status_reason"]
+    assert "and predicted" in row["status_reason"]
 
 
 def test_a_hostile_file_is_rejected_in_the_registry_and_the_service_survives(
@@ -364,11 +364,11 @@ def rejected(lab: Lab) -> dict[str, str]:
 
 
 def test_a_rejected_model_needs_allow_rejected(lab: Lab, rejected: dict[str, str]) -> None:
-    lab.here(rejected).problem(422, "model-unusable", "where it answered", "allow_rejected=true")
+    lab.here(rejected).problem(422, "model-unusable", "and predicted", "allow_rejected=true")
     assert not lab.here(rejected | {"dry_run": "true"}).json["ok"]
     result = lab.here(rejected | {"allow_rejected": "true"}).done()
     assert result["rows"] == 30
-    assert "where it answered" in result["warnings"][0]
+    assert "and predicted" in result["warnings"][0]
 
 
 def test_a_model_of_another_scikit_learn_needs_allow_version_mismatch(lab: Lab) -> None:
@@ -391,7 +391,7 @@ def test_a_caller_that_joins_a_run_does_not_inherit_its_planners_allowances(
     generous = lab.request(rejected | {"allow_rejected": "true"})
     planned = prepare(clients, generous)
     assert planned.result is None
-    with pytest.raises(ModelUnusable, match="where it answered"):
+    with pytest.raises(ModelUnusable, match="and predicted"):
         prepare(clients, lab.request(rejected))
     assert prepare(clients, generous).plan.run_id == planned.plan.run_id
 

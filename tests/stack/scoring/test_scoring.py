@@ -320,7 +320,7 @@ def test_metadata_of_another_model_is_left_out_with_a_warning(lab: Lab) -> None:
     np.testing.assert_array_equal(rows["prediction"], model.predict(X))
     gcs_put("{broken", lab.settings.models_bucket("dev"), f"{name}/v1/metadata.json")
     result, _ = lab.score(lab.put(identified(X)), name)
-    assert "no JSON" in result["warnings"][0]
+    assert "is not JSON" in result["warnings"][0]
 
 
 class Doubling(RegressorMixin, BaseEstimator):

@@ -108,7 +108,7 @@ def test_a_text_model_is_recognized_and_scored_with_its_column(name: str) -> Non
 
 @pytest.mark.parametrize("X", [DOCS.to_frame(), pd.DataFrame({"t": DOCS, "u": DOCS})])
 def test_a_table_is_refused_for_a_text_model(X: pd.DataFrame) -> None:
-    with pytest.raises(InvalidRequest, match=r"one column of text by itself: .* X=df\['text'\]"):
+    with pytest.raises(InvalidRequest, match=r"one column of text as a Series: .* X=df\['text'\]"):
         build(texts().fit(DOCS, Y), X=X, y=Y)
 
 
@@ -176,9 +176,9 @@ def test_models_of_one_column_of_any_type_are_recognized(model: Any, data: Any, 
     ],
 )
 def test_training_rows_that_no_table_can_hold_are_refused(model: Any) -> None:
-    with pytest.raises(ModelUnusable, match="no column of a table holds one"):
+    with pytest.raises(ModelUnusable, match="a column of a table cannot hold one"):
         judge(LoadedModel(model), ModelMetadata())
-    with pytest.raises(InvalidRequest, match="no column of a table holds one"):
+    with pytest.raises(InvalidRequest, match="a column of a table cannot hold one"):
         build(model, X=FRAME)
 
 
