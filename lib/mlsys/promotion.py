@@ -70,7 +70,7 @@ def _use(resource: str, *permissions: str) -> Use:
     return Use("Cloud Storage", resource, permissions)
 
 
-def _copied(ref: ModelRef, model: Blob, there: Clients, target: str, by: str) -> Blob:
+def _copied(ref: ModelRef, model: Blob, clients: Clients, target: str, by: str) -> Blob:
     """Copy the version into the target's bucket, with a note of its source and promoter.
 
     Raises:
@@ -83,10 +83,10 @@ def _copied(ref: ModelRef, model: Blob, there: Clients, target: str, by: str) ->
         "by": by,
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
-    name = there.settings.models_bucket(target)
+    name = clients.settings.models_bucket(target)
     where = f"gs://{name}/{ref} (a copy of gs://{model.bucket.name}/{ref})"
     with cloud_errors(_use(where, _GET, *_WRITE)), progress(f"Copying {ref} to gs://{name}"):
-        bucket = there.storage.bucket(name)
+        bucket = clients.storage.bucket(name)
         try:
             return copy_version(ref, model, bucket, {PROMOTION_KEY: json.dumps(origin)})
         except NotFound as exc:

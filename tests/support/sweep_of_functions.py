@@ -66,7 +66,7 @@ REFUSED = {
     "itemgetter": "choose columns with a ColumnTransformer",
     r"str.encode|str.expandtabs|join": "keeps the method `str",
     "=repr|=ascii|capwords|dedent|shlex|unquote":
-        "takes no function of Python's standard library: put a function of your own",
+        "does not accept functions of Python's standard library: put a function of your own",
 }  # fmt: skip
 LISTS = re.compile(
     r"str.split|str.splitlines|str.encode|pattern|findall|=list|re.split|=tuple|=set|=sorted|"

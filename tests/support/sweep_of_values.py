@@ -68,7 +68,7 @@ COLUMNS: dict[str, pd.Series] = {
 }  # fmt: skip
 # The refusal's text for a column's values.
 REFUSED = {
-    "fractions": "no column of BigQuery holds fractions: train on float or Decimal",
+    "fractions": "BigQuery columns cannot hold fractions: train on float or Decimal",
     "stamps by dateutil": r".dt.tz_convert('UTC')", "intervals": "KBinsDiscretizer",
     "periods": "train on the dates",
 }  # fmt: skip

@@ -1,1 +1,1 @@
-"""Load a pickle that holds only what a fitted scikit-learn model consists of."""
+"""Load a pickle that holds only the parts of a fitted scikit-learn model."""

@@ -1,7 +1,7 @@
-"""Arguments that a model keeps for what it calls: of functions, of metrics, of kernels.
+"""Arguments that a model keeps for functions, metrics and kernels.
 
-An estimator keeps them in a dictionary and passes them as `func(X, **kw_args)`. One named `out` is
-written to after every check; `Y_norm_squared` is indexed by compiled code without a look.
+An estimator keeps them in a dictionary and passes them as `func(X, **kw_args)`. A function writes
+to an `out` after every check, and compiled code indexes `Y_norm_squared` without a check.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ NO_ARGUMENTS = frozenset(
 )
 ROUNDS = 1_000  # of `numpy.diff`
 LOOKED_UP = frozenset(("bins", "xp", "fp"))  # of `digitize` and `interp`: rows keep their size
-BROADCAST = 1_000  # values of an argument for a function of unknown columns
-# Where each of them stands: with the arguments of any listed function, or of a metric or kernel.
+BROADCAST = 1_000  # values of an argument if the number of columns is unknown
+# Attributes with the arguments of listed functions, and with those of metrics and kernels.
 OF_FUNCTIONS = frozenset("kw_args inv_kw_args fun_args _kwargs cvargs _coef_kwargs".split())
 OF_METRICS = frozenset(
     "metric_params metric_params_ effective_metric_params_ _metric_params dist_metric_params "
@@ -52,13 +52,13 @@ def check_of(inst: Any, name: str, value: Any, where: str) -> None:
             for argument in value or {}:
                 if argument not in METRIC_ARGUMENTS:
                     raise UnsafePickle(
-                        f"gives a metric the argument {argument[:40]!r} by `{where}`, which is "
-                        "not one of a metric: leave it out"
+                        f"gives a metric the argument {argument[:40]!r} by `{where}`, which no "
+                        "metric has: leave it out"
                     )
 
 
 def check_arguments(value: Any, where: str, depth: int = 3) -> None:
-    """Check that arguments are plain values, none of which is written to."""
+    """Check that arguments are plain values that no function writes to."""
     if value is None:
         return
     need(type(value) is dict, f"`{where}`")
@@ -94,7 +94,7 @@ def _plain(value: Any, depth: int) -> bool:
 
 
 def _values(value: Any) -> int:
-    """Return how many values an argument may spread rows over, by broadcasting."""
+    """Return how many values an argument may expand a row to, by broadcasting."""
     if type(value) in (list, tuple):
         return sum(_values(v) for v in value)
     size = getattr(value, "size", 1)
@@ -102,6 +102,6 @@ def _values(value: Any) -> int:
 
 
 def _foreign(value: Any) -> bool:
-    """Return whether it is a function or class of a module that is trusted by the settings."""
+    """Return whether the value is a function or class that only the settings trust."""
     place = str(getattr(value, "__module__", None) or "numpy")
     return callable(value) and place.partition(".")[0] not in OWN

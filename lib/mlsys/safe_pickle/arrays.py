@@ -1,8 +1,8 @@
-"""NumPy's dtypes, arrays and numbers out of a pickle, each made and filled after a look at it.
+"""NumPy's dtypes, arrays and numbers from a pickle, checked before they are created and filled.
 
-NumPy believes what a pickle says of a dtype. With flags or fields of an attacker's choice raw bytes
-become pointers to objects, so a dtype's state is written anew from what NumPy's own constructor
-makes of its description, and neither its size nor whether it holds objects can change.
+NumPy trusts a pickle's state of a dtype. With forged flags or fields, raw bytes become pointers to
+objects. So a dtype's state is rebuilt by NumPy's own constructor from its description, and neither
+its size nor whether it holds objects can change.
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ def from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, axis_order: Any
 
 
 def settled(dtype: Any) -> Any:
-    """Return the dtype as an object of its own, which the pickle cannot change afterwards."""
+    """Return a copy of the dtype, which the pickle cannot change afterwards."""
     import numpy as np
 
     return np.dtype(dtype.str) if dtype.kind in "biufc" else np.dtype(dtype, copy=True)
 
 
 def array_bytes(shape: tuple[Any, ...], dtype: Any) -> int:
-    """Return the size of an array in bytes, in Python's own integers, which do not overflow."""
+    """Return the size of an array in bytes, as a Python integer, which does not overflow."""
     need(all(type(n) is int and n >= 0 for n in shape) and len(shape) <= 32, "an array's shape")
-    if not dtype.itemsize or 0 in shape:  # takes no bytes of the file, and much once it is used
+    if not dtype.itemsize or 0 in shape:  # has no bytes in the file, but may need much memory
         need(math.prod(max(n, 1) for n in shape) <= EMPTY, "an array's shape")
     return math.prod(shape) * max(dtype.itemsize, 1)
 
@@ -85,7 +85,7 @@ def make_scalar(dtype: Any, content: Any) -> Any:
 
 
 def put_dtype(inst: Any, state: Any) -> None:
-    """Put the state in that NumPy writes for a dtype of this description, with its own flags."""
+    """Set the state that NumPy writes for a dtype of this description, with NumPy's flags."""
     import numpy as np
 
     what = "a dtype"

@@ -1,7 +1,7 @@
-"""Methods, patterns, partial functions and metrics that estimators keep and call as they predict.
+"""Methods, patterns, partial functions and metrics that estimators call when they predict.
 
-Each is of a closed list, and what it is called with besides the rows is plain and short: it can
-neither write nor return much more than it is given.
+Each is on a closed list, and its arguments besides the rows are plain and short, so it can neither
+write nor return much more than its input.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FLAGS = re.ASCII | re.IGNORECASE | re.MULTILINE | re.DOTALL | re.UNICODE | re.VE
 PATTERN_LENGTH = 2_000
 REPLACEMENT_LENGTH = 20  # what a match becomes, so that no text grows far
 
-# Functions of these modules that are listed may have arguments of their own.
+# Listed functions of these modules may have more arguments.
 PARTIAL = (
     "numpy", "scipy.spatial.distance", "scipy.special", "scipy.stats.",
     "sklearn.feature_selection.", "sklearn.metrics.", "sklearn.preprocessing.",
     "sklearn.utils.validation",
 )  # fmt: skip
-# Functions of text: how many texts come before the one that is transformed, and what keywords.
+# Functions of text: the number of texts before the transformed one, and the allowed keywords.
 OF_TEXT = {
     "re.findall": (1, {"flags"}),
     "re.split": (1, {"flags", "maxsplit"}),
@@ -48,7 +48,7 @@ def make_pattern(pattern: Any, flags: Any) -> Any:
 
 
 def method_of(owner: Any, name: Any) -> Any:
-    """Return the method that `getattr(owner, name)` stands for in a pickle, or None."""
+    """Return the listed method for a pickle's `getattr(owner, name)`, or None."""
     if type(name) is not str:
         return None
     if owner is str and name in TEXT_METHODS:
@@ -59,7 +59,7 @@ def method_of(owner: Any, name: Any) -> Any:
 
 
 def make_partial(func: Any) -> Any:
-    """Return an empty partial of a listed function; `put_partial` looks at the arguments."""
+    """Return an empty partial of a listed function; `put_partial` checks the arguments."""
     import functools
 
     function = not isinstance(func, type) and type(func) is not Handle and callable(func)
@@ -74,7 +74,7 @@ def make_partial(func: Any) -> Any:
 
 
 def put_partial(inst: Any, state: Any) -> None:
-    """Give a partial its arguments: plain values, none of which is written to."""
+    """Set a partial's arguments: plain values that the function does not write to."""
     what = "a functools.partial"
     need(type(state) is tuple and len(state) == 4 and state[0] is inst.func, what)
     func, args, keywords, rest = state
@@ -97,7 +97,7 @@ def put_partial(inst: Any, state: Any) -> None:
 
 
 def put_function_metric(inst: Any, state: Any) -> None:
-    """Give a tree of neighbours one of SciPy's distances, which is called with pairs of rows."""
+    """Set a neighbour tree's metric to one of SciPy's distances, called with pairs of rows."""
     import numpy as np
 
     what = "a metric"

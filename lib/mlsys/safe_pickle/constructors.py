@@ -1,8 +1,8 @@
-"""The few things a model's pickle may call while it is loaded, each with arguments of one form.
+"""The names that a model's pickle may call while it loads, each with arguments of one form.
 
-A name on a list is not enough: `bytes(10**12)` allocates, `functools.partial` calls later what it
-is given, NumPy believes what it is told of a dtype. So nothing is called as the pickle asks for it:
-`CONSTRUCTORS` has a function of ours for each name, which looks at the arguments first.
+An allow-list of names is not enough: `bytes(10**12)` allocates, `functools.partial` later calls its
+argument, NumPy trusts any state of a dtype. So nothing is called directly: `CONSTRUCTORS` has our
+own function for each name, which checks the arguments first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlsys.safe_pickle.handles import TRIPLET, Handle, StandIn, need, new, resol
 from mlsys.safe_pickle.methods import BUILTIN_TYPE, get_method, make_builtin_type
 from mlsys.safe_pickle.values import VALUES
 
-# Types of Arrow's columns that only attributes of the author's own have.
+# Arrow types that only the author's own attributes have.
 ARROW_TYPES = frozenset(
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float double halffloat date32 date64 "
     "binary".split()
@@ -74,7 +74,7 @@ def _defaultdict(factory: Any = None) -> Any:
 
 def _reconstructor(cls: Any, base: Any, state: Any) -> Any:
     if base is object and state is None:
-        # A class that is no handle is a plain type, or one that the settings add.
+        # A class that is not a handle is a plain type, or one that the settings add.
         return new(cls) if type(cls) is Handle else object.__new__(cls)
     need(type(cls) is Handle and cls.value is not None, "an object")
     if base is tuple and cls.key == TRIPLET:
@@ -107,7 +107,7 @@ def _of_bits(key: str) -> Callable[..., Any]:
 
 
 def _unpickled(key: str) -> Callable[..., Any]:
-    """Cython's own way: a class of its module, a checksum, and a state, which comes later here."""
+    """Return a constructor for Cython's form: a class, a checksum, and a state, set later here."""
 
     def make(cls: Any, checksum: Any, state: Any) -> Any:
         need(type(cls) is Handle and cls.key == key and state in (None, ()), f"`{key}`")
@@ -133,7 +133,7 @@ def _of_numbers(key: str) -> Callable[..., Any]:
 
 
 def _old_loss(key: str) -> Callable[..., Any]:
-    """How scikit-learn pickled its compiled losses until 1.6: with their numbers as a state."""
+    """Return a constructor for scikit-learn's compiled losses until 1.6, with numbers as state."""
 
     def make(cls: Any, checksum: Any, state: Any) -> Any:
         need(type(cls) is Handle and cls.key == key and type(state) in (tuple, type(None)), key)

@@ -1,4 +1,4 @@
-"""Undo joblib's compression, up to a limit: a small file cannot become a large memory."""
+"""Decompress joblib's formats up to a limit, so that a small file cannot exhaust the memory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import lzma
 import zlib
 from typing import Any
 
-CHUNK = 1 << 20  # bytes taken and given at a time
+CHUNK = 1 << 20  # bytes of input and output at a time
 LZMA_MEMORY = 128 << 20  # an LZMA file names its own dictionary size; xz -9 needs 65 MiB
 ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 
-# How joblib tells its formats apart, in its order: by the first bytes.
+# The first bytes by which joblib detects its formats, in its order.
 PREFIXES = (
     (b"\x78", "zlib"),
     (b"\x1f\x8b", "gzip"),
@@ -24,15 +24,15 @@ PREFIXES = (
 
 
 class TooLarge(Exception):
-    """More comes out than the limit lets."""
+    """The content unpacks to more than the limit."""
 
 
 def unpack(content: bytes, limit: int) -> bytes:
-    """Return `content` without joblib's compression; as it is where there is none.
+    """Return `content` without joblib's compression, or unchanged if it is not compressed.
 
     Raises:
-        TooLarge: it unpacks to more than `limit` bytes, of which no more were made.
-        ModuleNotFoundError: it is packed with lz4, which is not installed.
+        TooLarge: it unpacks to more than `limit` bytes; unpacking stops there.
+        ModuleNotFoundError: it is compressed with lz4, which is not installed.
         EOFError: it ends too early.
         zlib.error, OSError, lzma.LZMAError: it is damaged.
     """
@@ -42,7 +42,7 @@ def unpack(content: bytes, limit: int) -> bytes:
             raise TooLarge
         return content
     source, out = memoryview(content), bytearray()
-    at, left = 0, b""  # left: what zlib took and did not use
+    at, left = 0, b""  # left: zlib's unused input
     decompressor = _decompressor(method)
     while not decompressor.eof:
         fed = left

@@ -1,7 +1,7 @@
-"""The names that MLSYS_TRUSTED_GLOBALS does not accept, and that no error suggests for it.
+"""The names that MLSYS_TRUSTED_GLOBALS does not accept and that no error suggests for it.
 
-Most let a model file run any code. Of the standard library only the names in `DATA` are accepted:
-most others are harmless, but a list of all that are would never be complete.
+Most let a model file run any code. From the standard library only the names in `DATA` are accepted:
+most others are harmless, but a complete list of those could not be kept.
 """
 
 import sys
@@ -44,7 +44,7 @@ PACKAGES = frozenset(
     "ptyprocess pycparser pytest py_compile requests s3fs setuptools sh smart_open sympy urllib3 "
     "uv virtualenv werkzeug wheel workers yaml".split()
 )
-# Modules, each with what lies below it.
+# Modules, each with its submodules.
 MODULES = (
     "keras.models", "keras.saving", "keras.src", "numpy._core.records", "numpy.core.records",
     "numpy.ctypeslib", "numpy.distutils", "numpy.f2py", "numpy.lib", "numpy.testing",
@@ -56,7 +56,7 @@ MODULES = (
     "sklearn.utils.parallel", "tensorflow.io", "tensorflow.python.lib.io", "torch.hub",
     "torch.jit", "torch.package", "torch.serialization",
 )  # fmt: skip
-# Names that exist in a module beside harmless ones, whichever of the package's modules it is.
+# Names in any module of a package, beside harmless ones.
 NAMES = {
     "numpy": frozenset(
         "DataSource apply_along_axis apply_over_axes fromfile fromfunction fromregex frompyfunc "
@@ -76,9 +76,9 @@ def is_never_trusted(key: str) -> bool:
 
 
 def why_never_trusted(key: str) -> str | None:
-    """Return what is against accepting `key`, a `module.Name`: the words behind "which"; or None.
+    """Return why `key`, a `module.Name`, is refused, as the words after "which", or None.
 
-    It goes by the name alone; nothing is imported.
+    Only the name counts; nothing is imported.
     """
     module, _, name = key.rpartition(".")
     package = module.partition(".")[0]
@@ -92,15 +92,15 @@ def why_never_trusted(key: str) -> str | None:
         return "belongs to a module with which a model file can run any code"
     if package in sys.stdlib_module_names:
         return (
-            "belongs to the standard library, of which only data and plain functions are accepted"
+            "belongs to the standard library, from which only data and plain functions are accepted"
         )
     if package == "__main__":
-        return "belongs to the program that runs, whatever that is"
+        return "belongs to the program that loads the model file"
     if package in PACKAGES or any(module == m or module.startswith(f"{m}.") for m in MODULES):
         where = package if package in PACKAGES else module
         return f"belongs to {where}, with which a model file can run any code or open files"
     if package == "pandas" and (name.startswith("read_") or name == "to_pickle"):
         return "opens files for a model file"
     if name in NAMES.get(package, ()):
-        return "calls, evaluates or opens what a model file gives it"
+        return "calls, evaluates or opens its arguments from a model file"
     return None

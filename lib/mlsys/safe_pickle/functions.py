@@ -1,4 +1,4 @@
-"""Tell the functions in a loaded model apart: which are functions, and whose they are."""
+"""Functions in a loaded model: what counts as one, and whether it is listed or the author's own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def place(func: Any) -> str:
 def is_own(func: Any) -> bool:
     """Return whether a function of a loaded pickle is one that the settings add.
 
-    The others are listed: a pickle can name no third kind.
+    All others are listed: a pickle cannot name any other function.
     """
     return type(func) is types.FunctionType and place(func) not in LISTED
 

@@ -1,8 +1,8 @@
-"""Walk over everything that a loaded model reaches, once nothing of it can change any more.
+"""Walk over everything that a loaded model reaches, after loading has ended.
 
-A pickle may put an object into a checked state and change it afterwards, so the checks that matter
-run here, on the final objects: `roles` for what is called, `shapes` and `trees` for arrays. The
-walk is iterative: how deep a model goes is the choice of its pickle.
+A pickle may give an object a checked state and change it afterwards, so the decisive checks run
+here, on the final objects: `roles` for what is called, `shapes` and `trees` for arrays. The walk is
+iterative, because the pickle decides how deep a model is nested.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from mlsys.safe_pickle.handles import Handle, StandIn, UnsafePickle, need
 
 DEPTH = 100  # of estimators in estimators
 REPEATS = 100  # how often an estimator may be used through others, on average
-SPREAD = 4  # how many members nested containers may spread to, for each that is in the file
-FREE = 1_000_000  # members that any container may spread to
+SPREAD = 4  # members that nested containers may expand to, per member in the file
+FREE = 1_000_000  # members that any container may expand to
 RANGE = 1_000_000
 
 
 def check(model: Any, trusted: Collection[type] = ()) -> None:
     """Refuse a loaded model that would call, read or allocate what no fitted estimator does.
 
-    Objects of the classes in `trusted` may be anything; what they hold is still walked.
+    Objects of the classes in `trusted` may be anything; their contents are still walked.
 
     Raises:
-        UnsafePickle: with what is wrong.
+        UnsafePickle: the message says what is wrong.
     """
     free = frozenset(trusted)
     walk = _Walk(free)
@@ -40,9 +40,9 @@ def check(model: Any, trusted: Collection[type] = ()) -> None:
 class _Walk:
     def __init__(self, free: frozenset[type]) -> None:
         self.free = free
-        self.kept: list[Any] = []  # so that no id is used twice
+        self.kept: list[Any] = []  # keeps ids unique
         self.left_out = False
-        self.bunches: list[Any] = []  # those that may hold data alone
+        self.bunches: list[Any] = []  # those that may hold only data
         self.contents: dict[int, list[int]] = {}  # of containers: the containers inside
         self.calls: dict[int, list[int]] = {}  # of estimators: the estimators they call
 
@@ -68,16 +68,16 @@ class _Walk:
             if self.left_out:
                 left_out.check(value)
             self.calls[id(value)] = [id(e) for e in roles.called(value)]
-        self.data_alone()
+        self.check_bunches()
         for value in self.kept:
             if type(value) not in self.free:
                 shapes.check(value)
-        for value in instances:  # once each of their arrays is known to be sound
+        for value in instances:  # after all arrays have been checked
             if type(value) not in self.free:
                 trees.check(value, self.free)
 
     def inside(self, value: Any) -> list[Any]:
-        """Return what the object holds, and check that it may be anywhere at all."""
+        """Return the object's contents, and check that such an object is allowed at all."""
         kind = type(value)
         if kind is StandIn:
             self.left_out = self.left_out or bool(value.key)
@@ -118,17 +118,17 @@ class _Walk:
             return []
 
     def bunches_of(self, value: Any, inside: list[Any]) -> list[Any]:
-        """Return the Bunches that an object holds where scikit-learn keeps no estimators."""
+        """Return the object's Bunches in places where scikit-learn does not keep estimators."""
         if type(value) in self.free:
             return []
         if _ours(type(value)) and not isinstance(value, dict) and _has_dict(value):
             inside = [v for name, v in vars(value).items() if name != "named_estimators_"]
         return [v for v in inside if _is_bunch(v)]
 
-    def data_alone(self) -> None:
+    def check_bunches(self) -> None:
         """Refuse a Bunch with anything that can be called, or that scikit-learn could use.
 
-        Its members are its attributes, so it would pass for an object with any method.
+        Its members are its attributes, so it could pass for an object with any method.
         """
         seen: set[int] = set()
         left = list(self.bunches)
@@ -144,7 +144,7 @@ class _Walk:
                 left += value.ravel().tolist()
             elif callable(value) or _ours(kind):
                 name = getattr(value, "__name__", kind.__name__)
-                raise UnsafePickle(f"keeps `{name}` in a Bunch, which may hold data alone")
+                raise UnsafePickle(f"keeps `{name}` in a Bunch, which may hold only data")
 
 
 LEAVES = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray))
@@ -175,18 +175,18 @@ def _is_array(value: Any) -> bool:
 
 
 def _bounded(contents: dict[int, list[int]], calls: dict[int, list[int]]) -> None:
-    """Refuse containers and estimators that spread, used one in another, to ever more of them."""
+    """Refuse containers and estimators that, shared inside one another, expand exponentially."""
     sizes = _spread(contents, None)
     limit = FREE + SPREAD * sum(len(c) + 1 for c in contents.values())
     if any(size > limit for size in sizes):
-        raise UnsafePickle("holds lists of one another that together are larger than any model")
+        raise UnsafePickle("holds lists inside one another that expand beyond any model's size")
     sizes = _spread(calls, DEPTH)
     if any(size > 10_000 + REPEATS * len(calls) for size in sizes):
-        raise UnsafePickle("uses the same estimators through one another more often than any model")
+        raise UnsafePickle("uses the same estimators inside one another more often than any model")
 
 
 def _spread(edges: dict[int, list[int]], depth: int | None) -> list[int]:
-    """Return how many nodes each node reaches, counted once for each way.
+    """Return how many nodes each node reaches, counted once per path.
 
     Raises:
         UnsafePickle: a node reaches itself, or lies deeper than `depth`.
@@ -204,7 +204,7 @@ def _spread(edges: dict[int, list[int]], depth: int | None) -> list[int]:
                 size[node] = len(edges[node]) + 1 + sum(size[n] for n in inner)
                 level[node] = 1 + max((level[n] for n in inner), default=0)
                 if depth is not None and level[node] > depth:
-                    raise UnsafePickle(f"has estimators in one another over {depth} deep")
+                    raise UnsafePickle(f"nests estimators more than {depth} levels deep")
                 continue
             if node in size:
                 continue

@@ -1,4 +1,4 @@
-"""What stands on the unpickler's stack in place of the classes and functions of a pickle."""
+"""Placeholders on the unpickler's stack for the classes and functions of a pickle."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 TRIPLET = "sklearn.impute._iterative._ImputerTriplet"  # a named tuple: its values are arguments
 
 
-PRIME = 2**61 - 1  # whole numbers below it have hashes of their own
-RARE = 1000  # keys whose hash may be made equal to that of others, in a pickle
+PRIME = 2**61 - 1  # whole numbers below it have distinct hashes
+RARE = 1000  # keys per pickle whose hashes an author can make equal
 DATES = frozenset(
     "datetime.datetime datetime.time datetime.timedelta decimal.Decimal uuid.UUID "
     "pandas.Timestamp pandas.Timedelta pandas._libs.tslibs.nattype.NaTType "
     "pandas._libs.tslibs.timestamps.Timestamp pandas._libs.tslibs.timedeltas.Timedelta".split()
 )
-MEMBERS = 1_000_000  # of tuples that are keys, in a pickle
+MEMBERS = 1_000_000  # of tuples that are keys, per pickle
 
 
 class UnsafePickle(Exception):
-    """The pickle asks for something that no model needs; the message goes behind its name."""
+    """The pickle requests something that no model needs; the message continues its name."""
 
 
 class Malformed(UnsafePickle):
-    """Something of a model in a form that its library does not write."""
+    """A part of a model in a form that its library does not write."""
 
 
 class Untrusted(UnsafePickle):
-    """A name that is not on the list; `key` is the name. `mlsys.artifact.refusals` says what helps.
+    """The name `key` is not on the allow-list; `mlsys.artifact.refusals` says what to do.
 
-    `nested` says that it is a method, or a class inside another.
+    `nested`: it is a method, or a class inside another.
     """
 
     def __init__(self, key: str, nested: bool = False) -> None:
@@ -41,24 +41,24 @@ class Untrusted(UnsafePickle):
 
 
 class StandIn:
-    """In place of an object that no prediction needs, such as what a search drew values from.
+    """A placeholder for an object that no prediction needs, such as a search's distribution.
 
-    `key` is the name of one that may stand nowhere else (`mlsys.safe_pickle.left_out`).
+    `key` is set for an object that only ignored attributes may hold (`mlsys.safe_pickle.left_out`).
     """
 
     def __init__(self, key: str | None = None) -> None:
         self.key = key
 
     def append(self, *values: Any) -> None:
-        """Take what a pickle puts into the object, and forget it."""
+        """Discard what the pickle puts into the object."""
 
     extend = add = __setitem__ = append
 
 
 class Handle:
-    """A listed class or constructor on the unpickler's stack: it can be used up, but not kept.
+    """A listed class or constructor on the unpickler's stack: usable during loading, but not kept.
 
-    What is listed for being made by the pickle cannot become an attribute that is called later.
+    So a name that is listed only for loading cannot become an attribute that is called later.
     """
 
     __slots__ = ("key", "left_out", "make", "value")
@@ -71,26 +71,26 @@ class Handle:
 
 
 def resolve(key: str) -> Any:
-    """Return what `module.name` names; the module is imported."""
+    """Import the module of `module.name` and return the named object."""
     module, _, name = key.rpartition(".")
     return getattr(importlib.import_module(module), name)
 
 
 def need(condition: bool, what: str) -> None:
-    """Refuse what does not hold.
+    """Refuse the pickle unless `condition` holds.
 
     Raises:
-        Malformed: `condition` is false; `what` says of what the pickle has made a wrong use.
+        Malformed: it does not; the message names `what`.
     """
     if not condition:
         raise Malformed(f"holds {what} in a form that no library writes")
 
 
 class Keys:
-    """What may be a key or the member of a set: its hash runs no code and ends soon.
+    """The check of a pickle's keys and members of sets: hashing them runs no code and is fast.
 
-    Each key is looked at on its own, and there is a bound for all of a pickle. Whole and complex
-    numbers whose hashes an author can make equal, and tuples, cost more than others.
+    Each key is checked, and the whole pickle has limits for tuples and for numbers whose hashes an
+    author can make equal.
     """
 
     def __init__(self) -> None:
@@ -126,10 +126,10 @@ def _is_numpy_scalar(value: Any) -> bool:
 
 
 def new(cls: Handle, args: tuple[Any, ...] = ()) -> Any:
-    """Return a listed class's object as `__new__` makes it, without an argument (but see TRIPLET).
+    """Return an empty object of a listed class, from `__new__` without arguments (except TRIPLET).
 
     Raises:
-        UnsafePickle: it is no listed class, or gets an argument.
+        UnsafePickle: the class is not listed, or gets an argument.
     """
     need(cls.value is not None and cls.make is None, f"`{cls.key}`")
     kind: Any = cls.value

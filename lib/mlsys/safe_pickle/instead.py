@@ -1,4 +1,4 @@
-"""What to use in place of a name that a model may not hold, where that is known."""
+"""Alternatives to names that a model may not hold."""
 
 import enum
 import sys
@@ -30,15 +30,15 @@ _NAMES = {
     "pandas.cut": f"{_BATCHES}: use KBinsDiscretizer, or {_OWN}",
     "pandas.qcut": f"{_BATCHES}: use KBinsDiscretizer, which keeps its edges",
     "pandas.Interval": (
-        "is not on the list, and no column of BigQuery holds intervals: bin the column in the "
+        "is not on the list, and BigQuery columns cannot hold intervals: bin the column in the "
         "pipeline with KBinsDiscretizer, or train on the labels as text (.astype(str))"
     ),
     "pandas.Period": (
-        "is not on the list, and no column of BigQuery holds periods: train on the dates "
+        "is not on the list, and BigQuery columns cannot hold periods: train on the dates "
         "(.dt.to_timestamp()) or on text (.astype(str))"
     ),
     "fractions.Fraction": (
-        "is not on the list, and no column of BigQuery holds fractions: train on float or Decimal"
+        "is not on the list, and BigQuery columns cannot hold fractions: train on float or Decimal"
     ),
     "types.SimpleNamespace": f"{_BESIDE}a dict in its place",
     **dict.fromkeys(
@@ -79,7 +79,7 @@ _NAMES = {
         f"{_BATCHES}: use QuantileTransformer, which keeps its quantiles",
     ),
 }
-# What only computes, or holds data. MLSYS_TRUSTED_GLOBALS takes none of it all the same.
+# Names that only compute or hold data. MLSYS_TRUSTED_GLOBALS does not accept them either.
 _HARMLESS = frozenset(
     "bisect calendar difflib heapq html itertools json numbers shlex string textwrap unicodedata "
     "urllib.parse".split()
@@ -91,9 +91,9 @@ _HARMLESS_BUILTINS = frozenset(
 
 
 def instead_of(key: str, nested: bool = False) -> str | None:
-    """Return what is wrong with `key` and what to do; it follows "needs `key`, which ".
+    """Return what is wrong with `key` and what to do, to follow "needs `key`, which ".
 
-    `nested` says that it is a method or a class inside another.
+    `nested`: it is a method, or a class inside another.
     """
     if key in _NAMES:
         return _NAMES[key]
@@ -103,20 +103,20 @@ def instead_of(key: str, nested: bool = False) -> str | None:
             "is a method, or a class inside another, and only functions and classes of a module "
             f"itself can be listed: {_OWN}"
         )
-    if (said := _of_python(module, name)) is not None:
-        return said
+    if (advice := _of_python(module, name)) is not None:
+        return advice
     if module in _HARMLESS or (module == "builtins" and name in _HARMLESS_BUILTINS):
         return (
-            "is not on the list of what a model may be made of, and MLSYS_TRUSTED_GLOBALS takes "
-            f"no function of Python's standard library: {_OWN}"
+            "is not on the list of what a model may be made of, and MLSYS_TRUSTED_GLOBALS does "
+            f"not accept functions of Python's standard library: {_OWN}"
         )
     return None
 
 
 def _of_python(module: str, name: str) -> str | None:
-    """Say what helps with an exception, a constant or a named tuple of the standard library.
+    """Return what to do about an exception, a constant or a named tuple of the standard library.
 
-    Only modules that are imported already are looked at.
+    Only modules that are imported already are searched.
     """
     if module.partition(".")[0] not in sys.stdlib_module_names or module not in sys.modules:
         return None

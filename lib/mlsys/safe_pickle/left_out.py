@@ -1,8 +1,8 @@
-"""What people keep beside a model, and no prediction reads: frames, paths, counters, displays.
+"""Objects that people keep beside a model and predictions do not read: frames, paths, displays.
 
-Such an object is never imported or made: an empty `StandIn` with its name takes its place. An
-attribute that holds one is left out if scikit-learn's class does not mention the attribute. Where
-the class does, the model is refused by the object's name.
+Such an object is never imported or created: an empty `StandIn` with its name replaces it. An
+attribute that holds one is left out if scikit-learn's class does not mention the attribute. If the
+class does, the model is refused, and the error names the object.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ NAMES: dict[str, str] = {
     "sklearn.metrics._plot.roc_curve": "RocCurveDisplay",
 }
 KEYS = frozenset(f"{module}.{n}" for module, names in NAMES.items() for n in names.split())
-# What only fit reads, of classes that keep what it found elsewhere (`categories_`).
-# Constructors that return what is left out when a part of theirs is.
+# Constructors whose object is left out if a part of it is.
 OF_PARTS = ("datetime.", "pandas.", "pyarrow.")
+# Attributes that only fit reads; it keeps its results elsewhere (`categories_`).
 ONLY_FITTED = frozenset(("categories",))
 DEPTH = 6
 
 
 def find(value: Any, depth: int = DEPTH) -> StandIn | None:
-    """Return the first object that was left out of a value, in containers inside too."""
+    """Return the first left-out object in a value or its containers, or None."""
     kind = type(value)
     if kind is Handle:
         return StandIn(value.left_out) if value.left_out else None
@@ -82,10 +82,10 @@ def find(value: Any, depth: int = DEPTH) -> StandIn | None:
 
 
 def check(inst: Any) -> None:
-    """Refuse an object of scikit-learn's whose class may read what was left out.
+    """Refuse a scikit-learn object whose class may read a left-out object.
 
     Raises:
-        Untrusted: with the name of what was left out.
+        Untrusted: the message has the name of the left-out object.
     """
     for name, value in vars(inst).items():
         if name not in ONLY_FITTED and mentions(type(inst), name) and (held := find(value)):
@@ -93,7 +93,7 @@ def check(inst: Any) -> None:
 
 
 def mentions(kind: type, name: str) -> bool:
-    """Return whether a class of scikit-learn's may read the attribute; True if nothing tells."""
+    """Return whether a scikit-learn class may read the attribute; True if that is unknown."""
     from sklearn.base import BaseEstimator
 
     return not issubclass(kind, BaseEstimator) or name in _words(kind)
@@ -101,30 +101,30 @@ def mentions(kind: type, name: str) -> bool:
 
 @functools.lru_cache(1000)
 def _words(kind: type) -> frozenset[str]:
-    """Every name and text in the code of a class and of those that it stands on."""
-    found: set[str] = set()
+    """Return every name and text in the code of a class and of its bases."""
+    words: set[str] = set()
     for base in kind.__mro__:
         if base is object:
             continue
-        found.update(vars(base))
+        words.update(vars(base))
         for value in vars(base).values():
             value = getattr(value, "fn", getattr(value, "__func__", value))
             value = getattr(value, "fget", value)
             while (inner := getattr(value, "__wrapped__", None)) is not None:
-                _add(getattr(value, "__code__", None), found)
+                _add(getattr(value, "__code__", None), words)
                 value = inner
-            _add(getattr(value, "__code__", None), found)
-    return frozenset(found)
+            _add(getattr(value, "__code__", None), words)
+    return frozenset(words)
 
 
-def _add(code: Any, found: set[str]) -> None:
+def _add(code: Any, words: set[str]) -> None:
     if not isinstance(code, types.CodeType):
         return
-    found.update(code.co_names, code.co_varnames)
+    words.update(code.co_names, code.co_varnames)
     for constant in code.co_consts:
         if type(constant) is str:
-            found.add(constant)
+            words.add(constant)
         elif type(constant) is tuple:
-            found.update(c for c in constant if type(c) is str)
+            words.update(c for c in constant if type(c) is str)
         else:
-            _add(constant, found)
+            _add(constant, words)

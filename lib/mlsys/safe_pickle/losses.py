@@ -1,8 +1,8 @@
 """The losses and links of scikit-learn's estimators, which predict calls.
 
 `PoissonRegressor.predict` is `self._base_loss.link.inverse(...)`, boosting's is
-`self._loss.link.inverse(...)` or `self._loss.predict_proba(...)`. So such a place holds an object
-of scikit-learn's own loss class alone, and a loss holds the parts that its class makes.
+`self._loss.link.inverse(...)` or `self._loss.predict_proba(...)`. So such an attribute may only
+hold an object of scikit-learn's own loss class, and a loss only the parts that its class creates.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ PLACES: dict[str, frozenset[str]] = {
     "loss_function_": COMPILED,
 }
 PARTS = frozenset(("closs", "link", "interval_y_true", "interval_y_pred"))
-# Numbers or words of some estimators, objects of others. No class here calls them.
+# Numbers or words in some estimators, objects in others. No class here calls them.
 WORDS = frozenset(("loss_", "link", "closs", "interval_y_true", "interval_y_pred"))
 
 DATA = "a number or a word"
 
 
 def check_of(inst: Any, name: str, value: Any, where: str, free: Collection[type]) -> None:
-    """Check the attribute `name` of an object of scikit-learn's if it is a loss or part of one.
+    """Check the attribute `name` of a scikit-learn object if it is a loss or part of one.
 
     Raises:
         UnsafePickle: it holds an object that is not a loss, or not a part of this loss.
@@ -47,7 +47,7 @@ def check_of(inst: Any, name: str, value: Any, where: str, free: Collection[type
         part = _parts(place).get(name)
         if not (type(value) is part if name in PARTS else _is_data(value)):
             raise _refusal(value, where, f"scikit-learn's `{part.__name__}`" if part else DATA)
-    elif type(inst).__module__ == LINK_MODULE:  # an interval's bounds; a link itself has none
+    elif type(inst).__module__ == LINK_MODULE:  # the bounds of an interval; a link has none
         if not _is_data(value):
             raise _refusal(value, where, DATA)
     elif name in PLACES:
@@ -64,13 +64,13 @@ def _refusal(value: Any, where: str, what: str) -> UnsafePickle:
 
 @functools.cache
 def _parts(key: str) -> dict[str, type]:
-    """Return the classes of the parts that a loss of the listed class `key` makes for itself."""
+    """Return the classes of the parts that a loss of the listed class `key` creates."""
     made = resolve(key)()
     return {name: type(part) for name, part in vars(made).items() if name in PARTS}
 
 
 def _is_data(value: Any) -> bool:
-    """Return whether it is a number, a word or an array of numbers."""
+    """Return whether the value is a number, a word or an array of numbers."""
     if type(value) in (bool, int, float, str):
         return True
     dtype = getattr(value, "dtype", None)

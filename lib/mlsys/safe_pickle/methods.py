@@ -1,7 +1,7 @@
 """Methods that a pickle keeps: `getattr(owner, name)`, and how cloudpickle writes the bound ones.
 
 pickle writes a bound method as `getattr(owner, name)`, cloudpickle as `MethodType(function, owner)`
-with the function under a dotted name. Both come to `get_method`, so that both get the same checks.
+with the function under a dotted name. Both use `get_method`, so both get the same checks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlsys.safe_pickle.values import zone_of
 STAND_INS = names.keys(names.STAND_INS)
 BOOSTING = "sklearn.ensemble._hist_gradient_boosting.gradient_boosting"
 RAW_PREDICT = f"{BOOSTING}.BaseHistGradientBoosting._raw_predict"
-# SciPy's discrete distributions keep methods of themselves: of their class or of the one below it.
+# SciPy's discrete distributions keep bound methods of their own class or of its base.
 DISCRETE = "scipy.stats._distn_infrastructure.rv_discrete"
 DISTRIBUTIONS = "scipy.stats._discrete_distns."
 BUILTIN_TYPE = "cloudpickle.cloudpickle._builtin_type"
@@ -25,7 +25,7 @@ BUILTIN_TYPE = "cloudpickle.cloudpickle._builtin_type"
 def is_bound_function(key: str) -> bool:
     """Return whether a dotted name is the function of a bound method that a model keeps.
 
-    Nothing is looked up for it: it can be used up in a `MethodType`, and in nothing else.
+    It is not looked up: it can be used only in a `MethodType`.
     """
     owner = key.rpartition(".")[0]
     discrete = owner.startswith(DISTRIBUTIONS) and owner in STAND_INS
@@ -33,19 +33,19 @@ def is_bound_function(key: str) -> bool:
 
 
 def get_method(owner: Any, name: Any) -> Any:
-    """Return what `getattr(owner, name)` stands for.
+    """Return the object for a pickle's `getattr(owner, name)`.
 
     Raises:
         UnsafePickle: it is a method that no prediction needs.
     """
-    # SciPy's discrete distributions pickle a method of themselves. They are stand-ins here. So does
-    # gradient boosting that stopped early: the class has the method, so its state goes without.
+    # SciPy's discrete distributions pickle their own bound method, and they are stand-ins here.
+    # Gradient boosting that stopped early does too; its class has the method, so it is left out.
     boosting = name == "_raw_predict" and type(owner).__module__ == BOOSTING
     if type(owner) is StandIn or boosting:
         return StandIn()
-    for found in (method_of(owner, name), zone_of(owner, name)):
-        if found is not None:
-            return found
+    for method in (method_of(owner, name), zone_of(owner, name)):
+        if method is not None:
+            return method
     raise _refused(owner, name)
 
 
@@ -59,7 +59,7 @@ def _refused(owner: Any, name: Any) -> UnsafePickle:
 
 
 def make_builtin_type(name: Any) -> Handle:
-    """Return what stands for a type that cloudpickle asks for by its name: `MethodType` only.
+    """Return the handle of a type that cloudpickle requests by name: only `MethodType`.
 
     Raises:
         Untrusted: it is another type.

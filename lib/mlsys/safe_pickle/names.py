@@ -1,13 +1,13 @@
 """The exact names that a model's pickle may hold, by module.
 
-Made from scikit-learn 1.9's estimators and from what they, fitted, were seen to pickle;
+Generated from scikit-learn 1.9's estimators and from the pickles of fitted ones;
 `tests/lib/safe_pickle/test_trusted_names.py` fails when a library changes and names are missing.
 `constructors` has the names that may also be called.
 """
 
 from collections.abc import Mapping
 
-# Made empty, by `__new__` without an argument; then a state is put in. Their constructors are
+# Created empty, by `__new__` without an argument, before a state is set. Their constructors are
 # never called.
 CLASSES: dict[str, str] = {
     "numpy": "ndarray",
@@ -226,13 +226,13 @@ OF_NUMBERS: dict[str, str] = {
     ),
 }
 
-# How scikit-learn pickled them until 1.6, and which of them each is.
+# Their names in scikit-learn's pickles until 1.6.
 OLD_LOSSES: dict[str, str] = {
     f"sklearn._loss._loss.__pyx_unpickle_{name}": f"sklearn._loss._loss.{name}"
     for name in OF_NUMBERS["sklearn._loss._loss"].split()
 }
 
-# What random generators are made of.
+# Parts of random generators.
 BIT_GENERATORS: dict[str, str] = {
     "numpy.random._mt19937": "MT19937",
     "numpy.random._pcg64": "PCG64 PCG64DXSM",
@@ -240,8 +240,8 @@ BIT_GENERATORS: dict[str, str] = {
     "numpy.random._sfc64": "SFC64",
 }
 
-# Types and functions of arrays that a fitted estimator keeps and may call as it predicts. Nothing
-# here opens a file, imports, evaluates text or calls what it is given. Never called at load.
+# Types and array functions that a fitted estimator keeps and may call when it predicts. None of
+# them opens a file, imports, evaluates text or calls its argument. Never called during loading.
 NAMED: dict[str, str] = {
     "builtins": "abs bool dict float int list max min object sorted str tuple",
     "html": "escape unescape",
@@ -330,8 +330,8 @@ COLUMN_TYPES: dict[str, str] = {
     ),
 }
 
-# Never imported: an empty object takes their place. SciPy's distributions, which searches keep,
-# run `exec` on a text of their state; a memmap opens files.
+# Never imported: an empty object replaces them. SciPy's distributions, which searches keep, run
+# `exec` on a text of their state; a memmap opens files.
 STAND_INS: dict[str, str] = {
     "numpy": "memmap vectorize",
     "scipy.stats._continuous_distns": (
@@ -360,18 +360,18 @@ STAND_INS: dict[str, str] = {
         "yulesimon_gen zipf_gen zipfian_gen"
     ),
     "scipy.stats._distn_infrastructure": "rv_continuous_frozen rv_discrete_frozen",
-    # What older releases of scikit-learn kept, and no prediction needs: losses, scorers.
+    # Objects of older scikit-learn releases that no prediction needs: losses, scorers.
     "sklearn.linear_model._sgd_fast": "Huber Log SquaredLoss",
     "sklearn.metrics._scorer": "_PredictScorer _ProbaScorer _ThresholdScorer",
 }
-# Stand-ins that are not there in the service's releases.
+# Stand-ins that the service's releases do not have.
 GONE = frozenset(
     "sklearn.linear_model._sgd_fast.Huber sklearn.linear_model._sgd_fast.Log "
     "sklearn.linear_model._sgd_fast.SquaredLoss sklearn.metrics._scorer._PredictScorer "
     "sklearn.metrics._scorer._ProbaScorer sklearn.metrics._scorer._ThresholdScorer".split()
 )
 
-# What older releases of NumPy and scikit-learn called the same.
+# Names of the same objects in older releases of NumPy and scikit-learn.
 RENAMED = {
     "numpy.core.multiarray._reconstruct": "numpy._core.multiarray._reconstruct",
     "numpy.core.multiarray.scalar": "numpy._core.multiarray.scalar",
@@ -438,16 +438,16 @@ UFUNCS = {
 
 
 def keys(table: Mapping[str, str]) -> frozenset[str]:
-    """Return a table's names, each with its module: `module.name`."""
+    """Return a table's names with their modules: `module.name`."""
     return frozenset(f"{module}.{n}" for module, names in table.items() for n in names.split())
 
 
 def renamed(key: str) -> str:
-    """Return what the service's releases call the name of an older one; most names are theirs."""
+    """Return the current name for a name of an older release; most names are unchanged."""
     if key in RENAMED:
         return RENAMED[key]
     module, _, name = key.rpartition(".")
-    if module == "_loss":  # until scikit-learn 1.8, for want of a package
+    if module == "_loss":  # until scikit-learn 1.8, outside its package
         return f"sklearn._loss._loss.{name}"
     if module in UFUNCS:
         return UFUNCS[module].get(name, key)

@@ -1,8 +1,8 @@
-"""What scikit-learn calls by a value of the model: estimators, names of methods, functions.
+"""Checks of the values that scikit-learn calls: estimators, names of methods, functions.
 
-`stack_method_` is called as `getattr(estimator, name)(X)`, with whatever is in `estimators_`. So an
-estimator's place holds estimators alone, a method's name is one of `METHODS`, parameters keep to
-scikit-learn's own constraints, and functions stand only where one belongs.
+`stack_method_` is called as `getattr(estimator, name)(X)`, with any object in `estimators_`. So an
+estimator's attribute may hold only estimators, a method's name is one of `METHODS`, parameters meet
+scikit-learn's own constraints, and functions are only in attributes for functions.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MANY = frozenset(
     "estimators estimators_ steps transformers transformers_ transformer_list named_estimators_ "
     "calibrated_classifiers_ calibrators _predictors imputation_sequence_ pipelines_".split()
 )
-# Functions of the list that scikit-learn calls as it predicts or scores.
+# Attributes with listed functions that scikit-learn calls when it predicts or scores.
 FUNCTIONS = frozenset(
     "func inverse_func score_func _score_func metric kernel affinity tokenizer preprocessor "
     "analyzer scoring scorer scorer_ _scorer dtype dissimilarity "
@@ -49,16 +49,16 @@ FUNCTIONS = frozenset(
     "_kmeans_single _algorithm importance_getter dtype_include dtype_exclude stop_words "
     "is_data_valid is_model_valid multioutput refit _sign".split()
 )
-# Objects that can be called, where scikit-learn itself keeps them.
+# Attributes in which scikit-learn itself keeps callable objects.
 CALLABLES = frozenset("_base_loss base_loss _curve_scorer _loss cv f_ k1 k2 kernel_ owner".split())
 KERNELS = frozenset("k1 k2 kernel_".split())
-# No estimators, though an estimator's place may hold them.
+# Not estimators, although an estimator's attribute may hold them.
 HELPERS = frozenset("_CalibratedClassifier TreePredictor".split())
-# What estimators hold that calls nothing, and may hold one another.
+# Objects in estimators that call nothing and may contain one another.
 DATA = frozenset(
     "_BisectingTree _CFNode _CFSubcluster MetadataRequest MethodMetadataRequest".split()
 )
-# Not called as a model predicts; boosting that stopped early keeps itself there.
+# Not called when a model predicts; boosting that stopped early refers to itself there.
 SCORERS = frozenset("_curve_scorer _scorer scorer_ scoring".split())
 WORDS = frozenset(("drop", "passthrough", "deprecated", "zero", "warn", "prefit"))
 GETTER = re.compile(
@@ -73,7 +73,7 @@ SIZES = {
 }  # fmt: skip
 LABELS = 1_000_000
 # A string in one of these is looked up, called, opened or used as a codec, as in
-# `get_scorer(word)` or `bytes.decode(errors=word)`. Its words are this release's, whoever saved it.
+# `get_scorer(word)` or `bytes.decode(errors=word)`. Only words of this release are allowed.
 DISPATCHED = (
     NAMES_OF_METHODS
     | (FUNCTIONS - frozenset(("multioutput", "refit")))
@@ -88,14 +88,14 @@ ONLY_FITTED = frozenset(("eta0",))  # numbers that only fit reads; older release
 
 
 def check(inst: Any, free: Collection[type]) -> None:
-    """Check the attributes of one object of scikit-learn's; `memory` becomes None.
+    """Check the attributes of one scikit-learn object; `memory` becomes None.
 
     Raises:
-        UnsafePickle: one of them would be called, or used as a name, a path or a size.
+        UnsafePickle: an attribute would be called, or used as a name, a path or a size.
     """
     kind, held = type(inst), vars(inst)
     if type(held.get("memory")) is str and "memory" in _parameters(kind):
-        inst.memory = None  # a cache on disk, which only fitting uses
+        inst.memory = None  # a disk cache, which only fit uses
     for name, value in held.items():
         where = f"{kind.__name__}.{name}"
         if name in NAMES_OF_METHODS:
@@ -121,7 +121,7 @@ def check(inst: Any, free: Collection[type]) -> None:
 
 
 def called(inst: Any) -> Iterator[Any]:
-    """Return the objects of scikit-learn that `inst` may call, from whichever attribute."""
+    """Yield the scikit-learn objects in any attribute that `inst` may call."""
     if type(inst).__name__ in DATA:
         return
     for name, value in vars(inst).items():
@@ -172,7 +172,7 @@ def _one(value: Any, where: str, free: Collection[type]) -> None:
 
 
 def _members(value: Any, depth: int = 3) -> Iterator[Any]:
-    """The estimators in a list, a list of lists, a list of (name, estimator, columns), a dict."""
+    """Yield the estimators in a list, a list of lists, tuples (name, estimator, ...) or a dict."""
     if isinstance(value, dict):
         value = list(value.values())
     if type(value).__name__ == "ndarray" and value.dtype == object:
@@ -213,7 +213,7 @@ def _many(value: Any, where: str, free: Collection[type]) -> None:
 
 
 def _by_name(inst: Any, name: str, value: Any, where: str) -> None:
-    """Attributes that are read as a path, a format, a size or as labels."""
+    """Check attributes that are used as a path of attributes, a format, a size or labels."""
     if name == "importance_getter":
         ok = type(value) is str and (value == "auto" or GETTER.fullmatch(value) is not None)
         if not ok and not is_own(value):
@@ -268,25 +268,25 @@ _known: dict[type, dict[str, Any]] = {}
 
 def _parameters(kind: type) -> dict[str, Any]:
     """Return the constraints of a class's parameters; a name without one has "no_validation"."""
-    found = _known.get(kind)
-    if found is None:
+    constraints = _known.get(kind)
+    if constraints is None:
         from sklearn.base import BaseEstimator
 
-        found = dict(getattr(kind, "_parameter_constraints", {}) or {})
+        constraints = dict(getattr(kind, "_parameter_constraints", {}) or {})
         init = getattr(kind, "__init__", None)
         if inspect.isfunction(init):
             for name in list(inspect.signature(init).parameters)[1:]:
                 if issubclass(kind, BaseEstimator) or "make_column" in kind.__name__:
-                    found.setdefault(name, "no_validation")
-        _known[kind] = found
-    return found
+                    constraints.setdefault(name, "no_validation")
+        _known[kind] = constraints
+    return constraints
 
 
 _passed: set[Any] = set()
 
 
 def _parameter_values(inst: Any) -> None:
-    """Check parameters by scikit-learn's own constraints. An older release knew other words."""
+    """Check parameters by scikit-learn's own constraints, allowing words of older releases."""
     from sklearn.utils._param_validation import (
         InvalidParameterError,
         validate_parameter_constraints,
@@ -316,7 +316,7 @@ def _parameter_values(inst: Any) -> None:
 
 
 def _old_word(name: str, value: Any) -> bool:
-    """Return whether an older release may have known a value that does nothing in this one."""
+    """Return whether the value may be an older release's, without an effect in this one."""
     if name in ONLY_FITTED:
         return type(value) in (int, float) or value is None
     if name in DISPATCHED:
@@ -325,7 +325,7 @@ def _old_word(name: str, value: Any) -> bool:
 
 
 def _older() -> bool:
-    """Whether another release saved some of the model, as `mlsys.safe_pickle.states` has noted."""
+    """Return whether another release saved part of the model, according to `saved_by`."""
     import sklearn
 
     return bool((saved_by.get() or set()) - {sklearn.__version__})

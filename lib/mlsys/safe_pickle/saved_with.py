@@ -1,4 +1,4 @@
-"""What a pickle says of where it was made, read without executing any of it."""
+"""A pickle's scikit-learn release and notebook names, read without executing it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pickletools
 import re
 from typing import Any
 
-# The key that every estimator's state ends with, and the text behind it, as each protocol writes
-# them. joblib's arrays lie between the opcodes, so the bytes are searched and not the opcodes.
+# The last key of every estimator's state, and the text after it, as each protocol writes them.
+# joblib's arrays lie between the opcodes, so the bytes are searched and not the opcodes.
 _KEY = re.compile(
     rb"_sklearn_version(?:\np\d+\n|\x94|q.|r.{4})?(?:\x8c(.)|X(.)\0\0\0|V)", re.DOTALL
 )
@@ -16,9 +16,9 @@ _RELEASE = re.compile(r"\d{1,4}(\.\w{1,12}){1,4}(\+[\w.]{1,30})?", re.ASCII)
 
 
 def saved_with(content: bytes) -> str | None:
-    """Return the scikit-learn release that wrote a pickle, or None if it does not say.
+    """Return the scikit-learn release that wrote a pickle, or None if the pickle does not name it.
 
-    `content` is the unpacked pickle. The answer is a claim of the file's: use it in messages only.
+    `content` is the unpacked pickle. The file may lie: use the result only in messages.
     """
     for match in _KEY.finditer(content):
         length = match[1] or match[2]
@@ -32,7 +32,7 @@ def saved_with(content: bytes) -> str | None:
 def names_of_the_notebook(model: Any) -> list[str]:
     """Return the names of `__main__` that the pickle of `model` refers to.
 
-    The opcodes are read: `__main__` may also be a word of a vocabulary.
+    It reads the opcodes, because `__main__` may also be a word of a vocabulary.
     """
     content = pickle.dumps(model, 2, fix_imports=False)  # it names each global in one opcode
     names = {str(arg) for op, arg, _ in pickletools.genops(content) if op.name == "GLOBAL"}

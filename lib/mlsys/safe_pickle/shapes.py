@@ -1,6 +1,6 @@
-"""Arrays that compiled code indexes by other arrays of the same object, on the final objects.
+"""Checks of arrays that compiled code indexes by other arrays, on the final objects.
 
-Each check is of one kind of object; `CHECKS` has them by the class's name.
+Each check is for one kind of object; `CHECKS` has them by the class's name.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ MAX_WIDTH = 2**31
 
 
 def check(value: Any) -> None:
-    """Refuse an object whose arrays lead out of one another.
+    """Refuse an object whose arrays index beyond one another.
 
     Raises:
-        UnsafePickle: with the name of its class.
+        UnsafePickle: the message names its class.
     """
     kind = type(value)
     for base in kind.__mro__:
         key = f"{base.__module__}.{base.__name__}"
-        for found in (CHECKS.get(key), sizes.SIZED.get(key)):
-            if found is None:
+        for check_one in (CHECKS.get(key), sizes.SIZED.get(key)):
+            if check_one is None:
                 continue
             try:
-                found(value, f"a {kind.__name__}")
+                check_one(value, f"a {kind.__name__}")
             except (AttributeError, TypeError, ValueError, IndexError, KeyError) as exc:
                 raise UnsafePickle(
                     f"holds a {kind.__name__} in a form that no library writes "
@@ -37,9 +37,9 @@ def check(value: Any) -> None:
 
 
 def _sparse(inst: Any, what: str) -> None:
-    """Indices lie within the shape. Arrays are copied: nothing else may hold the same memory."""
+    """Check that indices lie within the shape; copy arrays, so that nothing shares their memory."""
     for name in ("_has_sorted_indices", "_has_canonical_format"):
-        inst.__dict__.pop(name, None)  # scipy finds it out again
+        inst.__dict__.pop(name, None)  # SciPy computes it again
     shape = inst.__dict__.get("_shape")
     need(type(shape) is tuple and len(shape) in (1, 2), what)
     need(all(0 <= int(n) < MAX_WIDTH for n in shape), what)
@@ -54,7 +54,7 @@ def _sparse(inst: Any, what: str) -> None:
 
 
 def _vectors(inst: Any, what: str) -> None:
-    """Support vectors: libsvm copies by the lengths that `_n_support` and the shapes say."""
+    """Check support vectors: libsvm copies by the lengths in `_n_support` and the shapes."""
     import numpy as np
 
     held = vars(inst)
@@ -68,7 +68,7 @@ def _vectors(inst: Any, what: str) -> None:
     arrays = (support, counts, starts, held["_probA"], held["_probB"])
     need(all(type(a) is np.ndarray and a.ndim == 1 for a in arrays), what)
     need(len(counts) > 0 and bool((counts >= 0).all()), what)
-    # A kernel of one's own takes what the function takes: scikit-learn counts no columns.
+    # With the author's own kernel function, scikit-learn does not count columns.
     counted = "n_features_in_" in held or not callable(held["kernel"])
     total, width = len(support), count(inst) if counted else 0
     classes = type(inst).__name__ in ("SVC", "NuSVC")
@@ -127,7 +127,7 @@ def _centres(inst: Any, what: str) -> None:
 
 
 def _labels_of_neighbours(inst: Any, what: str) -> None:
-    """Compiled code counts `_y` of the neighbours in an array as long as `classes_`."""
+    """Check `_y`: compiled code counts its labels in an array as long as `classes_`."""
     import numpy as np
 
     held = vars(inst)
@@ -171,7 +171,7 @@ def _spline(inst: Any, what: str) -> None:
 
 
 def _vocabulary(inst: Any, what: str) -> None:
-    """Columns of a sparse matrix that SciPy is not asked to check."""
+    """Check a vocabulary's columns, which go into a sparse matrix without a check by SciPy."""
     for name in ("vocabulary_", "_cached_dict"):
         words = vars(inst).get(name)
         if words is None:

@@ -1,7 +1,7 @@
-"""Numbers of a fitted estimator that say how much memory or how many rounds a prediction takes.
+"""Numbers of a fitted estimator that decide a prediction's memory or number of rounds.
 
-A number that follows from the estimator's arrays is that number: scikit-learn allocates by it and
-fills only what the arrays give, or reads beside them. Others keep to `MOST`.
+A number that follows from the estimator's arrays must match them: scikit-learn allocates by it and
+fills only the arrays' part, or reads beyond them. Other numbers have limits in `MOST`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mlsys.safe_pickle.trees import count
 
 MOST_BYTES = 1024  # of one element of a dtype
 NGRAMS = 100  # words or letters of one: a text has as many of each length as it has words
-# The most rounds or columns by a class's name and an attribute: transform, not fit, counts so far.
+# The most rounds or columns of a transform, by a class's name and an attribute.
 MOST = {
     ("AdditiveChi2Sampler", "sample_steps"): 1_000,
     ("LatentDirichletAllocation", "max_doc_update_iter"): 10_000,
@@ -25,10 +25,10 @@ MOST = {
 
 
 def check_numbers(inst: Any) -> None:
-    """Refuse rounds, and elements of a dtype, beyond what any model asks for.
+    """Refuse rounds, and elements of a dtype, beyond what any model needs.
 
     Raises:
-        UnsafePickle: with the attribute.
+        UnsafePickle: the message names the attribute.
     """
     name = type(inst).__name__
     for (kind, attribute), most in MOST.items():
@@ -56,7 +56,7 @@ def small_dtype(value: Any) -> bool:
 
 
 def _powers(inst: Any, what: str) -> None:
-    """scikit-learn returns as many columns, filled or not: the rest is memory of others."""
+    """Check the numbers of columns: scikit-learn returns uninitialized memory in excess columns."""
     held = vars(inst)
     if "_n_out_full" not in held:
         return
@@ -83,7 +83,7 @@ def _splines(inst: Any, what: str) -> None:
 
 
 def _points(inst: Any, what: str) -> None:
-    """More neighbours than points are what scikit-learn itself refuses, by this number."""
+    """Check the number of points, by which scikit-learn itself refuses too many neighbours."""
     held = vars(inst)
     if "_fit_X" in held and "n_samples_fit_" in held:
         need(count(inst, "n_samples_fit_") == held["_fit_X"].shape[0], what)

@@ -1,4 +1,4 @@
-"""The states that a model's pickle may put into the objects it has made, looked at first.
+"""Checks of the states that a model's pickle may set in its objects.
 
 Compiled code trusts its arrays: a tree whose child lies beyond its last node, a sparse matrix with
 an index beyond its columns or a dtype with forged flags makes it read and write foreign memory. So
@@ -19,18 +19,18 @@ from mlsys.safe_pickle.callables import put_function_metric, put_partial
 from mlsys.safe_pickle.handles import Handle, StandIn, UnsafePickle, Untrusted, need, resolve
 from mlsys.safe_pickle.left_out import mentions
 
-# Repeated splitters keep the class of what they repeat.
+# Repeated splitters keep the class of the splitter that they repeat.
 KEPT = {"sklearn.model_selection._split.KFold", "sklearn.model_selection._split.StratifiedKFold"}
 
-# Attributes without which a model predicts as before, left out where a stand-in is in them.
+# Attributes that predictions do not need, left out if they hold a stand-in.
 NOT_NEEDED = {"_raw_predict", "loss_function_", "_loss_function_", "scorer_"}
 COLUMN_TYPES = names.keys(names.COLUMN_TYPES)
 
 FUNCTION_METRIC = "sklearn.metrics._dist_metrics.PyFuncDistance"
 MAX_VERSIONS = 10
 DEPTH = 10_000  # of a decision tree
-# The releases of scikit-learn that saved the estimators of the model that is being loaded. Not by
-# its InconsistentVersionWarning: warnings are caught for all threads of a process at once.
+# The scikit-learn releases that saved the estimators of the model that is being loaded. Its
+# InconsistentVersionWarning would not do: warnings are caught for all threads of a process at once.
 saved_by: ContextVar[set[str] | None] = ContextVar("saved_by", default=None)
 
 
@@ -38,7 +38,7 @@ def put_state(inst: Any, state: Any, key: str | None) -> None:
     """Do what the opcode BUILD does, for `inst` of the listed class `key` (None: not listed).
 
     Raises:
-        UnsafePickle: the state is none that the object's own class writes.
+        UnsafePickle: the object's own class does not write such a state.
     """
     import numpy as np
 
@@ -68,7 +68,7 @@ def put_state(inst: Any, state: Any, key: str | None) -> None:
 
 
 def _note_version(inst: Any, state: dict[str, Any]) -> None:
-    """Note which scikit-learn saved an estimator, as `BaseEstimator.__setstate__` looks at it."""
+    """Record the scikit-learn release of an estimator, as `BaseEstimator.__setstate__` reads it."""
     from sklearn.base import BaseEstimator
 
     seen = saved_by.get()
@@ -77,7 +77,7 @@ def _note_version(inst: Any, state: dict[str, Any]) -> None:
 
 
 def _attributes(inst: Any, state: Any) -> None:
-    """Attributes by name, none of which hides an attribute of the class but a parameter."""
+    """Set attributes by name; only a parameter may hide an attribute of the class."""
     kind, name = type(inst), type(inst).__name__
     need(type(state) is dict, f"a {name}")
     kept: dict[str, Any] = {}
@@ -125,7 +125,7 @@ def _attributes(inst: Any, state: Any) -> None:
 
 @functools.lru_cache(10_000)
 def _hides(kind: type, key: str) -> bool:
-    """Return whether an attribute of an object would hide what its class says by the same name."""
+    """Return whether an object's attribute would hide an attribute of its class."""
     own = inspect.getattr_static(kind, key, _hides)
     if own is _hides:
         return False
@@ -135,7 +135,7 @@ def _hides(kind: type, key: str) -> bool:
 
 
 def _column_types(value: Any) -> Any:
-    """What a `make_column_selector` keeps: types of columns, which pandas compares."""
+    """Return the column types of a `make_column_selector`, which pandas compares."""
     if type(value) in (list, tuple):
         return type(value)(_column_types(v) for v in value)
     if type(value) is not Handle:
@@ -171,11 +171,11 @@ def _neighbours(inst: Any, state: Any) -> None:
     import numpy as np
 
     copied = [a.copy() if type(a) is np.ndarray else a for a in state]
-    inst.__setstate__(tuple(copied))  # nothing else holds their memory
+    inst.__setstate__(tuple(copied))  # copies, so that nothing shares their memory
 
 
 def check_neighbours(inst: Any, state: Any) -> None:
-    """A KDTree or BallTree: indices, ranges and children all lie within their arrays."""
+    """Check that a KDTree's or BallTree's indices, ranges and children lie within their arrays."""
     import numpy as np
 
     what = f"a {type(inst).__name__}"
@@ -206,7 +206,7 @@ def check_neighbours(inst: Any, state: Any) -> None:
 
 
 def _tree(inst: Any, state: Any) -> None:
-    """A decision tree: children come after their parent, features are the tree's own."""
+    """Check a decision tree: children come after their parent, and features exist."""
     import numpy as np
 
     what = "a tree"
@@ -246,7 +246,7 @@ def check_depth(left: Any, right: Any, inner: Any, what: str) -> None:
 
 
 def _predictor(inst: Any) -> None:
-    """A tree of histogram gradient boosting, which does not know its number of features."""
+    """Check a histogram gradient boosting tree, which does not know its number of features."""
     import numpy as np
 
     what = "a TreePredictor"
@@ -270,7 +270,7 @@ def sparse_matrix(inst: Any) -> None:
     try:
         inst.check_format(full_check=True)
     except (ValueError, AttributeError, TypeError, IndexError) as exc:
-        raise UnsafePickle(f"holds a sparse matrix that is none: {exc}") from exc
+        raise UnsafePickle(f"holds a malformed sparse matrix ({exc}): fit the model again") from exc
 
 
 def _spline(inst: Any, state: Any) -> None:

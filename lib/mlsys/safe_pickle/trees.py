@@ -1,7 +1,7 @@
-"""Trees against the estimators that use them, whose compiled code checks no index.
+"""Checks of trees against the estimators that use them: compiled code does not check indices.
 
-A tree's own arrays are checked as it is loaded (`states`). An estimator looks at the
-number of columns of its rows once, by its `n_features_in_`, and hands them to every tree.
+A tree's own arrays are checked when it is loaded (`states`). An estimator checks the number of
+columns of its rows once, by its `n_features_in_`, and passes them to every tree.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mlsys.safe_pickle.handles import UnsafePickle, need
 
 ENSEMBLES = ("sklearn.ensemble._forest", "sklearn.ensemble._gb", "sklearn.ensemble._iforest")
 HIST = "sklearn.ensemble._hist_gradient_boosting.gradient_boosting"
-# What may transform the target of a model that boosting starts from: each keeps its rows.
+# Transformers of the target of a model that boosting starts from: each keeps the rows.
 OF_COLUMNS = frozenset(
     "FunctionTransformer MaxAbsScaler MinMaxScaler PowerTransformer QuantileTransformer "
     "RobustScaler StandardScaler".split()
@@ -23,12 +23,12 @@ OF_COLUMNS = frozenset(
 
 
 def check(inst: Any, free: Collection[type] = ()) -> None:
-    """Refuse an estimator whose trees read other columns than its rows have.
+    """Refuse an estimator whose trees read columns that its rows do not have.
 
-    An estimator of a class in `free` may be a tree of a forest or what boosting starts from.
+    An estimator of a class in `free` may be a tree of a forest or the start of boosting.
 
     Raises:
-        UnsafePickle: with the estimator's name.
+        UnsafePickle: the message names the estimator.
     """
     kind = type(inst)
     if kind.__module__ == "sklearn.tree._classes":
@@ -46,7 +46,7 @@ def check(inst: Any, free: Collection[type] = ()) -> None:
 
 
 def count(inst: Any, name: str = "n_features_in_") -> int:
-    """Return a number of columns that the object keeps itself."""
+    """Return a number of columns from the object's own attributes."""
     value = vars(inst).get(name)
     need(type(value) is int or type(value).__name__ in ("int64", "int32"), _what(inst))
     return int(value)
@@ -107,7 +107,7 @@ def _boosted(inst: Any, free: Collection[type]) -> None:
 
 
 def _starts(inst: Any, init: Any, outputs: int, width: int, free: Collection[type]) -> None:
-    """The trees add to what `init_` predicts: it has as many rows and columns as they write to."""
+    """Check that `init_` predicts as many rows and columns as the trees add to."""
     import numpy as np
 
     what = f"the `init_` of a {type(inst).__name__}"
@@ -134,20 +134,20 @@ def _starts(inst: Any, init: Any, outputs: int, width: int, free: Collection[typ
 
 
 def _keeps_rows(inst: Any, what: str) -> None:
-    """Refuse an object whose functions may answer for more or fewer rows than they are given."""
+    """Refuse an object whose functions may return more or fewer rows than they get."""
     name = type(inst).__name__
     for attribute in ("func", "inverse_func"):
         func = vars(inst).get(attribute)
         if not by_elements(func):
-            said = getattr(func, "__name__", "functools.partial")
+            function = getattr(func, "__name__", "functools.partial")
             raise UnsafePickle(
-                f"has a {name} of `{said}` in {what}, which may answer for other rows: use a "
-                "NumPy function that works by elements, such as np.log1p, or put the "
+                f"has a {name} of `{function}` in {what}, which may change the number of rows: use "
+                "an elementwise NumPy function, such as np.log1p, or put the "
                 f"{name} outside the boosting"
             )
     if vars(inst).get("kw_args") or vars(inst).get("inv_kw_args"):
         raise UnsafePickle(
-            f"has a {name} with kw_args in {what}, which may answer for other rows: put the "
+            f"has a {name} with kw_args in {what}, which may change the number of rows: put the "
             f"{name} outside the boosting, or use functools.partial(np.clip, a_min=0, a_max=1)"
         )
     transformer = vars(inst).get("transformer_")
@@ -159,7 +159,7 @@ def _keeps_rows(inst: Any, what: str) -> None:
 
 
 def by_elements(func: Any) -> bool:
-    """Return whether a function returns an array of its argument's shape, whatever that is."""
+    """Return whether a function always returns an array of its argument's shape."""
     import numpy as np
 
     if func is None or is_own(func):
@@ -209,7 +209,7 @@ def _histograms(inst: Any) -> None:
 
 
 def _prepared(inst: Any, width: int, categories: int) -> None:
-    """What boosting makes of its rows has as many columns as its trees know."""
+    """Check that boosting's preprocessor returns as many columns as its trees read."""
     import numpy as np
 
     what = f"the `_preprocessor` of a {type(inst).__name__}"

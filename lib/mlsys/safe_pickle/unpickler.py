@@ -1,15 +1,16 @@
-"""Load a pickle that is made of nothing but what a fitted scikit-learn model is made of.
+"""Load a pickle that holds only the parts of a fitted scikit-learn model.
 
-Three rules, one after another:
+Three rules:
 
 1. Only the exact names of `names` and `constructors`, and those that the settings add, are looked
-   up. A module is imported for a listed name alone. The dotted names of `methods` are admitted, but
+   up. A module is imported only for a listed name. The dotted names of `methods` are allowed, but
    not looked up.
-2. A listed class is made empty and given a state; it is never called. What must be called has a
-   function of ours in `constructors`. Functions that estimators keep are not called here.
-3. A state is looked at (`states`) before it is put in.
+2. An object of a listed class is created empty and gets a state; the class is never called. Our own
+   functions in `constructors` replace what must be called. Functions that estimators keep are not
+   called here.
+3. A state is checked (`states`) before it is set.
 
-Python's own unpickler is the base, in its Python form, as joblib's is: there each opcode is a
+Python's own unpickler is the base, in its Python form, as for joblib's: there each opcode is a
 method. joblib's arrays, which lie between the opcodes, are read here and not by joblib.
 """
 
@@ -51,21 +52,21 @@ STAND_INS = names.keys(names.STAND_INS)
 OBJECTS = names.keys(names.OBJECTS)
 NAMES = CLASSES | NAMED | OBJECTS | STAND_INS | {ARRAY, MANAGER, REMAINDER} | set(CONSTRUCTORS)
 
-_Base: Any = pickle._Unpickler  # its methods of opcodes are in no stub
+_Base: Any = pickle._Unpickler  # stubs lack its opcode methods
 
 
 class _ArrayHeader:
-    """In place of joblib's NumpyArrayWrapper: what it says of the array that follows."""
+    """The placeholder for joblib's NumpyArrayWrapper, which describes the array that follows."""
 
 
 def loads(content: bytes, trusted: tuple[str, ...] = ()) -> Any:
-    """Return the object that `content`, which is not compressed, is the pickle of.
+    """Return the object of the uncompressed pickle `content`.
 
-    `trusted` are more names, each a `module.Name`. They may be called with anything.
+    `trusted` are more names, each a `module.Name`. They may be called with any arguments.
 
     Raises:
-        UnsafePickle: it asks for more than a model needs; nothing of that was done.
-        Exception: what an unpickler raises of bytes that are no pickle: nearly anything.
+        UnsafePickle: it requests more than a model needs, and the request was not executed.
+        Exception: nearly any, for bytes that are not a pickle.
     """
     unpickler = _Unpickler(io.BytesIO(content), len(content), frozenset(trusted))
     model = unpickler.load()
@@ -86,17 +87,17 @@ class _Unpickler(_Base):
     def __init__(self, file: io.BytesIO, size: int, trusted: frozenset[str]) -> None:
         super().__init__(file)
         self._file, self._size, self._trusted = file, size, trusted
-        self._found: dict[str, Any] = {}
-        self._classes: dict[type, str] = {}  # what was made of a listed class, by its class
-        self.free: dict[int, Any] = {}  # what the settings add, by identity
+        self._resolved: dict[str, Any] = {}
+        self._classes: dict[type, str] = {}  # names of the listed classes with objects
+        self.free: dict[int, Any] = {}  # objects that the settings add, by id
         self._keys_left = Keys()
-        self._lists: dict[int, list[Any]] = {}  # what was a class of its own
-        self._left_out = False  # whether something was, so far
-        self._work = 20_000_000  # steps that leaving things out may take
-        self._built: dict[int, Any] = {}  # what has a state; kept, so that no id is used twice
+        self._lists: dict[int, list[Any]] = {}  # lists in place of a removed class's objects
+        self._left_out = False  # whether an object has been left out
+        self._work = 20_000_000  # steps that leaving objects out may take
+        self._built: dict[int, Any] = {}  # objects with a state, kept so that ids stay unique
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for the name on our stack.
+        """Return the name's object or placeholder for the stack.
 
         Raises:
             Untrusted: it is not on the list.
@@ -113,20 +114,20 @@ class _Unpickler(_Base):
         listed = key in self._trusted or key in NAMES or key in pickle_left_out.KEYS
         if "." in name or not listed:
             raise Untrusted(key, nested="." in name)
-        if key not in self._found:
-            self._found[key] = self._look_up(key)
-        return self._found[key]
+        if key not in self._resolved:
+            self._resolved[key] = self._look_up(key)
+        return self._resolved[key]
 
     def _look_up(self, key: str) -> Any:
-        if key in self._trusted and key not in NAMES:  # what is listed keeps its rules
-            found = resolve(key)
-            own = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-            if isinstance(found, types.ModuleType) or is_never_trusted(key):
+        if key in self._trusted and key not in NAMES:  # listed names keep their rules
+            named = resolve(key)
+            own = f"{getattr(named, '__module__', '')}.{getattr(named, '__qualname__', '')}"
+            if isinstance(named, types.ModuleType) or is_never_trusted(key):
                 raise Untrusted(key)
             if is_never_trusted(own):  # by another name
                 raise Untrusted(own)
-            self.free[id(found)] = found
-            return found
+            self.free[id(named)] = named
+            return named
         if key in CONSTRUCTORS:
             return Handle(key, make=CONSTRUCTORS[key])
         if key in STAND_INS:
@@ -143,13 +144,13 @@ class _Unpickler(_Base):
         if key == MANAGER:
             self._classes[Manager] = key
             return Handle(key, Manager)
-        found = resolve(key)
+        named = resolve(key)
         if key in NAMED | OBJECTS:
-            return found
-        self._classes[found] = key
-        return Handle(key, found)
+            return named
+        self._classes[named] = key
+        return Handle(key, named)
 
-    # What makes objects.
+    # Opcodes that create objects.
 
     def load_reduce(self) -> None:
         args = self.stack.pop()
@@ -162,7 +163,7 @@ class _Unpickler(_Base):
         elif id(func) in self.free:
             self.stack[-1] = func(*args)
         else:
-            raise UnsafePickle(f"calls {_told(func)}, which nothing does that a model is made of")
+            raise UnsafePickle(f"calls {_shown(func)}, which no part of a model does")
 
     def load_newobj(self) -> None:
         args = self.stack.pop()
@@ -172,7 +173,7 @@ class _Unpickler(_Base):
         elif type(cls) is Handle and cls.value is StandIn:
             self.stack[-1] = StandIn(cls.left_out)
         else:
-            need(type(cls) is Handle and type(args) is tuple, _told(cls))
+            need(type(cls) is Handle and type(args) is tuple, _shown(cls))
             self.stack[-1] = made = new(cls, args)
             if cls.key == REMAINDER:
                 self._lists[id(made)] = made
@@ -182,12 +183,12 @@ class _Unpickler(_Base):
         args = self.stack.pop()
         cls = self.stack[-1]
         if id(cls) not in self.free:
-            raise UnsafePickle(f"makes {_told(cls)} in a way that no library does")
+            raise UnsafePickle(f"creates {_shown(cls)} in a way that no library does")
         self.stack[-1] = cls.__new__(cls, *args, **keywords)
 
     def _instantiate(self, klass: Any, args: Any) -> None:
         if id(klass) not in self.free:
-            raise UnsafePickle(f"makes {_told(klass)} in a way that no library does")
+            raise UnsafePickle(f"creates {_shown(klass)} in a way that no library does")
         self.append(klass(*args))
 
     def load_build(self) -> None:
@@ -199,20 +200,20 @@ class _Unpickler(_Base):
             self.stack.append(state)
             super().load_build()
         elif type(inst) is Handle or isinstance(inst, type) or id(inst) in self.free:
-            raise UnsafePickle(f"changes {_told(inst)} itself, not an object of it")
+            raise UnsafePickle(f"changes {_shown(inst)} itself, not an object of it")
         elif id(inst) in self._lists:
             columns = state.get("data") if type(state) is dict else None
             need(type(columns) is list and not inst, "a list of columns")
             inst.extend(columns)
         elif id(inst) in self._built:
-            raise UnsafePickle(f"changes {_told(inst)} again, after its state was checked")
+            raise UnsafePickle(f"changes {_shown(inst)} again, after its state was checked")
         elif left_out := self._part_left_out(self._classes.get(type(inst)), state):
             self._replace(inst, left_out)
         else:
             self._built[id(inst)] = inst
             put_state(inst, state, self._classes.get(type(inst)))
 
-    # Objects of parts that are left out are left out themselves.
+    # Objects with left-out parts are left out themselves.
 
     def _part_left_out(self, key: str | None, parts: Any) -> StandIn | None:
         if not self._left_out or key is None or not key.startswith(pickle_left_out.OF_PARTS):
@@ -228,17 +229,17 @@ class _Unpickler(_Base):
             if value is inst:
                 self.memo[place] = other
 
-    # What fills containers: the built-in ones, with keys whose hash is their own.
+    # Opcodes that fill containers: built-in ones, with keys whose hash runs no code.
 
     def _container(self, depth: int, *kinds: type) -> None:
-        """Look at the container that lies `depth` below the top, or below the last mark."""
+        """Check the container `depth` below the top of the stack, or below the last mark."""
         held = self.metastack[-1] if depth == 0 else self.stack
         inst = held[-max(depth, 1)]
         if type(inst) in kinds or id(type(inst)) in self.free:
             return
         if dict in kinds and self._classes.get(type(inst)) == BUNCH:
             return
-        need(type(inst) is StandIn, _told(inst))
+        need(type(inst) is StandIn, _shown(inst))
 
     def _keys(self, keys: Any) -> None:
         need(all(map(self._keys_left.simple, keys)), "a dictionary or a set")
@@ -274,7 +275,7 @@ class _Unpickler(_Base):
         self._keys(self.stack)
         super().load_frozenset()
 
-    # What no model has.
+    # Opcodes that no model has.
 
     def load_bytearray8(self) -> None:
         size = int.from_bytes(self.read(8), "little")
@@ -310,7 +311,7 @@ class _Unpickler(_Base):
         dispatch[_code[0]] = _method
 
     def _read_array(self, state: Any) -> Any:
-        """Read the array that joblib wrote behind its header; allocate what is there, not more."""
+        """Read the array that joblib wrote after its header; allocate no more than the file has."""
         import numpy as np
 
         what = "an array"
@@ -332,7 +333,7 @@ class _Unpickler(_Base):
             self._file.seek(self._file.read(1)[0], io.SEEK_CUR)
         if size > self._size - self._file.tell():
             raise UnsafePickle(
-                f"has an array of {size} bytes, which are not in the file: it was cut off or forged"
+                f"has an array of {size} bytes, which the file does not have: upload the whole file"
             )
         flat = np.empty(size // max(dtype.itemsize, 1), dtype)
         if dtype.itemsize:
@@ -344,8 +345,8 @@ class _Unpickler(_Base):
         return array.byteswap().view(dtype.newbyteorder("="))
 
 
-def _told(value: Any) -> str:
-    """The name of what stands on the stack; nothing of it is called for that."""
+def _shown(value: Any) -> str:
+    """Return the name of an object on the stack, without calling its code."""
     if type(value) is Handle:
         return f"`{value.key}`"
     if isinstance(value, type):

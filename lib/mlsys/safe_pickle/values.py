@@ -1,9 +1,9 @@
-"""Dates, decimal numbers, time zones and pandas' own values out of a pickle.
+"""Dates, decimal numbers, time zones and pandas' own values from a pickle.
 
-The zones of pytz, which pandas 2 made, become those of the standard library of the same name.
+The zones of pytz, which pandas 2 used, become the standard library's zones of the same name.
 
 Encoders keep the categories of DATE, TIME, NUMERIC and TIMESTAMP columns as such objects, and
-column selectors keep types. Each is made by its own constructor from arguments of one form.
+column selectors keep types. Each is created by its own constructor from arguments of one form.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _moment(content: Any, zone: Any = None) -> datetime.datetime:
     kind: Any = datetime.datetime
     made: datetime.datetime = kind(content) if zone is None else kind(content, zone)
     offset = getattr(zone, "offset", None)
-    if offset is not None and made.utcoffset() != offset:  # pytz says so which of two hours it is
+    if offset is not None and made.utcoffset() != offset:  # the second of two equal hours
         made = made.replace(fold=1)
     return made
 
@@ -78,9 +78,9 @@ def _zone(key: Any, from_cache: Any) -> Any:
 
 
 def _pytz_zone(key: Any, offset: Any = None, dst: Any = None, name: Any = None) -> Any:
-    """Return the zone that pytz knows by that name. Its datetimes say their offset themselves."""
+    """Return pytz's zone of that name; the zone of a pytz datetime also has its offset."""
     zone = _zone(key, True)
-    if offset is None or name == "LMT":  # the zone itself, not that of one of its datetimes
+    if offset is None or name == "LMT":  # the zone itself, not one of a datetime
         return zone
     need(type(offset) is int and abs(offset) < 100_000, "a time zone")
     made = _zone_at().no_cache(key)
@@ -137,7 +137,7 @@ def _nat(nothing: Any) -> Any:
 
 
 def zone_of(owner: Any, name: Any) -> Any:
-    """Return what makes a `zoneinfo.ZoneInfo`, if `getattr(owner, name)` means that, or None."""
+    """Return the constructor for `getattr(ZoneInfo, "_unpickle")`, or None for other names."""
     if type(owner) is Handle and owner.key == "zoneinfo.ZoneInfo" and name == "_unpickle":
         return Handle("zoneinfo.ZoneInfo._unpickle", make=_zone)
     return None
@@ -188,11 +188,11 @@ def _zoned(inst: Any, state: Any) -> None:
 
 
 def _nothing(inst: Any, state: Any) -> None:
-    need(type(state) is dict, "a dtype")  # what pandas has worked out of it
+    need(type(state) is dict, "a dtype")  # pandas' cached values, which are not used
 
 
 def _series(inst: Any, state: Any) -> None:
-    """A Series, such as the mask of a ColumnTransformer's columns, made again from its values."""
+    """Rebuild a Series, such as the mask of a ColumnTransformer's columns, from its values."""
     import pandas as pd
 
     what = "a Series"
@@ -205,7 +205,7 @@ def _series(inst: Any, state: Any) -> None:
 
 
 class Manager:
-    """In place of pandas' SingleBlockManager: what it says of a Series."""
+    """The placeholder for pandas' SingleBlockManager, with a Series' index and values."""
 
     index: Any = None
     values: Any = None

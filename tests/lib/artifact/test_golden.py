@@ -132,7 +132,7 @@ def test_rows_that_json_cannot_hold_are_skipped() -> None:
 
 
 @pytest.mark.parametrize("golden", [None, {"rows": [], "predictions": []}])
-def test_without_golden_rows_there_is_nothing_to_compare(golden: Any) -> None:
+def test_without_golden_rows_nothing_is_compared(golden: Any) -> None:
     model = pipeline(LogisticRegression()).fit(X, Y)
     assert replay(model, saved(model, golden=golden)) is None
     assert replay(model, ModelMetadata()) is None

@@ -77,7 +77,7 @@ def test_a_harmless_name_of_the_standard_library_is_not_called_dangerous(key: st
     said = why(whole(glob(*key.rsplit(".", 1)) + b")R"))
     assert said == (
         f"model.pkl needs `{key}`, which is not on the list of what a model may be made of. "
-        "MLSYS_TRUSTED_GLOBALS does not accept it: it belongs to the standard library, of which "
+        "MLSYS_TRUSTED_GLOBALS does not accept it: it belongs to the standard library, from which "
         "only data and plain functions are accepted. Train with scikit-learn's own estimators and "
         "functions, and with numbers, texts and dates as values"
     )
@@ -92,7 +92,7 @@ def test_a_harmless_name_of_the_standard_library_is_not_called_dangerous(key: st
         ("_pickle.loads", "belongs to a module with which a model file can run any code"),
         ("joblib.load", "belongs to joblib, with which"),
         ("numpy.lib.npyio.load", "belongs to numpy.lib.npyio, with which"),
-        ("numpy.vectorize", "calls, evaluates or opens what a model file gives it"),
+        ("numpy.vectorize", "calls, evaluates or opens its arguments from a model file"),
         ("pandas.read_csv", "opens files"),
         ("churn.Ratio.__init__", "special names"),
     ],

@@ -178,7 +178,7 @@ def test_the_environment_variables_point_another_process_at_the_stack(
 
 def test_a_restarted_service_keeps_its_address(stack: LocalStack) -> None:
     if stack.url is None:
-        pytest.skip("there is no service yet")
+        pytest.skip("the stack has no service yet")
     stack.kill_service()
     assert not answers(f"{stack.url}/health")
     stack.restart_service()

@@ -72,7 +72,7 @@ def test_a_signature_is_valid_only_under_the_signed_name(key: Path, tmp_path: Pa
     ):
         with pytest.raises(ModelUnusable, match=r"model\.sig"):
             check(ref, content, given, keys)
-    with pytest.raises(ModelUnusable, match="sign it again"):
+    with pytest.raises(ModelUnusable, match="sign the model again"):
         check(REF, b"model", signature, keys[:1])
 
 
@@ -95,7 +95,7 @@ def test_a_file_without_an_ed25519_key_is_named(tmp_path: Path) -> None:
         )
     )
     (tmp_path / "words.pem").write_text("no key")
-    for name, words in (("rsa", "no Ed25519"), ("words", "PEM"), ("none", "cannot be read")):
+    for name, words in (("rsa", "not an Ed25519"), ("words", "PEM"), ("none", "cannot be read")):
         with pytest.raises(InvalidRequest, match=words):
             sign(REF, b"", tmp_path / f"{name}.pem")
 
@@ -121,7 +121,7 @@ def test_an_empty_signature_is_invalid(case: ModelCase, strict: Clients) -> None
         case.upload()
         case.put(b"", "v1/model.sig")
         assert converge(strict, "dev", case.ref()) == "registered"
-    assert "sign it again" in case.rows()[0]["status_reason"]
+    assert "sign the model again" in case.rows()[0]["status_reason"]
 
 
 def test_an_unsigned_model_is_rejected_until_it_is_signed(
@@ -164,7 +164,7 @@ def test_an_overwritten_model_needs_a_new_signature(
         case.upload()
         assert converge(strict, "dev", case.ref()) == "updated"
         [row] = case.rows()
-        assert row["status"] == "rejected" and "sign it again" in row["status_reason"]
+        assert row["status"] == "rejected" and "sign the model again" in row["status_reason"]
 
 
 def test_scoring_uses_only_signed_models(stack: LocalStack, strict: Clients, key: Path) -> None:
@@ -181,5 +181,5 @@ def test_scoring_uses_only_signed_models(stack: LocalStack, strict: Clients, key
         plan(other)
     bucket = stack.settings.models_bucket("dev")
     gcs_put(gcs_get(bucket, f"{name}/v1/model.sig"), bucket, f"{other}/v1/model.sig")
-    with pytest.raises(ModelUnusable, match="sign it again, under this name"):
+    with pytest.raises(ModelUnusable, match="sign the model again, under this name"):
         plan(other)
