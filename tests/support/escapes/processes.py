@@ -89,6 +89,7 @@ def run_a_shell(c: Any) -> None:
 def start_a_process_of_multiprocessing(c: Any) -> None:
     import multiprocessing
 
+    multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     process = multiprocessing.get_context("fork").Process(target=int)
     process.start()
     process.join()

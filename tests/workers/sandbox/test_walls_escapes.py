@@ -15,7 +15,11 @@ from typing import Any
 import pytest
 
 from escapes import TRIES
+from escapes.handlers import WITHOUT_DESCRIPTORS
 from walls_zygote import Outcome, Zygote
+from workers.sandbox import nursery
+from workers.sandbox.died import SandboxDied
+from workers.sandbox.process import Sandbox
 from workers.sandbox.walls import available
 
 pytestmark = pytest.mark.skipif(
@@ -34,6 +38,7 @@ class Watch:
     inherited: socket.socket
     scratch: Any
     requests: list[str]
+    canaries: dict[str, Any]
 
     @property
     def empty(self) -> Path:
@@ -143,7 +148,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Watch, Zyg
             environment={"MLSYS_PLANTED": PLANTED},
         )
         stack.callback(zygote.stop)
-        made = Watch(folder, [tcp, udp, unix, abstract], ours, scratch, requests)
+        made = Watch(folder, [tcp, udp, unix, abstract], ours, scratch, requests, canaries)
         yield made, zygote
         server.shutdown()
         thread.join(5)
@@ -240,3 +245,26 @@ def test_landlock_alone_refuses_files_and_tcp(watch: tuple[Watch, Zygote]) -> No
         outcome = zygote.run(TRIES[name].name, walls="landlock")
         assert outcome.errno in (1, 13), (name, outcome)
     assert state.noticed() == []
+
+
+def test_a_try_is_refused_in_a_real_sandbox(watch: tuple[Watch, Zygote]) -> None:
+    """The nursery forks it, and its memory is limited by its requester."""
+    state, _ = watch
+    state.reset()
+    sandbox: Sandbox | None = None
+    try:
+        for name in WITHOUT_DESCRIPTORS:
+            sandbox = sandbox or Sandbox("escapes.handlers:HANDLERS", memory=2 * 2**30)
+            try:
+                answer = sandbox.call("try", {"name": name, "canaries": state.canaries}, seconds=20)
+                outcome = Outcome(**answer.body)
+            except SandboxDied as exc:
+                assert "signal 31" in exc.detail, (name, exc)
+                outcome, sandbox = Outcome(died=-31), None
+            assert refused(outcome, TRIES[name].refused), (name, outcome)
+        assert len(WITHOUT_DESCRIPTORS) >= 100
+        assert state.noticed() == []
+    finally:
+        if sandbox is not None:
+            sandbox.close()
+        nursery.close()

@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workers.sandbox.walls import landlock, libc, libraries, limits, policy, seccomp
+from workers.sandbox.walls import landlock, libc, libraries, policy, seccomp
 from workers.sandbox.walls.bpf import assemble
 from workers.sandbox.walls.environment import clear_environment
 from workers.sandbox.walls.installation import installation
-from workers.sandbox.walls.limits import Limits
+from workers.sandbox.walls.limits import Limits, set_limits
 from workers.sandbox.walls.syscalls import NEWEST, Architecture, architecture
 
 
@@ -69,7 +69,7 @@ def available() -> Walls:
 
 
 def enclose(
-    limits_: Limits,
+    limits: Limits,
     *,
     keep: Collection[int] = (),
     readable: Sequence[Path] | None = None,
@@ -81,7 +81,7 @@ def enclose(
     input, output and error become /dev/null unless they are kept.
 
     Args:
-        limits_: what the process may use.
+        limits: what the process may use.
         keep: the descriptors that stay open.
         readable: the files and directories that may be read; None: `installation()`.
         required: raise if there is no filter, before anything is changed.
@@ -101,7 +101,7 @@ def enclose(
     libraries.use_threads()
     clear_environment()
     _close_all_but(keep)
-    held = limits.apply(limits_)
+    held = set_limits(limits)
     if sys.platform != "linux":
         return Walls(filter=False, landlock=0, undumpable=False, limits=held, missing=walls.missing)
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)

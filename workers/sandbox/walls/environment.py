@@ -48,6 +48,6 @@ def _overwrite_block() -> None:
     `env_start` and `env_end` are the 50th and 51st word of /proc/self/stat; proc_pid_stat(5).
     """
     words = Path("/proc/self/stat").read_text().rpartition(")")[2].split()  # from the third
-    start, end = int(words[47]), int(words[48])
-    if 0 < start < end:  # gVisor says 0
+    start, end = (int(word) for word in [*words, "0", "0"][47:49])
+    if 0 < start < end:  # gVisor does not tell them
         ctypes.memset(start, 0, end - start)

@@ -7,16 +7,20 @@ import sys
 import threading
 from multiprocessing.context import BaseContext
 
+from workers.sandbox.walls.limits import end_first
+
 # How many functions of C that call Python's can exist at a time, at least. Their code needs memory
 # that can be executed, which is refused later. threadpoolctl makes one to list the libraries.
 _CALLBACKS = 32
 
 
 def prepare() -> None:
-    """Do what libraries can do only outside the walls.
+    """Do what can be done only outside the walls.
 
-    Call it once in the process that others are forked from: they inherit the results.
+    Call it once in the process that others are forked from, before `protect_memory`: they inherit
+    the results.
     """
+    end_first()
     reserve_callbacks()
     from joblib import cpu_count  # it asks `lscpu`, once; histogram gradient boosting asks it
 

@@ -33,7 +33,7 @@ class Limits:
     open_files: int = 64
 
 
-def apply(limits: Limits) -> tuple[str, ...]:
+def set_limits(limits: Limits) -> tuple[str, ...]:
     """Set the limits and return the names of those that hold on this system.
 
     Call it in a process with one thread. Threads are limited coarsely, and for root not at all:
@@ -57,11 +57,17 @@ def apply(limits: Limits) -> tuple[str, ...]:
         name for name, (limit, value) in values.items() if value is not None and _set(limit, value)
     ]
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # when memory runs out, this process goes first
-            Path("/proc/self/oom_score_adj").write_text("500")
+        end_first()
         if _limit_threads():
             held.append("threads")
     return tuple(held)
+
+
+def end_first() -> None:
+    """Have the kernel end this process, and those forked from it, first when memory runs out."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a process that is not dumpable may not
+            Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _set(name: str, value: int) -> bool:
@@ -87,19 +93,20 @@ def _address_space() -> int:
 
 def _limit_threads() -> bool:
     """Limit the user's threads, and return whether that holds this process."""
-    number = resource.RLIMIT_NPROC
-    hard = resource.getrlimit(number)[1]
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
     for most in _THREADS:
         if hard != resource.RLIM_INFINITY and hard <= most:
-            return os.getuid() != 0
-        resource.setrlimit(number, (most, hard))
+            break
         try:
-            thread = threading.Thread(target=lambda: None)
+            resource.setrlimit(resource.RLIMIT_NPROC, (most, hard))
+            thread = threading.Thread(target=int)
             thread.start()
-            thread.join()
         except RuntimeError:  # the user has more in other processes
             continue
-        resource.setrlimit(number, (most, most))
+        except (OSError, ValueError):  # the system does not know the limit
+            return False
+        thread.join()
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
         return os.getuid() != 0
-    resource.setrlimit(number, (hard, hard))
-    return False
+    resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+    return hard != resource.RLIM_INFINITY and os.getuid() != 0
