@@ -55,6 +55,7 @@ def numbers(name: str, values: Any) -> np.ndarray:
 
 
 def check_same_length(**columns: np.ndarray) -> None:
+    """Refuse columns of different lengths."""
     if len({len(column) for column in columns.values()}) > 1:
         lengths = " and ".join(f"{name} {len(column):,}" for name, column in columns.items())
         names = " and ".join(columns)
@@ -87,6 +88,7 @@ def ordered_classes(name: str, given: Sequence[Any], column: np.ndarray) -> np.n
 
 
 def count(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the number of `labels` of each class."""
     import numpy as np
 
     return np.array([np.sum(labels == name) for name in classes])
@@ -113,6 +115,7 @@ def bin_edges(values: np.ndarray, bins: int) -> np.ndarray:
 
 
 def are_labels(values: np.ndarray) -> bool:
+    """Return whether the values are labels and not numbers to bin."""
     import numpy as np
 
     if values.dtype.kind not in "iuf":
@@ -158,6 +161,7 @@ def weights(model: Any) -> tuple[np.ndarray, str]:
 
 
 def last_step(model: Any) -> Any:
+    """Return the last step of a Pipeline, or the model itself."""
     from sklearn.pipeline import Pipeline
 
     return model[-1] if isinstance(model, Pipeline) else model

@@ -18,11 +18,13 @@ KIND = re.compile(r"[<>|=]?[?A-Za-z]\d{0,9}")  # f8, <U5, V64
 
 
 def encode(text: Any, encoding: Any) -> bytes:
+    """Return the bytes that older pickles write as Latin-1 text."""
     need(type(text) is str and encoding in ("latin1", "latin-1"), "bytes")
     return text.encode("latin1")
 
 
 def make_dtype(kind: Any, align: Any = False, copy: Any = True) -> Any:
+    """Return a new dtype for a simple description such as `f8`."""
     import numpy as np
 
     need(type(kind) is str and KIND.fullmatch(kind) is not None, "a dtype")
@@ -30,6 +32,7 @@ def make_dtype(kind: Any, align: Any = False, copy: Any = True) -> Any:
 
 
 def make_array(subtype: Any, shape: Any, kind: Any) -> Any:
+    """Return an empty array, whose state follows in the pickle."""
     import numpy as np
 
     need(type(subtype) is Handle and subtype.value is np.ndarray, "an array")
@@ -37,6 +40,7 @@ def make_array(subtype: Any, shape: Any, kind: Any) -> Any:
 
 
 def make_masked(subtype: Any, base: Any, shape: Any, kind: Any) -> Any:
+    """Return an empty masked array, whose state follows in the pickle."""
     import numpy as np
 
     need(type(subtype) is Handle and subtype.value is np.ma.MaskedArray, "a masked array")
@@ -44,6 +48,7 @@ def make_masked(subtype: Any, base: Any, shape: Any, kind: Any) -> Any:
 
 
 def from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, axis_order: Any = None) -> Any:
+    """Return an array with a copy of the bytes of protocol 5."""
     import numpy as np
 
     need(type(buffer) in (bytes, bytearray) and order in ("C", "F", "K"), "an array")
@@ -73,6 +78,7 @@ def array_bytes(shape: tuple[Any, ...], dtype: Any) -> int:
 
 
 def make_scalar(dtype: Any, content: Any) -> Any:
+    """Return a NumPy number from its bytes."""
     import numpy as np
 
     need(isinstance(dtype, np.dtype) and not dtype.hasobject, "a NumPy number")
@@ -125,6 +131,7 @@ def put_dtype(inst: Any, state: Any) -> None:
 
 
 def array_state(state: Any) -> tuple[Any, ...]:
+    """Return an array's state after a check of its shape, dtype and content."""
     import numpy as np
 
     what = "an array"
@@ -144,6 +151,7 @@ def array_state(state: Any) -> tuple[Any, ...]:
 
 
 def put_masked(inst: Any, state: Any) -> None:
+    """Set a masked array's state after a check of its shape, content and mask."""
     import numpy as np
 
     what = "a masked array"

@@ -97,6 +97,7 @@ class Keys:
         self._rare, self._members = RARE, MEMBERS
 
     def simple(self, value: Any, depth: int = 2) -> bool:
+        """Return whether the value may be a key, within the limits of the whole pickle."""
         kind = type(value)
         if value is None or kind in (bool, float, str, bytes, datetime.date):
             return True
