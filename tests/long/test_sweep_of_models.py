@@ -21,7 +21,7 @@ from pickle_sweep import Case
 
 METHODS = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
 CASES = {**sweep_of_estimators.TABLE, **sweep_of_functions.TABLE, **sweep_of_values.TABLE}
-SAMPLE = 12  # every push tests one model out of this many
+SAMPLE = 24  # every push tests one model out of this many
 
 
 def compressed(model: Any) -> bytes:

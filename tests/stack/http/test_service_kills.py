@@ -173,14 +173,18 @@ def killed_run(service: Service, phase: str) -> None:
     check(service, output)
 
 
-@pytest.mark.parametrize("phase", ["scoring", "publishing, the job runs"])
+@pytest.mark.parametrize(
+    "phase", ["scoring", pytest.param("publishing, the job runs", marks=pytest.mark.long)]
+)
 def test_a_service_that_gets_sigterm_in_a_run_ends_in_time_and_the_repeated_request_resumes(
     service: Service, phase: str
 ) -> None:
     terminated_run(service, phase)
 
 
-@pytest.mark.parametrize("phase", ["planning", "scoring, a part is there"])
+@pytest.mark.parametrize(
+    "phase", [pytest.param("planning", marks=pytest.mark.long), "scoring, a part is there"]
+)
 def test_a_killed_services_run_is_finished_by_the_repeated_request(
     service: Service, phase: str
 ) -> None:

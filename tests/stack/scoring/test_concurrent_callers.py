@@ -59,7 +59,9 @@ def concurrent_run(bench: Bench, seed: int) -> Counter[str]:
     return Counter(outcome.kind for outcome in outcomes)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [*range(2), *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 5))]
+)
 def test_concurrent_callers_of_one_request_write_every_row_once(bench: Bench, seed: int) -> None:
     concurrent_run(bench, seed)
 

@@ -44,7 +44,9 @@ def test_a_clean_run_writes_the_models_answers(bench: Bench) -> None:
     np.testing.assert_allclose(clean[names], bench.model.predict_proba(X), rtol=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "seed", [*range(3), *(pytest.param(n, marks=pytest.mark.long) for n in range(3, 8))]
+)
 def test_a_run_whose_callers_are_killed_at_random_writes_every_row_once(
     bench: Bench, seed: int
 ) -> None:
