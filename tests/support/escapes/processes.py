@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from escapes.table import EACCES, ENOSYS, EPERM, LIBC, call, escape
+from escapes.table import EACCES, ENOSYS, EPERM, LIBC, ONLY_ROOT_TRACES, call, escape
 
 
 @escape(EPERM)
@@ -95,19 +95,19 @@ def start_a_process_of_multiprocessing(c: Any) -> None:
     process.join()
 
 
-@escape(EPERM, EACCES)
+@escape(EPERM, EACCES, root=ONLY_ROOT_TRACES)
 def read_the_parents_memory_file(c: Any) -> str:
     with open(f"/proc/{c.parent}/mem", "rb", 0) as file:
         file.seek(c.address)
         return file.read(c.length).decode()
 
 
-@escape(EACCES)
+@escape(EACCES, root=ONLY_ROOT_TRACES)
 def read_the_parents_environment(c: Any) -> str:
     return Path(f"/proc/{os.getppid()}/environ").read_bytes().decode()
 
 
-@escape(EPERM)
+@escape(EPERM, root=ONLY_ROOT_TRACES)
 def read_the_parents_memory_by_number(c: Any) -> str:
     buffer = ctypes.create_string_buffer(c.length)
     ours = struct.pack("<QQ", ctypes.addressof(buffer), c.length)
@@ -116,7 +116,7 @@ def read_the_parents_memory_by_number(c: Any) -> str:
     return buffer.raw.decode()
 
 
-@escape(EPERM, rings=True)
+@escape(EPERM, rings=True, root=ONLY_ROOT_TRACES)
 def write_into_the_parents_memory(c: Any) -> None:
     buffer = ctypes.create_string_buffer(b"forged")
     ours = struct.pack("<QQ", ctypes.addressof(buffer), 6)
@@ -124,7 +124,7 @@ def write_into_the_parents_memory(c: Any) -> None:
     call("process_vm_writev", c.parent, ctypes.c_char_p(ours), 1, ctypes.c_char_p(theirs), 1, 0)
 
 
-@escape(EPERM)
+@escape(EPERM, root=ONLY_ROOT_TRACES)
 def trace_the_parent(c: Any) -> None:
     call("ptrace", 0x4206, os.getppid(), 0, 0)  # PTRACE_SEIZE, which does not stop it
 
@@ -139,13 +139,13 @@ def open_the_parent_by_pidfd(c: Any) -> None:
     os.close(call("pidfd_open", os.getppid(), 0))
 
 
-@escape(EPERM)
+@escape(EPERM, root=ONLY_ROOT_TRACES)
 def take_a_descriptor_of_the_parents(c: Any) -> None:
     descriptor = call("pidfd_open", os.getppid(), 0)
     os.close(call("pidfd_getfd", descriptor, 0, 0))
 
 
-@escape(EPERM)
+@escape(EPERM, root=ONLY_ROOT_TRACES)
 def compare_with_the_parent(c: Any) -> None:
     call("kcmp", os.getpid(), os.getppid(), 1, 0, 0)
 

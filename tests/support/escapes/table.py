@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 EPERM, EACCES, EBADF, ENOSYS = errno.EPERM, errno.EACCES, errno.EBADF, errno.ENOSYS
@@ -31,6 +32,9 @@ NUMBERS = {
     "swapon": (167, 224), "syslog": (103, 116), "tgkill": (234, 131), "timer_create": (222, 107),
     "tkill": (200, 130), "userfaultfd": (323, 282),
 }  # fmt: skip
+_YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
+# Where Yama is on, a user's processes may only trace those that they started.
+ONLY_ROOT_TRACES = _YAMA.exists() and _YAMA.read_text().strip() != "0"
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = LIBC.mmap.restype = ctypes.c_long
 

@@ -3,13 +3,14 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from walls_zygote import Outcome, Zygote
-from workers.sandbox.walls import NoWalls, Walls, available, enclose, installation
+from workers.sandbox.walls import NoWalls, Walls, available, enclose, installation, limits
 from workers.sandbox.walls import enclosing as module
 from workers.sandbox.walls.limits import Limits
 
@@ -151,3 +152,24 @@ def test_walls_are_one_line_of_a_log() -> None:
     assert str(walls) == "filter, landlock 7, undumpable; limits: memory, cpu"
     walls = Walls(filter=False, landlock=0, undumpable=False, missing="darwin has none")
     assert str(walls) == "no filter (darwin has none), no landlock, dumpable"
+
+
+def test_the_users_other_threads_are_left_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RLIMIT_NPROC counts them: a limit under which no thread starts is not kept."""
+    values: list[tuple[int, int]] = []
+    others = [0]
+    infinity = limits.resource.RLIM_INFINITY
+    monkeypatch.setattr(limits.resource, "getrlimit", lambda _: (infinity, infinity))
+    monkeypatch.setattr(limits.resource, "setrlimit", lambda _, value: values.append(value))
+    monkeypatch.setattr(os, "getuid", lambda: 10001)
+
+    def start(self: threading.Thread) -> None:
+        if values[-1][0] <= others[0]:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr(threading.Thread, "join", lambda self: None)
+    for others[0], kept, holds in ((0, 4096, True), (5000, 32768, True), (10**6, infinity, False)):
+        values.clear()
+        assert limits._limit_threads() is holds
+        assert values[-1] == (kept, kept)

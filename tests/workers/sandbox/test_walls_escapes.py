@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import http.server
 import os
 import select
@@ -26,6 +27,26 @@ pytestmark = pytest.mark.skipif(
     not available().filter or not available().landlock, reason="this machine lacks walls"
 )
 PLANTED = "the-parents-secret"
+FILTERED = "Seccomp:\t0" not in Path("/proc/self/status").read_text()
+# What Landlock refuses, and the version that was the first to do so
+BY_LANDLOCK = {
+    "write_a_file": 1,
+    "append_to_a_file": 1,
+    "make_a_directory": 1,
+    "make_a_fifo": 1,
+    "link_a_name": 1,
+    "remove_a_file": 1,
+    "rename_a_file": 1,
+    "read_a_secret_file": 1,
+    "read_the_users_of_the_system": 1,
+    "list_a_directory": 1,
+    "make_a_file_in_shared_memory": 1,
+    "read_the_parents_memory_file": 1,
+    "truncate_a_file": 3,
+    "connect_tcp": 4,
+    "connect_abstract_unix": 6,
+    "signal_the_parent": 6,
+}
 WATCHED = "what the file holds"
 
 
@@ -188,6 +209,8 @@ def test_the_control_the_same_try_without_walls(name: str, watch: tuple[Watch, Z
     outcome = zygote.run(TRIES[name].name, walls="none")
     rang = state.noticed() or outcome.signals
     state.reset()
+    if FILTERED and outcome.errno in (errno.EPERM, errno.ENOSYS):
+        pytest.skip("the container that runs the tests has a filter of its own")
     assert not outcome.error or outcome.errno in try_.control, outcome
     assert outcome.died in (None, 0), outcome
     if try_.rings and not outcome.error:
@@ -224,24 +247,9 @@ def test_landlock_alone_refuses_files_and_tcp(watch: tuple[Watch, Zygote]) -> No
     """It holds where a filter has a gap."""
     state, zygote = watch
     state.reset()
-    for name in (
-        "connect_tcp",
-        "connect_abstract_unix",
-        "signal_the_parent",
-        "write_a_file",
-        "append_to_a_file",
-        "truncate_a_file",
-        "make_a_directory",
-        "make_a_fifo",
-        "link_a_name",
-        "remove_a_file",
-        "rename_a_file",
-        "read_a_secret_file",
-        "read_the_users_of_the_system",
-        "list_a_directory",
-        "make_a_file_in_shared_memory",
-        "read_the_parents_memory_file",
-    ):
+    for name, since in BY_LANDLOCK.items():
+        if since > available().landlock:
+            continue
         outcome = zygote.run(TRIES[name].name, walls="landlock")
         assert outcome.errno in (1, 13), (name, outcome)
     assert state.noticed() == []

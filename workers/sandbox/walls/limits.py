@@ -23,13 +23,13 @@ class Limits:
 
     Args:
         memory: bytes of data, stacks of its threads included (RLIMIT_DATA).
-        cpu_seconds: of the processors in its whole life, a backstop behind the deadlines of calls;
-            None: no limit.
+        cpu_seconds: of the processors in its whole life, a backstop behind the deadlines of calls:
+            as long as Cloud Run lets a task run. None: no limit.
         open_files: at the same time; lazy imports open one after the other.
     """
 
     memory: int
-    cpu_seconds: int | None = 24 * 3600
+    cpu_seconds: int | None = 7 * 24 * 3600
     open_files: int = 64
 
 
