@@ -212,7 +212,7 @@ def test_the_event_type_decides_whether_the_registry_is_updated(
         pytest.param(dumped({"protoPayload": {"resourceName": 3}}), {}, "audit log", id="a number"),
         pytest.param(dumped(PUBLISHED | {"data": {"message": 3}}), STRUCTURED, "no message object",
                      id="a message that is a number"),
-        pytest.param(dumped(EVENT | {"data_base64": "%"}), STRUCTURED, "no base64", id="no base64"),
+        pytest.param(dumped(EVENT | {"data_base64": "%"}), STRUCTURED, "not base64", id="base64"),
         pytest.param(dumped(REQUEST), {}, "push it to /events/predictions", id="a request"),
         pytest.param(b"", UNWRAPPED, "the attribute eventType is missing", id="nothing unwrapped"),
         pytest.param(b"", UNWRAPPED | {"eventType": "OBJECT_DELETE"}, "bucketId", id="a part"),
