@@ -54,7 +54,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Show the end of the service's log with a test of the stack that fails."""
     report = yield
     stack = getattr(item, "funcargs", {}).get("stack")
-    if report.failed and stack is not None:
+    if report.failed and stack is not None and stack.service_log.exists():
         lines = stack.service_log.read_text(errors="replace").splitlines()[-30:]
         report.sections.append(("The end of the service's log", "\n".join(lines)))
     return report

@@ -19,8 +19,9 @@ PRELOAD = (
     "pyarrow.parquet",
     "sklearn.compose",
     "sklearn.pipeline",
+    "workers.inference.host",
+    "workers.sandbox.child",
     "workers.scoring.shards.pool",
-    "workers.verification.verifier",
 )
 
 

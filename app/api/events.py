@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import closing
 from typing import Any
 
 from flask import request
@@ -133,9 +134,10 @@ def predictions() -> tuple[str, int]:
     clients = service().clients
     deadline = time.monotonic() + min(PUSH_BUDGET, service().settings.request_timeout)
     try:
-        prepared = prepare(clients, scoring_request, query.run_id)
-        logs.note(run_id=prepared.plan.run_id)
-        result = execute(clients, prepared, deadline=deadline, stopping=service().stopping.is_set)
+        with closing(prepare(clients, scoring_request, query.run_id)) as prepared:
+            logs.note(run_id=prepared.plan.run_id)
+            stopping = service().stopping.is_set
+            result = execute(clients, prepared, deadline=deadline, stopping=stopping)
     except TryAgain:
         raise
     except MlsysError as exc:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import flask
@@ -17,6 +18,10 @@ from app.api.bodies import FORM, JSON, read_parameters
 from app.api.parameters import EnvQuery, PredictQuery, RunPath, RunsQuery, after_run
 from app.api.problems import documented, validation_answer
 from mlsys.settings import LOOPBACK
+
+if TYPE_CHECKING:
+    from workers.scoring.planning.find_run import Prepared
+    from workers.scoring.request import ScoringRequest
 
 api = APIBlueprint("predictions", __name__, abp_tags=[Tag(name="predictions")])
 
@@ -170,7 +175,6 @@ def predict_by_body() -> Any:
 def _predict(query: PredictQuery) -> Any:
     from workers.scoring.dry_run import preflight
     from workers.scoring.planning.find_run import prepare
-    from workers.scoring.run import execute
 
     clients = service().clients
     request = query.to_request(service().settings)
@@ -179,7 +183,14 @@ def _predict(query: PredictQuery) -> Any:
         verdict = preflight(clients, request, query.run_id, query.check_ids)
         logs.note(run_id=verdict["run_id"], outcome="dry run")
         return DryRun(**verdict).model_dump()
-    prepared = prepare(clients, request, query.run_id)
+    with closing(prepare(clients, request, query.run_id)) as prepared:
+        return _run(query, request, prepared)
+
+
+def _run(query: PredictQuery, request: ScoringRequest, prepared: Prepared) -> Any:
+    from workers.scoring.run import execute
+
+    clients = service().clients
     run_id = prepared.plan.run_id
     logs.note(run_id=run_id)
     if not query.wait and prepared.result is None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from in_process import columns_of_outputs, features_of
 from mlsys.artifact.describe import build
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
@@ -32,10 +33,8 @@ from workers.scoring.planning.columns import (
     PARQUET_TYPES,
     Column,
     check_output_names,
-    choose_features,
     choose_ids,
 )
-from workers.scoring.planning.outputs import output_columns
 from workers.scoring.shards.open_session import check_flat
 from workers.scoring.shards.scorer import arrow_schema, assemble
 
@@ -75,7 +74,7 @@ def test_names_are_equal_if_their_ascii_lower_case_is(name: str) -> None:
 def test_a_model_gets_its_own_one_of_two_similar_columns(a: str, b: str) -> None:
     model = LogisticRegression().fit(pd.DataFrame({a: [1.0, 2, 3, 4]}), [0, 0, 1, 1])
     table = [Column("id", "INT64"), Column(a, "FLOAT64"), Column(b, "FLOAT64")]
-    features, _ = choose_features(table, model, ModelMetadata(), ["id"])
+    features, _ = features_of(table, model, ModelMetadata(), ["id"])
     frame = to_model_frame(pa.table({a: [1.0, 2.0], b: [99.0, 98.0]}), features)
     assert frame[a].tolist() == [1.0, 2.0]
     assert [c.name for c in choose_ids(table, features, ModelMetadata(), None)] == ["id", b]
@@ -88,7 +87,7 @@ def test_a_frame_a_signature_and_an_output_may_hold_both_names(a: str, b: str) -
     assert Signature.from_data(frame).names == [a, b]
     ids = [Column(a, "FLOAT64"), Column(b, "FLOAT64")]
     model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
-    columns, _ = output_columns(ids, model, (), ("predict",))
+    columns, _ = columns_of_outputs(ids, model, (), ("predict",))
     assert [c.name for c in columns][:2] == [a, b]
     table = assemble(arrow_schema(ids), {a: pa.array([1.0]), b: pa.array([2.0])}, 1)
     assert table.to_pydict() == {a: [1.0], b: [2.0]}
@@ -97,7 +96,7 @@ def test_a_frame_a_signature_and_an_output_may_hold_both_names(a: str, b: str) -
 def test_features_that_bigquery_takes_for_one_column_are_refused() -> None:
     model = LogisticRegression().fit(pd.DataFrame({"Age": [1.0, 2], "age": [3.0, 4]}), [0, 1])
     with pytest.raises(SchemaMismatch, match="age: is one column to BigQuery"):
-        choose_features([Column("age", "FLOAT64")], model, ModelMetadata(), None)
+        features_of([Column("age", "FLOAT64")], model, ModelMetadata(), None)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +234,7 @@ def test_a_missing_column_with_an_impossible_name_is_explained() -> None:
     frame = pd.DataFrame({"petal width (cm)": [1.0, 2.0]})
     model = LogisticRegression().fit(frame, [0, 1])
     with pytest.raises(SchemaMismatch, match=r"is missing; the name holds '\('.* rename"):
-        choose_features([Column("petal_width", "FLOAT64")], model, ModelMetadata(), None)
+        features_of([Column("petal_width", "FLOAT64")], model, ModelMetadata(), None)
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 import threadpoolctl
 
-from mlsys.artifact.signatures import Feature
+from mlsys.artifact.signatures import Feature, Signature
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
 from mlsys.estimators.set_output import restore_output
+from mlsys.frames import arrow_type
 from mlsys.names import fold
 from workers.inference.fast_path.choose import Route, follow
 
@@ -26,10 +27,29 @@ class PredictionSpec:
 
     features: tuple[Feature, ...]
     outputs: Mapping[str, tuple[str, ...]]  # the model's methods, and the columns each one fills
-    types: Mapping[str, pa.DataType]  # of those columns
+    types: Mapping[str, str]  # BigQuery's, of those columns
     path: str  # `Route.path`
     series: bool = False  # the model takes its one column as a Series
     frames: bool = False  # its steps pass frames to each other: `restore_output`
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the predictions."""
+        import pyarrow as pa
+
+        return pa.schema([(name, arrow_type(kind)) for name, kind in self.types.items()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the spec as JSON values."""
+        features = Signature(self.features).to_dict()["features"]
+        return asdict(replace(self, features=())) | {"features": features}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave."""
+        features = Signature.from_dict({"features": value["features"]}).features
+        outputs = {method: tuple(names) for method, names in value["outputs"].items()}
+        return cls(**{**value, "features": features, "outputs": outputs})
 
 
 class Predictor:
@@ -45,6 +65,7 @@ class Predictor:
             restore_output(model)
         self.model = model
         self.spec = spec
+        self._kinds = {field.name: field.type for field in spec.schema}
         self._route = route or follow(
             spec.path, model, spec.features, list(spec.outputs), spec.series
         )
@@ -102,7 +123,7 @@ class Predictor:
     def _array(self, name: str, values: np.ndarray) -> pa.Array:
         import pyarrow as pa
 
-        kind = self.spec.types[name]
+        kind = self._kinds[name]
         try:
             if pa.types.is_string(kind):
                 return pa.array([str(v) for v in values], kind)

@@ -45,7 +45,7 @@ def valid_rows(model: Any, features: Sequence[Feature]) -> pa.Table:
     """
     import pyarrow as pa
 
-    rows = 3 if len(features) != 3 else 4
+    rows = valid_row_count(features)
     known = _categories(model, features)
     columns = {}
     for feature in features:
@@ -63,6 +63,11 @@ def valid_rows(model: Any, features: Sequence[Feature]) -> pa.Table:
                 break
         columns[feature.name] = column
     return pa.table(columns)
+
+
+def valid_row_count(features: Sequence[Feature]) -> int:
+    """Return how many rows `valid_rows` returns."""
+    return 3 if len(features) != 3 else 4
 
 
 def golden_rows(metadata: ModelMetadata, features: Sequence[Feature]) -> pa.Table | None:

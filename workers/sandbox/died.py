@@ -41,7 +41,7 @@ MAX_VALUE = 300  # characters of a value of a row, and of a foreign error's text
 _NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 
 
-class SandboxDied(MlsysError):
+class SandboxDied(ModelUnusable):
     """The process that held the model ended before it answered, or had to be ended.
 
     `cause` is for counting and deciding, `detail` for people: `killed by signal 11 (SIGSEGV)`.

@@ -16,6 +16,7 @@ import contextlib
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,9 @@ class Sandbox:
                 self._slots.close()
                 raise
             self._channel = Channel(ours.detach())
+        held = (self._channel.close, self._output.close, self._slots.close)
+        self._abandoned = weakref.finalize(self, _end_abandoned, self._process, *held)
+        self._abandoned.atexit = False
         with self._guard("start", seconds) as deadline:
             answer = self._answer(deadline, None, "Starting it")
             if not isinstance(answer, Answer):
@@ -171,6 +175,11 @@ class Sandbox:
         if isinstance(answer, Answer):
             return answer
         raise answer
+
+    def refuse(self, part: str) -> SandboxDied:
+        """End the process, which gave an answer of another form. Return the death to raise."""
+        death = SandboxDied("malformed answer", f"malformed answer: {part} has another form")
+        return self._end(death, part)
 
     def close(self) -> None:
         """End the process. A call in another thread raises `SandboxDied`."""
@@ -257,6 +266,7 @@ class Sandbox:
         with self._ending:
             if self._death is None:
                 self._death = death
+                self._abandoned.detach()
                 with contextlib.suppress(LookupError):
                     self._process.reap(end=True)
                 if death.cause != "closed":
@@ -272,6 +282,14 @@ class Sandbox:
     def _check(self) -> None:
         if self._death is not None:
             raise SandboxDied(self._death.cause, self._death.detail)
+
+
+def _end_abandoned(process: nursery.Child | nursery.Spawned, *closings: Callable[[], None]) -> None:
+    """End the process of a sandbox that was not closed and is not referenced any more."""
+    with contextlib.suppress(LookupError):
+        process.reap(end=True)
+    for close in closings:
+        close()
 
 
 def _is_size(value: Any, most: int) -> bool:

@@ -154,7 +154,9 @@ def _plan(
 ) -> tuple[Plan | None, list[MlsysError]]:
     """Return the plan, or everything that prevents it."""
     try:
-        return make_plan(clients, resolved, run_id)[0], []
+        plan, model = make_plan(clients, resolved, run_id)
+        model.close()
+        return plan, []
     except (*_PROBLEMS, TableNotFound) as exc:
         problems: list[MlsysError] = [exc]
     # Planning ends at the first problem; these need nothing that comes before them.

@@ -25,8 +25,7 @@ from mlsys.errors import (
 )
 from workers.announcements import Event, announce
 from workers.scoring.planning.find_run import Prepared, another_plan, check_result
-from workers.scoring.planning.model_pin import load_pinned
-from workers.scoring.planning.plan import Plan, PlannedModel
+from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.load import publish_output, publish_rejects
@@ -177,10 +176,9 @@ def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Se
         )
 
     if todo:
-        model = prepared.model or PlannedModel(load_pinned(clients, plan.model))
         scoring = Scoring(clients.settings, store.env, plan, session, prepared.max_rejects)
         try:
-            score_shards(clients, scoring, model, todo, stop=stop, on_shard=on_shard)
+            score_shards(clients, scoring, prepared.model, todo, stop=stop, on_shard=on_shard)
         except SessionOver:
             give_up(store, session)
             raise

@@ -18,6 +18,7 @@ from sklearn.tree import DecisionTreeRegressor
 from mlsys.gcs import gcs_put, gcs_put_pickle
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
+from team_models import TooFew
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -542,15 +543,6 @@ def test_a_model_that_returns_a_wrong_number_of_values_is_refused(lab: Lab) -> N
     params = lab.params(lab.put(DATA[["id", "a"]]), class_less, id_columns="id")
     lab.here(params).problem(422, "model-unusable", "gives 1 answers to 3 rows")
     assert not lab.exists(params["output_table"])
-
-
-class TooFew:
-    """Returns one value for any number of rows."""
-
-    n_features_in_ = 1
-
-    def predict(self, rows: Any) -> np.ndarray:
-        return np.zeros(1)
 
 
 def test_an_unknown_route_and_a_wrong_method_get_problems(lab: Lab) -> None:

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import pickle
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model
 from registry_cases import ModelCase, model_case, notifications_lost
 from scoring_cases import Lab
+from team_models import Slow
 from workers.inference.verdict import judge
 from workers.registry.sync import converge
 from workers.scoring.planning.find_run import prepare
@@ -72,16 +72,6 @@ class Hostile:
 
     def __reduce__(self) -> Any:
         return os._exit, (3,)
-
-
-class Slow(LinearRegression):
-    """Takes long to predict."""
-
-    def predict(self, X: Any) -> Any:
-        time.sleep(60)
-
-
-# The verdict
 
 
 def test_a_model_that_reproduces_its_golden_rows_is_ready(verifier: Verifier) -> None:

@@ -22,11 +22,11 @@ from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers import machine
+from workers.inference.predictor import Predictor
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.run import execute
 from workers.scoring.shards import pool, read_session
 from workers.scoring.shards.overlap import Behind, ahead
-from workers.scoring.shards.scorer import Scorer
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -202,18 +202,21 @@ def test_a_process_loads_a_model_once(
         return load(clients, pin)
 
     monkeypatch.setattr(pool, "load_pinned", counting)
-    monkeypatch.setattr(pool, "_kept", {})
+    monkeypatch.setattr(pool, "_kept", [])
     other = lab.upload(SLOW, DATA[["a"]])
     plans = [prepare(lab.clients, lab.request(lab.params(table, n))).plan for n in (name, name)]
     plans.append(prepare(lab.clients, lab.request(lab.params(table, other))).plan)
-    texts = [pool.json.dumps(plan.to_dict()) for plan in plans]
-    first, second = (pool._scorer(lab.clients, text) for text in texts[:2])
+    first, second = (pool._scorer(lab.clients, plan) for plan in plans[:2])
     assert first is not second
-    assert first.predictor.model is second.predictor.model
-    assert pool._scorer(lab.clients, texts[1]) is second
+    assert first.model is second.model
+    assert pool._scorer(lab.clients, plans[1]) is second
     assert len(loads) == 1
-    assert pool._scorer(lab.clients, texts[2]).predictor.model is not first.predictor.model
+    third = pool._scorer(lab.clients, plans[2])
+    assert third.model is not first.model
+    assert third.model.alive
+    assert not first.model.alive
     assert len(loads) == 2
+    third.close()
 
 
 def test_the_predictors_thread_uses_one_blas_thread(lab: Lab, table: str, name: str) -> None:
@@ -221,7 +224,7 @@ def test_the_predictors_thread_uses_one_blas_thread(lab: Lab, table: str, name: 
     found: list[int] = []
 
     def work() -> None:
-        Scorer(MODEL, prepared.plan)
+        Predictor(MODEL, prepared.plan.prediction_spec())
         found.extend(library["num_threads"] for library in threadpoolctl.threadpool_info())
 
     thread = threading.Thread(target=work)

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 
 from mlsys.errors import InvalidRequest, PredictionFailed, RunInterrupted
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, rejected_ids, rejects_of
+from team_models import WrongShape
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.request import MaxRejects
 from workers.scoring.run import execute
@@ -355,15 +355,6 @@ def test_the_excerpt_of_a_bad_row_is_bounded(lab: Lab, model: str) -> None:
     assert row["story"].startswith("xxx")
     assert row["story"].endswith("... (5000 characters)")
     assert len(row["story"]) < 250
-
-
-class WrongShape(BaseEstimator):
-    """Returns one value for any number of rows."""
-
-    n_features_in_ = 2
-
-    def predict(self, X: Any) -> np.ndarray:
-        return np.zeros(1)
 
 
 def test_a_broken_model_is_not_mistaken_for_bad_rows(lab: Lab, params: dict[str, str]) -> None:

@@ -302,7 +302,7 @@ def test_a_part_that_a_concurrent_caller_has_written_is_kept(
     prepared = planned(lab, one_long_shard(lab, long_table, monkeypatch))
     store, plan = prepared.store, prepared.plan
     opened = current_session(lab.clients, store, plan)
-    scorer = Scorer(load_pinned(lab.clients, plan.model).model, plan)
+    scorer = Scorer(plan, lambda: load_pinned(lab.clients, plan.model), prepared.model)
     counts = score_shard(lab.clients, store, opened, 0, scorer, MaxRejects())
     first = generations(store)
     blob = store.parts(0)[store.part_name(0, 0)]

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, load_iris, load_linnerud, load_wine
@@ -32,6 +31,7 @@ from mlsys.errors import ModelUnusable
 from mlsys.gcs import gcs_put
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
+from team_models import Doubling
 from workers.scoring.planning.model_pin import find_model, load_pinned
 from workers.scoring.shards import pool
 
@@ -323,17 +323,6 @@ def test_metadata_of_another_model_is_left_out_with_a_warning(lab: Lab) -> None:
     assert "is not JSON" in result["warnings"][0]
 
 
-class Doubling(RegressorMixin, BaseEstimator):
-    """Returns twice the first column, as integers although it is a regressor."""
-
-    def fit(self, X: Any, y: Any = None) -> "Doubling":
-        self.fitted_ = True
-        return self
-
-    def predict(self, X: pd.DataFrame) -> np.ndarray:
-        return (X.iloc[:, 0] * 2).to_numpy().astype("int64")
-
-
 def test_a_teams_own_model_class_is_scored(lab: Lab) -> None:
     X = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
     params = lab.params(lab.put(identified(X)), lab.upload(Doubling().fit(X), X))
@@ -347,7 +336,7 @@ def test_a_teams_own_model_class_is_named_if_the_settings_do_not_trust_it(
 ) -> None:
     X = pd.DataFrame({"a": [1.0, 2.0, 3.0]})
     params = lab.params(lab.put(identified(X)), lab.upload(Doubling().fit(X), X))
-    body = lab.http(params).problem(422, "model-unusable", "test_scoring.Doubling")
+    body = lab.http(params).problem(422, "model-unusable", "team_models.Doubling")
     assert "to MLSYS_TRUSTED_GLOBALS" in body["detail"]
 
 

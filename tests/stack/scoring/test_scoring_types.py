@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from in_process import SandboxHere
 from mlsys.bq import bq_get
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, column
@@ -43,6 +44,12 @@ class Counting(RegressorMixin, BaseEstimator):
 def witness() -> Any:
     """Return a model that accepts any columns, and records the frames it is given."""
     return make_pipeline(FunctionTransformer(look), Counting())
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models are loaded here, where the tests see what they are given."""
+    monkeypatch.setattr("workers.sandbox.client.Sandbox", SandboxHere)
 
 
 COLUMNS = {

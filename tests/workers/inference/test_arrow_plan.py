@@ -505,7 +505,7 @@ def predictor(model: Any, X: pd.DataFrame, path: str = "arrow") -> Predictor:
     spec = PredictionSpec(
         features=Signature.from_data(X).features,
         outputs={"predict": ("prediction",), "predict_proba": ("p0", "p1")},
-        types={"prediction": pa.int64(), "p0": pa.float64(), "p1": pa.float64()},
+        types={"prediction": "INT64", "p0": "FLOAT64", "p1": "FLOAT64"},
         path=path,
     )
     return Predictor(model, spec)

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.decomposition import PCA
@@ -32,6 +31,7 @@ from mlsys.estimators.set_output import restore_output
 from mlsys.gcs import pickled
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
+from team_models import Broken, Picky
 from workers.inference.trial import check_answers, valid_rows
 
 R = np.random.RandomState(0)
@@ -108,33 +108,11 @@ def test_polars_output_becomes_pandas_output_if_polars_is_not_installed() -> Non
     assert np.array_equal(load_model(pickled(model)).model.predict(X), want)
 
 
-class Broken(BaseEstimator):
-    """Lacks an attribute that another release would have set."""
-
-    n_features_in_ = 2
-    feature_names_in_ = np.array(["a", "b"], dtype=object)
-
-    def fit(self, X: Any, y: Any = None) -> "Broken":
-        return self
-
-    def predict(self, X: Any) -> np.ndarray:
-        return np.full(len(X), self._fill_dtype)
-
-
 class Fussy(Broken):
     """Raises on every row, with a message that does not name the cause."""
 
     def predict(self, X: Any) -> np.ndarray:
         raise ValueError("could not broadcast")
-
-
-class Picky(Broken):
-    """Accepts only rows that nobody would make up."""
-
-    def predict(self, X: pd.DataFrame) -> np.ndarray:
-        if (X["a"] < 1000).any():
-            raise ValueError("a is too small")
-        return np.zeros(len(X))
 
 
 def test_a_model_that_lacks_a_part_is_refused_in_planning() -> None:

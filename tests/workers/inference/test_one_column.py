@@ -33,6 +33,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from in_process import features_of
 from mlsys.artifact.describe import build
 from mlsys.artifact.golden import replay
 from mlsys.artifact.loading import LoadedModel
@@ -45,7 +46,7 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers.inference.fast_path.choose import ask
 from workers.inference.verdict import judge
-from workers.scoring.planning.columns import Column, choose_features
+from workers.scoring.planning.columns import Column
 
 WORDS = ["good film", "bad plot", "good cast", "bad text"]
 DOCS = pd.Series([WORDS[i % 4] for i in range(40)], name="text")
@@ -96,7 +97,7 @@ def test_a_text_model_is_recognized_and_scored_with_its_column(name: str) -> Non
     for known in (metadata, ModelMetadata()):
         assert takes_series(model, known.signature)
         table = [Column("id", "INT64"), Column("text", "STRING")]
-        features, _ = choose_features(table, model, known, ["id"])
+        features, _ = features_of(table, model, known, ["id"])
         assert [f.name for f in features] == ["text"]
         rows = pa.table({"text": DOCS.tolist()})
         given = ask(model, features, rows, [method], series=True)[method]
@@ -130,7 +131,7 @@ def test_the_only_text_column_is_used(
     table: dict[str, str], ids: list[str] | None, expected: str
 ) -> None:
     columns = [Column(*item) for item in table.items()]
-    features, _ = choose_features(columns, texts().fit(DOCS, Y), ModelMetadata(), ids)
+    features, _ = features_of(columns, texts().fit(DOCS, Y), ModelMetadata(), ids)
     assert [f.name for f in features] == [expected]
 
 
@@ -145,7 +146,7 @@ def test_the_only_text_column_is_used(
 def test_one_of_several_text_columns_is_not_guessed(table: dict[str, str], words: str) -> None:
     columns = [Column(*item) for item in table.items()]
     with pytest.raises(SchemaMismatch, match=rf"one column of text .*{words}.*X=df\['text'\]"):
-        choose_features(columns, texts().fit(DOCS, Y), ModelMetadata(), None)
+        features_of(columns, texts().fit(DOCS, Y), ModelMetadata(), None)
 
 
 @pytest.mark.parametrize(

@@ -67,16 +67,17 @@ def test_wide_models_get_fewer_rows_in_a_batch() -> None:
 
 def test_a_batch_is_split_to_the_models_number_of_rows() -> None:
     plan: Any = SimpleNamespace(output=SimpleNamespace(columns=["prediction"]))
-    assert batch_rows(plan, LogisticRegression().fit(ROWS, TWO)) == BATCH_ROWS
+    assert batch_rows(plan, rows_at_once(LogisticRegression().fit(ROWS, TWO))) == BATCH_ROWS
     wide = compared(20_000)
-    assert batch_rows(plan, wide) == rows_at_once(wide) < BATCH_ROWS
+    assert batch_rows(plan, rows_at_once(wide)) == rows_at_once(wide) < BATCH_ROWS
     assert batch_rows(plan) == BATCH_ROWS
 
 
 def test_a_shard_is_read_in_batches_of_the_models_size(monkeypatch: pytest.MonkeyPatch) -> None:
     wide = compared(20_000)
     scorer: Any = SimpleNamespace(
-        predictor=SimpleNamespace(model=wide),
+        predictor=SimpleNamespace(rows_at_once=rows_at_once(wide)),
+        put=None,
         plan=SimpleNamespace(output=SimpleNamespace(columns=["prediction"]), aliases=None),
         schema=None,
     )

@@ -22,18 +22,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
+from in_process import columns_of_outputs, features_of
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import UNKNOWN, Feature, Signature
 from mlsys.errors import InvalidRequest, SchemaMismatch
+from workers.inference.shapes import probabilities
 from workers.scoring.planning.columns import (
     Column,
-    choose_features,
     choose_ids,
     columns_of,
 )
 from workers.scoring.planning.destination import fit_output
-from workers.scoring.planning.outputs import output_columns
-from workers.scoring.planning.shapes import probabilities
 from workers.scoring.shards.scorer import arrow_schema
 
 ROWS = np.random.default_rng(0).normal(size=(12, 2))
@@ -88,11 +87,11 @@ def test_a_schema_becomes_columns_with_standard_types() -> None:
 
 
 def test_features_follow_the_signature() -> None:
-    assert choose_features(TABLE, on_array, signed(FARE, AGE), None) == ([FARE, AGE], [])
+    assert features_of(TABLE, on_array, signed(FARE, AGE), None) == ([FARE, AGE], [])
 
 
 def test_without_a_signature_features_follow_the_models_feature_names() -> None:
-    features, [warning] = choose_features(TABLE, on_names, ModelMetadata(), None)
+    features, [warning] = features_of(TABLE, on_names, ModelMetadata(), None)
     assert features == [Feature("Age", "INT64", UNKNOWN), Feature("Fare", "FLOAT64", UNKNOWN)]
     assert "types were not checked" in warning
 
@@ -108,7 +107,7 @@ def test_without_a_signature_features_follow_the_models_feature_names() -> None:
 def test_without_any_names_features_are_the_columns_other_than_the_ids(
     metadata: ModelMetadata, id_columns: Sequence[str] | None
 ) -> None:
-    features, [warning] = choose_features(TABLE[:3], on_array, metadata, id_columns)
+    features, [warning] = features_of(TABLE[:3], on_array, metadata, id_columns)
     assert features == [Feature("AGE", "INT64", UNKNOWN), Feature("fare", "FLOAT64", UNKNOWN)]
     assert warning.endswith("in their order: AGE, fare")
 
@@ -116,7 +115,7 @@ def test_without_any_names_features_are_the_columns_other_than_the_ids(
 def test_a_signature_of_positions_takes_the_columns_in_order_and_checks_their_types() -> None:
     x0, x1 = Feature("x0", "FLOAT64", "float64"), Feature("x1", "FLOAT64", "float32")
     metadata = signed(x0, x1, positional=True, id_columns=("PassengerId",))
-    features, warnings = choose_features(TABLE[:3], on_array, metadata, None)
+    features, warnings = features_of(TABLE[:3], on_array, metadata, None)
     assert [(f.name, f.type, f.dtype) for f in features] == [
         ("AGE", "FLOAT64", "float64"),
         ("fare", "FLOAT64", "float32"),
@@ -124,7 +123,7 @@ def test_a_signature_of_positions_takes_the_columns_in_order_and_checks_their_ty
     assert len(warnings) == 1
     text = [Column("id", "INT64"), Column("a", "FLOAT64"), Column("b", "STRING")]
     with pytest.raises(SchemaMismatch) as caught:
-        choose_features(text, on_array, metadata, ["id"])
+        features_of(text, on_array, metadata, ["id"])
     assert named(caught) == {"b": "is STRING, and was FLOAT64 in training"}
 
 
@@ -136,7 +135,7 @@ def test_every_column_that_does_not_fit_is_named_at_once() -> None:
         Feature("tags", "STRING", "str"),
     )
     with pytest.raises(SchemaMismatch) as caught:
-        choose_features(TABLE, on_names, metadata, None)
+        features_of(TABLE, on_names, metadata, None)
     assert named(caught) == {
         "Sex": "is missing, the model needs it as STRING",
         "PassengerId": "is INT64, and was STRING in training",
@@ -147,7 +146,7 @@ def test_every_column_that_does_not_fit_is_named_at_once() -> None:
 
 def test_a_feature_name_that_the_table_lacks_is_named() -> None:
     with pytest.raises(SchemaMismatch) as caught:
-        choose_features(TABLE[:2], on_names, ModelMetadata(), None)
+        features_of(TABLE[:2], on_names, ModelMetadata(), None)
     assert list(named(caught)) == ["Fare"]
 
 
@@ -160,7 +159,7 @@ def test_a_feature_name_that_the_table_lacks_is_named() -> None:
 )
 def test_columns_are_not_guessed_if_their_number_differs(model: Any, needs: str) -> None:
     with pytest.raises(SchemaMismatch, match=needs) as caught:
-        choose_features(TABLE[:3], model, ModelMetadata(), None)
+        features_of(TABLE[:3], model, ModelMetadata(), None)
     assert "Pass id_columns" in str(caught.value)
 
 
@@ -344,7 +343,7 @@ def test_an_array_column_is_not_an_id_by_default() -> None:
 def test_predictions_have_the_models_type_and_the_targets_name(
     model: Any, targets: Sequence[str], expected: dict[str, str]
 ) -> None:
-    columns, names = output_columns(TABLE[:1], model, targets, ["predict"])
+    columns, names = columns_of_outputs(TABLE[:1], model, targets, ["predict"])
     assert names == {"predict": tuple(expected)}
     assert columns == [TABLE[0], *(Column(n, t) for n, t in expected.items()), *STAMPS]
     predicted = np.asarray(model.predict(ROWS)).reshape(12, -1)
@@ -403,7 +402,7 @@ def test_each_class_has_a_probability_column(
     model: Any, predictions: list[str], expected: list[str]
 ) -> None:
     labels = [value.label for value in probabilities(model, predictions)]
-    columns, _ = output_columns([], model, predictions, ["predict", "predict_proba"])
+    columns, _ = columns_of_outputs([], model, predictions, ["predict", "predict_proba"])
     assert [c for c in columns if c.name.startswith("probability")] == [
         Column(n, "FLOAT64") for n in expected
     ]
@@ -426,7 +425,7 @@ def test_each_class_has_a_probability_column(
 )
 def test_probabilities_of_a_model_without_them_are_refused(model: Any, words: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        output_columns([], model, (), ["predict", "predict_proba"])
+        columns_of_outputs([], model, (), ["predict", "predict_proba"])
     [(parameter, problem)] = caught.value.problems
     assert parameter == "outputs"
     assert problem == f"{type(model).__name__} has no {words}"
@@ -449,7 +448,7 @@ def test_two_columns_with_one_name_are_refused_by_name(
     model = LogisticRegression().fit(ROWS, BINARY)
     columns = [Column(n, "INT64") for n in ids]
     with pytest.raises(SchemaMismatch, match="two columns of the same name") as caught:
-        output_columns(columns, model, targets, ["predict", "predict_proba"])
+        columns_of_outputs(columns, model, targets, ["predict", "predict_proba"])
     assert set(named(caught)) == doubled
 
 
@@ -513,4 +512,4 @@ def test_unnamed_columns_that_do_not_fit_are_refused_with_how_to_name_them(bare:
     metadata = ModelMetadata() if bare else ModelMetadata.parse(json.dumps(signature).encode())
     table = [Column(name, "FLOAT64") for name in ("a", "b", "c")]
     with pytest.raises(SchemaMismatch, match=r"needs 2 columns.*Pass id_columns.* a DataFrame"):
-        choose_features(table, LinearRegression().fit(X, X[:, 0]), metadata, None)
+        features_of(table, LinearRegression().fit(X, X[:, 0]), metadata, None)

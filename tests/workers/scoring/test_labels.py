@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder
 
+from in_process import columns_of_outputs, columns_written
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.names import duplicates, name_fault
 from workers.scoring.planning.columns import Column, check_output_names
 from workers.scoring.planning.labels import column_names, read_class_columns
-from workers.scoring.planning.outputs import leave_out_equal, output_columns, written_columns
+from workers.scoring.planning.outputs import leave_out_equal
 
 X = np.arange(12.0).reshape(-1, 1)
 
@@ -22,7 +23,7 @@ X = np.arange(12.0).reshape(-1, 1)
 def probabilities(labels: Any) -> dict[str, str | None]:
     """Return the columns of predict_proba, with their labels."""
     model = LogisticRegression().fit(X, np.resize(np.asarray(labels), 12))
-    columns, written = output_columns([], model, (), ["predict_proba"])
+    columns, written = columns_of_outputs([], model, (), ["predict_proba"])
     found = {c.name: c.label for c in columns if c.name in written["predict_proba"]}
     assert list(found.values()) == [str(c) for c in model.classes_]
     return found
@@ -95,7 +96,7 @@ def test_a_name_has_at_most_three_hundred_characters() -> None:
 
 def test_the_columns_of_a_transformer_are_named_by_the_same_rule() -> None:
     encoder = OneHotEncoder(sparse_output=False).fit(np.array([["A+"], ["A-"], ["é"]]))
-    columns, _ = output_columns([], encoder, (), ["transform"])
+    columns, _ = columns_of_outputs([], encoder, (), ["transform"])
     assert [c.label for c in columns[:3]] == ["x0_A+", "x0_A-", "x0_é"]
     assert columns[2].name == "transform_x0_é"
     assert len({c.name for c in columns}) == 7
@@ -103,7 +104,7 @@ def test_the_columns_of_a_transformer_are_named_by_the_same_rule() -> None:
 
 def test_a_column_has_a_description() -> None:
     model = LogisticRegression().fit(X, np.resize(["<=50K", ">50K"], 12))
-    columns, _ = output_columns([], model, (), ["predict", "predict_proba"])
+    columns, _ = columns_of_outputs([], model, (), ["predict", "predict_proba"])
     assert [c.description for c in columns[:3]] == [
         None,
         "predict_proba: class <=50K",
@@ -115,7 +116,7 @@ MODEL = LogisticRegression().fit(X, np.resize([0, 1], 12))
 
 
 def test_default_ids_give_way_to_output_columns_of_the_same_name() -> None:
-    written, _ = written_columns(MODEL, ("Survived",), ["predict"])
+    written, _ = columns_written(MODEL, ("Survived",), ["predict"])
     ids = [Column(n, "INT64") for n in ("id", "survived", "Run_Id", "note")]
     kept, [warning] = leave_out_equal(ids, written)
     assert [c.name for c in kept] == ["id", "note"]
@@ -127,7 +128,7 @@ def test_default_ids_give_way_to_output_columns_of_the_same_name() -> None:
 
 def test_prediction_column_is_advised_only_where_it_helps() -> None:
     """prediction_column names neither the run's own columns nor those of predict_proba."""
-    written, outputs = written_columns(MODEL, ("survived",), ["predict", "predict_proba"])
+    written, outputs = columns_written(MODEL, ("survived",), ["predict", "predict_proba"])
     for name, renames in (("survived", True), ("Model_Name", False), ("probability_1", False)):
         _, [warning] = leave_out_equal([Column(name, "INT64")], written, outputs["predict"])
         assert ("prediction_column" in warning) is renames
@@ -135,20 +136,22 @@ def test_prediction_column_is_advised_only_where_it_helps() -> None:
 
 
 def test_prediction_column_names_the_predictions() -> None:
-    columns, methods = output_columns(
+    columns, methods = columns_of_outputs(
         [Column("survived", "INT64")], MODEL, ("survived",), ["predict"], None, ["guess"]
     )
     assert methods == {"predict": ("guess",)}
     assert [c.name for c in columns][:2] == ["survived", "guess"]
     with pytest.raises(InvalidRequest, match="2 names for a model that predicts 1 values a row"):
-        output_columns([], MODEL, (), ["predict"], None, ["a", "b"])
+        columns_of_outputs([], MODEL, (), ["predict"], None, ["a", "b"])
 
 
 @pytest.mark.parametrize("target", ["survived (y/n)", "", "a.b", "x" * 301])
 def test_a_target_that_is_not_a_column_name_is_refused_with_a_workaround(target: str) -> None:
     with pytest.raises(SchemaMismatch, match="pass prediction_column"):
-        check_output_names(output_columns([], MODEL, (target,), ["predict"])[0])
-    assert output_columns([], MODEL, (target,), ["predict"], None, ["p"])[1] == {"predict": ("p",)}
+        check_output_names(columns_of_outputs([], MODEL, (target,), ["predict"])[0])
+    assert columns_of_outputs([], MODEL, (target,), ["predict"], None, ["p"])[1] == {
+        "predict": ("p",)
+    }
 
 
 def test_labels_that_are_dates_have_different_names() -> None:
@@ -174,7 +177,7 @@ def test_class_names_name_the_classes(text: str, names: list[str]) -> None:
     methods = ["predict_proba", "decision_function"]
     form = read_class_columns(text)
     assert read_class_columns(form) == form
-    columns, written = output_columns([], GRADES, (), methods, class_columns=form)
+    columns, written = columns_of_outputs([], GRADES, (), methods, class_columns=form)
     assert written["predict_proba"] == tuple(f"probability_{name}" for name in names)
     assert written["decision_function"] == tuple(f"decision_{name}" for name in names)
     assert [c.label for c in columns[:3]] == ["A", "A+", "A-"]
@@ -197,9 +200,9 @@ def test_class_names_name_the_classes(text: str, names: list[str]) -> None:
 def test_names_that_do_not_fit_the_classes_are_refused(text: str, said: str) -> None:
     with pytest.raises(InvalidRequest, match=said):
         form = read_class_columns(text)
-        output_columns([], GRADES, (), ["predict_proba"], class_columns=form)
+        columns_of_outputs([], GRADES, (), ["predict_proba"], class_columns=form)
 
 
 def test_class_names_are_refused_without_columns_for_classes() -> None:
     with pytest.raises(InvalidRequest, match="for 0 classes"):
-        output_columns([], GRADES, (), ["predict"], class_columns="a,b,c")
+        columns_of_outputs([], GRADES, (), ["predict"], class_columns="a,b,c")

@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils import all_estimators
 
+from in_process import columns_of_outputs, scorer_of
 from mlsys.artifact.signatures import Feature
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
@@ -32,10 +33,9 @@ from mlsys.frames import from_frame
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.model_pin import ModelPin
-from workers.scoring.planning.outputs import output_columns
 from workers.scoring.planning.plan import Plan
 from workers.scoring.request import OUTPUTS
-from workers.scoring.shards.scorer import Scorer
+from workers.scoring.shards.scorer import Batch, Scorer
 
 RANDOM = np.random.default_rng(0)
 N = 40
@@ -138,14 +138,14 @@ def fitted() -> Iterator[Any]:
 
 def predictor(model: Any, outputs: list[str], targets: tuple[str, ...] = ()) -> Scorer:
     """Return a scorer of the model with a plan as `make_plan` makes it."""
-    columns, methods = output_columns([Column("id", "INT64")], model, targets, outputs)
+    columns, methods = columns_of_outputs([Column("id", "INT64")], model, targets, outputs)
     table = TableRef("p", "d", "t")
     into = Destination(table, tuple(columns), False, (), "predicted_at", "WRITE_APPEND")
     plan = Plan(
         run_id="r",
         token="t",
         request={"input_table": "p.d.i", "env": "dev"},
-        model=ModelPin("b", "p", 1, "c", "m", "v1"),
+        model=ModelPin("b", "p", 1, "c", "m", "v1", size=1),
         is_query=False,
         snapshot_at="",
         created_at=dt.datetime(2026, 11, 28, tzinfo=dt.UTC).isoformat(),
@@ -157,8 +157,9 @@ def predictor(model: Any, outputs: list[str], targets: tuple[str, ...] = ()) -> 
         output=into,
         rejects=into,
         location="US",
+        path="plain: a test's",
     )
-    return Scorer(model, plan)
+    return scorer_of(model, plan)
 
 
 def check(model: Any, method: str) -> str:
@@ -171,7 +172,7 @@ def check(model: Any, method: str) -> str:
     if isinstance(given, list):
         given = np.hstack(given)
     given = given.toarray() if hasattr(given, "toarray") else np.asarray(given)
-    rows = scorer.score(from_frame(X.assign(id=range(N))))
+    rows = scorer.score(Batch(from_frame(X.assign(id=range(N)))))
     names = scorer.plan.outputs[method]
     assert len({name.lower() for name in names}) == len(names)
     assert rows.column("id").to_pylist() == list(range(N))
@@ -336,6 +337,6 @@ def test_models_with_answers_for_each_label_output_or_pair(
             assert len(found) == names if isinstance(names, int) else found == names
             given = getattr(model, method)(X)
             given = np.hstack(given) if isinstance(given, list) else np.asarray(given)
-            rows = scorer.score(from_frame(X.assign(id=range(N))))
+            rows = scorer.score(Batch(from_frame(X.assign(id=range(N)))))
             columns = [rows.column(name).to_pylist() for name in found]
             np.testing.assert_array_equal(np.column_stack(columns), given.reshape(N, -1))

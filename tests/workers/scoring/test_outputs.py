@@ -16,13 +16,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
+from in_process import columns_of_outputs
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
+from workers.inference.shapes import features
 from workers.scoring.planning import outputs
 from workers.scoring.planning.columns import Column
-from workers.scoring.planning.outputs import output_columns
-from workers.scoring.planning.shapes import features
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -61,7 +61,7 @@ def lab(stack: LocalStack) -> Lab:
     ],
 )
 def test_decision_values_are_written_by_class(lab: Lab, model: Any, expected: list[str]) -> None:
-    assert output_columns([], model, (), ["decision_function"])[1] == {
+    assert columns_of_outputs([], model, (), ["decision_function"])[1] == {
         "decision_function": tuple(expected)
     }
     table = lab.put(X.assign(id=range(len(X))))
@@ -197,7 +197,7 @@ def test_an_output_that_the_model_lacks_is_refused_with_the_available_ones(metho
 
     model = DecisionTreeClassifier().fit(X, BINARY)
     with pytest.raises(InvalidRequest, match=f"no {method}: pass outputs=predict,predict_proba"):
-        output_columns([], model, (), [method])
+        columns_of_outputs([], model, (), [method])
 
 
 class Nameless:
@@ -216,4 +216,4 @@ def test_more_columns_than_a_table_has_are_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(outputs, "MAX_COLUMNS", 6)
     model = LogisticRegression(max_iter=500).fit(X, BINARY)
     with pytest.raises(SchemaMismatch, match="7 columns, and a table has at most 6"):
-        output_columns([Column("id", "INT64")], model, (), ["predict", "decision_function"])
+        columns_of_outputs([Column("id", "INT64")], model, (), ["predict", "decision_function"])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import UNKNOWN, Feature, sql_type
+from mlsys.artifact.signatures import UNKNOWN, Feature, Signature, sql_type
 from mlsys.errors import SchemaMismatch
-from mlsys.estimators.inputs import TEXT, one_column, takes_series
+from mlsys.estimators.inputs import TEXT
 from mlsys.names import duplicates, fold, is_plain, name_fault
+from workers.inference.description import Description
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField
@@ -44,7 +45,7 @@ def columns_of(schema: Iterable[SchemaField]) -> list[Column]:
 
 def choose_features(
     table: Sequence[Column],
-    model: Any,
+    model: Description,
     metadata: ModelMetadata,
     id_columns: Sequence[str] | None,
 ) -> tuple[list[Feature], list[str]]:
@@ -63,16 +64,15 @@ def choose_features(
         features = list(signature.features)
         _check(features, known)
         return features, []
-    names = getattr(model, "feature_names_in_", None)
-    if signature is None and names is not None:
-        features = [_untyped(str(n), known.get(fold(str(n)))) for n in names]
+    if signature is None and model.feature_names is not None:
+        features = [_untyped(name, known.get(fold(name))) for name in model.feature_names]
         _check(features, known)
         return features, [
             "the model has no signature (upload_model writes one): columns were matched by the "
             "names the model was fitted with, and their types were not checked"
         ]
-    kind = one_column(model)
-    count = len(signature.features) if signature else getattr(model, "n_features_in_", None)
+    kind: str | None = model.one_column
+    count = len(signature.features) if signature else model.feature_count
     if kind is not None and count is None:
         count = 1
     named = id_columns if id_columns and tuple(id_columns) != ALL else metadata.id_columns
@@ -102,6 +102,11 @@ def choose_features(
         "the model was fitted without column names: the table's columns were taken in their "
         f"order: {', '.join(c.name for c in rest)}"
     ]
+
+
+def takes_series(model: Description, signature: Signature | None) -> bool:
+    """Return whether the model is given its one column as a Series, and not as a table."""
+    return (signature is not None and signature.series) or model.one_column is not None
 
 
 def choose_ids(

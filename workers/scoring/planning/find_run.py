@@ -9,9 +9,10 @@ from mlsys.bq import find_table
 from mlsys.clients import Clients
 from mlsys.errors import Conflict, TryAgain
 from workers.query import select
+from workers.sandbox.client import SandboxedModel
 from workers.scoring.planning.lookup import Resolved, resolve
 from workers.scoring.planning.model_pin import load_pinned, read_metadata
-from workers.scoring.planning.plan import Plan, PlannedModel, check_model, make_plan
+from workers.scoring.planning.plan import Plan, check_model, make_plan
 from workers.scoring.records import Result, read_decision, read_result
 from workers.scoring.request import MAX_RUN_ID, MaxRejects, ScoringRequest, check_run_id
 from workers.scoring.store import RunStore
@@ -27,7 +28,12 @@ class Prepared:
     plan: Plan
     max_rejects: MaxRejects
     result: Result | None = None  # the run is done, and its rows are in the output table
-    model: PlannedModel | None = None  # if planning has loaded it just now
+    model: SandboxedModel | None = None  # if planning has loaded it just now
+
+    def close(self) -> None:
+        """End the sandbox that holds the model."""
+        if self.model is not None:
+            self.model.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,13 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
     if plan is None:
         assert run.resolved is not None
         plan, model = make_plan(clients, run.resolved, store.run_id)
-        if not store.create("plan.json", plan.to_dict()):  # a concurrent request was first: join it
+        try:
+            created = store.create("plan.json", plan.to_dict())
+        except BaseException:
+            model.close()
+            raise
+        if not created:  # a concurrent request was first: join it
+            model.close()
             existing = store.read("plan.json")
             if existing is None:
                 raise TryAgain(f"The plan of {store.run_id} was deleted just now: try again")
@@ -101,8 +113,13 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
         return Prepared(store, plan, request.max_rejects, replace(run.result, reused=True))
     if model is None and read_decision(store) is None:
         # Planned by a request that may have allowed more, or by another release of the service.
-        model = PlannedModel(load_pinned(clients, plan.model))
-        check_model(model.loaded, read_metadata(clients, plan.model)[0], request)
+        metadata, _ = read_metadata(clients, plan.model)
+        model = load_pinned(clients, plan.model)
+        try:
+            check_model(model, metadata, request)
+        except BaseException:
+            model.close()
+            raise
     return Prepared(store, plan, request.max_rejects, None, model)
 
 

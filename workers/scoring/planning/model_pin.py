@@ -6,11 +6,12 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlsys.artifact.loading import LoadedModel, crc32c, load_model
+from mlsys.artifact.loading import crc32c
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refs import ModelRef
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ModelNotFound, TryAgain
+from workers.sandbox.client import ModelFile, SandboxedModel
 from workers.scoring.request import LATEST, ScoringRequest
 from workers.verification.version import read_metadata as metadata_of
 from workers.verification.version import read_model, signature_of
@@ -29,7 +30,7 @@ class ModelPin:
     crc32c: str
     name: str
     version: str
-    size: int | None = None  # bytes; None: planned before sizes were kept
+    size: int  # bytes
     signature: str | None = None  # what model.sig held, if the settings demand one
 
 
@@ -73,12 +74,13 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
     )
 
 
-def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
-    """Load exactly the bytes that the plan pinned, checked against their checksum.
+def load_pinned(clients: Clients, pin: ModelPin) -> SandboxedModel:
+    """Load in a sandbox exactly the bytes that the plan pinned, checked against their checksum.
 
     Raises:
         ModelNotFound: that generation was replaced or deleted.
-        ModelUnusable: see `read_model` and `mlsys.artifact.loading.load_model`.
+        ModelUnusable: see `read_model` and `SandboxedModel`.
+        SandboxDied: loading it ended the sandbox.
         TryAgain: the object is not the one that was pinned.
     """
     settings = clients.settings
@@ -95,8 +97,8 @@ def load_pinned(clients: Clients, pin: ModelPin) -> LoadedModel:
     )
     if crc32c(content) != pin.crc32c:
         raise TryAgain(f"{uri} is not the object that the run was planned for: try again")
-    return load_model(
-        content, uri, trusted=settings.trusted_globals, max_bytes=settings.max_model_bytes
+    return SandboxedModel(
+        ModelFile(content, uri, settings.trusted_globals, settings.max_model_bytes)
     )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
+from mlsys.artifact.signatures import MAX_COLUMNS
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.names import duplicates, fold
+from workers.inference.description import Description
+from workers.inference.shapes import Value
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.labels import column_names, names_of_labels
-from workers.scoring.planning.shapes import METHODS, Value, prediction_types
+
+# What gives the values of a model's methods: `SandboxedModel.output_values`
+type ValuesOf = Callable[[Sequence[str], Sequence[str]], dict[str, list[Value]]]
 
 STAMPS = {
     "predicted_at": "TIMESTAMP",
@@ -18,18 +22,16 @@ STAMPS = {
     "model_version": "STRING",
     "run_id": "STRING",
 }
-# A BigQuery table has at most 10,000 columns, a column's description at most 1,024 characters:
-# https://cloud.google.com/bigquery/quotas
-MAX_COLUMNS = 10_000
+# characters of a column's description: https://cloud.google.com/bigquery/quotas
 MAX_DESCRIPTION = 1024
 
 
 def output_columns(
     ids: Sequence[Column],
-    model: Any,
+    model: Description,
+    values_of: ValuesOf,
     targets: Sequence[str],
     outputs: Sequence[str],
-    count: int | None = None,
     prediction_names: Sequence[str] | None = None,
     class_columns: str | None = None,
 ) -> tuple[list[Column], dict[str, tuple[str, ...]]]:
@@ -39,22 +41,21 @@ def output_columns(
         InvalidRequest, SchemaMismatch: see `written_columns` and `with_ids`.
     """
     written, methods = written_columns(
-        model, targets, outputs, count, prediction_names, class_columns
+        model, values_of, targets, outputs, prediction_names, class_columns
     )
     return with_ids(ids, written), methods
 
 
 def written_columns(
-    model: Any,
+    model: Description,
+    values_of: ValuesOf,
     targets: Sequence[str],
     outputs: Sequence[str],
-    count: int | None = None,
     prediction_names: Sequence[str] | None = None,
     class_columns: str | None = None,
 ) -> tuple[list[Column], dict[str, tuple[str, ...]]]:
     """Return the columns a run writes besides the ids, and which of them each method fills.
 
-    `count` is how many values the model predicts a row, if its metadata says so.
     `prediction_names` are the request's names for them, in place of `targets`; `class_columns` are
     its names for classes, in place of their labels.
 
@@ -63,11 +64,12 @@ def written_columns(
             values than there are `prediction_names`, or has other classes than `class_columns`.
     """
     for method in outputs:
-        if not callable(getattr(model, method, None)):
+        if method not in model.methods:
             raise _cannot(model, method)
-    predictions = _prediction_columns(model, targets, count, prediction_names)
+    predictions = _prediction_columns(model, targets, prediction_names)
     names = [c.name for c in predictions]
-    values = {method: METHODS[method](model, names) for method in outputs if method != "predict"}
+    others = [method for method in outputs if method != "predict"]
+    values = values_of(others, names) if others else {}
     if class_columns is not None:
         values = _renamed(values, class_columns)
     written = {
@@ -163,16 +165,19 @@ def _check_names(columns: Sequence[Column]) -> None:
         )
 
 
-def _cannot(model: Any, method: str) -> InvalidRequest:
-    able = [m for m in ("predict", *METHODS) if callable(getattr(model, m, None))]
-    instead = f"pass outputs={','.join(able)}" if able else "it has no method to score with"
-    return InvalidRequest(("outputs", f"{type(model).__name__} has no {method}: {instead}"))
+def _cannot(model: Description, method: str) -> InvalidRequest:
+    instead = (
+        f"pass outputs={','.join(model.methods)}"
+        if model.methods
+        else "it has no method to score with"
+    )
+    return InvalidRequest(("outputs", f"{model.kind} has no {method}: {instead}"))
 
 
 def _prediction_columns(
-    model: Any, targets: Sequence[str], count: int | None, given: Sequence[str] | None
+    model: Description, targets: Sequence[str], given: Sequence[str] | None
 ) -> list[Column]:
-    types = prediction_types(model, count or len(targets))
+    types = model.prediction_types
     if given is not None and len(given) != len(types):
         raise InvalidRequest(
             (

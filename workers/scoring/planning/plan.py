@@ -11,20 +11,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from mlsys.artifact.loading import LoadedModel
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Feature, Signature
 from mlsys.bq import TableRef
 from mlsys.clients import Clients
 from mlsys.errors import ModelUnusable
-from mlsys.estimators.inputs import takes_series
 from mlsys.estimators.randomness import ANSWERS_VARY
-from mlsys.frames import arrow_type
 from mlsys.names import fold
-from workers.inference.fast_path.choose import Route, choose
+from workers.inference.description import Description
 from workers.inference.predictor import PredictionSpec
-from workers.inference.trial import check_answers, golden_rows
-from workers.inference.verdict import check_release, judge
+from workers.inference.trial import golden_rows
+from workers.sandbox.client import SandboxedModel
 from workers.scoring.planning.columns import (
     ALL,
     Column,
@@ -34,6 +31,7 @@ from workers.scoring.planning.columns import (
     columns_of,
     columns_to_read,
     needs_aliases,
+    takes_series,
 )
 from workers.scoring.planning.destination import (
     Destination,
@@ -66,9 +64,9 @@ class Plan:
     output: Destination
     rejects: Destination
     location: str  # of the output's dataset: load jobs run there, and are found only there
+    path: str  # of the rows to the model: `Route.path`
     warnings: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)  # what a written column is about
-    path: str = "plain: planned before there was another way"  # of the rows: `Route.path`
     aliased: bool = False  # a query copies the columns under plain names first: `needs_aliases`
     series: bool = False  # the model gets its one column as a Series
     frames: bool = False  # golden rows have proven the model with frames within: `restore_output`
@@ -109,7 +107,7 @@ class Plan:
 
     def prediction_spec(self) -> PredictionSpec:
         """Return the inputs and outputs of the model for each row."""
-        types = {fold(c.name): arrow_type(c.type) for c in self.output.columns}
+        types = {fold(c.name): c.type for c in self.output.columns}
         names = [name for columns in self.outputs.values() for name in columns]
         return PredictionSpec(
             features=self.features,
@@ -146,15 +144,7 @@ class Plan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedModel:
-    """The plan's model as loaded in this process, with the route if it was compiled here too."""
-
-    loaded: LoadedModel
-    route: Route | None = None
-
-
-def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, PlannedModel]:
+def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, SandboxedModel]:
     """Decide how the run goes, and return the model that was loaded to do so. Writes nothing.
 
     Raises:
@@ -164,19 +154,28 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         Conflict: WRITE_EMPTY, and the output table has rows.
         TableNotFound: the output's dataset does not exist.
     """
-    request = resolved.request
     check_where(clients, resolved)
-    loaded = load_pinned(clients, resolved.model)
+    model = load_pinned(clients, resolved.model)
+    try:
+        return _plan(clients, resolved, run_id, model), model
+    except BaseException:
+        model.close()
+        raise
+
+
+def _plan(clients: Clients, resolved: Resolved, run_id: str, model: SandboxedModel) -> Plan:
+    request = resolved.request
     metadata, warnings = read_metadata(clients, resolved.model)
-    warnings += check_model(loaded, metadata, request)
+    warnings += check_model(model, metadata, request)
+    description = model.describe(metadata.outputs or len(metadata.target))
     table = columns_of(resolved.schema)
-    features, matching = choose_features(table, loaded.model, metadata, request.id_columns)
+    features, matching = choose_features(table, description, metadata, request.id_columns)
     ids = choose_ids(table, features, metadata, request.id_columns)
     written, outputs = written_columns(
-        loaded.model,
+        description,
+        model.output_values,
         metadata.target,
-        requested_outputs(loaded.model, request),
-        metadata.outputs,
+        requested_outputs(description, request),
         request.prediction_column,
         request.class_columns,
     )
@@ -192,12 +191,11 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     aliased = needs_aliases(table, read, request.where)
     if aliased or resolved.is_query:
         check_copy(clients, request.env, request.input_table)
-    series = takes_series(loaded.model, metadata.signature)
-    check_answers(loaded.model, features, list(outputs), metadata, series)
+    series = takes_series(description, metadata.signature)
+    path = model.choose_route(features, list(outputs), metadata, series)
     existing, location = output_location(clients, request.output_table)
     created_at = dt.datetime.now(dt.UTC)
-    route = choose(loaded.model, features, list(outputs), metadata, series)
-    plan = Plan(
+    return Plan(
         run_id=run_id,
         token=resolved.token[:8],
         request=request.identity() | {"model_version": resolved.model.version},
@@ -222,12 +220,11 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         location=location,
         warnings=(*_input_warnings(resolved, aliased), *warnings, *matching),
         labels={c.name: c.label for c in columns if c.label is not None},
-        path=route.path,
+        path=path,
         aliased=aliased,
         series=series,
         frames=golden_rows(metadata, features) is not None,
     )
-    return plan, PlannedModel(loaded, route)
 
 
 def _input_warnings(resolved: Resolved, aliased: bool) -> list[str]:
@@ -246,27 +243,28 @@ def _input_warnings(resolved: Resolved, aliased: bool) -> list[str]:
     ]
 
 
-def requested_outputs(model: Any, request: ScoringRequest) -> tuple[str, ...]:
+def requested_outputs(model: Description, request: ScoringRequest) -> tuple[str, ...]:
     """Return the outputs that the request means: `transform` if the model has no `predict`."""
-    only_transforms = not hasattr(model, "predict") and hasattr(model, "transform")
+    only_transforms = "predict" not in model.methods and "transform" in model.methods
     if only_transforms and request.outputs == ("predict",):  # the default
         return ("transform",)
     return request.outputs
 
 
-def check_model(loaded: LoadedModel, metadata: ModelMetadata, request: ScoringRequest) -> list[str]:
+def check_model(
+    model: SandboxedModel, metadata: ModelMetadata, request: ScoringRequest
+) -> list[str]:
     """Return warnings about the model, if the request allows them.
 
     Raises:
         ModelUnusable: another scikit-learn saved it, or its answers differ from those it gave then.
     """
-    check_release(loaded)  # first: allowing an unusable model would not help
-    if loaded.version_mismatch and not request.allow_version_mismatch:
+    if model.version_mismatch and not request.allow_version_mismatch:
         raise ModelUnusable(
-            f"{loaded.version_mismatch}: train and upload the model with the service's release, or "
+            f"{model.version_mismatch}: train and upload the model with the service's release, or "
             "pass allow_version_mismatch=true"
         )
-    verdict = judge(loaded, metadata)
+    verdict = model.judge(metadata)
     if verdict.status == "rejected" and not request.allow_rejected:
         drawn = verdict.reason == ANSWERS_VARY
         again = "Upload it again then," if drawn else "Upload it again from where it was trained,"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch
 from mlsys.names import fold
-from workers.inference.trial import golden_rows, valid_rows
-from workers.scoring.shards.scorer import Scorer
+from workers.inference.trial import golden_rows
+from workers.scoring.shards.scorer import Batch, Scorer
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +36,7 @@ def check_model_answers(
     failure: PredictionFailed | None = None
     for row in _rows(scorer, batch, metadata):
         try:
-            scorer.predictor.predict(row)
+            scorer.predict(Batch(row))
         except SchemaMismatch:  # the model was not called: the value does not fit its column
             return
         except PredictionFailed as exc:
@@ -57,7 +57,7 @@ def _rows(
 ) -> Iterator[pa.Table]:
     """Yield tables of one row to try the model on, those most likely to succeed first."""
     plan = scorer.plan
-    valid = valid_rows(scorer.predictor.model, plan.features)
+    valid = scorer.model.valid_rows(plan.features)
     golden = golden_rows(metadata(), plan.features)
     for table in [*([golden] if golden is not None else []), valid]:
         yield from (table.slice(i, 1) for i in range(table.num_rows))

@@ -6,12 +6,12 @@ The processes stay for the next run, with their connections and their model.
 from __future__ import annotations
 
 import concurrent.futures as cf
-import json
 import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,10 @@ from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
 from workers import machine
 from workers.forking import context, kill
+from workers.sandbox import nursery
+from workers.sandbox.client import SandboxedModel
 from workers.scoring.planning.model_pin import ModelPin, load_pinned
-from workers.scoring.planning.plan import Plan, PlannedModel
+from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Counts
 from workers.scoring.request import MaxRejects
 from workers.scoring.shards.read_session import ROWS_FOR_A_CORE, Session
@@ -61,13 +63,13 @@ class Shard:
 def score_shards(
     clients: Clients,
     scoring: Scoring,
-    model: PlannedModel,
+    model: SandboxedModel | None,
     shards: Iterable[int],
     *,
     stop: Callable[[], bool],
     on_shard: Callable[[Shard], None],
 ) -> None:
-    """Score `shards`, each into its part; `model` is the plan's, loaded here already.
+    """Score `shards`, each into its part; `model` is the plan's, if it is loaded already.
 
     `on_shard` is called with each one as it is done.
 
@@ -82,6 +84,8 @@ def score_shards(
     rows = scoring.session.rows
     many = min(len(todo), processes) > 1 and rows >= INLINE_ROWS
     if many and _pool.take(wait=rows >= WAIT_ROWS, stop=stop):
+        if model is not None:
+            model.close()  # each process has its own, and this one's memory is needed
         try:
             _in_processes(scoring, todo, processes, stop, on_shard)
         except BaseException:
@@ -92,11 +96,12 @@ def score_shards(
         return
     if fitting < 2:
         _pool.end_if_idle()  # their models' memory is needed here
-    scorer = Scorer(model.loaded.model, scoring.plan, model.route)
-    for shard in todo:
-        if stop():
-            raise RunInterrupted("The run was stopped between two shards")
-        on_shard(_score(clients, scoring, shard, scorer, stop))
+    plan = scoring.plan
+    with closing(Scorer(plan, lambda: load_pinned(clients, plan.model), model)) as scorer:
+        for shard in todo:
+            if stop():
+                raise RunInterrupted("The run was stopped between two shards")
+            on_shard(_score(clients, scoring, shard, scorer, stop))
 
 
 def _cores() -> int:
@@ -105,7 +110,7 @@ def _cores() -> int:
 
 def _processes_that_fit(model: ModelPin) -> int:
     """Return how many more processes with the model fit into memory beside this one."""
-    loaded = MODEL_BYTES * (model.size or 0)
+    loaded = MODEL_BYTES * model.size
     return (machine.memory() - SERVICE_BYTES - loaded) // (WORKER_BYTES + loaded)
 
 
@@ -217,7 +222,8 @@ def _in_processes(
 
 
 def _start_worker() -> None:
-    """Exit with the parent, however that one ends."""
+    """Fork the nursery of sandboxes before this process has a client; exit with the parent."""
+    nursery.fork_own()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -231,9 +237,10 @@ def _end_with_parent() -> None:
 def _score_in_worker(scoring: Scoring, shard: int) -> Shard | RemoteError:
     clients = clients_for(scoring.settings)
     try:
-        scorer = _scorer(clients, json.dumps(scoring.plan.to_dict()))
+        scorer = _scorer(clients, scoring.plan)
         return _score(clients, scoring, shard, scorer, lambda: False)
     except Exception as exc:  # the parent handles it
+        _forget()  # rows may lie in the sandbox's memory that nobody asks for any more
         return RemoteError.of(exc)
 
 
@@ -252,15 +259,21 @@ def _score(
     return Shard(shard, counts, time.monotonic() - began)
 
 
-_kept: dict[Any, Any] = {}  # by a process of the pool: its model by pin, its scorer by plan
+_kept: list[Scorer] = []  # by a process of the pool: the scorer of its last run
 
 
-def _scorer(clients: Clients, plan_json: str) -> Scorer:
-    """Return the run's scorer. Runs of one model share it while they follow each other."""
-    if plan_json not in _kept:
-        plan = Plan.from_dict(json.loads(plan_json))
-        model = _kept.get(plan.model)
-        _kept.clear()  # so that memory never holds two while one is loaded
-        model = load_pinned(clients, plan.model).model if model is None else model
-        _kept.update({plan.model: model, plan_json: Scorer(model, plan)})
-    return _kept[plan_json]
+def _scorer(clients: Clients, plan: Plan) -> Scorer:
+    """Return the run's scorer. Runs of one model share its sandbox while they follow each other."""
+    last = _kept[0] if _kept else None
+    if last is not None and last.plan == plan:
+        return last
+    if last is not None and last.plan.model != plan.model:
+        _forget()  # so that there are not two models while one is loaded
+    model = _kept.pop().model if _kept else None
+    _kept[:] = [Scorer(plan, lambda: load_pinned(clients, plan.model), model)]
+    return _kept[0]
+
+
+def _forget() -> None:
+    while _kept:
+        _kept.pop().close()

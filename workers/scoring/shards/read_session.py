@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Self
 from mlsys.bq import words_of
 from mlsys.clients import Clients, is_too_large
 from mlsys.errors import Conflict, SchemaMismatch, SessionOver
-from mlsys.estimators.row_width import rows_at_once
 from workers import machine
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.materialized_view import check_rows, materialize
@@ -123,13 +122,12 @@ def latest_session(store: RunStore) -> Session | None:
     return session
 
 
-def batch_rows(plan: Plan, model: Any = None) -> int:
+def batch_rows(plan: Plan, rows_at_once: int = BATCH_ROWS) -> int:
     """Return how many rows are scored at once: fewer if each of them gives a thousand numbers.
 
-    If the model is passed, its intermediate numbers for a row count, too.
+    `rows_at_once` is how many the model may be given.
     """
-    most = BATCH_ROWS if model is None else min(BATCH_ROWS, rows_at_once(model))
-    return max(1, min(most, BATCH_BYTES // (8 * len(plan.output.columns))))
+    return max(1, min(BATCH_ROWS, rows_at_once, BATCH_BYTES // (8 * len(plan.output.columns))))
 
 
 def read_batches(

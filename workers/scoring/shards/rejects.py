@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mlsys.errors import Conflict, PredictionFailed, RunInterrupted, SchemaMismatch
 from workers.scoring.planning.plan import Plan
 from workers.scoring.request import MaxRejects
-from workers.scoring.shards.scorer import Scorer, arrow_schema, assemble
+from workers.scoring.shards.scorer import Batch, Scorer, arrow_schema, assemble
 from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Reject:
 
 def score_rows(
     scorer: Scorer,
-    batch: pa.Table,
+    batch: Batch,
     room: int,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[list[pa.Table], list[Reject]]:
@@ -60,11 +60,10 @@ def score_rows(
         except (PredictionFailed, SchemaMismatch) as exc:
             if stop():
                 raise RunInterrupted("The run was stopped during the search for bad rows") from exc
-            if rows.num_rows == 1:
-                rejects.append(Reject(rows.to_pylist()[0], str(exc)))
+            if rows.table.num_rows == 1:
+                rejects.append(Reject(rows.table.to_pylist()[0], str(exc)))
             else:
-                half = rows.num_rows // 2
-                waiting += [rows.slice(half), rows.slice(0, half)]
+                waiting += reversed(rows.halves())
     return scored, rejects
 
 

@@ -2,38 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlsys.errors import ModelUnusable, PredictionFailed
 from mlsys.frames import arrow_type
 from mlsys.names import fold
-from workers.inference.fast_path.choose import Route
-from workers.inference.predictor import Predictor
+from workers.sandbox.client import SandboxedModel
+from workers.sandbox.died import SandboxDied
+from workers.sandbox.process import Slot
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.plan import Plan
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MAX_DEATHS = 50  # sandboxes that a model may end in one process of a run
+MAX_LATE = 3  # of them for taking too long
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to score, and the place where the model reads their features, if they are there."""
+
+    table: pa.Table
+    slot: Slot | None = None
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Return the first and the second half of the rows."""
+        half = self.table.num_rows // 2
+        return Batch(self.table.slice(0, half)), Batch(self.table.slice(half))
+
 
 class Scorer:
-    """A loaded model with the plan it follows. The same rows always give the same bytes."""
+    """A model in its sandbox with the plan it follows. The same rows always give the same bytes.
 
-    def __init__(self, model: Any, plan: Plan, route: Route | None = None) -> None:
+    A model that ends its sandbox is loaded in another one, up to `MAX_DEATHS` times.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        load: Callable[[], SandboxedModel],
+        model: SandboxedModel | None = None,
+    ) -> None:
+        """`load` loads the plan's model; `model` is one that is loaded already."""
         self.plan = plan
-        self.predictor = Predictor(model, plan.prediction_spec(), route)
+        self._load = load
+        self._deaths = self._late = 0
         self._stamps = plan.stamps("predicted_at")
         self.schema = arrow_schema(plan.output.columns, self._stamps)
+        self.model = model if model is not None and model.alive else load()
+        self.predictor = self.model.predictor(plan.prediction_spec())
 
-    def score(self, batch: pa.Table) -> pa.Table:
+    def put(self, table: pa.Table) -> Batch:
+        """Copy the rows to where the model reads them, while it may be at work on others."""
+        return Batch(table, self.predictor.put(table))
+
+    def score(self, batch: Batch) -> pa.Table:
         """Return the output rows of `batch` (n rows in, n rows out, in the same order).
 
         Raises:
-            SchemaMismatch, PredictionFailed, ModelUnusable, TryAgain: see `Predictor.predict`.
+            SchemaMismatch, PredictionFailed, ModelUnusable, TryAgain: see `predict`.
         """
-        predictions = self.predictor.predict(batch)
-        ids = {c.name: batch.column(c.name) for c in self.plan.ids}
-        return assemble(self.schema, ids | predictions | self._stamps, batch.num_rows)
+        predictions = self.predict(batch)
+        ids = {c.name: batch.table.column(c.name) for c in self.plan.ids}
+        return assemble(self.schema, ids | predictions | self._stamps, batch.table.num_rows)
+
+    def predict(self, batch: Batch) -> dict[str, Any]:
+        """Return the predictions for the rows of `batch`: an Arrow array for each column.
+
+        Raises:
+            SchemaMismatch, PredictionFailed, ModelUnusable: see `Predictor.predict`.
+            PredictionFailed: the model ended its sandbox with these rows.
+            ModelUnusable: it has done so too often.
+            TryAgain: see `SandboxedModel`.
+        """
+        try:
+            return self.predictor.predict(batch.table, batch.slot)
+        except SandboxDied as exc:
+            raise self._died(exc) from exc
+
+    def close(self) -> None:
+        """End the sandbox."""
+        self.model.close()
+
+    def _died(self, death: SandboxDied) -> Exception:
+        """Load the model again, and return what the death means to the rows."""
+        self._deaths += 1
+        self._late += death.cause == "over time"
+        if self._deaths > MAX_DEATHS or self._late > MAX_LATE:
+            return ModelUnusable(
+                f"The model ended its process {self._deaths} times while it scored, the last time: "
+                f"{death.detail}. Find the rows that it cannot take with a smaller table, or train "
+                "it again."
+            )
+        self.model = self._load()
+        self.predictor = self.model.predictor(self.plan.prediction_spec())
+        return PredictionFailed(f"The model ended its process with these rows: {death.detail}.")
 
 
 def arrow_schema(columns: Iterable[Column], constant: Iterable[str] = ()) -> pa.Schema:

@@ -15,7 +15,7 @@ from workers.scoring.shards.overlap import ahead
 from workers.scoring.shards.part import PartWriter
 from workers.scoring.shards.read_session import Session, batch_rows, read_batches
 from workers.scoring.shards.rejects import RejectsTable, score_rows, too_many
-from workers.scoring.shards.scorer import Scorer
+from workers.scoring.shards.scorer import Batch, Scorer
 from workers.scoring.store import RunStore
 
 
@@ -45,12 +45,12 @@ def score_shard(
 
     counts = Counts()
     plan = scorer.plan
-    most = batch_rows(plan, scorer.predictor.model)
+    most = batch_rows(plan, scorer.predictor.rows_at_once)
 
-    def batches(stream: str) -> Iterator[pa.Table]:
-        return read_batches(clients, stream, most, plan.aliases)
+    def batches(stream: str) -> Iterator[Batch]:
+        return map(scorer.put, read_batches(clients, stream, most, plan.aliases))
 
-    table = RejectsTable(plan)
+    form = RejectsTable(plan)
     with ExitStack() as writers:
         # Left in reverse order: the part is published after the rejects.
         part = writers.enter_context(
@@ -63,11 +63,11 @@ def score_shard(
                 if stop():
                     raise RunInterrupted("The run was stopped between two batches")
                 # A streaming buffer's rows are only estimated, so there may be more than planned.
-                allowed = max_rejects.limit(max(session.rows, counts.read + batch.num_rows))
+                allowed = max_rejects.limit(max(session.rows, counts.read + batch.table.num_rows))
                 scored, bad = score_rows(scorer, batch, allowed - counts.rejected, stop)
                 if bad and not scored and not counts.scored:
                     check_model_answers(
-                        scorer, batch, lambda: read_metadata(clients, plan.model)[0]
+                        scorer, batch.table, lambda: read_metadata(clients, plan.model)[0]
                     )
                 rejected = counts.rejected + len(bad)
                 if rejected > allowed:
@@ -77,9 +77,10 @@ def score_shard(
                 if bad:
                     if rejects is None:
                         name = store.rejects_name(session.number, shard)
-                        rejects = writers.enter_context(PartWriter(store.blob(name), table.schema))
-                    rejects.write(table.rows(bad))
-                counts += Counts(batch.num_rows, batch.num_rows - len(bad), len(bad), batch.nbytes)
+                        rejects = writers.enter_context(PartWriter(store.blob(name), form.schema))
+                    rejects.write(form.rows(bad))
+                read = batch.table.num_rows
+                counts += Counts(read, read - len(bad), len(bad), batch.table.nbytes)
         stream = "".join(session.streams[shard : shard + 1])
         part.note(counts, name, scorer.predictor.path, stream)
     pa.default_memory_pool().release_unused()

@@ -1,0 +1,127 @@
+"""What runs in a sandbox: it loads one model, describes it, and asks it for predictions.
+
+`HANDLERS` is the table that `workers.sandbox.child` answers by. Each handler takes the JSON body of
+a question, and the table or bytes that came with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import threadpoolctl
+
+from mlsys.artifact.loading import LoadedModel, load_model, sklearn_version
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.signatures import Feature, Signature
+from mlsys.estimators.row_width import rows_at_once
+from workers.inference.description import describe, output_values
+from workers.inference.fast_path.choose import Route, choose
+from workers.inference.predictor import PredictionSpec, Predictor
+from workers.inference.trial import check_answers, valid_rows
+from workers.inference.verdict import check_release, judge
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+type Body = Mapping[str, Any]
+type Answer = tuple[dict[str, Any], pa.Table | None]
+
+
+class Host:
+    """The one model of this process."""
+
+    def __init__(self) -> None:
+        self._loaded: LoadedModel | None = None
+        self._route: Route | None = None
+        self._predictor: Predictor | None = None
+
+    def load(self, body: Body, content: Any) -> Answer:
+        """Load the model whose file is `content`."""
+        threadpoolctl.threadpool_limits(1)
+        self._loaded = self._route = self._predictor = None
+        loaded = load_model(
+            content, body["name"], trusted=tuple(body["trusted"]), max_bytes=body["max_bytes"]
+        )
+        check_release(loaded)
+        self._loaded = loaded
+        return {
+            "warnings": list(loaded.warnings),
+            "version_mismatch": loaded.version_mismatch,
+            "sklearn_version": loaded.sklearn_version,
+        }, None
+
+    def saved_with(self, body: Body, content: Any) -> Answer:
+        """Return which scikit-learn saved a model that does not load."""
+        return {"sklearn_version": sklearn_version(content, body["max_bytes"])}, None
+
+    def judge(self, body: Body, _: Any) -> Answer:
+        """Return the verdict on the model."""
+        verdict = judge(self.loaded, _metadata(body))
+        return {"status": verdict.status, "reason": verdict.reason}, None
+
+    def describe(self, body: Body, _: Any) -> Answer:
+        """Return the model's description."""
+        return describe(self.loaded.model, body["predictions"]).to_dict(), None
+
+    def outputs(self, body: Body, _: Any) -> Answer:
+        """Return what each method gives a row."""
+        values = output_values(self.loaded.model, body["methods"], body["names"])
+        return {method: [asdict(v) for v in some] for method, some in values.items()}, None
+
+    def route(self, body: Body, _: Any) -> Answer:
+        """Check that the model answers, and choose how rows reach it."""
+        model, metadata = self.loaded.model, _metadata(body)
+        features, methods = _features(body), list(body["methods"])
+        check_answers(model, features, methods, metadata, body["series"])
+        self._route = choose(model, features, methods, metadata, body["series"])
+        return {"path": self._route.path}, None
+
+    def prepare(self, body: Body, _: Any) -> Answer:
+        """Prepare predictions by a spec; the route that was chosen here is kept."""
+        spec = PredictionSpec.from_dict(body)
+        self._predictor = Predictor(self.loaded.model, spec, self._route)
+        rows = rows_at_once(self.loaded.model)
+        return {"path": self._predictor.path, "rows_at_once": rows}, None
+
+    def predict(self, body: Body, rows: Any) -> Answer:
+        """Return the predictions for a table of rows."""
+        import pyarrow as pa
+
+        assert self._predictor is not None
+        predictions = pa.table(self._predictor.predict(rows), schema=self._predictor.spec.schema)
+        return {"path": self._predictor.path}, predictions
+
+    def valid_rows(self, body: Body, _: Any) -> Answer:
+        """Return rows that the model should be able to answer."""
+        return {}, valid_rows(self.loaded.model, _features(body))
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model; a question before `load` is the requester's mistake."""
+        assert self._loaded is not None
+        return self._loaded
+
+
+def _metadata(body: Body) -> ModelMetadata:
+    return ModelMetadata.parse(json.dumps(body["metadata"]).encode())
+
+
+def _features(body: Body) -> tuple[Feature, ...]:
+    return Signature.from_dict({"features": body["features"]}).features
+
+
+_host = Host()
+HANDLERS = {
+    "load": _host.load,
+    "saved_with": _host.saved_with,
+    "judge": _host.judge,
+    "describe": _host.describe,
+    "outputs": _host.outputs,
+    "route": _host.route,
+    "prepare": _host.prepare,
+    "predict": _host.predict,
+    "valid_rows": _host.valid_rows,
+}

@@ -1,0 +1,239 @@
+"""A model in a sandbox: what planning, verification and scoring ask it.
+
+Whatever the sandbox answers is read as if a stranger had written it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.signatures import Feature, Signature
+from mlsys.errors import MlsysError, TryAgain
+from mlsys.frames import arrow_type
+from mlsys.names import fold
+from workers.inference.description import Description, Value, parse_values
+from workers.inference.predictor import PredictionSpec
+from workers.inference.trial import valid_row_count
+from workers.inference.verdict import Verdict, short
+from workers.sandbox.died import SandboxDied
+from workers.sandbox.process import Answer, Sandbox, Slot
+from workers.sandbox.tables import Expected
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+HANDLERS = "workers.inference.host:HANDLERS"
+SECONDS = 60.0  # for loading a model, or one question about it
+PREDICT_SECONDS = 900.0  # for one batch of rows
+MAX_PATH = 1_000  # characters of a route's reason
+MAX_WARNINGS = 50
+MAX_RELEASE = 100  # characters
+MAX_PREDICTIONS = 2**30  # bytes of a batch's predictions
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model's file and how it may be loaded. `content` is fetched and checked already."""
+
+    content: bytes
+    name: str  # in error messages
+    trusted: tuple[str, ...]
+    max_bytes: int  # that it may unpack to
+
+
+def saved_with(file: ModelFile) -> str | None:
+    """Return which scikit-learn saved a model that need not load, as far as its file says."""
+    sandbox = Sandbox(HANDLERS)
+    try:
+        body = {"max_bytes": file.max_bytes}
+        answer = sandbox.call("saved_with", body, content=file.content, seconds=SECONDS)
+        release = answer.body.get("sklearn_version")
+        return release[:MAX_RELEASE] if isinstance(release, str) else None
+    except MlsysError:
+        return None
+    finally:
+        sandbox.close()
+
+
+class SandboxedModel:
+    """A model that was loaded in a sandbox of its own, which ends with `close`.
+
+    Every method may raise `SandboxDied`, which says that the model is at fault, and `TryAgain`,
+    which says that the sandbox ended for another reason. After either no other one can be asked.
+    """
+
+    def __init__(self, file: ModelFile, seconds: float = SECONDS) -> None:
+        """Load the model.
+
+        Raises:
+            ModelUnusable: it cannot be loaded, or not be used with this scikit-learn.
+            SandboxDied: loading it ended the sandbox.
+            TryAgain: there is no process or memory for a sandbox.
+        """
+        self.sandbox = Sandbox(HANDLERS)
+        self._seconds = seconds
+        body = {"name": file.name, "trusted": list(file.trusted), "max_bytes": file.max_bytes}
+        try:
+            said = self.ask("load", body, content=file.content).body
+            self.warnings = _texts(said.get("warnings"))
+            self.version_mismatch = _text(said.get("version_mismatch"))
+            self.sklearn_version = _text(said.get("sklearn_version"))
+        except ValueError as exc:
+            raise self.sandbox.refuse("load") from exc
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the sandbox."""
+        self.sandbox.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the sandbox can be asked."""
+        return self.sandbox.alive
+
+    def judge(self, metadata: ModelMetadata) -> Verdict:
+        """Return the verdict on the model: see `workers.inference.verdict.judge`."""
+        said = self.ask("judge", {"metadata": dict(metadata.document)}).body
+        status = said.get("status")
+        if status not in ("ready", "rejected"):
+            raise self.sandbox.refuse("judge")
+        try:
+            return Verdict(status, _text(said.get("reason")), self.sklearn_version)
+        except ValueError as exc:
+            raise self.sandbox.refuse("judge") from exc
+
+    def describe(self, predictions: int) -> Description:
+        """Return what planning needs to know of the model."""
+        said = self.ask("describe", {"predictions": predictions}).body
+        try:
+            return Description.parse(said)
+        except ValueError as exc:
+            raise self.sandbox.refuse("describe") from exc
+
+    def output_values(self, methods: Sequence[str], names: Sequence[str]) -> dict[str, list[Value]]:
+        """Return what each method gives a row: see `workers.inference.description`."""
+        said = self.ask("outputs", {"methods": list(methods), "names": list(names)}).body
+        try:
+            return parse_values(said, methods)
+        except ValueError as exc:
+            raise self.sandbox.refuse("outputs") from exc
+
+    def choose_route(
+        self,
+        features: Sequence[Feature],
+        methods: Sequence[str],
+        metadata: ModelMetadata,
+        series: bool,
+    ) -> str:
+        """Check that the model answers, and return the path that rows take to it."""
+        body = {
+            "features": Signature(tuple(features)).to_dict()["features"],
+            "methods": list(methods),
+            "metadata": dict(metadata.document),
+            "series": series,
+        }
+        return self.path(self.ask("route", body))
+
+    def predictor(self, spec: PredictionSpec) -> SandboxedPredictor:
+        """Return what gives the model's predictions for rows."""
+        return SandboxedPredictor(self, spec)
+
+    def valid_rows(self, features: Sequence[Feature]) -> pa.Table:
+        """Return rows that the model should be able to answer."""
+        import pyarrow as pa
+
+        schema = pa.schema([(f.name, arrow_type(f.type)) for f in features])
+        expected = Expected(schema, valid_row_count(features))
+        body = {"features": Signature(tuple(features)).to_dict()["features"]}
+        answer = self.ask("valid_rows", body, expect=expected)
+        assert answer.table is not None
+        return answer.table
+
+    def ask(self, op: str, body: Mapping[str, Any], **options: Any) -> Answer:
+        """Ask the handler `op`; `options` are those of `Sandbox.call`."""
+        options.setdefault("seconds", self._seconds)
+        try:
+            return self.sandbox.call(op, body, **options)
+        except SandboxDied as exc:
+            if exc.cause in ("closed", "lost"):
+                raise TryAgain("The process that holds the model was ended from outside") from exc
+            raise
+
+    def path(self, answer: Answer) -> str:
+        """Return the path that an answer gives."""
+        path = answer.body.get("path")
+        if not isinstance(path, str) or len(path) > MAX_PATH:
+            raise self.sandbox.refuse("path")
+        return path
+
+
+class SandboxedPredictor:
+    """A model's predictions for rows, by one spec."""
+
+    def __init__(self, model: SandboxedModel, spec: PredictionSpec) -> None:
+        """Have the model's sandbox prepare for `spec`."""
+        self._model = model
+        self._schema = spec.schema
+        self._features = {fold(f.name) for f in spec.features}
+        answer = model.ask("prepare", spec.to_dict())
+        self.path = model.path(answer)
+        rows = answer.body.get("rows_at_once")
+        if type(rows) is not int or rows < 1:
+            raise model.sandbox.refuse("rows_at_once")
+        self.rows_at_once = rows
+
+    def put(self, rows: pa.Table) -> Slot | None:
+        """Copy the features of `rows` to the sandbox's memory. Wait for a free slot.
+
+        None: the sandbox has ended, and `predict` will say so.
+        """
+        try:
+            return self._model.sandbox.put(self._of_features(rows))
+        except SandboxDied:
+            return None
+
+    def predict(self, rows: pa.Table, slot: Slot | None = None) -> dict[str, Any]:
+        """Return the predictions for `rows`: an Arrow array for each column.
+
+        `slot` is what `put` returned for them.
+
+        Raises:
+            SchemaMismatch, PredictionFailed, ModelUnusable: see `Predictor.predict`.
+        """
+        answer = self._model.ask(
+            "predict",
+            {},
+            table=slot or self._of_features(rows),
+            expect=Expected(self._schema, rows.num_rows, MAX_PREDICTIONS),
+            seconds=PREDICT_SECONDS,
+        )
+        assert answer.table is not None
+        self.path = self._model.path(answer)
+        return dict(zip(self._schema.names, answer.table.columns, strict=True))
+
+    def _of_features(self, rows: pa.Table) -> pa.Table:
+        """Leave out the columns that the model is not given."""
+        return rows.select([n for n in rows.column_names if fold(n) in self._features])
+
+
+def _text(value: Any) -> str | None:
+    if not (value is None or isinstance(value, str)):
+        raise ValueError("a text")
+    return short(value)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise ValueError("texts")
+    return tuple(text for value in values[:MAX_WARNINGS] if (text := _text(value)) is not None)
