@@ -10,6 +10,7 @@ from mlsys.clients import Clients
 from mlsys.errors import ModelNotFound, ModelUnusable
 from workers.inference.verdict import Verdict, short
 from workers.registry.rows import ModelRow
+from workers.verification.crashes import remember_crash
 from workers.verification.verifier import Verifier
 from workers.verification.version import read_model
 
@@ -49,6 +50,10 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
         return row
     except ModelUnusable as exc:
         verdict = Verdict("rejected", str(exc))
+    if verdict.crashed:
+        env = settings.env_of_models_bucket(bucket)
+        assert env is not None  # the row is of one of the service's buckets
+        remember_crash(clients, env, ref, row.generation, verdict.reason or "")
     reasons = [r for r in (verdict.reason, row.status_reason) if r]
     return replace(
         row,

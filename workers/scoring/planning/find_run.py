@@ -11,7 +11,7 @@ from mlsys.errors import Conflict, TryAgain
 from workers.query import select
 from workers.sandbox.client import SandboxedModel
 from workers.scoring.planning.lookup import Resolved, resolve
-from workers.scoring.planning.model_pin import load_pinned, read_metadata
+from workers.scoring.planning.model_pin import ask_pinned, read_metadata
 from workers.scoring.planning.plan import Plan, check_model, make_plan
 from workers.scoring.records import Result, read_decision, read_result
 from workers.scoring.request import MAX_RUN_ID, MaxRejects, ScoringRequest, check_run_id
@@ -114,12 +114,9 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
     if model is None and read_decision(store) is None:
         # Planned by a request that may have allowed more, or by another release of the service.
         metadata, _ = read_metadata(clients, plan.model)
-        model = load_pinned(clients, plan.model)
-        try:
-            check_model(model, metadata, request)
-        except BaseException:
-            model.close()
-            raise
+        _, model = ask_pinned(
+            clients, plan.model, lambda model: check_model(model, metadata, request)
+        )
     return Prepared(store, plan, request.max_rejects, None, model)
 
 

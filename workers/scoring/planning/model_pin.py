@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ from mlsys.artifact.loading import crc32c
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refs import ModelRef
 from mlsys.clients import TIMEOUT, Clients
-from mlsys.errors import InvalidRequest, ModelNotFound, TryAgain
+from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, TryAgain
 from workers.sandbox.client import ModelFile, SandboxedModel
+from workers.sandbox.died import SandboxDied
 from workers.scoring.request import LATEST, ScoringRequest
+from workers.verification.crashes import crash_of, note_sound, object_name, remember_crash
 from workers.verification.version import read_metadata as metadata_of
 from workers.verification.version import read_model, signature_of
 
@@ -99,6 +102,51 @@ def load_pinned(clients: Clients, pin: ModelPin) -> SandboxedModel:
         raise TryAgain(f"{uri} is not the object that the run was planned for: try again")
     return SandboxedModel(
         ModelFile(content, uri, settings.trusted_globals, settings.max_model_bytes)
+    )
+
+
+def ask_pinned[T](
+    clients: Clients, pin: ModelPin, ask: Callable[[SandboxedModel], T]
+) -> tuple[T, SandboxedModel]:
+    """Load the pinned model, and return what `ask` makes of it together with the model.
+
+    A model that ends its sandbox meanwhile is refused from then on, without being tried again.
+
+    Raises:
+        ModelUnusable: it ended its sandbox, now or earlier; or see `load_pinned`.
+        Exception: what `ask` raises; the sandbox has ended then.
+    """
+    ref = ModelRef(pin.name, pin.version)
+    env = clients.settings.env_of_models_bucket(pin.bucket)
+    if env is not None and (reason := crash_of(clients, env, ref, pin.generation)) is not None:
+        raise _ends_its_sandbox(clients, env, pin, reason)
+    for attempt in range(2):
+        model = None
+        try:
+            model = load_pinned(clients, pin)
+            answer = ask(model)
+        except BaseException as exc:
+            if model is not None:
+                model.close()
+            if not isinstance(exc, SandboxDied) or env is None:
+                raise
+            # The machine may have been busy with something else.
+            if attempt or exc.cause not in ("over time", "over memory"):
+                remember_crash(clients, env, ref, pin.generation, exc.detail)
+                raise _ends_its_sandbox(clients, env, pin, exc.detail) from exc
+        else:
+            note_sound(ref, pin.generation)
+            return answer, model
+    raise AssertionError("unreachable")
+
+
+def _ends_its_sandbox(clients: Clients, env: str, pin: ModelPin, reason: str) -> ModelUnusable:
+    ref = ModelRef(pin.name, pin.version)
+    kept = f"gs://{clients.settings.runs_bucket(env)}/{object_name(ref, pin.generation)}"
+    return ModelUnusable(
+        f"gs://{pin.bucket}/{pin.path} ended the process that loads and tries it: {reason}. Upload "
+        f"a model that predicts in a new Python process. {kept} remembers this: delete it to have "
+        "the same file tried again"
     )
 
 

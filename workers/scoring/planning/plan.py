@@ -40,7 +40,7 @@ from workers.scoring.planning.destination import (
     rejects_destination,
 )
 from workers.scoring.planning.lookup import Resolved, check_copy, check_where
-from workers.scoring.planning.model_pin import ModelPin, load_pinned, read_metadata
+from workers.scoring.planning.model_pin import ModelPin, ask_pinned, read_metadata
 from workers.scoring.planning.outputs import leave_out_equal, with_ids, written_columns
 from workers.scoring.request import ScoringRequest
 
@@ -155,12 +155,9 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
         TableNotFound: the output's dataset does not exist.
     """
     check_where(clients, resolved)
-    model = load_pinned(clients, resolved.model)
-    try:
-        return _plan(clients, resolved, run_id, model), model
-    except BaseException:
-        model.close()
-        raise
+    return ask_pinned(
+        clients, resolved.model, lambda model: _plan(clients, resolved, run_id, model)
+    )
 
 
 def _plan(clients: Clients, resolved: Resolved, run_id: str, model: SandboxedModel) -> Plan:
