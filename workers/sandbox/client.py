@@ -14,6 +14,7 @@ from mlsys.artifact.signatures import Feature, Signature
 from mlsys.errors import MlsysError, TryAgain
 from mlsys.frames import arrow_type
 from mlsys.names import fold
+from workers import machine
 from workers.inference.description import Description, Value, parse_values
 from workers.inference.predictor import PredictionSpec
 from workers.inference.trial import valid_row_count
@@ -46,7 +47,7 @@ class ModelFile:
 
 def saved_with(file: ModelFile) -> str | None:
     """Return which scikit-learn saved a model that need not load, as far as its file says."""
-    sandbox = Sandbox(HANDLERS)
+    sandbox = Sandbox(HANDLERS, memory=machine.memory() // 2)
     try:
         body = {"max_bytes": file.max_bytes}
         answer = sandbox.call("saved_with", body, content=file.content, seconds=SECONDS)
@@ -73,7 +74,7 @@ class SandboxedModel:
             SandboxDied: loading it ended the sandbox.
             TryAgain: there is no process or memory for a sandbox.
         """
-        self.sandbox = Sandbox(HANDLERS)
+        self.sandbox = Sandbox(HANDLERS, memory=machine.memory() // 2)
         self._seconds = seconds
         body = {"name": file.name, "trusted": list(file.trusted), "max_bytes": file.max_bytes}
         try:

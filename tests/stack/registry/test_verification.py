@@ -1,7 +1,6 @@
 """Registering a model loads it in another process and replays its golden rows for a verdict."""
 
 import json
-import multiprocessing
 import os
 import pickle
 import threading
@@ -9,8 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -33,10 +30,11 @@ from mlsys.models import upload_model
 from registry_cases import ModelCase, model_case, notifications_lost
 from scoring_cases import Lab
 from team_models import Slow
+from workers import machine
 from workers.inference.verdict import judge
 from workers.registry.sync import converge
+from workers.sandbox.process import Answer, Sandbox
 from workers.scoring.planning.find_run import prepare
-from workers.verification import verifier as child
 from workers.verification.verifier import Verifier
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -53,10 +51,8 @@ def case(stack: LocalStack) -> Iterator[ModelCase]:
 
 
 @pytest.fixture(scope="module")
-def verifier() -> Iterator[Verifier]:
-    made = Verifier(seconds=5.0)
-    yield made
-    made.close()
+def verifier() -> Verifier:
+    return Verifier(seconds=10.0)
 
 
 def document(model: Any = MODEL) -> dict[str, Any]:
@@ -102,33 +98,25 @@ def test_a_file_that_is_not_a_model_is_rejected(
     assert words in str(verdict.reason)
 
 
-def test_a_model_that_takes_too_long_is_rejected_and_the_next_one_is_not(
-    verifier: Verifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_takes_too_long_is_rejected_and_the_next_one_is_not() -> None:
     slow = Slow().fit(X, X["a"])
     trusted = (f"{Slow.__module__}.{Slow.__qualname__}",)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.path.dirname(__file__), *os.sys.path]))
-    fresh = Verifier(seconds=3.0)
-    try:
-        verdict = fresh.verdict("slow", of(pickled(slow)), document(), trusted)
-        assert verdict.status == "rejected"
-        assert "took over 3 s" in str(verdict.reason)
-        assert fresh.verdict("good", of(pickled(MODEL)), document(), ()).status == "ready"
-    finally:
-        fresh.close()
+    hasty = Verifier(seconds=3.0)
+    verdict = hasty.verdict("slow", of(pickled(slow)), document(), trusted)
+    assert (verdict.status, verdict.crashed) == ("rejected", True)
+    assert "over time (3 s)" in str(verdict.reason)
+    assert hasty.verdict("good", of(pickled(MODEL)), document(), ()).status == "ready"
 
 
-def test_a_model_that_needs_too_much_memory_is_rejected() -> None:
+def test_a_model_that_needs_too_much_memory_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     large = LinearRegression().fit(X, X["a"])
     large.ballast_ = np.zeros(60_000_000)
-    small = Verifier(memory=700 * 2**20)
-    try:
-        verdict = small.verdict("large", of(joblib_bytes(large)), {}, ())
-        assert verdict.status == "rejected"
-        assert "memory" in str(verdict.reason)
-        assert small.verdict("good", of(pickled(MODEL)), document(), ()).status == "ready"
-    finally:
-        small.close()
+    monkeypatch.setattr(machine, "memory", lambda: 1400 * 2**20)
+    small = Verifier()
+    verdict = small.verdict("large", of(joblib_bytes(large)), {}, ())
+    assert verdict.status == "rejected"
+    assert "memory" in str(verdict.reason)
+    assert small.verdict("good", of(pickled(MODEL)), document(), ()).status == "ready"
 
 
 def joblib_bytes(model: Any) -> bytes:
@@ -143,85 +131,45 @@ def test_a_verdict_is_cached_for_the_same_files(
     verifier: Verifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = verifier.verdict("same", of(pickled(MODEL)), document(), ())
-    monkeypatch.setattr(verifier, "_ask", lambda *_: pytest.fail("asked again"))
+    monkeypatch.setattr(verifier, "_judge", lambda *_: pytest.fail("judged again"))
     assert verifier.verdict("same", of(pickled(MODEL)), document(), ()) == first
 
 
-def test_a_dead_process_is_replaced(verifier: Verifier) -> None:
-    verifier.verdict("before", of(pickled(MODEL)), document(), ())
-    verifier._process.kill()
-    verifier._process.join(10)
-    assert verifier.verdict("after", of(pickled(MODEL)), document(), ()).status == "ready"
-
-
-def test_an_idle_process_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "IDLE_SECONDS", 0.2)
-    idle = Verifier()
-    try:
-        idle.verdict("one", of(pickled(MODEL)), document(), ())
-        idle._process.join(30)
-        assert not idle._process.is_alive()
-        assert idle.verdict("two", of(pickled(MODEL)), document(), ()).status == "ready"
-    finally:
-        idle.close()
-
-
-def test_a_process_that_cannot_be_started_gives_no_verdict(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_sandbox_that_cannot_be_started_gives_no_verdict(
+    verifier: Verifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Verifier()
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(BaseProcess, "start", lambda self: (_ for _ in ()).throw(OSError(12)))
-            with pytest.raises(TryAgain, match="cannot be started"):
-                made.verdict("a", of(pickled(MODEL)), document())
-        assert made.verdict("a", of(pickled(MODEL)), document()).status == "ready"
-    finally:
-        made.close()
+    def refuse(*_: Any) -> None:
+        raise TryAgain("No process starts for the model: no memory. Try again.")
 
-
-class Forged:
-    """A pipe whose other end has been taken over."""
-
-    def __init__(self, answer: bytes) -> None:
-        self.answer = answer
-
-    def send_bytes(self, content: bytes) -> None:
-        pass
-
-    def recv_bytes(self, size: int) -> bytes:
-        return self.answer
-
-    def close(self) -> None:
-        pass
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.sandbox.nursery.Nursery.fork", refuse)
+        with pytest.raises(TryAgain, match="No process starts"):
+            verifier.verdict("unstarted", of(pickled(MODEL)), document())
+    assert verifier.verdict("unstarted", of(pickled(MODEL)), document()).status == "ready"
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "body",
     [
-        pickle.dumps(Hostile()),
-        b'["fine", null, null]',
-        b'["ready", 1, null]',
-        b'["ready", null, 1]',
-        b'["ready", null]',
-        b"{}",
-        b"7",
+        {"status": "fine", "reason": None},
+        {"status": "ready", "reason": 1},
+        {"status": ["ready"], "reason": None},
+        {"reason": None},
+        {},
     ],
 )
-def test_a_malformed_answer_of_the_process_is_refused(
-    answer: bytes, monkeypatch: pytest.MonkeyPatch
+def test_a_malformed_answer_of_the_sandbox_is_refused(
+    body: dict[str, Any], verifier: Verifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Verifier()
-    made._process = multiprocessing.get_context("spawn").Process(target=print)
-    monkeypatch.setattr(made, "_start", lambda: Forged(answer))
-    monkeypatch.setattr(made, "_end", lambda: None)
-    assert made.verdict("a", of(b""), {}).status == "rejected"
+    call = Sandbox.call
 
+    def answer(self: Sandbox, op: str, *args: Any, **options: Any) -> Answer:
+        return Answer(body) if op == "judge" else call(self, op, *args, **options)
 
-def test_the_memory_limit_is_half_of_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = {"/sys/fs/cgroup/memory.max": "2147483648", "/sys/fs/cgroup/other": "max"}
-    monkeypatch.setattr(Path, "read_text", lambda self: read.get(str(self), "max"))
-    assert child.memory_limit() == 2**30
+    monkeypatch.setattr(Sandbox, "call", answer)
+    verdict = verifier.verdict(str(body), of(pickled(MODEL)), {})
+    assert (verdict.status, verdict.crashed) == ("rejected", True)
+    assert "malformed answer" in str(verdict.reason)
 
 
 @pytest.mark.parametrize(
