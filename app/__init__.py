@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
 
@@ -10,7 +11,11 @@ from flask_openapi3 import Info, OpenAPI, Server
 
 import mlsys
 from mlsys.clients import Clients, clients_for
+from mlsys.errors import SettingsError
 from mlsys.settings import Settings
+from workers.sandbox import walls
+
+log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024  # bytes; Pub/Sub messages of ours are a few kilobytes
 
@@ -33,7 +38,8 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     """Wire the service together. Settings come from the environment unless they are given.
 
     Raises:
-        SettingsError: settings are missing or contradict each other.
+        SettingsError: settings are missing or contradict each other, or Cloud Run has no walls
+            around models (`workers.sandbox.walls`).
     """
     from app import auth, logs, overload
     from app.api import edge, events, health, predictions, problems, registry
@@ -42,6 +48,13 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     settings = settings or Settings.from_env()
     settings.check_service()
     logs.configure()
+    held = walls.available()
+    if settings.on_cloud_run and not held.filter:
+        raise SettingsError(
+            f"Models cannot be kept apart here: {held.missing}. Deploy to Cloud Run's second "
+            "generation execution environment, on x86-64 or arm64."
+        )
+    log.info("The walls around models: %s", held)
     app = Description(
         __name__,
         info=Info(

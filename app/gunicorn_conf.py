@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from app import overload, wire
+from workers.sandbox import walls
 
 bind = f"0.0.0.0:{os.environ.get('PORT', '8080')}"
 workers = 1
@@ -76,9 +77,12 @@ def _warm_up() -> None:
         if _warm.is_set():
             return
         from workers.forking import PRELOAD, warm_up
+        from workers.sandbox import nursery
+        from workers.sandbox.client import HANDLERS
 
         began = time.monotonic()
         warm_up()
+        nursery.warm_up(HANDLERS)
         for name in (*PRELOAD, "workers.registry.sync", "workers.scoring.run"):
             importlib.import_module(name)
         _warm.set()
@@ -86,7 +90,8 @@ def _warm_up() -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """On SIGTERM tell the current runs to stop, then do what gunicorn does."""
+    """Hide this process's memory from others; on SIGTERM stop the runs, then gunicorn."""
+    walls.protect_memory()
     gunicorns = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:

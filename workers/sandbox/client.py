@@ -74,7 +74,10 @@ class SandboxedModel:
             SandboxDied: loading it ended the sandbox.
             TryAgain: there is no process or memory for a sandbox.
         """
-        self.sandbox = Sandbox(HANDLERS, memory=machine.memory() // 2)
+        try:
+            self.sandbox = Sandbox(HANDLERS, memory=machine.memory() // 2)
+        except SandboxDied as exc:  # no model was there yet
+            raise TryAgain(f"A sandbox did not start: {exc.detail}: try again") from exc
         self._seconds = seconds
         body = {"name": file.name, "trusted": list(file.trusted), "max_bytes": file.max_bytes}
         try:

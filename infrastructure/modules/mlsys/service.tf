@@ -83,6 +83,16 @@ resource "google_cloud_run_v2_service" "this" {
           path = "/health"
         }
       }
+
+      liveness_probe {
+        period_seconds    = 30
+        timeout_seconds   = 10
+        failure_threshold = 4 # two minutes: a busy machine answers late, and its work would be lost
+
+        http_get {
+          path = "/health"
+        }
+      }
     }
   }
 

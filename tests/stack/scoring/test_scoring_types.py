@@ -48,7 +48,7 @@ def witness() -> Any:
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The models are loaded here, where the tests see what they are given."""
+    """Load the models in this process, where the tests see their input."""
     monkeypatch.setattr("workers.sandbox.client.Sandbox", SandboxHere)
 
 

@@ -20,7 +20,7 @@ from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
 from workers import machine
 from workers.forking import context, kill
-from workers.sandbox import nursery
+from workers.sandbox import nursery, walls
 from workers.sandbox.client import SandboxedModel
 from workers.scoring.planning.model_pin import ModelPin, load_pinned
 from workers.scoring.planning.plan import Plan
@@ -224,6 +224,7 @@ def _in_processes(
 def _start_worker() -> None:
     """Fork the nursery of sandboxes before this process has a client; exit with the parent."""
     nursery.fork_own()
+    walls.protect_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
