@@ -160,7 +160,6 @@ def test_the_number_of_processes_is_limited_by_memory(
 ) -> None:
     monkeypatch.setattr(machine, "memory", lambda: 2 * 2**30)
     assert pool._processes_that_fit(SimpleNamespace(size=1_000)) == 5
-    assert pool._processes_that_fit(SimpleNamespace(size=None)) == 6
     assert pool._processes_that_fit(SimpleNamespace(size=150 * 2**20)) == 1
     assert pool._processes_that_fit(SimpleNamespace(size=300 * 2**20)) == 0
 

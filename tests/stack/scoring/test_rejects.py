@@ -24,6 +24,7 @@ from workers.scoring.run import execute
 from workers.scoring.shards import read_session, rejects
 from workers.scoring.shards.part import PartWriter
 from workers.scoring.shards.rejects import plain, score_rows
+from workers.scoring.shards.scorer import Batch
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -88,11 +89,11 @@ class OnlyNumbers:
         self.bad = bad
         self.calls = 0
 
-    def score(self, batch: pa.Table) -> pa.Table:
+    def score(self, batch: Batch) -> pa.Table:
         self.calls += 1
-        if bad_rows := self.bad.intersection(batch["x"].to_pylist()):
+        if bad_rows := self.bad.intersection(batch.table["x"].to_pylist()):
             raise PredictionFailed(f"bad: {min(bad_rows)}")
-        return batch
+        return batch.table
 
 
 @settings(max_examples=200, deadline=None)
@@ -101,7 +102,7 @@ def test_bisection_finds_every_bad_row_and_keeps_the_others_in_order(
     rows: int, bad: set[int]
 ) -> None:
     predictor: Any = OnlyNumbers(bad)
-    scored, bad_rows = score_rows(predictor, pa.table({"x": range(rows)}), room=rows)
+    scored, bad_rows = score_rows(predictor, Batch(pa.table({"x": range(rows)})), room=rows)
     assert [r.row["x"] for r in bad_rows] == sorted(bad & set(range(rows)))
     assert [r.reason for r in bad_rows] == [f"bad: {r.row['x']}" for r in bad_rows]
     kept = [x for part in scored for x in part["x"].to_pylist()]
@@ -111,7 +112,7 @@ def test_bisection_finds_every_bad_row_and_keeps_the_others_in_order(
 
 def test_bisection_ends_once_there_are_too_many_bad_rows() -> None:
     predictor: Any = OnlyNumbers(set(range(100_000)))
-    _, bad_rows = score_rows(predictor, pa.table({"x": range(100_000)}), room=0)
+    _, bad_rows = score_rows(predictor, Batch(pa.table({"x": range(100_000)})), room=0)
     assert len(bad_rows) == rejects.EXAMPLES + 1
     assert predictor.calls < 100
 
@@ -119,7 +120,7 @@ def test_bisection_ends_once_there_are_too_many_bad_rows() -> None:
 def test_bisection_ends_when_the_run_must_stop() -> None:
     predictor: Any = OnlyNumbers({3})
     with pytest.raises(RunInterrupted):
-        score_rows(predictor, pa.table({"x": range(10)}), room=10, stop=lambda: True)
+        score_rows(predictor, Batch(pa.table({"x": range(10)})), room=10, stop=lambda: True)
 
 
 @pytest.mark.parametrize(
