@@ -29,7 +29,7 @@ class DryRun:
 
 
 def column_sql(table: TableRef, name: str) -> str:
-    """Return the column `name` as a query of `table` alone names it.
+    """Return the column `name` as a query of only `table` names it.
 
     A bare name that is also the table's means the whole row:
     https://cloud.google.com/bigquery/docs/schemas#column_names

@@ -42,7 +42,7 @@ class Value:
 def probabilities(model: Any, names: Sequence[str]) -> list[Value]:
     """Return the values of `predict_proba`: one a class, for each of the outputs called `names`.
 
-    A mixture has one a component, and a multilabel model the probability that each label is there.
+    A mixture has one a component, and a multilabel model the probability of each label.
 
     Raises:
         InvalidRequest: the model has no classes to name them by.

@@ -39,9 +39,9 @@ TIB = 2**40
 USD_PER_TIB_READ = 1.10
 USD_PER_TIB_QUERIED = 6.25
 PRICE_BASIS = (
-    "US list prices, before each month's free use: 1.10 USD a TiB that the Storage Read API reads; "
-    "where a query copies the rows first (a view, column names beyond letters, digits and "
-    "underscores) 6.25 USD a TiB that it reads, and reading what it gives comes on top"
+    "US list prices, before the monthly free tier: 1.10 USD per TiB that the Storage Read API "
+    "reads. If a query copies the rows first (a view, or column names beyond letters, digits and "
+    "underscores): 6.25 USD per TiB that the query reads, plus reading its result"
 )
 CHEAP_BYTES = 10 * 2**30  # NULLs are always counted up to here: a query of some cents
 

@@ -118,7 +118,7 @@ class Failure:
     rows: list[dict[str, Any]] | None = None  # examples of rows that could not be scored
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the failure as JSON values, without `rows` if there are none to show."""
+        """Return the failure as JSON values, without `rows` if it is None."""
         value = asdict(self)
         return value if self.rows is not None else {k: v for k, v in value.items() if k != "rows"}
 

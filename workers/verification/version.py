@@ -71,7 +71,7 @@ def read_model(
 
 
 def signature_of(clients: Clients, bucket: str, ref: ModelRef) -> bytes | None:
-    """Return the content of `model.sig`, or None if there is none or the settings demand none."""
+    """Return the content of `model.sig`, or None if it is missing or the settings demand none."""
     from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
     if not clients.settings.signing_keys:

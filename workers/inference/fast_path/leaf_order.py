@@ -2,7 +2,7 @@
 
 At each node of a tree the processor guesses which way the row goes, and waits where it guessed
 wrong. Rows that end in one leaf of the first tree go alike in most of the others, so one after the
-other they are guessed right more often. A row's answer depends on that row alone, so the answers,
+other they are guessed right more often. A row's answer depends only on that row, so the answers,
 put back into their places, have the same bits. Figures: docs/decisions/0025.
 """
 

@@ -49,7 +49,7 @@ def load_once(
     table.
 
     Raises:
-        SchemaMismatch: the files do not fit the table as it is now.
+        SchemaMismatch: the files do not fit the table's current schema.
         Conflict: WRITE_EMPTY, and the table got rows in the meantime; or the job loaded
             fewer rows than the files hold.
         RunInterrupted: `stop` returned True while the job was running; the next try finds it.

@@ -68,7 +68,7 @@ class Session:
 def current_session(
     clients: Clients, store: RunStore, plan: Plan, stop: Callable[[], bool] = lambda: False
 ) -> Session:
-    """Return the run's latest session, opening one if there is none or it has expired.
+    """Return the run's latest session, opening one if it has none or that has expired.
 
     Raises:
         TableNotFound: the input table was deleted.
