@@ -1,11 +1,23 @@
 """Starting and ending the processes that score and verify."""
 
+import importlib.util
 import os
 import subprocess
 import time
 from multiprocessing.connection import wait
 
-from workers.forking import context, kill
+import pytest
+
+from workers.forking import PRELOAD, context, kill
+
+
+@pytest.mark.parametrize("name", PRELOAD)
+def test_a_preloaded_module_exists(name: str) -> None:
+    """The fork server ignores an ImportError, and every process would import the module itself.
+
+    https://docs.python.org/3/library/multiprocessing.html#multiprocessing.set_forkserver_preload
+    """
+    assert importlib.util.find_spec(name) is not None
 
 
 def test_a_process_is_killed() -> None:
