@@ -37,6 +37,8 @@ from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
 from proxy import name_call
 from workers import jobs, machine
+from workers.inference import host as host  # for the sandboxes
+from workers.sandbox import nursery
 from workers.scoring import run
 from workers.scoring.planning import find_run
 from workers.scoring.request import MaxRejects, ScoringRequest
@@ -83,6 +85,7 @@ def _report(pipe: int, kind: str, value: Any) -> None:
 
 def _call(spec: dict[str, Any], pipe: int) -> tuple[str, Any]:
     """Do what a request does, and return how it ended."""
+    nursery.fork_own()  # while there is neither a client nor a thread
     read_session.ROWS_PER_STREAM = spec["rows_per_stream"]
     machine.cores = lambda: 1  # so that every machine has the same number of streams
     jobs.POLL = 0.05
