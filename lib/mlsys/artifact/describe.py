@@ -8,8 +8,8 @@ from importlib.metadata import version
 from typing import Any
 
 from mlsys.artifact import training
+from mlsys.artifact.checksum import crc32c
 from mlsys.artifact.documents import unstorable
-from mlsys.artifact.loading import crc32c
 from mlsys.artifact.metadata import json_value, library_versions, model_class, outputs_of
 from mlsys.artifact.proof import golden_rows
 from mlsys.artifact.signatures import Signature

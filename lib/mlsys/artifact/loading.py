@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -116,13 +115,6 @@ def sklearn_version(content: bytes, max_bytes: int = MAX_MODEL_BYTES) -> str | N
         return saved_with(unpack(content, max_bytes))
     except Exception:  # damaged, or not a pickle
         return None
-
-
-def crc32c(content: bytes) -> str:
-    """Return the checksum of `content` as Cloud Storage writes it: base64, big-endian."""
-    import google_crc32c
-
-    return base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
 
 
 def _pin(model: Any) -> None:

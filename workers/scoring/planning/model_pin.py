@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlsys.artifact.loading import crc32c
+from mlsys.artifact.checksum import crc32c
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refs import ModelRef
 from mlsys.clients import TIMEOUT, Clients
