@@ -101,12 +101,12 @@ def test_an_error_answers_with_its_status_slug_and_message(
 
 
 def test_the_problem_type_is_the_errors_name_in_kebab_case(client: FlaskClient) -> None:
-    answer = answer_to(client, errors.TableNotFound("There is no table a.b.c"))
+    answer = answer_to(client, errors.TableNotFound("The table a.b.c does not exist"))
     assert answer.json == {
         "type": "urn:mlsys:problem:table-not-found",
         "title": "Table not found",
         "status": 404,
-        "detail": "There is no table a.b.c",
+        "detail": "The table a.b.c does not exist",
     }
 
 

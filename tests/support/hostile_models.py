@@ -608,7 +608,6 @@ BYTES: dict[str, Callable[[str], bytes]] = {
 
 def hostile() -> list[tuple[str, Callable[[str], bytes]]]:
     """Return every model: its name, and a function that makes its bytes for a canary's path."""
-
     import hostile_callees  # it makes models by the functions of this module
     import hostile_sizes
 

@@ -72,7 +72,7 @@ class SandboxedModel:
         Raises:
             ModelUnusable: it cannot be loaded, or not be used with this scikit-learn.
             SandboxDied: loading it ended the sandbox.
-            TryAgain: there is no process or memory for a sandbox.
+            TryAgain: the system has no process or memory left for a sandbox.
         """
         try:
             self.sandbox = Sandbox(HANDLERS, memory=machine.memory() // 2)

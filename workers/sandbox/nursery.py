@@ -190,7 +190,7 @@ def start(
     """Return a new process that calls `main`: see `Nursery.fork`.
 
     Raises:
-        TryAgain: there is no process or memory for it.
+        TryAgain: the system has no process or memory left for it.
     """
     if sys.platform != "linux":
         return Spawned(main, arguments, fds)

@@ -71,7 +71,7 @@ class Sandbox:
         It may have `memory` bytes of data. `walls` names what encloses it (for tests).
 
         Raises:
-            TryAgain: there is no process or memory for it.
+            TryAgain: the system has no process or memory left for it.
             SandboxDied: it did not come up.
         """
         self._lock = threading.RLock()  # for calls

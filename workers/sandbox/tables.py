@@ -21,7 +21,7 @@ HEADER_FIELD, COMPRESSION_FIELD = 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The table that an answer has to bring: these columns, so many rows, at most this size.
+    """The table that an answer has to bring: these columns, this number of rows, at most this size.
 
     Columns have the plain types that BigQuery's columns have, or lists and structs of them; the
     schema has no metadata.
@@ -147,7 +147,7 @@ def _is_compressed(metadata: bytes) -> bool:
     message = struct.unpack_from("<I", metadata)[0]
     header = _field(metadata, message, HEADER_FIELD)
     if header is None:
-        return True  # there is no batch
+        return True  # the batch is missing
     batch = header + struct.unpack_from("<I", metadata, header)[0]
     return _field(metadata, batch, COMPRESSION_FIELD) is not None
 

@@ -135,7 +135,7 @@ def test_a_recreated_table_is_refused_without_a_retry(
             422,
             "too large for a message",
         ),
-        (exceptions.InvalidArgument("there is no such column"), 422, "there is no such column"),
+        (exceptions.InvalidArgument("such a column is unknown"), 422, "such a column is unknown"),
         (exceptions.ResourceExhausted("Quota exceeded"), 503, "did not answer"),
         (exceptions.MethodNotImplemented("no"), 500, "could not be answered"),
         (exceptions.PermissionDenied("no"), 403, "lacks a permission"),

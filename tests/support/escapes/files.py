@@ -130,7 +130,7 @@ def write_to_an_inherited_file_by_its_name_in_proc(c: Any) -> None:
 
 @escape(errno.EFBIG, rings=True)
 def write_to_a_kept_file(c: Any) -> None:
-    """A limit of the kernel's: no file grows."""
+    """Try the kernel's limit on the size of files."""
     os.write(c.kept[0], b"secret")
 
 

@@ -114,7 +114,7 @@ def take_memory_that_is_not_counted(c: Any) -> None:
 
 @escape("RuntimeError")
 def start_more_threads_than_fit(c: Any) -> None:
-    """A stack counts as memory, and is 8 MiB."""
+    """Start threads whose stacks of 8 MiB count as memory."""
     end = threading.Event()
     threads = [threading.Thread(target=end.wait) for _ in range(400)]
     try:

@@ -189,7 +189,7 @@ def queue_a_signal_for_the_parent(c: Any) -> None:
 
 @escape(EPERM, rings=True)
 def have_the_kernel_signal_the_parent(c: Any) -> None:
-    """A descriptor can announce what happens on it, by a signal to its owner."""
+    """Have a descriptor signal its owner."""
     ours, theirs = os.pipe()
     fcntl.fcntl(ours, fcntl.F_SETOWN, os.getppid())
     fcntl.fcntl(ours, 10, int(signal.SIGUSR1))  # F_SETSIG

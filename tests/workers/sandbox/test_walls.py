@@ -19,7 +19,7 @@ needs_walls = pytest.mark.skipif(not available().filter, reason="this machine ha
 
 @pytest.fixture(scope="module")
 def zygote() -> Iterator[Zygote]:
-    """A zygote that has done what libraries can only do outside, with shared memory."""
+    """Yield a zygote with shared memory that has done what libraries can only do outside."""
     memory = os.memfd_create("shared", 0)
     os.ftruncate(memory, 2**20)
     running = Zygote(

@@ -107,7 +107,7 @@ class Watch:
 
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Watch, Zygote]]:
-    """Listeners, files and memory that are watched, and a zygote whose children know of them."""
+    """Yield watched listeners, files and memory, and a zygote whose children know of them."""
     folder = tmp_path_factory.mktemp("watched")
     (folder / "empty").mkdir()
     for name in ("watched", "inherited", "kept"):

@@ -33,7 +33,7 @@ class Walls:
             may read what the user may read.
         undumpable: other processes of the user cannot read its memory.
         limits: names of the limits that hold; empty before they are set.
-        missing: why there is no filter.
+        missing: why the filter is missing.
     """
 
     filter: bool
@@ -84,7 +84,7 @@ def enclose(
         limits: what the process may use.
         keep: the descriptors that stay open.
         readable: the files and directories that may be read; None: `installation()`.
-        required: raise if there is no filter, before anything is changed.
+        required: raise if the filter is missing, before anything is changed.
 
     Raises:
         NoWalls: there is no filter and it is required, or the process has several threads.

@@ -68,8 +68,8 @@ def restrict(architecture: Architecture, readable: Iterable[Path]) -> int:
     """Refuse this thread everything but reading below `readable`, and return the version.
 
     Paths that do not exist are skipped. Descriptors of those in /proc stay open: the kernel forgets
-    its names there, and with them the rule. PR_SET_NO_NEW_PRIVS must be set. 0: there is no
-    Landlock.
+    its names there, and with them the rule. PR_SET_NO_NEW_PRIVS must be set. 0: the
+    kernel has no Landlock.
 
     Raises:
         OSError: the kernel has it, and refuses.
