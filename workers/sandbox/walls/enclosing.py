@@ -87,7 +87,7 @@ def enclose(
         required: raise if the filter is missing, before anything is changed.
 
     Raises:
-        NoWalls: there is no filter and it is required, or the process has several threads.
+        NoWalls: the filter is required and missing, or the process has several threads.
         OSError: the kernel refuses a wall that it has.
     """
     walls = available()
