@@ -1,13 +1,16 @@
 """The service on this machine: gunicorn over the source tree, as the image runs it."""
 
 import contextlib
+import http.client
 import importlib.util
+import json
 import os
 import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 from mlsys.errors import SettingsError
 from mlsys.local.addresses import HOST
@@ -23,6 +26,17 @@ MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "67108864",
 }
 SOURCE_ROOT = Path(__file__).parents[3]
+
+
+def walls(url: str) -> str:
+    """Return what keeps models apart on this machine, as the service at `url` says it."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or HOST, parts.port, timeout=10)
+    try:
+        connection.request("GET", "/health?detail=true")
+        return json.loads(connection.getresponse().read())["sandboxes"]["walls"]
+    finally:
+        connection.close()
 
 
 def require_service() -> None:

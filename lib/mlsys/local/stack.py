@@ -206,6 +206,9 @@ class LocalStack:
         if service is not None:
             service.wait_until_ready()
             ready("The service", self.url)
+            from mlsys.local.service import walls
+
+            ready("Sandboxes", walls(self.url))
         if self._samples:
             ready("Sample tables", ", ".join(load_samples(self.clients)))
 
