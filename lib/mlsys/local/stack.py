@@ -208,7 +208,7 @@ class LocalStack:
             ready("The service", self.url)
             from mlsys.local.service import walls
 
-            ready("Sandboxes", walls(self.url))
+            ready("Sandboxes", walls(str(self.url)))
         if self._samples:
             ready("Sample tables", ", ".join(load_samples(self.clients)))
 
