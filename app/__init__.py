@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from dataclasses import dataclass, field
 
@@ -14,8 +13,6 @@ from mlsys.clients import Clients, clients_for
 from mlsys.errors import SettingsError
 from mlsys.settings import Settings
 from workers.sandbox import walls
-
-log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024  # bytes; Pub/Sub messages of ours are a few kilobytes
 
@@ -54,7 +51,6 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
             f"Models cannot be kept apart here: {held.missing}. Deploy to Cloud Run's second "
             "generation execution environment, on x86-64 or arm64."
         )
-    log.info("The walls around models: %s", held)
     app = Description(
         __name__,
         info=Info(

@@ -92,6 +92,7 @@ def _warm_up() -> None:
 def post_worker_init(worker: Any) -> None:
     """Hide this process's memory from others; on SIGTERM stop the runs, then gunicorn."""
     walls.protect_memory()
+    logging.getLogger("mlsys.sandbox").info("The walls around models: %s", walls.available())
     gunicorns = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -405,7 +405,7 @@ def test_a_rescan_splits_its_writes_into_statements_within_bigquerys_limits(
 
 def test_a_rescan_of_a_missing_bucket_raises(settings: Settings) -> None:
     elsewhere = dataclasses.replace(settings, models_buckets=(("dev", "no-such-bucket"),))
-    with pytest.raises(ObjectNotFound, match="gs://no-such-bucket: create it"):
+    with pytest.raises(ObjectNotFound, match="gs://no-such-bucket does not exist: create it"):
         rescan(Clients(elsewhere), "dev")
 
 
