@@ -51,6 +51,14 @@ def on_starting(server: Any) -> None:
     wire.configure()
 
 
+HEAVY = (
+    "google.cloud.bigquery",
+    "google.cloud.bigquery_storage_v1",
+    "google.cloud.storage",
+    "pyarrow.parquet",
+    "workers.registry.sync",
+    "workers.scoring.run",
+)
 _warm = threading.Event()
 _warming = threading.Lock()
 
@@ -76,15 +84,15 @@ def _warm_up() -> None:
     with _warming:
         if _warm.is_set():
             return
-        from workers.forking import PRELOAD, warm_up
+        from workers.forking import warm_up
         from workers.sandbox import nursery
         from workers.sandbox.client import HANDLERS
 
         began = time.monotonic()
-        warm_up()
-        nursery.warm_up(HANDLERS)
-        for name in (*PRELOAD, "workers.registry.sync", "workers.scoring.run"):
+        warm_up()  # which imports beside this process, and more: models are not loaded here
+        for name in HEAVY:
             importlib.import_module(name)
+        nursery.warm_up(HANDLERS)
         _warm.set()
         logging.getLogger("mlsys.warm_up").info("Warmed up in %.1f s", time.monotonic() - began)
 

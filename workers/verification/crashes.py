@@ -7,6 +7,7 @@ makes the service try the model again.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import logging
 import threading
@@ -70,6 +71,5 @@ def note_sound(ref: ModelRef, generation: int) -> None:
 
 def object_name(ref: ModelRef, generation: int) -> str:
     """Return the name of the object that keeps a crash."""
-    import sklearn
-
-    return f"crashes/{ref}/{generation}-{mlsys.__version__}-{sklearn.__version__}.json"
+    release = importlib.metadata.version("scikit-learn")
+    return f"crashes/{ref}/{generation}-{mlsys.__version__}-{release}.json"
