@@ -69,6 +69,8 @@ def why_not(exc: Exception, content: bytes) -> str:
     if isinstance(exc, UnsafePickle):
         message = str(exc)
         return message if ": " in message else f"{message}: leave this part out of the model"
+    if isinstance(exc, PermissionError):
+        return _not_permitted(exc)
     if isinstance(exc, MemoryError):
         return "needs more memory than the service has: train a smaller model, or give it more"
     if not isinstance(exc, EOFError | pickle.UnpicklingError):
@@ -76,6 +78,19 @@ def why_not(exc: Exception, content: bytes) -> str:
             return other
     fault = f"is not a pickled model ({type(exc).__name__})"
     return f"{fault}: upload it with gcs_put_pickle, upload_model or joblib.dump"
+
+
+def _not_permitted(exc: PermissionError) -> str:
+    if exc.filename is not None:
+        return (
+            f"needs {_printable(exc.filename)}, and the process that holds a model reads installed "
+            "packages alone: install the code as a package of the service's Python, and keep data "
+            "that the model needs in the model"
+        )
+    return (
+        f"does something while it is loaded that a model may not do ({exc.strerror}): a model may "
+        "compute, and read installed packages. Leave this part out of the model"
+    )
 
 
 def missing(package: str | None) -> str:
@@ -150,6 +165,6 @@ def _other_release(content: bytes, what: str) -> str | None:
     return f"was {differs(then)}, which cannot load it ({what}). {advice(then)}"
 
 
-def _printable(exc: Exception) -> str:
+def _printable(exc: object) -> str:
     message = str(exc)
     return (message if message.isprintable() else ascii(message))[:300]

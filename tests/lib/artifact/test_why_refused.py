@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mlsys.artifact.loading import load_model, sklearn_version
 from mlsys.artifact.other_release import OLDEST
+from mlsys.artifact.refusals import why_not
 from mlsys.errors import InvalidRequest, ModelUnusable, SettingsError
 from mlsys.gcs import pickled
 from mlsys.safe_pickle.forbidden_names import is_never_trusted, why_never_trusted
@@ -266,3 +267,23 @@ def test_the_release_in_a_file_is_only_a_claim() -> None:
     buffer = io.BytesIO()
     joblib.dump({"_sklearn_version": "\n1.7"}, buffer)
     assert saved_with(buffer.getvalue()) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            PermissionError(13, "Permission denied", "/team/models.py"),
+            "needs /team/models.py, and the process that holds a model reads installed packages "
+            "alone: install the code as a package",
+        ),
+        (
+            PermissionError(1, "Operation not permitted"),
+            "does something while it is loaded that a model may not do (Operation not permitted)",
+        ),
+    ],
+)
+def test_what_the_walls_refuse_is_not_taken_for_a_damaged_file(
+    error: Exception, words: str
+) -> None:
+    assert why_not(error, pickle.dumps(MODEL)).startswith(words)
