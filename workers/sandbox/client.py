@@ -215,11 +215,13 @@ class SandboxedPredictor:
         Raises:
             SchemaMismatch, PredictionFailed, ModelUnusable: see `Predictor.predict`.
         """
+        # A table without columns has no rows: such as what a selector gives that selects nothing.
+        count = rows.num_rows if self._schema.names else 0
         answer = self._model.ask(
             "predict",
             {},
             table=slot or self._of_features(rows),
-            expect=Expected(self._schema, rows.num_rows, MAX_PREDICTIONS),
+            expect=Expected(self._schema, count, MAX_PREDICTIONS),
             seconds=PREDICT_SECONDS,
         )
         assert answer.table is not None

@@ -2,18 +2,16 @@
 
 import datetime as dt
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import threadpoolctl
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor, StackingClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
@@ -23,10 +21,21 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from sklearn.utils import all_estimators
 
+from every_estimator import (
+    CLASSES,
+    FEATURES,
+    LABELS,
+    PRICE,
+    PRICES,
+    TARGETS,
+    THREE,
+    TWO,
+    N,
+    X,
+    estimators,
+)
 from in_process import columns_of_outputs, scorer_of
-from mlsys.artifact.signatures import Feature
 from mlsys.bq import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.frames import from_frame
@@ -37,80 +46,6 @@ from workers.scoring.planning.plan import Plan
 from workers.scoring.request import OUTPUTS
 from workers.scoring.shards.scorer import Batch, Scorer
 
-RANDOM = np.random.default_rng(0)
-N = 40
-X = pd.DataFrame(RANDOM.uniform(0.1, 1, size=(N, 4)), columns=list("abcd"))
-TWO = np.where(X["a"] > 0.5, ">50K", "<=50K")
-THREE = np.array(["A+", "A", "A-"])[np.arange(N) % 3]
-LABELS = np.column_stack([X["a"] > 0.5, X["b"] > 0.5]).astype(int)
-CLASSES = np.column_stack([np.arange(N) % 3, np.arange(N) % 2])
-PRICE = X["a"] + X["b"]
-PRICES = np.column_stack([PRICE, -PRICE, 2 * PRICE])
-FEATURES = tuple(Feature(c, "FLOAT64", "float64") for c in X.columns)
-TARGETS = {
-    "zeros and ones": (X["a"] > 0.5).astype(int),
-    "two classes": TWO,
-    "three classes": THREE,
-    "two labels": LABELS,
-    "two classifications": CLASSES,
-    "one value": PRICE,
-    "three values": PRICES,
-}
-# Estimators that four columns of numbers do not fit, or that take long; each with the reason.
-LEFT_OUT = {
-    "MultiLabelBinarizer": "takes lists of labels",
-    "DictVectorizer": "takes dictionaries",
-    "HashingVectorizer": "takes text",
-    "CountVectorizer": "takes text",
-    "TfidfVectorizer": "takes text",
-    "FeatureHasher": "takes dictionaries",
-    "PatchExtractor": "takes images",
-    "LabelBinarizer": "takes a target",
-    "LabelEncoder": "takes a target",
-    "IsotonicRegression": "takes one column",
-    "KernelCenterer": "takes a kernel matrix",
-}
-MADE = {  # the arguments of meta-estimators
-    "ClassifierChain": {"estimator": LogisticRegression()},
-    "ColumnTransformer": {"transformers": [("x", StandardScaler(), ["a", "b"])]},
-    "FeatureUnion": {"transformer_list": [("x", StandardScaler())]},
-    "FixedThresholdClassifier": {"estimator": LogisticRegression()},
-    "FrozenEstimator": None,
-    "GridSearchCV": None,
-    "HalvingGridSearchCV": None,
-    "HalvingRandomSearchCV": None,
-    "MultiOutputClassifier": {"estimator": LogisticRegression()},
-    "MultiOutputRegressor": {"estimator": Ridge()},
-    "OneVsOneClassifier": {"estimator": LogisticRegression()},
-    "OneVsRestClassifier": {"estimator": LogisticRegression()},
-    "OrthogonalMatchingPursuitCV": {"max_iter": 2},
-    "OutputCodeClassifier": {"estimator": LogisticRegression(), "random_state": 0},
-    "Pipeline": None,
-    "RFE": {"estimator": LinearRegression()},
-    "RFECV": {"estimator": LinearRegression(), "cv": 2},
-    "RandomizedSearchCV": None,
-    "RegressorChain": {"estimator": Ridge()},
-    "SelectFromModel": {"estimator": LinearRegression()},
-    "SelfTrainingClassifier": {"estimator": LogisticRegression()},
-    "SequentialFeatureSelector": {"estimator": LinearRegression(), "cv": 2},
-    "SparseCoder": {"dictionary": np.eye(4)},
-    "StackingClassifier": {"estimators": [("x", GaussianNB())], "cv": 2},
-    "StackingRegressor": {"estimators": [("x", Ridge())], "cv": 2},
-    "TunedThresholdClassifierCV": {"estimator": LogisticRegression(), "cv": 2},
-    "VotingClassifier": {"estimators": [("x", GaussianNB())], "voting": "soft"},
-    "VotingRegressor": {"estimators": [("x", Ridge())]},
-}
-SMALL = {  # parameters for a quick fit
-    "n_estimators": 3,
-    "max_iter": 40,
-    "n_components": 2,
-    "n_clusters": 2,
-    "n_init": 1,
-    "n_quantiles": 10,
-    "random_state": 0,
-    "novelty": True,
-    "min_samples_leaf": 2,
-}
 REFUSED = {  # outputs that planning refuses, with the reason
     ("FunctionTransformer", "transform"): "cannot name what transform gives",
 }
@@ -120,20 +55,6 @@ REFUSED = {  # outputs that planning refuses, with the reason
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for the libraries with threads once: tests/conftest.py limits them to one thread."""
     monkeypatch.setattr(threadpoolctl, "threadpool_limits", lambda limits: None)
-
-
-def fitted() -> Iterator[Any]:
-    """Yield every estimator of scikit-learn, fitted to each kind of target that it accepts."""
-    for name, kind in all_estimators():
-        parameters = MADE.get(name, {})
-        if name in LEFT_OUT or parameters is None:
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # a few are deprecated
-            made = kind(**parameters)
-        known = made.get_params(deep=False)
-        made.set_params(**{k: v for k, v in SMALL.items() if k in known and k not in parameters})
-        yield pytest.param(made, id=name)
 
 
 def predictor(model: Any, outputs: list[str], targets: tuple[str, ...] = ()) -> Scorer:
@@ -189,7 +110,7 @@ def check(model: Any, method: str) -> str:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("made", list(fitted()))
+@pytest.mark.parametrize("made", [pytest.param(made, id=name) for name, made in estimators()])
 def test_scoring_writes_the_planned_columns(made: BaseEstimator) -> None:
     fits = 0
     name = type(made).__name__

@@ -1,0 +1,83 @@
+"""A model in a sandbox gives the same bits, descriptions and refusals as in this process."""
+
+import multiprocessing
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import is_classifier, is_regressor
+
+import sweep_of_estimators
+import sweep_of_functions
+import sweep_of_values
+from both_sides import compare
+from every_estimator import TARGETS, X, estimators
+from pickle_sweep import Case
+from workers.scoring.request import OUTPUTS
+
+CASES = {**sweep_of_estimators.TABLE, **sweep_of_functions.TABLE, **sweep_of_values.TABLE}
+ESTIMATORS = dict(estimators())
+SAMPLE, ESTIMATOR_SAMPLE = 100, 20  # every push tests one model out of this many
+NEITHER = "has no predict and no transform"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_other_process() -> Iterator[None]:
+    """Leave no sandbox behind."""
+    before = {child.pid for child in multiprocessing.active_children()}
+    yield
+    from workers.sandbox import nursery
+
+    nursery.close()
+    assert {child.pid for child in multiprocessing.active_children()} <= before
+
+
+def check_case(case: Case) -> None:
+    model, rows = case.fit()
+    compare(model, rows, case.refused)
+
+
+def check_estimator(made: Any, kinds: int = len(TARGETS)) -> None:
+    """Compare the estimator fitted to each kind of target that it accepts, or to the first ones."""
+    fits = 0
+    supervised = is_classifier(made) or is_regressor(made)
+    for target in TARGETS.values():
+        if is_regressor(made) and np.asarray(target).dtype.kind in "UO":
+            continue  # a few accept it, and then cannot predict
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                model = made.__class__(**made.get_params(deep=False)).fit(X, target)
+            except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
+                continue  # not a target for this estimator
+            able = any(callable(getattr(model, method, None)) for method in OUTPUTS)
+        answers = compare(model, X, None if able else NEITHER)
+        assert answers or not supervised
+        fits += 1
+        if fits == kinds or not supervised:
+            break
+    assert fits
+
+
+@pytest.mark.parametrize("name", list(CASES)[::SAMPLE])
+def test_a_sample_of_the_sweep(name: str) -> None:
+    check_case(CASES[name])
+
+
+@pytest.mark.parametrize("name", list(ESTIMATORS)[::ESTIMATOR_SAMPLE])
+def test_a_sample_of_the_estimators(name: str) -> None:
+    check_estimator(ESTIMATORS[name], kinds=1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_every_model_of_the_sweep(case: Case) -> None:
+    check_case(case)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("made", ESTIMATORS.values(), ids=ESTIMATORS)
+def test_every_estimator(made: Any) -> None:
+    check_estimator(made)
