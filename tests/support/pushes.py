@@ -46,10 +46,10 @@ class Push:
 class Wire:
     """A connection to the service, kept open for as long as the service keeps it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, seconds: float = 60) -> None:
         address = urlsplit(url)
         self._connection = http.client.HTTPConnection(
-            address.hostname or "", address.port, timeout=60
+            address.hostname or "", address.port, timeout=seconds
         )
 
     def send(self, push: Push) -> int:
