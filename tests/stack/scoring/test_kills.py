@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from kill_cases import BAD, SCORED, STREAMS, Bench, killed_run, open_bench, random_point
 from mlsys.local.stack import LocalStack
+from process_kills import KINDS, run_with_killed_processes
 
 KILL, STOP = int(signal.SIGKILL), int(signal.SIGSTOP)
 LONG_RUNS, LONG_KILLS = 200, 1_000
@@ -202,3 +204,23 @@ def test_a_killed_scoring_process_costs_a_retry_and_no_row(bench: Bench) -> None
 def test_ten_killed_scoring_processes_cost_no_row(bench: Bench) -> None:
     for seed in range(10):
         run_with_a_dying_process(bench, Random(seed).uniform(0, 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the fork server")
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_sandboxes_nurseries_and_scoring_processes_cost_no_row(
+    bench: Bench, seed: int
+) -> None:
+    assert run_with_killed_processes(bench, seed).total()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_three_hundred_killed_processes_of_runs_cost_no_row(bench: Bench) -> None:
+    killed: Counter[str] = Counter()
+    seed = 1_000
+    while killed.total() < 300:
+        killed += run_with_killed_processes(bench, seed)
+        seed += 1
+    print(f"\n{dict(killed)}")
+    assert set(killed) == set(KINDS)
