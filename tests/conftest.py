@@ -25,6 +25,7 @@ LONGEST = (
     "test_predict_http.py",
     "test_service_kills.py",
     "test_concurrent_callers.py",
+    "test_crashing_models.py",
     "test_inputs.py",
     "test_models.py",
     "test_pool.py",

@@ -74,6 +74,8 @@ OWN = (
     "team_models.WrongShape",
     "team_models.Picky",
     "team_models.Doubling",
+    "team_models.Ending",
+    "team_models.EndingAtLoad",
     "test_scoring_types.Counting",
     "test_scoring_types.look",
 )

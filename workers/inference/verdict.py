@@ -27,7 +27,7 @@ class Verdict:
     status: Status
     reason: str | None = None
     sklearn_version: str | None = None  # the release that saved it, from the model's file
-    crashed: bool = False  # it ended the sandbox that judged it
+    crashed: str | None = None  # how it ended the sandbox that judged it
 
 
 def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:

@@ -50,10 +50,10 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
         return row
     except ModelUnusable as exc:
         verdict = Verdict("rejected", str(exc))
-    if verdict.crashed:
+    if verdict.crashed is not None:
         env = settings.env_of_models_bucket(bucket)
         assert env is not None  # the row is of one of the service's buckets
-        remember_crash(clients, env, ref, row.generation, verdict.reason or "")
+        remember_crash(clients, env, ref, row.generation, verdict.crashed)
     reasons = [r for r in (verdict.reason, row.status_reason) if r]
     return replace(
         row,

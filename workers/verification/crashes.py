@@ -28,7 +28,7 @@ _lock = threading.Lock()
 
 def crash_of(clients: Clients, env: str, ref: ModelRef, generation: int) -> str | None:
     """Return how a model ended its sandbox earlier, or None if that is not known."""
-    from google.api_core.exceptions import NotFound
+    from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
     name = object_name(ref, generation)
     with _lock:
@@ -39,7 +39,7 @@ def crash_of(clients: Clients, env: str, ref: ModelRef, generation: int) -> str 
         reason = json.loads(blob.download_as_bytes(end=MAX_BYTES, timeout=TIMEOUT))["reason"]
     except NotFound:
         return None
-    except (ValueError, KeyError, TypeError):  # written by hand
+    except (ValueError, KeyError, TypeError, RequestRangeNotSatisfiable):  # written by hand
         return None
     return reason if isinstance(reason, str) else None
 
@@ -49,6 +49,8 @@ def remember_crash(clients: Clients, env: str, ref: ModelRef, generation: int, r
     from google.api_core.exceptions import GoogleAPICallError, PreconditionFailed
 
     name = object_name(ref, generation)
+    with _lock:
+        _sound.pop(name, None)  # it may answer some questions, and crash at others
     blob = clients.storage.bucket(clients.settings.runs_bucket(env)).blob(name)
     content = json.dumps({"model": str(ref), "generation": generation, "reason": reason})
     try:

@@ -72,7 +72,7 @@ class Verifier:
             except SandboxDied as exc:
                 # The machine may have been busy with something else.
                 if attempt or exc.cause not in ("over time", "over memory"):
-                    return Verdict("rejected", ended(exc), crashed=True)
+                    return Verdict("rejected", ended(exc), crashed=exc.detail)
             except ModelUnusable as exc:
                 return Verdict("rejected", str(exc), saved_with(file))
         raise AssertionError("unreachable")

@@ -103,7 +103,7 @@ def test_a_model_that_takes_too_long_is_rejected_and_the_next_one_is_not() -> No
     trusted = (f"{Slow.__module__}.{Slow.__qualname__}",)
     hasty = Verifier(seconds=3.0)
     verdict = hasty.verdict("slow", of(pickled(slow)), document(), trusted)
-    assert (verdict.status, verdict.crashed) == ("rejected", True)
+    assert (verdict.status, verdict.crashed) == ("rejected", "over time (3 s)")
     assert "over time (3 s)" in str(verdict.reason)
     assert hasty.verdict("good", of(pickled(MODEL)), document(), ()).status == "ready"
 
@@ -168,7 +168,8 @@ def test_a_malformed_answer_of_the_sandbox_is_refused(
 
     monkeypatch.setattr(Sandbox, "call", answer)
     verdict = verifier.verdict(str(body), of(pickled(MODEL)), {})
-    assert (verdict.status, verdict.crashed) == ("rejected", True)
+    assert verdict.status == "rejected"
+    assert "malformed answer" in str(verdict.crashed)
     assert "malformed answer" in str(verdict.reason)
 
 

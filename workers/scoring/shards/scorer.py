@@ -53,8 +53,7 @@ class Scorer:
         self._deaths = self._late = 0
         self._stamps = plan.stamps("predicted_at")
         self.schema = arrow_schema(plan.output.columns, self._stamps)
-        self.model = model if model is not None and model.alive else load()
-        self.predictor = self.model.predictor(plan.prediction_spec())
+        self._open(model if model is not None and model.alive else None)
 
     def put(self, table: pa.Table) -> Batch:
         """Copy the rows to where the model reads them, while it may be at work on others."""
@@ -82,11 +81,32 @@ class Scorer:
         try:
             return self.predictor.predict(batch.table, batch.slot)
         except SandboxDied as exc:
+            error = self._died(exc)
+            passing = batch.table.num_rows == 1 and exc.cause == "over memory"
+            if not passing or isinstance(error, ModelUnusable):
+                raise error from exc
+        # The machine may have lacked memory for something else: do not blame the row for it.
+        try:
+            return self.predictor.predict(batch.table)
+        except SandboxDied as exc:
             raise self._died(exc) from exc
 
     def close(self) -> None:
         """End the sandbox."""
         self.model.close()
+
+    def _open(self, model: SandboxedModel | None = None) -> None:
+        """Load the model if it is not, and prepare it for the plan."""
+        for attempt in range(2):
+            try:
+                self.model = model or self._load()
+                self.predictor = self.model.predictor(self.plan.prediction_spec())
+                return
+            except SandboxDied as exc:
+                # The machine may have been busy with something else.
+                if attempt or exc.cause not in ("over time", "over memory"):
+                    raise
+                model = None
 
     def _died(self, death: SandboxDied) -> Exception:
         """Load the model again, and return what the death means to the rows."""
@@ -98,8 +118,7 @@ class Scorer:
                 f"{death.detail}. Find the rows that it cannot take with a smaller table, or train "
                 "it again."
             )
-        self.model = self._load()
-        self.predictor = self.model.predictor(self.plan.prediction_spec())
+        self._open()
         return PredictionFailed(f"The model ended its process with these rows: {death.detail}.")
 
 
