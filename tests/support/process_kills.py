@@ -84,7 +84,7 @@ def run_with_killed_processes(bench: Bench, seed: int, kills: int = 3) -> Counte
     killed: Counter[str] = Counter()
     for number in range(kills):
         kind = KINDS[(seed + number) % len(KINDS)]
-        pool = kind == "scoring process" or rng.random() < 0.5
+        pool = kind == "scoring process" or rng.random() < 0.25
         caller = bench.start(output, pool=pool)
         started: set[psutil.Process] = set()
         try:
