@@ -31,6 +31,25 @@ def service() -> Service:
     return current_app.extensions["mlsys"]
 
 
+def risks(settings: Settings, held: walls.Walls) -> list[str]:
+    """Return what `MLSYS_MODELS=any` leaves open here, for the log."""
+    if settings.models != "any":
+        return []
+    open_ = []
+    if not settings.signing_keys:
+        open_.append(
+            "MLSYS_MODELS=any without MLSYS_MODEL_SIGNING_KEY: everybody who can write to the "
+            "models bucket can run code on the rows that are scored. Set a key to require "
+            "signatures."
+        )
+    if not held.filter:
+        open_.append(
+            f"MLSYS_MODELS=any without a system-call filter ({held.missing}): a model can do what "
+            "this user can. Load only models that you trust."
+        )
+    return open_
+
+
 def create_app(settings: Settings | None = None, clients: Clients | None = None) -> OpenAPI:
     """Wire the service together. Settings come from the environment unless they are given.
 

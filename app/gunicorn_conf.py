@@ -13,7 +13,7 @@ import time
 from types import FrameType
 from typing import Any
 
-from app import overload, wire
+from app import overload, risks, wire
 from workers.sandbox import walls
 
 bind = f"0.0.0.0:{os.environ.get('PORT', '8080')}"
@@ -100,7 +100,10 @@ def _warm_up() -> None:
 def post_worker_init(worker: Any) -> None:
     """Hide this process's memory from others; on SIGTERM stop the runs, then gunicorn."""
     walls.protect_memory()
-    logging.getLogger("mlsys.sandbox").info("The walls around models: %s", walls.available())
+    log, held = logging.getLogger("mlsys.sandbox"), walls.available()
+    log.info("The walls around models: %s", held)
+    for risk in risks(worker.wsgi.extensions["mlsys"].settings, held):
+        log.warning("%s", risk)
     gunicorns = signal.getsignal(signal.SIGTERM)
 
     def stop(number: int, frame: FrameType | None) -> None:

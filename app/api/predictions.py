@@ -37,6 +37,7 @@ class RunResult(BaseModel):
     model_name: str
     model_version: str
     model_generation: int
+    loader: str = "listed"
     input_table: str
     output_table: str
     rejects_table: str | None
@@ -73,6 +74,7 @@ class DryRun(BaseModel):
     model_name: str
     model_version: str
     model_generation: int
+    loader: str
     versions: list[dict[str, str]]
     rows: int | None
     bytes: int | None = None

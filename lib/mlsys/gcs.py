@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlsys.arguments import check_bucket, check_path, content_bytes
 from mlsys.clients import TIMEOUT, default_clients
@@ -94,6 +94,9 @@ def gcs_get_pickle(bucket_name: str, blob_path: str) -> Any:
 def gcs_put_pickle(obj: Any, bucket_name: str, blob_path: str) -> None:
     """Write `obj` in joblib's format, replacing an existing object.
 
+    Classes and functions of the notebook, of modules beside it, and lambdas are stored as code in
+    cloudpickle's format, and a warning names them: only a service with MLSYS_MODELS=any loads them.
+
     Writing `{model-name}/v{N}/model.pkl` in a models bucket registers the model. Its class and
     library versions are stored in the object's custom metadata, under the key `mlsys`. Plain pickle
     can read the result too, unless `obj` holds a NumPy array.
@@ -148,7 +151,7 @@ def gcs_list_blobs(bucket_name: str) -> list[str]:
 
 
 def pickled(obj: Any, parameter: str = "model") -> bytes:
-    """Return `obj` in joblib's format.
+    """Return `obj` in joblib's format, or with its code by cloudpickle, of which it warns.
 
     Raises:
         InvalidRequest: it is an estimator's class, or holds something that cannot be pickled; the
@@ -156,27 +159,47 @@ def pickled(obj: Any, parameter: str = "model") -> bytes:
     """
     import joblib
 
+    from mlsys.artifact.by_value import dumps_by_value, may_need_code, stored
+
     if isinstance(obj, type) and any(hasattr(obj, m) for m in ("fit", "predict", "transform")):
         raise InvalidRequest(
             (parameter, f"is the class {obj.__name__}, not a fitted model: pass the fitted object")
         )
     buffer = io.BytesIO()
+    plain = None
     try:
         joblib.dump(obj, buffer)
-    except MemoryError:
-        raise
-    except Exception as exc:  # an object's own methods may raise anything
-        raise InvalidRequest((parameter, _unpicklable(exc))) from exc
-    return buffer.getvalue()
+        plain = buffer.getvalue()
+    except (MemoryError, RecursionError) as exc:
+        _raise_unpicklable(exc, parameter)
+    except Exception:  # a lambda, or what an object raises as it is asked for its state
+        pass
+    if plain is not None and not may_need_code(plain):
+        return plain
+    try:
+        content, names = dumps_by_value(obj)
+    except Exception as exc:
+        _raise_unpicklable(exc, parameter)
+    if not names and plain is not None:
+        return plain
+    warnings.warn(
+        f"{parameter}: {stored(names)} in the file as code. Only a service with MLSYS_MODELS=any "
+        "accepts that; for others, move the code to a package that is installed there",
+        stacklevel=3,
+    )
+    return content
+
+
+def _raise_unpicklable(exc: Exception, parameter: str) -> NoReturn:
+    if isinstance(exc, MemoryError):
+        raise exc
+    raise InvalidRequest((parameter, _unpicklable(exc))) from exc
 
 
 def _unpicklable(exc: Exception) -> str:
     if isinstance(exc, RecursionError):
         return "cannot be pickled: it is nested too deeply; pass a flatter object"
-    return (
-        f"cannot be pickled ({words(exc)}): leave out lambdas, functions of the notebook, open "
-        "files and connections, or put a named function into a package"
-    )
+    return f"cannot be pickled ({words(exc)}): leave out open files, locks and connections"
 
 
 def _unloadable(bucket_name: str, blob_path: str, exc: Exception) -> str:

@@ -15,7 +15,6 @@ from mlsys.cloud.errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
 from mlsys.progress import progress
 from mlsys.registry import wait_until_registered
-from mlsys.safe_pickle.saved_with import names_of_the_notebook
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
@@ -52,6 +51,9 @@ def upload_model(
     and warns if the service rejects the model. `signing_key` is the file of a private key, for a
     service that requires signatures (`mlsys sign new-key`).
 
+    Classes and functions of the notebook, of modules beside it, and lambdas are stored as code, and
+    a warning names them: only a service with MLSYS_MODELS=any loads them.
+
     `metadata.json` is written first and `model.pkl` last, so a reader who sees the model finds its
     metadata; the metadata holds the model's checksum and applies to that model only.
 
@@ -72,15 +74,6 @@ def upload_model(
         signing.public_key(signing_key)  # refuse a key that cannot sign before anything is written
     training.check_model(model)
     content = gcs.pickled(model)
-    if b"__main__" in content and (names := names_of_the_notebook(model)):
-        raise InvalidRequest(
-            (
-                "model",
-                f"uses {', '.join(names)}, defined in this notebook, which the pickle does not "
-                "contain: move it to a package that is installed in the service, import it from "
-                "there and train again",
-            )
-        )
     document = describe.build(
         model,
         X=X,

@@ -39,6 +39,7 @@ GCS_BUCKET_MODELS_PROD: str
 ENVS = ("dev", "staging", "prod")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PUSH_AUTH_MODES = ("app", "platform", "off")
+MODELS = ("listed", "any")
 MAX_MODEL_BYTES = 2 << 30
 # module.Name, exactly: no wildcard, and no class inside another
 _GLOBAL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
@@ -94,6 +95,7 @@ class Settings:
     input_datasets: tuple[str, ...] = ()  # project.dataset or project.*; empty: the project's own
     output_datasets: tuple[str, ...] = ()
     trusted_globals: tuple[str, ...] = ()  # module.Name, in addition to the allow-list
+    models: str = "listed"  # what models may be made of: listed names, or any installed code
     signing_keys: tuple[str, ...] = ()  # public ones; empty: models need no signature
     max_model_bytes: int = MAX_MODEL_BYTES  # of a model.pkl, compressed and unpacked
 
@@ -152,6 +154,9 @@ class Settings:
                     f"MLSYS_TRUSTED_GLOBALS names {name!r}, which {why}: leave it out, and "
                     "name only classes and functions of your own package"
                 )
+        models = read("MLSYS_MODELS", "listed")
+        if models not in MODELS:
+            errors.append(f"MLSYS_MODELS is {models!r}: pass one of {list(MODELS)}")
         for key in ("MLSYS_MODEL_SIGNING_KEY", *datasets):
             if (text := read(key)) and not _split(text):
                 errors.append(f"{key} is {text!r}, which names nothing: set it, or leave it out")
@@ -185,6 +190,7 @@ class Settings:
             input_datasets=datasets["MLSYS_INPUT_DATASETS"],
             output_datasets=datasets["MLSYS_OUTPUT_DATASETS"],
             trusted_globals=trusted_globals,
+            models=models or "listed",
             signing_keys=signing_keys,
             max_model_bytes=max_model_bytes,
         )

@@ -51,6 +51,14 @@ def test_every_wrong_key_is_named_in_one_message() -> None:
         ),
         *(
             pytest.param(
+                {"GCP_PROJECT_ID": "p", "MLSYS_MODELS": value},
+                rf"MLSYS_MODELS is '{value}': pass one of \['listed', 'any'\]",
+                id=f"models {value}",
+            )
+            for value in ("ANY", "all", "listed,any")
+        ),
+        *(
+            pytest.param(
                 {"GCP_PROJECT_ID": "p", "MLSYS_REQUEST_TIMEOUT": value},
                 "MLSYS_REQUEST_TIMEOUT",
                 id=f"timeout {value}",
@@ -114,6 +122,7 @@ def test_every_variable_reaches_its_setting() -> None:
             "MLSYS_PUSH_SERVICE_ACCOUNT": "push@example.com",
             "MLSYS_REQUEST_TIMEOUT": "90.5",
             "MLSYS_TRUSTED_GLOBALS": " churn.features.Ratio , churn.to_ratio,churn.to_ratio,",
+            "MLSYS_MODELS": " any ",
             "MLSYS_MAX_MODEL_BYTES": "1000",
             "K_SERVICE": "mlsys-prod",
         }
@@ -134,6 +143,7 @@ def test_every_variable_reaches_its_setting() -> None:
         request_timeout=90.5,
         on_cloud_run=True,
         trusted_globals=("churn.features.Ratio", "churn.to_ratio"),
+        models="any",
         max_model_bytes=1000,
     )
     assert settings.runs_bucket("dev") == "mlsys-runs-dev"

@@ -18,6 +18,7 @@ from mlsys.artifact.loading import LoadedModel, load_model, sklearn_version
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Feature, Signature
 from mlsys.estimators.row_width import rows_at_once
+from workers.inference.any_code import load_any
 from workers.inference.description import describe, output_values
 from workers.inference.fast_path.choose import Route, choose
 from workers.inference.predictor import PredictionSpec, Predictor
@@ -72,9 +73,12 @@ class Host:
         """Load the model whose file is `content`."""
         threadpoolctl.threadpool_limits(1)
         self._loaded = self._route = self._predictor = None
-        loaded = load_model(
-            content, body["name"], trusted=tuple(body["trusted"]), max_bytes=body["max_bytes"]
-        )
+        name, max_bytes = body["name"], body["max_bytes"]
+        if body.get("loader") == "any":
+            loaded = load_any(content, name, max_bytes)
+        else:
+            trusted = tuple(body["trusted"])
+            loaded = load_model(content, name, trusted=trusted, max_bytes=max_bytes)
         check_release(loaded)
         self._loaded = loaded
         return {

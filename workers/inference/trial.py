@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.artifact.golden import golden_method, golden_table
 from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.refusals import not_in_the_image
 from mlsys.artifact.signatures import Feature
 from mlsys.errors import MetadataInvalid, ModelUnusable
 from mlsys.estimators.parts import parts_of
@@ -105,6 +106,8 @@ def check_answers(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             given = ask(model, features, table, methods, series) if methods else {}
+    except ModuleNotFoundError as exc:
+        raise ModelUnusable(f"The model {not_in_the_image(exc)}") from exc
     except Exception as exc:  # whatever the estimator raises
         if _is_of_the_model(exc):
             raise ModelUnusable(

@@ -68,6 +68,7 @@ class ModelRow:
     metadata_generation: int | None
     signature_generation: int | None
     verified_with: str
+    loader: str
     size_bytes: int | None
     crc32c: str | None
     md5: str | None
@@ -126,7 +127,8 @@ def list_objects(
 @functools.cache
 def verified_with(settings: Settings) -> str:
     """Return a digest of the service and its settings, which a verdict depends on as well."""
-    known = [settings.signing_keys, settings.trusted_globals, settings.max_model_bytes]
+    known: list[object] = [settings.signing_keys, settings.trusted_globals]
+    known += [settings.max_model_bytes, *(["any"] if settings.models == "any" else [])]
     text = json.dumps([*known, mlsys.__version__, library_versions()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -155,6 +157,7 @@ def read_row(settings: Settings, env: str, objects: Objects | None) -> ModelRow 
         metadata_generation=metadata_generation,
         signature_generation=signature_generation,
         verified_with=basis,
+        loader=settings.models,
         size_bytes=blob.size,
         crc32c=blob.crc32c,
         md5=blob.md5_hash,

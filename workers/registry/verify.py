@@ -45,6 +45,7 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
             row.metadata or {},
             settings.trusted_globals,
             settings.max_model_bytes,
+            settings.models,
         )
     except ModelNotFound:
         return row
@@ -53,7 +54,7 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
     if verdict.crashed is not None:
         env = settings.env_of_models_bucket(bucket)
         assert env is not None  # the row is of one of the service's buckets
-        remember_crash(clients, env, ref, row.generation, verdict.crashed)
+        remember_crash(clients, env, ref, row.generation, settings.models, verdict.crashed)
     reasons = [r for r in (verdict.reason, row.status_reason) if r]
     return replace(
         row,

@@ -43,6 +43,7 @@ class ModelFile:
     name: str  # in error messages
     trusted: tuple[str, ...]
     max_bytes: int  # that it may unpack to
+    loader: str = "listed"  # or "any": `MLSYS_MODELS` of the service, never what a request says
 
 
 def saved_with(file: ModelFile) -> str | None:
@@ -79,7 +80,12 @@ class SandboxedModel:
         except SandboxDied as exc:  # no model was there yet
             raise TryAgain(f"A sandbox did not start: {exc.detail}: try again") from exc
         self._seconds = seconds
-        body = {"name": file.name, "trusted": list(file.trusted), "max_bytes": file.max_bytes}
+        body = {
+            "name": file.name,
+            "trusted": list(file.trusted),
+            "max_bytes": file.max_bytes,
+            "loader": file.loader,
+        }
         try:
             said = self.ask("load", body, content=file.content).body
             self.warnings = _texts(said.get("warnings"))

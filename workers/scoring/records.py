@@ -89,6 +89,7 @@ class Result:
     finished_at: str
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    loader: str = "listed"  # of the model: `MLSYS_MODELS` when the run was planned
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:

@@ -135,6 +135,7 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Res
         max_rejects=decision.max_rejects,
         bytes_read=total.bytes,
         path=decision.path,
+        loader=plan.model.loader,
         shards=len(decision.parts),
         attempts=store.attempts(),
         seconds=_seconds(plan, finished_at),

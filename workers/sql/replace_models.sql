@@ -15,6 +15,7 @@ USING (
     CAST(JSON_VALUE(item, '$.metadata_generation') AS INT64) AS metadata_generation,
     CAST(JSON_VALUE(item, '$.signature_generation') AS INT64) AS signature_generation,
     JSON_VALUE(item, '$.verified_with') AS verified_with,
+    JSON_VALUE(item, '$.loader') AS loader,
     CAST(JSON_VALUE(item, '$.size_bytes') AS INT64) AS size_bytes,
     JSON_VALUE(item, '$.crc32c') AS crc32c,
     JSON_VALUE(item, '$.md5') AS md5,
@@ -40,12 +41,12 @@ WHEN NOT MATCHED BY SOURCE
   THEN DELETE
 WHEN NOT MATCHED THEN INSERT (
   model_name, model_version, version_number, environment, gcs_uri, generation,
-  metadata_generation, signature_generation, verified_with, size_bytes, crc32c, md5, uploaded_at,
+  metadata_generation, signature_generation, verified_with, loader, size_bytes, crc32c, md5, uploaded_at,
   registered_at, registered_by, status, status_reason, model_class, feature_names, target, sklearn_version,
   python_version, promoted_from, promoted_by, promoted_at, metrics, metadata
 ) VALUES (
   model_name, model_version, version_number, environment, gcs_uri, generation,
-  metadata_generation, signature_generation, verified_with, size_bytes, crc32c, md5, uploaded_at,
+  metadata_generation, signature_generation, verified_with, loader, size_bytes, crc32c, md5, uploaded_at,
   CURRENT_TIMESTAMP(), registered_by, status, status_reason, model_class, feature_names, target,
   sklearn_version, python_version, promoted_from, promoted_by, promoted_at, metrics, metadata
 )

@@ -1,8 +1,8 @@
 """Remember which models ended their sandbox, so that no request tries them again and again.
 
 A crash is kept for one generation of a model and one release of the service and of scikit-learn, as
-`gs://mlsys-runs-{env}/crashes/{model}/{version}/{generation}-{release}.json`. Deleting the object
-makes the service try the model again.
+`gs://mlsys-runs-{env}/crashes/{model}/{version}/{generation}-{release}.json`, with `-any` before
+the end where any code was loaded. Deleting the object makes the service try the model again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _sound: OrderedDict[str, None] = OrderedDict()  # names of objects that need not
 _lock = threading.Lock()
 
 
-def crash_of(clients: Clients, env: str, ref: ModelRef, generation: int) -> str | None:
+def crash_of(clients: Clients, env: str, ref: ModelRef, generation: int, loader: str) -> str | None:
     """Return how a model ended its sandbox earlier, or None if that is not known."""
     from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
-    name = object_name(ref, generation)
+    name = object_name(ref, generation, loader)
     with _lock:
         if name in _sound:
             return None
@@ -44,11 +44,13 @@ def crash_of(clients: Clients, env: str, ref: ModelRef, generation: int) -> str 
     return reason if isinstance(reason, str) else None
 
 
-def remember_crash(clients: Clients, env: str, ref: ModelRef, generation: int, reason: str) -> None:
+def remember_crash(
+    clients: Clients, env: str, ref: ModelRef, generation: int, loader: str, reason: str
+) -> None:
     """Keep how a model ended its sandbox; the first crash of a generation is kept."""
     from google.api_core.exceptions import GoogleAPICallError, PreconditionFailed
 
-    name = object_name(ref, generation)
+    name = object_name(ref, generation, loader)
     with _lock:
         _sound.pop(name, None)  # it may answer some questions, and crash at others
     blob = clients.storage.bucket(clients.settings.runs_bucket(env)).blob(name)
@@ -63,15 +65,16 @@ def remember_crash(clients: Clients, env: str, ref: ModelRef, generation: int, r
         log.warning("That %s crashed was not kept: %s", ref, exc)
 
 
-def note_sound(ref: ModelRef, generation: int) -> None:
+def note_sound(ref: ModelRef, generation: int, loader: str) -> None:
     """Keep in this process that a model loads and answers, which saves looking for a crash."""
     with _lock:
-        _sound[object_name(ref, generation)] = None
+        _sound[object_name(ref, generation, loader)] = None
         while len(_sound) > REMEMBERED:
             _sound.popitem(last=False)
 
 
-def object_name(ref: ModelRef, generation: int) -> str:
+def object_name(ref: ModelRef, generation: int, loader: str) -> str:
     """Return the name of the object that keeps a crash."""
     release = importlib.metadata.version("scikit-learn")
-    return f"crashes/{ref}/{generation}-{mlsys.__version__}-{release}.json"
+    suffix = "-any" if loader == "any" else ""
+    return f"crashes/{ref}/{generation}-{mlsys.__version__}-{release}{suffix}.json"

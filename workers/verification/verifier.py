@@ -1,7 +1,7 @@
 """Judge models that have just been uploaded, each in a sandbox of its own.
 
 A model's file may be anything: too large, made to be slow, made to be harmful. Its sandbox loads it
-(by the allow-list) and replays its golden rows.
+(by the allow-list, or any code where the settings say so) and replays its golden rows.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Verifier:
         document: Mapping[str, Any],
         trusted: tuple[str, ...] = (),
         max_bytes: int = MAX_MODEL_BYTES,
+        loader: str = "listed",
     ) -> Verdict:
         """Return the verdict on the model that `fetch` gives, with its metadata's document.
 
@@ -55,7 +56,7 @@ class Verifier:
         try:
             if (known := self._known.get(key)) is not None:
                 return known
-            file = ModelFile(fetch(), "model.pkl", trusted, max_bytes)
+            file = ModelFile(fetch(), "model.pkl", trusted, max_bytes, loader)
             verdict = self._judge(file, ModelMetadata.parse(json.dumps(dict(document)).encode()))
             self._known[key] = verdict
             while len(self._known) > REMEMBERED:

@@ -140,6 +140,17 @@ variable "model_writers" {
   }
 }
 
+variable "models" {
+  description = "What models may be made of: \"listed\" names, or \"any\" code that is installed in the image."
+  type        = string
+  default     = "listed"
+
+  validation {
+    condition     = contains(["listed", "any"], var.models)
+    error_message = "The value is unknown. Pass listed or any."
+  }
+}
+
 variable "notification_channels" {
   description = "Notification channels of the alerts: projects/PROJECT/notificationChannels/NUMBER. Without any, alerts show only in the console."
   type        = list(string)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,13 +54,31 @@ def load_model(
             that is missing or not trusted, or hold an object that cannot predict.
     """
     seen: set[str] = set()
+    unpacked = unpack_model(content, name, max_bytes)
     token = saved_by.set(seen)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            model = _load(content, name, trusted, max_bytes)
+            model = loads(unpacked, trusted)
+            check_width(model)
+    except Exception as exc:  # an unpickler raises anything, by the bytes it is fed
+        raise ModelUnusable(f"{name} {why_not(exc, unpacked)}") from exc
     finally:
         saved_by.reset(token)
+    return checked(model, name, seen, caught)
+
+
+def checked(
+    model: Any, name: str, seen: set[str], caught: Sequence[warnings.WarningMessage]
+) -> LoadedModel:
+    """Check that an unpickled object predicts, and pin what would make its answers vary.
+
+    `seen` are the releases of scikit-learn that saved its estimators, `caught` the warnings of
+    unpickling it.
+
+    Raises:
+        ModelUnusable: it has no predict and no transform.
+    """
     then = ", ".join(sorted(seen)) or None
     mismatch = _version_mismatch(seen)
     transforms = hasattr(model, "fit") and hasattr(model, "transform")  # a DataFrame has the latter
@@ -93,20 +112,31 @@ def _is_mismatch(warning: warnings.WarningMessage) -> bool:
     return isinstance(warning.message, InconsistentVersionWarning)
 
 
-def _load(content: bytes, name: str, trusted: tuple[str, ...], max_bytes: int) -> Any:
+def unpack_model(content: bytes, name: str, max_bytes: int) -> bytes:
+    """Return a model file without its compression.
+
+    Raises:
+        ModelUnusable: it is damaged, or unpacks to more than `max_bytes`.
+    """
     try:
-        content = unpack(content, max_bytes)
-        model = loads(content, trusted)
-        if (width := row_width(model)) > MOST:
-            raise UnsafePickle(f"makes {width:,} numbers of each row, more than any memory holds")
-        return model
+        return unpack(content, max_bytes)
     except TooLarge as exc:
         raise ModelUnusable(
             f"{name} is or unpacks to more than {max_bytes:,} bytes: raise MLSYS_MAX_MODEL_BYTES "
             "if the service has the memory, or train a smaller model"
         ) from exc
-    except Exception as exc:  # an unpickler may raise anything
+    except Exception as exc:  # each decompressor raises its own
         raise ModelUnusable(f"{name} {why_not(exc, content)}") from exc
+
+
+def check_width(model: Any) -> None:
+    """Check that no row takes more memory than there is.
+
+    Raises:
+        UnsafePickle: it does.
+    """
+    if (width := row_width(model)) > MOST:
+        raise UnsafePickle(f"makes {width:,} numbers of each row, more than any memory holds")
 
 
 def sklearn_version(content: bytes, max_bytes: int = MAX_MODEL_BYTES) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import re
 import sys
 
 from mlsys.artifact.other_release import advice, differs
@@ -41,6 +42,13 @@ PACKAGES = {
     "surprise": "scikit-surprise",
     "umap": "umap-learn",
 }
+_OF_MAIN = re.compile(
+    r"Can't get (?:local )?attribute '(?P<a>[\w.<>]{1,200})' on <module '__(?:mp_)?main__'"
+    r"|module '__(?:mp_)?main__' has no attribute '(?P<b>\w{1,200})'"
+)
+_UNPICKLERS = ("/pickle.py", "/joblib/numpy_pickle.py", "/joblib/numpy_pickle_utils.py")
+# Where Python's unpickler calls what a pickle names.
+_CALLING = ("load_build", "load_newobj", "load_newobj_ex", "load_reduce", "_instantiate")
 # Names in these packages change between releases of scikit-learn and its dependencies.
 _LIBRARIES = frozenset(("joblib", "numpy", "pandas", "pyarrow", "scipy", "sklearn"))
 
@@ -93,6 +101,54 @@ def _not_permitted(exc: PermissionError) -> str:
     )
 
 
+def why_not_any(exc: Exception, content: bytes) -> str:
+    """Say what is wrong with a pickle of any code that raised `exc`, and what helps."""
+    if isinstance(exc, ModuleNotFoundError):
+        of_library = (exc.name or "").partition(".")[0] in _LIBRARIES
+        said = f"the module {exc.name}"
+        return (of_library and _other_release(content, said)) or not_in_the_image(exc)
+    if isinstance(exc, AttributeError) and (lost := _OF_MAIN.match(str(exc))):
+        return (
+            f"needs `__main__.{lost['a'] or lost['b']}`, which the pickle does not contain: "
+            "upload the model with upload_model or gcs_put_pickle, which store classes and "
+            "functions of a notebook as code, or write it with cloudpickle"
+        )
+    of_pickle = isinstance(exc, MemoryError | UnsafePickle | EOFError | pickle.UnpicklingError)
+    if of_pickle or isinstance(exc, ImportError | PermissionError) or _of_unpickler(exc):
+        return why_not(exc, content)
+    said = f"{type(exc).__name__}: {_printable(exc)}".rstrip(": ")
+    return _other_release(content, said) or (
+        f"raised {said}, while it was loaded. Load it in a new Python process with the service's "
+        "libraries, correct its code, and upload it again"
+    )
+
+
+def not_in_the_image(exc: ModuleNotFoundError) -> str:
+    """Say which package is missing, where it need only be installed."""
+    module = (exc.name or str(exc)).partition(".")[0]
+    if (known := PACKAGES.get(module)) is not None:
+        return (
+            f"needs the package {known!r}, which the service has not installed: add it to the "
+            "service's image, or train without it"
+        )
+    return (
+        f"needs the module {module!r}, which the service has not installed: add its package to "
+        "the service's image. If it lies beside the notebook, upload the model with upload_model, "
+        "which stores such a module as code"
+    )
+
+
+def _of_unpickler(exc: Exception) -> bool:
+    """Tell whether the bytes are at fault, and not code that they call."""
+    last = exc.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    code = last.tb_frame.f_code if last is not None else None
+    if code is None or not code.co_filename.endswith(_UNPICKLERS):
+        return False
+    return code.co_name not in _CALLING
+
+
 def missing(package: str | None) -> str:
     """Return that a module is not installed, naming the package if it is a known one."""
     known = PACKAGES.get(package or "")
@@ -120,14 +176,16 @@ def _name_refused(key: str, content: bytes, nested: bool) -> str:
             f"needs `{key}`: {tool} stored a lambda, or a function or class of a notebook, as "
             "code, and the service does not run code from a model file. Use functions of NumPy or "
             "scikit-learn, or move your own into a package that is installed in the service, "
-            "import it from there, train again and add its name to MLSYS_TRUSTED_GLOBALS"
+            "import it from there, train again and add its name to MLSYS_TRUSTED_GLOBALS. A "
+            "service with MLSYS_MODELS=any takes the model as it is"
         )
     if package == "__main__":
         return (
             f"needs code that is not installed here: {key}. The pickle does not contain a class or "
             "function that was defined in the notebook. Move it to a package that is installed in "
             "the service, import it from there, train again and add its name to "
-            "MLSYS_TRUSTED_GLOBALS"
+            "MLSYS_TRUSTED_GLOBALS. Or upload it with upload_model to a service with "
+            "MLSYS_MODELS=any"
         )
     if package in _LIBRARIES or package.startswith("_"):
         if (other := _other_release(content, f"`{key}`")) is not None:

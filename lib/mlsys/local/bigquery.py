@@ -1,16 +1,21 @@
 """BigQuery on this machine: bqemulator, with the service's own datasets and tables."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from mlsys.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.local.addresses import HOST
 from mlsys.local.bounded import default_limit
 from mlsys.local.processes import Server, answers, listens
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
 
 START_SECONDS = 90.0  # it takes 5 to 8 s on a free machine
 # It reads 65,536 rows a message, however wide they are, and by default sends at most 11 MB of them;
@@ -77,7 +82,8 @@ def start_bigquery(
 def create_tables(clients: Clients, envs: Iterable[str]) -> None:
     """Create each environment's dataset `mlsys_{env}` and the service's tables, if missing.
 
-    The tables are the files of `mlsys/schemas`, named as the tables.
+    The tables are the files of `mlsys/schemas`, named as the tables. A table that an older release
+    created gets the columns that it lacks, as from Terraform.
     """
     from google.cloud import bigquery
 
@@ -92,7 +98,29 @@ def create_tables(clients: Clients, envs: Iterable[str]) -> None:
             if path.stem in _LAYOUT:
                 day, table.clustering_fields = _LAYOUT[path.stem]
                 table.time_partitioning = bigquery.TimePartitioning(field=day)
-            client.create_table(table, exists_ok=True, timeout=TIMEOUT, retry=bigquery_retry())
+            existing = client.create_table(
+                table, exists_ok=True, timeout=TIMEOUT, retry=bigquery_retry()
+            )
+            _add_columns(client, existing, schema)
+
+
+def _add_columns(
+    client: bigquery.Client, table: bigquery.Table, schema: list[bigquery.SchemaField]
+) -> None:
+    """Add the columns of `schema` that the table lacks, which may be NULL.
+
+    bqemulator adds the columns by the statement, and describes them after the update.
+    """
+    known = {field.name for field in table.schema}
+    lacking = [field for field in schema if field.name not in known]
+    for field in lacking:
+        sql = f"ALTER TABLE `{table.reference}` ADD COLUMN {field.name} {field.field_type}"
+        job = client.query(sql, timeout=TIMEOUT, retry=bigquery_retry())
+        job.result(timeout=TIMEOUT, retry=bigquery_retry())
+    if lacking:
+        table = client.get_table(table.reference, timeout=TIMEOUT, retry=bigquery_retry())
+        table.schema = [*table.schema, *lacking]
+        client.update_table(table, ["schema"], timeout=TIMEOUT, retry=bigquery_retry())
 
 
 def home_for_duckdb(folder: Path) -> Path:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-import pickletools
 import re
-from typing import Any
 
 # The last key of every estimator's state, and the text after it, as each protocol writes them.
 # joblib's arrays lie between the opcodes, so the bytes are searched and not the opcodes.
@@ -27,13 +24,3 @@ def saved_with(content: bytes) -> str | None:
         if _RELEASE.fullmatch(release):
             return release
     return None
-
-
-def names_of_the_notebook(model: Any) -> list[str]:
-    """Return the names of `__main__` that the pickle of `model` refers to.
-
-    It reads the opcodes, because `__main__` may also be a word of a vocabulary.
-    """
-    content = pickle.dumps(model, 2, fix_imports=False)  # it names each global in one opcode
-    names = {str(arg) for op, arg, _ in pickletools.genops(content) if op.name == "GLOBAL"}
-    return sorted(n.partition(" ")[2] for n in names if n.startswith("__main__ "))

@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 import sklearn
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -26,7 +25,7 @@ from mlsys.artifact.refusals import why_not
 from mlsys.errors import InvalidRequest, ModelUnusable, SettingsError
 from mlsys.gcs import pickled
 from mlsys.safe_pickle.forbidden_names import is_never_trusted, why_never_trusted
-from mlsys.safe_pickle.saved_with import names_of_the_notebook, saved_with
+from mlsys.safe_pickle.saved_with import saved_with
 from mlsys.safe_pickle.unpickler import NAMES
 from mlsys.settings import Settings
 from pickle_cases import LINE, call, dumped, glob, text, whole
@@ -236,22 +235,6 @@ def test_pickling_a_class_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="is the class LogisticRegression, not a fitted model"):
         pickled(LogisticRegression)
     assert pickle.loads(pickled(pd.Timestamp)) is pd.Timestamp
-
-
-class OfTheNotebook(StandardScaler):
-    pass
-
-
-def test_main_in_a_vocabulary_is_not_taken_for_the_notebooks_module(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    texts = ["if __name__ == '__main__' run", "__main__ Foo"]
-    words = CountVectorizer(token_pattern=r"\S+").fit(texts)
-    assert b"__main__" in pickled(words)
-    assert names_of_the_notebook(words) == []
-    monkeypatch.setattr(OfTheNotebook, "__module__", "__main__")
-    monkeypatch.setattr(sys.modules["__main__"], "OfTheNotebook", OfTheNotebook, raising=False)
-    assert names_of_the_notebook(make_pipeline(OfTheNotebook(), words)) == ["OfTheNotebook"]
 
 
 def test_no_listed_name_can_run_any_code() -> None:

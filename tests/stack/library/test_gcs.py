@@ -3,6 +3,7 @@
 import json
 import pickle
 import platform
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -161,5 +162,11 @@ def test_a_path_that_registers_no_model_gives_a_warning(environment: dict[str, s
 
 
 def test_an_object_that_cannot_be_pickled_is_explained(environment: dict[str, str]) -> None:
-    with pytest.raises(InvalidRequest, match="cannot be pickled .* put a named function into"):
-        gcs_put_pickle(lambda x: x, "mlsys-models-dev", "lambda/v1/model.pkl")
+    with pytest.raises(InvalidRequest, match="cannot be pickled .*lock.* leave out"):
+        gcs_put_pickle(threading.Lock(), "mlsys-models-dev", "lock/v1/model.pkl")
+
+
+def test_a_function_of_the_notebook_survives_the_round_trip(bucket: str) -> None:
+    with pytest.warns(UserWarning, match="obj: a lambda is stored in the file as code"):
+        gcs_put_pickle(lambda x: x + 1, bucket, "lambda.pkl")
+    assert gcs_get_pickle(bucket, "lambda.pkl")(1) == 2

@@ -282,13 +282,17 @@ def test_versions_sort_by_number() -> None:
     assert [ref.number for ref in sorted(refs, key=lambda ref: ref.number)] == [1, 9, 10]
 
 
-def test_a_function_of_the_notebook_is_refused_before_the_upload(
+def test_a_class_of_the_notebook_is_stored_as_code_and_a_listed_service_rejects_it(
     case: ModelCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Untrained, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "Untrained", Untrained, raising=False)
-    with pytest.raises(InvalidRequest, match="defined in this notebook"):
+    with (
+        pytest.warns(UserWarning, match="Untrained is stored in the file as code"),
+        pytest.warns(UserWarning, match=r"is rejected in dev: .*MLSYS_MODELS=any"),
+    ):
         upload_model(Untrained(), case.name, X=X)
+    assert (case.row()["status"], case.row()["loader"]) == ("rejected", "listed")
 
 
 def shout(frame: pd.DataFrame) -> pd.DataFrame:

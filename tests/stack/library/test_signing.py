@@ -146,6 +146,19 @@ def test_an_unsigned_model_is_rejected_until_it_is_signed(
         assert (row["status"], row["signature_generation"]) == ("rejected", None)
 
 
+def test_any_code_needs_a_signature_too(case: ModelCase, strict: Clients, key: Path) -> None:
+    free = clients_for(dataclasses.replace(strict.settings, models="any"))
+    with notifications_lost(case.stack):
+        case.upload()
+        assert converge(free, "dev", case.ref()) == "registered"
+        [row] = case.rows()
+        assert (row["status"], row["loader"]) == ("rejected", "any")
+        assert row["status_reason"].startswith(f"{case.name}/v1 has no model.sig")
+        assert main(["sign", "model", case.name, "v1", "--env", "dev", "--key", str(key)]) == 0
+        assert converge(free, "dev", case.ref()) == "updated"
+        assert case.rows()[0]["status"] == "ready"
+
+
 def test_uploading_only_a_signature_updates_the_registry(case: ModelCase, key: Path) -> None:
     case.upload()
     assert case.row()["signature_generation"] is None

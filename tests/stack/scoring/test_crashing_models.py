@@ -80,7 +80,7 @@ def remembered(lab: Lab, name: str) -> dict[str, Any] | None:
     """Return what the runs bucket keeps about the current generation of the model."""
     objects = lab.objects(f"crashes/{name}/")
     bucket = lab.clients.storage.bucket(lab.settings.runs_bucket("dev"))
-    kept = crashes.object_name(ModelRef(name, "v1"), generation(lab, name))
+    kept = crashes.object_name(ModelRef(name, "v1"), generation(lab, name), "listed")
     return json.loads(bucket.blob(kept).download_as_bytes(timeout=30)) if kept in objects else None
 
 
@@ -192,7 +192,7 @@ def test_a_model_that_this_process_knew_as_sound_is_tried_once_more(
 
 def test_an_empty_object_about_a_crash_is_ignored(lab: Lab, table: str) -> None:
     name = lab.upload(Ending(at=SICK).fit(X), X)
-    kept = crashes.object_name(ModelRef(name, "v1"), generation(lab, name))
+    kept = crashes.object_name(ModelRef(name, "v1"), generation(lab, name), "listed")
     bucket = lab.clients.storage.bucket(lab.settings.runs_bucket("dev"))
     bucket.blob(kept).upload_from_string(b"", timeout=30)
     assert lab.here(lab.params(table, name)).done()["rows"] == ROWS

@@ -12,6 +12,7 @@ from workers.sandbox.walls.enclosing import (
     available,
     enclose,
     protect_memory,
+    standing,
 )
 from workers.sandbox.walls.environment import clear_environment
 from workers.sandbox.walls.installation import installation
@@ -28,4 +29,5 @@ __all__ = [
     "installation",
     "prepare",
     "protect_memory",
+    "standing",
 ]

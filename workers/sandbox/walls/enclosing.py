@@ -50,6 +50,14 @@ class Walls:
         return ", ".join(words) + (f"; limits: {', '.join(self.limits)}" if self.limits else "")
 
 
+_standing: Walls | None = None  # around this process, for good
+
+
+def standing() -> Walls | None:
+    """Return the walls around this process, or None if `enclose` has not put them up."""
+    return _standing
+
+
 def available() -> Walls:
     """Return the walls that this machine has, without putting one up."""
     known = architecture()
@@ -91,6 +99,7 @@ def enclose(
         OSError: the kernel refuses a wall that it has.
     """
     walls = available()
+    global _standing
     if required and not walls.filter:
         raise NoWalls(
             f"Models cannot be kept apart here: {walls.missing}. Run the service on Linux on "
@@ -103,7 +112,8 @@ def enclose(
     _close_all_but(keep)
     held = set_limits(limits)
     if sys.platform != "linux":
-        return Walls(filter=False, landlock=0, undumpable=False, limits=held, missing=walls.missing)
+        _standing = Walls(False, 0, undumpable=False, limits=held, missing=walls.missing)
+        return _standing
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
     protect_memory()
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -115,7 +125,8 @@ def enclose(
         if walls.filter:
             allowed = policy.rules(known, os.getpid(), {*keep, 0, 1, 2})
             seccomp.load(known, assemble(known, allowed, policy.UNKNOWN, NEWEST))
-    return Walls(walls.filter, abi, undumpable=True, limits=held, missing=walls.missing)
+    _standing = Walls(walls.filter, abi, undumpable=True, limits=held, missing=walls.missing)
+    return _standing
 
 
 def protect_memory() -> bool:

@@ -91,6 +91,8 @@ class Resolved:
             "rows": self.table.num_rows,
             "buffered": buffer.estimated_rows if buffer else 0,
         }
+        if self.model.loader != "listed":  # another run than that of the default
+            state["loader"] = self.model.loader
         digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
         return f"{name}-{digest[:16]}"
 

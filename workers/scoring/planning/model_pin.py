@@ -35,6 +35,7 @@ class ModelPin:
     version: str
     size: int  # bytes
     signature: str | None = None  # what model.sig held, if the settings demand one
+    loader: str = "listed"  # `MLSYS_MODELS` when the run was planned
 
 
 def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
@@ -74,6 +75,7 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
         version=ref.version,
         size=existing.size,
         signature=None if signature is None else signature.decode("latin-1"),
+        loader=clients.settings.models,
     )
 
 
@@ -82,7 +84,8 @@ def load_pinned(clients: Clients, pin: ModelPin) -> SandboxedModel:
 
     Raises:
         ModelNotFound: that generation was replaced or deleted.
-        ModelUnusable: see `read_model` and `SandboxedModel`.
+        ModelUnusable: it was planned to be made of any code, and the service takes only listed
+            names now; or see `read_model` and `SandboxedModel`.
         SandboxDied: loading it ended the sandbox.
         TryAgain: the object is not the one that was pinned.
     """
@@ -90,6 +93,11 @@ def load_pinned(clients: Clients, pin: ModelPin) -> SandboxedModel:
     uri = f"gs://{pin.bucket}/{pin.path}"
     if settings.env_of_models_bucket(pin.bucket) is None:
         raise ModelNotFound(f"gs://{pin.bucket} is not a models bucket of this service")
+    if pin.loader not in ("listed", settings.models):
+        raise ModelUnusable(
+            f"The run was planned with MLSYS_MODELS={pin.loader}, and the service has "
+            f"MLSYS_MODELS={settings.models} now: repeat the request without run_id"
+        )
     content = read_model(
         clients,
         pin.bucket,
@@ -101,7 +109,7 @@ def load_pinned(clients: Clients, pin: ModelPin) -> SandboxedModel:
     if crc32c(content) != pin.crc32c:
         raise TryAgain(f"{uri} is not the object that the run was planned for: try again")
     return SandboxedModel(
-        ModelFile(content, uri, settings.trusted_globals, settings.max_model_bytes)
+        ModelFile(content, uri, settings.trusted_globals, settings.max_model_bytes, pin.loader)
     )
 
 
@@ -118,7 +126,10 @@ def ask_pinned[T](
     """
     ref = ModelRef(pin.name, pin.version)
     env = clients.settings.env_of_models_bucket(pin.bucket)
-    if env is not None and (reason := crash_of(clients, env, ref, pin.generation)) is not None:
+    if (
+        env is not None
+        and (reason := crash_of(clients, env, ref, pin.generation, pin.loader)) is not None
+    ):
         raise _ends_its_sandbox(clients, env, pin, reason)
     for attempt in range(2):
         model = None
@@ -132,17 +143,19 @@ def ask_pinned[T](
                 raise
             # The machine may have been busy with something else.
             if attempt or exc.cause not in ("over time", "over memory"):
-                remember_crash(clients, env, ref, pin.generation, exc.detail)
+                remember_crash(clients, env, ref, pin.generation, pin.loader, exc.detail)
                 raise _ends_its_sandbox(clients, env, pin, exc.detail) from exc
         else:
-            note_sound(ref, pin.generation)
+            note_sound(ref, pin.generation, pin.loader)
             return answer, model
     raise AssertionError("unreachable")
 
 
 def _ends_its_sandbox(clients: Clients, env: str, pin: ModelPin, reason: str) -> ModelUnusable:
     ref = ModelRef(pin.name, pin.version)
-    kept = f"gs://{clients.settings.runs_bucket(env)}/{object_name(ref, pin.generation)}"
+    kept = (
+        f"gs://{clients.settings.runs_bucket(env)}/{object_name(ref, pin.generation, pin.loader)}"
+    )
     return ModelUnusable(
         f"gs://{pin.bucket}/{pin.path} ended the process that loads and tries it: {reason}. Upload "
         f"a model that predicts in a new Python process. {kept} remembers this: delete it to have "

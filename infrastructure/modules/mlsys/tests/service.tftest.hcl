@@ -22,6 +22,7 @@ run "the_service_has_its_settings" {
       GCS_BUCKET_RUNS_DEV        = "mlsys-runs-dev"
       MLSYS_ENVS                 = "dev"
       MLSYS_INPUT_DATASETS       = "example-dev.mlsys_dev,warehouse.scores"
+      MLSYS_MODELS               = "listed"
       MLSYS_OUTPUT_DATASETS      = "example-dev.mlsys_dev,warehouse.scores"
       MLSYS_PUSH_AUDIENCE        = "https://mlsys-dev-123456789012.europe-west1.run.app"
       MLSYS_PUSH_AUTH            = "platform"
@@ -102,6 +103,29 @@ run "an_image_by_its_tag_is_refused" {
   }
 
   expect_failures = [var.image]
+}
+
+run "any_code_in_models_is_allowed_by_name" {
+  command = plan
+
+  variables {
+    models = "any"
+  }
+
+  assert {
+    condition = { for e in google_cloud_run_v2_service.this.template[0].containers[0].env : e.name => e.value }["MLSYS_MODELS"] == "any"
+    error_message = "The service does not get the setting."
+  }
+}
+
+run "an_unknown_kind_of_models_is_refused" {
+  command = plan
+
+  variables {
+    models = "everything"
+  }
+
+  expect_failures = [var.models]
 }
 
 run "an_unknown_environment_is_refused" {

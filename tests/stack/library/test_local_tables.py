@@ -1,0 +1,29 @@
+"""The service's tables on the local stack follow the schemas of the release that starts."""
+
+import json
+
+from google.cloud import bigquery
+
+from mlsys.local.bigquery import SCHEMAS, create_tables
+from mlsys.local.stack import LocalStack
+
+
+def test_a_table_of_an_older_release_gets_the_columns_that_it_lacks(stack: LocalStack) -> None:
+    client, name = stack.clients.bigquery, f"{stack.settings.project}.mlsys_prod.model_registry"
+    fields = json.loads((SCHEMAS / "model_registry.json").read_text())
+    older = [bigquery.SchemaField.from_api_repr(f) for f in fields if f["name"] != "loader"]
+    client.create_dataset(name.rpartition(".")[0], exists_ok=True, timeout=30)
+    client.delete_table(name, not_found_ok=True, timeout=30)
+    client.create_table(bigquery.Table(name, older), timeout=30)
+    required = {f["name"]: "'x'" for f in fields if f["mode"] == "REQUIRED"}
+    required |= dict.fromkeys(("version_number", "generation"), "1")
+    required["registered_at"] = "CURRENT_TIMESTAMP()"
+    sql = f"INSERT INTO `{name}` ({', '.join(required)}) VALUES ({', '.join(required.values())})"
+    client.query(sql, timeout=30).result(timeout=30)
+    for _ in range(2):
+        create_tables(stack.clients, ["prod"])
+        assert [f.name for f in client.get_table(name, timeout=30).schema] == [
+            f["name"] for f in fields
+        ]
+    [row] = client.query(f"SELECT model_name, loader FROM `{name}`", timeout=30).result(timeout=30)
+    assert (row["model_name"], row["loader"]) == ("x", None)
