@@ -1,7 +1,6 @@
 """upload_model: one call from a fitted model to a registered version."""
 
 import json
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -280,19 +279,6 @@ def test_other_paths_are_not_model_files(path: str) -> None:
 def test_versions_sort_by_number() -> None:
     refs = [ModelRef("a", v) for v in ("v10", "v9", "v1")]
     assert [ref.number for ref in sorted(refs, key=lambda ref: ref.number)] == [1, 9, 10]
-
-
-def test_a_class_of_the_notebook_is_stored_as_code_and_a_listed_service_rejects_it(
-    case: ModelCase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Untrained, "__module__", "__main__")
-    monkeypatch.setattr(sys.modules["__main__"], "Untrained", Untrained, raising=False)
-    with (
-        pytest.warns(UserWarning, match="Untrained is stored in the file as code"),
-        pytest.warns(UserWarning, match=r"is rejected in dev: .*MLSYS_MODELS=any"),
-    ):
-        upload_model(Untrained(), case.name, X=X)
-    assert (case.row()["status"], case.row()["loader"]) == ("rejected", "listed")
 
 
 def shout(frame: pd.DataFrame) -> pd.DataFrame:

@@ -113,7 +113,7 @@ run "any_code_in_models_is_allowed_by_name" {
   }
 
   assert {
-    condition = { for e in google_cloud_run_v2_service.this.template[0].containers[0].env : e.name => e.value }["MLSYS_MODELS"] == "any"
+    condition     = { for e in google_cloud_run_v2_service.this.template[0].containers[0].env : e.name => e.value }["MLSYS_MODELS"] == "any"
     error_message = "The service does not get the setting."
   }
 }
