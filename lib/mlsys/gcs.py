@@ -151,7 +151,7 @@ def gcs_list_blobs(bucket_name: str) -> list[str]:
 
 
 def pickled(obj: Any, parameter: str = "model") -> bytes:
-    """Return `obj` in joblib's format, or with its code by cloudpickle, of which it warns.
+    """Return `obj` in joblib's format, or with its own code by cloudpickle, and warn of that.
 
     Raises:
         InvalidRequest: it is an estimator's class, or holds something that cannot be pickled; the
