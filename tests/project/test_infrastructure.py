@@ -238,7 +238,7 @@ def test_terraform_is_valid_and_its_own_tests_pass(root: str) -> None:
     [
         ("pubsub.tf", "/events/storage", "/events/uploads", "pushes to another address"),
         ("pubsub.tf", "ack_deadline_seconds", "ack_deadline", "Unsupported argument"),
-        ("storage.tf", ', "OBJECT_ARCHIVE"', "", "are announced, and nothing else"),
+        ("storage.tf", ', "OBJECT_ARCHIVE"', "", "must cover uploads"),
         ("storage.tf", "mlsys-runs-${var.env}", "mlsys-runs-dev", "another environment's"),
         ("bigquery.tf", '["model_name"]', '["model_version"]', "clustered in another way"),
     ],
