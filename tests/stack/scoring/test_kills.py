@@ -17,7 +17,7 @@ from mlsys.local.stack import LocalStack
 from process_kills import KINDS, run_with_killed_processes
 
 KILL, STOP = int(signal.SIGKILL), int(signal.SIGSTOP)
-LONG_RUNS, LONG_KILLS = 200, 1_000
+LONG_RUNS, LONG_KILLS, LONG_PROCESS_KILLS = 200, 1_000, 300
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_killed_sandboxes_nurseries_and_scoring_processes_cost_no_row(
 def test_three_hundred_killed_processes_of_runs_cost_no_row(bench: Bench) -> None:
     killed: Counter[str] = Counter()
     seed = 1_000
-    while killed.total() < 300:
+    while killed.total() < LONG_PROCESS_KILLS:
         killed += run_with_killed_processes(bench, seed)
         seed += 1
     print(f"\n{dict(killed)}")
