@@ -20,6 +20,7 @@ from zygote import Caller
 
 KINDS = ("sandbox", "nursery", "scoring process")
 SECONDS = 10.0  # for processes to end
+PATIENCE = 60.0  # seconds for a process of a kind to be started
 
 
 def children(pid: int) -> list[psutil.Process]:
@@ -54,15 +55,29 @@ def with_sandboxes(nursery: psutil.Process) -> Iterator[tuple[str, psutil.Proces
         yield "sandbox", child
 
 
-def kill_one(caller: Caller, kind: str, rng: random.Random, patience: float) -> bool:
-    """Kill a random process of the kind, once there is one. Return whether one was killed."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+def kill_one(caller: Caller, kind: str, rng: random.Random, delay: float) -> bool:
+    """Kill a random process of the kind, up to `delay` seconds after there is one.
+
+    Return whether one was killed before the caller ended.
+    """
+    deadline, waited = time.monotonic() + PATIENCE, False
+    while time.monotonic() < deadline and is_running(caller.pid):
         if some := [process for known, process in tree(caller.pid) if known == kind]:
+            if not waited:
+                time.sleep(rng.uniform(0, delay))
+                waited = True
+                continue
             with contextlib.suppress(psutil.NoSuchProcess):
                 rng.choice(some).send_signal(signal.SIGKILL)
                 return True
         time.sleep(0.005)
+    return False
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process runs: it exists, and has not ended."""
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
 
 
@@ -88,9 +103,7 @@ def run_with_killed_processes(bench: Bench, seed: int, kills: int = 3) -> Counte
         caller = bench.start(output, pool=pool)
         started: set[psutil.Process] = set()
         try:
-            time.sleep(rng.uniform(0, bench.seconds))
-            started.update(process for _, process in tree(caller.pid))
-            done = kill_one(caller, kind, rng, patience=bench.seconds)
+            done = kill_one(caller, kind, rng, delay=0.5 * bench.seconds)
             started.update(process for _, process in tree(caller.pid))
         finally:
             outcome = caller.end()

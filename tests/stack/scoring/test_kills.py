@@ -211,7 +211,9 @@ def test_ten_killed_scoring_processes_cost_no_row(bench: Bench) -> None:
 def test_killed_sandboxes_nurseries_and_scoring_processes_cost_no_row(
     bench: Bench, seed: int
 ) -> None:
-    assert run_with_killed_processes(bench, seed).total()
+    killed = run_with_killed_processes(bench, seed)
+    print(dict(killed))
+    assert killed.total()  # a caller may end before its process is killed
 
 
 @pytest.mark.long
