@@ -26,7 +26,7 @@ class Sandboxes(BaseModel):
     """How models are kept apart, and what became of the processes that held them."""
 
     walls: str
-    deaths: dict[str, int]  # by cause, of the processes that verify, plan and score small tables
+    deaths: dict[str, int]  # since the service started, by cause
 
 
 class Health(BaseModel):

@@ -67,6 +67,12 @@ def deaths() -> dict[Cause, int]:
         return {cause: _deaths[cause] for cause in get_args(Cause)}
 
 
+def add(others: Mapping[Cause, int]) -> None:
+    """Add the deaths of another process's sandboxes."""
+    with _counting:
+        _deaths.update(others)
+
+
 def count(death: SandboxDied, pid: int, op: str) -> None:
     """Count a death, and log it."""
     with _counting:

@@ -7,6 +7,7 @@ any client. It ends with its requester, in whatever way that ends, and its sandb
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -211,6 +212,7 @@ def _nursery() -> Nursery:
     with _starting:
         if not _own:
             _own.append(Nursery())
+            atexit.register(close)
         return _own[0]
 
 

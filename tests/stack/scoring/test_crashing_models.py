@@ -29,6 +29,7 @@ from workers.registry.sync import converge
 from workers.registry.verify import verifier
 from workers.sandbox import client, nursery
 from workers.sandbox.client import SandboxedModel
+from workers.sandbox.died import deaths
 from workers.sandbox.process import Sandbox
 from workers.scoring.shards import pool, read_session, scorer
 from workers.verification import crashes
@@ -307,8 +308,10 @@ def test_rows_that_end_the_process_are_rejected_in_the_pool_too(
     try:
         name = lab.upload(Ending(at=SICK).fit(data[["a", "b"]]), data[["a", "b"]])
         params = lab.params(lab.put(sick), name, max_rejects=len(bad))
+        before = deaths()["killed"]
         result = lab.here(params).done()
         assert own._started()
+        assert deaths()["killed"] > before  # the service counts those of the pool
         assert result["rows_rejected"] == len(bad)
         found, good = lab.rows(params["output_table"]), data.drop(bad)
         assert found["id"].tolist() == good["id"].tolist()

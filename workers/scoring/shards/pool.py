@@ -10,9 +10,10 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlsys.clients import Clients, clients_for
@@ -20,8 +21,9 @@ from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
 from workers import machine
 from workers.forking import context, kill
-from workers.sandbox import nursery, walls
+from workers.sandbox import died, nursery, walls
 from workers.sandbox.client import SandboxedModel
+from workers.sandbox.died import Cause
 from workers.scoring.planning.model_pin import ModelPin, load_pinned
 from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Counts
@@ -58,6 +60,7 @@ class Shard:
     number: int
     counts: Counts
     seconds: float
+    deaths: Mapping[Cause, int] = field(default_factory=dict)  # of the process's sandboxes
 
 
 def score_shards(
@@ -209,6 +212,7 @@ def _in_processes(
             done, waiting = cf.wait(waiting, POLL, cf.FIRST_COMPLETED)
             for future in done:
                 shard = future.result()
+                died.add(shard.deaths)
                 if isinstance(shard, RemoteError):
                     raise shard.error()
                 on_shard(shard)
@@ -237,12 +241,14 @@ def _end_with_parent() -> None:
 
 def _score_in_worker(scoring: Scoring, shard: int) -> Shard | RemoteError:
     clients = clients_for(scoring.settings)
+    before = Counter(died.deaths())
     try:
         scorer = _scorer(clients, scoring.plan)
-        return _score(clients, scoring, shard, scorer, lambda: False)
+        scored = _score(clients, scoring, shard, scorer, lambda: False)
+        return replace(scored, deaths=Counter(died.deaths()) - before)
     except Exception as exc:  # the parent handles it
         _forget()  # rows may lie in the sandbox's memory that nobody asks for any more
-        return RemoteError.of(exc)
+        return replace(RemoteError.of(exc), deaths=Counter(died.deaths()) - before)
 
 
 def _score(

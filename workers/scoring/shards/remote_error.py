@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
+
+from workers.sandbox.died import Cause
 
 MAX_TRACEBACK = 20_000  # characters, the last ones
 MAX_DEPTH = 4  # of values inside an exception that are looked at one by one
@@ -32,6 +34,7 @@ class RemoteError:
 
     pickled: bytes
     traceback: str
+    deaths: Mapping[Cause, int] = field(default_factory=dict)  # of the process's sandboxes
 
     @classmethod
     def of(cls, exc: Exception) -> Self:
