@@ -22,4 +22,6 @@ def test_a_class_of_the_service_itself_is_not_readable(monkeypatch: pytest.Monke
     with pytest.raises(ModelUnusable) as caught:
         SandboxedModel(file)
     assert "benchmarks" in str(caught.value)
-    assert "install the code as a package" in str(caught.value)
+    # which one depends on what Python's import system has listed before the walls went up
+    advice = ("install the code as a package", "the package into the image")
+    assert any(text in str(caught.value) for text in advice)

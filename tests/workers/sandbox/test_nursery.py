@@ -1,6 +1,7 @@
 """The nursery, which forks sandboxes: its lifetime, its replacement, and what it leaves behind."""
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -57,9 +58,11 @@ def parent_of(sandbox: Sandbox) -> int:
 @pytest.mark.parametrize("count", [64, pytest.param(1000, marks=pytest.mark.long)])
 def test_many_sandboxes_leave_no_process_or_descriptor(count: int) -> None:
     """Eight threads with one sandbox each at a time; some sandboxes die."""
+    gc.collect()  # ends the sandboxes that other tests have dropped
     first = start()
     keeper = parent_of(first)
     first.close()
+    others = set(children(keeper))
     before = len(os.listdir("/proc/self/fd")), threading.active_count()
     batch = pa.table({"a": np.arange(1000.0)})
     expect = Expected(pa.schema([("p", pa.float64())]), 1000)
@@ -82,7 +85,7 @@ def test_many_sandboxes_leave_no_process_or_descriptor(count: int) -> None:
     with ThreadPoolExecutor(8) as threads:
         outcomes = Counter(threads.map(use, range(count)))
     assert outcomes == {"answered": count * 7 // 8, "exited": count // 8}
-    assert children(keeper) == []
+    assert set(children(keeper)) <= others
     with contextlib.suppress(PermissionError):  # only root may read it
         assert len(os.listdir(f"/proc/{keeper}/fd")) == 4  # standard ones and the requests
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
