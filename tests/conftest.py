@@ -39,13 +39,10 @@ hypothesis.settings.load_profile("same" if "long" not in sys.argv else "default"
 # Modules, of Python's and of the tests' own, that can start processes.
 STARTS_PROCESSES = frozenset(
     (
-        "subprocess",
-        "multiprocessing",
-        "callers",
-        "kill_cases",
-        "slow_service",
-        "walls_zygote",
-        "zygote",
+        *("subprocess", "multiprocessing", "callers", "kill_cases", "slow_service"),
+        *("walls_zygote", "zygote"),
+        *("workers.sandbox.client", "workers.sandbox.nursery", "workers.sandbox.process"),
+        "workers.verification.verifier",
     )
 )
 
@@ -95,7 +92,11 @@ def no_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
             raise RuntimeError("import subprocess in this test module, which marks its tests")
         start(self, command, *args, **options)
 
+    def refuse_sandbox(*_: Any) -> None:
+        raise RuntimeError("import workers.sandbox.process in this module, which marks its tests")
+
     monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+    monkeypatch.setattr("workers.sandbox.nursery.Nursery.fork", refuse_sandbox)
 
 
 @pytest.fixture
