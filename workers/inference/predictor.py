@@ -41,8 +41,9 @@ class PredictionSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
-        features = Signature(self.features).to_dict()["features"]
-        return asdict(replace(self, features=())) | {"features": features}
+        return asdict(replace(self, features=())) | {
+            "features": [f.to_dict() for f in self.features]
+        }
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:

@@ -5,12 +5,13 @@ Whatever the sandbox answers is read as if a stranger had written it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import Feature, Signature
+from mlsys.artifact.signatures import Feature
 from mlsys.errors import MlsysError, TryAgain
 from mlsys.frames import arrow_type
 from mlsys.names import fold
@@ -48,16 +49,37 @@ class ModelFile:
 
 def saved_with(file: ModelFile) -> str | None:
     """Return which scikit-learn saved a model that need not load, as far as its file says."""
-    sandbox = Sandbox(HANDLERS, memory=machine.memory() // 2)
     try:
-        body = {"max_bytes": file.max_bytes}
-        answer = sandbox.call("saved_with", body, content=file.content, seconds=SECONDS)
-        release = answer.body.get("sklearn_version")
-        return release[:MAX_RELEASE] if isinstance(release, str) else None
+        with contextlib.closing(_start()) as sandbox:
+            body = {"max_bytes": file.max_bytes}
+            answer = sandbox.call("saved_with", body, content=file.content, seconds=SECONDS)
     except MlsysError:
         return None
-    finally:
-        sandbox.close()
+    release = answer.body.get("sklearn_version")
+    return release[:MAX_RELEASE] if isinstance(release, str) else None
+
+
+def tried_twice[T](work: Callable[[], T]) -> T:
+    """Return what `work` returns. Call it again if its sandbox lacked time or memory.
+
+    The machine may have been busy with something else.
+
+    Raises:
+        SandboxDied: the sandbox ended for another reason, or lacked them again.
+    """
+    try:
+        return work()
+    except SandboxDied as exc:
+        if exc.cause not in ("over time", "over memory"):
+            raise
+    return work()
+
+
+def _start() -> Sandbox:
+    try:
+        return Sandbox(HANDLERS, memory=machine.memory() // 2)
+    except SandboxDied as exc:  # no model was there yet
+        raise TryAgain(f"A sandbox did not start: {exc.detail}: try again") from exc
 
 
 class SandboxedModel:
@@ -75,10 +97,7 @@ class SandboxedModel:
             SandboxDied: loading it ended the sandbox.
             TryAgain: the system has no process or memory left for a sandbox.
         """
-        try:
-            self.sandbox = Sandbox(HANDLERS, memory=machine.memory() // 2)
-        except SandboxDied as exc:  # no model was there yet
-            raise TryAgain(f"A sandbox did not start: {exc.detail}: try again") from exc
+        self.sandbox = _start()
         self._seconds = seconds
         body = {
             "name": file.name,
@@ -86,13 +105,14 @@ class SandboxedModel:
             "max_bytes": file.max_bytes,
             "loader": file.loader,
         }
+
+        def read(answer: Mapping[str, Any]) -> None:
+            self.warnings = _texts(answer.get("warnings"))
+            self.version_mismatch = _text(answer.get("version_mismatch"))
+            self.sklearn_version = _text(answer.get("sklearn_version"))
+
         try:
-            said = self.ask("load", body, content=file.content).body
-            self.warnings = _texts(said.get("warnings"))
-            self.version_mismatch = _text(said.get("version_mismatch"))
-            self.sklearn_version = _text(said.get("sklearn_version"))
-        except ValueError as exc:
-            raise self.sandbox.refuse("load") from exc
+            self._read("load", body, read, content=file.content)
         except BaseException:
             self.close()
             raise
@@ -114,30 +134,23 @@ class SandboxedModel:
 
     def judge(self, metadata: ModelMetadata) -> Verdict:
         """Return the verdict on the model: see `workers.inference.verdict.judge`."""
-        said = self.ask("judge", {"metadata": dict(metadata.document)}).body
-        status = said.get("status")
-        if status not in ("ready", "rejected"):
-            raise self.sandbox.refuse("judge")
-        try:
-            return Verdict(status, _text(said.get("reason")), self.sklearn_version)
-        except ValueError as exc:
-            raise self.sandbox.refuse("judge") from exc
+
+        def read(answer: Mapping[str, Any]) -> Verdict:
+            status = answer.get("status")
+            if status not in ("ready", "rejected"):
+                raise ValueError("status")
+            return Verdict(status, _text(answer.get("reason")), self.sklearn_version)
+
+        return self._read("judge", {"metadata": dict(metadata.document)}, read)
 
     def describe(self, predictions: int) -> Description:
         """Return what planning needs to know of the model."""
-        said = self.ask("describe", {"predictions": predictions}).body
-        try:
-            return Description.parse(said)
-        except ValueError as exc:
-            raise self.sandbox.refuse("describe") from exc
+        return self._read("describe", {"predictions": predictions}, Description.parse)
 
     def output_values(self, methods: Sequence[str], names: Sequence[str]) -> dict[str, list[Value]]:
         """Return what each method gives a row: see `workers.inference.description`."""
-        said = self.ask("outputs", {"methods": list(methods), "names": list(names)}).body
-        try:
-            return parse_values(said, methods)
-        except ValueError as exc:
-            raise self.sandbox.refuse("outputs") from exc
+        body = {"methods": list(methods), "names": list(names)}
+        return self._read("outputs", body, lambda answer: parse_values(answer, methods))
 
     def choose_route(
         self,
@@ -148,7 +161,7 @@ class SandboxedModel:
     ) -> str:
         """Check that the model answers, and return the path that rows take to it."""
         body = {
-            "features": Signature(tuple(features)).to_dict()["features"],
+            "features": [f.to_dict() for f in features],
             "methods": list(methods),
             "metadata": dict(metadata.document),
             "series": series,
@@ -165,7 +178,7 @@ class SandboxedModel:
 
         schema = pa.schema([(f.name, arrow_type(f.type)) for f in features])
         expected = Expected(schema, valid_row_count(features))
-        body = {"features": Signature(tuple(features)).to_dict()["features"]}
+        body = {"features": [f.to_dict() for f in features]}
         answer = self.ask("valid_rows", body, expect=expected)
         assert answer.table is not None
         return answer.table
@@ -179,6 +192,20 @@ class SandboxedModel:
             if exc.cause in ("closed", "lost"):
                 raise TryAgain("The process that holds the model was ended from outside") from exc
             raise
+
+    def _read[T](
+        self,
+        op: str,
+        body: Mapping[str, Any],
+        read: Callable[[Mapping[str, Any]], T],
+        content: bytes | None = None,
+    ) -> T:
+        """Ask the handler `op`, and end the sandbox if `read` raises ValueError for the answer."""
+        answer = self.ask(op, body, content=content).body
+        try:
+            return read(answer)
+        except ValueError as exc:
+            raise self.sandbox.refuse(op) from exc
 
     def path(self, answer: Answer) -> str:
         """Return the path that an answer gives."""

@@ -16,7 +16,7 @@ from mlsys.artifact.metadata import ModelMetadata
 from mlsys.errors import ModelUnusable, TryAgain
 from mlsys.settings import MAX_MODEL_BYTES
 from workers.inference.verdict import Verdict
-from workers.sandbox.client import SECONDS, ModelFile, SandboxedModel, saved_with
+from workers.sandbox.client import SECONDS, ModelFile, SandboxedModel, saved_with, tried_twice
 from workers.sandbox.died import SandboxDied
 
 WAIT_SECONDS = 200.0  # for the verdicts on others, below the 600 in which a push must be answered
@@ -66,17 +66,16 @@ class Verifier:
             self._lock.release()
 
     def _judge(self, file: ModelFile, metadata: ModelMetadata) -> Verdict:
-        for attempt in range(2):
-            try:
-                with SandboxedModel(file, self._seconds) as model:
-                    return model.judge(metadata)
-            except SandboxDied as exc:
-                # The machine may have been busy with something else.
-                if attempt or exc.cause not in ("over time", "over memory"):
-                    return Verdict("rejected", ended(exc), crashed=exc.detail)
-            except ModelUnusable as exc:
-                return Verdict("rejected", str(exc), saved_with(file))
-        raise AssertionError("unreachable")
+        def judged() -> Verdict:
+            with SandboxedModel(file, self._seconds) as model:
+                return model.judge(metadata)
+
+        try:
+            return tried_twice(judged)
+        except SandboxDied as exc:
+            return Verdict("rejected", ended(exc), crashed=exc.detail)
+        except ModelUnusable as exc:
+            return Verdict("rejected", str(exc), saved_with(file))
 
 
 def ended(death: SandboxDied) -> str:

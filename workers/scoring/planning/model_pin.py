@@ -12,7 +12,7 @@ from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refs import ModelRef
 from mlsys.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, TryAgain
-from workers.sandbox.client import ModelFile, SandboxedModel
+from workers.sandbox.client import ModelFile, SandboxedModel, tried_twice
 from workers.sandbox.died import SandboxDied
 from workers.scoring.request import LATEST, ScoringRequest
 from workers.verification.crashes import crash_of, note_sound, object_name, remember_crash
@@ -131,24 +131,24 @@ def ask_pinned[T](
         and (reason := crash_of(clients, env, ref, pin.generation, pin.loader)) is not None
     ):
         raise _ends_its_sandbox(clients, env, pin, reason)
-    for attempt in range(2):
-        model = None
+
+    def answered() -> tuple[T, SandboxedModel]:
+        model = load_pinned(clients, pin)
         try:
-            model = load_pinned(clients, pin)
-            answer = ask(model)
-        except BaseException as exc:
-            if model is not None:
-                model.close()
-            if not isinstance(exc, SandboxDied) or env is None:
-                raise
-            # The machine may have been busy with something else.
-            if attempt or exc.cause not in ("over time", "over memory"):
-                remember_crash(clients, env, ref, pin.generation, pin.loader, exc.detail)
-                raise _ends_its_sandbox(clients, env, pin, exc.detail) from exc
-        else:
-            note_sound(ref, pin.generation, pin.loader)
-            return answer, model
-    raise AssertionError("unreachable")
+            return ask(model), model
+        except BaseException:
+            model.close()
+            raise
+
+    try:
+        answer = tried_twice(answered)
+    except SandboxDied as exc:
+        if env is None:
+            raise
+        remember_crash(clients, env, ref, pin.generation, pin.loader, exc.detail)
+        raise _ends_its_sandbox(clients, env, pin, exc.detail) from exc
+    note_sound(ref, pin.generation, pin.loader)
+    return answer
 
 
 def _ends_its_sandbox(clients: Clients, env: str, pin: ModelPin, reason: str) -> ModelUnusable:

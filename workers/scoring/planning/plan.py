@@ -121,7 +121,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values, as `plan.json` holds it."""
         return asdict(self) | {
-            "features": Signature(self.features).to_dict()["features"],
+            "features": [f.to_dict() for f in self.features],
             "output": self.output.to_dict(),
             "rejects": self.rejects.to_dict(),
         }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlsys.errors import ModelUnusable, PredictionFailed
 from mlsys.frames import arrow_type
 from mlsys.names import fold
-from workers.sandbox.client import SandboxedModel
+from workers.sandbox.client import SandboxedModel, tried_twice
 from workers.sandbox.died import SandboxDied
 from workers.sandbox.process import Slot
 from workers.scoring.planning.columns import Column
@@ -53,7 +53,7 @@ class Scorer:
         self._deaths = self._late = 0
         self._stamps = plan.stamps("predicted_at")
         self.schema = arrow_schema(plan.output.columns, self._stamps)
-        self._open(model if model is not None and model.alive else None)
+        self._open(model)
 
     def put(self, table: pa.Table) -> Batch:
         """Copy the rows to where the model reads them, while it may be at work on others."""
@@ -96,17 +96,13 @@ class Scorer:
         self.model.close()
 
     def _open(self, model: SandboxedModel | None = None) -> None:
-        """Load the model if it is not, and prepare it for the plan."""
-        for attempt in range(2):
-            try:
-                self.model = model or self._load()
-                self.predictor = self.model.predictor(self.plan.prediction_spec())
-                return
-            except SandboxDied as exc:
-                # The machine may have been busy with something else.
-                if attempt or exc.cause not in ("over time", "over memory"):
-                    raise
-                model = None
+        """Prepare the model for the plan. Load it unless `model` is alive."""
+
+        def prepare() -> None:
+            self.model = model if model is not None and model.alive else self._load()
+            self.predictor = self.model.predictor(self.plan.prediction_spec())
+
+        tried_twice(prepare)
 
     def _died(self, death: SandboxDied) -> Exception:
         """Load the model again, and return what the death means to the rows."""
