@@ -7,7 +7,6 @@ a question, and the table or bytes that came with it.
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -140,7 +139,7 @@ class Host:
 
 
 def _metadata(body: Body) -> ModelMetadata:
-    return ModelMetadata.parse(json.dumps(body["metadata"]).encode())
+    return ModelMetadata.from_document(body["metadata"])
 
 
 def _features(body: Body) -> tuple[Feature, ...]:

@@ -6,7 +6,6 @@ A model's file may be anything: too large, made to be slow, made to be harmful. 
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -57,7 +56,7 @@ class Verifier:
             if (known := self._known.get(key)) is not None:
                 return known
             file = ModelFile(fetch(), "model.pkl", trusted, max_bytes, loader)
-            verdict = self._judge(file, ModelMetadata.parse(json.dumps(dict(document)).encode()))
+            verdict = self._judge(file, ModelMetadata.from_document(document))
             self._known[key] = verdict
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)

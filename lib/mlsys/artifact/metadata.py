@@ -41,7 +41,15 @@ class ModelMetadata:
         Raises:
             MetadataInvalid: see `read_document`; or a part that mlsys uses has the wrong form.
         """
-        document = read_document(content)
+        return cls.from_document(read_document(content))
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
+        """Return the parts of a document that `read_document` has accepted.
+
+        Raises:
+            MetadataInvalid: a part that mlsys uses has the wrong form.
+        """
         signature = None
         if document.get("signature") is not None:
             signature = Signature.from_dict(document["signature"])

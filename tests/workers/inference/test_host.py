@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from mlsys.artifact.signatures import Signature
+from workers.inference.host import Host
 
 X = pd.DataFrame({"a": np.linspace(0, 1, 40), "b": np.linspace(3, 1, 40), "k": ["u", "v"] * 20})
 Y = (X["a"] > 0.5).astype(int)
@@ -56,3 +57,12 @@ def test_typical_models_import_nothing_more() -> None:
     )
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.decode().strip() == "[]"
+
+
+def test_a_document_near_the_limit_is_not_measured_again() -> None:
+    """Escaped as ASCII for the sandbox it is three times as long."""
+    host = Host()
+    model = LogisticRegression().fit(X[["a", "b"]], Y)
+    host.load({"name": "m", "trusted": [], "max_bytes": 10**8}, pickle.dumps(model))
+    body, _ = host.judge({"metadata": {"description": "é" * 400_000}}, None)
+    assert body == {"status": "ready", "reason": None}
