@@ -9,7 +9,7 @@ from flask import current_app, jsonify
 from flask_openapi3 import Info, OpenAPI, Server
 
 import mlsys
-from mlsys.clients import Clients, clients_for
+from mlsys.cloud.clients import Clients, clients_for
 from mlsys.errors import SettingsError
 from mlsys.settings import Settings
 from workers.sandbox import walls

@@ -34,7 +34,7 @@ from benchmarks.workloads import (
     workloads,
     write_parts,
 )
-from mlsys.frames import from_frame
+from mlsys.columns.frames import from_frame
 from mlsys.local.stack import LocalStack
 
 ROWS, SLOW_ROWS = "1000000,5000000", "1000000"

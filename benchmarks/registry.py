@@ -18,7 +18,7 @@ from mlsys.artifact.refs import ModelRef
 from mlsys.gcs import gcs_put_pickle, pickled
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import push_subscriptions
-from mlsys.registry import registered
+from mlsys.registry.row import registered
 from workers.registry.rows import list_objects, read_row
 from workers.registry.table import in_statements, replace
 

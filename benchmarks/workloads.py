@@ -21,7 +21,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from mlsys.frames import sql_name
+from mlsys.columns.arrow_types import sql_name
 from mlsys.local.stack import LocalStack, local_stack
 from mlsys.models import upload_model
 

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import threadpoolctl
 
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.local.bounded import default_limit
 from mlsys.local.stack import LocalStack, local_stack
 from mlsys.settings import Settings

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 
 log = logging.getLogger(__name__)
 

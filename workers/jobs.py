@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import RunInterrupted, TryAgain
 
 MAX_TRIES = 100

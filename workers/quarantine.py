@@ -8,8 +8,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from mlsys.clients import TIMEOUT, Clients
-from mlsys.quarantine import FOLDER
+from mlsys.cloud.clients import TIMEOUT, Clients
+from mlsys.events.quarantine import FOLDER
 
 CONTENT_TYPE = "content-type"  # how to read a body; not part of a message's identity
 
@@ -24,9 +24,9 @@ def quarantine(
 ) -> str:
     """Write the body of a message as it was received, with the reason, and return its `gs://` URI.
 
-    `headers` are those that are part of the message (`mlsys.pushes.kept_headers`). The object is
-    `quarantine/{date}/{hash}.json` in the environment's runs bucket: the same message on the same
-    day is the same object, however often it is delivered.
+    `headers` are those that are part of the message (`mlsys.events.pushes.kept_headers`). The
+    object is `quarantine/{date}/{hash}.json` in the environment's runs bucket: the same message on
+    the same day is the same object, however often it is delivered.
     """
     headers = headers or {}
     now = dt.datetime.now(dt.UTC)

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlsys.clients import RETRY_DEADLINE, TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import RETRY_DEADLINE, TIMEOUT, Clients, bigquery_retry
+from mlsys.columns.names import same_name
 from mlsys.errors import TryAgain
-from mlsys.names import same_name
 from workers.json_values import bounded_row, json_value
 
 if TYPE_CHECKING:

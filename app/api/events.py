@@ -24,7 +24,7 @@ from app.api.parameters import PredictQuery
 from app.api.problems import documented
 from mlsys.artifact.refs import ModelRef
 from mlsys.errors import InvalidRequest, MlsysError, NotAllowed, TryAgain
-from mlsys.pushes import NOTIFICATION, Malformed, PushMessage, kept_headers
+from mlsys.events.pushes import NOTIFICATION, Malformed, PushMessage, kept_headers
 
 log = logging.getLogger(__name__)
 api = APIBlueprint("events", __name__, abp_tags=[Tag(name="events")])

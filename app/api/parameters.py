@@ -20,8 +20,8 @@ from pydantic import (
 from app.api.description import as_passed
 from mlsys.artifact.refs import NAME, NAME_RULE, VERSION
 from mlsys.bq import TableRef
+from mlsys.columns.names import name_fault
 from mlsys.errors import InvalidRequest
-from mlsys.names import name_fault
 from mlsys.settings import Settings
 from workers.scoring.planning.labels import read_class_columns
 from workers.scoring.request import (

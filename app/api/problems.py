@@ -18,7 +18,7 @@ from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
 from mlsys import errors
-from mlsys.clients import is_passing
+from mlsys.cloud.clients import is_passing
 
 log = logging.getLogger(__name__)
 

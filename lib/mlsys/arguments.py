@@ -12,10 +12,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from mlsys.artifact.documents import shown
 from mlsys.errors import InvalidRequest
 
 MAX_PATH = 1024  # bytes: https://cloud.google.com/storage/docs/objects#naming
+MAX_SHOWN = 80  # characters of a value in a message
 
 # https://cloud.google.com/storage/docs/buckets#naming, less dots beside dots and hyphens
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9._-]{1,220}[a-z0-9])")
@@ -141,6 +141,18 @@ def kind_of(value: Any) -> str:
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 
 
+def shown(value: Any) -> str:
+    """Return a value's repr for a message: of bounded length, and always Unicode text."""
+    text = ascii(value) if isinstance(value, str) and not _is_text(value) else repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
+def shown_text(value: Any) -> str:
+    """Return a value as text of bounded length."""
+    text = str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
 def as_pandas(table: Any, name: str) -> str | None:
     """Return the expression that converts another library's table to pandas, or None."""
     package = type(table).__module__.partition(".")[0]
@@ -155,6 +167,14 @@ def as_pandas(table: Any, name: str) -> str | None:
     if package in ("dask", "dask_expr") and hasattr(table, "compute"):
         return f"{name}.compute()"
     return None
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_unicode(text: str, parameter: str) -> None:

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from mlsys.arguments import check_choice, check_query, check_text
-from mlsys.clients import TIMEOUT, bigquery_retry, default_clients
+from mlsys.cloud.clients import TIMEOUT, bigquery_retry, default_clients
 from mlsys.cloud.errors import Use, cloud_errors, words_of
+from mlsys.cloud.progress import progress
+from mlsys.columns.arrow_types import sql_name
+from mlsys.columns.fitting import fit as _fit
+from mlsys.columns.fitting import new_fields, sent_fields
+from mlsys.columns.frames import from_frame, to_frame
+from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, TableNotFound
-from mlsys.fitting import fit as _fit
-from mlsys.fitting import new_fields, sent_fields
-from mlsys.frames import from_frame, sql_name, to_frame
-from mlsys.names import fold
-from mlsys.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from google.cloud.bigquery import SchemaField, Table
 
-    from mlsys.clients import Clients
+    from mlsys.cloud.clients import Clients
 
 __all__ = ["TableRef", "bq_get", "bq_put"]
 
@@ -93,7 +94,7 @@ class TableRef:
 
 
 def bq_get(query: str) -> pd.DataFrame:
-    """Run `query` (GoogleSQL) and return its rows; `mlsys.frames` documents the types.
+    """Run `query` (GoogleSQL) and return its rows; `mlsys.columns.frames` documents the types.
 
     Raises:
         InvalidRequest: BigQuery refuses the query; the message quotes its reason.
@@ -137,8 +138,8 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
 
     Raises:
         InvalidRequest: a malformed table id, a view or another resource that is not a table, a
-            column name that BigQuery does not accept (`mlsys.names`), a named index, values that
-            would change, or rows that do not fit the table.
+            column name that BigQuery does not accept (`mlsys.columns.names`), a named index, values
+            that would change, or rows that do not fit the table.
         TableNotFound: the dataset does not exist.
         Conflict: WRITE_EMPTY, and the table has rows.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.

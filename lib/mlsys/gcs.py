@@ -13,22 +13,18 @@ import warnings
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlsys.arguments import check_bucket, check_path, content_bytes
-from mlsys.clients import TIMEOUT, default_clients
+from mlsys.artifact.refs import DESCRIPTION_KEY, ModelRef
+from mlsys.cloud.clients import TIMEOUT, default_clients
 from mlsys.cloud.credentials import words
 from mlsys.cloud.errors import Use, cloud_errors
+from mlsys.cloud.progress import progress
 from mlsys.errors import InvalidRequest, MlsysError, ObjectNotFound
-from mlsys.progress import progress
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
 __all__ = ["gcs_get", "gcs_get_pickle", "gcs_list_blobs", "gcs_put", "gcs_put_pickle"]
-
-# Custom metadata key for a pickled model's class and versions, which the registry shows without
-# loading the pickle.
-DESCRIPTION_KEY = "mlsys"
-PROMOTION_KEY = "mlsys-promotion"  # and for where a promoted model came from, and who promoted it
 
 
 def gcs_get(bucket_name: str, blob_path: str) -> bytes:
@@ -117,8 +113,6 @@ def gcs_put_pickle(obj: Any, bucket_name: str, blob_path: str) -> None:
 
 
 def _warn_unless_registered(bucket_name: str, blob_path: str) -> None:
-    from mlsys.artifact.refs import ModelRef
-
     settings = default_clients().settings
     if bucket_name not in (settings.models_bucket(env) for env in ENVS):
         return

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import check_choice, kind_of
-from mlsys.artifact.refs import VERSION, ModelRef
-from mlsys.clients import TIMEOUT, Clients, default_clients
+from mlsys.artifact.refs import DESCRIPTION_KEY, VERSION, ModelRef
+from mlsys.cloud.clients import TIMEOUT, Clients, default_clients
 from mlsys.cloud.errors import Use, cloud_errors
+from mlsys.cloud.progress import progress
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
-from mlsys.progress import progress
-from mlsys.registry import wait_until_registered
+from mlsys.registry.row import wait_until_registered
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
@@ -165,7 +165,6 @@ def _write(
     """
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
-    from mlsys import gcs
     from mlsys.artifact import signing
 
     bucket = clients.storage.bucket(clients.settings.models_bucket(env))
@@ -183,7 +182,7 @@ def _write(
             signature = signing.sign(ref, content, signing_key)
             _replace(bucket, ref.signature_path, signature, "text/plain")
         blob = bucket.blob(ref.path)
-        blob.metadata = {gcs.DESCRIPTION_KEY: about}
+        blob.metadata = {DESCRIPTION_KEY: about}
         blob.upload_from_string(
             content,
             content_type="application/octet-stream",

@@ -7,6 +7,8 @@ constants that notebooks use (`GCP_PROJECT_ID`, `GCP_REGION`, `GCS_BUCKET_MODELS
 >>> from mlsys.settings import GCS_BUCKET_MODELS_DEV   # doctest: +SKIP
 """
 
+import base64
+import binascii
 import io
 import os
 import re
@@ -14,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from mlsys.artifact.signing import is_public_key
 from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
 from mlsys.safe_pickle.forbidden_names import why_never_trusted
 
@@ -41,6 +42,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PUSH_AUTH_MODES = ("app", "platform", "off")
 MODELS = ("listed", "any")
 MAX_MODEL_BYTES = 2 << 30
+# The prefix of every Ed25519 public key in DER form (RFC 8410, section 4)
+KEY_PREFIX = bytes.fromhex("302a300506032b6570032100")
 # module.Name, exactly: no wildcard, and no class inside another
 _GLOBAL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
@@ -308,6 +311,15 @@ class Settings:
 def variable(name: str) -> str | None:
     """Return a variable's value from the environment, else the nearest `.env`, else None."""
     return _environment().get(name)
+
+
+def is_public_key(text: str) -> bool:
+    """Return whether the text is an Ed25519 public key as `mlsys sign new-key` prints it."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return len(key) == len(KEY_PREFIX) + 32 and key.startswith(KEY_PREFIX)
 
 
 def _split(text: str | None) -> list[str]:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app import create_app
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from tokens import (
     AUDIENCE,
     GOOGLES,

@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from app import auth, create_app
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from tokens import GOOGLES, MESSAGE, SERVICE, STRANGERS, signed, unsigned
 
 

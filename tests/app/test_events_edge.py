@@ -21,7 +21,7 @@ from edge_cases import (
 from edge_cases import client as client
 from edge_cases import did as did
 from mlsys.errors import RegistryBusy, RunInterrupted
-from mlsys.pushes import Malformed, PushMessage
+from mlsys.events.pushes import Malformed, PushMessage
 
 MALFORMED = [
     pytest.param(b"", "is not JSON", id="empty"),

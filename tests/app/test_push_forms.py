@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.api.notifications import StorageEvent
 from edge_cases import REQUEST, Recorder, client, did, envelope
-from mlsys.pushes import Malformed, PushMessage, kept_headers
+from mlsys.events.pushes import Malformed, PushMessage, kept_headers
 from tokens import SERVICE
 from workers.quarantine import quarantine
 

@@ -42,8 +42,8 @@ def model(stack: LocalStack) -> None:
     """Upload a model without metadata, as the README's calls need it."""
     from sklearn.dummy import DummyClassifier
 
-    from mlsys.clients import clients_for
-    from mlsys.frames import to_frame
+    from mlsys.cloud.clients import clients_for
+    from mlsys.columns.frames import to_frame
     from mlsys.gcs import pickled
     from workers.registry.sync import rescan
 

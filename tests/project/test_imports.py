@@ -45,7 +45,7 @@ def test_every_module_imports_with_an_empty_environment(tmp_path: Path) -> None:
     code = f"""
 import importlib, socket
 from mlsys import settings
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 
 def never(*_, **__):
     raise AssertionError("a setting was read, a client made or an address called")

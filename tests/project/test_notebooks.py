@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 

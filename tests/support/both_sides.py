@@ -17,9 +17,9 @@ import threadpoolctl
 
 from in_process import SandboxHere
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import Feature
+from mlsys.columns.features import Feature
+from mlsys.columns.frames import from_frame
 from mlsys.errors import InvalidRequest, MlsysError
-from mlsys.frames import from_frame
 from workers.inference.predictor import PredictionSpec
 from workers.sandbox import client
 from workers.sandbox.client import ModelFile, SandboxedModel

@@ -32,7 +32,7 @@ import sklearn.pipeline
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 
 from mlsys.bq import TableRef
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
 from proxy import name_call

@@ -8,7 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import ModelUnusable
 from mlsys.models import ModelRef
 from mlsys.settings import Emulators, Settings

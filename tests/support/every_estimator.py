@@ -11,7 +11,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
 
-from mlsys.artifact.signatures import Feature
+from mlsys.columns.features import Feature
 
 RANDOM = np.random.default_rng(0)
 N = 40

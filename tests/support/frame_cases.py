@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from mlsys.columns.frames import from_frame
 from mlsys.errors import InvalidRequest
-from mlsys.frames import from_frame
 
 ROWS = 4
 MISSING = (None, float("nan"), pd.NaT, pd.NA)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import Feature
+from mlsys.columns.features import Feature
 from mlsys.estimators.row_width import rows_at_once
 from workers.inference.description import Description, describe, output_values
 from workers.inference.host import Host

@@ -14,7 +14,7 @@ from google.cloud import bigquery
 from google.cloud.storage import Blob
 from sklearn.linear_model import LinearRegression
 
-from mlsys.clients import Clients, bigquery_retry
+from mlsys.cloud.clients import Clients, bigquery_retry
 from mlsys.gcs import gcs_put, gcs_put_pickle
 from mlsys.local.push import Message, envelope
 from mlsys.local.stack import LocalStack

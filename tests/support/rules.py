@@ -30,7 +30,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from faults import Faulty
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.local.stack import LocalStack
 from proxy import TIMEOUT, Call, Proxy, Reply
 

@@ -19,8 +19,9 @@ from google.cloud.bigquery_storage_v1 import types
 from app import create_app
 from app.api.parameters import PredictQuery
 from mlsys.bq import TableRef
-from mlsys.clients import bigquery_retry, clients_for
-from mlsys.frames import arrow_type, from_frame, sql_name, to_frame
+from mlsys.cloud.clients import bigquery_retry, clients_for
+from mlsys.columns.arrow_types import arrow_type, sql_name
+from mlsys.columns.frames import from_frame, to_frame
 from mlsys.gcs import gcs_put_pickle
 from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model

@@ -5,7 +5,7 @@ import time
 from flask import request
 
 from app import create_app
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.settings import Emulators, Settings
 
 SETTINGS = Settings(

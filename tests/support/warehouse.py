@@ -1,7 +1,7 @@
 """Cloud Storage, BigQuery and Pub/Sub in memory, with only the calls that the registry makes.
 
-`Warehouse` replaces `mlsys.clients.Clients`, so everything above the SDK's clients is the real
-code. A `turns.Turn` stops at every call here until the test steps it. The rules kept:
+`Warehouse` replaces `mlsys.cloud.clients.Clients`, so everything above the SDK's clients is the
+real code. A `turns.Turn` stops at every call here until the test steps it. The rules kept:
 
 - **Cloud Storage is strongly consistent**, for reads and listings after writes and deletes
   (https://cloud.google.com/storage/docs/consistency).

@@ -15,7 +15,8 @@ import threadpoolctl
 
 from mlsys.artifact.loading import LoadedModel, load_model, sklearn_version
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import Feature, Signature
+from mlsys.artifact.signatures import Signature
+from mlsys.columns.features import Feature
 from mlsys.estimators.row_width import rows_at_once
 from workers.inference.any_code import load_any
 from workers.inference.description import describe, output_values

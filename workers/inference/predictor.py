@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import threadpoolctl
 
-from mlsys.artifact.signatures import Feature, Signature
+from mlsys.artifact.signatures import Signature
+from mlsys.columns.arrow_types import arrow_type
+from mlsys.columns.features import Feature
+from mlsys.columns.names import fold
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
 from mlsys.estimators.set_output import restore_output
-from mlsys.frames import arrow_type
-from mlsys.names import fold
 from workers.inference.fast_path.choose import Route, follow
 
 if TYPE_CHECKING:

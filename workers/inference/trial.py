@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from mlsys.artifact.golden import golden_method, golden_table
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refusals import not_in_the_image
-from mlsys.artifact.signatures import Feature
+from mlsys.columns.arrow_types import arrow_type
+from mlsys.columns.features import Feature
 from mlsys.errors import MetadataInvalid, ModelUnusable
 from mlsys.estimators.parts import parts_of
 from mlsys.estimators.set_output import restore_output
-from mlsys.frames import arrow_type
 from workers.inference.plain_path import ask
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import mlsys
 from mlsys.artifact.documents import unstorable
 from mlsys.artifact.metadata import library_versions
-from mlsys.artifact.refs import ModelRef
-from mlsys.clients import TIMEOUT, Clients
+from mlsys.artifact.refs import DESCRIPTION_KEY, PROMOTION_KEY, ModelRef
+from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ObjectNotFound
-from mlsys.gcs import DESCRIPTION_KEY, PROMOTION_KEY
 from mlsys.settings import Settings
 from workers.verification.version import read_metadata
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mlsys.artifact.refs import ModelRef
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import RegistryBusy, TryAgain
 from workers.announcements import Event, announce
 from workers.registry.rows import Identity, ModelRow, Objects, list_objects, read_row

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from workers.query import json_rows, run
 from workers.registry.rows import IDENTITY, Identity, ModelRow
 from workers.sql import statement

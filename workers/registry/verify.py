@@ -6,7 +6,7 @@ import functools
 from dataclasses import replace
 
 from mlsys.artifact.refs import ModelRef
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import ModelNotFound, ModelUnusable
 from workers.inference.verdict import Verdict, short
 from workers.registry.rows import ModelRow

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import Feature
+from mlsys.columns.arrow_types import arrow_type
+from mlsys.columns.features import Feature
+from mlsys.columns.names import fold
 from mlsys.errors import MlsysError, TryAgain
-from mlsys.frames import arrow_type
-from mlsys.names import fold
 from workers import machine
 from workers.inference.description import Description, Value, parse_values
 from workers.inference.predictor import PredictionSpec

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from mlsys.artifact.metadata import ModelMetadata, library_versions
-from mlsys.artifact.signatures import UNKNOWN
 from mlsys.bq import find_table
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
+from mlsys.columns.features import UNKNOWN
+from mlsys.columns.names import fold
 from mlsys.errors import (
     MAX_LISTED,
     Conflict,
@@ -22,7 +23,6 @@ from mlsys.errors import (
     TableNotFound,
     bounded,
 )
-from mlsys.names import fold
 from workers.query import column_sql, dry_run, select
 from workers.scoring.planning.destination import output_location
 from workers.scoring.planning.find_run import FoundRun, find_run

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
-from mlsys.clients import Clients, is_passing
+from mlsys.cloud.clients import Clients, is_passing
 from mlsys.errors import (
     Conflict,
     MlsysError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import RunNotFound
 from workers.scoring.planning.plan import Plan
 from workers.scoring.records import read_failure, read_result

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlsys.clients import TIMEOUT, Clients
+from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import Conflict, ObjectNotFound
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections import OrderedDict
 
 import mlsys
 from mlsys.artifact.refs import ModelRef
-from mlsys.clients import TIMEOUT, Clients
+from mlsys.cloud.clients import TIMEOUT, Clients
 
 log = logging.getLogger(__name__)
 

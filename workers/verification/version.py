@@ -11,7 +11,7 @@ from mlsys.artifact import signing
 from mlsys.artifact.documents import check_size
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refs import ModelRef
-from mlsys.clients import TIMEOUT, Clients
+from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import MetadataInvalid, ModelNotFound, ModelUnusable, TryAgain
 
 if TYPE_CHECKING:

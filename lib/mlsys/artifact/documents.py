@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from mlsys.arguments import shown
 from mlsys.errors import MetadataInvalid
 
 MAX_BYTES = 1_000_000  # of a metadata.json
 MAX_DEPTH = 100  # of JSON values; https://cloud.google.com/bigquery/docs/json-data ends at 500
-MAX_SHOWN = 80  # characters of a value in a message
 
 
 def check_size(size: int | None) -> None:
@@ -77,26 +77,6 @@ def unstorable(value: Any) -> str | None:
     except UnicodeEncodeError:
         return "holds half of a surrogate pair, which is not Unicode text"
     return None
-
-
-def shown(value: Any) -> str:
-    """Return a value's repr for a message: of bounded length, and always Unicode text."""
-    text = ascii(value) if isinstance(value, str) and not _is_text(value) else repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
-
-
-def shown_text(value: Any) -> str:
-    """Return a value as text of bounded length."""
-    text = str(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _finite(text: str) -> float | None:

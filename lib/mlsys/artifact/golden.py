@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.artifact.metadata import ModelMetadata, json_value
 from mlsys.artifact.signatures import Signature
+from mlsys.columns.arrow_types import arrow_type
+from mlsys.columns.frames import to_model_frame
 from mlsys.errors import MetadataInvalid, SchemaMismatch
 from mlsys.estimators.inputs import model_input, takes_series
 from mlsys.estimators.randomness import ANSWERS_VARY
-from mlsys.frames import arrow_type, to_model_frame
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Self
 
-from mlsys.artifact.documents import read_document, shown_text
+from mlsys.arguments import shown_text
+from mlsys.artifact.documents import read_document
 from mlsys.artifact.signatures import MAX_COLUMNS, Signature
 from mlsys.errors import MetadataInvalid
 

@@ -1,4 +1,4 @@
-"""Model versions by name: the rules for names, and the paths of a version's objects.
+"""Model versions by name: the rules for names, and the paths and metadata keys of objects.
 
 >>> ref = ModelRef("titanic-survival", "v1")
 >>> ref.path
@@ -16,6 +16,10 @@ from mlsys.errors import InvalidRequest
 NAME_RULE = "pass lower-case words joined by hyphens, at most 63 characters"
 NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]+(-[a-z0-9]+)*")
 VERSION = re.compile(r"v[1-9][0-9]{0,8}")
+# Custom metadata key for a pickled model's class and versions, which the registry shows without
+# loading the pickle.
+DESCRIPTION_KEY = "mlsys"
+PROMOTION_KEY = "mlsys-promotion"  # and for where a promoted model came from, and who promoted it
 _FILES = {"model.pkl": "model", "metadata.json": "metadata", "model.sig": "signature"}
 
 

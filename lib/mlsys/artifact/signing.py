@@ -16,26 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlsys.arguments import kind_of
-from mlsys.artifact.documents import shown_text
+from mlsys.arguments import kind_of, shown_text
 from mlsys.artifact.refs import ModelRef
 from mlsys.cloud.credentials import words
 from mlsys.errors import InvalidRequest, ModelUnusable
+from mlsys.settings import KEY_PREFIX
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-# The prefix of every Ed25519 public key in DER form (RFC 8410, section 4)
-_PREFIX = bytes.fromhex("302a300506032b6570032100")
-
-
-def is_public_key(text: str) -> bool:
-    """Return whether the text is an Ed25519 public key in the form of `public_key`."""
-    try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return len(key) == len(_PREFIX) + 32 and key.startswith(_PREFIX)
 
 
 def new_key(path: str | Path) -> str:
@@ -106,7 +94,7 @@ def check(ref: ModelRef, content: bytes, signature: bytes | None, keys: Sequence
         given = b""
     for key in keys:
         try:
-            raw = base64.b64decode(key)[len(_PREFIX) :]
+            raw = base64.b64decode(key)[len(KEY_PREFIX) :]
             Ed25519PublicKey.from_public_bytes(raw).verify(given, _signed(ref, content))
         except InvalidSignature:
             continue

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlsys.arguments import as_pandas, check_text, kind_of
+from mlsys.columns.names import duplicates, name_fault, proposed_name
 from mlsys.errors import InvalidRequest
-from mlsys.names import duplicates, name_fault, proposed_name
 
 MAX_LISTED = 5  # names in a message
 

@@ -37,9 +37,9 @@ def add_to(commands: Any) -> None:
 
 
 def _promote(options: argparse.Namespace) -> int:
-    from mlsys.clients import clients_for, default_clients
+    from mlsys.cloud.clients import clients_for, default_clients
     from mlsys.models import ModelRef
-    from mlsys.promotion import promote
+    from mlsys.registry.promotion import promote
 
     ref = ModelRef(options.name, options.version)
     if (options.target == "prod" or options.confirm) and options.confirm != str(ref):

@@ -11,7 +11,7 @@ from mlsys.errors import InvalidRequest, SettingsError
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
-    from mlsys.quarantine import Record
+    from mlsys.events.quarantine import Record
 
 MAX_LISTED = 1_000
 
@@ -45,8 +45,8 @@ def add_to(commands: Any) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from mlsys.clients import default_clients
-    from mlsys.quarantine import objects, read
+    from mlsys.cloud.clients import default_clients
+    from mlsys.events.quarantine import objects, read
 
     if options.limit < 1:
         raise SettingsError(f"--limit is {options.limit}: pass a number above 0")
@@ -68,8 +68,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from mlsys.clients import default_clients
-    from mlsys.quarantine import objects, read, replay
+    from mlsys.cloud.clients import default_clients
+    from mlsys.events.quarantine import objects, read, replay
 
     if bool(options.name) == options.all:
         raise SettingsError("name the messages to publish again, or pass --all")

@@ -1,1 +1,1 @@
-"""Access to Google Cloud: credentials, error translation, addresses of this machine."""
+"""Access to Google Cloud: clients, credentials, errors, progress of calls, loopback addresses."""

@@ -4,8 +4,8 @@ A public function of the library does its work in `with cloud_errors(use)`. Exce
 clients, google-auth, requests, urllib3 and gRPC leave it as an error of `mlsys.errors`, which names
 the resource and, if access is denied, the permission and a role that grants it.
 
-The table is by name, so that nothing is imported for it. `tests/lib/test_cloud_errors.py` checks
-that every name exists, and raises each of them at every public function.
+The table is by name, so that nothing is imported for it. `tests/lib/cloud/test_cloud_errors.py`
+checks that every name exists, and raises each of them at every public function.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""One column of a frame in BigQuery and Arrow: types, dtypes, and exact values."""
+"""Columns in BigQuery, Arrow and pandas: names, types, exact values, and frames of columns."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.local.addresses import HOST
 from mlsys.local.bounded import default_limit
 from mlsys.local.processes import Server, answers, listens

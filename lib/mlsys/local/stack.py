@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlsys.clients import Clients, clients_for
+from mlsys.cloud.clients import Clients, clients_for
 from mlsys.errors import SettingsError
 from mlsys.local.addresses import PROJECT, Addresses, Ports, buckets, choose_addresses
 from mlsys.local.folder import Folder

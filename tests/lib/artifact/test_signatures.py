@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlsys.artifact.signatures import ACCEPTED, UNKNOWN, Feature, Signature, sql_type
+from mlsys.artifact.signatures import Signature
+from mlsys.columns.features import ACCEPTED, UNKNOWN, Feature, sql_type
 from mlsys.errors import InvalidRequest, MetadataInvalid
 
 UTC = dt.UTC

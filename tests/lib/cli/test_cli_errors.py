@@ -19,12 +19,13 @@ import requests
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
-from mlsys import models, quarantine
+from mlsys import models
 from mlsys.artifact import signing
 from mlsys.cli import errors, local
 from mlsys.cli import parser as cli
 from mlsys.cli.errors import EXIT_CODES, Stopped, explain
 from mlsys.errors import InvalidRequest, SettingsError
+from mlsys.events import quarantine
 from mlsys.remote import service
 
 PREDICT = ["--env", "dev", "--input-table", "p.d.i", "--output-table", "p.d.o"]
@@ -41,7 +42,7 @@ VERBS = {
 # Modules that bind a replaced name at import are imported before it is replaced.
 assert models and service and signing
 SEAMS = (
-    "mlsys.clients.default_clients",
+    "mlsys.cloud.clients.default_clients",
     "mlsys.models.sign_model",
     "mlsys.remote.service.service_url",
     "mlsys.artifact.signing.new_key",
@@ -216,7 +217,7 @@ class FakeQuarantine:
         found = [
             (n, quarantine.Record(n, "2026-11-28", "/events/storage", reason, "{}")) for n in names
         ]
-        monkeypatch.setattr("mlsys.clients.default_clients", lambda: None)
+        monkeypatch.setattr("mlsys.cloud.clients.default_clients", lambda: None)
         monkeypatch.setattr(quarantine, "objects", lambda *_: names)
         monkeypatch.setattr(quarantine, "read", lambda *_: iter(found))
         monkeypatch.setattr(quarantine, "replay", lambda *args: self.replayed.append(args[2].name))

@@ -20,9 +20,10 @@ from mlsys.artifact.describe import build
 from mlsys.artifact.golden import golden_table, replay
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
+from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.dtypes import arrow_of, is_readable, name_of
+from mlsys.columns.frames import to_model_frame
 from mlsys.errors import InvalidRequest, MetadataInvalid
-from mlsys.frames import arrow_type, to_model_frame
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 

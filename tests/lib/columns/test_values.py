@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from frame_cases import COLUMNS, assert_same, is_taken
-from mlsys.frames import from_frame, to_frame
+from mlsys.columns.frames import from_frame, to_frame
 
 RELAXED = settings(
     deadline=None,

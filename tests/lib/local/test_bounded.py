@@ -6,7 +6,7 @@ import psutil
 import pytest
 from google.api_core.exceptions import BadRequest
 
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.local.addresses import HOST, choose_port
 from mlsys.local.bigquery import start_bigquery
 from mlsys.local.processes import Server

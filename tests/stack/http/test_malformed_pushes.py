@@ -22,7 +22,7 @@ from hypothesis import settings as examples
 from sklearn.linear_model import LinearRegression
 
 from app import create_app
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.local.stack import LocalStack
 from push_corpus import corpus
 from pushes import PREDICTIONS, REQUEST, STORAGE, Push, Wire, event, pushes, request_for

@@ -15,7 +15,7 @@ from google.api_core.exceptions import Conflict as AlreadyExists
 from google.cloud import bigquery
 
 from mlsys.bq import TableRef, bq_get, bq_put
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, InvalidRequest, TableNotFound
 
 NAN = float("nan")

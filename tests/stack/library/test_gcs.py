@@ -17,7 +17,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mlsys.clients import Clients, default_clients
+from mlsys.cloud.clients import Clients, default_clients
 from mlsys.errors import InvalidRequest, ObjectNotFound
 from mlsys.gcs import gcs_get, gcs_get_pickle, gcs_list_blobs, gcs_put, gcs_put_pickle
 from registry_cases import X, fitted

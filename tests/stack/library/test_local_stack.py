@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mlsys.cli import parser as cli
-from mlsys.clients import Clients, bigquery_retry, clients_for, default_clients
+from mlsys.cloud.clients import Clients, bigquery_retry, clients_for, default_clients
 from mlsys.errors import SettingsError
 from mlsys.local import attributes
 from mlsys.local.addresses import choose_port

@@ -12,10 +12,10 @@ import requests
 from google.api_core.exceptions import NotFound
 
 from mlsys.cli import main
-from mlsys.clients import clients_for
+from mlsys.cloud.clients import clients_for
+from mlsys.events.quarantine import objects, parse, read, records
 from mlsys.gcs import gcs_put
 from mlsys.local.stack import LocalStack
-from mlsys.quarantine import objects, parse, read, records
 from registry_cases import fitted, model_case, notifications_lost
 from workers.quarantine import quarantine
 

@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression
 
 from mlsys.artifact.signing import check, new_key, public_key, sign
 from mlsys.cli import main
-from mlsys.clients import Clients, clients_for
+from mlsys.cloud.clients import Clients, clients_for
 from mlsys.errors import InvalidRequest, ModelUnusable, SettingsError
 from mlsys.gcs import gcs_get, gcs_put
 from mlsys.local.stack import LocalStack

@@ -18,7 +18,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from frame_cases import COLUMNS, ROWS, assert_same, is_taken
 from mlsys.bq import bq_get, bq_put
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import InvalidRequest
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from google.api_core.exceptions import BadRequest, ServiceUnavailable
 
 from app import create_app
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.local.stack import LocalStack
 from mlsys.settings import Settings
 from registry_cases import TOPIC, ModelCase, model_case, notifications_lost

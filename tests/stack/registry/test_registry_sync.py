@@ -13,7 +13,7 @@ import pytest
 import sklearn
 from google.api_core.exceptions import BadRequest
 
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import ObjectNotFound, RegistryBusy, TryAgain
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import dead_letter

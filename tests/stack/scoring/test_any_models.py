@@ -15,7 +15,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from app import create_app
-from mlsys.clients import clients_for
+from mlsys.cloud.clients import clients_for
 from mlsys.gcs import gcs_put
 from mlsys.local.stack import LocalStack
 from registry_cases import ModelCase, model_case

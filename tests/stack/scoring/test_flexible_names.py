@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from mlsys.columns.names import is_plain
 from mlsys.errors import SchemaMismatch, TableNotFound
 from mlsys.local.stack import LocalStack
-from mlsys.names import is_plain
 from scoring_cases import Lab, unique
 from workers.scoring.planning.columns import Column, columns_to_read, needs_aliases
 from workers.scoring.planning.find_run import prepare

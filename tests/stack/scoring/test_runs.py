@@ -23,7 +23,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeRegressor
 
 from mlsys.bq import TableRef
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import PredictionFailed, RunInterrupted, SchemaMismatch
 from mlsys.local.bigquery import create_tables
 from mlsys.local.stack import LocalStack

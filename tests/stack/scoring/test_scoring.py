@@ -27,7 +27,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mlsys.bq import bq_get
-from mlsys.clients import clients_for
+from mlsys.cloud.clients import clients_for
 from mlsys.errors import ModelUnusable
 from mlsys.gcs import gcs_put
 from mlsys.local.stack import LocalStack

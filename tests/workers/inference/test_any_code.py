@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import Feature
+from mlsys.columns.features import Feature
 from mlsys.errors import ModelUnusable
 from workers.inference.any_code import load_any
 from workers.inference.predictor import PredictionSpec

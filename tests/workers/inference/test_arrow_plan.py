@@ -38,9 +38,11 @@ from sklearn.preprocessing import (
 
 from mlsys.artifact.golden import golden_frame
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import UNKNOWN, Feature, Signature
+from mlsys.artifact.signatures import Signature
+from mlsys.columns.arrow_types import arrow_type
+from mlsys.columns.features import UNKNOWN, Feature
+from mlsys.columns.frames import from_frame, to_frame, to_model_frame
 from mlsys.errors import PredictionFailed, SchemaMismatch
-from mlsys.frames import arrow_type, from_frame, to_frame, to_model_frame
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers.inference.fast_path import encoders as lookups

@@ -20,7 +20,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeRegressor
 
 from mlsys.artifact.signatures import Signature
-from mlsys.frames import from_frame
+from mlsys.columns.frames import from_frame
 from workers.inference.fast_path.compiler import compile_model
 from workers.inference.fast_path.leaf_order import WORTH_TREES, leaf_order, put_back, reorder
 from workers.inference.fast_path.model import Compiled

@@ -24,7 +24,8 @@ from sklearn.tree import DecisionTreeRegressor
 
 from in_process import columns_of_outputs, features_of
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import UNKNOWN, Feature, Signature
+from mlsys.artifact.signatures import Signature
+from mlsys.columns.features import UNKNOWN, Feature
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from workers.inference.shapes import probabilities
 from workers.scoring.planning.columns import (

@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder
 
 from in_process import columns_of_outputs, columns_written
+from mlsys.columns.names import duplicates, name_fault
 from mlsys.errors import InvalidRequest, SchemaMismatch
-from mlsys.names import duplicates, name_fault
 from workers.scoring.planning.columns import Column, check_output_names
 from workers.scoring.planning.labels import column_names, read_class_columns
 from workers.scoring.planning.outputs import leave_out_equal

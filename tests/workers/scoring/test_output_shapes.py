@@ -37,8 +37,8 @@ from every_estimator import (
 )
 from in_process import columns_of_outputs, scorer_of
 from mlsys.bq import TableRef
+from mlsys.columns.frames import from_frame
 from mlsys.errors import InvalidRequest
-from mlsys.frames import from_frame
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.model_pin import ModelPin

@@ -17,7 +17,7 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
 from app.api.problems import status_of
 from mlsys import errors
-from mlsys.clients import is_passing
+from mlsys.cloud.clients import is_passing
 from workers.forking import context
 from workers.scoring.shards import pool
 from workers.scoring.shards.remote_error import RemoteError, RemoteTraceback

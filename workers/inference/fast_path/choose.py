@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.artifact.golden import golden_table
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import Feature
+from mlsys.columns.features import Feature
 from mlsys.errors import MetadataInvalid
 from workers.inference.fast_path.compiler import compile_model
 from workers.inference.fast_path.model import Compiled

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlsys.artifact.signatures import UNKNOWN, Feature
+from mlsys.columns.features import UNKNOWN, Feature
 from workers.inference.fast_path.blocks import OneHotRows
 from workers.inference.fast_path.scikit import FallBack, NotCompiled, stand_in
 
@@ -30,7 +30,7 @@ def is_text(feature: Feature) -> bool:
 
 
 def missing_value(feature: Feature) -> float | None:
-    """Return what the model gets for a NULL of a text feature; see `mlsys.frames`."""
+    """Return what the model gets for a NULL of a text feature; see `mlsys.columns.frames`."""
     if feature.dtype == "object" and feature.missing == "na":
         raise NotCompiled(f"{feature.name} has pd.NA for a missing value")
     return None if feature.dtype == "object" and feature.missing == "none" else float("nan")

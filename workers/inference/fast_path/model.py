@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlsys.artifact.signatures import Feature
-from mlsys.frames import model_columns
-from mlsys.names import fold
+from mlsys.columns.features import Feature
+from mlsys.columns.frames import model_columns
+from mlsys.columns.names import fold
 from workers.inference.fast_path.blocks import to_matrix
 from workers.inference.fast_path.encoders import is_text
 from workers.inference.fast_path.leaf_order import leaf_order, put_back, reorder

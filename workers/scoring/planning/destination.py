@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from mlsys.bq import TableRef, find_table
-from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
-from mlsys.names import fold
 from workers.scoring.planning.columns import PARQUET_TYPES, Column, columns_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass, replace
 
 from mlsys.bq import find_table
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, TryAgain
 from workers.query import select
 from workers.sandbox.client import SandboxedModel

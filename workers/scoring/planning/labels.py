@@ -19,8 +19,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
+from mlsys.columns.names import MAX_NAME
 from mlsys.errors import InvalidRequest
-from mlsys.names import MAX_NAME
 
 MAX_WORD = 200  # characters
 DIGITS = 8

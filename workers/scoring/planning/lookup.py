@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlsys.bq import TableRef, find_table
-from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.columns.names import fold
 from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
-from mlsys.names import fold
 from workers.query import dry_run
 from workers.scoring.planning.model_pin import ModelPin, find_model
 from workers.scoring.request import ScoringRequest

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlsys.artifact.checksum import crc32c
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refs import ModelRef
-from mlsys.clients import TIMEOUT, Clients
+from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, TryAgain
 from workers.sandbox.client import ModelFile, SandboxedModel, tried_twice
 from workers.sandbox.died import SandboxDied

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mlsys.artifact.signatures import MAX_COLUMNS
+from mlsys.columns.names import duplicates, fold
 from mlsys.errors import InvalidRequest, SchemaMismatch
-from mlsys.names import duplicates, fold
 from workers.inference.description import Description
 from workers.inference.shapes import Value
 from workers.scoring.planning.columns import Column

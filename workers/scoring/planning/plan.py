@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.signatures import Feature, Signature
+from mlsys.artifact.signatures import Signature
 from mlsys.bq import TableRef
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
+from mlsys.columns.features import Feature
+from mlsys.columns.names import fold
 from mlsys.errors import ModelUnusable
 from mlsys.estimators.randomness import ANSWERS_VARY
-from mlsys.names import fold
 from workers.inference.description import Description
 from workers.inference.predictor import PredictionSpec
 from workers.inference.trial import golden_rows

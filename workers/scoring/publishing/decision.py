@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict
 from workers.scoring.planning.destination import rejects_destination
 from workers.scoring.planning.plan import Plan

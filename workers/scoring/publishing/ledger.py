@@ -12,7 +12,7 @@ import datetime as dt
 import json
 from typing import Any
 
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import TryAgain
 from workers.query import json_rows, run
 from workers.scoring.planning.plan import Plan

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mlsys.bq import find_table
-from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import Conflict, SchemaMismatch, TableNotFound
 from workers.jobs import finish, jobs_of
 from workers.scoring.planning.destination import Destination

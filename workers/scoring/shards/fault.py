@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mlsys.artifact.metadata import ModelMetadata
+from mlsys.columns.names import fold
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch
-from mlsys.names import fold
 from workers.inference.trial import golden_rows
 from workers.scoring.shards.scorer import Batch, Scorer
 

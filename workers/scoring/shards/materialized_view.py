@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlsys.bq import TableRef, find_table, words_of
-from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import SchemaMismatch, TableNotFound
 from workers.jobs import finish, jobs_of
 from workers.query import column_sql, dry_run

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlsys.bq import TableRef
-from mlsys.clients import TIMEOUT, Clients
+from mlsys.cloud.clients import TIMEOUT, Clients
+from mlsys.columns.arrow_types import sql_name
 from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
-from mlsys.frames import sql_name
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.refusals import why_refused
 

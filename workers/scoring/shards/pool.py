@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlsys.clients import Clients, clients_for
+from mlsys.cloud.clients import Clients, clients_for
 from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
 from workers import machine

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mlsys.bq import find_table, words_of
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, SchemaMismatch, TableNotFound, TryAgain
 from workers.scoring.planning.lookup import bad_where
 from workers.scoring.planning.plan import Plan

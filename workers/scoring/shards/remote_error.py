@@ -4,7 +4,7 @@ Many exceptions cannot be pickled or unpickled: gRPC's hold a call, with its loc
 hold a response; a class with its own constructor is called with other arguments than it takes.
 `ProcessPoolExecutor` then raises pickle's error, or gives up the whole pool. The caller has to see
 the same class with the same attributes as if it had scored the rows itself: `app.api.problems` and
-`mlsys.clients.is_passing` decide by those.
+`mlsys.cloud.clients.is_passing` decide by those.
 """
 
 from __future__ import annotations

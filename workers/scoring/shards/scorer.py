@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlsys.columns.arrow_types import arrow_type
+from mlsys.columns.names import fold
 from mlsys.errors import ModelUnusable, PredictionFailed
-from mlsys.frames import arrow_type
-from mlsys.names import fold
 from workers.sandbox.client import SandboxedModel, tried_twice
 from workers.sandbox.died import SandboxDied
 from workers.sandbox.process import Slot

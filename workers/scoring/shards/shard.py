@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-from mlsys.clients import Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import RunInterrupted
 from workers.scoring.planning.model_pin import read_metadata
 from workers.scoring.records import Counts

@@ -14,8 +14,9 @@ import mlsys.bq
 import mlsys.gcs
 import mlsys.models
 from broken_cloud import GENERATION, BrokenCloud
-from mlsys import progress, registry
+from mlsys.cloud import progress
 from mlsys.errors import CloudUnavailable
+from mlsys.registry import row
 
 
 class Terminal(io.StringIO):
@@ -210,5 +211,5 @@ def test_waiting_for_the_registry_shows_progress(monkeypatch: pytest.MonkeyPatch
     terminal = watched(monkeypatch)
     cloud: Any = SlowCloud("result", terminal)
     ref = mlsys.models.ModelRef("demo", "v1")
-    assert registry.wait_until_registered(cloud, "dev", ref, GENERATION).status == "ready"
+    assert row.wait_until_registered(cloud, "dev", ref, GENERATION).status == "ready"
     assert "Waiting until the registry of dev shows demo/v1" in terminal.getvalue()

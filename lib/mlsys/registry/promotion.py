@@ -10,14 +10,13 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
-from mlsys.artifact.refs import ModelRef
-from mlsys.clients import TIMEOUT, Clients
+from mlsys.artifact.refs import PROMOTION_KEY, ModelRef
+from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.cloud.errors import Use, cloud_errors
+from mlsys.cloud.progress import progress
 from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, ObjectNotFound
-from mlsys.gcs import PROMOTION_KEY
-from mlsys.progress import progress
-from mlsys.promotion_copy import copy_version
-from mlsys.registry import Registered, registered, wait_until_registered
+from mlsys.registry.row import Registered, registered, wait_until_registered
+from mlsys.registry.version_copy import copy_version
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from sklearn.linear_model import LinearRegression
 
 from mlsys import vis
 from mlsys.errors import InvalidRequest
+from mlsys.vis.style import COLORS
 
 NAMES = ("$0-$50", "a#$b#$", "_old", r"$\frac$")
 SCORES = np.eye(4)
@@ -63,7 +64,7 @@ def test_a_legend_of_a_grouped_plot_shows_the_colour_of_its_group() -> None:
         legend = ax.get_legend()
         assert legend is not None
         colors = [patch.get_facecolor()[:3] for patch in legend.get_patches()]
-        assert colors == [matplotlib.colors.to_rgb(color) for color in vis.COLORS[:2]]
+        assert colors == [matplotlib.colors.to_rgb(color) for color in COLORS[:2]]
 
 
 @pytest.mark.parametrize(

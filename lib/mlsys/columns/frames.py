@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import as_pandas, kind_of
-from mlsys.artifact.signatures import UNKNOWN, Feature
 from mlsys.columns import dtypes
-from mlsys.columns.arrow_types import arrow_type as arrow_type
-from mlsys.columns.arrow_types import sql_name as sql_name
+from mlsys.columns.features import UNKNOWN, Feature
 from mlsys.columns.kinds import ColumnFault
+from mlsys.columns.names import check_column_names, fold
 from mlsys.columns.stored import stored
 from mlsys.errors import InvalidRequest, SchemaMismatch
-from mlsys.names import check_column_names, fold
 
 if TYPE_CHECKING:
     import pandas as pd

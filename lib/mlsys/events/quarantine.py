@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mlsys.clients import TIMEOUT, Clients
+from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.cloud.errors import Use, cloud_errors
 from mlsys.errors import InvalidRequest, ObjectNotFound
-from mlsys.pushes import PushMessage
+from mlsys.events.pushes import PushMessage
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob

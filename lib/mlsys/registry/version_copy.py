@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from mlsys.artifact.refs import ModelRef
-from mlsys.clients import TIMEOUT
+from mlsys.artifact.refs import PROMOTION_KEY, ModelRef
+from mlsys.cloud.clients import TIMEOUT
 from mlsys.errors import Conflict, ModelExists, ModelUnusable
-from mlsys.gcs import PROMOTION_KEY
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket

@@ -25,7 +25,6 @@ import mlsys.gcs
 import mlsys.models
 import mlsys.remote.identity_token
 from broken_cloud import BrokenCloud
-from mlsys import promotion, quarantine, registry
 from mlsys.artifact import signing
 from mlsys.cli.errors import explain
 from mlsys.cloud.errors import ROLES, TABLE, Use, cloud_errors, translated
@@ -42,6 +41,8 @@ from mlsys.errors import (
     PermissionMissing,
     TableNotFound,
 )
+from mlsys.events import quarantine
+from mlsys.registry import promotion, row
 
 X = pd.DataFrame({"a": [1.0, 2.0]})
 DENIED = (
@@ -188,7 +189,7 @@ COMMANDS: dict[str, Callable[[Any], Any]] = {
     "list": lambda c: quarantine.objects(c, "dev"),
     "read": lambda c: list(quarantine.read(c, "dev", quarantine.objects(c, "dev"))),
     "replay": lambda c: quarantine.replay(c, "dev", RECORD),
-    "registered": lambda c: registry.registered(c, "dev", REF),
+    "registered": lambda c: row.registered(c, "dev", REF),
 }
 CALLS_OF = {"promote": 14, "list": 2, "read": 4, "replay": 5, "registered": 3}
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlsys.artifact.signatures import sql_type
 from mlsys.columns.arrow_types import arrow_type, sql_name
 from mlsys.columns.decimals import DIGITS, floats_and_decimals
+from mlsys.columns.features import sql_type
+from mlsys.columns.names import fold
 from mlsys.errors import InvalidRequest
-from mlsys.names import fold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,9 +15,9 @@ from mlsys.artifact.describe import build
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
 from mlsys.bq import TableRef, bq_put
-from mlsys.errors import InvalidRequest, SchemaMismatch
-from mlsys.frames import arrow_type, from_frame, to_model_frame
-from mlsys.names import (
+from mlsys.columns.arrow_types import arrow_type
+from mlsys.columns.frames import from_frame, to_model_frame
+from mlsys.columns.names import (
     MAX_NAME,
     RESERVED_PREFIXES,
     check_column_names,
@@ -28,6 +28,7 @@ from mlsys.names import (
     proposed_name,
     same_name,
 )
+from mlsys.errors import InvalidRequest, SchemaMismatch
 from workers.query import column_sql
 from workers.scoring.planning.columns import (
     PARQUET_TYPES,

@@ -13,8 +13,8 @@ from google.api_core.exceptions import MethodNotImplemented
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 
-import mlsys.clients
-from mlsys.clients import Clients, bigquery_retry, clients_for, default_clients
+import mlsys.cloud.clients
+from mlsys.cloud.clients import Clients, bigquery_retry, clients_for, default_clients
 from mlsys.cloud.loopback import is_loopback, without_proxies
 from mlsys.errors import CredentialsMissing
 from mlsys.local.pubsub import PubSub
@@ -105,7 +105,7 @@ def test_concurrent_threads_get_the_same_client(monkeypatch: pytest.MonkeyPatch)
         time.sleep(0.05)
         return object()
 
-    monkeypatch.setattr(mlsys.clients, "_storage", slow)
+    monkeypatch.setattr(mlsys.cloud.clients, "_storage", slow)
     clients = Clients(LOCAL)
     barrier = threading.Barrier(8)
 

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlsys.artifact.signatures import UNKNOWN, Feature, Signature
+from mlsys.artifact.signatures import Signature
 from mlsys.bq import TableRef, bq_put
+from mlsys.columns.arrow_types import arrow_type, sql_name
+from mlsys.columns.features import UNKNOWN, Feature
+from mlsys.columns.frames import from_frame, to_frame, to_model_frame
 from mlsys.errors import InvalidRequest, SchemaMismatch
-from mlsys.frames import arrow_type, from_frame, sql_name, to_frame, to_model_frame
 
 UTC = dt.UTC
 MOMENT = dt.datetime(2026, 1, 2, 3, 4, 5, 6)

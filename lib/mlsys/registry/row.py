@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlsys.artifact.refs import ModelRef
-from mlsys.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.cloud.errors import Use, cloud_errors
+from mlsys.cloud.progress import progress
 from mlsys.errors import NotRegistered
-from mlsys.progress import progress
 
 SECONDS = 240.0  # for the registration of an upload: others may be verified first
 

@@ -1,0 +1,1 @@
+"""Model versions in the environments' registries: their rows, and their promotion."""
