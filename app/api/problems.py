@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from mlsys import errors
 from mlsys.cloud.clients import is_passing
+from mlsys.cloud.quotas import is_used_up
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
 )
 BUSY = (503, "Google Cloud did not answer; try again")
 FORBIDDEN = (403, "The service may not do this")
+USED_UP = (403, "A quota of the Google Cloud project is used up")  # BigQuery's own status for it
 
 
 class Problem(BaseModel):
@@ -98,6 +100,8 @@ def status_of(exc: Exception) -> tuple[int, str]:
         return exc.code or 500, exc.name
     if not isinstance(exc, errors.MlsysError) and is_passing(exc):
         return BUSY
+    if is_used_up(exc):
+        return USED_UP
     if _is_forbidden(exc):
         return FORBIDDEN
     return 500, "Something is wrong with the service"
@@ -146,6 +150,11 @@ def answer(exc: Exception) -> BaseResponse:
 def _detail(exc: Exception, status: int) -> str:
     if isinstance(exc, HTTPException):
         return _unknown_route() if isinstance(exc, NotFound) else exc.description or exc.name
+    if is_used_up(exc):
+        return (
+            "A quota does not refill within minutes; the service's log names it. Wait until it is "
+            "reset (daily ones at midnight Pacific time), or ask for a higher one."
+        )
     return {
         403: "The service's account lacks a permission on this table or bucket; its log names it.",
         503: "A Google Cloud service did not answer in time. The same request can succeed later.",

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.loopback import host_of, is_loopback
+from mlsys.cloud.quotas import is_quota, is_too_large, is_used_up
 from mlsys.errors import SettingsError
 from mlsys.settings import Emulators, Settings
 
@@ -115,35 +116,22 @@ def bigquery_retry() -> Retry:
     return DEFAULT_RETRY.with_timeout(RETRY_DEADLINE)
 
 
-def is_too_large(exc: Exception) -> bool:
-    """Return whether a message was too large for gRPC, and not a quota exhausted.
-
-    Both have the code RESOURCE_EXHAUSTED; only the text of gRPC's core differs
-    (https://github.com/grpc/grpc, message_size_filter.cc).
-    """
-    from google.api_core.exceptions import ResourceExhausted
-
-    return isinstance(exc, ResourceExhausted) and "message larger than max" in str(exc)
-
-
 def is_passing(exc: Exception) -> bool:
     """Return whether a call that raised this exception of Google's clients may succeed later."""
     from google.api_core import exceptions
     from google.auth.exceptions import GoogleAuthError, TransportError
     from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
 
-    if is_too_large(exc) or isinstance(exc, exceptions.MethodNotImplemented):
+    if is_too_large(exc) or is_used_up(exc) or isinstance(exc, exceptions.MethodNotImplemented):
         return False
-    if isinstance(exc, exceptions.Forbidden):
-        # BigQuery reports limits as 403: https://cloud.google.com/bigquery/docs/error-messages
-        reasons = {e.get("reason") for e in exc.errors if isinstance(e, dict)}
-        return bool(reasons & {"quotaExceeded", "rateLimitExceeded"})
+    if isinstance(exc, exceptions.Forbidden | exceptions.TooManyRequests):
+        # BigQuery reports quotas as 403: https://cloud.google.com/bigquery/docs/error-messages
+        return is_quota(exc)
     if isinstance(exc, GoogleAuthError):
         return exc.retryable or isinstance(exc, TransportError)
     return isinstance(
         exc,
         exceptions.ServerError
-        | exceptions.TooManyRequests
         | exceptions.RetryError
         | exceptions.Aborted
         | ChunkedEncodingError

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsys.cloud.credentials import rejected, unusable, words
+from mlsys.cloud.quotas import is_quota, is_too_large, is_used_up, reasons_of
 from mlsys.errors import (
     CloudRefused,
     CloudUnavailable,
@@ -67,18 +68,16 @@ _PERMISSION = re.compile(
     r"(?<![\w.@:/-])((?:bigquery|storage|serviceusage|pubsub|run)\.(?!googleapis)"
     r"[A-Za-z]+\.[A-Za-z]+)(?!\.?\w)"
 )
-# https://cloud.google.com/bigquery/docs/error-messages: reasons of a 403 that are temporary, and
-# those about permissions. The others (billing, an API that is not enabled) say what to do.
-_BUSY = {"quotaExceeded", "rateLimitExceeded", "userRateLimitExceeded", "jobRateLimitExceeded"}
+# https://cloud.google.com/bigquery/docs/error-messages: reasons of a 403 about permissions. Others
+# are about quotas, or (billing, an API that is not enabled) say what to do.
 _DENIED = {"accessDenied", "forbidden", "insufficientPermissions"}
 
 
 def denied(exc: Exception, use: Use) -> MlsysError:
     """Return the error for a 403: a missing permission, an exhausted quota, or missing set-up."""
-    reasons = {e.get("reason") for e in _errors(exc) if isinstance(e, dict)}
-    if reasons & _BUSY:
+    if is_quota(exc):
         return busy(exc, use)
-    if reasons - _DENIED - {None}:
+    if reasons_of(exc) - _DENIED - {None}:
         return refused(exc, use)
     message = words_of(exc)
     needed = tuple(dict.fromkeys(_PERMISSION.findall(message))) or use.permissions
@@ -92,7 +91,14 @@ def denied(exc: Exception, use: Use) -> MlsysError:
 
 
 def busy(exc: Exception, use: Use) -> MlsysError:
-    """Return the error for an exhausted quota or rate limit."""
+    """Return the error for an exhausted quota or rate limit, or a message that is too large."""
+    if is_too_large(exc):
+        return refused(exc, use)
+    if is_used_up(exc):
+        return CloudRefused(
+            f"A quota of {use.service} is used up for {use.resource}, and does not refill within "
+            f"minutes: wait until it is reset, or ask for a higher one ({words_of(exc)})"
+        )
     return CloudUnavailable(
         f"{use.service} has too many requests or an exhausted quota for {use.resource}: try again "
         f"in a minute ({words_of(exc)})"

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from mlsys.bq import words_of
-from mlsys.cloud.clients import Clients, is_too_large
+from mlsys.cloud.clients import Clients
+from mlsys.cloud.quotas import is_too_large
 from mlsys.errors import Conflict, SchemaMismatch, SessionOver
 from workers import machine
 from workers.scoring.planning.plan import Plan
