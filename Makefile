@@ -13,6 +13,9 @@ COMPILE_DEV = $(COMPILE) --all-extras --group dev
 # bqemulator limits some versions, so the runtime lock follows the development lock.
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
 
+# Each process that the tests start would compile the sources again, and each pytest worker the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo local notebook check check-types check-tests test test-long test-image lint format bench bench-peers \
 	check-infrastructure lock upgrade check-locks clean

@@ -1,9 +1,12 @@
 """Fixtures for every test: one local stack a session, in each xdist worker."""
 
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import hypothesis
@@ -16,6 +19,7 @@ from mlsys.local.stack import LocalStack, local_stack
 from mlsys.settings import Settings
 from receiver import Receiver, listening
 
+TESTS = Path(__file__).parent
 # The files that take more than 15 seconds of CPU time, longest first.
 LONGEST = (
     "test_redelivery.py",
@@ -58,6 +62,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import `tests/stack` and `tests/long` for `make check`, which runs none of them."""
+    left_out = collection_path in (TESTS / "stack", TESTS / "long")
+    return True if left_out and "not stack" in config.option.markexpr else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make check` leaves out, and put the files that take longest first.
 
@@ -68,10 +78,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker("stack")
-        values = vars(getattr(item, "module", item)).values()
-        names = {getattr(v, key, None) for v in values for key in ("__name__", "__module__")}
-        if STARTS_PROCESSES & names:
+        if starts_processes(getattr(item, "module", None)):
             item.add_marker("process")
+
+
+@functools.cache
+def starts_processes(module: ModuleType | None) -> bool:
+    """Return whether a test module has a name from a module that can start processes."""
+    values = vars(module).values() if module else ()
+    names = {getattr(v, key, None) for v in values for key in ("__name__", "__module__")}
+    return bool(STARTS_PROCESSES & names)
 
 
 def pytest_collection_finish() -> None:

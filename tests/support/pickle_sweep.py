@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -39,13 +40,16 @@ class Table(dict[str, Case]):
         self, name: str, model: Any, rows: Any, target: Any = None, *,
         refused: str | None = None, routing: bool = False,
     ) -> None:  # fmt: skip
-        """Add an estimator to be fitted on the rows; `refused` is the refusal's text."""
+        """Add an estimator, or a function that makes it, to be fitted on the rows.
+
+        `refused` is the refusal's text.
+        """
 
         def fit() -> tuple[Any, Any]:
             context = sklearn.config_context(enable_metadata_routing=True)
             with context if routing else contextlib.nullcontext(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                made = clone(model, safe=False)
+                made = clone(model() if inspect.isfunction(model) else model, safe=False)
                 return (made.fit(rows) if target is None else made.fit(rows, target)), rows
 
         self.put(name, fit, refused)

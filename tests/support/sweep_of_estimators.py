@@ -98,9 +98,9 @@ REGRESSORS = {
 for name, model in CLASSIFIERS.items():
     pair = [("a", model), ("b", naive_bayes.GaussianNB())]
     add(f"stacking of {name}", ensemble.StackingClassifier(pair, cv=2), ROWS, LABELS)
-    add(f"stacking of fitted {name}",
-        ensemble.StackingClassifier([("a", FrozenEstimator(clone(model).fit(ROWS, LABELS)))],
-                                    cv="prefit", passthrough=True), ROWS, LABELS)  # fmt: skip
+    add(f"stacking of fitted {name}", lambda model=model: ensemble.StackingClassifier(
+            [("a", FrozenEstimator(clone(model).fit(ROWS, LABELS)))],
+            cv="prefit", passthrough=True), ROWS, LABELS)  # fmt: skip
     add(f"stacking by {name}",
         ensemble.StackingClassifier([("a", LR())], final_estimator=model, cv=2,
                                     passthrough=True), ROWS, LABELS)  # fmt: skip
@@ -115,7 +115,8 @@ for name, model in CLASSIFIERS.items():
         add(f"a tuned threshold of {name}",
             model_selection.TunedThresholdClassifierCV(model, cv=2, thresholds=5),
             ROWS, LABELS)  # fmt: skip
-    add(f"a frozen {name}", FrozenEstimator(clone(model).fit(ROWS, LABELS)), ROWS, LABELS)
+    add(f"a frozen {name}", lambda model=model: FrozenEstimator(clone(model).fit(ROWS, LABELS)),
+        ROWS, LABELS)  # fmt: skip
     add(f"self-training of {name}", semi_supervised.SelfTrainingClassifier(model, max_iter=2),
         ROWS, SOME)  # fmt: skip
     if name != "a column transformer":

@@ -14,7 +14,7 @@ from google.api_core.exceptions import BadRequest
 from google.api_core.exceptions import Conflict as AlreadyExists
 from google.cloud import bigquery
 
-from mlsys.bq import TableRef, bq_get, bq_put
+from mlsys.bq import bq_get, bq_put
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, InvalidRequest, TableNotFound
 
@@ -438,21 +438,6 @@ MALFORMED = [
 def test_a_malformed_table_id_is_refused(environment: dict[str, str], text: str) -> None:
     with pytest.raises(InvalidRequest, match="^table_id: .*pass project.dataset.table"):
         bq_put(pd.DataFrame({"a": [1]}), text)
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("my-project.d.t", ("my-project", "d", "t")),
-        ("example.com:my-project.D_1.t-2024", ("example.com:my-project", "D_1", "t-2024")),
-        ("my-project.d.tabellen_äöü", ("my-project", "d", "tabellen_äöü")),
-    ],
-)
-def test_a_table_id_is_parsed_and_formatted(text: str, parts: tuple[str, str, str]) -> None:
-    ref = TableRef.parse(text)
-    assert (ref.project, ref.dataset, ref.table) == parts
-    assert str(ref) == text
-    assert ref.path == "projects/{}/datasets/{}/tables/{}".format(*parts)
 
 
 def test_an_unknown_write_disposition_is_refused(table: str) -> None:
