@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
-from mlsys.errors import RunInterrupted, TryAgain
+from mlsys.errors import RunWaiting, TryAgain
 
 MAX_TRIES = 100
 POLL = 0.5  # seconds
@@ -58,12 +58,12 @@ def finish(job: Any, stop: Callable[[], bool]) -> None:
     """Wait until the job is done or `stop` returns True; BigQuery continues it either way.
 
     Raises:
-        RunInterrupted: `stop` returned True.
+        RunWaiting: `stop` returned True.
         google.api_core.exceptions.GoogleAPICallError: the job failed.
     """
     while not job.done(timeout=TIMEOUT, retry=bigquery_retry()):
         if stop():
-            raise RunInterrupted(f"The BigQuery job {job.job_id} is still running")
+            raise RunWaiting(f"The BigQuery job {job.job_id} is still running")
         time.sleep(POLL)
     job.result(timeout=TIMEOUT, retry=bigquery_retry())
 

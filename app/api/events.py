@@ -2,7 +2,8 @@
 
 An answer of 102, 200, 201, 202 or 204 acknowledges the message, every other one has it delivered
 again (https://cloud.google.com/pubsub/docs/push#receive_push). So: 204 for done, duplicate and
-irrelevant; 204 too for malformed messages, after a quarantine record; 503 for transient errors.
+irrelevant; 204 too for malformed messages, after a quarantine record, and for runs that are
+suspended, after their message was published again; 503 for transient errors.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import logging
 import time
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import request
 from flask_openapi3 import APIBlueprint, Tag
@@ -22,16 +23,21 @@ from app.api.bodies import once, read_body
 from app.api.notifications import DIRECT, StorageEvent
 from app.api.parameters import PredictQuery
 from app.api.problems import documented
+from app.continuations import publish_request
 from mlsys.artifact.refs import ModelRef
-from mlsys.errors import InvalidRequest, MlsysError, NotAllowed, TryAgain
+from mlsys.errors import InvalidRequest, MlsysError, NotAllowed, RunInterrupted, TryAgain
 from mlsys.events.pushes import NOTIFICATION, Malformed, PushMessage, kept_headers
+
+if TYPE_CHECKING:
+    from workers.scoring.request import ScoringRequest
 
 log = logging.getLogger(__name__)
 api = APIBlueprint("events", __name__, abp_tags=[Tag(name="events")])
 
 STORAGE_EVENTS = ("OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE")
 MAX_REASON = 2_000  # characters of a log line: a message can have a hundred thousand errors
-PUSH_BUDGET = 540.0  # seconds, below the subscription's acknowledgement deadline of 600
+ACK_DEADLINE = 600.0  # seconds, of the subscription: the longest that Pub/Sub waits for an answer
+SHARE = 0.9  # of the time for an answer, in which a run is worked on
 DONE = ("", 204)
 
 RESPONSES: dict[Any, Any] = {
@@ -132,20 +138,47 @@ def predictions() -> tuple[str, int]:
         return _quarantine(body, str(exc))
     logs.note(model=f"{query.model_name}/{query.model_version}", run_id=query.run_id)
     clients = service().clients
-    deadline = time.monotonic() + min(PUSH_BUDGET, service().settings.request_timeout)
+    budget = SHARE * min(ACK_DEADLINE, service().settings.request_timeout)
+    deadline = time.monotonic() + budget
+    run_id = query.run_id
     try:
-        with closing(prepare(clients, scoring_request, query.run_id)) as prepared:
-            logs.note(run_id=prepared.plan.run_id)
+        with closing(prepare(clients, scoring_request, run_id)) as prepared:
+            run_id = prepared.plan.run_id
+            logs.note(run_id=run_id)
             stopping = service().stopping.is_set
             result = execute(clients, prepared, deadline=deadline, stopping=stopping)
+    except RunInterrupted as exc:
+        return _suspend(scoring_request, run_id, exc)
     except TryAgain:
         raise
     except MlsysError as exc:
         # It would fail again: `GET /runs/{run_id}` tells why, and the message is acknowledged.
-        log.warning("Scoring failed: %s", exc, extra={"run_id": query.run_id})
+        log.warning("Scoring failed: %s", exc, extra={"run_id": run_id})
         logs.note(outcome=f"failed: {type(exc).__name__}")
         return DONE
     logs.note(outcome="reused" if result.reused else f"{result.rows} rows scored")
+    return DONE
+
+
+def _suspend(
+    scoring_request: ScoringRequest, run_id: str | None, why: RunInterrupted
+) -> tuple[str, int]:
+    """Publish the run's message again, and acknowledge this one once Pub/Sub has the other.
+
+    The next try begins at once, where an error would have it wait for the subscription's backoff.
+    If this process ends between the two, there are two messages of one run. That costs work at
+    most: its rows are published once.
+
+    Raises:
+        RunInterrupted: Pub/Sub did not take the message, so that this one is delivered again.
+    """
+    try:
+        publish_request(scoring_request, run_id)
+    except Exception as exc:
+        log.warning("The run was not continued", exc_info=True, extra={"run_id": run_id})
+        raise why from exc
+    done = f", {why.progress['rows_done']} rows are done" if "rows_done" in why.progress else ""
+    logs.note(outcome=f"suspended{done}")
     return DONE
 
 

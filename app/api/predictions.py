@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from app import logs, service
 from app.api.bodies import FORM, JSON, read_parameters
 from app.api.parameters import EnvQuery, PredictQuery, RunPath, RunsQuery, after_run
 from app.api.problems import documented, validation_answer
+from app.continuations import publish_request
 from mlsys.settings import LOOPBACK
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _run(query: PredictQuery, request: ScoringRequest, prepared: Prepared) -> An
     run_id = prepared.plan.run_id
     logs.note(run_id=run_id)
     if not query.wait and prepared.result is None:
-        _publish(request.to_dict() | {"run_id": run_id}, request.env)
+        publish_request(request, run_id)
         status_url = _address(url_for("predictions.run", run_id=run_id), env=request.env)
         accepted = {"run_id": run_id, "state": "accepted", "status_url": status_url}
         return Accepted(**accepted).model_dump(), 202, {"Location": status_url}
@@ -252,10 +252,3 @@ def _address(path: str, **params: str) -> str:
     if not base and host.hostname in LOOPBACK:
         base = f"{host.scheme}://{host.netloc}"
     return f"{base}{path}?{urlencode(params)}"
-
-
-def _publish(message: dict[str, Any], env: str) -> None:
-    """Hand the request to Pub/Sub, which pushes it to `POST /events/predictions`."""
-    topic = service().settings.predictions_topic(env)
-    publisher = service().clients.publisher
-    publisher.publish(topic, json.dumps(message).encode(), timeout=30).result(timeout=60)

@@ -36,6 +36,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.SchemaMismatch, 422, "The table does not fit"),
     (errors.ModelUnusable, 422, "The model cannot be used"),
     (errors.PredictionFailed, 422, "The model failed on the table's rows"),
+    (errors.NoProgress, 422, "The run makes no progress"),
     (errors.TryAgain, 503, "Try again"),
 )
 BUSY = (503, "Google Cloud did not answer; try again")

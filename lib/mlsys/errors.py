@@ -16,6 +16,7 @@ MlsysError
 ├── SchemaMismatch           a table does not fit the model, or the output does not fit its table
 ├── ModelUnusable            the model's file cannot be loaded or cannot predict
 ├── PredictionFailed         the model raised on rows of the table
+├── NoProgress               the run's last tries all ended where they began
 ├── MetadataInvalid          a metadata.json that cannot be read
 ├── NotRegistered            an upload that the registry did not show in time
 ├── CloudRefused             Google Cloud refuses a call for another reason
@@ -31,6 +32,7 @@ MlsysError
     ├── SessionOver          the read session ended early; the next try opens another one
     ├── RegistryBusy         the registry row kept changing
     └── RunInterrupted       the run stopped before its end; the same request resumes it
+        └── RunWaiting       while it waited for a BigQuery job or for another run
 ```
 
 Every message says what is wrong and what to pass or do. `app.api.problems` has the one table that
@@ -160,6 +162,10 @@ class PredictionFailed(MlsysError):
         return type(self), (str(self), self.rows)
 
 
+class NoProgress(MlsysError):
+    """The last tries of a run all ended without a new part; nothing was published."""
+
+
 class MetadataInvalid(MlsysError, ValueError):
     """A metadata.json that is not a JSON object or has a part of the wrong form."""
 
@@ -192,3 +198,7 @@ class SessionOver(TryAgain):
 
 class RunInterrupted(TryAgain):
     """The run stopped early (out of time, or shutting down); the same request resumes it."""
+
+
+class RunWaiting(RunInterrupted):
+    """The run stopped early while it waited for a BigQuery job, or for another run."""

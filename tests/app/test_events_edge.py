@@ -154,7 +154,7 @@ def test_a_passing_fault_has_the_message_delivered_again(
 ) -> None:
     did.fault = RegistryBusy("The registry kept changing")
     assert client.post("/events/storage", data=event()).status_code == 503
-    did.fault = RunInterrupted("Stopped", {"rows_done": 1})
+    did.fault = RunInterrupted("Stopped", {"rows_done": 1})  # and Pub/Sub takes no continuation
     assert client.post("/events/predictions", data=request_of(REQUEST)).status_code == 503
     assert did.quarantined == []
 

@@ -40,10 +40,12 @@ ANSWERS: dict[type[Exception], int] = {
     errors.SchemaMismatch: 422,
     errors.ModelUnusable: 422,
     errors.PredictionFailed: 422,
+    errors.NoProgress: 422,
     errors.TryAgain: 503,
     errors.CloudUnavailable: 503,
     errors.RegistryBusy: 503,
     errors.RunInterrupted: 503,
+    errors.RunWaiting: 503,
     errors.SessionOver: 503,
 }
 

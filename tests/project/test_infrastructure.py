@@ -149,7 +149,8 @@ def test_limits_match_the_code() -> None:
     assert template["max_instance_request_concurrency"] == gunicorn_conf.threads
     assert CONFIG.locals["request_timeout"] == Settings("example").request_timeout
     subscription = CONFIG.resources["google_pubsub_subscription", "pushed"]
-    assert subscription["ack_deadline_seconds"] == topics.ACK_DEADLINE > events.PUSH_BUDGET
+    assert subscription["ack_deadline_seconds"] == topics.ACK_DEADLINE == events.ACK_DEADLINE
+    assert events.SHARE < 1
     assert f":{_container()['ports'][0]['container_port']}" in gunicorn_conf.bind
     notified = CONFIG.resources["google_storage_notification", "models"]["event_types"]
     assert sorted(notified) == sorted(events.STORAGE_EVENTS)

@@ -17,6 +17,7 @@ from mlsys.errors import (
     MlsysError,
     PredictionFailed,
     RunInterrupted,
+    RunWaiting,
     SchemaMismatch,
     SessionOver,
     TableNotFound,
@@ -24,6 +25,7 @@ from mlsys.errors import (
     bounded,
 )
 from workers.announcements import Event, announce
+from workers.scoring.attempts import HOUR, End, begin, end
 from workers.scoring.planning.find_run import Prepared, another_plan, check_result
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.decision import decide
@@ -53,6 +55,7 @@ def execute(
     Raises:
         RunInterrupted: out of time; carries the progress.
         PredictionFailed: more rows than `max_rejects` cannot be scored; nothing was published.
+        NoProgress: the last tries ended without any.
         SchemaMismatch, ModelUnusable, Conflict, InvalidRequest: nothing was published.
     """
     store, plan = prepared.store, prepared.plan
@@ -74,18 +77,29 @@ def execute(
             check_result(store, plan, result)
             return done(replace(result, reused=True))
         store.forget(Failure.NAME)
-        store.begin_attempt()
+        attempt = None
         try:
+            attempt = begin(store, HOUR if deadline is None else deadline - time.monotonic())
             result = _work(clients, prepared, stop)
-        except RunInterrupted as exc:
-            raise RunInterrupted(
-                f"{exc}: repeat the same request to resume", progress(store, plan)
-            ) from exc
         except Exception as exc:
-            if not isinstance(exc, TryAgain) and not is_passing(exc):
+            passing = isinstance(exc, TryAgain) or is_passing(exc)
+            if attempt is not None:
+                end(store, attempt, _end(exc, stopping()) if passing else "failed")
+            if isinstance(exc, RunInterrupted):
+                raise RunInterrupted(
+                    f"{exc}: repeat the same request to resume", progress(store, plan)
+                ) from exc
+            if not passing:
                 _fail(clients, prepared, exc)
             raise
         return done(result)
+
+
+def _end(exc: Exception, stopping: bool) -> End:
+    """Return how a try ended that others follow."""
+    if not isinstance(exc, RunInterrupted):
+        return "passing"
+    return "waiting" if isinstance(exc, RunWaiting) else "stopped" if stopping else "suspended"
 
 
 def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Result:

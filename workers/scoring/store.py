@@ -8,7 +8,7 @@ gs://mlsys-runs-{env}/{run_id}/
     rejects/{k}/{shard}-{try}.parquet  rows that cannot be scored, of one try; its part names it
     parts/{k}/{shard}.parquet  one a shard, written last: its existence is the checkpoint
     publish.json               which parts are loaded, decided once: from here on the run is decided
-    attempts/{time}.json       a try began; only their number is used
+    attempts/{time}.json       a try began, and how it ended (`attempts`)
     result.json                the run is done, and how it went
     failure.json               why the last try failed; the next one may succeed
 ```
@@ -19,7 +19,6 @@ identify a repeated request (docs/decisions/0037).
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -139,10 +138,9 @@ class RunStore:
         existing = self._list("parts/").keys() | self._list("rejects/").keys()
         return [name for name in names if name not in existing]
 
-    def begin_attempt(self) -> None:
-        """Record that a try of the run has begun."""
-        now = dt.datetime.now(dt.UTC)
-        self._upload(f"attempts/{now:%Y%m%dT%H%M%S%f}.json", {"at": now.isoformat()})
+    def names(self) -> list[str]:
+        """Return the names of all objects of the run, below the run."""
+        return list(self._list(""))
 
     def attempts(self) -> int:
         """Return how many tries of the run have begun."""

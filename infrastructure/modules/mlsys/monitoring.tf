@@ -57,7 +57,7 @@ locals {
         reducer   = "REDUCE_SUM"
         advice    = "500 is a bug or an instance that ran out of memory; 504 is a request that timed out. The log has the reason with severity ERROR."
       }
-      # A suspended run answers 503 and is resumed, so a few 503s are not a fault.
+      # A suspended run of a caller who waits answers 503 and is resumed, so a few are not a fault.
       "the service keeps answering 503" = {
         filter    = "${local.requests_filter} AND metric.labels.response_code=\"503\""
         threshold = 20

@@ -1,9 +1,10 @@
 locals {
-  # Keyed by the middle of the topic's name. A long run is suspended and redelivered every nine
-  # minutes, so its message may be old, and delivered often, although nothing is wrong.
+  # Keyed by the middle of the topic's name. A long run publishes its message again every nine minutes
+  # and acknowledges the old one, so only what fails or waits for memory is redelivered. A wait may take
+  # hours, and therefore all the attempts that Pub/Sub allows.
   pushed = {
     model-events = { route = "/events/storage", attempts = 10, old_seconds = 1800 }
-    predictions  = { route = "/events/predictions", attempts = 100, old_seconds = 21600 }
+    predictions  = { route = "/events/predictions", attempts = 100, old_seconds = 7200 }
   }
 }
 

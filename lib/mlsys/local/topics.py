@@ -37,7 +37,7 @@ def push_subscriptions(env: str, service: str) -> list[PushSubscription]:
     """
     pushed = (
         (model_events(env), "/events/storage", 10),
-        # A long run is suspended and delivered again every nine minutes.
+        # A run may wait for hours until the service has memory for its model.
         (predictions(env), "/events/predictions", 100),
     )
     return [

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlsys.cloud.clients import Clients, clients_for
-from mlsys.errors import RunInterrupted, TryAgain
+from mlsys.errors import RunInterrupted, RunWaiting, TryAgain
 from mlsys.settings import Settings
 from workers import machine
 from workers.forking import context, kill
@@ -133,13 +133,13 @@ class _Pool:
         """Reserve the pool. Return False if another run holds it; on True, call `give_back()`.
 
         Raises:
-            RunInterrupted: `stop` returned True while another run held it.
+            RunWaiting: `stop` returned True while another run held it.
         """
         while not self._taken.acquire(blocking=wait, timeout=POLL if wait else None):
             if not wait:
                 return False
             if stop():
-                raise RunInterrupted("The run was waiting for another one's processes")
+                raise RunWaiting("The run was waiting for another one's processes")
         if self._idle is not None:
             self._idle.cancel()
         return True

@@ -1,0 +1,32 @@
+"""Hand a scoring request to Pub/Sub, which pushes it to `POST /events/predictions`.
+
+`wait=false` starts a run so, and a run that is suspended is continued so: its message is published
+again and then acknowledged. A message that is answered by an error instead is delivered again only
+after a backoff of up to ten minutes, and has a limited number of deliveries.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from app import service
+
+if TYPE_CHECKING:
+    from workers.scoring.request import ScoringRequest
+
+SECONDS = 60.0  # for Pub/Sub to have the message
+SECONDS_AT_THE_END = 3.0  # of the eight in which an instance that is stopped has to answer
+
+
+def publish_request(request: ScoringRequest, run_id: str | None) -> None:
+    """Publish the request of the run. Return once Pub/Sub has it.
+
+    Raises:
+        Exception: Pub/Sub may not have it.
+    """
+    seconds = SECONDS_AT_THE_END if service().stopping.is_set() else SECONDS
+    topic = service().settings.predictions_topic(request.env)
+    content = json.dumps(request.to_dict() | ({"run_id": run_id} if run_id else {})).encode()
+    publisher = service().clients.publisher
+    publisher.publish(topic, content, timeout=seconds / 2).result(timeout=seconds)
