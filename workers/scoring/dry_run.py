@@ -19,6 +19,7 @@ from mlsys.errors import (
     InvalidRequest,
     MlsysError,
     ModelUnusable,
+    PermissionMissing,
     SchemaMismatch,
     TableNotFound,
     bounded,
@@ -46,7 +47,7 @@ PRICE_BASIS = (
 CHEAP_BYTES = 10 * 2**30  # NULLs are always counted up to here: a query of some cents
 
 # A plan may be refused for these; any other error is raised, not reported.
-_PROBLEMS = (InvalidRequest, SchemaMismatch, ModelUnusable, Conflict)
+_PROBLEMS = (InvalidRequest, SchemaMismatch, ModelUnusable, Conflict, PermissionMissing)
 
 
 def preflight(

@@ -90,6 +90,11 @@ def denied(exc: Exception, use: Use) -> MlsysError:
     )
 
 
+def names_permission(exc: Exception) -> bool:
+    """Return whether Google's message names a missing permission."""
+    return _PERMISSION.search(words_of(exc)) is not None
+
+
 def busy(exc: Exception, use: Use) -> MlsysError:
     """Return the error for an exhausted quota or rate limit, or a message that is too large."""
     if is_too_large(exc):

@@ -11,7 +11,7 @@ from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.columns.arrow_types import sql_name
 from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
 from workers.scoring.planning.plan import Plan
-from workers.scoring.shards.refusals import why_refused
+from workers.scoring.shards.refusals import why_denied, why_refused
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +30,8 @@ def open_session(
         InvalidRequest: the Storage Read API refuses the filter.
         SchemaMismatch: a column's type is not flat, or BigQuery refuses for another reason.
         Conflict: the snapshot is older than BigQuery keeps, or than the table.
-        TryAgain: the snapshot lies in the future by BigQuery's clock.
+        PermissionMissing: the account lacks a permission, or full access to the table's rows.
+        TryAgain: the snapshot lies in the future by BigQuery's clock, or a quota refills soon.
     """
     import pyarrow as pa
     from google.api_core import exceptions
@@ -48,6 +49,8 @@ def open_session(
         raise TableNotFound(f"The input table {table} was deleted: pass another one") from exc
     except exceptions.BadRequest as exc:
         raise why_refused(clients, plan, exc, works) from exc
+    except exceptions.Forbidden as exc:
+        raise why_denied(table, exc) from exc
     schema = pa.ipc.read_schema(pa.py_buffer(opened.arrow_schema.serialized_schema))
     check_flat(schema, plan.aliases)
     return opened

@@ -4,6 +4,9 @@ A refusal is a 400 of many causes, and no code tells them apart. The same reques
 filter, then without the snapshot, does. Only a snapshot that lies in the future by BigQuery's clock
 becomes readable with time; every other cause is permanent, and is never reported as something to
 try again.
+
+A 403 that names no permission means row-level security: the Storage Read API needs access to all
+rows of a table (https://cloud.google.com/bigquery/docs/using-row-level-security-with-features).
 """
 
 from __future__ import annotations
@@ -13,9 +16,19 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mlsys.bq import find_table, words_of
+from mlsys.bq import TableRef, find_table
 from mlsys.cloud.clients import Clients
-from mlsys.errors import Conflict, SchemaMismatch, TableNotFound, TryAgain
+from mlsys.cloud.errors import Use, denied, names_permission, words_of
+from mlsys.cloud.quotas import is_quota
+from mlsys.errors import (
+    Conflict,
+    MlsysError,
+    PermissionMissing,
+    SchemaMismatch,
+    TableNotFound,
+    TryAgain,
+)
+from workers.query import select
 from workers.scoring.planning.lookup import bad_where
 from workers.scoring.planning.plan import Plan
 
@@ -24,9 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The most by which this machine's clock may be ahead of BigQuery's. An older snapshot lies in the
-# past by either clock.
-CLOCK_AHEAD = dt.timedelta(minutes=10)
+# By this much a clock may be ahead of BigQuery's; beyond it BigQuery is asked for its time.
+CLOCK_AHEAD = dt.timedelta(seconds=30)
 
 
 def why_refused(
@@ -41,9 +53,10 @@ def why_refused(
     snapshot, and returns whether BigQuery accepts it.
     """
     log.warning("The input cannot be read: %s", exc, extra={"run_id": plan.run_id})
-    if plan.where is not None and works(where=False, snapshot=True):
+    readable = not plan.is_query and works(where=True, snapshot=False)
+    if plan.where is not None and not readable and works(where=False, snapshot=False):
         return bad_where(plan.input_table)
-    if plan.is_query or not works(where=True, snapshot=False):
+    if not readable:
         return SchemaMismatch(
             f"BigQuery refuses to read {plan.input_table} ({words_of(exc)}): pass another table, "
             "or id_columns without the columns that it names."
@@ -59,7 +72,7 @@ def _bad_snapshot(clients: Clients, plan: Plan) -> Exception:
     over = f"the run {plan.run_id} cannot be finished: pass a run_id of your own to start another"
     if table.created is not None and table.created > at:
         return Conflict(f"{plan.input_table} was re-created after the run was planned; {over}")
-    if dt.datetime.now(dt.UTC) - at < CLOCK_AHEAD:
+    if dt.datetime.now(dt.UTC) - at < CLOCK_AHEAD or at > _bigquery_time(clients):
         return TryAgain(
             f"{plan.input_table} cannot be read as of {plan.snapshot_at} yet: try again"
         )
@@ -67,6 +80,26 @@ def _bad_snapshot(clients: Clients, plan: Plan) -> Exception:
     # https://cloud.google.com/bigquery/docs/time-travel.
     return Conflict(
         f"{plan.input_table} as it was at {plan.snapshot_at} can no longer be read; {over}"
+    )
+
+
+def _bigquery_time(clients: Clients) -> dt.datetime:
+    """Return the time by BigQuery's clock."""
+    moment: dt.datetime = next(iter(select(clients, "SELECT CURRENT_TIMESTAMP() AS now")))["now"]
+    return moment
+
+
+def why_denied(table: TableRef, exc: GoogleAPICallError) -> MlsysError:
+    """Return the error for a 403 to a read session on `table`."""
+    use = Use("BigQuery", str(table), ("bigquery.readsessions.create", "bigquery.tables.getData"))
+    if is_quota(exc) or names_permission(exc):
+        return denied(exc, use)
+    return PermissionMissing(
+        f"BigQuery denies the service's account the rows of {table} ({words_of(exc)}): the account "
+        "lacks a permission, or full access to a table with row-level security. Grant it "
+        "roles/bigquery.dataViewer on the table and roles/bigquery.readSessionUser; if the table "
+        f"has row access policies, run CREATE ROW ACCESS POLICY mlsys ON `{table}` GRANT TO "
+        "('serviceAccount:ITS_EMAIL') FILTER USING (TRUE)"
     )
 
 
