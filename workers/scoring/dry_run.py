@@ -29,6 +29,7 @@ from workers.scoring.planning.destination import output_location
 from workers.scoring.planning.find_run import FoundRun, find_run
 from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.model_pin import ModelPin, read_metadata
+from workers.scoring.planning.partition_filter import requires_filter
 from workers.scoring.planning.plan import Plan, make_plan
 from workers.scoring.records import read_failure
 from workers.scoring.request import ScoringRequest
@@ -220,7 +221,7 @@ def _count_nulls(
     ]
     if not names:
         return {}
-    if resolved.table.require_partition_filter:
+    if requires_filter(resolved.table):
         warnings.append(f"NULLs were not counted: {plan.input_table} needs a filter to be queried")
         return None
     counts = ", ".join(
@@ -249,7 +250,7 @@ def _count_duplicate_ids(
     clients: Clients, resolved: Resolved, plan: Plan, warnings: list[str]
 ) -> int | None:
     """Return how many rows have the ids of another row; None if not counted."""
-    if resolved.table.require_partition_filter:
+    if requires_filter(resolved.table):
         warnings.append(f"Ids were not counted: {plan.input_table} needs a filter to be queried")
         return None
     names = ", ".join(column_sql(plan.input_table, c.name) for c in plan.ids)

@@ -13,6 +13,7 @@ from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
 from workers.scoring.planning.columns import PARQUET_TYPES, Column, columns_of
+from workers.scoring.planning.table_kinds import kind_of
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField, Table
@@ -91,7 +92,7 @@ def output_location(clients: Clients, table: TableRef) -> tuple[Table | None, st
             ) from exc
         return None, dataset.location
     if existing.table_type != "TABLE":
-        raise SchemaMismatch(f"{table} is a {existing.table_type}: pass a table as output_table")
+        raise SchemaMismatch(f"{table} is {kind_of(existing)}: pass a table as output_table")
     return existing, existing.location
 
 

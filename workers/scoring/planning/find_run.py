@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from dataclasses import dataclass, replace
 
 from mlsys.bq import find_table
@@ -12,10 +13,13 @@ from workers.query import select
 from workers.sandbox.client import SandboxedModel
 from workers.scoring.planning.lookup import Resolved, resolve
 from workers.scoring.planning.model_pin import ask_pinned, read_metadata
+from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.plan import Plan, check_model, make_plan
 from workers.scoring.records import Result, read_decision, read_result
 from workers.scoring.request import MAX_RUN_ID, MaxRejects, ScoringRequest, check_run_id
 from workers.scoring.store import RunStore
+
+log = logging.getLogger(__name__)
 
 MAX_SUFFIX = 1000
 
@@ -165,6 +169,7 @@ def _output_exists(clients: Clients, plan: Plan, result: Result) -> bool:
     The table must not have been deleted or re-created since; if the run replaced its rows (or those
     of a partition), it must not hold another run's.
     """
+    from google.api_core.exceptions import BadRequest
     from google.cloud import bigquery
 
     into = plan.output
@@ -174,10 +179,18 @@ def _output_exists(clients: Clients, plan: Plan, result: Result) -> bool:
         return False
     if into.write_disposition != "WRITE_TRUNCATE" or result.rows == 0:
         return True
-    sql = f"SELECT 1 FROM `{into.table.base}` WHERE run_id = @run_id AND predicted_at = @at LIMIT 1"
+    also = f" AND {any_partition(table)}" if requires_filter(table) else ""
+    sql = (
+        f"SELECT 1 FROM `{into.table.base}` "
+        f"WHERE run_id = @run_id AND predicted_at = @at{also} LIMIT 1"
+    )
     at = dt.datetime.fromisoformat(plan.created_at)  # one partition, where it is the partitions'
     key = (
         bigquery.ScalarQueryParameter("run_id", "STRING", plan.run_id),
         bigquery.ScalarQueryParameter("at", "TIMESTAMP", at),
     )
-    return next(iter(select(clients, sql, *key)), None) is not None
+    try:
+        return next(iter(select(clients, sql, *key)), None) is not None
+    except BadRequest as exc:  # the columns were dropped or renamed since
+        log.info("%s cannot be looked for in %s: %s", plan.run_id, into.table, exc)
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -13,11 +14,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlsys.bq import TableRef, find_table
-from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import Clients
+from mlsys.cloud.errors import words_of
 from mlsys.columns.names import fold
 from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
 from workers.query import dry_run
 from workers.scoring.planning.model_pin import ModelPin, find_model
+from workers.scoring.planning.partition_filter import (
+    any_partition,
+    partition_column,
+    requires_filter,
+)
+from workers.scoring.planning.table_kinds import kind_of
 from workers.scoring.request import ScoringRequest
 
 if TYPE_CHECKING:
@@ -112,7 +120,7 @@ def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
         )
     schema = table.schema
     if table.table_type != "TABLE":
-        schema = _columns_of_query(clients, request.input_table, table.table_type)
+        schema = _columns_of_query(clients, request.input_table, kind_of(table))
     return Resolved(request, looked_at, table, schema, find_model(clients, request))
 
 
@@ -130,11 +138,8 @@ def check_where(clients: Clients, resolved: Resolved) -> None:
 
     where, table = resolved.request.where, resolved.request.input_table
     if where is None:
-        if getattr(resolved.table, "require_partition_filter", None):
-            partitioning = resolved.table.time_partitioning or resolved.table.range_partitioning
-            column = getattr(partitioning, "field", None) or "_PARTITIONTIME"
-            text = f"{table} can only be read with a filter: pass a condition on {column}"
-            raise InvalidRequest(("where", text))
+        if requires_filter(resolved.table):
+            raise _needs_partition(resolved)
         return
     bare = _LITERALS.sub("''", where)
     if match := _VOLATILE.search(bare):
@@ -149,33 +154,29 @@ def check_where(clients: Clients, resolved: Resolved) -> None:
     if problem := _no_condition(bare):
         raise InvalidRequest(("where", f"{problem}: pass one condition on the table's columns"))
     try:
-        dry_run(clients, f"SELECT * FROM `{table}` WHERE (\n{where}\n)")
+        _dry_run_where(clients, resolved)
     except (BadRequest, NotFound) as exc:
         log.info("BigQuery refused the filter %r: %s", where, exc)
+        if requires_filter(resolved.table):
+            with contextlib.suppress(BadRequest, NotFound):
+                _dry_run_where(clients, resolved, any_partition(resolved.table))
+                raise _needs_partition(resolved) from exc
         raise bad_where(table, _unknown(where, resolved.schema)) from exc
 
 
-def check_copy(clients: Clients, env: str, table: TableRef) -> None:
-    """Make sure that a query can copy rows of `table` into the service's own dataset.
-
-    Raises:
-        SchemaMismatch: they are in different locations, and no query can span both.
-    """
-    own = clients.settings.dataset(env)
-    source, target = dataset_location(clients, f"{table.project}.{table.dataset}"), None
-    if own != f"{table.project}.{table.dataset}":
-        target = dataset_location(clients, own)
-    if target is not None and target != source:
-        raise SchemaMismatch(
-            f"{table} is in {source} and {own} in {target}: no query can copy its rows, which a "
-            "view and column names beyond letters, digits and underscores require. Copy it into a "
-            "table with plain column names, and pass that as input_table."
-        )
+def _dry_run_where(clients: Clients, resolved: Resolved, also: str | None = None) -> None:
+    """Have BigQuery validate a query with the request's filter, and another condition."""
+    table, where = resolved.request.input_table, resolved.request.where
+    more = f" AND {also}" if also else ""
+    dry_run(clients, f"SELECT * FROM `{table}` WHERE (\n{where}\n){more}")
 
 
-def dataset_location(clients: Clients, name: str) -> str:
-    """Return the location of a dataset."""
-    return clients.bigquery.get_dataset(name, timeout=TIMEOUT, retry=bigquery_retry()).location
+def _needs_partition(resolved: Resolved) -> InvalidRequest:
+    text = (
+        f"{resolved.request.input_table} can only be read with a filter: pass a condition on "
+        f"{partition_column(resolved.table)}"
+    )
+    return InvalidRequest(("where", text))
 
 
 def _no_condition(bare: str) -> str | None:
@@ -219,6 +220,6 @@ def _columns_of_query(clients: Clients, table: TableRef, kind: str) -> Sequence[
     except (BadRequest, NotFound) as exc:
         log.info("%s cannot be queried: %s", table, exc)
         raise SchemaMismatch(
-            f"{table} is a {kind} that BigQuery cannot query: run SELECT * FROM `{table}` to see "
-            "why"
+            f"{table} is {kind} that BigQuery cannot query ({words_of(exc)}): run SELECT * FROM "
+            f"`{table}` to see why"
         ) from exc

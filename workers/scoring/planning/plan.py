@@ -40,9 +40,11 @@ from workers.scoring.planning.destination import (
     output_location,
     rejects_destination,
 )
-from workers.scoring.planning.lookup import Resolved, check_copy, check_where
+from workers.scoring.planning.locations import check_bucket, check_copy
+from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.model_pin import ModelPin, ask_pinned, read_metadata
 from workers.scoring.planning.outputs import leave_out_equal, with_ids, written_columns
+from workers.scoring.planning.table_kinds import input_warnings, output_warnings
 from workers.scoring.request import ScoringRequest
 
 
@@ -192,6 +194,7 @@ def _plan(clients: Clients, resolved: Resolved, run_id: str, model: SandboxedMod
     series = takes_series(description, metadata.signature)
     path = model.choose_route(features, list(outputs), metadata, series)
     existing, location = output_location(clients, request.output_table)
+    check_bucket(clients, request.env, request.output_table, location)
     created_at = dt.datetime.now(dt.UTC)
     return Plan(
         run_id=run_id,
@@ -216,29 +219,18 @@ def _plan(clients: Clients, resolved: Resolved, run_id: str, model: SandboxedMod
         ),
         rejects=rejects_destination(clients, request.output_table),
         location=location,
-        warnings=(*_input_warnings(resolved, aliased), *warnings, *matching),
+        warnings=(
+            *input_warnings(resolved, aliased),
+            *output_warnings(request.output_table, existing, request.write_disposition),
+            *warnings,
+            *matching,
+        ),
         labels={c.name: c.label for c in columns if c.label is not None},
         path=path,
         aliased=aliased,
         series=series,
         frames=golden_rows(metadata, features) is not None,
     )
-
-
-def _input_warnings(resolved: Resolved, aliased: bool) -> list[str]:
-    """Return warnings about the input."""
-    if not resolved.is_query:
-        if not aliased:
-            return []
-        return [
-            f"{resolved.request.input_table} has column names beyond letters, digits and "
-            "underscores: a query copies the columns first, which costs what a query costs"
-        ]
-    return [
-        f"{resolved.request.input_table} is a {resolved.table.table_type}: mlsys cannot detect "
-        "whether its rows changed. Pass this run's run_id to resume or reuse it; without it every "
-        "request is a new run."
-    ]
 
 
 def requested_outputs(model: Description, request: ScoringRequest) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import SchemaMismatch, TableNotFound
 from workers.jobs import finish, jobs_of
 from workers.query import column_sql, dry_run
-from workers.scoring.planning.lookup import dataset_location
+from workers.scoring.planning.locations import dataset_location
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.refusals import why_refused
 
