@@ -23,7 +23,7 @@ from workers.scoring.shards.refusals import why_denied, why_refused
 
 TABLE = TableRef("my-project", "d", "people")
 NOW = dt.datetime.now(dt.UTC)
-OLD = NOW - dt.timedelta(days=30)
+OLD, LATER = NOW - dt.timedelta(days=30), NOW + dt.timedelta(days=30)
 
 
 def refusal(
@@ -65,7 +65,7 @@ def refusal(
         ({"bad": ["snapshot"], "age": 60, "ahead": 90}, TryAgain, "cannot be read as of"),
         ({"bad": ["snapshot"], "age": 60}, Conflict, "can no longer be read"),
         ({"bad": ["snapshot"], "age": 500}, Conflict, "can no longer be read"),
-        ({"bad": ["snapshot"], "age": 2, "created": NOW}, Conflict, "was re-created"),
+        ({"bad": ["snapshot"], "age": 2, "created": LATER}, Conflict, "was re-created"),
         ({"bad": ["snapshot"], "age": 2, "created": None}, TableNotFound, "was deleted"),
         ({"bad": ["where"], "age": 2}, InvalidRequest, "refuses it as a filter"),
         ({"bad": ["where", "snapshot"], "age": 2}, InvalidRequest, "refuses it as a filter"),
