@@ -14,8 +14,9 @@ import requests
 from sklearn.linear_model import LinearRegression
 
 from benchmarks.processes import cpu_seconds, emulator_processes
+from mlsys.artifact.pickling import pickled
 from mlsys.artifact.refs import ModelRef
-from mlsys.gcs import gcs_put_pickle, pickled
+from mlsys.gcs import gcs_put_pickle
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import push_subscriptions
 from mlsys.registry.row import registered

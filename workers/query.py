@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField
     from google.cloud.bigquery.table import RowIterator
 
-    from mlsys.bq import TableRef
+    from mlsys.cloud.tables import TableRef
 
 
 @dataclass(frozen=True, slots=True)

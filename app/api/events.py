@@ -21,8 +21,8 @@ from pydantic import ValidationError
 from app import auth, logs, service
 from app.api.bodies import once, read_body
 from app.api.notifications import DIRECT, StorageEvent
-from app.api.parameters import PredictQuery
 from app.api.problems import documented
+from app.api.queries import PredictQuery
 from app.continuations import publish_request
 from mlsys.artifact.refs import ModelRef
 from mlsys.errors import InvalidRequest, MlsysError, NotAllowed, RunInterrupted, TryAgain

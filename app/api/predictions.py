@@ -14,10 +14,11 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from app import logs, service
 from app.api.bodies import FORM, JSON, read_parameters
-from app.api.parameters import EnvQuery, PredictQuery, RunPath, RunsQuery, after_run
+from app.api.parameters import after_run
 from app.api.problems import documented, validation_answer
+from app.api.queries import EnvQuery, PredictQuery, RunPath, RunsQuery
 from app.continuations import publish_request
-from mlsys.settings import LOOPBACK
+from mlsys.settings.reading import LOOPBACK
 
 if TYPE_CHECKING:
     from workers.scoring.planning.find_run import Prepared

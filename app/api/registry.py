@@ -9,8 +9,8 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel
 
 from app import logs, service
-from app.api.parameters import EnvQuery, ModelsQuery
 from app.api.problems import documented
+from app.api.queries import EnvQuery, ModelsQuery
 
 api = APIBlueprint("registry", __name__, abp_tags=[Tag(name="registry")])
 

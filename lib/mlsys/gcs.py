@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import json
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import check_bucket, check_path, content_bytes
+from mlsys.artifact.pickling import about, pickled
 from mlsys.artifact.refs import DESCRIPTION_KEY, ModelRef
 from mlsys.cloud.clients import TIMEOUT, default_clients
 from mlsys.cloud.credentials import words
@@ -108,7 +109,7 @@ def gcs_put_pickle(obj: Any, bucket_name: str, blob_path: str) -> None:
     with cloud_errors(_use(f"gs://{bucket_name}/{blob_path}", *_WRITE)):
         blob = _blob(bucket_name, blob_path)
         _warn_unless_registered(bucket_name, blob_path)
-        blob.metadata = {DESCRIPTION_KEY: json.dumps(describe(obj))}
+        blob.metadata = {DESCRIPTION_KEY: json.dumps(about(obj))}
         _upload(blob, content, "application/octet-stream")
 
 
@@ -144,58 +145,6 @@ def gcs_list_blobs(bucket_name: str) -> list[str]:
             raise _no_bucket(bucket_name) from exc
 
 
-def pickled(obj: Any, parameter: str = "model") -> bytes:
-    """Return `obj` in joblib's format, or with its own code by cloudpickle, and warn of that.
-
-    Raises:
-        InvalidRequest: it is an estimator's class, or holds something that cannot be pickled; the
-            message names `parameter`.
-    """
-    import joblib
-
-    from mlsys.artifact.by_value import dumps_by_value, may_need_code, stored
-
-    if isinstance(obj, type) and any(hasattr(obj, m) for m in ("fit", "predict", "transform")):
-        raise InvalidRequest(
-            (parameter, f"is the class {obj.__name__}, not a fitted model: pass the fitted object")
-        )
-    buffer = io.BytesIO()
-    plain = None
-    try:
-        joblib.dump(obj, buffer)
-        plain = buffer.getvalue()
-    except (MemoryError, RecursionError) as exc:
-        _raise_unpicklable(exc, parameter)
-    except Exception:  # a lambda, or what an object raises as it is asked for its state
-        pass
-    if plain is not None and not may_need_code(plain):
-        return plain
-    try:
-        content, names = dumps_by_value(obj)
-    except Exception as exc:
-        _raise_unpicklable(exc, parameter)
-    if not names and plain is not None:
-        return plain
-    warnings.warn(
-        f"{parameter}: {stored(names)} in the file as code. Only a service with MLSYS_MODELS=any "
-        "accepts that; for others, move the code to a package that is installed there",
-        stacklevel=3,
-    )
-    return content
-
-
-def _raise_unpicklable(exc: Exception, parameter: str) -> NoReturn:
-    if isinstance(exc, MemoryError):
-        raise exc
-    raise InvalidRequest((parameter, _unpicklable(exc))) from exc
-
-
-def _unpicklable(exc: Exception) -> str:
-    if isinstance(exc, RecursionError):
-        return "cannot be pickled: it is nested too deeply; pass a flatter object"
-    return f"cannot be pickled ({words(exc)}): leave out open files, locks and connections"
-
-
 def _unloadable(bucket_name: str, blob_path: str, exc: Exception) -> str:
     where = f"gs://{bucket_name}/{blob_path}"
     if isinstance(exc, ModuleNotFoundError):
@@ -211,27 +160,6 @@ def _unloadable(bucket_name: str, blob_path: str, exc: Exception) -> str:
         f"{where} is not a pickle that can be loaded here ({type(exc).__name__}: {words(exc)}): "
         "read its bytes with gcs_get"
     )
-
-
-def describe(obj: Any) -> dict[str, Any]:
-    """Return a fitted model's class, feature names and library versions.
-
-    `feature_names` is left out if the model has none, or too many for an object's custom metadata
-    (8 KiB in all).
-    """
-    from mlsys.artifact.metadata import library_versions, model_class
-
-    try:
-        name = model_class(obj)
-    except Exception:  # an object's own get_params may raise anything
-        name = type(obj).__name__
-    out: dict[str, Any] = {"model_class": name}
-    versions = library_versions()
-    out |= {"python_version": versions["python"], "sklearn_version": versions["scikit-learn"]}
-    names = getattr(obj, "feature_names_in_", None)
-    if names is not None and len(json.dumps([str(name) for name in names])) < 6000:
-        out["feature_names"] = [str(name) for name in names]
-    return out
 
 
 # Replacing an object needs both: https://cloud.google.com/storage/docs/access-control/iam-json

@@ -65,15 +65,14 @@ def upload_model(
         NotRegistered: the model is in the bucket, and the registry did not show it in time.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
-    from mlsys import gcs
-    from mlsys.artifact import describe, metadata, signing, training
+    from mlsys.artifact import describe, metadata, pickling, signing, training
 
     ModelRef(name, "v1" if version is None else version)  # before any work is done
     check_choice(env, ENVS, "env")
     if signing_key is not None:
         signing.public_key(signing_key)  # refuse a key that cannot sign before anything is written
     training.check_model(model)
-    content = gcs.pickled(model)
+    content = pickling.pickled(model)
     document = describe.build(
         model,
         X=X,
@@ -89,7 +88,7 @@ def upload_model(
         metadata.ModelMetadata.parse(described.encode())
     except MetadataInvalid as exc:
         raise InvalidRequest(("metadata.json", f"the service would ignore it: {exc}")) from exc
-    about = json.dumps(gcs.describe(model))
+    about = json.dumps(pickling.about(model))
     clients = default_clients()
     bucket = clients.settings.models_bucket(env)
     upload_progress = progress(f"Uploading {name} ({len(content):,} bytes) to gs://{bucket}")

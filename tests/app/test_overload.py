@@ -37,8 +37,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     port, root = choose_port(None, "service"), Path(__file__).parents[2]
     paths = [str(root / "tests" / "support"), str(root), str(root / "lib")]
     start = (
-        "import app.gunicorn_worker as w, app.gunicorn_conf as c, gunicorn.app.wsgiapp as g; "
-        "w.HEAD_SECONDS = w.BODY_SECONDS = w.SEND_SECONDS = 1.0; c._warm.set(); g.run()"
+        "import app.gunicorn_worker as w, app.gunicorn_connection as k, app.gunicorn_conf as c; "
+        "import gunicorn.app.wsgiapp as g; "
+        "w.HEAD_SECONDS = k.BODY_SECONDS = w.SEND_SECONDS = 1.0; c._warm.set(); g.run()"
     )
     command = [
         *(sys.executable, "-c", start, "--config", "python:app.gunicorn_conf"),

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.api.parameters import PredictQuery
-from mlsys.bq import TableRef
+from app.api.queries import PredictQuery
+from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.models import ModelRef
 from mlsys.settings import Settings

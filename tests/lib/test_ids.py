@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlsys.bq import TableRef
+from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.models import ModelRef
 

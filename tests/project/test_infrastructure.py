@@ -13,7 +13,7 @@ import pytest
 
 from app import create_app, gunicorn_conf, logs
 from app.api import events
-from app.api.parameters import PredictQuery
+from app.api.queries import PredictQuery
 from edge_cases import SERVICE, NoClients
 from mlsys.local import bigquery, topics
 from mlsys.settings import ENVS, Settings

@@ -31,8 +31,8 @@ import sklearn.linear_model
 import sklearn.pipeline
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 
-from mlsys.bq import TableRef
 from mlsys.cloud.clients import Clients
+from mlsys.cloud.tables import TableRef
 from mlsys.errors import RunInterrupted, TryAgain
 from mlsys.settings import Settings
 from proxy import name_call

@@ -17,9 +17,9 @@ from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 
 from app import create_app
-from app.api.parameters import PredictQuery
-from mlsys.bq import TableRef
+from app.api.queries import PredictQuery
 from mlsys.cloud.clients import bigquery_retry, clients_for
+from mlsys.cloud.tables import TableRef
 from mlsys.columns.arrow_types import arrow_type, sql_name
 from mlsys.columns.frames import from_frame, to_frame
 from mlsys.gcs import gcs_put_pickle

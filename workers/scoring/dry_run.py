@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlsys.artifact.metadata import ModelMetadata, library_versions
-from mlsys.bq import find_table
 from mlsys.cloud.clients import Clients
+from mlsys.cloud.tables import find_table
 from mlsys.columns.features import UNKNOWN
 from mlsys.columns.names import fold
 from mlsys.errors import (

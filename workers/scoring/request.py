@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, Self
 
-from mlsys.bq import TableRef
+from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 
 MAX_RUN_ID = 128

@@ -13,7 +13,7 @@ from typing import Any
 
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.errors import ModelUnusable, TryAgain
-from mlsys.settings import MAX_MODEL_BYTES
+from mlsys.settings.reading import MAX_MODEL_BYTES
 from workers.inference.verdict import Verdict
 from workers.sandbox.client import SECONDS, ModelFile, SandboxedModel, saved_with, tried_twice
 from workers.sandbox.died import SandboxDied

@@ -1,5 +1,5 @@
 locals {
-  # The service's settings: lib/mlsys/settings.py. Empty values keep their defaults.
+  # The service's settings: lib/mlsys/settings/reading.py. Empty values keep their defaults.
   environment = {
     GCP_PROJECT_ID                        = var.project
     GCP_REGION                            = var.region

@@ -18,7 +18,7 @@ from mlsys.safe_pickle.handles import UnsafePickle
 from mlsys.safe_pickle.saved_with import saved_with
 from mlsys.safe_pickle.states import saved_by
 from mlsys.safe_pickle.unpickler import loads
-from mlsys.settings import MAX_MODEL_BYTES
+from mlsys.settings.reading import MAX_MODEL_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from mlsys.arguments import kind_of, shown_text
 from mlsys.artifact.refs import ModelRef
 from mlsys.cloud.credentials import words
 from mlsys.errors import InvalidRequest, ModelUnusable
-from mlsys.settings import KEY_PREFIX
+from mlsys.settings.reading import KEY_PREFIX
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures as cf
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,23 +10,16 @@ from typing import Any
 
 from mlsys.errors import MlsysError, TryAgain
 from mlsys.remote.answers import ACCEPTED, RESULT, STATUS, VERDICT
+from mlsys.remote.patience import Patience
+from mlsys.remote.progress import Progress
 from mlsys.remote.service import Service, Unreachable
 
-TRIES = 10  # in a row, without a new row or shard
-PLAIN_TRIES = 2  # without progress; later messages count the tries
-STALLED = 900.0  # seconds without progress, after which a third try is the last
 ANSWER_TIMEOUT = 3900.0  # seconds; a request to Cloud Run lasts at most an hour
 POLL, POLL_MOST = 1.0, 30.0  # seconds between two status requests
 POLL_SHARE = (
     10  # status requests take at most a tenth of the time: the service counts rows for each
 )
 LOST_AFTER = 30.0  # seconds after a run's end until its answer counts as lost
-LINE_EVERY = 10.0  # seconds between two lines of progress without a terminal
-
-
-def say(line: str) -> None:
-    """Print a line on stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 class Call:
@@ -139,100 +131,6 @@ class Call:
             self.run_id = self.params["run_id"] = run_id
 
 
-class Progress:
-    """Progress of a run on stderr: a bar in a terminal, otherwise a line every `LINE_EVERY`."""
-
-    def __init__(self) -> None:
-        self.latest: Mapping[str, Any] = {}
-        self._bar: Any = None
-        self._began = self._printed = time.monotonic()
-
-    def show(self, status: Mapping[str, Any]) -> None:
-        """Show the answer of `GET /runs/{run_id}`."""
-        self.latest = status
-        total = status.get("rows_total")  # None: unknown for a view or a filter
-        shards, of = status["shards_done"], status.get("shards_total")
-        shards_text = f"{shards} of {of} shards" if of else ""
-        if sys.stderr.isatty():
-            self._draw(total, shards_text)
-        elif time.monotonic() - self._printed >= LINE_EVERY:
-            self._printed = time.monotonic()
-            rows = f"{_rows(self.latest):,}" + (f" of {total:,}" if total else "") + " rows"
-            seconds = f"{self._printed - self._began:.0f} s"
-            say(", ".join(filter(None, (rows, shards_text, seconds))))
-
-    def note(self, line: str) -> None:
-        """Print a line, above the bar if there is one."""
-        if self._bar is None:
-            say(line)
-        else:
-            self._bar.write(line, file=sys.stderr)
-
-    def close(self) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def _draw(self, total: int | None, shards_text: str) -> None:
-        from tqdm import tqdm
-
-        if self._bar is None:  # `initial`: rows of an earlier try do not count for the rate
-            self._bar = tqdm(
-                total=total,
-                initial=_rows(self.latest),
-                unit=" rows",
-                unit_scale=True,
-                dynamic_ncols=True,
-                leave=False,  # the result is printed afterwards
-                file=sys.stderr,
-            )
-        self._bar.total = total
-        self._bar.set_postfix_str(shards_text, refresh=False)
-        self._bar.update(_rows(self.latest) - self._bar.n)
-        self._bar.refresh()
-
-
-class Patience:
-    """The limit on repeating a postponed request: it holds while rows or shards are added."""
-
-    def __init__(
-        self, before: Mapping[str, Any] | None = None, note: Callable[[str], None] = say
-    ) -> None:
-        self._done = _done(before or {})
-        self._note = note
-        self._tries = 0
-        self._since = time.monotonic()
-
-    def wait(self, exc: TryAgain, status: Mapping[str, Any] | None = None) -> None:
-        """Wait as long as the service asks for; `status` is the run's latest known status.
-
-        Raises:
-            TryAgain: nothing was added for `TRIES` tries, or for `STALLED` seconds; the message
-                quotes the service.
-        """
-        counts = [_done(exc.progress), _done(status or {})]
-        if any(new > old for done in counts for new, old in zip(done, self._done, strict=True)):
-            self._tries, self._since = 0, time.monotonic()
-        self._done = tuple(max(column) for column in zip(self._done, *counts, strict=True))
-        self._tries += 1
-        seconds = time.monotonic() - self._since
-        stalled = self._tries > PLAIN_TRIES and seconds > STALLED
-        if self._tries >= TRIES or stalled:
-            raise TryAgain(
-                f"gave up after {self._tries} tries in {seconds:.0f} s without progress: try again "
-                f"later. The service says: {exc}",
-                exc.progress,
-            ) from exc
-        if self._tries <= PLAIN_TRIES:
-            self._note(f"{exc}; trying again in {exc.retry_after} s")
-        else:
-            self._note(
-                f"{self._tries} of {TRIES} tries made no progress; trying again in "
-                f"{exc.retry_after} s. The service says: {exc}"
-            )
-        time.sleep(exc.retry_after)
-
-
 def _in_thread(ask: Callable[[], dict[str, Any]]) -> cf.Future[dict[str, Any]]:
     """Run `ask` in a daemon thread, which does not keep the process alive as a pool's would."""
     future: cf.Future[dict[str, Any]] = cf.Future()
@@ -249,12 +147,3 @@ def _in_thread(ask: Callable[[], dict[str, Any]]) -> cf.Future[dict[str, Any]]:
 
 def _wait_for(answer: cf.Future[dict[str, Any]], seconds: float) -> bool:
     return bool(cf.wait([answer], seconds).done)
-
-
-def _rows(status: Mapping[str, Any]) -> int:
-    return int(status.get("rows_done") or 0)
-
-
-def _done(status: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the rows and the shards of a run that are done."""
-    return _rows(status), int(status.get("shards_done") or 0)

@@ -14,11 +14,12 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from mlsys import __version__, settings
+from mlsys import __version__
 from mlsys.cloud.loopback import is_loopback
 from mlsys.errors import MlsysError, SettingsError, TryAgain
 from mlsys.remote.answers import Fields, detail, missing, progress, sentence
 from mlsys.remote.identity_token import IdentityToken
+from mlsys.settings.reading import variable
 
 if TYPE_CHECKING:
     import requests
@@ -52,7 +53,7 @@ def service_url(given: str | None = None) -> str:
     Raises:
         SettingsError: it is not set, is malformed, or would receive a token unencrypted.
     """
-    url = (given or settings.variable("MLSYS_URL") or "").strip().rstrip("/")
+    url = (given or variable("MLSYS_URL") or "").strip().rstrip("/")
     if not url:
         raise SettingsError(
             "the service's address is not known: pass --url, or set MLSYS_URL in the environment "

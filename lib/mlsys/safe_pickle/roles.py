@@ -7,26 +7,26 @@ scikit-learn's own constraints, and functions are only in attributes for functio
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
 from mlsys.safe_pickle import arguments, losses
 from mlsys.safe_pickle.functions import is_function, is_own
-from mlsys.safe_pickle.handles import StandIn, UnsafePickle, need
+from mlsys.safe_pickle.handles import UnsafePickle, need
+from mlsys.safe_pickle.parameters import (
+    FUNCTIONS,
+    NAMES_OF_METHODS,
+    check_parameters,
+    parameters_of,
+)
 from mlsys.safe_pickle.sizes import check_numbers
-from mlsys.safe_pickle.states import saved_by
 
 METHODS = frozenset(
     "auto predict predict_proba predict_log_proba decision_function transform score_samples".split()
 )
 REQUESTS = METHODS | frozenset(
     "fit partial_fit score split inverse_transform fit_transform fit_predict".split()
-)
-NAMES_OF_METHODS = frozenset(
-    "stack_method stack_method_ response_method _response_method chain_method chain_method_ "
-    "predict_method _predict_method _chain_method".split()
 )
 # Where an estimator, or a word such as "drop", is expected.
 ONE = frozenset(
@@ -40,14 +40,6 @@ ONE = frozenset(
 MANY = frozenset(
     "estimators estimators_ steps transformers transformers_ transformer_list named_estimators_ "
     "calibrated_classifiers_ calibrators _predictors imputation_sequence_ pipelines_".split()
-)
-# Attributes with listed functions that scikit-learn calls when it predicts or scores.
-FUNCTIONS = frozenset(
-    "func inverse_func score_func _score_func metric kernel affinity tokenizer preprocessor "
-    "analyzer scoring scorer scorer_ _scorer dtype dissimilarity "
-    "effective_metric_ _lloyd _kernel_func get_leaf_children fun effective_metric metric_ _metric "
-    "_kmeans_single _algorithm importance_getter dtype_include dtype_exclude stop_words "
-    "is_data_valid is_model_valid multioutput refit _sign".split()
 )
 # Attributes in which scikit-learn itself keeps callable objects.
 CALLABLES = frozenset("_base_loss base_loss _curve_scorer _loss cv f_ k1 k2 kernel_ owner".split())
@@ -72,19 +64,6 @@ SIZES = {
     "n_components_": 10_000_000, "n_features_": 1_000_000,
 }  # fmt: skip
 LABELS = 1_000_000
-# A string in one of these is looked up, called, opened or used as a codec, as in
-# `get_scorer(word)` or `bytes.decode(errors=word)`. Only words of this release are allowed.
-DISPATCHED = (
-    NAMES_OF_METHODS
-    | (FUNCTIONS - frozenset(("multioutput", "refit")))
-    | frozenset(
-        "memory input encoding decode_error strip_accents activation method link optimizer "
-        "callback cv pooling_func feature_names_out feature_name_combiner "
-        "verbose_feature_names_out transform_algorithm covariance_type n_jobs".split()
-    )
-)
-OLD_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,40}")  # no path, no dotted name
-ONLY_FITTED = frozenset(("eta0",))  # numbers that only fit reads; older releases took others
 
 
 def check(inst: Any, free: Collection[type]) -> None:
@@ -94,7 +73,7 @@ def check(inst: Any, free: Collection[type]) -> None:
         UnsafePickle: an attribute would be called, or used as a name, a path or a size.
     """
     kind, held = type(inst), vars(inst)
-    if type(held.get("memory")) is str and "memory" in _parameters(kind):
+    if type(held.get("memory")) is str and "memory" in parameters_of(kind):
         inst.memory = None  # a disk cache, which only fit uses
     for name, value in held.items():
         where = f"{kind.__name__}.{name}"
@@ -106,7 +85,7 @@ def check(inst: Any, free: Collection[type]) -> None:
             _one(value, where, free)
         elif name in MANY:
             _many(value, where, free)
-        elif name not in FUNCTIONS and name not in _parameters(kind):
+        elif name not in FUNCTIONS and name not in parameters_of(kind):
             if is_function(value) or (name not in CALLABLES and _callable(value, free)):
                 if isinstance(value, type):
                     raise UnsafePickle(f"keeps the type `{value.__name__}` itself in `{where}`")
@@ -116,7 +95,7 @@ def check(inst: Any, free: Collection[type]) -> None:
         _by_name(inst, name, value, where)
         arguments.check_of(inst, name, value, where)
         losses.check_of(inst, name, value, where, free)
-    _parameter_values(inst)
+    check_parameters(inst)
     check_numbers(inst)
 
 
@@ -261,71 +240,3 @@ def _whole(value: Any) -> bool:
         and getattr(value, "shape", 0) == ()
         and (value.dtype.kind in "iu")
     )
-
-
-_known: dict[type, dict[str, Any]] = {}
-
-
-def _parameters(kind: type) -> dict[str, Any]:
-    """Return the constraints of a class's parameters; a name without one has "no_validation"."""
-    constraints = _known.get(kind)
-    if constraints is None:
-        from sklearn.base import BaseEstimator
-
-        constraints = dict(getattr(kind, "_parameter_constraints", {}) or {})
-        init = getattr(kind, "__init__", None)
-        if inspect.isfunction(init):
-            for name in list(inspect.signature(init).parameters)[1:]:
-                if issubclass(kind, BaseEstimator) or "make_column" in kind.__name__:
-                    constraints.setdefault(name, "no_validation")
-        _known[kind] = constraints
-    return constraints
-
-
-_passed: set[Any] = set()
-
-
-def _parameter_values(inst: Any) -> None:
-    """Check parameters by scikit-learn's own constraints, allowing words of older releases."""
-    from sklearn.utils._param_validation import (
-        InvalidParameterError,
-        validate_parameter_constraints,
-    )
-
-    kind, held = type(inst), vars(inst)
-    for name, constraints in _parameters(kind).items():
-        if name not in held or name in ("memory",) or type(held[name]) is StandIn:
-            continue
-        value = held[name]
-        simple = value is None or type(value) in (bool, int, float, str)
-        key = (kind, name, type(value), value) if simple else None
-        if key in _passed:
-            continue
-        if constraints == "no_validation":
-            continue
-        try:
-            validate_parameter_constraints({name: constraints}, {name: value}, kind.__name__)
-        except InvalidParameterError as exc:
-            if _older() and _old_word(name, value):
-                continue
-            raise UnsafePickle(
-                f"has a parameter that scikit-learn refuses: {str(exc)[:300]}"
-            ) from exc
-        if simple and len(_passed) < 10_000 and not (type(value) is str and len(value) > 100):
-            _passed.add(key)
-
-
-def _old_word(name: str, value: Any) -> bool:
-    """Return whether the value may be an older release's, without an effect in this one."""
-    if name in ONLY_FITTED:
-        return type(value) in (int, float) or value is None
-    if name in DISPATCHED:
-        return False
-    return value is None or (type(value) is str and OLD_WORD.fullmatch(value) is not None)
-
-
-def _older() -> bool:
-    """Return whether another release saved part of the model, according to `saved_by`."""
-    import sklearn
-
-    return bool((saved_by.get() or set()) - {sklearn.__version__})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlsys.safe_pickle import sizes, states
+from mlsys.safe_pickle import compiled, sizes
 from mlsys.safe_pickle.handles import UnsafePickle, need
 from mlsys.safe_pickle.trees import count
 
@@ -50,7 +50,7 @@ def _sparse(inst: Any, what: str) -> None:
         need(type(array) is np.ndarray and array.ndim == 1, what)
         inst.__dict__[name] = array.copy()
     need(inst.data.dtype != object and len(inst.data) >= len(inst.indices), what)
-    states.sparse_matrix(inst)
+    compiled.sparse_matrix(inst)
 
 
 def _vectors(inst: Any, what: str) -> None:
@@ -157,7 +157,7 @@ def _known_points(inst: Any, what: str) -> None:
 
 
 def _neighbours(inst: Any, what: str) -> None:
-    states.check_neighbours(inst, inst.__getstate__())
+    compiled.check_neighbours(inst, inst.__getstate__())
 
 
 def _spline(inst: Any, what: str) -> None:

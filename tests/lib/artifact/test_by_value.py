@@ -18,8 +18,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from mlsys.artifact.pickling import pickled
 from mlsys.errors import InvalidRequest
-from mlsys.gcs import pickled
 
 X = np.arange(12.0).reshape(6, 2)
 # A notebook with a module and a package beside it, and what it pickles
@@ -32,7 +32,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
-from mlsys.gcs import pickled
+from mlsys.artifact.pickling import pickled
 import beside.deep, helpers
 
 class Ratio(BaseEstimator, RegressorMixin):

@@ -18,9 +18,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from mlsys.artifact.describe import build
 from mlsys.artifact.golden import golden_frame, replay
 from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.pickling import pickled
 from mlsys.artifact.signatures import Signature
 from mlsys.errors import MetadataInvalid
-from mlsys.gcs import pickled
 
 N = 40
 X = pd.DataFrame(

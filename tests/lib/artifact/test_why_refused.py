@@ -21,9 +21,9 @@ from sklearn.preprocessing import StandardScaler
 
 from mlsys.artifact.loading import load_model, sklearn_version
 from mlsys.artifact.other_release import OLDEST
+from mlsys.artifact.pickling import pickled
 from mlsys.artifact.refusals import why_not
 from mlsys.errors import InvalidRequest, ModelUnusable, SettingsError
-from mlsys.gcs import pickled
 from mlsys.safe_pickle.forbidden_names import is_never_trusted, why_never_trusted
 from mlsys.safe_pickle.saved_with import saved_with
 from mlsys.safe_pickle.unpickler import NAMES

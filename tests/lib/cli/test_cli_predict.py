@@ -27,12 +27,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import crypt, jwt
 from sklearn.tree import DecisionTreeClassifier
 
-from app.api.parameters import PredictQuery
+from app.api.queries import PredictQuery
 from mlsys.cli import parser as cli
 from mlsys.cli import predict
 from mlsys.errors import CredentialsMissing, SettingsError, TryAgain
 from mlsys.local.stack import LocalStack
-from mlsys.remote import call, identity_token, service
+from mlsys.remote import call, identity_token, patience, progress, service
 from scoring_cases import Lab
 
 DATA = pd.DataFrame({"id": range(40), "a": [i % 7 for i in range(40)]})
@@ -329,7 +329,7 @@ def test_a_permanently_busy_service_ends_the_command_with_how_to_continue(
         busy if path == "/predict" and "dry_run" not in q else fine(path, q)
     )
     assert cli.main(words(ASKED)) == 1
-    assert len(stub.scored) == call.TRIES
+    assert len(stub.scored) == patience.TRIES
     said = capsys.readouterr().err
     assert said.count("\nBusy; trying again in 0 s") == 2
     assert "\n3 of 10 tries made no progress; trying again in 0 s. The service says: Busy\n" in said
@@ -347,7 +347,7 @@ def test_a_permanently_deferred_dry_run_ends_with_the_command_to_repeat(
     stub.more["Retry-After"] = "0"
     stub.answer = lambda *_: problem(503, "The table cannot be read yet")
     assert cli.main(words(ASKED, "--dry-run", "--check-ids")) == 1
-    assert len(stub.requests) == call.TRIES
+    assert len(stub.requests) == patience.TRIES
     said = capsys.readouterr().err.splitlines()
     assert said[-2].endswith("The service says: The table cannot be read yet")
     assert said[-1].startswith("To repeat it: mlsys predict --env dev")
@@ -380,22 +380,22 @@ def test_earlier_progress_does_not_count_as_new(stub: Stub) -> None:
 
     stub.answer = answer
     assert cli.main(words(ASKED)) == 1
-    assert len(stub.scored) < 2 * call.TRIES
+    assert len(stub.scored) < 2 * patience.TRIES
 
 
 def test_after_fifteen_minutes_without_progress_the_third_try_is_the_last(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(call.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(call.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
-    patience = call.Patience()
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(patience.time, "sleep", lambda s: now.__setitem__(0, now[0] + s))
+    limit = patience.Patience()
     for _ in range(2):
         now[0] += 1000
-        patience.wait(TryAgain("Slow"))
+        limit.wait(TryAgain("Slow"))
     with pytest.raises(TryAgain, match="gave up after 3 tries in 3010 s .* says: Slow"):
         now[0] += 1000
-        patience.wait(TryAgain("Slow"))
+        limit.wait(TryAgain("Slow"))
     assert capsys.readouterr().err == "Slow; trying again in 5 s\n" * 2
 
 
@@ -494,8 +494,12 @@ def test_progress_is_shown_while_the_service_works(
     terminal: bool,
     total: int | None,
 ) -> None:
-    for name, value in (("POLL", 0.05), ("POLL_SHARE", 0), ("LINE_EVERY", 0.1)):
-        monkeypatch.setattr(call, name, value)
+    for module, name, value in (
+        (call, "POLL", 0.05),
+        (call, "POLL_SHARE", 0),
+        (progress, "LINE_EVERY", 0.1),
+    ):
+        monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     looks: list[int] = []
     release = threading.Event()
@@ -627,7 +631,7 @@ def test_a_problem_without_some_members_is_reported(
     status: int,
     more: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr(call, "TRIES", 2)
+    monkeypatch.setattr(patience, "TRIES", 2)
     stub.more["Retry-After"] = "0"
     stub.answer = lambda *_: (status, {"type": "urn:mlsys:problem:x", "status": status} | more)
     assert cli.main(words(ASKED)) == 1

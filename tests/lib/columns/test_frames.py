@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys.artifact.signatures import Signature
-from mlsys.bq import TableRef, bq_put
+from mlsys.bq import bq_put
+from mlsys.cloud.tables import TableRef
 from mlsys.columns.arrow_types import arrow_type, sql_name
 from mlsys.columns.features import UNKNOWN, Feature
 from mlsys.columns.frames import from_frame, to_frame, to_model_frame

@@ -14,7 +14,8 @@ from in_process import columns_of_outputs, features_of
 from mlsys.artifact.describe import build
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
-from mlsys.bq import TableRef, bq_put
+from mlsys.bq import bq_put
+from mlsys.cloud.tables import TableRef
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.frames import from_frame, to_model_frame
 from mlsys.columns.names import (

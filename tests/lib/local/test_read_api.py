@@ -13,7 +13,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud.bigquery_storage_v1 import types
 
-from mlsys.bq import TableRef
+from mlsys.cloud.tables import TableRef
 from mlsys.local.stack import LocalStack
 from rules import Rules
 from rules.conduct import FAULTS, FIRST_MESSAGES, Fault

@@ -31,7 +31,7 @@ GUARDS = {
         "ensemble/_stacking.py",
         "_BaseStacking._transform",
         "getattr(est, meth)",
-    ): "roles.NAMES_OF_METHODS: stack_method_; MANY: estimators_",
+    ): "parameters.NAMES_OF_METHODS: stack_method_; MANY: estimators_",
     (
         "feature_extraction/text.py",
         "_VectorizerMixin.decode",
@@ -118,7 +118,7 @@ GUARDS = {
         "utils/validation.py",
         "_check_response_method",
         "getattr(estimator, method, None)",
-    ): "roles.NAMES_OF_METHODS: response_method, _response_method, chain_method",
+    ): "parameters.NAMES_OF_METHODS: response_method, _response_method, chain_method",
     ("utils/metaestimators.py", "_BaseComposition._get_params", "getattr(self, attr)"): PARAMETERS,
     ("utils/metaestimators.py", "_BaseComposition._set_params", "getattr(self, attr)"): PARAMETERS,
     (
@@ -288,7 +288,8 @@ def test_parameters_that_take_a_methods_name_are_checked() -> None:
     """A parameter whose value names a method is checked under the parameter's name."""
     from sklearn.utils import all_estimators
 
-    from mlsys.safe_pickle.roles import METHODS, NAMES_OF_METHODS
+    from mlsys.safe_pickle.parameters import NAMES_OF_METHODS
+    from mlsys.safe_pickle.roles import METHODS
 
     for name, kind in all_estimators():
         for parameter, constraints in getattr(kind, "_parameter_constraints", {}).items():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.utils import all_estimators
 
-from mlsys.safe_pickle import constructors, left_out, names, states
+from mlsys.safe_pickle import compiled, constructors, left_out, names
 from mlsys.safe_pickle.handles import resolve
 from mlsys.safe_pickle.methods import BUILTIN_TYPE
 from mlsys.safe_pickle.names import BIT_GENERATORS, CLASSES, NAMED, OF_NUMBERS, STAND_INS, keys
@@ -67,7 +67,7 @@ def test_a_name_that_may_be_stored_is_a_type_or_a_function_of_arrays(key: str) -
 
 
 @pytest.mark.parametrize(
-    "key", sorted(set(constructors.CONSTRUCTORS) | {ARRAY, BUNCH} | set(states.STATES))
+    "key", sorted(set(constructors.CONSTRUCTORS) | {ARRAY, BUNCH} | set(compiled.STATES))
 )
 def test_every_name_that_a_function_of_ours_replaces_exists(key: str) -> None:
     if key in names.OLD_LOSSES:
@@ -85,7 +85,7 @@ def test_every_stand_in_replaces_an_existing_or_removed_class(key: str) -> None:
 
 
 def test_states_are_checked_only_of_listed_names() -> None:
-    assert set(states.STATES) | set(states.AFTERWARDS) <= NAMES
+    assert set(compiled.STATES) | set(compiled.AFTERWARDS) <= NAMES
     assert keys(BIT_GENERATORS) <= keys(CLASSES)
     assert set(names.RENAMED.values()) <= NAMES | left_out.KEYS
     assert not set(names.RENAMED) & (NAMES | left_out.KEYS)

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from mlsys.artifact.pickling import pickled
 from mlsys.artifact.signing import new_key
 from mlsys.cli import main
-from mlsys.gcs import pickled
 from mlsys.local.stack import LocalStack, local_stack
 from mlsys.models import upload_model
 from workers.registry.table import list_models

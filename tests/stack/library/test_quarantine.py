@@ -55,7 +55,7 @@ def test_a_replayed_message_leaves_the_quarantine(
 ) -> None:
     with model_case(stack, "replayed") as case:
         with notifications_lost(stack):
-            from mlsys.gcs import pickled
+            from mlsys.artifact.pickling import pickled
 
             gcs_put(pickled(fitted()), case.bucket, case.ref().path)
         assert case.rows() == []

@@ -22,9 +22,10 @@ from sklearn.preprocessing import FunctionTransformer
 from mlsys.artifact.describe import build
 from mlsys.artifact.loading import LoadedModel, load_model
 from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.pickling import pickled
 from mlsys.cloud.clients import clients_for
 from mlsys.errors import MetadataInvalid, ModelUnusable, TryAgain
-from mlsys.gcs import gcs_get, gcs_put, gcs_put_pickle, pickled
+from mlsys.gcs import gcs_get, gcs_put, gcs_put_pickle
 from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model
 from registry_cases import ModelCase, model_case, notifications_lost

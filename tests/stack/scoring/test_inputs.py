@@ -10,7 +10,7 @@ from google.api_core import exceptions
 from google.cloud.bigquery_storage_v1 import types
 from sklearn.linear_model import LinearRegression
 
-from mlsys.bq import TableRef
+from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique

@@ -9,7 +9,7 @@ import pytest
 from google.cloud import bigquery
 from sklearn.linear_model import LinearRegression
 
-from mlsys.bq import TableRef
+from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique

@@ -22,8 +22,8 @@ from requests.exceptions import ConnectionError
 from sklearn.linear_model import LinearRegression
 from sklearn.tree import DecisionTreeRegressor
 
-from mlsys.bq import TableRef
 from mlsys.cloud.clients import Clients
+from mlsys.cloud.tables import TableRef
 from mlsys.errors import PredictionFailed, RunInterrupted, SchemaMismatch
 from mlsys.local.bigquery import create_tables
 from mlsys.local.stack import LocalStack

@@ -16,7 +16,7 @@ from google.cloud.bigquery_storage_v1 import types
 from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsRegressor
 
-from mlsys.bq import TableRef
+from mlsys.cloud.tables import TableRef
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound, TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab

@@ -25,10 +25,10 @@ from sklearn.preprocessing import (
 
 from mlsys.artifact.loading import load_model
 from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.pickling import pickled
 from mlsys.artifact.signatures import Signature
 from mlsys.errors import ModelUnusable
 from mlsys.estimators.set_output import restore_output
-from mlsys.gcs import pickled
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
 from team_models import Broken, Picky

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from google.api_core.exceptions import Forbidden, NotFound
 
-from mlsys.bq import TableRef
+from mlsys.cloud.tables import TableRef
 from mlsys.errors import SchemaMismatch
 from workers.scoring.planning.locations import check_bucket, loads_from
 

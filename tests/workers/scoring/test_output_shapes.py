@@ -36,7 +36,7 @@ from every_estimator import (
     estimators,
 )
 from in_process import columns_of_outputs, scorer_of
-from mlsys.bq import TableRef
+from mlsys.cloud.tables import TableRef
 from mlsys.columns.frames import from_frame
 from mlsys.errors import InvalidRequest
 from workers.scoring.planning.columns import Column

@@ -7,7 +7,7 @@ import pytest
 from google.api_core.exceptions import BadRequest
 from google.cloud.bigquery import Table, TableReference
 
-from mlsys.bq import TableRef
+from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from workers.scoring.planning import destination, find_run, lookup
 from workers.scoring.planning.destination import output_location

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from mlsys.bq import TableRef, find_table
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.tables import TableRef, find_table
 from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
 from workers.scoring.planning.columns import PARQUET_TYPES, Column, columns_of

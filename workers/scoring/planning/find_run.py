@@ -6,8 +6,8 @@ import datetime as dt
 import logging
 from dataclasses import dataclass, replace
 
-from mlsys.bq import find_table
 from mlsys.cloud.clients import Clients
+from mlsys.cloud.tables import find_table
 from mlsys.errors import Conflict, TryAgain
 from workers.query import select
 from workers.sandbox.client import SandboxedModel

@@ -17,7 +17,7 @@ from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.errors import SchemaMismatch
 
 if TYPE_CHECKING:
-    from mlsys.bq import TableRef
+    from mlsys.cloud.tables import TableRef
 
 log = logging.getLogger(__name__)
 

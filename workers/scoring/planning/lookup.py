@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mlsys.bq import TableRef, find_table
 from mlsys.cloud.clients import Clients
-from mlsys.cloud.errors import words_of
+from mlsys.cloud.messages import words_of
+from mlsys.cloud.tables import TableRef, find_table
 from mlsys.columns.names import fold
 from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
 from workers.query import dry_run

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
-from mlsys.bq import TableRef
 from mlsys.cloud.clients import Clients
+from mlsys.cloud.tables import TableRef
 from mlsys.columns.features import Feature
 from mlsys.columns.names import fold
 from mlsys.errors import ModelUnusable

@@ -15,7 +15,7 @@ from workers.scoring.planning.partition_filter import partition_column, requires
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table
 
-    from mlsys.bq import TableRef
+    from mlsys.cloud.tables import TableRef
     from workers.scoring.planning.lookup import Resolved
 
 # `type` of https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#Table

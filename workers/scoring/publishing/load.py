@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mlsys.bq import find_table
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.tables import find_table
 from mlsys.errors import Conflict, SchemaMismatch, TableNotFound
 from workers.jobs import finish, jobs_of
 from workers.scoring.planning.destination import Destination

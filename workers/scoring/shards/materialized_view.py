@@ -11,8 +11,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from mlsys.bq import TableRef, find_table, words_of
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.messages import words_of
+from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import SchemaMismatch, TableNotFound
 from workers.jobs import finish, jobs_of
 from workers.query import column_sql, dry_run

@@ -6,8 +6,8 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlsys.bq import TableRef
 from mlsys.cloud.clients import TIMEOUT, Clients
+from mlsys.cloud.tables import TableRef
 from mlsys.columns.arrow_types import sql_name
 from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
 from workers.scoring.planning.plan import Plan

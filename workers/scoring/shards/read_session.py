@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from mlsys.bq import words_of
 from mlsys.cloud.clients import Clients
+from mlsys.cloud.messages import words_of
 from mlsys.cloud.quotas import is_too_large
 from mlsys.errors import Conflict, SchemaMismatch, SessionOver
 from workers import machine

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlsys.bq import TableRef, load_rows
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.tables import TableRef, load_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,0 +1,148 @@
+"""The queries of the routes: which parameters each takes, and how they fit together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from app.api.description import as_passed
+from app.api.parameters import (
+    ClassColumns,
+    Env,
+    IdColumns,
+    ModelName,
+    ModelsAfter,
+    ModelVersion,
+    Outputs,
+    OutputTable,
+    PredictionColumn,
+    Rejects,
+    RunId,
+    RunsAfter,
+    Table,
+)
+from mlsys.settings import Settings
+from workers.scoring.request import MaxRejects, ScoringRequest
+
+MAX_WHERE = 10_000  # characters; a URL should not hold more
+MAX_RUNS = 1000
+MAX_MODELS = 1000
+
+
+class EnvQuery(BaseModel):
+    """The environment, which every route takes."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=as_passed)
+    env: Env
+
+
+class RunPath(BaseModel):
+    """The id of a run."""
+
+    run_id: RunId
+
+
+class RunsQuery(EnvQuery):
+    """The filter of the finished runs."""
+
+    model_name: ModelName | None = None
+    state: Annotated[Literal["succeeded", "failed"] | None, Field(description="Only these")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="At most this many, the latest")] = (
+        100
+    )
+    after: RunsAfter | None = None
+
+
+class ModelsQuery(EnvQuery):
+    """The filter of the registry's rows."""
+
+    model_name: ModelName | None = None
+    status: Annotated[Literal["ready", "rejected"] | None, Field(description="Only these")] = None
+    limit: Annotated[int, Field(ge=1, le=MAX_MODELS, description="At most this many")] = MAX_MODELS
+    metadata: Annotated[bool, Field(description="With all of each metadata.json")] = False
+    after: ModelsAfter | None = None
+
+
+class PredictQuery(BaseModel):
+    """A scoring request: the input, the model and the output."""
+
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, json_schema_extra=as_passed
+    )
+
+    env: Env
+    input_table: Table
+    output_table: OutputTable
+    model_name: ModelName
+    model_version: ModelVersion
+    run_id: RunId | None = None
+    id_columns: IdColumns | None = None
+    prediction_column: PredictionColumn | None = None
+    class_columns: ClassColumns | None = None
+    outputs: Outputs = ("predict",)
+    write_disposition: Annotated[
+        Literal["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"],
+        Field(description="Append to the output table, replace its rows, or refuse one with rows"),
+    ] = "WRITE_APPEND"
+    where: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=MAX_WHERE,
+            description="Score only the rows of this SQL condition on the input's columns",
+            json_schema_extra={"example": "age > 30"},
+        ),
+    ] = None
+    max_rejects: Rejects = MaxRejects()
+    allow_rejected: Annotated[
+        bool, Field(description="Use the model although its golden rows no longer match")
+    ] = False
+    allow_version_mismatch: Annotated[
+        bool, Field(description="Use the model although another scikit-learn saved it")
+    ] = False
+    dry_run: Annotated[bool, Field(description="Only check whether it would work")] = False
+    check_ids: Annotated[
+        bool, Field(description="With dry_run: also count rows with duplicate ids, by a query")
+    ] = False
+    wait: Annotated[bool, Field(description="false: answer 202 at once, score later")] = True
+
+    @model_validator(mode="after")
+    def _two_tables(self) -> PredictQuery:
+        if self.input_table == self.output_table.base:
+            raise ValueError("is the input table: pass another one")
+        return self
+
+    @field_validator("check_ids")
+    @classmethod
+    def _for_a_dry_run(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("dry_run"):
+            raise ValueError("works only with dry_run=true: pass both")
+        return value
+
+    def to_request(self, settings: Settings) -> ScoringRequest:
+        """Return the request as the workers take it.
+
+        Raises:
+            InvalidRequest: the environment is not served here.
+            NotAllowed: a table is in a dataset that the service does not touch.
+        """
+        env = settings.require_env(self.env)
+        settings.check_input(self.input_table.project, self.input_table.dataset)
+        settings.check_output(self.output_table.project, self.output_table.dataset)
+        return ScoringRequest(
+            env=env,
+            input_table=self.input_table,
+            output_table=self.output_table,
+            model_name=self.model_name,
+            model_version=self.model_version,
+            id_columns=self.id_columns,
+            outputs=self.outputs,
+            prediction_column=self.prediction_column,
+            class_columns=self.class_columns,
+            write_disposition=self.write_disposition,
+            where=self.where,
+            max_rejects=self.max_rejects,
+            allow_rejected=self.allow_rejected,
+            allow_version_mismatch=self.allow_version_mismatch,
+        )
