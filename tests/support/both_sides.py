@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import threadpoolctl
 
 from in_process import SandboxHere
 from mlsys.artifact.metadata import ModelMetadata
@@ -101,8 +100,6 @@ def _asked(sandbox: Callable[..., Any], content: bytes, rows: Rows | None) -> An
     answers: Answers = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "Sandbox", sandbox)
-        if sandbox is Here:  # the tests' process has its limit
-            patch.setattr(threadpoolctl, "threadpool_limits", lambda limits: None)
         file = ModelFile(content, "model.pkl", (), MAX_BYTES)
         try:
             model = SandboxedModel(file)

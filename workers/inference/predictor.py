@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-import threadpoolctl
-
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.features import Feature
@@ -16,6 +14,7 @@ from mlsys.columns.names import fold
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
 from mlsys.estimators.set_output import restore_output
 from workers.inference.fast_path.choose import Route, follow
+from workers.inference.one_thread import limit_to_one_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +61,7 @@ class Predictor:
         # Idle threads of BLAS and OpenMP busy-wait, and their number changes the last bits of a
         # result. OpenMP keeps its limit by thread, so a predictor belongs to the thread that
         # made it.
-        threadpoolctl.threadpool_limits(1)
+        limit_to_one_thread()
         if spec.frames:
             restore_output(model)
         self.model = model

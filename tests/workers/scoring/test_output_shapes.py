@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import threadpoolctl
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.cluster import KMeans
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor, StackingClassifier
@@ -49,12 +48,6 @@ from workers.scoring.shards.scorer import Batch, Scorer
 REFUSED = {  # outputs that planning refuses, with the reason
     ("FunctionTransformer", "transform"): "cannot name what transform gives",
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for the libraries with threads once: tests/conftest.py limits them to one thread."""
-    monkeypatch.setattr(threadpoolctl, "threadpool_limits", lambda limits: None)
 
 
 def predictor(model: Any, outputs: list[str], targets: tuple[str, ...] = ()) -> Scorer:
