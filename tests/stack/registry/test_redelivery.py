@@ -53,7 +53,7 @@ def ten_uploads(case: ModelCase) -> None:
         case.upload(slope=slope, version="v1")
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.long)])
 def test_ten_uploads_with_duplicate_announcements_give_one_row_a_version(
     case: ModelCase, times: int
 ) -> None:
@@ -70,7 +70,7 @@ def test_ten_uploads_with_duplicate_announcements_give_one_row_a_version(
 
 
 @pytest.mark.parametrize(
-    ("seed", "times"), [(1, 4), *(pytest.param(n, 10, marks=pytest.mark.long) for n in (1, 2, 3))]
+    ("seed", "times"), [(1, 2), *(pytest.param(n, 10, marks=pytest.mark.long) for n in (1, 2, 3))]
 )
 def test_ten_uploads_redelivered_in_any_order_give_one_row_a_version(
     case: ModelCase, seed: int, times: int
@@ -85,14 +85,15 @@ def test_ten_uploads_redelivered_in_any_order_give_one_row_a_version(
     assert case.registered() == case.stored()
 
 
+@pytest.mark.parametrize("changes", [8, pytest.param(24, marks=pytest.mark.long)])
 def test_messages_delivered_during_changes_leave_the_buckets_final_state(
-    case: ModelCase,
+    case: ModelCase, changes: int
 ) -> None:
     """The bucket changes while its messages arrive, duplicated and shuffled."""
     rng = random.Random(3)
     case.stack.pubsub.duplicate = 2
     try:
-        for n in range(24):
+        for n in range(changes):
             version = rng.choice(("v1", "v2"))
             if rng.random() < 0.3 and case.blob(version) is not None:
                 case.delete(f"{version}/model.pkl")

@@ -10,6 +10,7 @@ import pytest
 
 from kill_cases import SCORED, Bench, open_bench
 from mlsys.local.stack import LocalStack
+from samples import sampled
 from zygote import Outcome
 
 LONG_RUNS = 500
@@ -59,9 +60,7 @@ def concurrent_run(bench: Bench, seed: int) -> Counter[str]:
     return Counter(outcome.kind for outcome in outcomes)
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(2), *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 5))]
-)
+@pytest.mark.parametrize("seed", sampled(range(5), 1, __file__))
 def test_concurrent_callers_of_one_request_write_every_row_once(bench: Bench, seed: int) -> None:
     concurrent_run(bench, seed)
 
@@ -92,14 +91,17 @@ def at_the_same_point(bench: Bench, output: str, name: str, design: str = "") ->
 
 @pytest.mark.parametrize(
     ("name", "job_seconds"),
-    [
-        ("POST plan.json", 0.0),
-        ("POST session", 0.0),
-        ("PUT part", 0.0),
-        ("POST load", 0.0),
-        ("POST load", 0.5),
-        ("POST result.json", 0.0),
-    ],
+    sampled(
+        [
+            ("POST plan.json", 0.0),
+            ("POST session", 0.0),
+            ("PUT part", 0.0),
+            ("POST load", 0.0),
+            ("POST load", 0.5),
+            ("POST result.json", 0.0),
+        ],
+        *(2, __file__),
+    ),
 )
 def test_callers_that_reach_the_same_write_together_write_it_once(
     bench: Bench, name: str, job_seconds: float
@@ -111,7 +113,9 @@ def test_callers_that_reach_the_same_write_together_write_it_once(
     check(bench, output, outcomes)
 
 
-@pytest.mark.parametrize("design", ["random job id", "checkpoint after append", "fresh run id"])
+@pytest.mark.parametrize(
+    "design", sampled(["random job id", "checkpoint after append", "fresh run id"], 1, __file__)
+)
 def test_a_weaker_design_duplicates_rows_of_concurrent_callers(bench: Bench, design: str) -> None:
     output = bench.output()
     at_the_same_point(bench, output, "POST load", design)

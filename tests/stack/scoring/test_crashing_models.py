@@ -22,6 +22,7 @@ from sklearn.linear_model import LinearRegression
 from mlsys.artifact.refs import ModelRef
 from mlsys.local.stack import LocalStack
 from registry_cases import ModelCase, model_case
+from samples import sampled
 from scoring_cases import Lab, rejected_ids, rejects_of
 from team_models import Ending, EndingAtLoad
 from workers import machine
@@ -111,7 +112,9 @@ WAYS = {
 
 
 @pytest.mark.usefixtures("little_memory")
-@pytest.mark.parametrize(("model", "cause", "tries"), WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize(
+    ("model", "cause", "tries"), sampled(WAYS, 3, __file__, kind=lambda way: way[0].end)
+)
 def test_a_model_that_ends_its_process_is_refused_and_not_tried_again(
     lab: Lab,
     table: str,

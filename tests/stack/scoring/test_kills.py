@@ -15,6 +15,7 @@ import pytest
 from kill_cases import BAD, SCORED, STREAMS, Bench, killed_run, open_bench, random_point
 from mlsys.local.stack import LocalStack
 from process_kills import KINDS, run_with_killed_processes
+from samples import sampled
 
 KILL, STOP = int(signal.SIGKILL), int(signal.SIGSTOP)
 LONG_RUNS, LONG_KILLS, LONG_PROCESS_KILLS = 200, 1_000, 300
@@ -46,9 +47,7 @@ def test_a_clean_run_writes_the_models_answers(bench: Bench) -> None:
     np.testing.assert_allclose(clean[names], bench.model.predict_proba(X), rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(3), *(pytest.param(n, marks=pytest.mark.long) for n in range(3, 8))]
-)
+@pytest.mark.parametrize("seed", sampled(range(8), 1, __file__))
 def test_a_run_whose_callers_are_killed_at_random_writes_every_row_once(
     bench: Bench, seed: int
 ) -> None:
@@ -85,7 +84,9 @@ CRITICAL = [
 ]
 
 
-@pytest.mark.parametrize(("point", "job_seconds"), CRITICAL)
+@pytest.mark.parametrize(
+    ("point", "job_seconds"), sampled(CRITICAL, 4, __file__, kind=lambda p: p.values[0]["moment"])
+)
 def test_a_caller_killed_at_a_critical_call_is_followed_by_one_that_finishes(
     bench: Bench, point: dict[str, Any], job_seconds: float
 ) -> None:
@@ -100,12 +101,16 @@ def test_a_caller_killed_at_a_critical_call_is_followed_by_one_that_finishes(
 
 @pytest.mark.parametrize(
     ("design", "expected"),
-    [
-        ("", []),
-        ("checkpoint after append", ["799 ids more than once"]),
-        ("fresh run id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
-        ("random job id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
-    ],
+    sampled(
+        [
+            ("", []),
+            ("checkpoint after append", ["799 ids more than once"]),
+            ("fresh run id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
+            ("random job id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
+        ],
+        *(2, __file__),
+        kind=lambda case: case[0] == "",
+    ),
 )
 def test_weaker_designs_fail_the_kill_test_and_ours_passes(
     bench: Bench, design: str, expected: list[str]
@@ -118,7 +123,9 @@ def test_weaker_designs_fail_the_kill_test_and_ours_passes(
     assert set(expected) <= set(problems) if expected else problems == []
 
 
-@pytest.mark.parametrize("design", ["checkpoint after append", "fresh run id", "random job id"])
+@pytest.mark.parametrize(
+    "design", sampled(["checkpoint after append", "fresh run id", "random job id"], 1, __file__)
+)
 def test_random_kills_expose_a_weaker_design_too(bench: Bench, design: str) -> None:
     for seed in range(30):
         try:
@@ -158,7 +165,9 @@ def stopped_run(bench: Bench, point: dict[str, Any]) -> bool:
     return stopped
 
 
-@pytest.mark.parametrize("point", ZOMBIES, ids=lambda p: f"{p['moment']} {p['name']}")
+@pytest.mark.parametrize(
+    "point", sampled({f"{p['moment']} {p['name']}": p for p in ZOMBIES}, 2, __file__)
+)
 def test_a_caller_that_resumes_after_another_has_finished_changes_nothing(
     bench: Bench, point: dict[str, Any]
 ) -> None:
@@ -207,7 +216,7 @@ def test_ten_killed_scoring_processes_cost_no_row(bench: Bench) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the fork server")
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", sampled(range(3), 1, __file__))
 def test_killed_sandboxes_nurseries_and_scoring_processes_cost_no_row(
     bench: Bench, seed: int
 ) -> None:
