@@ -86,13 +86,14 @@ def _warm_up() -> None:
             return
         from workers.forking import warm_up
         from workers.sandbox import nursery
-        from workers.sandbox.client import HANDLERS
+        from workers.sandbox.client import HANDLERS, keep_spare
 
         began = time.monotonic()
         warm_up()  # which imports beside this process, and more: models are not loaded here
         for name in HEAVY:
             importlib.import_module(name)
         nursery.warm_up(HANDLERS)
+        keep_spare()
         _warm.set()
         logging.getLogger("mlsys.warm_up").info("Warmed up in %.1f s", time.monotonic() - began)
 

@@ -5,6 +5,7 @@ Whatever the sandbox answers is read as if a stranger had written it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from workers.inference.trial import valid_row_count
 from workers.inference.verdict import Verdict, short
 from workers.sandbox.died import SandboxDied
 from workers.sandbox.process import Answer, Sandbox, Slot
+from workers.sandbox.spare import Spare
 from workers.sandbox.tables import Expected
 
 if TYPE_CHECKING:
@@ -75,7 +77,31 @@ def tried_twice[T](work: Callable[[], T]) -> T:
     return work()
 
 
+def keep_spare() -> None:
+    """Start sandboxes ahead from now on, one at a time, until this process exits."""
+    atexit.register(_spare.end)
+    _spare.keep()
+
+
 def _start() -> Sandbox:
+    return _spare.take() or _start_now()
+
+
+def _rehearsed() -> Sandbox:
+    """Start a sandbox, and have it answer for a model of our own."""
+    sandbox = _start_now()
+    try:
+        sandbox.call("rehearse", seconds=SECONDS)
+    except BaseException:
+        sandbox.close()
+        raise
+    return sandbox
+
+
+_spare = Spare(_rehearsed)
+
+
+def _start_now() -> Sandbox:
     try:
         return Sandbox(HANDLERS, memory=machine.memory() // 2)
     except SandboxDied as exc:  # no model was there yet
