@@ -50,6 +50,8 @@ class RunResult(BaseModel):
     bytes_read: int
     path: str = ""
     shards: int
+    streams: int = 0
+    streams_requested: int = 0
     attempts: int
     seconds: float
     predicted_at: str

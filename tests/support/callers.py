@@ -86,7 +86,8 @@ def _report(pipe: int, kind: str, value: Any) -> None:
 def _call(spec: dict[str, Any], pipe: int) -> tuple[str, Any]:
     """Do what a request does, and return how it ended."""
     nursery.fork_own()  # while there is neither a client nor a thread
-    read_session.ROWS_PER_STREAM = spec["rows_per_stream"]
+    read_session.streams_to_request = lambda _: (spec["streams"], spec["streams"])
+    read_session.PART_ROWS = spec["part_rows"]
     machine.cores = lambda: 1  # so that every machine has the same number of streams
     jobs.POLL = 0.05
     if spec["pool"]:

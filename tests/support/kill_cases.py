@@ -23,7 +23,8 @@ from scoring_cases import Lab, rejected_ids
 from zygote import SECONDS, Caller, Zygote
 
 ROWS = 4_000
-STREAMS = 5
+STREAMS, PART_ROWS = 2, 800
+PARTS = 6  # three of each stream: the rows of two are full parts
 BAD = [5, 1_234, 3_998]  # rows that the model cannot score; they are rejected
 SCORED = ROWS - len(BAD)
 OUTPUTS = ["predict", "predict_proba"]
@@ -91,7 +92,7 @@ class Bench:
             outcome = self.start(output).end()
             self.seconds = time.monotonic() - began
             assert outcome.kind == "result", outcome.value
-        assert outcome.value["shards"] == STREAMS
+        assert (outcome.value["streams"], outcome.value["shards"]) == (STREAMS, PARTS)
         self.calls = outcome.calls
         self.clean = self.lab.rows(output)
 
@@ -107,7 +108,8 @@ class Bench:
         design: str = "",
         pool: bool = False,
         table: str | None = None,
-        rows_per_stream: int = ROWS // STREAMS,
+        streams: int = STREAMS,
+        part_rows: int = PART_ROWS,
     ) -> Caller:
         """Start a caller of the request that writes to `output`.
 
@@ -118,7 +120,7 @@ class Bench:
         request = params | {"outputs": OUTPUTS, "max_rejects": len(BAD)}
         message = {"request": request, "environment": self.rules.environment}
         message |= {"at": at, "design": design, "pool": pool}
-        return self.zygote.fork(message | {"rows_per_stream": rows_per_stream})
+        return self.zygote.fork(message | {"streams": streams, "part_rows": part_rows})
 
     def finish(self, output: str, **options: Any) -> dict[str, Any]:
         """Repeat the request, at most three times, and return its result."""
@@ -168,7 +170,7 @@ def random_point(rng: random.Random, made: Counter[str]) -> dict[str, Any]:
     `made` counts the calls of earlier callers by name.
     """
     point = {"signal": int(signal.SIGKILL), "moment": rng.choice(["before", "after"])}
-    parts = max(0, STREAMS - made["PUT part"])
+    parts = max(0, PARTS - made["PUT part"])
     writes = ["POST part", "PUT part"] if parts else []
     writes += [n for n in ("POST plan.json", "POST session", "POST load") if not made[n]]
     writes += ["POST reject"] if made["POST reject"] < len(BAD) else []

@@ -20,7 +20,7 @@ HEAD = 1 << 20  # bytes of a request that are read before it is passed on; the r
 PIECE = 1 << 16
 _HOP = {"connection", "keep-alive", "transfer-encoding", "te", "upgrade", "proxy-connection"}
 _OBJECT = re.compile(
-    r"(session-\d+|[a-z]+)\.(json|pkl)\b|(parts|[a-z]+)/(\d+/)?\d+(?:-[0-9a-f]+)?\.parquet"
+    r"(session-\d+|[a-z]+)\.(json|pkl)\b|(parts|[a-z]+)/(\d+/)?\d+(?:-[0-9a-f]+)*\.parquet"
 )
 
 

@@ -41,6 +41,8 @@ class Decision:
     counts: Counts
     max_rejects: str
     path: str = ""  # how the rows reached the model
+    streams: int = 0  # that BigQuery gave
+    streams_requested: int = 0  # at most
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as JSON values."""
@@ -79,7 +81,7 @@ class Result:
     max_rejects: str
     bytes_read: int
     path: str
-    shards: int
+    shards: int  # parts
     attempts: int
     seconds: float
     predicted_at: str
@@ -90,6 +92,8 @@ class Result:
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     loader: str = "listed"  # of the model: `MLSYS_MODELS` when the run was planned
+    streams: int = 0  # of the read session, that BigQuery gave
+    streams_requested: int = 0  # at most
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:

@@ -32,8 +32,11 @@ from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.load import publish_output, publish_rejects
 from workers.scoring.records import Counts, Decision, Failure, Result, read_decision, read_result
-from workers.scoring.shards.pool import Scoring, Shard, score_shards
+from workers.scoring.shards.chain import read_chains
+from workers.scoring.shards.part import PartDamaged
+from workers.scoring.shards.pool import Scoring, score_shards
 from workers.scoring.shards.read_session import Session, current_session, give_up
+from workers.scoring.shards.watch import Watch
 from workers.scoring.status import progress
 from workers.scoring.store import RunStore
 
@@ -80,7 +83,7 @@ def execute(
         attempt = None
         try:
             attempt = begin(store, HOUR if deadline is None else deadline - time.monotonic())
-            result = _work(clients, prepared, stop)
+            result = _work(clients, prepared, stop, deadline)
         except Exception as exc:
             passing = isinstance(exc, TryAgain) or is_passing(exc)
             if attempt is not None:
@@ -102,7 +105,9 @@ def _end(exc: Exception, stopping: bool) -> End:
     return "waiting" if isinstance(exc, RunWaiting) else "stopped" if stopping else "suspended"
 
 
-def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Result:
+def _work(
+    clients: Clients, prepared: Prepared, stop: Callable[[], bool], deadline: float | None
+) -> Result:
     """Score what has no part yet, decide what is published, publish it, and write the result.
 
     The decision is written before the first load job: from then on nothing else counts, neither
@@ -111,7 +116,7 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Res
     store, plan = prepared.store, prepared.plan
     decision = read_decision(store)
     if decision is None:
-        session = _score(clients, prepared, stop)
+        session = _score(clients, prepared, stop, deadline)
         decision = decide(clients, store, plan, session, prepared.max_rejects)
         if not store.create(Decision.NAME, decision.to_dict()):
             decision = read_decision(store) or decision  # another was first: load its parts
@@ -151,6 +156,8 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Res
         path=decision.path,
         loader=plan.model.loader,
         shards=len(decision.parts),
+        streams=decision.streams,
+        streams_requested=decision.streams_requested,
         attempts=store.attempts(),
         seconds=_seconds(plan, finished_at),
         predicted_at=plan.created_at,
@@ -166,37 +173,22 @@ def _work(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Res
     return replace(read_result(store) or result, reused=True)
 
 
-def _score(clients: Clients, prepared: Prepared, stop: Callable[[], bool]) -> Session:
-    """Score the shards that have no part yet, and return the session that all parts belong to."""
+def _score(
+    clients: Clients, prepared: Prepared, stop: Callable[[], bool], deadline: float | None
+) -> Session:
+    """Score the rows that have no part yet, and return the session that all parts belong to."""
     store, plan = prepared.store, prepared.plan
-    session = current_session(clients, store, plan, stop)
-    parts = store.parts(session.number)
-    names = [store.part_name(session.number, i) for i in range(session.parts)]
-    todo = [shard for shard, name in enumerate(names) if name not in parts]
-    done = len(names) - len(todo)
-
-    def on_shard(shard: Shard) -> None:
-        nonlocal done
-        done += 1
-        log.info(
-            "%s: shard %s scored %s of %s rows in %.1f s, %s of %s shards are done",
-            plan.run_id,
-            shard.number,
-            shard.counts.scored,
-            shard.counts.read,
-            shard.seconds,
-            done,
-            len(names),
-            extra={"run_id": plan.run_id},
-        )
-
-    if todo:
-        scoring = Scoring(clients.settings, store.env, plan, session, prepared.max_rejects)
-        try:
-            score_shards(clients, scoring, prepared.model, todo, stop=stop, on_shard=on_shard)
-        except SessionOver:
-            give_up(store, session)
-            raise
+    session = current_session(clients, store, plan, stop, deadline)
+    try:
+        chains = read_chains(store, session, store.parts(session.number))
+        if todo := [chain for chain in chains if not chain.complete]:
+            scoring = Scoring(clients.settings, store.env, plan, session, prepared.max_rejects)
+            watch = Watch(store, plan, session, chains)
+            score_shards(clients, scoring, prepared.model, todo, stop=stop, look=watch.look)
+            watch.look(last=True)
+    except (SessionOver, PartDamaged) as exc:
+        give_up(store, session, str(exc))
+        raise
     return session
 
 

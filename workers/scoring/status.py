@@ -56,10 +56,10 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
 
 
 def progress(store: RunStore, plan: Plan) -> dict[str, Any]:
-    """Return how many rows and shards are done, of all, by the parts that exist.
+    """Return how many rows and shards (parts) are done, by the parts that exist.
 
     The number of rows that a filter lets through, or a view has, is unknown before they are read or
-    copied: the total is None then.
+    copied: the total is None then. So is the number of parts until the run is done.
     """
     session = latest_session(store)
     parts = store.parts(session.number) if session else {}
@@ -72,5 +72,5 @@ def progress(store: RunStore, plan: Plan) -> dict[str, Any]:
         "rows_total": None if plan.where else total,
         "rows_rejected": sum(c.rejected for c in counts),
         "shards_done": len(footers),
-        "shards_total": session.parts if session else None,
+        "shards_total": None,
     }

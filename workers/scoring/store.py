@@ -4,9 +4,11 @@
 gs://mlsys-runs-{env}/{run_id}/
     plan.json                  the decisions, made once
     session-{k}.json           a read session; the next one is opened when it expires
-    session-{k}-over.json      it ended before its time
-    rejects/{k}/{shard}-{try}.parquet  rows that cannot be scored, of one try; its part names it
-    parts/{k}/{shard}.parquet  one a shard, written last: its existence is the checkpoint
+    session-{k}-over.json      it was given up, and why: the next one reads all rows again
+    rejects/{k}/{stream}-{offset}-{try}.parquet  rows that cannot be scored; their part names it
+    parts/{k}/{stream}-{offset}.parquet  up to 262,144 rows of a stream, from a row on, written
+                               last: its existence is the checkpoint; its footer says whether it
+                               is the stream's last
     publish.json               which parts are loaded, decided once: from here on the run is decided
     attempts/{time}.json       a try began, and how it ended (`attempts`)
     result.json                the run is done, and how it went
@@ -53,13 +55,16 @@ class RunStore:
         """Return the `gs://` address of one of the run's objects."""
         return f"gs://{self.bucket_name}/{self.run_id}/{name}"
 
-    def part_name(self, session: int, shard: int) -> str:
-        """Return the name of a shard's part; a new session splits the rows again."""
-        return f"parts/{session}/{shard:05d}.parquet"
+    def part_name(self, session: int, shard: int, offset: int) -> str:
+        """Return the name of the part of a stream that begins at its row `offset`.
 
-    def rejects_name(self, session: int, shard: int) -> str:
-        """Return a new name for the shard's rejects, which no other try of the shard has."""
-        return f"rejects/{session}/{shard:05d}-{uuid.uuid4().hex[:8]}.parquet"
+        A new session splits the rows again.
+        """
+        return f"parts/{session}/{shard:05d}-{offset:012d}.parquet"
+
+    def rejects_name(self, session: int, shard: int, offset: int) -> str:
+        """Return a new name for the rejects of a part, which no other try of the part has."""
+        return f"rejects/{session}/{shard:05d}-{offset:012d}-{uuid.uuid4().hex[:8]}.parquet"
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a JSON object of the run, or None if it was not written yet.
@@ -129,9 +134,9 @@ class RunStore:
         except NotFound:
             pass
 
-    def parts(self, session: int) -> dict[str, Blob]:
-        """Return the parts that exist, by their names below the run."""
-        return self._list(f"parts/{session}/")
+    def parts(self, session: int, shard: int | None = None) -> dict[str, Blob]:
+        """Return the parts that exist, of one stream or of all, by their names below the run."""
+        return self._list(f"parts/{session}/" + ("" if shard is None else f"{shard:05d}-"))
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Return those of the Parquet files that do not exist."""

@@ -1,14 +1,15 @@
-"""bqemulator with partitions and a memory limit: `python -m mlsys.local.emulator start ...`."""
+"""bqemulator with what it lacks: `python -m mlsys.local.emulator start ...`."""
 
 import os
 
 from bqemulator.cli import main
 
-from mlsys.local import parsing, partitions
+from mlsys.local import parsing, partitions, streams
 from mlsys.local.bounded import bound
 
 if __name__ == "__main__":
     partitions.install()
+    streams.install()
     parsing.install()
     parsing.share_with_readers()
     bound(int(os.environ["MLSYS_LOCAL_MEMORY"]))

@@ -27,8 +27,8 @@ class Progress:
         """Show the answer of `GET /runs/{run_id}`."""
         self.latest = status
         total = status.get("rows_total")  # None: unknown for a view or a filter
-        shards, of = status["shards_done"], status.get("shards_total")
-        shards_text = f"{shards} of {of} shards" if of else ""
+        shards = status["shards_done"]
+        shards_text = f"{shards} parts" if shards != 1 else "1 part"
         if sys.stderr.isatty():
             self._draw(total, shards_text)
         elif time.monotonic() - self._printed >= LINE_EVERY:

@@ -229,7 +229,12 @@ def test_a_held_call_waits_until_it_is_released(rules: Rules, blob: storage.Blob
         ("GET", "/storage/v1/b/b/o?prefix=r%2Fparts%2F0%2F", b"", "GET list"),
         ("GET", "/storage/v1/b/b?fields=name", b"", "GET bucket"),
         ("POST", "/upload/storage/v1/b/b/o", b'{"name": "r/result.json"}', "POST result.json"),
-        ("POST", "/upload/storage/v1/b/b/o", b'{"name": "r/parts/0/00000.parquet"}', "POST part"),
+        (
+            "POST",
+            "/upload/storage/v1/b/b/o",
+            b'{"name": "r/parts/0/00000-000000000000.parquet"}',
+            "POST part",
+        ),
     ],
 )
 def test_a_call_is_named_by_its_method_and_resource(

@@ -19,7 +19,7 @@ from mlsys.local.stack import LocalStack
 from workers.scoring.shards import read_session
 
 ROWS = 250_000
-PARTS = read_session._streams(ROWS)  # the number that the service itself chooses
+PARTS = read_session.streams_to_request(ROWS)[1]  # the number that the service itself chooses
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL on Cloud Run
 TIMEOUT = 90.0
 PHASES = {  # the call that is held when the service gets SIGTERM, and for how many seconds more
@@ -44,7 +44,7 @@ class Service:
         self.session.trust_env = False
         self.table = bench.lab.put(table_of(ROWS, width=0))
         output = bench.output()
-        outcome = bench.start(output, table=self.table, rows_per_stream=ROWS // PARTS).end()
+        outcome = bench.start(output, table=self.table, streams=PARTS, part_rows=ROWS).end()
         assert outcome.kind == "result", outcome.value
         self.clean: pd.DataFrame = bench.lab.rows(output)
 

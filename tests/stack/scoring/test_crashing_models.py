@@ -303,7 +303,7 @@ def test_rows_that_end_the_process_are_rejected_in_the_pool_too(
     sick = data.copy()
     sick.loc[bad, "a"] = SICK
     monkeypatch.setattr(pool, "INLINE_ROWS", 0)
-    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", rows // 4)
+    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (4, 4))
     monkeypatch.setattr(machine, "cores", lambda: 2)
     own = pool._Pool()
     monkeypatch.setattr(pool, "_pool", own)

@@ -135,11 +135,11 @@ def test_a_filter_that_the_read_api_refuses_is_not_taken_for_a_bad_snapshot(
     create = lab.clients.bigquery_read.create_read_session
     restrictions: list[str] = []
 
-    def refuse(*, read_session: types.ReadSession, **options: Any) -> Any:
-        restrictions.append(read_session.read_options.row_restriction)
-        if read_session.read_options.row_restriction:
+    def refuse(request: types.CreateReadSessionRequest, **options: Any) -> Any:
+        restrictions.append(request.read_session.read_options.row_restriction)
+        if request.read_session.read_options.row_restriction:
             raise exceptions.InvalidArgument("row filter error")
-        return create(read_session=read_session, **options)
+        return create(request, **options)
 
     monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
     prepared = prepare(lab.clients, lab.request(params | {"where": "id < 5"}))
@@ -155,7 +155,7 @@ def test_the_number_of_filtered_rows_is_unknown_before_the_run(
     session.current_session(lab.clients, prepared.store, prepared.plan)
     state = lab.here({"env": "dev"}, f"/runs/{prepared.plan.run_id}").json
     assert state["rows_total"] is None
-    assert state["shards_total"] == 1
+    assert state["shards_total"] is None
 
 
 # Views
@@ -236,9 +236,9 @@ def test_a_view_is_read_without_a_snapshot_and_a_table_as_of_the_plans_snapshot(
     create = lab.clients.bigquery_read.create_read_session
     snapshots: dict[str, Any] = {}
 
-    def record(*, read_session: types.ReadSession, **options: Any) -> Any:
-        snapshots[read_session.table] = read_session.table_modifiers.snapshot_time
-        return create(read_session=read_session, **options)
+    def record(request: types.CreateReadSessionRequest, **options: Any) -> Any:
+        snapshots[request.read_session.table] = request.read_session.table_modifiers.snapshot_time
+        return create(request, **options)
 
     monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", record)
     plan = prepare(lab.clients, lab.request(params)).plan
@@ -274,14 +274,16 @@ class TimeTravel:
         copy = self.lab.put(rows)
         self.versions.append((dt.datetime.now(dt.UTC), copy))
 
-    def open(self, *, read_session: types.ReadSession, **options: Any) -> Any:
-        if read_session.table == TableRef.parse(self.table).path:
-            at = read_session.table_modifiers.snapshot_time
+    def open(self, request: types.CreateReadSessionRequest | None = None, **options: Any) -> Any:
+        if request is None:  # the test's own
+            return self.create(**options)
+        if request.read_session.table == TableRef.parse(self.table).path:
+            at = request.read_session.table_modifiers.snapshot_time
             seen = [copy for since, copy in self.versions if at is None or since <= at]
             if not seen:
                 raise exceptions.InvalidArgument("before time travel")
-            read_session.table = TableRef.parse(seen[-1]).path
-        return self.create(read_session=read_session, **options)
+            request.read_session.table = TableRef.parse(seen[-1]).path
+        return self.create(request, **options)
 
 
 @pytest.mark.parametrize("session_expires", [False, True])
@@ -292,7 +294,7 @@ def test_an_input_that_changes_during_the_run_is_scored_as_of_its_start(
     random = np.random.default_rng(0).random((rows, 2))
     old = pd.DataFrame(random, columns=["a", "b"]).assign(id=range(rows))
     new = old.assign(id=old["id"] + rows, a=old["b"])
-    monkeypatch.setattr(session, "ROWS_PER_STREAM", rows // 4)
+    monkeypatch.setattr(session, "streams_to_request", lambda _: (4, 4))
     history = TimeTravel(lab, monkeypatch, lab.put(old))
     history.put(old)
     params |= {"input_table": history.table}

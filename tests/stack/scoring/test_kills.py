@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kill_cases import BAD, SCORED, STREAMS, Bench, killed_run, open_bench, random_point
+from kill_cases import BAD, PARTS, SCORED, Bench, killed_run, open_bench, random_point
 from mlsys.local.stack import LocalStack
 from process_kills import KINDS, run_with_killed_processes
 from samples import sampled
@@ -71,7 +71,7 @@ CRITICAL = [
     pytest.param(at("after", "POST plan.json"), 0.0, id="the plan is written"),
     pytest.param(at("before", "PUT part"), 0.0, id="before the first part is sent"),
     pytest.param(at("after", "PUT part"), 0.0, id="after the first part was sent"),
-    pytest.param(at("after", "PUT part", STREAMS), 0.0, id="after the last part was sent"),
+    pytest.param(at("after", "PUT part", PARTS), 0.0, id="after the last part was sent"),
     pytest.param(at("before", "POST load"), 0.0, id="before the load job is inserted"),
     pytest.param(at("after", "POST load"), 0.0, id="after the load job was inserted"),
     pytest.param(at("after", "POST load"), 0.5, id="while the load job is running"),

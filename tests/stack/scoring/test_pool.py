@@ -55,7 +55,7 @@ def name(lab: Lab) -> str:
 def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[pool._Pool]:
     """Yield a pool of the test's own: two processes, for tables of any size, in four shards."""
     monkeypatch.setattr(pool, "INLINE_ROWS", 0)
-    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", ROWS // 4)
+    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (4, 4))
     monkeypatch.setattr(machine, "cores", lambda: 2)
     own = pool._Pool()
     monkeypatch.setattr(pool, "_pool", own)
@@ -276,20 +276,22 @@ def test_memory_is_read_from_the_containers_limit(
         (99_999, 2, 1),
         (100_000, 2, 2),
         (100_000, 1, 1),
-        (300_000, 1, 2),
+        (199_999, 4, 3),
         (400_000, 4, 4),
         (500_000, 2, 2),
-        (500_001, 2, 4),
         (1_000_000, 2, 4),
         (1_000_000, 6, 6),
-        (10**9, 2, 1000),
+        (2_000_000, 1, 4),
+        (10**9, 2, 8),
+        (10**9, 600, 1000),
     ],
 )
-def test_every_core_gets_the_same_number_of_streams(
+def test_the_streams_requested_follow_from_the_cores(
     rows: int, cores: int, streams: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "cores", lambda: cores)
-    assert read_session._streams(rows) == streams
+    least, most = read_session.streams_to_request(rows)
+    assert (least, most) == (min(cores, streams), streams)
 
 
 # Overlapping work

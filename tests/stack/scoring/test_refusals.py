@@ -44,7 +44,7 @@ def plain(lab: Lab) -> dict[str, str]:
 def test_a_refusal_that_is_not_about_the_snapshot_is_permanent(
     lab: Lab, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
-    def refuse(**_: Any) -> Any:
+    def refuse(*_: Any, **__: Any) -> Any:
         raise error("request failed: column `a` cannot be read")
 
     monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
@@ -117,10 +117,10 @@ def test_a_recreated_table_is_refused_without_a_retry(
     lab.put(data, plain["input_table"])
     create = lab.clients.bigquery_read.create_read_session
 
-    def refuse(*, read_session: types.ReadSession, **options: Any) -> Any:
-        if read_session.table_modifiers.snapshot_time:
+    def refuse(request: types.CreateReadSessionRequest, **options: Any) -> Any:
+        if request.read_session.table_modifiers.snapshot_time:
             raise exceptions.InvalidArgument("no such version of the table")
-        return create(read_session=read_session, **options)
+        return create(request, **options)
 
     monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
     with pytest.raises(Conflict, match="re-created"):

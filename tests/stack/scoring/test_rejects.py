@@ -199,7 +199,7 @@ def test_a_run_that_failed_for_bad_rows_resumes_with_a_larger_max_rejects(
 ) -> None:
     rows = pd.concat([X] * 100, ignore_index=True).assign(id=range(100 * ROWS))
     rows.loc[100 * ROWS - 1, "a"] = np.nan
-    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", 100 * ROWS // 4)
+    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (4, 4))
     params = lab.params(lab.put(rows), model)
     prepared = prepare(lab.clients, lab.request(params))
     with pytest.raises(PredictionFailed):
@@ -218,7 +218,7 @@ def test_bad_rows_of_all_shards_are_counted_together(
 ) -> None:
     rows = pd.concat([X] * 100, ignore_index=True).assign(id=range(100 * ROWS))
     rows.loc[[1, 100 * ROWS - 1], "a"] = np.nan
-    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", 100 * ROWS // 4)
+    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (4, 4))
     params = lab.params(lab.put(rows), model, max_rejects="1")
     body = lab.here(params).problem(422, "prediction-failed", "2 of 60000 rows", "max_rejects is 1")
     assert {row["id"] for row in body["rows"]} == {1, 100 * ROWS - 1}

@@ -58,7 +58,7 @@ def params(
     lab: Lab, table: str, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, str]]:
     """Return a request for a table of one stream, scored in this process."""
-    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", ROWS // 2)
+    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (2, 2))
     return lab.params(table, model)
 
 
@@ -123,7 +123,7 @@ def stopped_after_the_parts(
         raise RunInterrupted("here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(decision, "read_footers", stop)
+        patch.setattr(decision, "read_chains", stop)
         with pytest.raises(RunInterrupted):
             resume(lab, params)
     return store_of(lab, params)
@@ -189,7 +189,9 @@ def test_the_result_of_another_request_is_not_returned(lab: Lab, params: dict[st
         resume(lab, params)
 
 
-@pytest.mark.parametrize("what", ["parts/0/00000.parquet", "parts/*", "session-0.json"])
+@pytest.mark.parametrize(
+    "what", ["parts/0/00000-000000000000.parquet", "parts/*", "session-0.json"]
+)
 def test_objects_deleted_before_the_decision_are_scored_again(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -212,18 +214,18 @@ def test_a_part_deleted_during_the_run_can_be_retried(
 
     def late(do: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any) -> Any:
-            delete(store, "parts/0/00000.parquet")
+            delete(store, "parts/0/00000-000000000000.parquet")
             return do(*args)
 
         return wrapped
 
     with monkeypatch.context() as patch:
-        name = "_footers" if when == "footers read" else "score_shards"
+        name = "_complete_chains" if when == "footers read" else "score_shards"
         if when == "footers read":
-            patch.setattr(decision, name, late(decision._footers))
+            patch.setattr(decision, name, late(decision._complete_chains))
         else:
             parts = RunStore.parts
-            patch.setattr(RunStore, "parts", lambda self, n: late(parts)(self, n))
+            patch.setattr(RunStore, "parts", lambda self, *n: late(parts)(self, *n))
         with pytest.raises(TryAgain) as caught:
             resume(lab, params)
     assert status_of(caught.value)[0] == 503
@@ -236,7 +238,7 @@ def test_a_damaged_part_is_scored_again(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, garbage: bytes
 ) -> None:
     store = stopped_after_the_parts(lab, params, monkeypatch)
-    store.blob("parts/0/00000.parquet").upload_from_string(garbage)
+    store.blob("parts/0/00000-000000000000.parquet").upload_from_string(garbage)
     assert status(lab.clients, "dev", store.run_id)["state"] == "running"
     with pytest.raises(TryAgain, match="damaged"):
         resume(lab, params)

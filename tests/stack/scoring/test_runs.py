@@ -35,7 +35,8 @@ from workers.scoring.planning.model_pin import load_pinned
 from workers.scoring.planning.plan import Plan
 from workers.scoring.request import MaxRejects
 from workers.scoring.run import execute
-from workers.scoring.shards import part, pool, read_session
+from workers.scoring.shards import part, pool, read_rows, read_session
+from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.part import Footer, read_footers
 from workers.scoring.shards.read_session import current_session
 from workers.scoring.shards.scorer import Scorer
@@ -77,7 +78,7 @@ def table(lab: Lab) -> str:
 @pytest.fixture
 def params(lab: Lab, table: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Return a request whose run has several shards, scored in this process."""
-    monkeypatch.setattr(read_session, "ROWS_PER_STREAM", ROWS // 4)
+    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (4, 4))
     return lab.params(table, lab.upload(MODEL, DATA[FEATURES]))
 
 
@@ -123,7 +124,7 @@ def test_a_stopped_run_reports_its_progress_and_resumes_in_another_process(
     expected = {"rows_done": done, "rows_total": ROWS, "shards_done": 1}
     assert 0 < done < ROWS
     assert progress.items() >= expected.items()
-    assert progress["shards_total"] > 1
+    assert progress["shards_total"] is None
     assert not lab.exists(params["output_table"])
     state = lab.http({"env": "dev"}, f"/runs/{prepared.plan.run_id}").json
     assert state.items() >= {"state": "running", **progress}.items()
@@ -139,7 +140,8 @@ def test_a_stopped_run_reports_its_progress_and_resumes_in_another_process(
     state = lab.http({"env": "dev"}, f"/runs/{prepared.plan.run_id}").json
     assert state["state"] == "succeeded"
     assert state["rows_done"] == state["rows_total"] == ROWS
-    assert state["shards_done"] == state["shards_total"] == progress["shards_total"]
+    assert state["shards_done"] == state["shards_total"] == result["shards"] == 4
+    assert (result["streams"], result["streams_requested"]) == (4, 4)
     assert state["result"]["job_id"] == result["job_id"]
 
 
@@ -271,7 +273,7 @@ def test_progress_counts_only_the_last_session(lab: Lab, params: dict[str, str])
     value = {"number": 1, "streams": ["a", "b"], "expires_at": None, "rows": ROWS}
     prepared.store.note("session-1.json", value)
     state = lab.here({"env": "dev"}, f"/runs/{prepared.plan.run_id}").json
-    assert (state["rows_done"], state["shards_done"], state["shards_total"]) == (0, 0, 2)
+    assert (state["rows_done"], state["shards_done"], state["shards_total"]) == (0, 0, None)
 
 
 # Parts
@@ -286,8 +288,7 @@ def long_table(lab: Lab) -> str:
 def one_long_shard(lab: Lab, table: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Return a request whose only part is uploaded in several chunks."""
     monkeypatch.setattr(part, "CHUNK_BYTES", 256 * 1024)
-    for name in ("ROWS_PER_STREAM", "ROWS_FOR_A_CORE"):
-        monkeypatch.setattr(read_session, name, len(LONG))
+    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (1, 1))
     return lab.params(table, lab.upload(SLOPE, LONG[FEATURES]))
 
 
@@ -303,14 +304,14 @@ def test_a_part_that_a_concurrent_caller_has_written_is_kept(
     store, plan = prepared.store, prepared.plan
     opened = current_session(lab.clients, store, plan)
     scorer = Scorer(plan, lambda: load_pinned(lab.clients, plan.model), prepared.model)
-    counts = score_shard(lab.clients, store, opened, 0, scorer, MaxRejects())
+    counts = score_shard(lab.clients, store, opened, Chain(0), scorer, MaxRejects())
     first = generations(store)
-    blob = store.parts(0)[store.part_name(0, 0)]
+    blob = store.parts(0)[store.part_name(0, 0, 0)]
     assert blob.size > 4 * part.CHUNK_BYTES
     assert read_footers([blob]) == [Footer(counts, None, scorer.predictor.path, opened.streams[0])]
     assert (counts.read, counts.scored, counts.rejected) == (len(LONG), len(LONG), 0)
     calls = break_off(monkeypatch, refusal(412), chunk)
-    score_shard(lab.clients, store, opened, 0, scorer, MaxRejects())
+    score_shard(lab.clients, store, opened, Chain(0), scorer, MaxRejects())
     assert len(calls) == chunk
     assert generations(store) == first
 
@@ -434,14 +435,14 @@ def test_compressed_messages_are_decompressed(
     asked: list[Any] = []
     sizes: list[tuple[int, int]] = []
 
-    def creating(**given: Any) -> Any:
-        options = given["read_session"].read_options.arrow_serialization_options
+    def creating(request: Any, **given: Any) -> Any:
+        options = request.read_session.read_options.arrow_serialization_options
         asked.append(options.buffer_compression.name)
-        return create(**given)
+        return create(request, **given)
 
-    def packing(stream: str) -> Any:
+    def packing(stream: str, offset: int) -> Any:
         schema = None
-        for message in read(stream):
+        for message in read(stream, offset):
             if schema is None:
                 schema = pa.ipc.read_schema(pa.py_buffer(message.arrow_schema.serialized_schema))
             content = message.arrow_record_batch.serialized_record_batch
@@ -594,7 +595,7 @@ def test_a_transient_error_does_not_fail_the_run(
         patch.setattr(
             lab.clients.bigquery_read,
             "create_read_session",
-            lambda **_: (_ for _ in ()).throw(ServiceUnavailable("not now")),
+            lambda *_, **__: (_ for _ in ()).throw(ServiceUnavailable("not now")),
         )
         execute(lab.clients, prepared)
     assert prepared.store.read("failure.json") is None
@@ -620,8 +621,8 @@ def test_an_output_of_many_columns_is_scored_in_smaller_batches(
     lab: Lab, params: dict[str, str]
 ) -> None:
     plan = planned(lab, params).plan
-    assert read_session.batch_rows(plan) == read_session.BATCH_ROWS
+    assert read_rows.batch_rows(plan) == read_rows.BATCH_ROWS
     wide = dataclasses.replace(plan.output, columns=plan.output.columns * 1000)
-    rows = read_session.batch_rows(dataclasses.replace(plan, output=wide))
-    assert rows * 8 * len(wide.columns) <= read_session.BATCH_BYTES
+    rows = read_rows.batch_rows(dataclasses.replace(plan, output=wide))
+    assert rows * 8 * len(wide.columns) <= read_rows.BATCH_BYTES
     assert 1000 < rows < 2000

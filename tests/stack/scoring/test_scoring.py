@@ -38,6 +38,7 @@ from workers.scoring.shards import pool
 
 pytestmark = pytest.mark.usefixtures("environment")
 
+STREAMS = "workers.scoring.shards.read_session.streams_to_request"
 FEATURES = ["Pclass", "Sex", "Age", "SibSp", "Fare", "Embarked"]
 STAMPS = {
     "predicted_at": "TIMESTAMP",
@@ -383,7 +384,7 @@ def test_the_process_pool_gives_the_same_rows_as_one_process(
     data = ramp(120_000)
     name = lab.upload(ramp_model(), data[["a", "b", "c"]])
     table = lab.put(data)
-    monkeypatch.setattr("workers.scoring.shards.read_session.ROWS_PER_STREAM", 30_000)
+    monkeypatch.setattr(STREAMS, lambda _: (4, 4))
     inline, one_by_one = lab.score(table, name)
     used: list[int] = []
     in_processes = pool._in_processes
@@ -410,7 +411,7 @@ def test_a_failure_in_a_pool_process_is_reported_as_one_inline(
     name = lab.upload(model, data[["a", "c"]])
     data.loc[59_000, "c"] = None
     table = lab.put(data)
-    monkeypatch.setattr("workers.scoring.shards.read_session.ROWS_PER_STREAM", 15_000)
+    monkeypatch.setattr(STREAMS, lambda _: (4, 4))
     monkeypatch.setattr(pool, "INLINE_ROWS", 0)
     params = lab.params(table, name)
     lab.here(params).problem(422, "prediction-failed", "Columns with NULLs: c")

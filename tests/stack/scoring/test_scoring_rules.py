@@ -23,6 +23,7 @@ from scoring_cases import Lab
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.request import ScoringRequest
 from workers.scoring.run import execute
+from workers.scoring.shards import read_rows
 from workers.scoring.shards import read_session as session
 from workers.scoring.status import status
 
@@ -104,10 +105,10 @@ def test_a_run_whose_snapshot_expired_is_refused(
 
     create = lab.clients.bigquery_read.create_read_session
 
-    def refuse(*, read_session: types.ReadSession, **options: Any) -> Any:
-        if read_session.table_modifiers.snapshot_time:
+    def refuse(request: types.CreateReadSessionRequest, **options: Any) -> Any:
+        if request.read_session.table_modifiers.snapshot_time:
             raise raised
-        return create(read_session=read_session, **options)
+        return create(request, **options)
 
     monkeypatch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
     with pytest.raises(expected, match=words):
@@ -124,10 +125,10 @@ def test_a_snapshot_ahead_of_bigquerys_clock_is_retried(
 
     create = lab.clients.bigquery_read.create_read_session
 
-    def refuse(*, read_session: types.ReadSession, **options: Any) -> Any:
-        if read_session.table_modifiers.snapshot_time:
+    def refuse(request: types.CreateReadSessionRequest, **options: Any) -> Any:
+        if request.read_session.table_modifiers.snapshot_time:
             raise exceptions.InvalidArgument("snapshot in the future")
-        return create(read_session=read_session, **options)
+        return create(request, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(lab.clients.bigquery_read, "create_read_session", refuse)
@@ -144,10 +145,10 @@ def test_a_session_that_ends_while_it_is_read_is_replaced(
     first = session.current_session(lab.clients, prepared.store, prepared.plan)
     read = lab.clients.bigquery_read.read_rows
 
-    def over(stream: str, **options: Any) -> Any:
+    def over(stream: str, offset: int = 0, **options: Any) -> Any:
         if stream in first.streams:
             raise exceptions.NotFound("no such session")
-        return read(stream, **options)
+        return read(stream, offset, **options)
 
     monkeypatch.setattr(lab.clients.bigquery_read, "read_rows", over)
     with pytest.raises(TryAgain, match="has ended the read session"):
@@ -172,8 +173,8 @@ def test_wide_rows_are_read_in_small_batches(
 ) -> None:
     prepared = prepare(lab.clients, lab.request(params))
     opened = session.current_session(lab.clients, prepared.store, prepared.plan)
-    monkeypatch.setattr(session, "BATCH_BYTES", 200)  # a row has 24
-    batches = list(session.read_batches(lab.clients, opened.streams[0], 65_536))
+    monkeypatch.setattr(read_rows, "BATCH_BYTES", 200)  # a row has 24
+    batches = list(read_rows.read_batches(lab.clients, opened, 0, 0, 65_536))
     assert sum(batch.num_rows for batch in batches) == len(X)
     assert max(batch.num_rows for batch in batches) <= 16
     assert len(batches) >= 3
@@ -184,7 +185,7 @@ def test_a_google_failure_is_reported_without_its_text_and_cleared_by_the_next_t
 ) -> None:
     prepared = prepare(lab.clients, lab.request(params))
 
-    def forbid(**_: Any) -> Any:
+    def forbid(*_: Any, **__: Any) -> Any:
         raise exceptions.Forbidden("secret words")
 
     with monkeypatch.context() as patch:

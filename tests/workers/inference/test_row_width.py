@@ -25,7 +25,9 @@ from mlsys.artifact.loading import load_model
 from mlsys.estimators.row_width import AT_ONCE, row_width, rows_at_once
 from mlsys.estimators.set_output import restore_output
 from workers.scoring.shards import shard
-from workers.scoring.shards.read_session import BATCH_ROWS, Session, batch_rows
+from workers.scoring.shards.chain import Chain
+from workers.scoring.shards.read_rows import BATCH_ROWS, batch_rows
+from workers.scoring.shards.read_session import Session
 
 WORDS = [["a"], ["b"], ["c"]]
 
@@ -86,8 +88,8 @@ def test_a_shard_is_read_in_batches_of_the_models_size(monkeypatch: pytest.Monke
     class Stop(Exception):
         pass
 
-    def read(clients: Any, stream: str, most: int, aliases: Any) -> Any:
-        cuts.append(most)
+    def read(*args: Any) -> Any:
+        cuts.append(args[4])
         raise Stop
 
     def nothing(*args: Any) -> Any:
@@ -102,7 +104,7 @@ def test_a_shard_is_read_in_batches_of_the_models_size(monkeypatch: pytest.Monke
             None,  # type: ignore[arg-type]
             store,
             Session(0, ("stream",), None, 1),
-            0,
+            Chain(0),
             scorer,
             None,  # type: ignore[arg-type]
         )

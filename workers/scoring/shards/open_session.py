@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 
 
 def open_session(
-    clients: Clients, plan: Plan, table: TableRef, streams: int, *, without_rows: bool = False
+    clients: Clients,
+    plan: Plan,
+    table: TableRef,
+    streams: tuple[int, int],
+    *,
+    without_rows: bool = False,
 ) -> Any:
     """Open a read session on `table`, which is the plan's input or the copy of it.
+
+    `streams` are the preferred minimum and the maximum; BigQuery may give fewer than the minimum.
 
     A session that nothing is read from costs nothing, so a dry run opens one to see whether it
     can; `without_rows` says that nothing will be read.
@@ -38,7 +45,7 @@ def open_session(
 
     def works(*, where: bool, snapshot: bool) -> bool:
         try:
-            _create(clients, plan, table, 1, where=where, snapshot=snapshot)
+            _create(clients, plan, table, (1, 1), where=where, snapshot=snapshot)
         except exceptions.BadRequest:
             return False
         return True
@@ -82,7 +89,7 @@ def _create(
     clients: Clients,
     plan: Plan,
     table: TableRef,
-    streams: int,
+    streams: tuple[int, int],
     *,
     where: bool = True,
     snapshot: bool = True,
@@ -100,7 +107,7 @@ def _create(
         restriction = f"({restriction}) AND FALSE" if restriction else "FALSE"
     snapshot_at: Any = dt.datetime.fromisoformat(plan.snapshot_at)
     modifiers = types.ReadSession.TableModifiers(snapshot_time=snapshot_at)
-    return clients.bigquery_read.create_read_session(
+    request = types.CreateReadSessionRequest(
         parent=f"projects/{clients.settings.project}",
         read_session=types.ReadSession(
             table=table.path,
@@ -115,6 +122,8 @@ def _create(
                 ),
             ),
         ),
-        max_stream_count=streams,
-        timeout=TIMEOUT,
+        preferred_min_stream_count=streams[0],
+        max_stream_count=streams[1],
     )
+    # The client's own parameters leave the minimum out.
+    return clients.bigquery_read.create_read_session(request, timeout=TIMEOUT)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from mlsys.errors import TryAgain
 from workers.scoring.records import Counts
@@ -20,6 +20,7 @@ CHUNK_BYTES = 2 * 1024 * 1024  # of one upload request, held twice; a multiple o
 GROUP_ROWS, GROUP_BYTES = 131_072, 16 * 1024 * 1024
 FOOTERS_AT_ONCE = 16
 REJECTS, PATH, STREAM = "mlsys.rejects", "mlsys.path", "mlsys.stream"
+OFFSET, LAST = "mlsys.offset", "mlsys.last"
 
 
 class PartWriter:
@@ -60,10 +61,14 @@ class PartWriter:
         ):
             self._flush()
 
-    def note(self, counts: Counts, rejects: str | None, path: str = "", stream: str = "") -> None:
-        """Put the shard's counts, its rejects' name, its rows' path and stream into the footer."""
-        self._notes = {f"mlsys.{name}": str(count) for name, count in asdict(counts).items()}
-        self._notes |= {REJECTS: rejects or "", PATH: path, STREAM: stream}
+    @property
+    def taken(self) -> bool:
+        """Whether the file existed already; known once the block has ended."""
+        return self._taken
+
+    def note(self, footer: Footer) -> None:
+        """Put the part's record into its footer."""
+        self._notes = footer.notes()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
@@ -110,20 +115,45 @@ class PartWriter:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """A part's record of its shard: the counts, and the name of the rejects if it has some.
+    """A part's record of its rows: the counts, and the name of the rejects if it has some.
 
     `path` is its rows' path to the model (`Predictor.path`), `stream` the one that they were read
-    from; both are empty in older parts.
+    from, `offset` the number of the stream's rows before them; `last` says that none follow.
     """
 
     counts: Counts
     rejects: str | None
     path: str = ""
     stream: str = ""
+    offset: int = 0
+    last: bool = True
+
+    def notes(self) -> dict[str, str]:
+        """Return the metadata of the Parquet file."""
+        counts = {f"mlsys.{name}": str(count) for name, count in asdict(self.counts).items()}
+        place = {OFFSET: str(self.offset), LAST: str(int(self.last))}
+        return counts | place | {REJECTS: self.rejects or "", PATH: self.path, STREAM: self.stream}
+
+    @classmethod
+    def of_notes(cls, metadata: Mapping[bytes, bytes]) -> Self:
+        """Read the metadata of a Parquet file.
+
+        Raises:
+            KeyError, ValueError: it is not a part.
+        """
+        notes = {key.decode(): value.decode() for key, value in metadata.items()}
+        return cls(
+            Counts(*(int(notes[f"mlsys.{f.name}"]) for f in fields(Counts))),
+            notes[REJECTS] or None,
+            notes[PATH],
+            notes[STREAM],
+            int(notes[OFFSET]),
+            bool(int(notes[LAST])),
+        )
 
 
 class PartGone(TryAgain):
-    """A part was deleted while the run was working; the next try scores its shard again."""
+    """A part was deleted while the run was working; the next try scores its rows again."""
 
 
 class PartDamaged(TryAgain):
@@ -160,12 +190,11 @@ def _footer(blob: Blob) -> Footer:
 
     try:
         with blob.open("rb", chunk_size=256 * 1024) as file:
-            metadata = pq.read_metadata(file).metadata
-        counts = Counts(*(int(metadata[f"mlsys.{f.name}".encode()]) for f in fields(Counts)))
-        notes = [metadata.get(name.encode(), b"").decode() for name in (PATH, STREAM)]
-        return Footer(counts, metadata[REJECTS.encode()].decode() or None, *notes)
+            return Footer.of_notes(pq.read_metadata(file).metadata)
     except NotFound as exc:
         raise PartGone(f"{blob.name} was deleted. Repeat the request to score it again.") from exc
-    except (pa.ArrowException, KeyError, TypeError, ValueError, RequestRangeNotSatisfiable) as exc:
-        # Without any metadata it is None, and subscripting None is a TypeError.
+    except (
+        *(pa.ArrowException, KeyError, ValueError, RequestRangeNotSatisfiable),
+        AttributeError,  # the metadata is None
+    ) as exc:
         raise PartDamaged(f"{blob.name} is damaged. Repeat the request to score it again.") from exc

@@ -1,4 +1,4 @@
-"""Score the shards of a run: in this process, or in one process a core for larger tables.
+"""Score the streams of a run: in this process, or in one process a core for larger tables.
 
 The processes stay for the next run, with their connections and their model.
 """
@@ -28,6 +28,8 @@ from workers.scoring.planning.model_pin import ModelPin, load_pinned
 from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Counts
 from workers.scoring.request import MaxRejects
+from workers.scoring.shards.chain import Chain
+from workers.scoring.shards.part import Footer
 from workers.scoring.shards.read_session import ROWS_FOR_A_CORE, Session
 from workers.scoring.shards.remote_error import RemoteError
 from workers.scoring.shards.scorer import Scorer
@@ -44,7 +46,7 @@ MODEL_BYTES = 3  # in memory, for each byte of the file
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """What every process that scores shards of a run needs to know. Can be pickled."""
+    """What every process that scores streams of a run needs to know. Can be pickled."""
 
     settings: Settings
     env: str
@@ -55,7 +57,7 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard that was scored, what became of its rows, and the seconds it took."""
+    """A stream that was scored to its end: what became of its rows, and the seconds it took."""
 
     number: int
     counts: Counts
@@ -67,21 +69,21 @@ def score_shards(
     clients: Clients,
     scoring: Scoring,
     model: SandboxedModel | None,
-    shards: Iterable[int],
+    chains: Iterable[Chain],
     *,
     stop: Callable[[], bool],
-    on_shard: Callable[[Shard], None],
+    look: Callable[[], None],
 ) -> None:
-    """Score `shards`, each into its part; `model` is the plan's, if it is loaded already.
+    """Score the rows that the streams' chains lack; `model` is the plan's, if it is loaded already.
 
-    `on_shard` is called with each one as it is done.
+    `look` is called often meanwhile; what it raises ends the work.
 
     Raises:
         RunInterrupted: `stop` returned True; the existing parts stay.
         PredictionFailed: rows cannot be scored, more than `max_rejects`.
         TryAgain: a process of the pool died.
     """
-    todo = list(shards)
+    todo = list(chains)
     fitting = _processes_that_fit(scoring.plan.model)
     processes = min(_cores(), fitting)
     rows = scoring.session.rows
@@ -90,7 +92,7 @@ def score_shards(
         if model is not None:
             model.close()  # each process has its own, and this one's memory is needed
         try:
-            _in_processes(scoring, todo, processes, stop, on_shard)
+            _in_processes(scoring, todo, processes, stop, look)
         except BaseException:
             _pool.end()  # with their unfinished work
             raise
@@ -101,10 +103,10 @@ def score_shards(
         _pool.end_if_idle()  # their models' memory is needed here
     plan = scoring.plan
     with closing(Scorer(plan, lambda: load_pinned(clients, plan.model), model)) as scorer:
-        for shard in todo:
+        for chain in todo:
             if stop():
-                raise RunInterrupted("The run was stopped between two shards")
-            on_shard(_score(clients, scoring, shard, scorer, stop))
+                raise RunInterrupted("The run was stopped between two parts")
+            _score(clients, scoring, chain, scorer, stop, lambda _: look())
 
 
 def _cores() -> int:
@@ -196,16 +198,16 @@ _pool = _Pool()
 
 def _in_processes(
     scoring: Scoring,
-    todo: list[int],
+    todo: list[Chain],
     processes: int,
     stop: Callable[[], bool],
-    on_shard: Callable[[Shard], None],
+    look: Callable[[], None],
 ) -> None:
-    """Score the shards in the pool, which the caller has reserved."""
+    """Score the streams in the pool, which the caller has reserved."""
     try:
         executor = _pool.executor(processes)
         try:
-            waiting = {executor.submit(_score_in_worker, scoring, number) for number in todo}
+            waiting = {executor.submit(_score_in_worker, scoring, chain) for chain in todo}
         except (EOFError, OSError) as exc:
             raise TryAgain("A scoring process cannot be started: try again") from exc
         while waiting:
@@ -215,9 +217,10 @@ def _in_processes(
                 died.add(shard.deaths)
                 if isinstance(shard, RemoteError):
                     raise shard.error()
-                on_shard(shard)
-            if waiting and stop():
-                raise RunInterrupted("The run was stopped between two shards")
+            if waiting:
+                if stop():
+                    raise RunInterrupted("The run was stopped between two parts")
+                look()
     except cf.process.BrokenProcessPool as exc:
         raise TryAgain(
             "A scoring process died, perhaps for lack of memory: try again, or give the service "
@@ -239,12 +242,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _score_in_worker(scoring: Scoring, shard: int) -> Shard | RemoteError:
+def _score_in_worker(scoring: Scoring, chain: Chain) -> Shard | RemoteError:
     clients = clients_for(scoring.settings)
     before = Counter(died.deaths())
     try:
         scorer = _scorer(clients, scoring.plan)
-        scored = _score(clients, scoring, shard, scorer, lambda: False)
+        scored = _score(clients, scoring, chain, scorer, lambda: False, lambda _: None)
         return replace(scored, deaths=Counter(died.deaths()) - before)
     except Exception as exc:  # the parent handles it
         _forget()  # rows may lie in the sandbox's memory that nobody asks for any more
@@ -254,16 +257,19 @@ def _score_in_worker(scoring: Scoring, shard: int) -> Shard | RemoteError:
 def _score(
     clients: Clients,
     scoring: Scoring,
-    shard: int,
+    chain: Chain,
     scorer: Scorer,
     stop: Callable[[], bool],
+    on_part: Callable[[Footer], None],
 ) -> Shard:
     began = time.monotonic()
     store = RunStore(clients, scoring.env, scoring.plan.run_id)
     counts = score_shard(
-        clients, store, scoring.session, shard, scorer, scoring.max_rejects, stop=stop
+        *(clients, store, scoring.session, chain, scorer, scoring.max_rejects),
+        stop=stop,
+        on_part=on_part,
     )
-    return Shard(shard, counts, time.monotonic() - began)
+    return Shard(chain.shard, counts, time.monotonic() - began)
 
 
 _kept: list[Scorer] = []  # by a process of the pool: the scorer of its last run

@@ -1,87 +1,190 @@
-"""Score one stream into one Parquet part."""
+"""Score a stream into Parquet parts, from an offset to its end."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import RunInterrupted
 from workers.scoring.planning.model_pin import read_metadata
 from workers.scoring.records import Counts
 from workers.scoring.request import MaxRejects
+from workers.scoring.shards.chain import Chain, read_chain
 from workers.scoring.shards.fault import check_model_answers
 from workers.scoring.shards.overlap import ahead
-from workers.scoring.shards.part import PartWriter
-from workers.scoring.shards.read_session import Session, batch_rows, read_batches
+from workers.scoring.shards.part import Footer, PartWriter
+from workers.scoring.shards.read_rows import batch_rows, read_batches
+from workers.scoring.shards.read_session import Session
 from workers.scoring.shards.rejects import RejectsTable, score_rows, too_many
 from workers.scoring.shards.scorer import Batch, Scorer
 from workers.scoring.store import RunStore
+
+LOOK_EVERY = 4  # parts, after which the parts of concurrent tries are looked up and skipped
+# A slow model's part is closed earlier, so that a push of ten minutes leaves parts behind.
+PART_SECONDS = 120.0
 
 
 def score_shard(
     clients: Clients,
     store: RunStore,
     session: Session,
-    shard: int,
+    chain: Chain,
     scorer: Scorer,
     max_rejects: MaxRejects,
     *,
     stop: Callable[[], bool] = lambda: False,
+    on_part: Callable[[Footer], None] = lambda _: None,
 ) -> Counts:
-    """Write the part of stream number `shard`, and its rejects if there are any.
+    """Score the rows that no part of `chain`'s stream has; return the counts of the new parts.
 
-    The part appears as a whole, with the last byte of its upload, or not at all. If it
-    exists already (a concurrent try was faster), this one is dropped: both hold the same rows. The
-    rejects are written before it, so an existing part is complete. Memory is bounded by a few
-    batches. `stop` is called between batches.
+    Each part appears as a whole, with the last byte of its upload, or not at all. If it exists
+    already (a concurrent try was faster), this one is dropped: both begin at the same row, and
+    the work continues where the existing one ends. The rejects are written before it, so an
+    existing part is complete. Memory is bounded by a few batches. `stop` is called between
+    batches, `on_part` after each part.
 
     Raises:
-        RunInterrupted: `stop` returned True; nothing was written.
+        RunInterrupted: `stop` returned True; the part at work was not written.
         PredictionFailed: more rows cannot be scored than the whole run may set aside.
         ModelUnusable: the model answers neither the rows of the first batch nor valid ones.
+        PartDamaged: a part that exists cannot be read.
     """
+    work = _Work(clients, store, session, scorer, max_rejects, stop)
+    counts = Counts()
+    while not chain.complete:
+        reader = _Reader(clients, session, chain, scorer)
+        with reader:
+            chain, counts = _score_parts(work, reader, chain, counts, on_part)
+    return counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the scoring of each part needs."""
+
+    clients: Clients
+    store: RunStore
+    session: Session
+    scorer: Scorer
+    max_rejects: MaxRejects
+    stop: Callable[[], bool]
+
+
+def _score_parts(
+    work: _Work,
+    reader: _Reader,
+    chain: Chain,
+    counts: Counts,
+    on_part: Callable[[Footer], None],
+) -> tuple[Chain, Counts]:
+    """Score parts until the stream ends, or until parts exist that the reader must skip."""
+    parts = 0
+    while True:
+        footer, taken = _score_part(work, reader, chain, counts)
+        counts += footer.counts
+        parts += 1
+        on_part(footer)
+        chain = chain.with_part(footer)
+        if taken or chain.end in chain.later or parts % LOOK_EVERY == 0:
+            beyond = None if taken else chain.end
+            looked_up = read_chain(work.store, work.session, chain.shard, beyond)
+            if looked_up is not None and (looked_up.end != chain.end or looked_up.complete):
+                return looked_up, counts
+        if chain.complete:
+            return chain, counts
+
+
+def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> tuple[Footer, bool]:
+    """Write one part, and its rejects if there are any; return whether it existed already."""
     import pyarrow as pa
 
-    counts = Counts()
-    plan = scorer.plan
-    most = batch_rows(plan, scorer.predictor.rows_at_once)
-
-    def batches(stream: str) -> Iterator[Batch]:
-        return map(scorer.put, read_batches(clients, stream, most, plan.aliases))
-
+    session, scorer, store = work.session, work.scorer, work.store
+    plan, shard, offset = scorer.plan, chain.shard, chain.end
     form = RejectsTable(plan)
+    began = time.monotonic()
+    counts, name = Counts(), ""
     with ExitStack() as writers:
         # Left in reverse order: the part is published after the rejects.
         part = writers.enter_context(
-            PartWriter(store.blob(store.part_name(session.number, shard)), scorer.schema)
+            PartWriter(store.blob(store.part_name(session.number, shard, offset)), scorer.schema)
         )
         rejects: PartWriter | None = None
-        name = None
-        for stream in session.streams[shard : shard + 1]:  # none: the input is empty
-            for batch in ahead(batches(stream)):
-                if stop():
-                    raise RunInterrupted("The run was stopped between two batches")
-                # A streaming buffer's rows are only estimated, so there may be more than planned.
-                allowed = max_rejects.limit(max(session.rows, counts.read + batch.table.num_rows))
-                scored, bad = score_rows(scorer, batch, allowed - counts.rejected, stop)
-                if bad and not scored and not counts.scored:
-                    check_model_answers(
-                        scorer, batch.table, lambda: read_metadata(clients, plan.model)[0]
-                    )
-                rejected = counts.rejected + len(bad)
-                if rejected > allowed:
-                    raise too_many(plan, bad, max_rejects, rejected, session.rows, at_least=True)
-                for rows in scored:
-                    part.write(rows)
-                if bad:
-                    if rejects is None:
-                        name = store.rejects_name(session.number, shard)
-                        rejects = writers.enter_context(PartWriter(store.blob(name), form.schema))
-                    rejects.write(form.rows(bad))
-                read = batch.table.num_rows
-                counts += Counts(read, read - len(bad), len(bad), batch.table.nbytes)
-        stream = "".join(session.streams[shard : shard + 1])
-        part.note(counts, name, scorer.predictor.path, stream)
+        while (batch := reader.batch) is not None:
+            if work.stop():
+                raise RunInterrupted("The run was stopped between two batches")
+            # A streaming buffer's rows are only estimated, so there may be more than planned.
+            rows = before.read + counts.read + batch.table.num_rows
+            allowed = work.max_rejects.limit(max(session.rows, rows))
+            rejected = before.rejected + counts.rejected
+            scored, bad = score_rows(scorer, batch, allowed - rejected, work.stop)
+            if bad and not scored and not before.scored + counts.scored:
+                check_model_answers(
+                    scorer, batch.table, lambda: read_metadata(work.clients, plan.model)[0]
+                )
+            rejected += len(bad)
+            if rejected > allowed:
+                raise too_many(plan, bad, work.max_rejects, rejected, session.rows, at_least=True)
+            for table in scored:
+                part.write(table)
+            if bad:
+                if rejects is None:
+                    name = store.rejects_name(session.number, shard, offset)
+                    rejects = writers.enter_context(PartWriter(store.blob(name), form.schema))
+                rejects.write(form.rows(bad))
+            read = batch.table.num_rows
+            counts += Counts(read, read - len(bad), len(bad), batch.table.nbytes)
+            del batch
+            reader.advance()  # the next batch tells whether this one was the last
+            is_full = (offset + counts.read) % session.part_rows == 0
+            if is_full or time.monotonic() - began > PART_SECONDS:
+                break
+        last = reader.batch is None
+        stream = session.stream(shard)
+        footer = Footer(counts, name or None, scorer.predictor.path, stream, offset, last)
+        part.note(footer)
     pa.default_memory_pool().release_unused()
-    return counts
+    return footer, part.taken
+
+
+class _Reader:
+    """The batches of a stream from an offset on; `batch` is the current one."""
+
+    def __init__(self, clients: Clients, session: Session, chain: Chain, scorer: Scorer) -> None:
+        plan = scorer.plan
+        self._over = False
+        most = batch_rows(plan, scorer.predictor.rows_at_once)
+
+        def batches() -> Iterator[Batch]:
+            if not session.streams:  # the input is empty
+                return
+            for table in read_batches(clients, session, chain.shard, chain.end, most, plan.aliases):
+                if self._over:
+                    return
+                yield scorer.put(table)
+
+        self._batches = ahead(batches())
+        self.batch: Batch | None = None
+
+    def __enter__(self) -> _Reader:
+        self.advance()
+        return self
+
+    def advance(self) -> None:
+        """Let `batch` be the next one, or None at the end of the stream."""
+        self.batch = None
+        self.batch = next(self._batches, None)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Release what was read ahead, if the rows are skipped."""
+        self._over = True
+        while kind is None and self.batch is not None:
+            if self.batch.slot is not None:
+                self.batch.slot.release()
+            self.advance()
+        self.batch = None
+        close = getattr(self._batches, "close", None)
+        if close is not None:
+            close()

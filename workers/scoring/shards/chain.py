@@ -1,0 +1,107 @@
+"""The parts of a stream: each begins at the row where the one before ends, from row 0 on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from workers.scoring.records import Counts
+from workers.scoring.shards.part import Footer, PartDamaged, read_footers
+from workers.scoring.shards.read_session import Session
+from workers.scoring.store import RunStore
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
+_NAME = re.compile(r"parts/\d+/(\d+)-(\d+)\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The parts of one stream without a gap, from its first row on.
+
+    `end` is the number of rows that they hold, and the offset to resume at. `complete` says that
+    the last one is the stream's last. `later` are the offsets of parts beyond a gap: one was
+    deleted.
+    """
+
+    shard: int
+    parts: tuple[str, ...] = ()  # objects of the run
+    footers: tuple[Footer, ...] = ()
+    end: int = 0
+    complete: bool = False
+    later: frozenset[int] = frozenset()
+
+    @property
+    def counts(self) -> Counts:
+        """The rows of its parts."""
+        return sum((footer.counts for footer in self.footers), Counts())
+
+    def with_part(self, footer: Footer) -> Chain:
+        """Return the chain's end after one part more; the part's name is left out."""
+        return replace(self, end=footer.offset + footer.counts.read, complete=footer.last)
+
+
+def read_chains(store: RunStore, session: Session, parts: Mapping[str, Blob]) -> list[Chain]:
+    """Return the chain of each stream of the session, of its `parts` by their names.
+
+    Raises:
+        PartGone: a part was deleted just now.
+        PartDamaged: a part cannot be read, or belongs to another session.
+    """
+    by_shard: dict[int, dict[int, str]] = {shard: {} for shard in range(session.shards)}
+    known = []
+    for name in sorted(parts):
+        place = _NAME.fullmatch(name)
+        if place and int(place[1]) in by_shard:  # others are an older release's
+            by_shard[int(place[1])][int(place[2])] = name
+            known.append(name)
+    footers = dict(zip(known, read_footers(parts[name] for name in known), strict=True))
+    return [_chain(store, session, shard, by_shard[shard], footers) for shard in by_shard]
+
+
+def read_chain(
+    store: RunStore, session: Session, shard: int, beyond: int | None = None
+) -> Chain | None:
+    """Return the chain of one stream as it is now.
+
+    None: no part begins at the row `beyond` or later, if one is given.
+
+    Raises:
+        PartGone, PartDamaged: see `read_chains`.
+    """
+    parts = store.parts(session.number, shard)
+    if beyond is not None and max(parts, default="") < store.part_name(
+        session.number, shard, beyond
+    ):
+        return None
+    return read_chains(store, session, parts)[shard]
+
+
+def _chain(
+    store: RunStore,
+    session: Session,
+    shard: int,
+    names: Mapping[int, str],
+    footers: Mapping[str, Footer],
+) -> Chain:
+    parts: list[str] = []
+    end, complete = 0, False
+    while not complete and (name := names.get(end)) is not None:
+        footer = footers[name]
+        misplaced = footer.offset != end or (not footer.last and not footer.counts.read)
+        if footer.stream != session.stream(shard) or misplaced:
+            raise PartDamaged(f"{store.uri(name)} is of another session. Repeat the request.")
+        parts.append(name)
+        end += footer.counts.read
+        complete = footer.last
+    return Chain(
+        shard,
+        tuple(parts),
+        tuple(footers[name] for name in parts),
+        end,
+        complete,
+        frozenset(offset for offset in names if offset > end),
+    )
