@@ -15,11 +15,11 @@ import sweep_of_values
 from both_sides import compare
 from every_estimator import TARGETS, X, estimators
 from pickle_sweep import Case
+from samples import chosen, sampled
 from workers.scoring.request import OUTPUTS
 
 CASES = {**sweep_of_estimators.TABLE, **sweep_of_functions.TABLE, **sweep_of_values.TABLE}
 ESTIMATORS = dict(estimators())
-SAMPLE, ESTIMATOR_SAMPLE = 100, 20  # every push tests one model out of this many
 NEITHER = "has no predict and no transform"
 
 
@@ -61,20 +61,14 @@ def check_estimator(made: Any, kinds: int = len(TARGETS)) -> None:
     assert fits or not any(hasattr(made, method) for method in OUTPUTS)
 
 
-@pytest.mark.parametrize("name", list(CASES)[::SAMPLE])
-def test_a_sample_of_the_sweep(name: str) -> None:
-    check_case(CASES[name])
-
-
-@pytest.mark.parametrize("name", list(ESTIMATORS)[::ESTIMATOR_SAMPLE])
-def test_a_sample_of_the_estimators(name: str) -> None:
-    check_estimator(ESTIMATORS[name], kinds=1)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_every_model_of_the_sweep(case: Case) -> None:
+@pytest.mark.parametrize("case", sampled(CASES, 12, __file__))
+def test_a_model_of_the_sweep(case: Case) -> None:
     check_case(case)
+
+
+@pytest.mark.parametrize("number", sorted(chosen(len(ESTIMATORS), 8, __file__)))
+def test_an_estimator_with_one_kind_of_target(number: int) -> None:
+    check_estimator(list(ESTIMATORS.values())[number], kinds=1)
 
 
 @pytest.mark.long

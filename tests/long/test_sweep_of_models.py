@@ -18,10 +18,10 @@ import sweep_of_values
 from mlsys.artifact.loading import load_model
 from mlsys.errors import ModelUnusable
 from pickle_sweep import Case
+from samples import sampled
 
 METHODS = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
 CASES = {**sweep_of_estimators.TABLE, **sweep_of_functions.TABLE, **sweep_of_values.TABLE}
-SAMPLE = 24  # every push tests one model out of this many
 
 
 def compressed(model: Any) -> bytes:
@@ -86,12 +86,6 @@ def check(case: Case) -> None:
                 equal(expected[name], got[name])
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("case", sampled(CASES, 50, __file__, kind=lambda case: case.refused))
 def test_a_model_loads_with_equal_answers_or_is_refused_with_the_reason(case: Case) -> None:
     check(case)
-
-
-@pytest.mark.parametrize("name", list(CASES)[::SAMPLE])
-def test_a_sample_of_the_sweep(name: str) -> None:
-    check(CASES[name])

@@ -85,6 +85,7 @@ from sklearn.tree import DecisionTreeClassifier
 from mlsys.artifact.loading import load_model
 from mlsys.errors import ModelUnusable
 from pickle_cases import dumped
+from samples import sampled
 
 N = 40
 R = np.random.RandomState(0)
@@ -505,7 +506,7 @@ def answer(model: Any, data: Any) -> Any:
     return out.toarray() if hasattr(out, "toarray") else np.asarray(out)
 
 
-@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("make", sampled(CASES, 110, __file__))
 def test_an_honest_model_loads_and_gives_the_same_answers(make: Case) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
