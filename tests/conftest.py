@@ -15,7 +15,7 @@ import threadpoolctl
 
 from mlsys.cloud.clients import Clients
 from mlsys.local.bounded import default_limit
-from mlsys.local.stack import LocalStack, local_stack
+from mlsys.local.stack import LocalStack
 from mlsys.settings import Settings
 from receiver import Receiver, listening
 
@@ -129,10 +129,21 @@ def figures() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[LocalStack]:
-    """Yield the local stack with the service and the sample tables, one for each xdist worker."""
+    """Yield the local stack with the service and the sample tables, one for each xdist worker.
+
+    All its clients and the service go through the rules of Google Cloud in `rules`.
+    """
+    from strict_stack import StrictStack
+
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # they share the memory
-    with local_stack(samples=True, time_scale=0.01, memory=default_limit() // workers) as running:
+    options = {"samples": True, "time_scale": 0.01, "memory": default_limit() // workers}
+    kind = LocalStack if os.environ.get("PLAIN") else StrictStack
+    running = kind(**options)
+    running.start()
+    try:
         yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="session")

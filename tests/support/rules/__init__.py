@@ -13,10 +13,11 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from faults import Faulty
 from mlsys.cloud.clients import Clients
-from mlsys.local.stack import LocalStack
+from mlsys.settings import Settings
 from proxy import TIMEOUT, Proxy
 from rules.bigquery import BigQuery, Load
 from rules.cloud_storage import CloudStorage
@@ -33,12 +34,21 @@ class Hold:
     release: threading.Event = field(default_factory=threading.Event)
 
 
+class Stack(Protocol):
+    """What the layer must know of a local stack."""
+
+    settings: Settings
+    clients: Clients
+    environment: dict[str, str]
+
+
 class Rules:
     """The layer over a local stack, for the duration of a `with` block."""
 
     def __init__(
-        self, stack: LocalStack, job_seconds: float = 0.0, faults: float = 0.0, seed: int = 0
+        self, stack: Stack, job_seconds: float = 0.0, faults: float = 0.0, seed: int = 0
     ) -> None:
+        stack = getattr(stack, "bare", stack)  # not a second layer over a `StrictStack`'s
         self.job_seconds = job_seconds
         self.loads: dict[str, Load] = {}
         self._guard = threading.Lock()
@@ -69,6 +79,13 @@ class Rules:
         }
 
     def __enter__(self) -> Rules:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> Rules:
+        """Start the servers; `stop` ends them."""
         self._threads = [
             threading.Thread(target=s.serve_forever, args=(0.05,), daemon=True)
             for s in self._servers
@@ -78,7 +95,8 @@ class Rules:
         self.read_api.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """End the servers, and wait for load jobs that are running."""
         for hold in self._holds:
             hold.release.set()
         for job in self.running:
