@@ -136,9 +136,7 @@ def stack() -> Iterator[LocalStack]:
     from strict_stack import StrictStack
 
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # they share the memory
-    options = {"samples": True, "time_scale": 0.01, "memory": default_limit() // workers}
-    kind = LocalStack if os.environ.get("PLAIN") else StrictStack
-    running = kind(**options)
+    running = StrictStack(samples=True, time_scale=0.01, memory=default_limit() // workers)
     running.start()
     try:
         yield running

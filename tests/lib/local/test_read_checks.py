@@ -126,11 +126,11 @@ def test_the_selected_fields_exist(fields: list[str], word: str | None) -> None:
     assert (refusal and refusal[1].partition("schema: ")[2]) == (word and fields[-1])
 
 
-def test_flexible_names_are_refused_where_they_are_read() -> None:
+def test_flexible_names_are_refused_where_they_are_selected() -> None:
     schema = {"fields": [{"name": "id"}, {"name": "first name"}]}
-    assert refused({"schema": schema}, selected_fields=["id"]) is None
-    for fields in ([], ["first name"]):
-        assert "first name" in (refused({"schema": schema}, selected_fields=fields) or ("", ""))[1]
+    for fields in ([], ["id"]):
+        assert refused({"schema": schema}, selected_fields=fields) is None
+    assert "first name" in str(refused({"schema": schema}, selected_fields=["id", "first name"]))
 
 
 @pytest.mark.parametrize(

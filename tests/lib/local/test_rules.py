@@ -211,6 +211,95 @@ def test_a_held_call_waits_until_it_is_released(rules: Rules, blob: storage.Blob
         uploading.result(30)
 
 
+def test_a_load_from_a_bucket_that_lies_elsewhere_fails(lab: Lab, rules: Rules, part: str) -> None:
+    rules.job_seconds = 0.0
+    dataset = bigquery.Dataset(f"{lab.project}.{unique('eu').replace('-', '_')}")
+    dataset.location = "EU"
+    rules.clients.bigquery.create_dataset(dataset, timeout=60)
+    table = f"{dataset.project}.{dataset.dataset_id}.t"
+    bucket = rules.clients.storage.get_bucket("mlsys-runs-dev", timeout=60)
+    assert bucket.location == "US"
+    job_id = unique("job")
+    with pytest.raises(exceptions.BadRequest, match="source: US, destination: EU"):
+        load(rules, part, table, job_id).result(timeout=60)
+    assert rules.loads[job_id].ran == 0
+    assert rules.clients.bigquery.get_job(job_id, timeout=60).error_result["reason"] == "invalid"
+    rules.bucket_locations["mlsys-runs-dev"] = "EUROPE-WEST1"
+    try:
+        bucket.reload(timeout=60)
+        assert bucket.location == "EUROPE-WEST1"
+        load(rules, part, table, unique("job")).result(timeout=60)
+    finally:
+        del rules.bucket_locations["mlsys-runs-dev"]
+
+
+def test_a_load_into_columns_that_no_table_can_have_is_refused(
+    lab: Lab, rules: Rules, part: str
+) -> None:
+    config = bigquery.LoadJobConfig(
+        source_format="PARQUET", schema=[bigquery.SchemaField("a(b)", "INT64")]
+    )
+    with pytest.raises(exceptions.BadRequest, match="Invalid field name"):
+        rules.clients.bigquery.load_table_from_uri(part, lab.name(), job_config=config, timeout=60)
+
+
+def test_a_table_takes_so_many_loads_a_day(
+    lab: Lab, rules: Rules, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules.job_seconds = 0.0
+    monkeypatch.setattr(rules, "loads_a_day", 2)
+    table = lab.name()
+    for _ in range(2):
+        load(rules, part, table, unique("job")).result(timeout=60)
+    with pytest.raises(exceptions.Forbidden, match="exceeded quota for imports") as refused:
+        load(rules, part, table, unique("job")).result(timeout=60)
+    assert refused.value.errors[0]["reason"] == "quotaExceeded"
+    load(rules, part, f"{table}_2", unique("job")).result(timeout=60)
+    assert lab.count(table) == 2 * ROWS
+
+
+def test_so_many_statements_change_a_table_at_once(
+    lab: Lab, rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = lab.put(pd.DataFrame({"id": range(ROWS)}))
+    sql = f"UPDATE `{table}` SET id = id + 1 WHERE TRUE"
+    monkeypatch.setattr(rules, "statements_at_once", 0)
+    with pytest.raises(exceptions.BadRequest, match="Too many DML statements outstanding"):
+        rules.clients.bigquery.query(sql, timeout=60).result(timeout=60)
+    monkeypatch.setattr(rules, "statements_at_once", 1)
+    for _ in range(2):  # one after the other
+        rules.clients.bigquery.query(sql, timeout=60).result(timeout=60)
+    assert sorted(lab.rows(table)["id"]) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("by", ["request", "DDL"])
+def test_a_query_filters_the_partitions_of_a_table_that_requires_it(
+    lab: Lab, rules: Rules, by: str
+) -> None:
+    client, name = rules.clients.bigquery, lab.name()
+    if by == "request":
+        schema = [bigquery.SchemaField(column, "DATE") for column in ("day", "other")]
+        made = bigquery.Table(name, schema)
+        made.time_partitioning = bigquery.TimePartitioning(field="day")
+        made.require_partition_filter = True
+        client.create_table(made, timeout=60)
+    else:
+        client.query(
+            f"CREATE TABLE `{name}` (day DATE, other DATE) PARTITION BY day "
+            "OPTIONS (require_partition_filter = TRUE)"
+        ).result(timeout=60)
+    assert client.get_table(name, timeout=60).require_partition_filter
+    client.query(f"INSERT `{name}` VALUES ('2026-02-01', NULL)").result(timeout=60)
+    for sql in (f"SELECT * FROM `{name}`", f"DELETE FROM `{name}` WHERE other IS NULL"):
+        with pytest.raises(exceptions.BadRequest, match="'day' that can be used for partition"):
+            client.query(sql, timeout=60).result(timeout=60)
+        with pytest.raises(exceptions.BadRequest, match="'day' that can be used for partition"):
+            dry = bigquery.QueryJobConfig(dry_run=True)
+            client.query(sql, job_config=dry, timeout=60)
+    rows = client.query(f"SELECT * FROM `{name}` WHERE day > '2026-01-01'").result(timeout=60)
+    assert rows.total_rows == 1
+
+
 @pytest.mark.parametrize(
     ("method", "target", "body", "name"),
     [

@@ -21,6 +21,7 @@ from mlsys.settings import Settings
 from proxy import TIMEOUT, Proxy
 from rules.bigquery import BigQuery, Load
 from rules.cloud_storage import CloudStorage
+from rules.job_checks import DML, LOADS_A_DAY
 from rules.read_api import ReadAPI
 
 
@@ -50,6 +51,9 @@ class Rules:
     ) -> None:
         stack = getattr(stack, "bare", stack)  # not a second layer over a `StrictStack`'s
         self.job_seconds = job_seconds
+        self.loads_a_day = LOADS_A_DAY  # of one table
+        self.statements_at_once = DML  # that change rows of one table
+        self.bucket_locations: dict[str, str] = {}  # where other than in Cloud Storage's default
         self.loads: dict[str, Load] = {}
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
@@ -112,6 +116,10 @@ class Rules:
         """Return the number of load jobs into the table that have succeeded."""
         with self._guard:
             return sum(load.succeeded for load in self.loads.values() if load.table == table)
+
+    def location_of(self, bucket: str) -> str:
+        """Return the location of a bucket: the US, or the one in `bucket_locations`."""
+        return self.bucket_locations.get(bucket, "US")
 
     @contextlib.contextmanager
     def holding(self, name: str, moment: str = "before") -> Iterator[Hold]:

@@ -1,13 +1,15 @@
-"""Cloud Storage's rule: a create-only upload creates.
+"""Cloud Storage's rules: a create-only upload creates, and a bucket has a location.
 
 With ifGenerationMatch=0 a request succeeds only while the object has no live version, else it is
 412, resumable uploads included; of two that finish at once one wins
 (https://cloud.google.com/storage/docs/request-preconditions). fake-gcs-server ignores it on
-resumable uploads.
+resumable uploads. A bucket lies in the US unless it is created elsewhere
+(https://cloud.google.com/storage/docs/json_api/v1/buckets); fake-gcs-server says US-CENTRAL1.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,6 +48,8 @@ class CloudStorage:
         reply.headers = [(k, v.replace(theirs, own)) for k, v in reply.headers]
         if not path.startswith("/download/"):  # links to objects, in their descriptions
             reply.body = reply.body.replace(theirs.encode(), own.encode())
+        if call.command == "GET" and (match := re.fullmatch(r"/storage/v1/b/([^/]+)", path)):
+            reply = self._located(reply, match[1])
         location = dict(reply.headers).get("Location", "")
         if (
             parameters.get("uploadType") == "resumable"
@@ -57,6 +61,13 @@ class CloudStorage:
                 target = f"/storage/v1/b/{bucket}/o/{quote(name, safe='')}"
                 self._uploads[begun["upload_id"]] = _Upload(f"{bucket}/{name}", target)
         return reply
+
+    def _located(self, reply: Reply, bucket: str) -> Reply:
+        """Return the description of a bucket with its location."""
+        if reply.status != 200 or not reply.body:
+            return reply
+        description = json.loads(reply.body) | {"location": self.rules.location_of(bucket)}
+        return Reply.of_json(200, description)
 
     def _finish(self, call: Call, upload: _Upload) -> Reply:
         with self.rules.lock(upload.key):

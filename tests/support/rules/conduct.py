@@ -24,6 +24,7 @@ FAULTS: dict[str, tuple[grpc.StatusCode, str]] = {
     "throttled": (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many concurrent ReadRows"),
     "exhausted": (grpc.StatusCode.RESOURCE_EXHAUSTED, "Quota exceeded for quota metric"),
     "denied": (grpc.StatusCode.PERMISSION_DENIED, "the permission was withdrawn"),
+    "expired": (grpc.StatusCode.OK, ""),  # the session ends
     "truncated": (grpc.StatusCode.OK, ""),  # the message lacks its last bytes
     "short": (grpc.StatusCode.OK, ""),  # the stream ends early, as if it had no more rows
 }

@@ -111,6 +111,10 @@ class ReadAPI:
         """Stop; calls in progress fail."""
         self._server.stop(0.2).wait(10)
 
+    def expire(self, stream: str) -> None:
+        """End the session of a stream at once."""
+        self.sessions[stream.rpartition("/streams/")[0]].expires = self.now()
+
     @contextlib.contextmanager
     def choosing(self, **choices: Any) -> Iterator[Conduct]:
         """Change attributes of `conduct` for the block."""
@@ -222,6 +226,9 @@ class ReadAPI:
                 at += batch.num_rows
             if fault is not None and fault.kind == "short":
                 return
+            if fault is not None and fault.kind == "expired":
+                self.expire(name)
+                self._check_time(session, name, context)
             if fault is not None and fault.kind != "truncated":
                 fail(context, fault.kind)
         self._wait_here("ReadRows", "after")

@@ -145,12 +145,11 @@ def _snapshot(request: Any, table: Described, now: dt.datetime) -> Refusal | Non
 
 
 def _columns(request: Any, table: Described, now: dt.datetime) -> Refusal | None:
-    """Refuse columns that the table lacks, and flexible names.
+    """Refuse to select columns that the table lacks, and flexible names.
 
     Flexible names "require special handling" with the Storage Read API
     (https://cloud.google.com/bigquery/docs/schemas#column_names), which is described for Avro
-    only. The words for a missing column: GoogleCloudDataproc/spark-bigquery-connector, for flexible
-    names [B].
+    only; a session over all columns is not said to fail. [B]
     """
     selected = [name.split(".")[0] for name in request.read_session.read_options.selected_fields]
     known = {fold(name) for name in table.columns}
@@ -160,7 +159,7 @@ def _columns(request: Any, table: Described, now: dt.datetime) -> Refusal | None
             "request failed: The following selected fields do not exist in the table schema: "
             + ", ".join(missing),
         )
-    if special := [name for name in selected or table.columns if not is_plain(name)]:
+    if special := [name for name in selected if not is_plain(name)]:
         return Refusal(INVALID, f"request failed: Invalid field name {special[0]!r}")
     return None
 
