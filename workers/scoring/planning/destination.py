@@ -13,6 +13,7 @@ from mlsys.cloud.tables import TableRef, find_table
 from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
 from workers.scoring.planning.columns import PARQUET_TYPES, Column, columns_of
+from workers.scoring.planning.locations import dataset_location
 from workers.scoring.planning.table_kinds import kind_of
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def output_location(clients: Clients, table: TableRef) -> tuple[Table | None, st
         return None, dataset.location
     if existing.table_type != "TABLE":
         raise SchemaMismatch(f"{table} is {kind_of(existing)}: pass a table as output_table")
-    return existing, existing.location
+    # The local BigQuery does not tell where a table lies.
+    name = f"{table.project}.{table.dataset}"
+    return existing, existing.location or dataset_location(clients, name)
 
 
 def output_destination(
