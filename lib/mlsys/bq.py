@@ -77,7 +77,8 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
     `write_disposition` is WRITE_APPEND, WRITE_TRUNCATE (replace) or WRITE_EMPTY (refuse a table
     that has rows). Columns of the table that the frame lacks get their DEFAULT, or NULL.
     WRITE_TRUNCATE replaces the columns too, and keeps the table's partitioning, clustering,
-    description and labels; a column that keeps its name and type keeps its description.
+    description and labels; a column that keeps its name and type keeps its description. If the
+    frame has just the table's columns, its constraints and row access policies stay as well.
 
     Raises:
         InvalidRequest: a malformed table id, a view or another resource that is not a table, a
@@ -106,6 +107,8 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
         elif write_disposition == "WRITE_TRUNCATE":
             fields = new_fields(rows, existing.schema)
             _check_layout(existing, rows, table)
+            if list(fields) == list(existing.schema):  # only the rows are replaced
+                write_disposition = "WRITE_TRUNCATE_DATA"
         else:
             rows = _fit(rows, existing.schema, str(table))
             fields = sent_fields(rows, existing.schema)

@@ -9,6 +9,9 @@ by position. As BigQuery does it:
 - WRITE_TRUNCATE takes the job's schema, and the table stays the same one: its partitioning,
   clustering, description and labels remain. Tried on BigQuery by the authors of
   https://github.com/dlt-hub/dlt/pull/4130.
+- WRITE_TRUNCATE_DATA replaces the rows, and keeps the table's schema and constraints; the job's
+  schema has to fit, as that of an append has to (`writeDisposition` and `schemaUpdateOptions` of
+  the same page).
 - An append whose schema gives a column another mode is refused ("has changed mode").
 - A column that the files lack gets its DEFAULT, or NULL.
 """
@@ -21,6 +24,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from mlsys.columns.names import fold
 
 Key = tuple[str, str, str]
 
@@ -55,7 +60,7 @@ def whole_tables(executor: Any) -> Any:
                 raise
         began = ctx.clock.now()
         async with ctx.engine.write_lock():
-            before = 0 if job.write_disposition == "WRITE_TRUNCATE" else _count(ctx, job.target_ref)
+            before = 0 if truncates(job) else _count(ctx, job.target_ref)
             schema = _load(executor, ctx, job, table)
             after = _count(ctx, job.target_ref)
         now = ctx.clock.now()
@@ -92,6 +97,11 @@ def done(
     )
 
 
+def truncates(job: Any) -> bool:
+    """Return whether a load job replaces the rows of its table or partition."""
+    return job.write_disposition in ("WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA")
+
+
 @contextmanager
 def transaction(ctx: Any) -> Iterator[None]:
     """Undo what was executed if the block raises."""
@@ -120,6 +130,8 @@ def _load(executor: Any, ctx: Any, job: Any, table: Any) -> dict[str, Any]:
     else:
         _check_modes(table, fields)
         schema = {}
+    if truncates(job):
+        job = dataclasses.replace(job, write_disposition="WRITE_TRUNCATE")  # bqemulator's only one
     with transaction(ctx):
         executor._apply_load_write_disposition(job, ctx)
         for path in paths:
@@ -146,22 +158,22 @@ def _replace(
 
 def _check_layout(table: Any, fields: Sequence[Any]) -> None:
     """Check that the schema has the columns that the table is partitioned or clustered by."""
-    names = {str(field["name"]).lower() for field in fields}
+    names = {fold(str(field["name"])) for field in fields}
     specs = (table.time_partitioning, table.range_partitioning)
     for name in [spec.field for spec in specs if spec is not None and spec.field is not None]:
-        if name.lower() not in names:
+        if fold(name) not in names:
             raise ValueError(f"The field specified for partitioning is not in the schema: {name}")
     for name in table.clustering.fields if table.clustering else ():
-        if name.lower() not in names:
+        if fold(name) not in names:
             raise ValueError(f"The field specified for clustering is not in the schema: {name}")
 
 
 def _check_modes(table: Any, fields: Sequence[Any]) -> None:
     """Check that an append changes no column's mode, and adds no column."""
-    modes = {field.name.lower(): field.mode for field in table.schema_.fields}
+    modes = {fold(field.name): field.mode for field in table.schema_.fields}
     for field in fields:
         name, mode = str(field["name"]), field.get("mode") or "NULLABLE"
-        known = modes.get(name.lower())
+        known = modes.get(fold(name))
         problem = (
             f"Cannot add fields (field: {name})"
             if known is None
@@ -176,7 +188,7 @@ def _check_modes(table: Any, fields: Sequence[Any]) -> None:
 def _columns(fields: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """Return the names and DuckDB types of columns as the API describes them."""
     types = importlib.import_module("bqemulator.storage.type_map")
-    return [(name.lower(), kind) for name, kind in types.bq_schema_to_duckdb_columns(list(fields))]
+    return [(fold(name), kind) for name, kind in types.bq_schema_to_duckdb_columns(list(fields))]
 
 
 def _columns_of(table: Any) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from mlsys.local.loads import done, replace_parquet, transaction, whole_tables
+from mlsys.local.loads import done, replace_parquet, transaction, truncates, whole_tables
 
 _FORMATS = {"HOUR": "%Y%m%d%H", "DAY": "%Y%m%d", "MONTH": "%Y%m", "YEAR": "%Y"}
 
@@ -129,7 +129,7 @@ def _load_partition(
             raise executor.InvalidQueryError(f"{table.table_id}${partition} is not empty")
         rows = count(staged, "TRUE")
         with transaction(ctx):
-            if job.write_disposition == "WRITE_TRUNCATE":
+            if truncates(job):
                 ctx.engine.execute(f"DELETE FROM {target} WHERE {inside}")
             ctx.engine.execute(f"INSERT INTO {target} SELECT * FROM {staged}")
         return rows

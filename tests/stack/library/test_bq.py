@@ -1,5 +1,6 @@
 """bq_get and bq_put: a table returns the values that were written, or they are refused by name."""
 
+import contextlib
 import datetime as dt
 import io
 import uuid
@@ -9,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from google.api_core.exceptions import BadRequest
 from google.api_core.exceptions import Conflict as AlreadyExists
 from google.cloud import bigquery
 
-from mlsys.bq import bq_get, bq_put
+import mlsys.bq
+from mlsys.bq import TableRef, bq_get, bq_put, load_rows
 from mlsys.cloud.clients import Clients
+from mlsys.columns.arrow_types import sql_name
 from mlsys.errors import Conflict, InvalidRequest, TableNotFound
 
 NAN = float("nan")
@@ -336,6 +340,59 @@ def test_a_failed_load_leaves_the_table_unchanged(clients: Clients, table: str) 
     assert (describe(clients, table), schema(clients, table)) == before
     with pytest.raises(TableNotFound):
         read(f"{table}_new")
+
+
+def test_write_truncate_data_replaces_rows_and_keeps_the_schema(
+    clients: Clients, table: str
+) -> None:
+    bq_put(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), table)
+    before = schema(clients, table)
+    parts = TableRef.parse(table)
+    for rows, fits in (({"a": [3]}, True), ({"a": [4], "c": [1.5]}, False)):
+        arrow = pa.table(rows)
+        fields = [bigquery.SchemaField(f.name, sql_name(f.type)) for f in arrow.schema]
+        with contextlib.nullcontext() if fits else pytest.raises(BadRequest, match="Cannot add"):
+            load_rows(clients, arrow, parts, fields, "WRITE_TRUNCATE_DATA")
+        assert bq_get(f"SELECT a, b IS NULL AS b FROM `{table}`").values.tolist() == [[3, True]]
+        assert schema(clients, table) == before
+
+
+@pytest.mark.parametrize(
+    ("after", "disposition"),
+    [
+        ({"a": [3], "b": ["z"]}, "WRITE_TRUNCATE_DATA"),
+        ({"b": ["z"], "a": [3]}, "WRITE_TRUNCATE"),
+        ({"a": [3]}, "WRITE_TRUNCATE"),
+        ({"a": [3], "b": [1.5]}, "WRITE_TRUNCATE"),
+        ({"a": [None], "b": ["z"]}, "WRITE_TRUNCATE"),
+    ],
+    ids=["equal", "another order", "one fewer", "another type", "a NULL in a REQUIRED column"],
+)
+def test_write_truncate_keeps_the_table_only_if_its_columns_stay(
+    clients: Clients,
+    table: str,
+    after: dict[str, Any],
+    disposition: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fields = [
+        bigquery.SchemaField("a", "INTEGER", "REQUIRED"),
+        bigquery.SchemaField("b", "STRING", description="A text"),
+    ]
+    clients.bigquery.create_table(bigquery.Table(table, fields), timeout=30)
+    sent = []
+    load = mlsys.bq.load_rows
+
+    def keep(*args: Any, **options: Any) -> None:
+        sent.append(args[4])
+        load(*args, **options)
+
+    monkeypatch.setattr(mlsys.bq, "load_rows", keep)
+    frame = pd.DataFrame(after).astype({"a": "Int64"})
+    bq_put(frame, table, "WRITE_TRUNCATE")
+    assert sent == [disposition]
+    assert read(table).get("b") == after.get("b")
+    assert len(read(table)["a"]) == 1
 
 
 @pytest.mark.parametrize("disposition", ["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"])

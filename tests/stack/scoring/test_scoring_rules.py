@@ -234,13 +234,16 @@ def test_a_load_is_sent_with_the_existing_tables_schema(
     lab.clients.bigquery.create_table(table, timeout=30)
     load = lab.clients.bigquery.load_table_from_uri
     brought: list[Any] = []
+    dispositions = []
 
     def start(*args: Any, job_config: Any, **options: Any) -> Any:
         brought.extend(job_config.schema)
+        dispositions.append(job_config.write_disposition)
         return load(*args, job_config=job_config, **options)
 
     monkeypatch.setattr(lab.clients.bigquery, "load_table_from_uri", start)
     lab.here(params | {"write_disposition": "WRITE_TRUNCATE"}).done()
+    assert dispositions == ["WRITE_TRUNCATE_DATA"]
     loaded_fields = {f.name: (f.mode, f.description) for f in brought}
     assert loaded_fields["id"] == ("REQUIRED", "The passenger")
     assert loaded_fields["note"] == ("NULLABLE", "Ours")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import find_table
 from mlsys.errors import Conflict, SchemaMismatch, TableNotFound
 from workers.jobs import finish, jobs_of
@@ -78,6 +79,20 @@ def load_once(
         return job, table
 
 
+def job_disposition(into: Destination) -> str:
+    """Return the write disposition of the load job.
+
+    A run writes an existing table with that table's own schema, so only its rows are replaced:
+    WRITE_TRUNCATE_DATA "keeps the constraints and schema of the existing table", and row access
+    policies too. WRITE_TRUNCATE drops them, and would replace a schema that has changed since the
+    run was planned (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad).
+    In a partition WRITE_TRUNCATE keeps the table's schema, and is what the documentation names.
+    """
+    if into.write_disposition == "WRITE_TRUNCATE" and into.exists and into.table.partition is None:
+        return "WRITE_TRUNCATE_DATA"
+    return into.write_disposition
+
+
 def _start(
     clients: Clients, plan: Plan, into: Destination, job_id: str, uris: Sequence[str]
 ) -> LoadJob:
@@ -86,7 +101,7 @@ def _start(
     config = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.PARQUET,
         schema=[bigquery.SchemaField.from_api_repr(dict(f)) for f in into.schema],
-        write_disposition=into.write_disposition,
+        write_disposition=job_disposition(into),
         column_name_character_map="STRICT",  # else a project's setting may rename columns
         labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version},
     )
@@ -131,7 +146,7 @@ def _refused(exc: Exception, plan: Plan, into: Destination) -> Exception:
             "dataset again, or pass another output_table"
         )
     return SchemaMismatch(
-        f"BigQuery refused to load the rows into {into.table}: its schema has changed "
-        "since the run was planned, or cannot be replaced, or its dataset lies elsewhere than the "
-        "runs bucket. Pass another output_table."
+        f"BigQuery refused to load the rows into {into.table} ({words_of(exc)}): its schema has "
+        "changed since the run was planned, or its dataset lies elsewhere than the runs bucket. "
+        "Pass another output_table."
     )
