@@ -82,5 +82,6 @@ def test_a_location_that_fits_or_cannot_be_seen_is_accepted(bucket: Any) -> None
     check_bucket(clients(bucket), "dev", OUTPUT, "europe-west1")
 
 
-def test_a_dataset_in_the_us_asks_nothing() -> None:
-    check_bucket(clients(AssertionError()), "dev", OUTPUT, "US")
+@pytest.mark.parametrize("location", ["US", "us", None, ""])
+def test_a_dataset_in_the_us_or_nowhere_asks_nothing(location: str | None) -> None:
+    check_bucket(clients(AssertionError()), "dev", OUTPUT, location)

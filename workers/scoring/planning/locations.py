@@ -55,7 +55,7 @@ def loads_from(dataset: str, bucket: str, regions: Iterable[str] = ()) -> bool:
     return into in pair
 
 
-def check_bucket(clients: Clients, env: str, output: TableRef, location: str) -> None:
+def check_bucket(clients: Clients, env: str, output: TableRef, location: str | None) -> None:
     """Make sure that a load job can read the runs bucket for an output at `location`.
 
     A bucket whose location cannot be seen is left to the load job.
@@ -65,7 +65,7 @@ def check_bucket(clients: Clients, env: str, output: TableRef, location: str) ->
     """
     from google.api_core.exceptions import Forbidden, NotFound
 
-    if location.lower() == "us":
+    if not location or location.lower() == "us":  # the local BigQuery has no table's location
         return
     name = clients.settings.runs_bucket(env)
     try:
