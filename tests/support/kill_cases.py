@@ -159,6 +159,7 @@ def open_bench(stack: LocalStack) -> Iterator[Bench]:
         with pytest.MonkeyPatch.context() as patch, Rules(stack) as rules:
             for name, value in stack.environment.items():
                 patch.setenv(name, value)
+            rules.read_api.conduct.message_rows = 300  # other messages at each call
             yield Bench(stack, rules, zygote)
     finally:
         zygote.stop()
