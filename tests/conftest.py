@@ -20,18 +20,18 @@ from mlsys.settings import Settings
 from receiver import Receiver, listening
 
 TESTS = Path(__file__).parent
-# The files that take more than 15 seconds of CPU time, longest first.
+# The files that take more than 10 seconds of CPU time, longest first.
 LONGEST = (
-    "test_redelivery.py",
-    "test_registry_deliveries.py",
     "test_kills.py",
-    "test_registry_sync.py",
-    "test_predict_http.py",
-    "test_service_kills.py",
     "test_concurrent_callers.py",
-    "test_crashing_models.py",
+    "test_registry_sync.py",
+    "test_service_kills.py",
+    "test_predict_http.py",
     "test_inputs.py",
     "test_models.py",
+    "test_crashing_models.py",
+    "test_registry_deliveries.py",
+    "test_redelivery.py",
     "test_pool.py",
 )
 

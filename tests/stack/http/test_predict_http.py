@@ -33,9 +33,24 @@ def lab(stack: LocalStack) -> Lab:
     return Lab(stack)
 
 
+@pytest.fixture(scope="module")
+def shared(lab: Lab, stack: LocalStack) -> tuple[str, str]:
+    """Return a table and a model that no test changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in stack.environment.items():
+            patch.setenv(name, value)
+        return lab.put(DATA), lab.upload(MODEL, X)
+
+
 @pytest.fixture
-def params(lab: Lab) -> dict[str, str]:
-    """Return a request that succeeds, with a table and a model of its own."""
+def params(lab: Lab, shared: tuple[str, str]) -> dict[str, str]:
+    """Return a request that succeeds, with an output table of its own."""
+    return lab.params(*shared)
+
+
+@pytest.fixture
+def fresh(lab: Lab) -> dict[str, str]:
+    """Return a request that succeeds, with a table and a model that the test may change."""
     return lab.params(lab.put(DATA), lab.upload(MODEL, X))
 
 
@@ -71,14 +86,14 @@ def test_concurrent_identical_requests_publish_once(lab: Lab, params: dict[str, 
     assert found(lab, params) == expected()
 
 
-def test_a_changed_input_table_gives_a_new_run(lab: Lab, params: dict[str, str]) -> None:
-    first = lab.http(params).done()
+def test_a_changed_input_table_gives_a_new_run(lab: Lab, fresh: dict[str, str]) -> None:
+    first = lab.http(fresh).done()
     more = DATA.assign(id=DATA["id"] + 100)
-    lab.put(more, params["input_table"])
-    second = lab.http(params).done()
+    lab.put(more, fresh["input_table"])
+    second = lab.http(fresh).done()
     assert second["run_id"] != first["run_id"]
     assert second["rows"] == 2 * len(DATA)
-    assert found(lab, params) == sorted(2 * expected() + expected(more))
+    assert found(lab, fresh) == sorted(2 * expected() + expected(more))
 
 
 def test_different_requests_are_different_runs(lab: Lab, params: dict[str, str]) -> None:
@@ -91,13 +106,13 @@ def test_different_requests_are_different_runs(lab: Lab, params: dict[str, str])
     assert lab.here(elsewhere).done()["run_id"] != first["run_id"]
 
 
-def test_a_new_model_generation_gives_a_new_run(lab: Lab, params: dict[str, str]) -> None:
-    first = lab.here(params).done()
-    lab.upload(OTHER, X, params["model_name"])
-    second = lab.here(params).done()
+def test_a_new_model_generation_gives_a_new_run(lab: Lab, fresh: dict[str, str]) -> None:
+    first = lab.here(fresh).done()
+    lab.upload(OTHER, X, fresh["model_name"])
+    second = lab.here(fresh).done()
     assert second["run_id"] != first["run_id"]
     assert second["model_generation"] != first["model_generation"]
-    assert found(lab, params) == sorted(expected() + expected(model=OTHER))
+    assert found(lab, fresh) == sorted(expected() + expected(model=OTHER))
 
 
 def test_a_run_id_of_the_caller_names_the_run(lab: Lab, params: dict[str, str]) -> None:
@@ -136,17 +151,17 @@ def test_a_run_whose_output_table_was_recreated_runs_again(
     assert found(lab, params) == expected()
 
 
-def test_latest_is_the_highest_version_number(lab: Lab, params: dict[str, str]) -> None:
-    name = params["model_name"]
+def test_latest_is_the_highest_version_number(lab: Lab, fresh: dict[str, str]) -> None:
+    name = fresh["model_name"]
     lab.upload(MODEL, X, name, "v9")
     lab.upload(OTHER, X, name, "v10")
     gcs_put("{}", lab.settings.models_bucket("dev"), f"{name}/v11/metadata.json")
     gcs_put("x", lab.settings.models_bucket("dev"), f"{name}/v12/old/model.pkl")
     gcs_put_pickle(MODEL, lab.settings.models_bucket("dev"), f"{name}-more/v99/model.pkl")
-    result = lab.http(params | {"model_version": "latest"}).done()
+    result = lab.http(fresh | {"model_version": "latest"}).done()
     assert result["model_version"] == "v10"
-    assert found(lab, params) == expected(model=OTHER)
-    assert lab.http(params | {"model_version": "v10"}).done()["run_id"] == result["run_id"]
+    assert found(lab, fresh) == expected(model=OTHER)
+    assert lab.http(fresh | {"model_version": "v10"}).done()["run_id"] == result["run_id"]
 
 
 # Existing output tables
@@ -158,13 +173,13 @@ def test_append_adds_the_rows_of_each_run(lab: Lab, params: dict[str, str]) -> N
         assert found(lab, params) == sorted(expected() * number)
 
 
-def test_truncate_replaces_the_existing_rows(lab: Lab, params: dict[str, str]) -> None:
-    params |= {"write_disposition": "WRITE_TRUNCATE"}
-    first = lab.http(params).done()
-    lab.upload(OTHER, X, params["model_name"])
-    second = lab.http(params).done()
+def test_truncate_replaces_the_existing_rows(lab: Lab, fresh: dict[str, str]) -> None:
+    fresh |= {"write_disposition": "WRITE_TRUNCATE"}
+    first = lab.http(fresh).done()
+    lab.upload(OTHER, X, fresh["model_name"])
+    second = lab.http(fresh).done()
     assert second["run_id"] != first["run_id"]
-    assert found(lab, params) == expected(model=OTHER)
+    assert found(lab, fresh) == expected(model=OTHER)
 
 
 def test_empty_refuses_a_table_with_rows(lab: Lab, params: dict[str, str]) -> None:
