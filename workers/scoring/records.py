@@ -43,6 +43,7 @@ class Decision:
     path: str = ""  # how the rows reached the model
     streams: int = 0  # that BigQuery gave
     streams_requested: int = 0  # at most
+    warnings: tuple[str, ...] = ()  # about its read sessions
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as JSON values."""
@@ -56,6 +57,7 @@ class Decision:
                 raise TypeError(f"{name} are not names")
         known = _known(cls, value)
         lists = {name: tuple(value[name]) for name in ("parts", "rejects")}
+        lists["warnings"] = tuple(value.get("warnings", ()))
         return cls(**known | lists | {"counts": Counts(**value["counts"])})
 
 

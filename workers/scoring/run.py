@@ -35,7 +35,7 @@ from workers.scoring.records import Counts, Decision, Failure, Result, read_deci
 from workers.scoring.shards.chain import read_chains
 from workers.scoring.shards.part import PartDamaged
 from workers.scoring.shards.pool import Scoring, score_shards
-from workers.scoring.shards.read_session import Session, current_session, give_up
+from workers.scoring.shards.read_session import MARGIN, Session, current_session, give_up
 from workers.scoring.shards.watch import Watch
 from workers.scoring.status import progress
 from workers.scoring.store import RunStore
@@ -166,7 +166,7 @@ def _work(
         output_created=table.created.isoformat() if table.created else None,
         finished_at=finished_at.isoformat(),
         labels=dict(plan.labels),
-        warnings=(*plan.warnings, *_result_warnings(plan, total)),
+        warnings=(*plan.warnings, *decision.warnings, *_result_warnings(plan, total)),
     )
     if store.create(Result.NAME, result.to_dict()):
         return result
@@ -186,8 +186,12 @@ def _score(
             watch = Watch(store, plan, session, chains)
             score_shards(clients, scoring, prepared.model, todo, stop=stop, look=watch.look)
             watch.look(last=True)
-    except (SessionOver, PartDamaged) as exc:
-        give_up(store, session, str(exc))
+    except PartDamaged as exc:
+        give_up(store, session, str(exc), "damaged")
+        raise
+    except SessionOver as exc:
+        if not session.expired(dt.datetime.now(dt.UTC) + MARGIN):  # else the next try judges it
+            give_up(store, session, str(exc), "ended")
         raise
     return session
 

@@ -10,7 +10,7 @@ import pytest
 from google.cloud.bigquery_storage_v1 import types
 from sklearn.linear_model import LinearRegression
 
-from mlsys.errors import RunInterrupted
+from mlsys.errors import Conflict, RunInterrupted, TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
 from workers.scoring.planning.find_run import Prepared, prepare
@@ -30,6 +30,7 @@ PART = 1_000
 ROWS = 4 * PART + 500
 DATA = pd.DataFrame(np.random.default_rng(1).random((ROWS, 2)), columns=["a", "b"])
 DATA = DATA.assign(id=range(ROWS))
+LONGER = pd.DataFrame({"a": 1.0, "b": np.arange(70_000) / 7, "id": range(70_000)})
 MODEL = LinearRegression().fit(DATA[["a", "b"]], DATA["a"] * DATA["b"])
 
 
@@ -43,6 +44,7 @@ class Reads:
         self.rows = 0
         self.added = 0  # empty streams after the others
         self.without_schema = False
+        self.short = 0  # streams that end after their first message
         monkeypatch.setattr(self.client, "create_read_session", self.open)
         monkeypatch.setattr(self.client, "read_rows", self.read_rows)
 
@@ -67,6 +69,9 @@ class Reads:
                 message.arrow_schema.serialized_schema = b""
             self.rows += message.row_count
             yield message
+            if self.short:
+                self.short -= 1
+                return
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +225,48 @@ def test_slow_parts_are_closed_between_batches(
     footers = read_footers(parts[name] for name in sorted(parts))
     of_a_part = [300, 300, 300, 100]
     assert [f.counts.read for f in footers] == [*(of_a_part * 4), 300, 200]
+    assert_scored(lab, params)
+
+
+@pytest.fixture(scope="module")
+def longer(lab: Lab) -> str:
+    """Return a table whose stream comes in two messages."""
+    return lab.put(LONGER)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_stream_that_ends_early_publishes_nothing(
+    lab: Lab, longer: str, model: str, reads: Reads, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr(read_session, "PART_ROWS", 50_000)
+    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (1, 1))
+    prepared, params = planned(lab, longer, model)
+    reads.short = times
+    with pytest.raises(TryAgain, match=r"sent [\d,]+ of 70,000 rows"):
+        execute(lab.clients, prepared)
+    if times == 2:
+        with pytest.raises(Conflict, match="run_id of your own"):
+            resumed(lab, prepared)
+        assert not lab.exists(params["output_table"])
+        return
+    result = resumed(lab, prepared)
+    assert result.rows == len(LONGER)
+    assert "rows were read again" in " ".join(result.warnings)
+    assert lab.count(params["output_table"]) == len(LONGER)
+
+
+def test_rows_read_twice_publish_nothing(
+    lab: Lab, table: str, model: str, reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that ignores the offset sends rows again that have parts."""
+    prepared, params = planned(lab, table, model)
+    stop_after(lab, 2, prepared)
+    read = reads.read
+    with monkeypatch.context() as patch:
+        patch.setattr(reads, "read", lambda stream, _: read(stream, 0))
+        with pytest.raises(TryAgain, match=f"sent {ROWS + 2 * PART:,} of {ROWS:,} rows"):
+            resumed(lab, prepared)
+    assert resumed(lab, prepared).rows == ROWS
     assert_scored(lab, params)
 
 

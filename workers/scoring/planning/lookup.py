@@ -73,6 +73,12 @@ class Resolved:
         return (self.table.num_rows or 0) + (int(buffer.estimated_rows or 0) if buffer else 0)
 
     @property
+    def rows_exact(self) -> bool:
+        """True if `rows` are all rows at `snapshot_at`: a table's, and none are being streamed."""
+        no_buffer = not self.table.streaming_buffer
+        return not self.is_query and self.table.num_rows is not None and no_buffer
+
+    @property
     def snapshot_at(self) -> dt.datetime:
         """A moment at which the table was in the state that was looked up."""
         modified = self.table.modified

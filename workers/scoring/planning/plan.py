@@ -72,6 +72,7 @@ class Plan:
     labels: Mapping[str, str] = field(default_factory=dict)  # what a written column is about
     aliased: bool = False  # a query copies the columns under plain names first: `needs_aliases`
     series: bool = False  # the model gets its one column as a Series
+    rows_exact: bool = False  # `rows_expected` is the number of rows at the snapshot
     frames: bool = False  # golden rows have proven the model with frames within: `restore_output`
 
     @property
@@ -205,6 +206,7 @@ def _plan(clients: Clients, resolved: Resolved, run_id: str, model: SandboxedMod
         snapshot_at=resolved.snapshot_at.isoformat(),
         created_at=created_at.isoformat(),
         rows_expected=resolved.rows,
+        rows_exact=resolved.rows_exact,
         features=tuple(features),
         ids=tuple(ids),
         read_columns=read,

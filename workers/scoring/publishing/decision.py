@@ -6,11 +6,12 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict
 from workers.scoring.planning.destination import rejects_destination
 from workers.scoring.planning.plan import Plan
+from workers.scoring.publishing.row_count import check_row_count
 from workers.scoring.records import Counts, Decision
 from workers.scoring.request import MaxRejects
 from workers.scoring.shards.chain import Chain, read_chains
 from workers.scoring.shards.part import PartDamaged, PartGone
-from workers.scoring.shards.read_session import Session, give_up
+from workers.scoring.shards.read_session import Session, give_up, given_up
 from workers.scoring.shards.rejects import read_rejects, too_many
 from workers.scoring.store import RunStore
 
@@ -24,10 +25,12 @@ def decide(
         PredictionFailed: more rows than `max_rejects` cannot be scored.
         SchemaMismatch: the table of rejects has other columns.
         Conflict: rows were read and neither scored nor rejected.
-        TryAgain: a part was deleted or is damaged: the next try scores it again.
+        TryAgain: a part was deleted or is damaged, or BigQuery did not send every row: the next
+            try scores it again.
     """
     chains = _complete_chains(store, session)
     total = sum((chain.counts for chain in chains), Counts())
+    check_row_count(clients, store, plan, session, total.read)
     if total.read != total.scored + total.rejected:
         raise Conflict(  # a part never changes, so no other try could do better
             f"{plan.run_id}: {total.read} rows were read, {total.scored} scored and "
@@ -49,6 +52,12 @@ def decide(
         path="; ".join(sorted({footer.path for footer in footers if footer.path})),
         streams=len(session.streams),
         streams_requested=session.requested[1],
+        warnings=tuple(
+            f"the read session {over.number} was given up ({over.why}): {over.rows:,} rows were "
+            "read again"
+            for over in given_up(store, session.number)
+            if over.rows
+        ),
     )
 
 
@@ -57,7 +66,7 @@ def _complete_chains(store: RunStore, session: Session) -> list[Chain]:
     try:
         chains = read_chains(store, session, store.parts(session.number))
     except PartDamaged as exc:
-        give_up(store, session, str(exc))
+        give_up(store, session, str(exc), "damaged")
         raise
     for chain in chains:
         if not chain.complete:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from workers.scoring.records import Counts
 from workers.scoring.shards.part import Footer, PartDamaged, read_footers
-from workers.scoring.shards.read_session import Session
 from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
+
+    from workers.scoring.shards.read_session import Session
 
 _NAME = re.compile(r"parts/\d+/(\d+)-(\d+)\.parquet")
 

@@ -42,8 +42,7 @@ def materialize(
     from google.api_core import exceptions
     from google.cloud import bigquery
 
-    project, dataset = clients.settings.dataset(env).rsplit(".", 1)
-    table = TableRef(project, dataset, f"view_rows_{plan.run_id}_{plan.token}")
+    table = copy_of(clients, env, plan)
     expires = dt.datetime.now(dt.UTC) + ROWS_LAST
     sql = (
         f"CREATE TABLE IF NOT EXISTS `{table}`\n"
@@ -77,6 +76,12 @@ def materialize(
         copy = find_table(clients, table)
         if copy is not None:
             return table, copy.num_rows or 0
+
+
+def copy_of(clients: Clients, env: str, plan: Plan) -> TableRef:
+    """Return the table of the run that the input's rows are copied to."""
+    project, dataset = clients.settings.dataset(env).rsplit(".", 1)
+    return TableRef(project, dataset, f"view_rows_{plan.run_id}_{plan.token}")
 
 
 def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:

@@ -5,7 +5,7 @@ BigQuery decides how many streams there are. Every PART_ROWS rows of a stream cl
 
 A session lasts six hours (https://cloud.google.com/bigquery/docs/reference/storage). BigQuery does
 not promise that a second session splits the rows alike, so the parts belong to one session:
-another session reads all rows again. `expiry` decides when a run may do so.
+another session reads all rows again. `expiry` says when a run may do so.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mlsys.cloud.clients import Clients
-from mlsys.errors import Conflict
+from mlsys.errors import Conflict, TryAgain
 from workers import machine
 from workers.scoring.planning.plan import Plan
+from workers.scoring.shards.chain import read_chains
+from workers.scoring.shards.expiry import check_left_alone
 from workers.scoring.shards.materialized_view import check_rows, materialize
 from workers.scoring.shards.open_session import open_session
+from workers.scoring.shards.part import readable_footers
 from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ MAX_STREAMS = 1000  # https://cloud.google.com/bigquery/quotas#storage-limits
 MAX_SESSIONS = 10
 MARGIN = dt.timedelta(minutes=1)  # beyond the caller's deadline, for the last part
 
+Kind = Literal["expired", "ended", "damaged", "rows"]  # why a session was given up
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -51,6 +56,7 @@ class Session:
     rows: int  # of the input, about, and before any filter
     part_rows: int = PART_ROWS  # of a full part
     requested: tuple[int, int] = (0, 0)  # streams: the preferred minimum, the maximum
+    rows_exact: bool = False  # `rows` is what the session must send
     schema: str = ""  # of the rows as Arrow, serialized, in base64
 
     @classmethod
@@ -63,6 +69,7 @@ class Session:
             value["rows"],
             int(value.get("part_rows", PART_ROWS)),
             tuple(value.get("requested", (0, 0))),
+            bool(value.get("rows_exact", False)),
             value.get("schema", ""),
         )
 
@@ -106,7 +113,7 @@ def current_session(
         InvalidRequest: the Storage Read API refuses the filter.
         SchemaMismatch: the view cannot be queried, or BigQuery refuses to read the table.
         Conflict: the snapshot is older than BigQuery keeps, or than the table; or the sessions
-            kept ending before the run did.
+            kept ending before the run did; or the run cannot end within a session.
         RunInterrupted: `stop` returned True while rows were being copied.
         TryAgain: this machine's clock is ahead.
     """
@@ -125,26 +132,44 @@ def current_session(
         if store.read(_over(number)) is not None:
             continue
         lasts = MARGIN + dt.timedelta(seconds=_seconds_left(clients, deadline))
-        if not session.expired(dt.datetime.now(dt.UTC) + lasts):
+        if not session.expired(dt.datetime.now(dt.UTC) + lasts) or _is_still_of_use(store, session):
             return session
-        give_up(store, session, "it expired")
     raise Conflict(
         f"{MAX_SESSIONS} read sessions of {plan.run_id} ended before the run: pass a run_id of "
         "your own to start another run, on a larger machine or with a where that splits the input"
     )
 
 
-def give_up(store: RunStore, session: Session, why: str) -> None:
-    """Record that the session has ended early, so that no try continues with it."""
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A session that no try continues with: why, and how many rows of it are read again."""
+
+    number: int
+    why: str
+    kind: Kind
+    rows: int
+
+
+def give_up(store: RunStore, session: Session, why: str, kind: Kind) -> None:
+    """Record that no try continues with the session: the next one opens another."""
+    footers = readable_footers(store.parts(session.number).values())
+    over = GivenUp(session.number, why, kind, sum(footer.counts.read for footer in footers))
     log.warning(
-        "%s: the read session %s is given up, and its rows are read again: %s",
-        store.run_id,
-        session.number,
-        why,
+        "%s: the read session %s is given up, and its %s rows are read again: %s",
+        *(store.run_id, session.number, over.rows, why),
         extra={"run_id": store.run_id},
     )
-    at = dt.datetime.now(dt.UTC).isoformat()
-    store.create(_over(session.number), {"at": at, "why": why})
+    store.create(_over(session.number), asdict(over) | {"at": dt.datetime.now(dt.UTC).isoformat()})
+
+
+def given_up(store: RunStore, before: int = MAX_SESSIONS) -> list[GivenUp]:
+    """Return the run's sessions that were given up, of those with a number below `before`."""
+    documents = ((number, store.read(_over(number))) for number in range(before))
+    return [
+        GivenUp(n, over.get("why", "it ended"), over.get("kind", "ended"), over.get("rows", 0))
+        for n, over in documents
+        if over is not None
+    ]
 
 
 def latest_session(store: RunStore) -> Session | None:
@@ -184,6 +209,35 @@ def probe(clients: Clients, plan: Plan) -> None:
         open_session(clients, plan, plan.input_table, (1, 1), without_rows=True)
 
 
+def _is_still_of_use(store: RunStore, session: Session) -> bool:
+    """Return whether a session counts that ends before the caller's deadline; else give it up.
+
+    It does if nothing is left to be read, or if it has parts and some minutes left: another one
+    would read all rows again.
+
+    Raises:
+        Conflict: the run was at work for most of the session, and would be again.
+    """
+    assert session.expires_at is not None
+    parts = store.parts(session.number)
+    try:
+        chains = read_chains(store, session, parts)
+    except TryAgain as exc:
+        give_up(store, session, str(exc), "damaged")
+        return False
+    rows = sum(chain.counts.read for chain in chains)
+    if all(chain.complete for chain in chains):
+        return True
+    if rows and not session.expired(dt.datetime.now(dt.UTC) + MARGIN):
+        return True
+    if rows:
+        total = session.rows if session.rows_exact else None
+        times = [blob.time_created for blob in parts.values()]
+        check_left_alone(store.run_id, session.expires_at, times, rows, total)
+    give_up(store, session, "it expired", "expired")
+    return False
+
+
 def _over(number: int) -> str:
     return f"session-{number}-over.json"
 
@@ -200,6 +254,8 @@ def _open(
     table, rows = plan.input_table, plan.rows_expected or 0
     if plan.is_copied:
         table, rows = materialize(clients, store.env, plan, stop)
+    # A copy under aliases has only the rows of the filter.
+    exact = (plan.where is None or plan.aliased) and (plan.is_copied or plan.rows_exact)
     requested = streams_to_request(rows)
     opened = open_session(clients, plan, table, requested)
     expires = opened.expire_time
@@ -210,6 +266,7 @@ def _open(
         rows=rows,
         part_rows=PART_ROWS,
         requested=requested,
+        rows_exact=exact,
         schema=base64.b64encode(opened.arrow_schema.serialized_schema).decode(),
     )
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import time
 from collections.abc import Iterable
 
+from workers import machine
 from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Counts
 from workers.scoring.shards.chain import Chain
+from workers.scoring.shards.expiry import check_pace
 from workers.scoring.shards.part import Footer, readable_footers
 from workers.scoring.shards.read_session import Session
 from workers.scoring.store import RunStore
@@ -16,6 +19,7 @@ from workers.scoring.store import RunStore
 log = logging.getLogger(__name__)
 
 EVERY = 10.0  # seconds between two looks
+PACE_SECONDS = 60.0  # of parts that are timed before a run is refused as too slow
 
 
 class Watch:
@@ -31,6 +35,7 @@ class Watch:
             self._footers |= zip(chain.parts, chain.footers, strict=True)
         self._began = self._looked_at = time.monotonic()
         self._rows_before = self.counts.read
+        self._first: tuple[float, int] | None = None  # when new parts were seen: time and rows
 
     @property
     def counts(self) -> Counts:
@@ -38,7 +43,11 @@ class Watch:
         return sum((footer.counts for footer in self._footers.values()), Counts())
 
     def look(self, *, last: bool = False) -> None:
-        """Look the parts up if it is time to, or for the `last` time, and log what is new."""
+        """Look the parts up if it is time to, or for the `last` time, and log what is new.
+
+        Raises:
+            Conflict: at this pace the run cannot end before its read session does.
+        """
         if not last and time.monotonic() - self._looked_at < EVERY:
             return
         before = len(self._footers)
@@ -46,12 +55,24 @@ class Watch:
         self._looked_at = time.monotonic()
         if len(self._footers) > before:
             self._log()
+            self._check_pace()
 
     def _look_up(self) -> None:
         parts = self._store.parts(self._session.number)
         for name in sorted(parts.keys() - self._footers.keys()):
             for footer in readable_footers([parts[name]]):
                 self._footers[name] = footer
+
+    def _check_pace(self) -> None:
+        rows, at = self.counts.read, self._looked_at
+        if self._first is None:
+            self._first = at, rows
+        since, rows_then = self._first
+        if self._plan.where is not None or at - since < PACE_SECONDS or rows == rows_then:
+            return  # the number of rows that a filter lets through is unknown
+        rate, left = (rows - rows_then) / max(at - since, 0.001), self._session.rows - rows
+        now, cores = dt.datetime.now(dt.UTC), machine.cores()
+        check_pace(self._plan.run_id, rate, left, self._session.expires_at, cores, now)
 
     def _log(self) -> None:
         rows, seconds = self.counts.read, self._looked_at - self._began

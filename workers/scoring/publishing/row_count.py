@@ -1,0 +1,79 @@
+"""Prove that BigQuery sent every row: the rows read are as many as the table has.
+
+A stream that ends early without an error, an offset that a server ignores, a part of another
+session: each would show here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from typing import Any
+
+from mlsys.cloud.clients import Clients
+from mlsys.errors import Conflict, TryAgain
+from workers.query import select
+from workers.scoring.planning.plan import Plan
+from workers.scoring.shards.materialized_view import copy_of
+from workers.scoring.shards.read_session import Session, give_up, given_up
+from workers.scoring.store import RunStore
+
+log = logging.getLogger(__name__)
+
+MOST = 2  # sessions that may send another number of rows
+
+
+def check_row_count(
+    clients: Clients, store: RunStore, plan: Plan, session: Session, read: int
+) -> None:
+    """Check that `read` rows are all of the input, where BigQuery tells how many there are.
+
+    It does for a table without a filter and without a streaming buffer, and for a copy: `num_rows`,
+    as the plan or the session found it. If the number differs, BigQuery counts the rows of the
+    snapshot: rows may be streamed before the table's description shows it.
+
+    Raises:
+        TryAgain: BigQuery sent another number of rows; the next try reads them again.
+        Conflict: two read sessions did.
+    """
+    if not session.rows_exact or read == session.rows:
+        return
+    counted = _count(clients, store, plan)
+    if counted == read:
+        log.info(
+            "%s: %s rows were read, which are all; the table's description said %s",
+            *(plan.run_id, read, session.rows),
+            extra={"run_id": plan.run_id},
+        )
+        return
+    rows = session.rows if counted is None else counted
+    fault = f"BigQuery sent {read:,} of {rows:,} rows of {plan.input_table}"
+    give_up(store, session, fault, "rows")
+    if sum(over.kind == "rows" for over in given_up(store)) >= MOST:
+        raise Conflict(
+            f"{fault}, and the read session before sent a wrong number too: nothing was "
+            "published. Pass a run_id of your own to start another run."
+        )
+    raise TryAgain(f"{fault}. Repeat the request to read them again.")
+
+
+def _count(clients: Clients, store: RunStore, plan: Plan) -> int | None:
+    """Return the rows of the snapshot by BigQuery's own count, or None if it does not tell.
+
+    A count of all rows reads no column.
+    """
+    from google.api_core.exceptions import BadRequest, Forbidden, NotFound
+
+    sql = f"SELECT COUNT(*) AS n FROM `{copy_of(clients, store.env, plan)}`"
+    if not plan.is_copied:
+        sql = f"SELECT COUNT(*) AS n FROM `{plan.input_table}`"
+        if not clients.settings.emulators.bigquery:  # it reads the table as it is now
+            at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
+            sql += f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
+    try:
+        [row] = select(clients, sql)
+    except (BadRequest, Forbidden, NotFound) as exc:
+        log.warning("%s: the rows cannot be counted: %s", plan.run_id, exc)
+        return None
+    value: Any = row["n"]
+    return int(value)
