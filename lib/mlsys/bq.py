@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from mlsys.arguments import check_choice, check_query
 from mlsys.cloud.clients import TIMEOUT, bigquery_retry, default_clients
-from mlsys.cloud.errors import Use, cloud_errors
-from mlsys.cloud.messages import words_of
+from mlsys.cloud.errors import cloud_errors
+from mlsys.cloud.messages import Use, words_of
 from mlsys.cloud.progress import progress
 from mlsys.cloud.tables import TableRef, find_table, load_rows
 from mlsys.columns.arrow_types import sql_name

@@ -17,7 +17,8 @@ from mlsys.artifact.pickling import about, pickled
 from mlsys.artifact.refs import DESCRIPTION_KEY, ModelRef
 from mlsys.cloud.clients import TIMEOUT, default_clients
 from mlsys.cloud.credentials import words
-from mlsys.cloud.errors import Use, cloud_errors
+from mlsys.cloud.errors import cloud_errors
+from mlsys.cloud.messages import Use
 from mlsys.cloud.progress import progress
 from mlsys.errors import InvalidRequest, MlsysError, ObjectNotFound
 from mlsys.settings import ENVS

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from mlsys.arguments import check_choice, kind_of
 from mlsys.artifact.refs import DESCRIPTION_KEY, VERSION, ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients, default_clients
-from mlsys.cloud.errors import Use, cloud_errors
+from mlsys.cloud.errors import cloud_errors
+from mlsys.cloud.messages import Use
 from mlsys.cloud.progress import progress
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
 from mlsys.registry.row import wait_until_registered

@@ -18,7 +18,7 @@ from mlsys.artifact.signatures import Signature
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.frames import to_model_frame
 from mlsys.errors import MetadataInvalid, SchemaMismatch
-from mlsys.estimators.inputs import model_input, takes_series
+from mlsys.estimators.inputs import model_input, one_column
 from mlsys.estimators.randomness import ANSWERS_VARY
 
 if TYPE_CHECKING:
@@ -182,3 +182,12 @@ def _same(before: Any, now: Any) -> bool:
         except OverflowError:  # an integer that no double holds
             return before == now
     return before == now
+
+
+def takes_series(model: Any, signature: Signature | None = None) -> bool:
+    """Return whether the model takes its one column as a Series, and not as a table.
+
+    Raises:
+        ModelUnusable: as `one_column`.
+    """
+    return (signature is not None and signature.series) or one_column(model) is not None

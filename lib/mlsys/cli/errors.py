@@ -26,7 +26,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mlsys.cloud.credentials import words
-from mlsys.cloud.errors import Use, translated
+from mlsys.cloud.errors import translated
+from mlsys.cloud.messages import Use
 
 FAILED = 1
 SIGNALLED = 128  # and the signal's number

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from mlsys.cloud.credentials import words
 from mlsys.cloud.messages import (
+    Use,
     busy,
     by_proxy,
     changed,
@@ -33,18 +33,7 @@ from mlsys.cloud.messages import (
     untrusted,
     without_credentials,
 )
-from mlsys.errors import MlsysError, ObjectNotFound
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """The service and the resource of a call, and the permissions that it needs."""
-
-    service: str  # its product name: Cloud Storage
-    resource: str  # gs://bucket/path, project.dataset.table, or another name
-    permissions: tuple[str, ...]
-    parameter: str = "request"  # the one that the error of a malformed request names
-    missing: type[MlsysError] = ObjectNotFound  # raised if the resource does not exist
+from mlsys.errors import MlsysError
 
 
 def by_cause(exc: Exception, use: Use) -> MlsysError:

@@ -1,12 +1,14 @@
 """What each kind of failure of a call to Google says: the resource, the reason, what to do.
 
-`mlsys.cloud.errors` maps the exceptions of Google's clients to these functions.
+A `Use` describes the call. `mlsys.cloud.errors` maps the exceptions of Google's clients to these
+functions.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from mlsys.cloud.credentials import rejected, unusable, words
 from mlsys.cloud.quotas import is_quota, is_too_large, is_used_up, reasons_of
@@ -16,11 +18,21 @@ from mlsys.errors import (
     Conflict,
     InvalidRequest,
     MlsysError,
+    ObjectNotFound,
     PermissionMissing,
 )
 
-if TYPE_CHECKING:
-    from mlsys.cloud.errors import Use
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The service and the resource of a call, and the permissions that it needs."""
+
+    service: str  # its product name: Cloud Storage
+    resource: str  # gs://bucket/path, project.dataset.table, or another name
+    permissions: tuple[str, ...]
+    parameter: str = "request"  # the one that the error of a malformed request names
+    missing: type[MlsysError] = ObjectNotFound  # raised if the resource does not exist
+
 
 # The smallest predefined role that has a permission:
 # https://cloud.google.com/storage/docs/access-control/iam-roles,

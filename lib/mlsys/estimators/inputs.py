@@ -15,8 +15,6 @@ from mlsys.errors import ModelUnusable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlsys.artifact.signatures import Signature
-
 TEXT = "text"  # the model takes one column of text
 ANY = "any"  # the model takes one column of any type
 
@@ -85,15 +83,6 @@ def one_column(model: Any) -> str | None:
         elif isinstance(step, LabelEncoder | LabelBinarizer | IsotonicRegression):
             kind = kind or ANY
     return kind
-
-
-def takes_series(model: Any, signature: Signature | None = None) -> bool:
-    """Return whether the model takes its one column as a Series, and not as a table.
-
-    Raises:
-        ModelUnusable: as `one_column`.
-    """
-    return (signature is not None and signature.series) or one_column(model) is not None
 
 
 def model_input(model: Any, frame: pd.DataFrame, series: bool = False) -> Any:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients
-from mlsys.cloud.errors import Use, cloud_errors
+from mlsys.cloud.errors import cloud_errors
+from mlsys.cloud.messages import Use
 from mlsys.errors import InvalidRequest, ObjectNotFound
 from mlsys.events.pushes import PushMessage
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from mlsys.artifact.refs import PROMOTION_KEY, ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients
-from mlsys.cloud.errors import Use, cloud_errors
+from mlsys.cloud.errors import cloud_errors
+from mlsys.cloud.messages import Use
 from mlsys.cloud.progress import progress
 from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, ObjectNotFound
 from mlsys.registry.row import Registered, registered, wait_until_registered

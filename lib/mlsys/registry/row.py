@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from mlsys.artifact.refs import ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
-from mlsys.cloud.errors import Use, cloud_errors
+from mlsys.cloud.errors import cloud_errors
+from mlsys.cloud.messages import Use
 from mlsys.cloud.progress import progress
 from mlsys.errors import NotRegistered
 

@@ -27,8 +27,8 @@ import mlsys.remote.identity_token
 from broken_cloud import BrokenCloud
 from mlsys.artifact import signing
 from mlsys.cli.errors import explain
-from mlsys.cloud.errors import TABLE, Use, cloud_errors, translated
-from mlsys.cloud.messages import ROLES
+from mlsys.cloud.errors import TABLE, cloud_errors, translated
+from mlsys.cloud.messages import ROLES, Use
 from mlsys.errors import (
     CloudRefused,
     CloudUnavailable,

@@ -11,7 +11,8 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 
 from app.api.problems import status_of
 from mlsys.cloud.clients import is_passing
-from mlsys.cloud.errors import Use, translated
+from mlsys.cloud.errors import translated
+from mlsys.cloud.messages import Use
 from mlsys.cloud.quotas import is_quota, is_too_large, is_used_up
 from mlsys.errors import CloudRefused, CloudUnavailable
 from workers.scoring.shards.remote_error import RemoteError

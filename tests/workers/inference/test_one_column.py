@@ -35,12 +35,12 @@ from sklearn.preprocessing import (
 
 from in_process import features_of
 from mlsys.artifact.describe import build
-from mlsys.artifact.golden import replay
+from mlsys.artifact.golden import replay, takes_series
 from mlsys.artifact.loading import LoadedModel
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.errors import InvalidRequest, ModelUnusable, SchemaMismatch
 from mlsys.estimators.fitted import not_fitted
-from mlsys.estimators.inputs import ANY, TEXT, one_column, takes_series
+from mlsys.estimators.inputs import ANY, TEXT, one_column
 from mlsys.estimators.randomness import ANSWERS_VARY
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab

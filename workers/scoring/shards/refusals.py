@@ -17,8 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients
-from mlsys.cloud.errors import Use
-from mlsys.cloud.messages import denied, names_permission, words_of
+from mlsys.cloud.messages import Use, denied, names_permission, words_of
 from mlsys.cloud.quotas import is_quota
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import (
