@@ -67,6 +67,26 @@ def duplicates(names: Iterable[str]) -> list[str]:
     return sorted({name for name in listed if seen[fold(name)] > 1})
 
 
+def similar_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the names that differ from another one of `names` only in case beyond ASCII, with it.
+
+    BigQuery's documentation does not say that it distinguishes `Ä` from `ä`. So a column is never
+    matched with another by that, and two such names are never written into one new table.
+
+    >>> similar_names(["Ä", "ä", "a", "A"])
+    {'Ä': 'ä', 'ä': 'Ä'}
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.lower(), []).append(name)
+    pairs = {
+        name: next((other for other in group if not same_name(name, other)), None)
+        for group in groups.values()
+        for name in group
+    }
+    return {name: other for name, other in pairs.items() if other is not None}
+
+
 def is_plain(name: str) -> bool:
     """Return whether the name works everywhere in BigQuery, without quotes or special handling.
 

@@ -95,6 +95,29 @@ def test_a_frame_a_signature_and_an_output_may_hold_both_names(a: str, b: str) -
     assert table.to_pydict() == {a: [1.0], b: [2.0]}
 
 
+@pytest.mark.parametrize(("target", "id_column"), [("Ä", "ä"), ("Я", "я"), ("\u212a", "k")])
+def test_a_written_name_that_bigquery_may_take_for_an_id_is_refused(
+    target: str, id_column: str
+) -> None:
+    model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(SchemaMismatch, match=f"{target}: is like '{id_column}'"):
+        columns_of_outputs([Column(id_column, "INT64")], model, (target,), ("predict",))
+    other = [Column("straße", "INT64"), Column(f"{id_column}_", "INT64")]
+    columns_of_outputs(other, model, (target,), ("predict",))
+
+
+def test_a_missing_feature_names_the_column_whose_case_differs() -> None:
+    model = LogisticRegression().fit(
+        pd.DataFrame({"Größe": [1.0, 2], "Änderung": [1.0, 2]}), [0, 1]
+    )
+    table = [Column("größe", "FLOAT64"), Column("änderung", "FLOAT64")]
+    with pytest.raises(
+        SchemaMismatch, match="Änderung: is missing; the table's 'änderung'"
+    ) as caught:
+        features_of(table, model, ModelMetadata(), None)
+    assert [name for name, _ in caught.value.columns] == ["Änderung"]  # G and g are one to BigQuery
+
+
 def test_features_that_bigquery_takes_for_one_column_are_refused() -> None:
     model = LogisticRegression().fit(pd.DataFrame({"Age": [1.0, 2], "age": [3.0, 4]}), [0, 1])
     with pytest.raises(SchemaMismatch, match="age: is one column to BigQuery"):

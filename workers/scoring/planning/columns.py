@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.features import UNKNOWN, Feature, sql_type
-from mlsys.columns.names import duplicates, fold, is_plain, name_fault
+from mlsys.columns.names import duplicates, fold, is_plain, name_fault, similar_names
 from mlsys.errors import SchemaMismatch
 from mlsys.estimators.inputs import TEXT
 from workers.inference.description import Description
@@ -221,7 +221,14 @@ def _check(features: Sequence[Feature], known: dict[str, Column]) -> None:
             kind = "" if feature.dtype == UNKNOWN else f", the model needs it as {feature.type}"
             fault = name_fault(feature.name)
             never = f"; the name {fault}: rename the feature and fit again" if fault else ""
-            faults.append((feature.name, f"is missing{kind}{never}"))
+            other = similar_names([feature.name, *(c.name for c in known.values())])
+            close = (
+                f"; the table's {other[feature.name]!r} is another name, whose case differs beyond "
+                "ASCII"
+                if feature.name in other
+                else ""
+            )
+            faults.append((feature.name, f"is missing{kind}{close}{never}"))
         elif column.type not in PARQUET_TYPES:
             faults.append((feature.name, f"is {column.type}, which cannot be passed to a model"))
         elif feature.dtype != UNKNOWN and not feature.accepts(column.type):

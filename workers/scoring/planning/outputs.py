@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mlsys.artifact.signatures import MAX_COLUMNS
-from mlsys.columns.names import duplicates, fold
+from mlsys.columns.names import duplicates, fold, similar_names
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from workers.inference.description import Description
 from workers.inference.shapes import Value
@@ -85,7 +85,8 @@ def with_ids(ids: Sequence[Column], written: Sequence[Column]) -> list[Column]:
     """Return all columns of the output, the ids first.
 
     Raises:
-        SchemaMismatch: two columns would have the same name, or there would be too many.
+        SchemaMismatch: two columns would have the same name, or one that BigQuery may take for the
+            same, or there would be too many.
     """
     columns = [*ids, *written]
     if len(columns) > MAX_COLUMNS:
@@ -94,6 +95,7 @@ def with_ids(ids: Sequence[Column], written: Sequence[Column]) -> list[Column]:
             "pass other outputs, or fewer id_columns."
         )
     _check_names(columns)
+    _check_similar(ids, written)
     return columns
 
 
@@ -162,6 +164,22 @@ def _check_names(columns: Sequence[Column]) -> None:
             "The output would have two columns of the same name: pass id_columns without it, or "
             "prediction_column to give the predictions other names.",
             [(name, "is a duplicate") for name in repeated],
+        )
+
+
+def _check_similar(ids: Sequence[Column], written: Sequence[Column]) -> None:
+    """Check that no written column's name differs from another only in case beyond ASCII.
+
+    The ids are in one table already, so BigQuery distinguishes them.
+    """
+    similar = similar_names(c.name for c in [*ids, *written])
+    faults = [(c.name, similar[c.name]) for c in written if c.name in similar]
+    if faults:
+        raise SchemaMismatch(
+            "The output would have columns whose names differ only in case beyond ASCII, which "
+            "BigQuery may refuse: pass id_columns without them, or prediction_column to give the "
+            "predictions other names.",
+            [(name, f"is like {other!r}") for name, other in faults],
         )
 
 
