@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlsys.errors import Conflict
+from mlsys.errors import Conflict, SessionOver
 from workers import machine
 from workers.scoring.records import Counts
 from workers.scoring.shards import read_session, watch
@@ -138,8 +138,10 @@ class Clock:
         monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
-def watching(store: Any, rows: int, where: str | None = None) -> Watch:
-    expires = (dt.datetime.now(dt.UTC) + 6 * HOUR).isoformat()
+def watching(
+    store: Any, rows: int, where: str | None = None, left: dt.timedelta = 6 * HOUR
+) -> Watch:
+    expires = (dt.datetime.now(dt.UTC) + left).isoformat()
     session = Session(0, ("s",), expires, rows, 1_000)
     plan: Any = SimpleNamespace(run_id="run", where=where)
     return Watch(store, plan, session, [Chain(0)])
@@ -165,6 +167,22 @@ def test_a_slow_run_is_refused_after_its_first_parts(
     with pytest.raises(Conflict, match="100 rows a second"):
         looked(store, clock, seen, 10.0)
     assert clock.now == watch.PACE_SECONDS + 10.0
+
+
+def test_a_session_that_is_nearly_over_is_replaced_by_one_that_is_long_enough(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SessionOver, match="before the run would"):
+        looked(store, Clock(monkeypatch), watching(store, 1_000_000, left=10 * MINUTE), 10.0)
+
+
+def test_the_last_look_refuses_nothing(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    seen = watching(store, 20_000_000)
+    for number in range(2):
+        clock.now += 100.0
+        store.add(0, 1_000 * number, 1_000)
+        seen.look(last=bool(number))
 
 
 def test_the_start_of_a_try_does_not_count_for_the_pace(

@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import Iterable
 
+from mlsys.errors import Conflict, SessionOver
 from workers import machine
 from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Counts
 from workers.scoring.shards.chain import Chain
-from workers.scoring.shards.expiry import check_pace
+from workers.scoring.shards.expiry import LASTS, TOLERANCE, check_pace
 from workers.scoring.shards.part import Footer, readable_footers
 from workers.scoring.shards.read_session import Session
 from workers.scoring.store import RunStore
@@ -46,7 +47,8 @@ class Watch:
         """Look the parts up if it is time to, or for the `last` time, and log what is new.
 
         Raises:
-            Conflict: at this pace the run cannot end before its read session does.
+            Conflict: at this pace the run cannot end within a read session.
+            SessionOver: it cannot end before this one does, but within another.
         """
         if not last and time.monotonic() - self._looked_at < EVERY:
             return
@@ -55,7 +57,8 @@ class Watch:
         self._looked_at = time.monotonic()
         if len(self._footers) > before:
             self._log()
-            self._check_pace()
+            if not last:
+                self._check_pace()
 
     def _look_up(self) -> None:
         parts = self._store.parts(self._session.number)
@@ -72,7 +75,14 @@ class Watch:
             return  # the number of rows that a filter lets through is unknown
         rate, left = (rows - rows_then) / max(at - since, 0.001), self._session.rows - rows
         now, cores = dt.datetime.now(dt.UTC), machine.cores()
-        check_pace(self._plan.run_id, rate, left, self._session.expires_at, cores, now)
+        try:
+            check_pace(self._plan.run_id, rate, left, self._session.expires_at, cores, now)
+        except Conflict as exc:
+            if self._session.rows / rate * TOLERANCE > LASTS.total_seconds():
+                raise
+            raise SessionOver(
+                "The read session ends before the run would: the next try opens another"
+            ) from exc
 
     def _log(self) -> None:
         rows, seconds = self.counts.read, self._looked_at - self._began
