@@ -221,3 +221,16 @@ def test_a_session_that_ends_before_the_run(
     assert len({read.stream.rpartition("/streams/")[0] for read in case.reads()}) == 2
     assert store.read("session-0-over.json")
     assert all("parts/1/" in name for name in store.read("publish.json")["parts"])
+
+
+def test_a_stream_that_ends_early_publishes_nothing(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(case, 12, monkeypatch)
+    params, run_id = case.start(), unique("short")
+    with case.api.choosing(streams=1, faults=[Fault("short", after=case.rows // 2)]):
+        with pytest.raises(TryAgain):
+            case.once(params, run_id)
+        assert not case.lab.exists(params["output_table"])
+        result, _, _ = case.finish(params, run_id, dict)
+    case.check(result, params)

@@ -111,7 +111,7 @@ def too_many_statements(table: str, running: int, most: int) -> JobError | None:
 
 
 def changed_table(sql: str) -> str | None:
-    """Return the table that an UPDATE, DELETE or MERGE changes: statements of which few may run."""
+    """Return the table that an UPDATE, DELETE or MERGE changes; None for other statements."""
     match = _DML.match(sql)
     return ".".join(filter(None, match.groups())) if match else None
 
