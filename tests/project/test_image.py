@@ -196,6 +196,28 @@ def test_the_container_runs_as_its_own_user_who_can_write_only_to_tmp(container:
 
 
 @pytest.mark.image
+def test_a_model_answers_behind_every_wall_without_any_privilege(container: Container) -> None:
+    script = (
+        "import os, pickle, sys; import numpy as np; from pathlib import Path\n"
+        "from sklearn.linear_model import LinearRegression\n"
+        "from mlsys.artifact.metadata import ModelMetadata\n"
+        "from workers.sandbox import nursery\n"
+        "from workers.sandbox.client import ModelFile, SandboxedModel\n"
+        "from workers.sandbox.walls import available\n"
+        "status = Path('/proc/self/status').read_text()\n"
+        "assert 'CapBnd:\\t0000000000000000' in status and 'NoNewPrivs:\\t1' in status, status\n"
+        "X = np.arange(12.0).reshape(6, 2)\n"
+        "content = pickle.dumps(LinearRegression().fit(X, X[:, 0]))\n"
+        "with SandboxedModel(ModelFile(content, 'model.pkl', (), 2**30)) as model:\n"
+        "    print(os.getuid(), model.judge(ModelMetadata()).status, available())\n"
+        "nursery.close()\n"
+    )
+    done = container.execute("python", "-c", script)
+    assert re.match(r"10001 ready filter, (no )?landlock", done.stdout), done.stderr
+    assert "undumpable" in done.stdout
+
+
+@pytest.mark.image
 def test_the_image_holds_the_locked_packages_and_no_installer(container: Container) -> None:
     script = (
         "import importlib.metadata as m; print(*(d.name for d in m.distributions()), sep='\\n')"
