@@ -273,7 +273,7 @@ def test_the_container_scores_a_table_within_a_gibibyte_and_resumes_after_sigter
         cut_off = pool.submit(get, f"{running.url}/predict", **parameters)
         time.sleep(2)  # scoring has begun; should it have ended already, the rest still holds
         code, _ = running.stop()
-        assert code == 0, running.logs()  # it ended by itself, and was not killed
+        assert code == 0, running.logs()  # it ended, and was not killed
         assert cut_off.exception() or cut_off.result().status_code in (200, 503)
     with run(free_port(), environment, memory="1g") as running:
         answer = get(f"{running.url}/predict", **parameters)
