@@ -52,16 +52,33 @@ check() {
   echo "$running"
 }
 
-# One GET with the token, which is kept off the command line.
+# One GET with the token, which is kept off the command line. Print the body, or say how it failed: the
+# status, and the first of what was answered.
 get() {
-  printf 'header = "Authorization: Bearer %s"\n' "${ID_TOKEN:-}" |
-    curl --config - --silent --show-error --fail --max-time 60 "$1"
+  local answer status
+  answer=$(printf 'header = "Authorization: Bearer %s"\n' "${ID_TOKEN:-}" |
+    curl --config - --silent --show-error --max-time 60 --write-out '\n%{http_code}' "$1") || return 1
+  status=${answer##*$'\n'} answer=${answer%$'\n'*}
+  if [ "$status" != 200 ]; then
+    echo "deploy: ${1%%\?*} answered $status: ${answer:0:2000}" >&2
+    return 1
+  fi
+  printf '%s\n' "$answer"
+}
+
+# Whether the answer to a GET has what the filter of jq asks for; print an answer that has not.
+answers() {
+  local answer
+  answer=$(get "$1") || return 1
+  jq -e "$2" <<<"$answer" >/dev/null && return 0
+  echo "deploy: ${1%%\?*} is not ready: ${answer:0:2000}" >&2
+  return 1
 }
 
 healthy() {
-  get "$1/health" | jq -e '.status == "healthy"' >/dev/null || return 1
+  answers "$1/health" '.status == "healthy"' || return 1
   [ -n "${SMOKE_PREDICT:-}" ] || return 0
-  get "$1/predict?$SMOKE_PREDICT&dry_run=true" | jq -e '.ok == true' >/dev/null
+  answers "$1/predict?$SMOKE_PREDICT&dry_run=true" '.ok == true'
 }
 
 smoke() {

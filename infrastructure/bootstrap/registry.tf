@@ -24,6 +24,16 @@ resource "google_artifact_registry_repository" "images" {
     }
   }
 
+  # Staging and prod run only images that dev released, which the deploy workflow tags.
+  cleanup_policies {
+    id     = "keep-released"
+    action = "KEEP"
+    condition {
+      tag_state    = "TAGGED"
+      tag_prefixes = ["released-"]
+    }
+  }
+
   depends_on = [google_project_service.apis]
 }
 

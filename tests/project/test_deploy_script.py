@@ -101,6 +101,7 @@ def test_a_candidate_that_is_not_healthy_never_gets_traffic(cloud: Cloud) -> Non
     done = cloud.run("release", "mlsys-dev", NEW)
     assert done.returncode == 1
     assert "not healthy" in done.stderr
+    assert "/health answered 503: the revision is sick" in done.stderr
     assert cloud.state["traffic"] == {FIRST: 100}
     assert cloud.state["tags"] == {}
     assert not [call for call in cloud.changes if "--to-revisions" in call]

@@ -183,6 +183,14 @@ def test_sign_in_steps_use_no_key() -> None:
     assert "secrets." not in texts
 
 
+def test_every_token_for_the_service_names_its_account() -> None:
+    tokens = [
+        s["with"] for n in NAMES for s in steps(n) if "id_token_audience" in s.get("with", {})
+    ]
+    assert len(tokens) == 2
+    assert all(token["id_token_include_email"] is True for token in tokens)
+
+
 def test_make_targets_that_are_called_exist() -> None:
     verbs = set(re.findall(r"\bmake ([a-z-]+)", "\n".join(scripts())))
     rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

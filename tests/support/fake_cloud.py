@@ -92,10 +92,18 @@ def status(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def curl(state: dict[str, Any], arguments: list[str]) -> int:
-    assert arguments[:2] == ["--config", "-"] and "--fail" in arguments
-    if sys.stdin.read() != 'header = "Authorization: Bearer the-token"\n':
-        return 22
-    base, _, path = arguments[-1].removeprefix("https://").partition("/")
+    assert arguments[:2] == ["--config", "-"]
+    assert arguments[-3:-1] == ["--write-out", r"\n%{http_code}"]
+    status, body = answer(state, arguments[-1], sys.stdin.read())
+    print(body, status, sep="\n", end="")
+    return 0
+
+
+def answer(state: dict[str, Any], url: str, config: str) -> tuple[int, str]:
+    """Return the status and the body of a GET."""
+    if config != 'header = "Authorization: Bearer the-token"\n':
+        return 401, "Unauthorized"
+    base, _, path = url.removeprefix("https://").partition("/")
     tag, tagged, _ = base.partition("---")
     if tagged:
         revisions = [state["tags"][tag]] if tag in state["tags"] else []
@@ -104,14 +112,12 @@ def curl(state: dict[str, Any], arguments: list[str]) -> int:
     for revision in revisions:
         sick = state["sick"].get(state["revisions"][revision])
         if sick == ("candidate" if tagged else "traffic"):
-            return 22
+            return 503, "the revision is sick"
         if path.startswith("predict") and sick == "predict":
-            print('{"ok": false, "problems": ["no such table"]}')
-            return 0
+            return 200, '{"ok": false, "problems": ["no such table"]}'
     if not revisions:
-        return 22
-    print('{"ok": true}' if path.startswith("predict") else '{"status": "healthy"}')
-    return 0
+        return 404, "Not Found"
+    return 200, '{"ok": true}' if path.startswith("predict") else '{"status": "healthy"}'
 
 
 def fail(message: str) -> int:

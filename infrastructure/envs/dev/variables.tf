@@ -17,6 +17,12 @@ variable "image" {
   type        = string
 }
 
+variable "location" {
+  description = "Where your tables lie: \"US\", \"EU\" or a region; null for the service's region. It cannot be changed later."
+  type        = string
+  default     = null
+}
+
 variable "project" {
   description = "The id of the environment's project."
   type        = string

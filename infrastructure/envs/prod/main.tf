@@ -25,6 +25,7 @@ module "mlsys" {
   env                 = "prod"
   project             = var.project
   region              = var.region
+  location            = var.location
   bucket_prefix       = var.bucket_prefix
   image               = var.image
   deletion_protection = var.deletion_protection
@@ -39,5 +40,6 @@ module "mlsys" {
   input_datasets        = []
   output_datasets       = []
   notification_channels = []
+  alert_emails          = []
   scheduled_predictions = {}
 }

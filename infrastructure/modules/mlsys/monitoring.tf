@@ -71,13 +71,26 @@ locals {
   )
 }
 
+locals {
+  notification_channels = concat(var.notification_channels, [for c in google_monitoring_notification_channel.emails : c.id])
+}
+
+resource "google_monitoring_notification_channel" "emails" {
+  for_each = var.alert_emails
+
+  project      = var.project
+  display_name = "mlsys ${var.env}: ${each.key}"
+  type         = "email"
+  labels       = { email_address = each.key }
+}
+
 resource "google_monitoring_alert_policy" "thresholds" {
   for_each = local.alerts
 
   project               = var.project
   display_name          = "mlsys ${var.env}: ${each.key}"
   combiner              = "OR"
-  notification_channels = var.notification_channels
+  notification_channels = local.notification_channels
 
   conditions {
     display_name = each.key
@@ -143,7 +156,7 @@ resource "google_monitoring_alert_policy" "logged" {
   project               = var.project
   display_name          = "mlsys ${var.env}: ${each.key}"
   combiner              = "OR"
-  notification_channels = var.notification_channels
+  notification_channels = local.notification_channels
 
   conditions {
     display_name = each.key

@@ -42,6 +42,7 @@ resource "google_cloud_run_v2_service" "this" {
 
   template {
     service_account                  = google_service_account.runtime.email
+    execution_environment            = "EXECUTION_ENVIRONMENT_GEN2" # a full Linux: the sandboxes need its filters
     timeout                          = "${local.request_timeout}s"
     max_instance_request_concurrency = 8 # gunicorn's threads
 
@@ -76,9 +77,9 @@ resource "google_cloud_run_v2_service" "this" {
       }
 
       startup_probe {
-        period_seconds    = 3
-        timeout_seconds   = 2 # must be shorter than the period
-        failure_threshold = 40
+        period_seconds    = 1
+        timeout_seconds   = 1 # at most the period
+        failure_threshold = 120
 
         http_get {
           path = "/health"
@@ -136,4 +137,11 @@ resource "google_cloud_run_v2_service_iam_member" "deploy" {
   name     = google_cloud_run_v2_service.this.name
   role     = "roles/run.developer"
   member   = local.deploy_member
+}
+
+# Reads which image a revision runs; a role on the service alone may not cover its revisions.
+resource "google_project_iam_member" "deploy_views" {
+  project = var.project
+  role    = "roles/run.viewer"
+  member  = local.deploy_member
 }

@@ -1,3 +1,14 @@
+variable "alert_emails" {
+  description = "Addresses that get the alerts by e-mail. Each becomes a notification channel."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for a in var.alert_emails : can(regex("^[^@ ]+@[^@ ]+$", a))])
+    error_message = "This is not an e-mail address. Pass addresses such as you@example.com."
+  }
+}
+
 variable "bucket_prefix" {
   description = "Prefix of all bucket names, such as \"my-project-\". Bucket names are unique worldwide."
   type        = string

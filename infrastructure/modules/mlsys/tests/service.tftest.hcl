@@ -51,7 +51,9 @@ run "the_service_has_its_resources_and_limits" {
   }
   assert {
     condition = (
+      google_cloud_run_v2_service.this.template[0].execution_environment == "EXECUTION_ENVIRONMENT_GEN2" &&
       google_cloud_run_v2_service.this.template[0].containers[0].startup_probe[0].http_get[0].path == "/health" &&
+      google_cloud_run_v2_service.this.template[0].containers[0].startup_probe[0].period_seconds == 1 &&
       google_cloud_run_v2_service.this.template[0].containers[0].resources[0].startup_cpu_boost &&
       google_cloud_run_v2_service.this.template[0].containers[0].resources[0].cpu_idle &&
       google_cloud_run_v2_service.this.template[0].containers[0].resources[0].limits == tomap({ cpu = "2", memory = "2Gi" })
@@ -77,6 +79,7 @@ run "only_named_members_may_call" {
   assert {
     condition = (
       google_cloud_run_v2_service_iam_member.deploy.role == "roles/run.developer" &&
+      google_project_iam_member.deploy_views.role == "roles/run.viewer" &&
       google_service_account_iam_member.deploy_acts_as_runtime.role == "roles/iam.serviceAccountUser" &&
       google_service_account_iam_member.deploy_acts_as_runtime.member == "serviceAccount:mlsys-deploy-dev@example-dev.iam.gserviceaccount.com"
     )
@@ -136,4 +139,30 @@ run "an_unknown_environment_is_refused" {
   }
 
   expect_failures = [var.env]
+}
+
+run "alerts_go_to_the_addresses" {
+  command = plan
+
+  variables {
+    alert_emails = ["on-call@example.com"]
+  }
+
+  assert {
+    condition = (
+      google_monitoring_notification_channel.emails["on-call@example.com"].type == "email" &&
+      google_monitoring_notification_channel.emails["on-call@example.com"].labels == tomap({ email_address = "on-call@example.com" })
+    )
+    error_message = "The address gets no alerts."
+  }
+}
+
+run "an_address_of_another_form_is_refused" {
+  command = plan
+
+  variables {
+    alert_emails = ["on-call"]
+  }
+
+  expect_failures = [var.alert_emails]
 }
