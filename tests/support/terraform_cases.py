@@ -23,6 +23,7 @@ PLAIN = hcl2.SerializationOptions(
 PROJECT_ROLES = {
     "roles/bigquery.jobUser",
     "roles/bigquery.readSessionUser",
+    "roles/run.viewer",  # the deploy account's, to read which image a revision runs
     "${google_project_iam_custom_role.plan.name}",
 }
 
