@@ -3,7 +3,8 @@
 An answer of 102, 200, 201, 202 or 204 acknowledges the message, every other one has it delivered
 again (https://cloud.google.com/pubsub/docs/push#receive_push). So: 204 for done, duplicate and
 irrelevant; 204 too for malformed messages, after a quarantine record, and for runs that are
-suspended, after their message was published again; 503 for transient errors.
+suspended, after their message was published again; 503 for transient errors, 429 for runs that have
+to wait for memory.
 """
 
 from __future__ import annotations
@@ -17,15 +18,23 @@ from typing import TYPE_CHECKING, Any
 from flask import request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import ValidationError
+from werkzeug.wrappers import Response
 
 from app import auth, logs, service
 from app.api.bodies import once, read_body
 from app.api.notifications import DIRECT, StorageEvent
-from app.api.problems import documented
+from app.api.problems import answer, documented
 from app.api.queries import PredictQuery
 from app.continuations import publish_request
 from mlsys.artifact.refs import ModelRef
-from mlsys.errors import InvalidRequest, MlsysError, NotAllowed, RunInterrupted, TryAgain
+from mlsys.errors import (
+    InvalidRequest,
+    MlsysError,
+    NotAllowed,
+    RunInterrupted,
+    TooManyRuns,
+    TryAgain,
+)
 from mlsys.events.pushes import NOTIFICATION, Malformed, PushMessage, kept_headers
 
 if TYPE_CHECKING:
@@ -42,7 +51,7 @@ DONE = ("", 204)
 
 RESPONSES: dict[Any, Any] = {
     204: {"description": "Done, a duplicate, irrelevant, or put into quarantine"},
-    **documented(400, 401, 403, 408, 413, 503),
+    **documented(400, 401, 403, 408, 413, 429, 503),
 }
 TEXT = {"type": "string"}
 BODY: dict[str, Any] = {
@@ -119,7 +128,8 @@ def storage() -> tuple[str, int]:
     security=[{"push": []}],
     openapi_extensions=BODY,
 )
-def predictions() -> tuple[str, int]:
+def predictions() -> tuple[str, int] | Response:
+    from workers.admission import admitted
     from workers.scoring.planning.find_run import prepare
     from workers.scoring.run import execute
 
@@ -142,13 +152,18 @@ def predictions() -> tuple[str, int]:
     deadline = time.monotonic() + budget
     run_id = query.run_id
     try:
-        with closing(prepare(clients, scoring_request, run_id)) as prepared:
+        with (
+            admitted(service().settings.max_runs),
+            closing(prepare(clients, scoring_request, run_id)) as prepared,
+        ):
             run_id = prepared.plan.run_id
             logs.note(run_id=run_id)
             stopping = service().stopping.is_set
             result = execute(clients, prepared, deadline=deadline, stopping=stopping)
     except RunInterrupted as exc:
         return _suspend(scoring_request, run_id, exc)
+    except TooManyRuns as exc:
+        return _delivered_again(exc)
     except TryAgain:
         raise
     except MlsysError as exc:
@@ -180,6 +195,18 @@ def _suspend(
     done = f", {why.progress['rows_done']} rows are done" if "rows_done" in why.progress else ""
     logs.note(outcome=f"suspended{done}")
     return DONE
+
+
+def _delivered_again(why: TooManyRuns) -> Response:
+    """Answer a message whose run has to wait for memory.
+
+    Here Pub/Sub's backoff is what is needed, and it may deliver the message to an instance that has
+    room; a continuation would come back at once. It is 429, so that alerts on 5xx stay quiet.
+    """
+    logs.note(outcome="waits for memory")
+    refusal = answer(why)
+    refusal.status_code = 429
+    return refusal
 
 
 def _is_storage_event(message: PushMessage) -> bool:

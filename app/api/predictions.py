@@ -178,18 +178,20 @@ def predict_by_body() -> Any:
 
 
 def _predict(query: PredictQuery) -> Any:
+    from workers.admission import admitted
     from workers.scoring.dry_run import preflight
     from workers.scoring.planning.find_run import prepare
 
     clients = service().clients
     request = query.to_request(service().settings)
     logs.note(model=f"{query.model_name}/{query.model_version}")
-    if query.dry_run:
-        verdict = preflight(clients, request, query.run_id, query.check_ids)
-        logs.note(run_id=verdict["run_id"], outcome="dry run")
-        return DryRun(**verdict).model_dump()
-    with closing(prepare(clients, request, query.run_id)) as prepared:
-        return _run(query, request, prepared)
+    with admitted(service().settings.max_runs):
+        if query.dry_run:
+            verdict = preflight(clients, request, query.run_id, query.check_ids)
+            logs.note(run_id=verdict["run_id"], outcome="dry run")
+            return DryRun(**verdict).model_dump()
+        with closing(prepare(clients, request, query.run_id)) as prepared:
+            return _run(query, request, prepared)
 
 
 def _run(query: PredictQuery, request: ScoringRequest, prepared: Prepared) -> Any:

@@ -27,6 +27,7 @@ MlsysError
     ├── CloudUnavailable     Google Cloud did not answer the library, or not in time
     ├── Unreachable          the service did not answer `mlsys predict` (`mlsys.remote.service`)
     ├── Overloaded           the service runs as many requests as it accepts (`app.overload`)
+    ├── TooManyRuns          other runs hold the memory that the model needs (`workers.admission`)
     ├── PartGone             a part was deleted during the run (`workers.scoring.shards.part`)
     ├── PartDamaged          a part differs from what was written (`workers.scoring.shards.part`)
     ├── SessionOver          the read session ended early; the next try opens another one
@@ -190,6 +191,12 @@ class CloudUnavailable(TryAgain):
 
 class RegistryBusy(TryAgain):
     """Others kept changing the registry row before it could be written."""
+
+
+class TooManyRuns(TryAgain):
+    """The service has no memory for another run's model, or works on as many runs as it may."""
+
+    retry_after = 10
 
 
 class SessionOver(TryAgain):

@@ -1,5 +1,6 @@
 """A pushed run that is out of time is continued by a new message, and its own is acknowledged."""
 
+import dataclasses
 import heapq
 import json
 from collections.abc import Callable
@@ -12,9 +13,10 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.api import events
 from edge_cases import REQUEST, SERVICE, NoClients, request_of
-from mlsys.errors import MlsysError, NoProgress, RunInterrupted
+from mlsys.errors import MlsysError, NoProgress, RunInterrupted, TooManyRuns
 from mlsys.local.push import ACKNOWLEDGED
 from mlsys.local.topics import predictions, push_subscriptions
+from workers import admission
 
 
 class Publishing(NoClients):
@@ -142,11 +144,42 @@ def test_a_run_without_progress_is_acknowledged_and_not_continued(
     assert (pushed(client), clients.sent) == (204, [])
 
 
+def test_a_run_without_memory_waits_for_pub_subs_backoff_and_a_caller_for_retry_after(
+    client: FlaskClient, clients: Publishing, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A continuation would come back at once, and again."""
+    working.fault = TooManyRuns("Others hold it")
+    assert (pushed(client), clients.sent) == (429, [])
+
+    def prepare(*_: Any) -> None:
+        raise TooManyRuns("Others hold it")
+
+    monkeypatch.setattr("workers.scoring.planning.find_run.prepare", prepare)
+    answer = client.get("/predict", query_string=REQUEST)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert pushed(client) == 429
+
+
+def test_a_run_holds_a_place_while_it_is_planned_and_worked_on(
+    client: FlaskClient, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[int] = []
+
+    def prepare(*args: Any) -> Any:
+        admission.hold("a model", 1000)
+        places.append(len(admission._places))
+        return working.prepare(*args)
+
+    monkeypatch.setattr("workers.scoring.planning.find_run.prepare", prepare)
+    before = len(admission._places)
+    assert pushed(client) == 204
+    assert places == [before + 1]
+    assert len(admission._places) == before
+
+
 def test_a_push_ends_before_the_limit_of_a_request_and_of_pub_sub(
     working: Working, clients: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dataclasses
-
     monkeypatch.setattr("app.logs.configure", lambda: None)
     for limit, seconds in ((3600.0, 540.0), (300.0, 270.0), (20.0, 18.0)):
         working.left, working.worked = 10_000.0, 0.0

@@ -46,6 +46,7 @@ ANSWERS: dict[type[Exception], int] = {
     errors.RegistryBusy: 503,
     errors.RunInterrupted: 503,
     errors.RunWaiting: 503,
+    errors.TooManyRuns: 503,
     errors.SessionOver: 503,
 }
 

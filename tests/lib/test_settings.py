@@ -124,6 +124,7 @@ def test_every_variable_reaches_its_setting() -> None:
             "MLSYS_TRUSTED_GLOBALS": " churn.features.Ratio , churn.to_ratio,churn.to_ratio,",
             "MLSYS_MODELS": " any ",
             "MLSYS_MAX_MODEL_BYTES": "1000",
+            "MLSYS_MAX_RUNS": "3",
             "K_SERVICE": "mlsys-prod",
         }
     )
@@ -145,6 +146,7 @@ def test_every_variable_reaches_its_setting() -> None:
         trusted_globals=("churn.features.Ratio", "churn.to_ratio"),
         models="any",
         max_model_bytes=1000,
+        max_runs=3,
     )
     assert settings.runs_bucket("dev") == "mlsys-runs-dev"
 

@@ -17,6 +17,7 @@ from mlsys.artifact.refs import DESCRIPTION_KEY, PROMOTION_KEY, ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ObjectNotFound
 from mlsys.settings import Settings
+from workers import machine
 from workers.verification.version import read_metadata
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def list_objects(
 def verified_with(settings: Settings) -> str:
     """Return a digest of the service and its settings, which a verdict depends on as well."""
     known: list[object] = [settings.signing_keys, settings.trusted_globals]
-    known += [settings.max_model_bytes, *(["any"] if settings.models == "any" else [])]
+    most = machine.max_model_bytes(settings.max_model_bytes)
+    known += [most, *(["any"] if settings.models == "any" else [])]
     text = json.dumps([*known, mlsys.__version__, library_versions()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

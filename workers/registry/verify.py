@@ -8,10 +8,11 @@ from dataclasses import replace
 from mlsys.artifact.refs import ModelRef
 from mlsys.cloud.clients import Clients
 from mlsys.errors import ModelNotFound, ModelUnusable
+from workers import admission, machine
 from workers.inference.verdict import Verdict, short
 from workers.registry.rows import ModelRow
 from workers.verification.crashes import remember_crash
-from workers.verification.verifier import Verifier
+from workers.verification.verifier import WAIT_SECONDS, Verifier
 from workers.verification.version import read_model
 
 
@@ -39,14 +40,15 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
         return read_model(clients, bucket, ref, row.generation, size=row.size_bytes)
 
     try:
-        verdict = verifier().verdict(
-            row.identity,
-            fetch,
-            row.metadata or {},
-            settings.trusted_globals,
-            settings.max_model_bytes,
-            settings.models,
-        )
+        with admission.admitted(None, waits=WAIT_SECONDS, is_run=False):
+            verdict = verifier().verdict(
+                row.identity,
+                fetch,
+                row.metadata or {},
+                settings.trusted_globals,
+                machine.max_model_bytes(settings.max_model_bytes),
+                settings.models,
+            )
     except ModelNotFound:
         return row
     except ModelUnusable as exc:

@@ -52,7 +52,7 @@ class ModelFile:
 def saved_with(file: ModelFile) -> str | None:
     """Return which scikit-learn saved a model that need not load, as far as its file says."""
     try:
-        with contextlib.closing(_start()) as sandbox:
+        with contextlib.closing(_start(file)) as sandbox:
             body = {"max_bytes": file.max_bytes}
             answer = sandbox.call("saved_with", body, content=file.content, seconds=SECONDS)
     except MlsysError:
@@ -83,7 +83,12 @@ def keep_spare() -> None:
     _spare.keep()
 
 
-def _start() -> Sandbox:
+def _start(file: ModelFile) -> Sandbox:
+    """Return a sandbox that may have half of the memory, or more if the model needs it."""
+    is_pickle = file.content.startswith(b"\x80")  # else it is compressed, and unpacks to more
+    need = machine.model_memory(len(file.content) if is_pickle else file.max_bytes)
+    if (memory := min(need, machine.room_for_models())) > machine.memory() // 2:
+        return _start_now(memory)
     return _spare.take() or _start_now()
 
 
@@ -101,9 +106,9 @@ def _rehearsed() -> Sandbox:
 _spare = Spare(_rehearsed)
 
 
-def _start_now() -> Sandbox:
+def _start_now(memory: int | None = None) -> Sandbox:
     try:
-        return Sandbox(HANDLERS, memory=machine.memory() // 2)
+        return Sandbox(HANDLERS, memory=memory or machine.memory() // 2)
     except SandboxDied as exc:  # no model was there yet
         raise TryAgain(f"A sandbox did not start: {exc.detail}: try again") from exc
 
@@ -123,7 +128,7 @@ class SandboxedModel:
             SandboxDied: loading it ended the sandbox.
             TryAgain: the system has no process or memory left for a sandbox.
         """
-        self.sandbox = _start()
+        self.sandbox = _start(file)
         self._seconds = seconds
         body = {
             "name": file.name,

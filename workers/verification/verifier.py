@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.errors import ModelUnusable, TryAgain
 from mlsys.settings.reading import MAX_MODEL_BYTES
+from workers import admission
 from workers.inference.verdict import Verdict
 from workers.sandbox.client import SECONDS, ModelFile, SandboxedModel, saved_with, tried_twice
 from workers.sandbox.died import SandboxDied
 
 WAIT_SECONDS = 200.0  # for the verdicts on others, below the 600 in which a push must be answered
 REMEMBERED = 1000  # verdicts
+AT_ONCE = 2  # models: one that never ends delays no other one
 
 
 class Verifier:
@@ -27,8 +31,10 @@ class Verifier:
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
-        self._lock = threading.Lock()
+        self._judging = threading.BoundedSemaphore(AT_ONCE)
+        self._lock = threading.Lock()  # for the verdicts
         self._known: OrderedDict[Any, Verdict] = OrderedDict()
+        self._of_model: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
     def verdict(
         self,
@@ -41,32 +47,47 @@ class Verifier:
     ) -> Verdict:
         """Return the verdict on the model that `fetch` gives, with its metadata's document.
 
-        `key` identifies both; a verdict that was given for it is given again. Models are fetched
-        and judged one at a time.
+        `key` identifies both; a verdict that was given for it is given again. At most
+        `AT_ONCE` models are fetched and judged at the same time.
 
         Raises:
             TryAgain: others took too long, or a sandbox does not start.
             Exception: what `fetch` raises.
         """
-        if (known := self._known.get(key)) is not None:
+        if (known := self._known_verdict(key)) is not None:
             return known
-        if not self._lock.acquire(timeout=WAIT_SECONDS):
+        if not self._judging.acquire(timeout=WAIT_SECONDS):
             raise TryAgain("Other models are still being verified")
         try:
-            if (known := self._known.get(key)) is not None:
-                return known
-            file = ModelFile(fetch(), "model.pkl", trusted, max_bytes, loader)
-            verdict = self._judge(file, ModelMetadata.from_document(document))
-            self._known[key] = verdict
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-            return verdict
+            with self._one(key):
+                if (known := self._known_verdict(key)) is not None:
+                    return known
+                file = ModelFile(fetch(), "model.pkl", trusted, max_bytes, loader)
+                verdict = self._judge(key, file, ModelMetadata.from_document(document))
+                with self._lock:
+                    self._known[key] = verdict
+                    while len(self._known) > REMEMBERED:
+                        self._known.popitem(last=False)
+                return verdict
         finally:
-            self._lock.release()
+            self._judging.release()
 
-    def _judge(self, file: ModelFile, metadata: ModelMetadata) -> Verdict:
+    def _known_verdict(self, key: Any) -> Verdict | None:
+        with self._lock:
+            return self._known.get(key)
+
+    @contextmanager
+    def _one(self, key: Any) -> Iterator[None]:
+        """Let one thread judge the model; the others that are given it wait for the verdict."""
+        with self._lock:
+            lock = self._of_model.setdefault(key, threading.Lock())
+        with lock:
+            yield
+
+    def _judge(self, key: Any, file: ModelFile, metadata: ModelMetadata) -> Verdict:
         def judged() -> Verdict:
             with SandboxedModel(file, self._seconds) as model:
+                admission.measured(key[:2], len(file.content), model.sandbox.pid)
                 return model.judge(metadata)
 
         try:

@@ -13,6 +13,8 @@ from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refs import ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import MetadataInvalid, ModelNotFound, ModelUnusable, TryAgain
+from mlsys.settings import Settings
+from workers import admission, machine
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
@@ -31,12 +33,14 @@ def read_model(
 ) -> bytes:
     """Return the bytes of exactly that generation, with their checksum and signature checked.
 
-    `size` is the object's, if it is known before the download. `signature` is one that was read
+    `size` is the object's, if it is known before the download, for which memory is reserved first.
+    `signature` is one that was read
     earlier; the current `model.sig` counts too.
 
     Raises:
         ModelNotFound: that generation is not in the bucket.
         ModelUnusable: it is too large, or not signed as the settings demand.
+        TooManyRuns: other runs hold the memory: see `workers.admission`.
         TryAgain: the download was corrupted.
     """
     from google.api_core.exceptions import NotFound
@@ -44,11 +48,11 @@ def read_model(
 
     settings = clients.settings
     uri = f"gs://{bucket}/{ref.path}"
-    if size is not None and size > settings.max_model_bytes:
-        raise ModelUnusable(
-            f"{uri} has {size:,} bytes, more than the limit of {settings.max_model_bytes:,}: set "
-            "MLSYS_MAX_MODEL_BYTES to allow it"
-        )
+    limit = machine.max_model_bytes(settings.max_model_bytes)
+    if size is not None and size > limit:
+        raise ModelUnusable(f"{uri} has {size:,} bytes, {_too_many(settings, limit)}")
+    if size is not None:
+        admission.hold((uri, generation), size)
     blob = clients.storage.bucket(bucket).blob(ref.path, generation=generation)
     try:
         content = blob.download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
@@ -68,6 +72,15 @@ def read_model(
             return content
     signing.check(ref, content, signature_of(clients, bucket, ref), settings.signing_keys)
     return content
+
+
+def _too_many(settings: Settings, limit: int) -> str:
+    if settings.max_model_bytes is not None:
+        return f"more than the limit of {limit:,}: set MLSYS_MAX_MODEL_BYTES to allow it"
+    return (
+        f"more than the {limit:,} that fit into the service's memory of {machine.memory():,}: "
+        "train a smaller model, or give the service more memory"
+    )
 
 
 def signature_of(clients: Clients, bucket: str, ref: ModelRef) -> bytes | None:

@@ -8,6 +8,7 @@ locals {
     MLSYS_ENVS                            = var.env
     MLSYS_INPUT_DATASETS                  = join(",", local.input_datasets)
     MLSYS_MAX_MODEL_BYTES                 = var.max_model_bytes == null ? "" : tostring(var.max_model_bytes)
+    MLSYS_MAX_RUNS                        = var.max_runs == null ? "" : tostring(var.max_runs)
     MLSYS_MODELS                          = var.models
     MLSYS_MODEL_SIGNING_KEY               = join(",", var.model_signing_keys)
     MLSYS_OUTPUT_DATASETS                 = join(",", local.output_datasets)

@@ -102,9 +102,20 @@ variable "max_instances" {
 }
 
 variable "max_model_bytes" {
-  description = "Maximum bytes of a model.pkl, and of its unpacked content; null for the service's default."
+  description = "Maximum bytes of a model.pkl, and of its unpacked content; null for what fits into the memory."
   type        = number
   default     = null
+}
+
+variable "max_runs" {
+  description = "Maximum number of concurrent runs of an instance; null for those whose models fit into the memory."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.max_runs == null ? true : var.max_runs >= 1
+    error_message = "max_runs is out of range. Pass 1 or more, or null."
+  }
 }
 
 variable "memory" {

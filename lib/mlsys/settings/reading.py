@@ -112,10 +112,10 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
         )
     audience = read("MLSYS_PUSH_AUDIENCE")
     url = read("MLSYS_URL") or (audience if _ORIGIN.fullmatch(audience or "") else None)
-    size = read("MLSYS_MAX_MODEL_BYTES") or str(MAX_MODEL_BYTES)
-    max_model_bytes = int(size) if size.isascii() and size.isdigit() and len(size) < 16 else 0
-    if not max_model_bytes:
-        errors.append(f"MLSYS_MAX_MODEL_BYTES is {size!r}: pass a whole number above 0")
+    limits = {key: read(key) for key in ("MLSYS_MAX_MODEL_BYTES", "MLSYS_MAX_RUNS")}
+    for key, text in limits.items():
+        if text and not _whole_number(text):
+            errors.append(f"{key} is {text!r}: pass a whole number above 0")
     if errors:
         raise SettingsError("; ".join(errors))
     return {
@@ -136,7 +136,8 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
         "trusted_globals": trusted_globals,
         "models": models or "listed",
         "signing_keys": signing_keys,
-        "max_model_bytes": max_model_bytes,
+        "max_model_bytes": _whole_number(limits["MLSYS_MAX_MODEL_BYTES"]),
+        "max_runs": _whole_number(limits["MLSYS_MAX_RUNS"]),
     }
 
 
@@ -152,6 +153,11 @@ def is_public_key(text: str) -> bool:
     except (binascii.Error, ValueError):
         return False
     return len(key) == len(KEY_PREFIX) + 32 and key.startswith(KEY_PREFIX)
+
+
+def _whole_number(text: str | None) -> int | None:
+    is_one = text is not None and text.isascii() and text.isdigit() and len(text) < 16
+    return int(text) if text and is_one else None
 
 
 def _split(text: str | None) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
-from mlsys.settings.reading import ENVS, MAX_MODEL_BYTES, Emulators, environment, read_settings
+from mlsys.settings.reading import ENVS, Emulators, environment, read_settings
 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 
@@ -36,7 +36,8 @@ class Settings:
     trusted_globals: tuple[str, ...] = ()  # module.Name, in addition to the allow-list
     models: str = "listed"  # what models may be made of: listed names, or any installed code
     signing_keys: tuple[str, ...] = ()  # public ones; empty: models need no signature
-    max_model_bytes: int = MAX_MODEL_BYTES  # of a model.pkl, compressed and unpacked
+    max_model_bytes: int | None = None  # of a model.pkl, packed and unpacked; None: what fits
+    max_runs: int | None = None  # at the same time in an instance; None: those that fit
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:

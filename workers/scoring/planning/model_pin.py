@@ -12,6 +12,7 @@ from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refs import ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, TryAgain
+from workers import admission, machine
 from workers.sandbox.client import ModelFile, SandboxedModel, tried_twice
 from workers.sandbox.died import SandboxDied
 from workers.scoring.request import LATEST, ScoringRequest
@@ -108,9 +109,10 @@ def load_pinned(clients: Clients, pin: ModelPin) -> SandboxedModel:
     )
     if crc32c(content) != pin.crc32c:
         raise TryAgain(f"{uri} is not the object that the run was planned for: try again")
-    return SandboxedModel(
-        ModelFile(content, uri, settings.trusted_globals, settings.max_model_bytes, pin.loader)
-    )
+    most = machine.max_model_bytes(settings.max_model_bytes)
+    model = SandboxedModel(ModelFile(content, uri, settings.trusted_globals, most, pin.loader))
+    admission.measured((uri, pin.generation), len(content), model.sandbox.pid)
+    return model
 
 
 def ask_pinned[T](

@@ -19,7 +19,7 @@ from typing import Any
 from mlsys.cloud.clients import Clients, clients_for
 from mlsys.errors import RunInterrupted, RunWaiting, TryAgain
 from mlsys.settings import Settings
-from workers import machine
+from workers import admission, machine
 from workers.forking import context, kill
 from workers.sandbox import died, nursery, walls
 from workers.sandbox.client import SandboxedModel
@@ -40,8 +40,6 @@ INLINE_ROWS = 2 * ROWS_FOR_A_CORE  # below this even a slow model gains little b
 WAIT_ROWS = 2_000_000  # from here on waiting for another run's processes is better
 IDLE_SECONDS = 300.0  # after which the processes exit, and release their memory
 POLL = 0.5  # seconds
-SERVICE_BYTES, WORKER_BYTES = 512 * 2**20, 256 * 2**20  # without a model
-MODEL_BYTES = 3  # in memory, for each byte of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +90,18 @@ def score_shards(
         if model is not None:
             model.close()  # each process has its own, and this one's memory is needed
         try:
-            _in_processes(scoring, todo, processes, stop, look)
+            # Other runs may have taken the memory of some.
+            granted = admission.fit(_pool.place, scoring.plan.model.size, processes)
+            if granted > 1:
+                _in_processes(scoring, todo, granted, stop, look)
+                return
+            _pool.end()
         except BaseException:
             _pool.end()  # with their unfinished work
             raise
         finally:
             _pool.give_back()
-        return
+        model = None  # it is closed
     if fitting < 2:
         _pool.end_if_idle()  # their models' memory is needed here
     plan = scoring.plan
@@ -115,8 +118,8 @@ def _cores() -> int:
 
 def _processes_that_fit(model: ModelPin) -> int:
     """Return how many more processes with the model fit into memory beside this one."""
-    loaded = MODEL_BYTES * model.size
-    return (machine.memory() - SERVICE_BYTES - loaded) // (WORKER_BYTES + loaded)
+    room = machine.room_for_models() - machine.MODEL_BYTES * model.size
+    return max(0, room // (machine.WORKER_BYTES + machine.model_memory(model.size)))
 
 
 class _Pool:
@@ -130,6 +133,7 @@ class _Pool:
         self._executor: cf.ProcessPoolExecutor | None = None
         self._processes = 0
         self._idle: threading.Timer | None = None
+        self.place = admission.Place(is_run=False)  # the memory of the processes' models
 
     def take(self, *, wait: bool, stop: Callable[[], bool]) -> bool:
         """Reserve the pool. Return False if another run holds it; on True, call `give_back()`.
@@ -161,8 +165,9 @@ class _Pool:
         They start as there is work for them.
         """
         if self._processes != processes or not all(p.is_alive() for p in self._started()):
-            self.end()
+            self._end()
         if self._executor is None:
+            admission.reclaim_by(self.end_if_idle)
             self._executor = cf.ProcessPoolExecutor(
                 processes, mp_context=context(), initializer=_start_worker
             )
@@ -171,6 +176,10 @@ class _Pool:
 
     def end(self) -> None:
         """End the processes now: their unfinished work is not published, and not missed."""
+        self._end()
+        admission.release(self.place)
+
+    def _end(self) -> None:
         if self._executor is None:
             return
         processes = self._started()
