@@ -32,7 +32,7 @@ accesslog = None  # the app writes one line a request itself
 logconfig_dict = {  # gunicorn's own lines in the format of all others
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"cloud": {"()": "app.logs.CloudFormatter"}},
+    "formatters": {"cloud": {"()": "workers.logs.CloudFormatter"}},
     "handlers": {
         "out": {
             "class": "logging.StreamHandler",

@@ -1,35 +1,24 @@
-"""Logs as Cloud Logging reads them: one JSON object a line, one canonical line a request.
+"""One canonical line a request, and its trace on every line that is written for it.
 
-Field names: https://cloud.google.com/logging/docs/structured-logging
+`workers.logs` formats the lines.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-import sys
 import time
 from typing import Any
 
-from flask import Flask, Response, g, has_request_context, request
+from flask import Flask, Response, g, request
 
 from app import service
+from workers import logs
+from workers.logs import CloudFormatter, configure
+
+__all__ = ["CloudFormatter", "configure", "note", "register"]
 
 log = logging.getLogger("mlsys.request")
-
-# The names that a log call may pass as `extra=`; each becomes a field of the line.
-FIELDS = (
-    "run_id",
-    "model",
-    "httpRequest",
-    "seconds",
-    "outcome",
-    "problem",
-    "subscription",
-    "event",
-)
-
 
 # https://cloud.google.com/trace/docs/trace-context, https://www.w3.org/TR/trace-context/
 TRACES = {
@@ -40,43 +29,14 @@ TRACES = {
 }
 
 
-class CloudFormatter(logging.Formatter):
-    """A log record as one line of JSON."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without the line's end."""
-        line: dict[str, Any] = {
-            "severity": record.levelname,
-            "message": record.getMessage(),
-            "logger": record.name,
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{record.msecs:03.0f}Z",
-        }
-        line |= {f: getattr(record, f) for f in FIELDS if hasattr(record, f)}
-        if record.exc_info:
-            # Error Reporting groups by the stack trace when it is part of the message.
-            line["message"] += "\n" + self.formatException(record.exc_info)
-        if has_request_context() and (trace := _trace()):
-            line["logging.googleapis.com/trace"] = trace
-        return json.dumps(line, default=str)
-
-
-CloudFormatter.converter = time.gmtime
-
-
-def configure() -> None:
-    """Send every log record of the process to standard output as JSON lines."""
-    root = logging.getLogger()
-    if any(isinstance(h.formatter, CloudFormatter) for h in root.handlers):
-        return
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(CloudFormatter())
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-
-
 def note(**fields: Any) -> None:
-    """Add fields (`run_id`, `model`, `outcome`, ...) to the canonical line of this request."""
+    """Add fields (`run_id`, `model`, `outcome`, ...) to the canonical line of this request.
+
+    Its `run_id` is a field of all further lines.
+    """
     g.setdefault("fields", {}).update(fields)
+    if run_id := fields.get("run_id"):
+        logs.add(run_id=run_id)
 
 
 def register(app: Flask) -> None:
@@ -85,6 +45,13 @@ def register(app: Flask) -> None:
     @app.before_request
     def start() -> None:
         g.started = time.monotonic()
+        logs.forget()  # the thread may have had another request
+        if trace := _trace():
+            logs.add(**{logs.TRACE: trace})
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        logs.forget()
 
     @app.after_request
     def finish(response: Response) -> Response:

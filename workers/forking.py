@@ -7,8 +7,13 @@ process that started it.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import re
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 # Modules that scoring and verifying need, and nearly every model.
@@ -25,16 +30,28 @@ PRELOAD = (
 )
 
 
+# Variables that may hold a secret. The service's processes need none: they are given the settings.
+_SECRET = re.compile("TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
+NEEDED = ("GOOGLE_APPLICATION_CREDENTIALS",)  # a path, by which scoring processes sign in
+_starting = threading.Lock()
+
+
 def context() -> Any:
     """Return the multiprocessing context to start processes with.
+
+    The fork server runs, and it and its children do not have the secrets of the environment.
 
     On macOS they are spawned: its libraries have threads of their own
     (https://docs.python.org/3/library/multiprocessing.html#contexts-and-start-methods).
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
+    from multiprocessing.forkserver import ensure_running
+
     forkserver = multiprocessing.get_context("forkserver")
     forkserver.set_forkserver_preload(list(PRELOAD))
+    with _without_secrets():
+        ensure_running()
     return forkserver
 
 
@@ -51,7 +68,19 @@ def kill(process: Any) -> None:
 def warm_up() -> None:
     """Start the server; its imports continue for seconds after this returns."""
     if sys.platform == "linux":
-        from multiprocessing.forkserver import ensure_running
-
         context()
-        ensure_running()
+
+
+@contextlib.contextmanager
+def _without_secrets() -> Iterator[None]:
+    """Take the secrets out of the environment in the block: a process is started with all of it.
+
+    Nothing reads them at that time: the settings were read before the service took a request.
+    """
+    with _starting:
+        names = [name for name in os.environ if name not in NEEDED and _SECRET.search(name)]
+        taken = {name: os.environ.pop(name) for name in names}
+        try:
+            yield
+        finally:
+            os.environ.update(taken)

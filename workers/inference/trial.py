@@ -108,6 +108,8 @@ def check_answers(
             given = ask(model, features, table, methods, series) if methods else {}
     except ModuleNotFoundError as exc:
         raise ModelUnusable(f"The model {not_in_the_image(exc)}") from exc
+    except MemoryError:
+        raise  # it ends the sandbox
     except Exception as exc:  # whatever the estimator raises
         if _is_of_the_model(exc):
             raise ModelUnusable(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +29,8 @@ from workers.sandbox.tables import Expected
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+log = logging.getLogger("mlsys.sandbox")
 
 HANDLERS = "workers.inference.host:HANDLERS"
 SECONDS = 60.0  # for loading a model, or one question about it
@@ -289,7 +292,9 @@ class SandboxedPredictor:
             seconds=PREDICT_SECONDS,
         )
         assert answer.table is not None
-        self.path = self._model.path(answer)
+        if (path := self._model.path(answer)) != self.path:
+            log.error("Rows go another way to the model from now on: %s", path)
+            self.path = path
         return dict(zip(self._schema.names, answer.table.columns, strict=True))
 
     def _of_features(self, rows: pa.Table) -> pa.Table:

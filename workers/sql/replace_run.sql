@@ -10,7 +10,8 @@ WHEN NOT MATCHED BY SOURCE
 WHEN NOT MATCHED THEN INSERT (
   run_id, state, failure, model_name, model_version, model_generation, model_crc32c, input_table,
   output_table, rejects_table, write_disposition, request, snapshot_at, started_at, finished_at,
-  seconds, rows_read, rows_scored, rows_rejected, bytes_read, shards, attempts, path, job_id
+  seconds, rows_read, rows_scored, rows_rejected, bytes_read, shards, attempts, path, job_id,
+  loader
 ) VALUES (
   @run_id, @state, @failure,
   @model_name, @model_version, CAST(@model_generation AS INT64), @model_crc32c,
@@ -18,5 +19,6 @@ WHEN NOT MATCHED THEN INSERT (
   CAST(@snapshot_at AS TIMESTAMP), CAST(@started_at AS TIMESTAMP), CAST(@finished_at AS TIMESTAMP),
   CAST(@seconds AS FLOAT64),
   CAST(@rows_read AS INT64), CAST(@rows_scored AS INT64), CAST(@rows_rejected AS INT64),
-  CAST(@bytes_read AS INT64), CAST(@shards AS INT64), CAST(@attempts AS INT64), @path, @job_id
+  CAST(@bytes_read AS INT64), CAST(@shards AS INT64), CAST(@attempts AS INT64), @path, @job_id,
+  @loader
 )

@@ -50,6 +50,7 @@ def replay(model: Any, metadata: ModelMetadata) -> str | None:
 
     Raises:
         MetadataInvalid: the golden rows do not fit the signature.
+        MemoryError: the model needs more memory than there is.
     """
     pairs = _pairs(metadata)
     if not pairs or metadata.signature is None:
@@ -64,6 +65,8 @@ def replay(model: Any, metadata: ModelMetadata) -> str | None:
             # One answer per column would also be this many: predict with one more row.
             more = frame.iloc[[0, *range(len(frame))]].reset_index(drop=True)
             again = answers_of(model, method, model_input(model, more))[1:]
+    except MemoryError:  # the caller knows whose memory it is
+        raise
     except Exception as exc:  # an estimator may raise anything
         first = (str(exc).splitlines() or [""])[0][:200]
         return f"the model raises {type(exc).__name__} on its golden rows: {first}"

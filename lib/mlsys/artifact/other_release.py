@@ -167,6 +167,8 @@ def _lacking(part: Any) -> str | None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     getattr(part, method)(rows)
+            except MemoryError:
+                raise
             except Exception as exc:  # an estimator may raise anything
                 fault = fault or _state_fault(exc)
                 continue

@@ -158,7 +158,10 @@ def test_a_model_that_raises_for_lack_of_memory_is_refused(
 ) -> None:
     name = lab.upload(Ending("eats memory").fit(X), X)
     params = lab.params(table, name)
-    lab.here(params).problem(422, "model-unusable", "MemoryError on its golden rows")
+    for _ in range(2):
+        lab.here(params).problem(422, "model-unusable", "over memory")
+    assert len(started) == 2  # the first request has tried it twice, the second one not at all
+    assert remembered(lab, name) is not None
     assert not lab.exists(params["output_table"])
 
 

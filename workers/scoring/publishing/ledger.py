@@ -113,6 +113,7 @@ def _row(plan: Plan, end: Result | Failure) -> dict[str, Any]:
         "seconds": end.seconds,
         "attempts": end.attempts,
         "path": plan.path or None,
+        "loader": plan.model.loader,
     }
     nothing = dict.fromkeys(
         "failure rejects_table rows_read rows_scored rows_rejected bytes_read shards job_id".split()

@@ -19,7 +19,7 @@ from typing import Any
 from mlsys.cloud.clients import Clients, clients_for
 from mlsys.errors import RunInterrupted, RunWaiting, TryAgain
 from mlsys.settings import Settings
-from workers import admission, machine
+from workers import admission, logs, machine
 from workers.forking import context, kill
 from workers.sandbox import died, nursery, walls
 from workers.sandbox.client import SandboxedModel
@@ -169,7 +169,10 @@ class _Pool:
         if self._executor is None:
             admission.reclaim_by(self.end_if_idle)
             self._executor = cf.ProcessPoolExecutor(
-                processes, mp_context=context(), initializer=_start_worker
+                processes,
+                mp_context=context(),
+                initializer=_start_worker,
+                initargs=(logs.is_configured(),),
             )
             self._processes = processes
         return self._executor
@@ -215,8 +218,12 @@ def _in_processes(
     """Score the streams in the pool, which the caller has reserved."""
     try:
         executor = _pool.executor(processes)
+        fields = logs.about() | {"run_id": scoring.plan.run_id}
         try:
-            waiting = {executor.submit(_score_in_worker, scoring, chain) for chain in todo}
+            waiting = {
+                executor.submit(logs.within, fields, _score_in_worker, scoring, chain)
+                for chain in todo
+            }
         except (EOFError, OSError) as exc:
             raise TryAgain("A scoring process cannot be started: try again") from exc
         while waiting:
@@ -237,8 +244,9 @@ def _in_processes(
         ) from exc
 
 
-def _start_worker() -> None:
+def _start_worker(logs_json: bool) -> None:
     """Fork the nursery of sandboxes before this process has a client; exit with the parent."""
+    logs.configure_child(logs_json)
     nursery.fork_own()
     walls.protect_memory()
     threading.Thread(target=_end_with_parent, daemon=True).start()
