@@ -14,9 +14,9 @@ from flask import Flask, Response, g, request
 
 from app import service
 from workers import logs
-from workers.logs import CloudFormatter, configure
+from workers.logs import FIELDS, CloudFormatter, configure
 
-__all__ = ["CloudFormatter", "configure", "note", "register"]
+__all__ = ["FIELDS", "CloudFormatter", "configure", "note", "register"]
 
 log = logging.getLogger("mlsys.request")
 
