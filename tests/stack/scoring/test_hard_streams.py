@@ -86,7 +86,7 @@ class Case:
 
 
 def made(stack: StrictStack, rows: int) -> Case:
-    """Return a case of so many rows, with the output of a run that nothing disturbs."""
+    """Return a case with that number of rows, and the output of a run that nothing disturbs."""
     lab = Lab(stack)
     frame = table_of(rows, width=8)
     classes = np.array(["high", "low", "mid"])[np.digitize(frame["a"] + frame["b"], [-0.5, 0.8])]
