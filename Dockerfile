@@ -6,8 +6,9 @@ WORKDIR /srv
 COPY requirements.lock ./
 RUN uv venv .venv && uv pip sync --no-cache --require-hashes requirements.lock
 # A fifth of the packages is their own tests, headers, and parts of Arrow that nothing imports.
-RUN find .venv -type d -name tests -prune -exec rm -r {} + && cd .venv/lib/python3.12/site-packages/pyarrow \
-    && rm -r include includes libarrow_flight.so* libarrow_python_flight.so* _flight.* libarrow_s3.so* _s3fs.*
+RUN arrow=.venv/lib/python3.12/site-packages/pyarrow && find .venv -type d -name tests -prune -exec rm -r {} + \
+    && rm -r $arrow/include $arrow/includes $arrow/libarrow_flight.so* $arrow/libarrow_python_flight.so* \
+    $arrow/_flight.* $arrow/libarrow_s3.so* $arrow/_s3fs.*
 COPY pyproject.toml README.md LICENSE ./
 COPY lib lib
 # Apart from the packages, so that their large layer is reused when only the source changes.

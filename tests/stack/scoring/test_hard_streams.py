@@ -123,7 +123,7 @@ def case(request: pytest.FixtureRequest, environment_of_module: StrictStack) -> 
 
 
 def cut(case: Case, parts: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Make the table's rows so many parts, begin the test's list of reads, and return the size."""
+    """Cut the table's rows into parts, begin the test's list of reads, and return a part's rows."""
     case.seen = len(case.api.reads)
     monkeypatch.setattr(read_session, "PART_ROWS", case.rows // parts)
     monkeypatch.setattr(read_session, "streams_to_request", lambda _: (2, 8))

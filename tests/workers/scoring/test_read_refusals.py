@@ -22,15 +22,13 @@ from workers.scoring.shards import refusals
 from workers.scoring.shards.refusals import why_denied, why_refused
 
 TABLE = TableRef("my-project", "d", "people")
-NOW = dt.datetime.now(dt.UTC)
-OLD, LATER = NOW - dt.timedelta(days=30), NOW + dt.timedelta(days=30)
 
 
 def refusal(
     monkeypatch: pytest.MonkeyPatch,
     *bad: str,
     age: float = 60,
-    created: dt.datetime | None = OLD,
+    created: float | None = -30,
     ahead: float = 0,
     where: str | None = "age > 3",
     is_query: bool = False,
@@ -38,13 +36,16 @@ def refusal(
     """Return the error for a refused session whose `bad` parts (where, snapshot, table) are bad.
 
     `age` is the snapshot's in seconds by this machine's clock, `ahead` how far that clock is ahead
-    of BigQuery's; `created` is when the table was created, None if it was deleted.
+    of BigQuery's; `created` says in how many days the table was created, None that it was deleted.
     """
-    table = None if created is None else SimpleNamespace(created=created)
+    now = dt.datetime.now(dt.UTC)
+    table = None
+    if created is not None:
+        table = SimpleNamespace(created=now + dt.timedelta(days=created))
     monkeypatch.setattr(refusals, "find_table", lambda *_: table)
-    time = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ahead)
+    time = now - dt.timedelta(seconds=ahead)
     monkeypatch.setattr(refusals, "select", lambda *_: [{"now": time}])
-    at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
+    at = now - dt.timedelta(seconds=age)
     plan: Any = SimpleNamespace(
         run_id="run", where=where, is_query=is_query, input_table=TABLE, snapshot_at=at.isoformat()
     )
@@ -65,7 +66,7 @@ def refusal(
         ({"bad": ["snapshot"], "age": 60, "ahead": 90}, TryAgain, "cannot be read as of"),
         ({"bad": ["snapshot"], "age": 60}, Conflict, "can no longer be read"),
         ({"bad": ["snapshot"], "age": 500}, Conflict, "can no longer be read"),
-        ({"bad": ["snapshot"], "age": 2, "created": LATER}, Conflict, "was re-created"),
+        ({"bad": ["snapshot"], "age": 2, "created": 30}, Conflict, "was re-created"),
         ({"bad": ["snapshot"], "age": 2, "created": None}, TableNotFound, "was deleted"),
         ({"bad": ["where"], "age": 2}, InvalidRequest, "refuses it as a filter"),
         ({"bad": ["where", "snapshot"], "age": 2}, InvalidRequest, "refuses it as a filter"),
