@@ -7,7 +7,7 @@
 # Project and region come from gcloud's own variables, CLOUDSDK_CORE_PROJECT and CLOUDSDK_RUN_REGION.
 # release also reads
 #   ID_TOKEN       the token for the service; its audience is the service's address
-#   SMOKE_PREDICT  parameters of /predict for a dry run, `env=dev&input_table=...`; none: only /health
+#   SMOKE_PREDICT  parameters of /predict for a dry run, `env=dev&input_table=...`; none: only /health, /check
 #   SMOKE_TRIES    calls of a new revision before it counts as broken (default 10)
 #   SMOKE_DELAY    seconds between two tries (default 3)
 set -euo pipefail
@@ -75,8 +75,24 @@ answers() {
   return 1
 }
 
+# Whether the tables have the columns that the revision writes. Other failed checks are only printed:
+# they may be older than this release.
+writes_its_tables() {
+  local answer
+  answer=$(get "$1/check?env=$2") || return 1
+  jq -r '.checks[] | select(.state == "failed") | "deploy: \(.id) failed: \(.seen) To fix it: \(.fix)"' <<<"$answer" >&2
+  jq -e '.checks | map(select(.id == "registry-table" or .id == "ledger-table")) | length == 2 and all(.state == "ok")' \
+    <<<"$answer" >/dev/null && return 0
+  echo "deploy: the tables of $2 do not fit this release" >&2
+  return 1
+}
+
 healthy() {
+  local env
   answers "$1/health" '.status == "healthy"' || return 1
+  for env in $(get "$1/health" | jq -r '.envs[]'); do
+    writes_its_tables "$1" "$env" || return 1
+  done
   [ -n "${SMOKE_PREDICT:-}" ] || return 0
   answers "$1/predict?$SMOKE_PREDICT&dry_run=true" '.ok == true'
 }

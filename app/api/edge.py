@@ -18,7 +18,7 @@ from app.api.bodies import refuse_twice
 from mlsys.errors import InvalidRequest
 
 ACTING = ("predictions.predict", "registry.model_registry")
-BY_PARAMETERS = ("predictions", "registry")  # whose GET takes parameters of the URL
+BY_PARAMETERS = ("checks", "predictions", "registry")  # whose GET takes parameters of the URL
 EVENTS = "events"  # Eventarc adds parameters of its own, which do not matter
 
 

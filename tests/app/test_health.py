@@ -27,6 +27,7 @@ def test_the_api_description_has_every_route_and_parameter(client: FlaskClient) 
     document = client.get("/openapi.json").json
     assert set(document["paths"]) == {
         "/health",
+        "/check",
         "/predict",
         "/runs",
         "/runs/{run_id}",

@@ -185,6 +185,31 @@ def test_a_negative_dry_run_verdict_is_a_failure(cloud: Cloud) -> None:
     assert cloud.state["traffic"] == {FIRST: 100}
 
 
+@pytest.mark.parametrize("table", ["registry-table", "ledger-table"])
+def test_a_release_whose_table_lacks_a_column_never_gets_traffic(cloud: Cloud, table: str) -> None:
+    change(cloud, sick={NEW: table})
+    done = cloud.run("release", "mlsys-dev", NEW)
+    assert done.returncode == 1
+    assert f"deploy: {table} failed: {table} is broken. To fix it: terraform" in done.stderr
+    assert cloud.state["traffic"] == {FIRST: 100}
+    assert cloud.state["tags"] == {}
+    assert not [call for call in cloud.changes if "--to-revisions" in call]
+
+
+def test_a_check_of_the_tables_that_was_not_made_is_a_failure(cloud: Cloud) -> None:
+    change(cloud, sick={NEW: "no registry-table"})
+    assert cloud.run("release", "mlsys-dev", NEW).returncode == 1
+    assert cloud.state["traffic"] == {FIRST: 100}
+
+
+def test_a_check_that_fails_for_another_reason_is_printed_and_stops_nothing(cloud: Cloud) -> None:
+    change(cloud, sick={NEW: "publish-events"})
+    done = cloud.run("release", "mlsys-dev", NEW)
+    assert done.returncode == 0
+    assert "deploy: publish-events failed: publish-events is broken." in done.stderr
+    assert cloud.state["traffic"] == {SECOND: 100}
+
+
 def test_the_running_image_is_the_one_with_all_traffic(cloud: Cloud) -> None:
     cloud.run("release", "mlsys-dev", NEW)
     assert cloud.run("running", "mlsys-dev").stdout == f"{NEW}\n"

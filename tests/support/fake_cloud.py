@@ -12,6 +12,7 @@ from typing import Any
 
 FOLDER = Path(os.environ.get("FAKE_CLOUD", "."))
 URL = "https://mlsys-dev-1.example.run.app"
+HEALTH = {"status": "healthy", "envs": ["dev"]}
 
 
 def new_state(service: str = "mlsys-dev") -> dict[str, Any]:
@@ -22,7 +23,7 @@ def new_state(service: str = "mlsys-dev") -> dict[str, Any]:
         "traffic": {},  # revision or LATEST: percent
         "tags": {},  # tag: revision
         "unready": [],  # images that never start
-        "sick": {},  # image: where it is unhealthy: candidate, traffic or predict
+        "sick": {},  # image: where it is unhealthy: candidate, traffic, predict or a check
         "refuse": [],  # options that make gcloud fail
     }
 
@@ -115,9 +116,22 @@ def answer(state: dict[str, Any], url: str, config: str) -> tuple[int, str]:
             return 503, "the revision is sick"
         if path.startswith("predict") and sick == "predict":
             return 200, '{"ok": false, "problems": ["no such table"]}'
+        if path.startswith("check"):
+            assert path == "check?env=dev"
+            return 200, json.dumps({"checks": checks(sick)})
     if not revisions:
         return 404, "Not Found"
-    return 200, '{"ok": true}' if path.startswith("predict") else '{"status": "healthy"}'
+    return 200, '{"ok": true}' if path.startswith("predict") else json.dumps(HEALTH)
+
+
+def checks(sick: str | None) -> list[dict[str, Any]]:
+    """Return what the service says of its tables and of a topic."""
+    fix = "terraform -chdir=infrastructure/envs/dev apply"
+    answer = []
+    for name in ("registry-table", "ledger-table", "publish-events"):
+        state, seen = ("failed", f"{name} is broken.") if sick == name else ("ok", "")
+        answer.append({"id": name, "state": state, "seen": seen, "fix": fix if seen else None})
+    return answer[1:] if sick == "no registry-table" else answer
 
 
 def fail(message: str) -> int:

@@ -1,7 +1,8 @@
 """A small Pub/Sub: it takes `Publisher/Publish` over gRPC and pushes over HTTP.
 
 Messages live in memory and end with the process; on the cloud they are kept for seven days.
-Every other method of the Pub/Sub API answers UNIMPLEMENTED.
+It also describes its topics and subscriptions (`mlsys.local.pubsub_reads`). Every other method of
+the Pub/Sub API answers UNIMPLEMENTED.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlsys.local.addresses import HOST
+from mlsys.local.pubsub_reads import read_handlers
 from mlsys.local.push import Counts, Message, Pusher, PushSubscription
 
 KEPT = 10_000  # messages of a topic that are kept for inspection
@@ -63,6 +65,15 @@ class PubSub:
     def topic_path(self, topic: str) -> str:
         """Return the full name of a topic given by its id; a full name is returned unchanged."""
         return topic if "/" in topic else f"projects/{self.project}/topics/{topic}"
+
+    def has_topic(self, topic: str) -> bool:
+        """Return whether the topic exists."""
+        return self.topic_path(topic) in self._topics
+
+    def subscription(self, name: str) -> PushSubscription | None:
+        """Return the push subscription, or None if it does not exist."""
+        pusher = self._pushers.get(name)
+        return None if pusher is None else pusher.subscription
 
     def create_topic(self, topic: str) -> None:
         """Create the topic unless it exists."""
@@ -216,13 +227,7 @@ class PubSub:
         self._server = grpc.server(
             ThreadPoolExecutor(8, "pubsub"), options=[("grpc.so_reuseport", 0)]
         )
-        self._server.add_generic_rpc_handlers(
-            [
-                grpc.method_handlers_generic_handler(
-                    "google.pubsub.v1.Publisher", {"Publish": handler}
-                )
-            ]
-        )
+        self._server.add_generic_rpc_handlers(read_handlers(self, handler))
         self._port = self._server.add_insecure_port(f"{HOST}:{self._port}")
         self._server.start()
 
