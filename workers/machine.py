@@ -11,6 +11,7 @@ OWN = Path("/proc/self/cgroup")
 SERVICE_BYTES = 512 * 2**20  # without a model
 WORKER_BYTES = 96 * 2**20  # a process of the scoring pool, without its sandbox
 SANDBOX_BYTES = 160 * 2**20  # without its model
+UNUSED_BYTES = 256 * 2**20  # that a sandbox has mapped and never touched: RLIMIT_DATA counts them
 # In memory for each byte of a model's file: three in the sandbox while it loads (measured with
 # forests), one in the process that has downloaded it.
 MODEL_BYTES = 4

@@ -90,8 +90,9 @@ def _start(file: ModelFile) -> Sandbox:
     """Return a sandbox that may have half of the memory, or more if the model needs it."""
     is_pickle = file.content.startswith(b"\x80")  # else it is compressed, and unpacks to more
     need = machine.model_memory(len(file.content) if is_pickle else file.max_bytes)
-    if (memory := min(need, machine.room_for_models())) > machine.memory() // 2:
-        return _start_now(memory)
+    data = min(need, machine.room_for_models()) + machine.UNUSED_BYTES
+    if data > machine.memory() // 2:
+        return _start_now(data)
     return _spare.take() or _start_now()
 
 

@@ -227,3 +227,12 @@ def test_a_forked_nursery_that_died_is_not_replaced(tmp_path: Path) -> None:
         [sys.executable, str(script)], capture_output=True, env=environment, timeout=60, check=True
     )
     assert b"has died: try again" in done.stdout
+
+
+def test_a_sandbox_with_the_memory_of_a_small_instance_starts() -> None:
+    """What the nursery has reserved and never used counts towards its limit."""
+    sandbox = Sandbox("workers.inference.host:HANDLERS", memory=512 * 2**20, seconds=30)
+    try:
+        assert sandbox.alive
+    finally:
+        sandbox.close()
