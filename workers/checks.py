@@ -67,7 +67,7 @@ class _Checks:
         )
         return [
             *table_checks(self.clients, env),
-            *Clock(self.clients, "The service's").checks(env),
+            *Clock(self.clients, "The service's").checks(self.fix),
             self._check("read-session", self._read_session, read, needs=("registry-table",)),
             self._check(
                 "models-bucket",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlsys import __version__
-from mlsys.cli import local, predict, promote, quarantine, sign
+from mlsys.cli import doctor, local, predict, promote, quarantine, sign
 from mlsys.cli.errors import EXIT_CODES, FAILED, SIGNALLED, exit_code, explain, signals_stop
 from mlsys.cli.output import Output
 
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_to(groups)
     quarantine.add_to(groups)
     sign.add_to(groups)
+    doctor.add_to(groups)
     local.add_to(groups)
     return parser
 

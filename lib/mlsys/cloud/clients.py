@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from google.api_core.retry import Retry
     from google.cloud import bigquery, storage
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient
-    from google.cloud.pubsub_v1 import PublisherClient
+    from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
 TIMEOUT = 60.0  # seconds for one call to a Google API
 RETRY_DEADLINE = 120.0  # seconds for one call with all its retries, below any request's limit
@@ -58,6 +58,11 @@ class Clients:
     def publisher(self) -> PublisherClient:
         """The Pub/Sub publisher."""
         return self._once("publisher", _publisher)
+
+    @property
+    def subscriber(self) -> SubscriberClient:
+        """The Pub/Sub client that reads subscriptions."""
+        return self._once("subscriber", _subscriber)
 
     def _once(self, name: str, make: Any) -> Any:
         with self._lock:
@@ -234,3 +239,15 @@ def _publisher(settings: Settings) -> PublisherClient:
 
     transport = PublisherGrpcTransport(channel=_channel(host))
     return PublisherClient(transport=transport)
+
+
+def _subscriber(settings: Settings) -> SubscriberClient:
+    from google.cloud.pubsub_v1 import SubscriberClient
+
+    host = settings.emulators.pubsub
+    if not host:
+        return SubscriberClient(credentials=_credentials(None))
+    from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+    transport = SubscriberGrpcTransport(channel=_channel(host))
+    return SubscriberClient(transport=transport)

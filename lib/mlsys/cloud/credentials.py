@@ -33,6 +33,24 @@ def default_credentials() -> Any:
         raise unusable(exc) from exc
 
 
+def signed_in() -> str:
+    """Return the account that Google accepts the credentials of, and call them once for that.
+
+    Raises:
+        CredentialsMissing: none were found, or Google does not accept them.
+        GoogleAuthError: Google did not answer.
+    """
+    from google.auth.transport.requests import Request
+
+    credentials = default_credentials()
+    credentials.refresh(Request())
+    return str(
+        getattr(credentials, "service_account_email", None)
+        or getattr(credentials, "account", None)
+        or "a person"
+    )
+
+
 def unusable(exc: Exception) -> CredentialsMissing:
     """Return the error for credentials that were not found or cannot be loaded."""
     if path := os.environ.get(VARIABLE):

@@ -19,7 +19,7 @@ from mlsys.cloud.credentials import words
 from mlsys.cloud.errors import translated
 from mlsys.cloud.messages import Use
 from mlsys.cloud.quotas import reasons_of
-from mlsys.errors import PermissionMissing
+from mlsys.errors import CloudUnavailable, PermissionMissing
 from mlsys.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ State = Literal["ok", "warning", "failed", "skipped"]
 
 SECONDS = 15.0  # of one check
 CALL = 10.0  # seconds of one call to a Google API within a check
+AGAIN = "Run it again; if it persists, check the network and https://status.cloud.google.com"
 APIS = "apis"  # the finding about APIs that are not enabled
 # By the name that a `Use` has for the service, where Google's answer does not name the API
 _API_OF = {
@@ -76,7 +77,7 @@ class Check:
 
     If `ask` raises, `fix` is what to do, and `use` describes the call. `needs` are the ids of
     checks without which this one cannot pass: it is skipped if they fail. `denied` is the state if
-    the account may not see what it asks for.
+    the account may not see what it asks for, and `seconds` its time if it needs more.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Check:
     fix: str
     needs: tuple[str, ...] = ()
     denied: State = "failed"
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,14 @@ def run_checks(
                 outcomes[check.id] = skipped(f"It needs `{broken[0]}`.")
             else:
                 running[check.id] = check, _in_thread(check.ask)
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         for check, future in running.values():
-            outcomes[check.id] = _outcome(check, future, deadline, seconds, explain, disabled)
+            most = check.seconds or seconds
+            left = max(0.0, began + most - time.monotonic())
+            if not cf.wait([future], left).done:
+                outcomes[check.id] = _late(check, most)
+            else:
+                outcomes[check.id] = _outcome(check, future, explain, disabled)
     found = [Finding(APIS, **_fields(_apis(disabled, project)))]
     return found + [Finding(check.id, **_fields(outcomes[check.id])) for check in checks]
 
@@ -156,28 +163,23 @@ def run_checks(
 def _outcome(
     check: Check,
     future: cf.Future[Outcome],
-    deadline: float,
-    seconds: float,
     explain: Callable[[Exception, Check], str],
     disabled: set[str],
 ) -> Outcome:
-    if not cf.wait([future], max(0.0, deadline - time.monotonic())).done:
-        return failed(
-            f"No answer about {check.use.resource} within {seconds:.0f} s.",
-            "Run it again; if it persists, check the network and https://status.cloud.google.com",
-        )
     exc = future.exception()
     if exc is None:
         return future.result()
     if not isinstance(exc, Exception):
         raise exc
+    if isinstance(exc, ModuleNotFoundError):
+        return skipped(f"{exc.name} is not installed: pip install 'mlsys[service]'.")
     if (api := disabled_api(exc, check.use.service)) is not None:
         disabled.add(api)
         return skipped(f"{api} is not enabled: see `{APIS}`.")
     error = translated(exc, check.use)
     if isinstance(error, PermissionMissing) and check.denied != "failed":
         return Outcome(check.denied, explain(exc, check))
-    return failed(explain(exc, check), check.fix)
+    return failed(explain(exc, check), AGAIN if isinstance(error, CloudUnavailable) else check.fix)
 
 
 def disabled_api(exc: Exception, service: str) -> str | None:
@@ -193,6 +195,13 @@ def disabled_api(exc: Exception, service: str) -> str | None:
     in_text = _API.search(str(exc))
     named = about.get("service") or (in_text[0] if in_text else None)
     return named or _API_OF.get(service, service)
+
+
+def _late(check: Check, seconds: float) -> Outcome:
+    return failed(
+        f"No answer about {check.use.resource} within {seconds:.0f} s.",
+        AGAIN,
+    )
 
 
 def _apis(disabled: set[str], project: str) -> Outcome:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.messages import Use
-from mlsys.doctor.check import CALL, Check, Outcome, apply, failed, ok, retry, warning
+from mlsys.doctor.check import CALL, Check, Outcome, State, apply, failed, ok, retry, warning
 from mlsys.errors import TableNotFound
 
 TABLES = {"registry-table": "model_registry", "ledger-table": "prediction_runs"}
@@ -18,16 +18,17 @@ SLOW_CLOCK, WRONG_CLOCK = 5.0, 60.0  # seconds
 _NAMES = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
 
 
-def table_checks(clients: Clients, env: str, needs: tuple[str, ...] = ()) -> list[Check]:
+def table_checks(
+    clients: Clients, env: str, needs: tuple[str, ...] = (), denied: State = "failed"
+) -> list[Check]:
     """Return the checks of the tables' columns."""
     settings = clients.settings
 
     def check(id: str, table: str) -> Check:
         name = f"{settings.dataset(env)}.{table}"
         use = Use("BigQuery", name, ("bigquery.tables.get",), missing=TableNotFound)
-        return Check(
-            id, lambda: columns(clients, env, table), use, apply(settings, env), needs=needs
-        )
+        fix = apply(settings, env)
+        return Check(id, lambda: columns(clients, env, table), use, fix, needs, denied)
 
     return [check(id, table) for id, table in TABLES.items()]
 
@@ -77,11 +78,10 @@ class Clock:
         self._whose = whose  # this machine's, the service's
         self._away = 0.0  # seconds, less those that the query itself may explain
 
-    def checks(self, env: str, needs: tuple[str, ...] = ()) -> list[Check]:
-        """Return the checks `queries` and `clock`."""
-        settings = self._clients.settings
-        use = Use("BigQuery", f"queries in {settings.project}", ("bigquery.jobs.create",))
-        fix = apply(settings, env)
+    def checks(self, fix: str, needs: tuple[str, ...] = ()) -> list[Check]:
+        """Return the checks `queries`, which `fix` corrects, and `clock`."""
+        project = self._clients.settings.project
+        use = Use("BigQuery", f"queries in {project}", ("bigquery.jobs.create",))
         return [
             Check("queries", self._query, use, fix, needs=needs),
             Check("clock", self._compare, use, fix, needs=("queries",)),

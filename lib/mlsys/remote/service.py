@@ -33,10 +33,16 @@ MAX_URL = 4_000  # characters; longer parameters go in a body, which no proxy li
 
 
 class RefusedByService(MlsysError):
-    """The service refuses a request; `body` is its JSON answer, if it gave one."""
+    """The service refuses a request; `body` is its JSON answer, if it gave one.
 
-    def __init__(self, message: str, body: Mapping[str, Any] | None = None) -> None:
+    `status` is that of an answer that is not the service's own: Cloud Run's, or a proxy's.
+    """
+
+    def __init__(
+        self, message: str, body: Mapping[str, Any] | None = None, status: int | None = None
+    ) -> None:
         self.body = body
+        self.status = status
         super().__init__(message)
 
 
@@ -200,7 +206,7 @@ def _body(url: str, answer: requests.Response) -> dict[str, Any]:
         414: "or a proxy refuses a URL of this length: pass shorter parameters",
         431: "or a proxy refuses headers of this size: check what the proxy adds",
     }.get(answer.status_code, f"answered {answer.status_code}: is it the address of mlsys?")
-    raise RefusedByService(f"{url} {reason}")
+    raise RefusedByService(f"{url} {reason}", status=answer.status_code)
 
 
 def _seconds(text: str | None, default: int) -> int:

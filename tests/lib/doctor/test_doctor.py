@@ -1,0 +1,358 @@
+"""One thing broken at a time: the right check names it, and nothing else fails."""
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from google.api_core import exceptions
+
+import fake_project
+from fake_project import DATASET, PROJECT, TOPICS, URL, Project
+from mlsys.cli import doctor, main
+from mlsys.doctor.check import Finding
+from mlsys.doctor.examination import examine
+from mlsys.errors import CredentialsMissing
+
+APPLY = "terraform -chdir=infrastructure/envs/dev apply"
+
+
+def states(project: Project) -> dict[str, Finding]:
+    return {finding.id: finding for finding in examine(project.deployment)}
+
+
+def test_nothing_is_wrong_with_a_healthy_project() -> None:
+    findings = examine(Project().deployment)
+    assert {finding.state for finding in findings} == {"ok"}, findings
+    assert not [finding.id for finding in findings if finding.fix]
+    ids = [finding.id for finding in findings]
+    assert len(ids) == len(set(ids)) >= 25
+    assert ids[-2:] == ["service:walls", "service:publish-events"]
+
+
+def own(project: Project, id: str, seen: str) -> None:
+    """Let the service report a failed check of its own."""
+    [check] = [check for check in project.own if check["id"] == id]
+    check |= {"state": "failed", "seen": seen, "fix": APPLY}
+
+
+def no_column(project: Project, table: str, also_seen_by_service: bool = True) -> None:
+    fields = project.tables[f"{DATASET}.{table}"].schema
+    project.tables[f"{DATASET}.{table}"].schema = [f for f in fields if f.name != "loader"]
+    if also_seen_by_service and table == "model_registry":
+        own(project, "registry-table", "loader is missing")
+
+
+def push(project: Project, **values: object) -> None:
+    vars(project.subscriptions["mlsys-model-events-dev"].push_config).update(values)
+
+
+def signed(project: Project, **values: object) -> None:
+    vars(project.subscriptions["mlsys-predictions-dev"].push_config.oidc_token).update(values)
+
+
+def notified(project: Project, **values: object) -> None:
+    vars(project.models.notifications[0]).update(values)
+
+
+def disabled(project: Project) -> None:
+    project.faults["get_topic"] = exceptions.Forbidden(
+        "Cloud Pub/Sub API has not been used in project before or it is disabled: "
+        "https://console.developers.google.com/apis/api/pubsub.googleapis.com",
+        errors=[{"reason": "accessNotConfigured"}],
+    )
+
+
+BROKEN: dict[str, tuple[Callable[[Project], object], str, str]] = {
+    "nobody is signed in": (
+        lambda p: p.faults.update(account=CredentialsMissing("No credentials were found")),
+        "credentials",
+        "gcloud auth application-default login",
+    ),
+    "the service is down": (
+        lambda p: setattr(p, "service_fault", fake_project.DOWN),
+        "service",
+        "gcloud run services describe mlsys-dev",
+    ),
+    "another service answers": (
+        lambda p: setattr(p, "service_fault", fake_project.WRONG_ADDRESS),
+        "service",
+        "gcloud run services describe mlsys-dev",
+    ),
+    "the caller is not an invoker": (
+        lambda p: setattr(p, "service_fault", fake_project.DENIED),
+        "invoke",
+        "roles/run.invoker",
+    ),
+    "there is no identity token": (
+        lambda p: setattr(p, "service_fault", CredentialsMissing("no identity token")),
+        "invoke",
+        "roles/run.invoker",
+    ),
+    "an older release runs": (lambda p: setattr(p, "version", "0.0.9"), "version", "mlsys==0.0.9"),
+    "it serves another environment": (
+        lambda p: setattr(p, "envs", ["prod"]),
+        "environment",
+        "export MLSYS_URL=",
+    ),
+    "an API is not enabled": (
+        disabled,
+        "apis",
+        f"gcloud services enable pubsub.googleapis.com --project={PROJECT}",
+    ),
+    "no models bucket": (lambda p: p.buckets.pop("mlsys-models-dev"), "models-bucket", APPLY),
+    "no runs bucket": (lambda p: p.buckets.pop("mlsys-runs-dev"), "runs-bucket", APPLY),
+    "no versions": (
+        lambda p: setattr(p.models, "versioning_enabled", False),
+        "versioning",
+        "gcloud storage buckets update gs://mlsys-models-dev --versioning",
+    ),
+    "no notification": (
+        lambda p: p.models.notifications.clear(),
+        "notification",
+        "gcloud storage buckets notifications create gs://mlsys-models-dev "
+        f"--topic={TOPICS}/mlsys-model-events-dev",
+    ),
+    "a notification to another topic": (
+        lambda p: notified(p, topic_name="another"),
+        "notification",
+        "notifications create",
+    ),
+    "a notification of uploads alone": (
+        lambda p: notified(p, event_types=["OBJECT_FINALIZE"]),
+        "notification",
+        "OBJECT_ARCHIVE",
+    ),
+    "a notification below a prefix": (
+        lambda p: notified(p, blob_name_prefix="titanic/"),
+        "notification",
+        "notifications create",
+    ),
+    "results of runs are deleted": (
+        lambda p: p.runs.lifecycle_rules.append(
+            {"action": {"type": "Delete"}, "condition": {"age": 30}}
+        ),
+        "runs-lifecycle",
+        APPLY,
+    ),
+    "no dataset": (lambda p: p.datasets.clear(), "dataset", APPLY),
+    "bucket and dataset apart": (
+        lambda p: setattr(p.dataset, "location", "EU"),
+        "location",
+        "terraform.tfvars",
+    ),
+    "tables expire": (
+        lambda p: setattr(p.dataset, "default_table_expiration_ms", 86_400_000),
+        "expiration",
+        f"bq update --default_table_expiration=0 --default_partition_expiration=0 {PROJECT}:mlsys",
+    ),
+    "no registry": (
+        lambda p: p.tables.pop(f"{DATASET}.model_registry"),
+        "registry-table",
+        APPLY,
+    ),
+    "a column of the registry": (
+        lambda p: no_column(p, "model_registry"),
+        "registry-table",
+        APPLY,
+    ),
+    "a column of the ledger": (lambda p: no_column(p, "prediction_runs"), "ledger-table", APPLY),
+    "no queries": (
+        lambda p: p.faults.update(query=exceptions.Forbidden("bigquery.jobs.create")),
+        "queries",
+        "--role=roles/bigquery.jobUser",
+    ),
+    "the clock is wrong": (
+        lambda p: setattr(p, "clock_error", -120.0),
+        "clock",
+        "timedatectl set-ntp true",
+    ),
+    "a model is not registered": (
+        lambda p: p.objects.append("titanic/v2/model.pkl"),
+        "registry",
+        "/model-registry?env=dev",
+    ),
+    "a deleted model is registered": (
+        lambda p: p.registered.append("titanic/v9"),
+        "registry",
+        "/model-registry?env=dev",
+    ),
+    "no topic": (lambda p: p.topics.discard(f"{TOPICS}/mlsys-events-dev"), "topics", APPLY),
+    "no subscription": (
+        lambda p: p.subscriptions.pop("mlsys-predictions-dev"),
+        "push-predictions",
+        APPLY,
+    ),
+    "a push to another route": (
+        lambda p: push(p, push_endpoint=f"{URL}/events"),
+        "push-model-events",
+        APPLY,
+    ),
+    "a subscription that is pulled": (
+        lambda p: push(p, push_endpoint=""),
+        "push-model-events",
+        APPLY,
+    ),
+    "another audience": (
+        lambda p: signed(p, audience="https://old.run.app"),
+        "push-predictions",
+        APPLY,
+    ),
+    "another account signs": (
+        lambda p: signed(p, service_account_email="me@example.com"),
+        "push-predictions",
+        APPLY,
+    ),
+    "a short deadline": (
+        lambda p: setattr(p.subscriptions["mlsys-predictions-dev"], "ack_deadline_seconds", 10),
+        "push-predictions",
+        APPLY,
+    ),
+    "no dead letters": (
+        lambda p: setattr(
+            p.subscriptions["mlsys-predictions-dev"].dead_letter_policy, "dead_letter_topic", ""
+        ),
+        "dead-letters-predictions",
+        APPLY,
+    ),
+    "dead letters without a subscription": (
+        lambda p: p.subscriptions.pop("mlsys-model-events-dev-dead-letter"),
+        "dead-letters-model-events",
+        APPLY,
+    ),
+    "no walls": (lambda p: own(p, "walls", "no filter"), "service:walls", APPLY),
+    "the service may not publish": (
+        lambda p: own(p, "publish-events", "may not publish"),
+        "service:publish-events",
+        APPLY,
+    ),
+    "the service's clock": (lambda p: own(p, "clock", "100 s"), "service:clock", APPLY),
+}
+
+
+@pytest.mark.parametrize(("break_it", "id", "fix"), BROKEN.values(), ids=BROKEN.keys())
+def test_one_broken_thing_is_named_by_its_check(
+    break_it: Callable[[Project], object], id: str, fix: str
+) -> None:
+    project = Project()
+    break_it(project)
+    findings = states(project)
+    assert [f.id for f in findings.values() if f.state == "failed"] == [id], findings
+    assert fix in str(findings[id].fix)
+    assert not [f.id for f in findings.values() if f.state == "warning"]
+    assert findings[id].seen
+
+
+WARNED: dict[str, tuple[Callable[[Project], object], str, str]] = {
+    "parts are kept": (lambda p: p.runs.lifecycle_rules.clear(), "runs-lifecycle", APPLY),
+    "the caller may not upload": (
+        lambda p: setattr(p.models, "denied", ("storage.objects.create",)),
+        "upload-rights",
+        "model_writers",
+    ),
+    "little time travel": (
+        lambda p: setattr(p.dataset, "max_time_travel_hours", "48"),
+        "time-travel",
+        f"bq update --max_time_travel_hours=168 {PROJECT}:mlsys_dev",
+    ),
+    "a slow clock": (lambda p: setattr(p, "clock_error", 20.0), "clock", "set-ntp"),
+    "dead letters wait": (
+        lambda p: setattr(p, "waiting", 3),
+        "waiting-model-events waiting-predictions",
+        "gcloud pubsub subscriptions pull mlsys-",
+    ),
+    "pushes to another address of the service": (
+        lambda p: (
+            push(p, push_endpoint="https://other.run.app/events/storage"),
+            setattr(
+                p.subscriptions["mlsys-model-events-dev"].push_config.oidc_token,
+                "audience",
+                "https://other.run.app",
+            ),
+        ),
+        "push-model-events",
+        APPLY,
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "ids", "fix"), WARNED.values(), ids=WARNED.keys())
+def test_what_works_and_should_be_changed_is_a_warning(
+    change: Callable[[Project], object], ids: str, fix: str
+) -> None:
+    project = Project()
+    change(project)
+    findings = states(project)
+    assert [f.id for f in findings.values() if f.state != "ok"] == ids.split()
+    assert all(f.state == "warning" for f in findings.values() if f.state != "ok")
+    assert all(fix in str(findings[id].fix) for id in ids.split())
+
+
+@pytest.mark.parametrize(
+    "method", ["get_bucket", "get_dataset", "get_table", "get_topic", "get_subscription", "waiting"]
+)
+def test_what_the_caller_may_not_see_does_not_fail(method: str) -> None:
+    project = Project()
+    project.faults[method] = exceptions.Forbidden("denied")
+    findings = states(project)
+    broken = [f for f in findings.values() if f.state == "failed"]
+    assert not broken, broken
+    assert any("lacks" in f.seen for f in findings.values() if f.state == "skipped")
+
+
+def test_a_check_that_needs_a_failed_one_says_which() -> None:
+    project = Project()
+    project.buckets.pop("mlsys-models-dev")
+    assert states(project)["versioning"] == Finding(
+        "versioning", "skipped", "It needs `models-bucket`."
+    )
+
+
+def test_the_command_prints_each_check_and_the_counts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = Project()
+    project.models.versioning_enabled = False
+    project.waiting = 2
+    arranged = SimpleNamespace(url=URL)
+    monkeypatch.setattr("mlsys.cloud.clients.default_clients", lambda: None)
+    monkeypatch.setattr("mlsys.remote.service.Service", lambda url: arranged)
+    monkeypatch.setattr("mlsys.doctor.deployment.Deployment", lambda *_: project.deployment)
+    assert main(["doctor", "--env", "dev", "--url", URL]) == 1
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert f"failed   {'versioning':<24} gs://mlsys-models-dev keeps no versions" in text
+    assert "to fix it: gcloud storage buckets update gs://mlsys-models-dev --versioning" in text
+    assert lines[-1].endswith(" ok, 2 warning, 1 failed, 0 skipped")
+    assert "\x1b" not in text
+
+    assert main(["doctor", "--env", "dev", "--url", URL, "--json"]) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] is False
+    assert [c["id"] for c in answer["checks"] if c["state"] == "failed"] == ["versioning"]
+
+    assert main(["doctor", "--env", "dev", "--url", URL, "--run", f"{PROJECT}.d"]) == 1
+    assert "It needs every check to pass." in capsys.readouterr().out
+
+    project.models.versioning_enabled = True
+    assert main(["doctor", "--env", "dev", "--url", URL]) == 0
+
+
+@pytest.mark.parametrize("missing", ["GCP_PROJECT_ID", "MLSYS_URL"])
+def test_missing_settings_are_a_finding(
+    missing: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: object,
+) -> None:
+    monkeypatch.chdir(str(tmp_path))
+    for name in ("GCP_PROJECT_ID", "GOOGLE_CLOUD_PROJECT", "MLSYS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    values = {"GCP_PROJECT_ID": PROJECT, "MLSYS_URL": URL}
+    for name in values.keys() - {missing}:
+        monkeypatch.setenv(name, values[name])
+    assert main(["doctor", "--env", "dev"]) == 1
+    text = capsys.readouterr().out
+    assert text.startswith("failed   settings")
+    assert "export GCP_PROJECT_ID=" in text
+    assert doctor.written([]) == "\n0 ok, 0 warning, 0 failed, 0 skipped"
