@@ -88,9 +88,13 @@ writes_its_tables() {
 }
 
 healthy() {
-  local env
-  answers "$1/health" '.status == "healthy"' || return 1
-  for env in $(get "$1/health" | jq -r '.envs[]'); do
+  local health env envs
+  health=$(get "$1/health") || return 1
+  envs=$(jq -er 'select(.status == "healthy") | .envs | select(length > 0) | .[]' <<<"$health") || {
+    echo "deploy: $1/health is not ready: ${health:0:2000}" >&2
+    return 1
+  }
+  for env in $envs; do
     writes_its_tables "$1" "$env" || return 1
   done
   [ -n "${SMOKE_PREDICT:-}" ] || return 0

@@ -196,8 +196,9 @@ def test_a_release_whose_table_lacks_a_column_never_gets_traffic(cloud: Cloud, t
     assert not [call for call in cloud.changes if "--to-revisions" in call]
 
 
-def test_a_check_of_the_tables_that_was_not_made_is_a_failure(cloud: Cloud) -> None:
-    change(cloud, sick={NEW: "no registry-table"})
+@pytest.mark.parametrize("sick", ["no registry-table", "no envs"])
+def test_a_check_of_the_tables_that_was_not_made_is_a_failure(cloud: Cloud, sick: str) -> None:
+    change(cloud, sick={NEW: sick})
     assert cloud.run("release", "mlsys-dev", NEW).returncode == 1
     assert cloud.state["traffic"] == {FIRST: 100}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mlsys.cloud.messages import Use
@@ -11,6 +12,7 @@ from mlsys.doctor.deployment import Deployment
 EVENTS = ("OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE")
 UPLOADS = tuple(f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list"))
 PARTS = ".parquet"
+SHORTEST_DAYS = 2  # a read session lasts six hours, and a suspended run continues later
 
 
 def bucket_checks(at: Deployment) -> list[Check]:
@@ -121,16 +123,23 @@ class _Buckets:
 
     def _lifecycle(self) -> Outcome:
         """Check that parts are deleted after a while, and the results of runs never."""
-        deleting = [
+        conditions = [
             rule.get("condition", {})
             for rule in self._get(self.runs).lifecycle_rules
             if rule.get("action", {}).get("type") == "Delete"
         ]
-        narrow = [c for c in deleting if c.get("matchesSuffix") == [PARTS]]
+        deleting = [condition for condition in conditions if _deletes_live(condition)]
+        narrow = [c for c in deleting if set(c.get("matchesSuffix", ())) == {PARTS}]
         if len(narrow) < len(deleting):
             return failed(
                 f"A lifecycle rule of gs://{self.runs} deletes more than {PARTS}: without "
                 "result.json a repeated request is a new run, and appends its rows again.",
+                self.at.fix,
+            )
+        if any(condition.get("age", 0) < SHORTEST_DAYS for condition in narrow):
+            return failed(
+                f"A lifecycle rule of gs://{self.runs} deletes parts of runs that are not "
+                f"finished: keep them at least {SHORTEST_DAYS} days.",
                 self.at.fix,
             )
         if not narrow:
@@ -138,3 +147,15 @@ class _Buckets:
                 f"gs://{self.runs} keeps the parts of runs, and bills them.", self.at.fix
             )
         return ok(f"Parts in gs://{self.runs} are deleted; results of runs stay.")
+
+
+def _deletes_live(condition: Mapping[str, Any]) -> bool:
+    """Return whether a lifecycle rule deletes current objects of runs.
+
+    Quarantined messages lie beside them.
+    """
+    prefixes = condition.get("matchesPrefix", ())
+    if prefixes and all(prefix.startswith("quarantine/") for prefix in prefixes):
+        return False
+    noncurrent = ("daysSinceNoncurrentTime", "noncurrentTimeBefore", "numNewerVersions")
+    return condition.get("isLive") is not False and not any(key in condition for key in noncurrent)

@@ -135,6 +135,11 @@ BROKEN: dict[str, tuple[Callable[[Project], object], str, str]] = {
         "runs-lifecycle",
         APPLY,
     ),
+    "parts of running runs are deleted": (
+        lambda p: p.runs.lifecycle_rules[0]["condition"].update(age=0),
+        "runs-lifecycle",
+        APPLY,
+    ),
     "no dataset": (lambda p: p.datasets.clear(), "dataset", APPLY),
     "bucket and dataset apart": (
         lambda p: setattr(p.dataset, "location", "EU"),
@@ -298,6 +303,20 @@ def test_what_the_caller_may_not_see_does_not_fail(method: str) -> None:
     broken = [f for f in findings.values() if f.state == "failed"]
     assert not broken, broken
     assert any("lacks" in f.seen for f in findings.values() if f.state == "skipped")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"daysSinceNoncurrentTime": 7},
+        {"isLive": False, "age": 1},
+        {"age": 90, "matchesPrefix": ["quarantine/"]},
+    ],
+)
+def test_lifecycle_rules_that_keep_results_are_fine(condition: dict[str, object]) -> None:
+    project = Project()
+    project.runs.lifecycle_rules.append({"action": {"type": "Delete"}, "condition": condition})
+    assert states(project)["runs-lifecycle"].state == "ok"
 
 
 def test_a_check_that_needs_a_failed_one_says_which() -> None:

@@ -13,8 +13,10 @@ from google.api_core.exceptions import MethodNotImplemented, NotFound
 from google.cloud import pubsub_v1
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 
+from mlsys.cloud.clients import Clients
 from mlsys.local.pubsub import PubSub
 from mlsys.local.push import Message, PushSubscription, envelope
+from mlsys.settings import Emulators, Settings
 from receiver import Receiver
 
 
@@ -282,3 +284,36 @@ def test_a_subscription_needs_its_topics_and_a_name_of_its_own(
     subscribe(pubsub, receiver)
     with pytest.raises(ValueError, match="already"):
         subscribe(pubsub, receiver)
+
+
+def test_topics_and_subscriptions_are_described(
+    pubsub: PubSub, publisher: pubsub_v1.PublisherClient, receiver: Receiver
+) -> None:
+    subscribe(pubsub, receiver, dead_letter_topic="uploads-dead-letter", max_delivery_attempts=7)
+    settings = Settings("p", emulators=Emulators(pubsub=pubsub.address))
+    subscriber = Clients(settings).subscriber
+    with subscriber:
+        read = subscriber.get_subscription(subscription="projects/p/subscriptions/s", timeout=10)
+        with pytest.raises(NotFound):
+            subscriber.get_subscription(subscription="projects/p/subscriptions/t", timeout=10)
+    assert read.topic == "projects/p/topics/uploads"
+    assert read.push_config.push_endpoint == receiver.url
+    policy = read.dead_letter_policy
+    assert policy.dead_letter_topic == "projects/p/topics/uploads-dead-letter"
+    assert policy.max_delivery_attempts == 7
+    assert read.ack_deadline_seconds == 600
+
+    assert publisher.get_topic(topic="projects/p/topics/uploads").name.endswith("uploads")
+    with pytest.raises(NotFound):
+        publisher.get_topic(topic="projects/p/topics/none")
+
+
+@pytest.mark.parametrize(("topic", "granted"), [("uploads", True), ("none", False)])
+def test_permissions_are_granted_on_topics_that_exist(
+    publisher: pubsub_v1.PublisherClient, topic: str, granted: bool
+) -> None:
+    wanted = ["pubsub.topics.publish"]
+    answer = publisher.test_iam_permissions(
+        request={"resource": f"projects/p/topics/{topic}", "permissions": wanted}
+    )
+    assert list(answer.permissions) == (wanted if granted else [])
