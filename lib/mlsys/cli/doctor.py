@@ -15,7 +15,7 @@ from mlsys.errors import SettingsError
 from mlsys.settings import ENVS
 
 STATES = ("ok", "warning", "failed", "skipped")
-_WIDTH = 24  # of an id
+_WIDTH = 27  # of an id
 
 
 def add_to(commands: Any) -> None:

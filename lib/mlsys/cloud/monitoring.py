@@ -16,7 +16,7 @@ LOOK_BACK = dt.timedelta(minutes=10)
 
 
 def messages_waiting(clients: Clients, subscription: str) -> int | None:
-    """Return how many messages a subscription holds, or None if there is no figure yet."""
+    """Return how many messages a subscription holds, or None without a figure."""
     from google.api_core.exceptions import from_http_response
     from google.auth.transport.requests import AuthorizedSession
 

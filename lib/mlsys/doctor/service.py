@@ -61,7 +61,7 @@ class ServiceChecks:
             self._health = self.at.service.ask("/health", timeout=12.0, fields=[HEALTH])
         except CredentialsMissing as exc:
             self._denied = str(exc)
-            return ok(f"Not called: there is no identity token for {url}.")
+            return ok(f"Not called without an identity token: {url}.")
         except RefusedByService as exc:
             if exc.status not in DENIED:
                 raise

@@ -1,19 +1,25 @@
 """One thing broken at a time: the right check names it, and nothing else fails."""
 
+import dataclasses
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from google.api_core import exceptions
+from google.auth.exceptions import RefreshError, TransportError
 
 import fake_project
 from fake_project import DATASET, PROJECT, TOPICS, URL, Project
 from mlsys.cli import doctor, main
+from mlsys.cloud import credentials
 from mlsys.doctor.check import Finding
 from mlsys.doctor.examination import examine
 from mlsys.errors import CredentialsMissing
 
+ROOT = Path(__file__).parents[3]
 APPLY = "terraform -chdir=infrastructure/envs/dev apply"
 
 
@@ -28,6 +34,47 @@ def test_nothing_is_wrong_with_a_healthy_project() -> None:
     ids = [finding.id for finding in findings]
     assert len(ids) == len(set(ids)) >= 25
     assert ids[-2:] == ["service:walls", "service:publish-events"]
+
+
+def test_the_documents_name_every_check() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    table = text.split("| checks | what they compare |")[1].split("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    named = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    ids = {f.id for f in examine(Project().deployment) if not f.id.startswith("service:")}
+    kinds = tuple(f"-{kind}" for kind in fake_project.KINDS)
+    for kind in kinds:
+        ids = {f"{id.removesuffix(kind)}-…" if id.endswith(kind) else id for id in ids}
+    assert named == ids | {"settings"}
+
+
+@pytest.mark.parametrize(
+    ("exc", "says"),
+    [
+        (RefreshError("invalid_grant"), "does not accept the credentials"),
+        (TransportError("no route"), "no route"),
+    ],
+)
+def test_credentials_that_google_does_not_accept_are_named(
+    exc: Exception, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refresh(_: object) -> None:
+        raise exc
+
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setattr(
+        credentials, "default_credentials", lambda: SimpleNamespace(refresh=refresh)
+    )
+    at = dataclasses.replace(Project().deployment, account=credentials.signed_in)
+    [broken] = [finding for finding in examine(at) if finding.state == "failed"]
+    assert broken.id == "credentials"
+    assert says in broken.seen
+
+
+def test_the_account_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted = SimpleNamespace(refresh=lambda _: None, service_account_email="a@b.example")
+    monkeypatch.setattr(credentials, "default_credentials", lambda: accepted)
+    assert credentials.signed_in() == "a@b.example"
 
 
 def own(project: Project, id: str, seen: str) -> None:
@@ -84,7 +131,7 @@ BROKEN: dict[str, tuple[Callable[[Project], object], str, str]] = {
         "invoke",
         "roles/run.invoker",
     ),
-    "there is no identity token": (
+    "an identity token cannot be fetched": (
         lambda p: setattr(p, "service_fault", CredentialsMissing("no identity token")),
         "invoke",
         "roles/run.invoker",
@@ -340,7 +387,7 @@ def test_the_command_prints_each_check_and_the_counts(
     assert main(["doctor", "--env", "dev", "--url", URL]) == 1
     text = capsys.readouterr().out
     lines = text.splitlines()
-    assert f"failed   {'versioning':<24} gs://mlsys-models-dev keeps no versions" in text
+    assert f"failed   {'versioning':<27} gs://mlsys-models-dev keeps no versions" in text
     assert "to fix it: gcloud storage buckets update gs://mlsys-models-dev --versioning" in text
     assert lines[-1].endswith(" ok, 2 warning, 1 failed, 0 skipped")
     assert "\x1b" not in text
