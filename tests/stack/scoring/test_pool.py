@@ -7,18 +7,24 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
 import threadpoolctl
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression
 
+from app import create_app
+from mlsys.cloud.clients import clients_for
 from mlsys.errors import RunInterrupted, TryAgain
+from mlsys.gcs import gcs_put
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers import machine
@@ -84,6 +90,38 @@ def test_the_processes_are_reused_by_the_next_run(
     scored(lab, table, name)
     assert first <= pids(workers)
     assert len(pids(workers)) <= 2
+
+
+def of_a_notebook() -> bytes:
+    """Return a model of a class that no package has, pickled with its code."""
+    factor = 3
+
+    class Scaled(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+        n_features_in_ = 2
+        feature_names_in_ = np.array(["a", "b"], dtype=object)
+
+        def predict(self, X: pd.DataFrame) -> Any:
+            return (X["a"] + X["b"]).to_numpy() * factor
+
+    return cloudpickle.dumps(Scaled())
+
+
+def test_a_model_with_its_own_code_is_scored_in_the_pool(
+    stack: LocalStack, table: str, workers: pool._Pool
+) -> None:
+    lab = Lab(stack)
+    lab.settings = replace(stack.settings, models="any")
+    lab.clients = clients_for(lab.settings)
+    lab.client = create_app(lab.settings, lab.clients).test_client()
+    bucket = lab.settings.models_bucket("dev")
+    gcs_put(of_a_notebook(), bucket, "scaled-in-a-pool/v1/model.pkl")
+    params = lab.params(table, "scaled-in-a-pool", id_columns="id")
+    result = lab.here(params).done()
+    assert (result["loader"], result["shards"]) == ("any", 4)
+    assert pids(workers)
+    np.testing.assert_array_equal(
+        lab.rows(params["output_table"])["prediction"], (DATA["a"] + DATA["b"]) * 3
+    )
 
 
 def test_a_process_that_died_between_runs_is_replaced(
