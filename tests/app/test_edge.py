@@ -140,7 +140,7 @@ def test_the_service_is_served_under_the_path_of_its_url(monkeypatch: pytest.Mon
     assert under.get("/team/mlsysx/health").status_code == 404
     assert under.get("/docs").headers["Location"].endswith("/team/mlsys/docs/")
     assert under.get("/docs/openapi.json").get_json()["servers"] == [{"url": "/team/mlsys"}]
-    monkeypatch.setattr("app.api.predictions._publish", lambda *_: None)
+    monkeypatch.setattr("app.api.predictions.publish_request", lambda *_: None)
     plan = SimpleNamespace(plan=SimpleNamespace(run_id="a-run"), result=None, close=bool)
     monkeypatch.setattr("workers.scoring.planning.find_run.prepare", lambda *_: plan)
     accepted = under.get("/predict", query_string=REQUEST | {"wait": "false"})

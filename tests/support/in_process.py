@@ -26,6 +26,7 @@ class SandboxHere:
     """
 
     alive = True
+    pid = -1  # none of its own to measure
 
     def __init__(self, handlers: str, **_: Any) -> None:
         self._host = Host()
@@ -58,6 +59,7 @@ class InProcess:
     """What `SandboxedModel` offers a scorer."""
 
     alive = True
+    pid = -1  # none of its own to measure
 
     def __init__(self, model: Any) -> None:
         self.model = model

@@ -190,7 +190,7 @@ def test_long_calls_show_their_action(
     for module in (mlsys.bq, mlsys.gcs, mlsys.models):
         monkeypatch.setattr(module, "default_clients", lambda: cloud)
     call()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # those of other tests may end
     lines = [line.rstrip() for line in terminal.getvalue().split("\r")]
     mine = [line for line in lines if line.startswith(says)]
     assert re.search(r" \(0 s\)$", mine[0]) and mine[-1].endswith("(0 s, done)"), lines

@@ -135,7 +135,8 @@ def terminated_run(service: Service, phase: str, more: float | None = None) -> f
         asking = pool.submit(service.ask, output)
         try:
             assert held.reached.wait(TIMEOUT)
-            parts = bench.lab.objects(f"{bench.name}-v1-")
+            before = bench.lab.objects(f"{bench.name}-v1-")
+            parts = {n: generation for n, generation in before.items() if "/attempts/" not in n}
             began = time.monotonic()
             pid = service.terminate()
             if more is None:

@@ -71,7 +71,7 @@ def lab(stack: LocalStack) -> Lab:
 
 
 def params_of(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (5, 5))
+    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (6, 6))
     name = lab.upload(MODEL, DATA[FEATURES])
     return lab.params(lab.put(DATA), name, run_id=unique("suspended"))
 

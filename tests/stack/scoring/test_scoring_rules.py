@@ -189,7 +189,7 @@ def test_a_google_failure_is_reported_without_its_text_and_cleared_by_the_next_t
         raise exceptions.Forbidden("secret words")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lab.clients.bigquery_read, "create_read_session", forbid)
+        patch.setattr(lab.clients.bigquery_read, "read_rows", forbid)
         with pytest.raises(exceptions.Forbidden):
             execute(lab.clients, prepared)
     state = status(lab.clients, "dev", prepared.plan.run_id)

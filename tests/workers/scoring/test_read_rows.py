@@ -46,7 +46,7 @@ class Streams:
 
 
 def session(schema: bytes = b"") -> Session:
-    return Session(0, ("s",), None, ROWS, PART, (1, 1), base64.b64encode(schema).decode())
+    return Session(0, ("s",), None, ROWS, PART, schema=base64.b64encode(schema).decode())
 
 
 def read(streams: Streams, offset: int = 0, most: int = 100, opened: Session | None = None) -> Any:

@@ -200,8 +200,10 @@ def _fail(*_: Any) -> Any:
 
 def test_the_pool_raises_the_exception_and_survives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_score_in_worker", _fail)
+    scoring: Any = SimpleNamespace(plan=SimpleNamespace(run_id="run"))
+    chain: Any = None
     with cf.ProcessPoolExecutor(1, mp_context=context()) as executor:
         monkeypatch.setattr(pool, "_pool", SimpleNamespace(executor=lambda _: executor))
         for _ in range(2):
             with pytest.raises(exceptions.ServiceUnavailable):
-                pool._in_processes(None, [0], 1, lambda: False, print)  # type: ignore[arg-type]
+                pool._in_processes(scoring, [chain], 1, lambda: False, print)
