@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Roll an image out to a Cloud Run service, and roll back if the service is unhealthy.
+# Roll an image out to a Cloud Run service and its job, and roll back if the service is unhealthy.
 #   deploy.sh running SERVICE                          the image that has all the traffic, by digest
 #   deploy.sh url SERVICE                              its address
 #   deploy.sh check ENV DIGEST CONFIRMATION RUNNING    refuse unless DIGEST may go to ENV; print the image
@@ -114,10 +114,27 @@ smoke() {
   return 1
 }
 
-# However release ends, remove the tag; unless it succeeded, move the traffic back.
+# The job of a service: mlsys-score-dev for mlsys-dev.
+job_of() {
+  echo "mlsys-score-${1#mlsys-}"
+}
+
+# The image of a job, or nothing if it does not exist.
+job_image() {
+  local names
+  names=$(gcloud run jobs list --format='value(metadata.name)') || fail "cannot list the jobs"
+  grep -qxF "$1" <<<"$names" || return 0
+  gcloud run jobs describe "$1" --format='value(spec.template.spec.template.spec.containers[0].image)'
+}
+
+# However release ends, remove the tag; unless it succeeded, move the traffic and the job's image back.
 leave() {
   local code=$?
   trap - EXIT
+  if [ "$job_moved" = true ] && [ "$code" -ne 0 ]; then
+    echo "deploy: $job goes back to $job_before" >&2
+    gcloud run jobs update "$job" --image="$job_before" --quiet || code=2
+  fi
   if [ "$moved" = true ] && [ "$code" -ne 0 ]; then
     if [ -n "$before" ]; then
       echo "deploy: traffic goes back to $before" >&2
@@ -135,11 +152,13 @@ leave() {
 
 release() {
   local state revision url candidate
-  service=$1 image=$2 moved=false tagged=false
+  service=$1 image=$2 moved=false tagged=false job_moved=false
   [[ $image =~ @sha256:[0-9a-f]{64}$ ]] || fail "'$image' is not named by its digest"
   state=$(describe "$service")
   before=$(traffic <<<"$state")
   url=$(jq -r '.status.url' <<<"$state")
+  job=$(job_of "$service")
+  job_before=$(job_image "$job")
   trap leave EXIT
   trap 'exit 130' INT TERM
 
@@ -152,6 +171,13 @@ release() {
   candidate=$(describe "$service" | jq -er '.status.traffic[] | select(.tag == "candidate") | .url')
   smoke "$candidate"
 
+  # Before the traffic: a run that the new revision plans is scored by the new image.
+  if [ -n "$job_before" ]; then
+    job_moved=true
+    gcloud run jobs update "$job" --image="$image" --quiet
+  else
+    echo "deploy: there is no job $job to move: create it with Terraform (docs/deploying.md)" >&2
+  fi
   moved=true
   gcloud run services update-traffic "$service" --to-revisions="$revision=100" --quiet
   smoke "$url"

@@ -130,8 +130,8 @@ def storage() -> tuple[str, int]:
 )
 def predictions() -> tuple[str, int] | Response:
     from workers.admission import admitted
+    from workers.scoring.engines.perform import perform
     from workers.scoring.planning.find_run import prepare
-    from workers.scoring.run import execute
 
     auth.check_push()
     body = read_body()
@@ -159,7 +159,7 @@ def predictions() -> tuple[str, int] | Response:
             run_id = prepared.plan.run_id
             logs.note(run_id=run_id)
             stopping = service().stopping.is_set
-            result = execute(clients, prepared, deadline=deadline, stopping=stopping)
+            result = perform(clients, prepared, deadline=deadline, stopping=stopping, wait=False)
     except RunInterrupted as exc:
         return _suspend(scoring_request, run_id, exc)
     except TooManyRuns as exc:
@@ -170,6 +170,9 @@ def predictions() -> tuple[str, int] | Response:
         # It would fail again: `GET /runs/{run_id}` tells why, and the message is acknowledged.
         log.warning("Scoring failed: %s", exc, extra={"run_id": run_id})
         logs.note(outcome=f"failed: {type(exc).__name__}")
+        return DONE
+    if result is None:
+        logs.note(outcome="a job works on it")
         return DONE
     logs.note(outcome="reused" if result.reused else f"{result.rows} rows scored")
     return DONE

@@ -61,6 +61,8 @@ class RunResult(BaseModel):
     finished_at: str
     labels: dict[str, str] = {}
     warnings: list[str]
+    engine: str = "service"
+    engine_reason: str = ""
     reused: bool
 
 
@@ -78,6 +80,8 @@ class DryRun(BaseModel):
     model_version: str
     model_generation: int
     loader: str
+    engine: str
+    engine_reason: str
     versions: list[dict[str, str]]
     rows: int | None
     bytes: int | None = None
@@ -195,7 +199,7 @@ def _predict(query: PredictQuery) -> Any:
 
 
 def _run(query: PredictQuery, request: ScoringRequest, prepared: Prepared) -> Any:
-    from workers.scoring.run import execute
+    from workers.scoring.engines.perform import perform
 
     clients = service().clients
     run_id = prepared.plan.run_id
@@ -206,7 +210,8 @@ def _run(query: PredictQuery, request: ScoringRequest, prepared: Prepared) -> An
         accepted = {"run_id": run_id, "state": "accepted", "status_url": status_url}
         return Accepted(**accepted).model_dump(), 202, {"Location": status_url}
     deadline = time.monotonic() + max(service().settings.request_timeout - MARGIN, 1.0)
-    result = execute(clients, prepared, deadline=deadline, stopping=service().stopping.is_set)
+    result = perform(clients, prepared, deadline=deadline, stopping=service().stopping.is_set)
+    assert result is not None  # it waits
     logs.note(outcome="reused" if result.reused else f"{result.rows} rows scored")
     return RunResult(**result.to_dict()).model_dump()
 

@@ -37,6 +37,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.ModelUnusable, 422, "The model cannot be used"),
     (errors.PredictionFailed, 422, "The model failed on the table's rows"),
     (errors.NoProgress, 422, "The run makes no progress"),
+    (errors.RunFailed, 422, "The run failed"),
     (errors.TryAgain, 503, "Try again"),
 )
 BUSY = (503, "Google Cloud did not answer; try again")

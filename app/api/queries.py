@@ -23,6 +23,7 @@ from app.api.parameters import (
     Table,
 )
 from mlsys.settings import Settings
+from workers.scoring.engines.choice import check_engine
 from workers.scoring.request import MaxRejects, ScoringRequest
 
 MAX_WHERE = 10_000  # characters; a URL should not hold more
@@ -101,6 +102,13 @@ class PredictQuery(BaseModel):
     allow_version_mismatch: Annotated[
         bool, Field(description="Use the model although another scikit-learn saved it")
     ] = False
+    engine: Annotated[
+        Literal["auto", "service", "job"],
+        Field(
+            description="Score in the service, or by the tasks of a Cloud Run job; auto uses the "
+            "job, if one is configured, for what the service cannot score in time"
+        ),
+    ] = "auto"
     dry_run: Annotated[bool, Field(description="Only check whether it would work")] = False
     check_ids: Annotated[
         bool, Field(description="With dry_run: also count rows with duplicate ids, by a query")
@@ -124,7 +132,7 @@ class PredictQuery(BaseModel):
         """Return the request as the workers take it.
 
         Raises:
-            InvalidRequest: the environment is not served here.
+            InvalidRequest: the environment is not served here, or it has no job.
             NotAllowed: a table is in a dataset that the service does not touch.
         """
         env = settings.require_env(self.env)
@@ -145,4 +153,5 @@ class PredictQuery(BaseModel):
             max_rejects=self.max_rejects,
             allow_rejected=self.allow_rejected,
             allow_version_mismatch=self.allow_version_mismatch,
+            engine=check_engine(settings, self.engine),
         )

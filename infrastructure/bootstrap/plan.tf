@@ -36,6 +36,8 @@ resource "google_project_iam_custom_role" "plan" {
     "pubsub.topics.getIamPolicy",
     "resourcemanager.projects.get",
     "resourcemanager.projects.getIamPolicy",
+    "run.jobs.get",
+    "run.jobs.getIamPolicy",
     "run.services.get",
     "run.services.getIamPolicy",
     "storage.buckets.get",

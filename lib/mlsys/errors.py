@@ -167,6 +167,10 @@ class NoProgress(MlsysError):
     """The last tries of a run all ended without a new part; nothing was published."""
 
 
+class RunFailed(MlsysError):
+    """The run failed in a process that answers nobody; nothing was published."""
+
+
 class MetadataInvalid(MlsysError, ValueError):
     """A metadata.json that is not a JSON object or has a part of the wrong form."""
 
@@ -209,3 +213,7 @@ class RunInterrupted(TryAgain):
 
 class RunWaiting(RunInterrupted):
     """The run stopped early while it waited for a BigQuery job, or for another run."""
+
+
+class OthersAtWork(RunWaiting):
+    """The rows of a task are scored; other tasks of the run still work on theirs."""

@@ -59,7 +59,9 @@ class Working:
         plan = SimpleNamespace(run_id=run_id or "the-run")
         return SimpleNamespace(plan=plan, request=request, close=lambda: None)
 
-    def execute(self, _: Any, prepared: Any, *, deadline: float, stopping: Any) -> Any:
+    def perform(
+        self, _: Any, prepared: Any, *, deadline: float, stopping: Any, wait: bool = True
+    ) -> Any:
         if self.fault is not None:
             raise self.fault
         work = 0.0 if stopping() else min(self.left, deadline - self.now - self.overhead)
@@ -75,7 +77,7 @@ class Working:
 def working(monkeypatch: pytest.MonkeyPatch) -> Working:
     working = Working()
     monkeypatch.setattr("workers.scoring.planning.find_run.prepare", working.prepare)
-    monkeypatch.setattr("workers.scoring.run.execute", working.execute)
+    monkeypatch.setattr("workers.scoring.engines.perform.perform", working.perform)
     monkeypatch.setattr(events, "time", SimpleNamespace(monotonic=lambda: working.now))
     return working
 

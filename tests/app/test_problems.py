@@ -41,11 +41,13 @@ ANSWERS: dict[type[Exception], int] = {
     errors.ModelUnusable: 422,
     errors.PredictionFailed: 422,
     errors.NoProgress: 422,
+    errors.RunFailed: 422,
     errors.TryAgain: 503,
     errors.CloudUnavailable: 503,
     errors.RegistryBusy: 503,
     errors.RunInterrupted: 503,
     errors.RunWaiting: 503,
+    errors.OthersAtWork: 503,
     errors.TooManyRuns: 503,
     errors.SessionOver: 503,
 }

@@ -46,7 +46,9 @@ class Cloud:
     def changes(self) -> list[str]:
         """Return the changes that gcloud was asked to make."""
         calls = (self.folder / "calls").read_text().splitlines()
-        return [call for call in calls if call.startswith("gcloud") and " describe " not in call]
+        reads = (" describe ", " list ")
+        changes = [call for call in calls if not any(verb in call for verb in reads)]
+        return [call for call in changes if call.startswith("gcloud")]
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {
@@ -68,6 +70,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     state = made.state
     fake_cloud.add_revision(state, OLD)
     state["traffic"] = {"LATEST": 100}
+    state["jobs"] = {"mlsys-score-dev": OLD, "mlsys-score-prod": OLD}
     made.state = state
     return made
 
@@ -86,9 +89,19 @@ def test_a_release_moves_all_traffic_and_leaves_no_tag(cloud: Cloud) -> None:
     assert cloud.changes == [
         f"{service} update mlsys-dev --image={NEW} --no-traffic --quiet",
         f"{service} update-traffic mlsys-dev --update-tags=candidate={SECOND} --quiet",
+        f"gcloud run jobs update mlsys-score-dev --image={NEW} --quiet",
         f"{service} update-traffic mlsys-dev --to-revisions={SECOND}=100 --quiet",
         f"{service} update-traffic mlsys-dev --remove-tags=candidate --quiet",
     ]
+    assert cloud.state["jobs"] == {"mlsys-score-dev": NEW, "mlsys-score-prod": OLD}
+
+
+def test_a_service_without_a_job_is_released(cloud: Cloud) -> None:
+    change(cloud, jobs={})
+    done = cloud.run("release", "mlsys-dev", NEW)
+    assert done.returncode == 0, done.stderr
+    assert "no job mlsys-score-dev" in done.stderr
+    assert not [call for call in cloud.changes if " jobs " in call]
 
 
 def test_the_token_appears_on_no_command_line(cloud: Cloud) -> None:
@@ -105,6 +118,7 @@ def test_a_candidate_that_is_not_healthy_never_gets_traffic(cloud: Cloud) -> Non
     assert cloud.state["traffic"] == {FIRST: 100}
     assert cloud.state["tags"] == {}
     assert not [call for call in cloud.changes if "--to-revisions" in call]
+    assert cloud.state["jobs"]["mlsys-score-dev"] == OLD
 
 
 def test_a_release_that_fails_under_traffic_is_rolled_back(cloud: Cloud) -> None:
@@ -114,6 +128,8 @@ def test_a_release_that_fails_under_traffic_is_rolled_back(cloud: Cloud) -> None
     assert f"goes back to {FIRST}=100" in done.stderr
     assert cloud.state["traffic"] == {FIRST: 100}
     assert cloud.state["tags"] == {}
+    assert cloud.state["jobs"]["mlsys-score-dev"] == OLD
+    assert f"jobs update mlsys-score-dev --image={NEW}" in " ".join(cloud.changes)
     assert f"--to-revisions={SECOND}=100" in " ".join(cloud.changes)
 
 

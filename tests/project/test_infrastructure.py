@@ -29,6 +29,7 @@ from terraform_cases import (
     named,
 )
 from workers.scoring import run
+from workers.scoring.engines import cloud_run_job
 
 CONFIG = Config.read(files_of(MODULE))
 ROOTS = ("bootstrap", "modules/mlsys", *(f"envs/{env}" for env in ENVS))
@@ -42,6 +43,7 @@ NOT_SET = {
         (
             "BIGQUERY_EMULATOR_HOST",
             "BIGQUERY_STORAGE_EMULATOR_HOST",
+            "CLOUD_RUN_EMULATOR_HOST",
             "PUBSUB_EMULATOR_HOST",
             "STORAGE_EMULATOR_HOST",
         ),
@@ -154,6 +156,22 @@ def test_limits_match_the_code() -> None:
     assert f":{_container()['ports'][0]['container_port']}" in gunicorn_conf.bind
     notified = CONFIG.resources["google_storage_notification", "models"]["event_types"]
     assert sorted(notified) == sorted(events.STORAGE_EVENTS)
+
+
+def test_the_job_executes_the_task_of_the_code_with_the_services_settings() -> None:
+    job = CONFIG.resources["google_cloud_run_v2_job", "score"]
+    task = job["template"][0]["template"][0]
+    (container,) = task["containers"]
+    assert container["command"] == ["python", "-m", "workers.scoring.engines.task"]
+    assert "args" not in container  # each execution has its own
+    assert container["dynamic"] == _container()["dynamic"]
+    assert task["service_account"] == "${google_service_account.runtime.email}"
+    assert CONFIG.resources["google_cloud_run_v2_job_iam_member", "runtime_runs"]["role"] in (
+        Path(cloud_run_job.__file__).read_text()
+    )
+    assert named(CONFIG.locals["job"]) == "mlsys-score-dev"
+    script = (ROOT / ".github" / "scripts" / "deploy.sh").read_text()
+    assert 'echo "mlsys-score-${1#mlsys-}"' in script  # for the service mlsys-dev
 
 
 def test_log_alerts_match_the_lines_that_are_logged() -> None:

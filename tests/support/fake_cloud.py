@@ -24,6 +24,7 @@ def new_state(service: str = "mlsys-dev") -> dict[str, Any]:
         "tags": {},  # tag: revision
         "unready": [],  # images that never start
         "sick": {},  # image: where it is unhealthy: candidate, traffic, predict or a check
+        "jobs": {},  # name: image
         "refuse": [],  # options that make gcloud fail
     }
 
@@ -50,6 +51,19 @@ def gcloud(state: dict[str, Any], arguments: list[str]) -> int:
     if verb == ["run", "revisions", "describe"]:
         assert options == {"format": "value(spec.containers[0].image)"}
         print(state["revisions"][names[0]])
+        return 0
+    if verb == ["run", "jobs", "list"]:
+        assert options == {"format": "value(metadata.name)"}
+        print("\n".join(state["jobs"]))
+        return 0
+    if verb == ["run", "jobs", "describe"]:
+        path = "spec.template.spec.template.spec.containers[0].image"
+        assert options == {"format": f"value({path})"}
+        print(state["jobs"][names[0]])
+        return 0
+    if verb == ["run", "jobs", "update"]:
+        assert options.keys() == {"image", "quiet"} and names[0] in state["jobs"]
+        state["jobs"][names[0]] = options["image"]
         return 0
     if names != [state["service"]]:
         return fail(f"Cannot find service {names}")

@@ -110,16 +110,19 @@ class Bench:
         table: str | None = None,
         streams: int = STREAMS,
         part_rows: int = PART_ROWS,
+        share: tuple[int, int] | None = None,
+        run_id: str = "",
     ) -> Caller:
         """Start a caller of the request that writes to `output`.
 
         `at` is the call at which it ends or stops (see `callers`), `design` the weaker design to
-        follow; with `pool` it scores in processes of its own.
+        follow; with `pool` it scores in processes of its own. With a `share`, index and count, it
+        is a task of a job for the run.
         """
         params = self.lab.params(table or self.table, self.name, output_table=output)
         request = params | {"outputs": OUTPUTS, "max_rejects": len(BAD)}
         message = {"request": request, "environment": self.rules.environment}
-        message |= {"at": at, "design": design, "pool": pool}
+        message |= {"at": at, "design": design, "pool": pool, "share": share, "run_id": run_id}
         return self.zygote.fork(message | {"streams": streams, "part_rows": part_rows})
 
     def finish(self, output: str, **options: Any) -> dict[str, Any]:

@@ -23,7 +23,9 @@ PLAIN = hcl2.SerializationOptions(
 PROJECT_ROLES = {
     "roles/bigquery.jobUser",
     "roles/bigquery.readSessionUser",
-    "roles/run.viewer",  # the deploy account's, to read which image a revision runs
+    # The deploy account's, to read which image a revision runs, and the runtime account's, to see
+    # whether an execution has ended
+    "roles/run.viewer",
     "${google_project_iam_custom_role.plan.name}",
 }
 

@@ -25,6 +25,7 @@ from mlsys.errors import (
     bounded,
 )
 from workers.query import column_sql, dry_run, select
+from workers.scoring.engines.choice import choose
 from workers.scoring.planning.destination import output_location
 from workers.scoring.planning.find_run import FoundRun, find_run
 from workers.scoring.planning.lookup import Resolved, check_where
@@ -66,7 +67,7 @@ def preflight(
     run = find_run(clients, request, run_id)
     if run.result is not None or run.resolved is None:
         assert run.plan is not None  # without a plan find_run resolves the request
-        return _known(clients, run, run.plan)
+        return _known(clients, run, run.plan) | _engine(clients, request, run.plan.rows_expected)
     resolved = run.resolved
     plan = run.plan
     problems: list[MlsysError] = []
@@ -78,14 +79,18 @@ def preflight(
         except (*_PROBLEMS, TableNotFound) as exc:
             problems.append(exc)
     metadata, _ = read_metadata(clients, resolved.model)
-    verdict = _head(run, resolved.model) | {
-        "ok": not problems,
-        "problems": [_problem(exc) for exc in problems],
-        # Only its run_id makes a repeated request on a view the same run.
-        "run_id_required": resolved.is_query and run_id is None,
-        "versions": _versions(metadata),
-        "rows": resolved.rows,
-    }
+    verdict = (
+        _head(run, resolved.model)
+        | _engine(clients, request, resolved.rows)
+        | {
+            "ok": not problems,
+            "problems": [_problem(exc) for exc in problems],
+            # Only its run_id makes a repeated request on a view the same run.
+            "run_id_required": resolved.is_query and run_id is None,
+            "versions": _versions(metadata),
+            "rows": resolved.rows,
+        }
+    )
     if plan is None:
         return verdict
     size = _bytes(clients, resolved, plan)
@@ -131,6 +136,12 @@ def _head(run: FoundRun, model: ModelPin) -> dict[str, Any]:
         "model_generation": model.generation,
         "loader": model.loader,
     }
+
+
+def _engine(clients: Clients, request: ScoringRequest, rows: int | None) -> dict[str, Any]:
+    """Return where the run would begin, and why there."""
+    engine = choose(clients.settings, request.engine, rows)
+    return {"engine": engine.name, "engine_reason": engine.reason}
 
 
 def _failed_before(run: FoundRun) -> list[str]:

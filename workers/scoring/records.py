@@ -12,6 +12,7 @@ from dataclasses import MISSING, asdict, astuple, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 from mlsys.errors import Conflict
+from workers.scoring.request import SERVICE
 from workers.scoring.store import RunStore
 
 
@@ -27,6 +28,14 @@ class Counts:
     def __add__(self, other: Counts) -> Counts:
         pairs = zip(astuple(self), astuple(other), strict=True)
         return Counts(*(mine + theirs for mine, theirs in pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Where the rows of a run are scored, `service` or `job`, and why there."""
+
+    name: str = SERVICE
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,8 @@ class Result:
     loader: str = "listed"  # of the model: `MLSYS_MODELS` when the run was planned
     streams: int = 0  # of the read session, that BigQuery gave
     streams_requested: int = 0  # at most
+    engine: str = SERVICE  # that scored the last rows
+    engine_reason: str = ""
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
 OUTPUTS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
 LATEST = "latest"
 TOLERANCES = ("max_rejects", "allow_rejected", "allow_version_mismatch")
+AUTO, SERVICE, JOB = ENGINES = ("auto", "service", "job")
 
 _COUNT = re.compile(r"[0-9]{1,15}")
 _SHARE = re.compile(r"(0?\.[0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,9})?)%")
@@ -78,6 +79,7 @@ class ScoringRequest:
     max_rejects: MaxRejects = MaxRejects()
     allow_rejected: bool = False
     allow_version_mismatch: bool = False
+    engine: str = AUTO  # of ENGINES: where the rows are scored
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as the texts that `GET /predict` takes, without defaults."""
@@ -95,9 +97,10 @@ class ScoringRequest:
 
         Defaults are left out, so that a parameter that a later version adds changes nothing for
         those who do not pass it. Tolerances are not part of it: a run that failed over
-        its bad rows can be resumed with a larger `max_rejects`.
+        its bad rows can be resumed with a larger `max_rejects`. Nor is the engine, which changes
+        only how long it takes.
         """
-        return {k: v for k, v in self.to_dict().items() if k not in TOLERANCES}
+        return {k: v for k, v in self.to_dict().items() if k not in (*TOLERANCES, "engine")}
 
 
 def check_run_id(run_id: str) -> str:

@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from mlsys.cloud.clients import Clients, is_passing
 from mlsys.errors import (
     Conflict,
     MlsysError,
+    OthersAtWork,
     PredictionFailed,
     RunInterrupted,
     RunWaiting,
@@ -24,6 +25,7 @@ from mlsys.errors import (
     TryAgain,
     bounded,
 )
+from workers import machine
 from workers.announcements import Event, announce
 from workers.scoring.attempts import HOUR, End, begin, end
 from workers.scoring.planning.find_run import Prepared, another_plan, check_result
@@ -31,8 +33,16 @@ from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.load import publish_output, publish_rejects
-from workers.scoring.records import Counts, Decision, Failure, Result, read_decision, read_result
-from workers.scoring.shards.chain import read_chains
+from workers.scoring.records import (
+    Counts,
+    Decision,
+    Engine,
+    Failure,
+    Result,
+    read_decision,
+    read_result,
+)
+from workers.scoring.shards.chain import Share, all_complete, read_chains
 from workers.scoring.shards.part import PartDamaged
 from workers.scoring.shards.pool import Scoring, score_shards
 from workers.scoring.shards.read_session import MARGIN, Session, current_session, give_up
@@ -42,6 +52,9 @@ from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
 
+WHOLE = Share()
+IN_SERVICE = Engine()
+
 
 def execute(
     clients: Clients,
@@ -49,13 +62,19 @@ def execute(
     *,
     deadline: float | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    share: Share = WHOLE,
+    engine: Engine = IN_SERVICE,
+    pace: Callable[[float, int], None] = lambda rate, left: None,
 ) -> Result:
     """Work on a prepared run until it is done, and return its result.
 
     `deadline` is a `time.monotonic()` moment to stop at; `stopping` returns True once the process
-    is to end. Finished work stays, and the same request resumes the run.
+    is to end. Finished work stays, and the same request resumes the run. With a `share`, only its
+    streams are scored: the task that finds all parts there takes the run to its result. `engine`
+    is for the result, `pace` as for `Watch`.
 
     Raises:
+        OthersAtWork: the share is scored, and other shares are not.
         RunInterrupted: out of time; carries the progress.
         PredictionFailed: more rows than `max_rejects` cannot be scored; nothing was published.
         NoProgress: the last tries ended without any.
@@ -79,21 +98,25 @@ def execute(
         if result is not None:
             check_result(store, plan, result)
             return done(replace(result, reused=True))
-        store.forget(Failure.NAME)
+        if share == WHOLE:  # a failure tells the other tasks to stop
+            store.forget(Failure.NAME)
         attempt = None
         try:
             attempt = begin(store, HOUR if deadline is None else deadline - time.monotonic())
-            result = _work(clients, prepared, stop, deadline)
+            work = _Work(clients, prepared, stop, deadline, share, engine, pace)
+            result = _work(work)
         except Exception as exc:
             passing = isinstance(exc, TryAgain) or is_passing(exc)
             if attempt is not None:
                 end(store, attempt, _end(exc, stopping()) if passing else "failed")
+            if isinstance(exc, OthersAtWork):
+                raise
             if isinstance(exc, RunInterrupted):
                 raise RunInterrupted(
                     f"{exc}: repeat the same request to resume", progress(store, plan)
                 ) from exc
             if not passing:
-                _fail(clients, prepared, exc)
+                record_failure(clients, prepared, exc)
             raise
         return done(result)
 
@@ -105,18 +128,30 @@ def _end(exc: Exception, stopping: bool) -> End:
     return "waiting" if isinstance(exc, RunWaiting) else "stopped" if stopping else "suspended"
 
 
-def _work(
-    clients: Clients, prepared: Prepared, stop: Callable[[], bool], deadline: float | None
-) -> Result:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One try of a run: `execute` with its parameters."""
+
+    clients: Clients
+    prepared: Prepared
+    stop: Callable[[], bool]
+    deadline: float | None
+    share: Share
+    engine: Engine
+    pace: Callable[[float, int], None]
+
+
+def _work(work: _Work) -> Result:
     """Score what has no part yet, decide what is published, publish it, and write the result.
 
     The decision is written before the first load job: from then on nothing else counts, neither
     the session, which may expire, nor the input or the model, which may be deleted.
     """
+    clients, prepared, stop = work.clients, work.prepared, work.stop
     store, plan = prepared.store, prepared.plan
     decision = read_decision(store)
     if decision is None:
-        session = _score(clients, prepared, stop, deadline)
+        session = _score(work)
         decision = decide(clients, store, plan, session, prepared.max_rejects)
         if not store.create(Decision.NAME, decision.to_dict()):
             decision = read_decision(store) or decision  # another was first: load its parts
@@ -167,25 +202,36 @@ def _work(
         finished_at=finished_at.isoformat(),
         labels=dict(plan.labels),
         warnings=(*plan.warnings, *decision.warnings, *_result_warnings(plan, total)),
+        engine=work.engine.name,
+        engine_reason=work.engine.reason,
     )
     if store.create(Result.NAME, result.to_dict()):
         return result
     return replace(read_result(store) or result, reused=True)
 
 
-def _score(
-    clients: Clients, prepared: Prepared, stop: Callable[[], bool], deadline: float | None
-) -> Session:
-    """Score the rows that have no part yet, and return the session that all parts belong to."""
+def _score(work: _Work) -> Session:
+    """Score the rows that have no part yet, and return the session that all parts belong to.
+
+    Raises:
+        OthersAtWork: rows of other shares have no part yet.
+    """
+    clients, prepared, stop, share = work.clients, work.prepared, work.stop, work.share
     store, plan = prepared.store, prepared.plan
-    session = current_session(clients, store, plan, stop, deadline)
+    cores = None if share == WHOLE else share.count * machine.cores()
+    session = current_session(clients, store, plan, stop, work.deadline, cores)
     try:
-        chains = read_chains(store, session, store.parts(session.number))
-        if todo := [chain for chain in chains if not chain.complete]:
+        chains = read_chains(store, session, share.parts(store.parts(session.number)))
+        if todo := [chain for chain in chains if share.has(chain.shard) and not chain.complete]:
             scoring = Scoring(clients.settings, store.env, plan, session, prepared.max_rejects)
-            watch = Watch(store, plan, session, chains)
-            score_shards(clients, scoring, prepared.model, todo, stop=stop, look=watch.look)
-            watch.look(last=True)
+            watch = Watch(store, plan, session, chains, work.pace)
+            # One task watches for all: each look reads the new parts of every task.
+            look = watch.look if share.index == 0 else _look_nowhere
+            score_shards(clients, scoring, prepared.model, todo, stop=stop, look=look)
+            if share == WHOLE:
+                watch.look(last=True)
+        if share != WHOLE and not all_complete(store, session):
+            raise OthersAtWork(f"Task {share.index} of {store.run_id} has scored its rows")
     except PartDamaged as exc:
         give_up(store, session, str(exc), "damaged")
         raise
@@ -196,7 +242,7 @@ def _score(
     return session
 
 
-def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
+def record_failure(clients: Clients, prepared: Prepared, exc: Exception) -> None:
     """Record why the run failed, for callers that poll it. Foreign texts stay in the log."""
     store, plan = prepared.store, prepared.plan
     foreign = f"{type(exc).__name__}: the service's log has the reason"
@@ -220,6 +266,10 @@ def _fail(clients: Clients, prepared: Prepared, exc: Exception) -> None:
     log.error("%s failed: %s", plan.run_id, failure.detail, extra=event)
     data = {"env": store.env} | failure.to_dict()
     announce(clients, store.env, Event("run.failed", plan.run_id, data))
+
+
+def _look_nowhere() -> None:
+    pass
 
 
 def _result_warnings(plan: Plan, total: Counts) -> list[str]:

@@ -10,6 +10,7 @@ gs://mlsys-runs-{env}/{run_id}/
                                last: its existence is the checkpoint; its footer says whether it
                                is the stream's last
     publish.json               which parts are loaded, decided once: from here on the run is decided
+    execution-{n}.json         an execution of the Cloud Run job was started (`engines.execution`)
     attempts/{time}.json       a try began, and how it ended (`attempts`)
     result.json                the run is done, and how it went
     failure.json               why the last try failed; the next one may succeed

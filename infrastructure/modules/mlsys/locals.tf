@@ -12,6 +12,7 @@ locals {
   model_writers = merge({ deploy = local.deploy_member }, { for member in var.model_writers : member => member })
 
   name   = "mlsys-${var.env}"
+  job    = "mlsys-score-${var.env}"
   number = data.google_project.this.number
 
   # The deterministic URL is known before the service exists, so it can be passed to the service, which

@@ -7,6 +7,9 @@ locals {
     "GCS_BUCKET_RUNS_${upper(var.env)}"   = google_storage_bucket.runs.name
     MLSYS_ENVS                            = var.env
     MLSYS_INPUT_DATASETS                  = join(",", local.input_datasets)
+    MLSYS_JOB                             = local.job
+    MLSYS_JOB_CPUS                        = tostring(var.job_cpu)
+    MLSYS_JOB_TASKS                       = tostring(var.job_tasks)
     MLSYS_MAX_MODEL_BYTES                 = var.max_model_bytes == null ? "" : tostring(var.max_model_bytes)
     MLSYS_MAX_RUNS                        = var.max_runs == null ? "" : tostring(var.max_runs)
     MLSYS_MODELS                          = var.models
@@ -115,6 +118,7 @@ resource "google_cloud_run_v2_service" "this" {
   # The first instance checks the resources that its settings name.
   depends_on = [
     google_bigquery_dataset_iam_member.runtime_edits_own,
+    google_cloud_run_v2_job_iam_member.runtime_runs,
     google_project_iam_member.runtime_bigquery,
     google_storage_bucket_iam_member.runtime_keeps_runs,
     google_storage_bucket_iam_member.runtime_reads_models,

@@ -84,6 +84,50 @@ variable "invokers" {
   }
 }
 
+variable "job_cpu" {
+  description = "CPUs of a task of the job. A task uses all of them."
+  type        = number
+  default     = 2
+
+  validation {
+    condition     = contains([1, 2, 4, 6, 8], var.job_cpu)
+    error_message = "Cloud Run does not offer this number of CPUs. Pass 1, 2, 4, 6 or 8."
+  }
+}
+
+variable "job_memory" {
+  description = "Memory of a task of the job. Cloud Run requires 2Gi or more for 4 CPUs, 4Gi for 6 and 8."
+  type        = string
+  default     = "2Gi"
+
+  validation {
+    condition     = can(regex("^[1-9][0-9]*Gi$", var.job_memory))
+    error_message = "The memory is not in whole gibibytes. Pass a value such as 2Gi."
+  }
+}
+
+variable "job_tasks" {
+  description = "Maximum number of tasks of one execution of the job. Together with max_instances it must fit into the region's quota of CPUs."
+  type        = number
+  default     = 4
+
+  validation {
+    condition     = var.job_tasks >= 1 && var.job_tasks <= 10000
+    error_message = "job_tasks is out of range. Pass 1 to 10000."
+  }
+}
+
+variable "job_timeout" {
+  description = "Seconds after which Cloud Run ends a task and starts it again. A read session lasts six hours."
+  type        = number
+  default     = 21600
+
+  validation {
+    condition     = var.job_timeout >= 600 && var.job_timeout <= 604800
+    error_message = "job_timeout is out of range. Pass 600 to 604800."
+  }
+}
+
 variable "location" {
   description = "Location of the buckets and the dataset: \"US\", \"EU\" or a region; null for the service's region. It must be the location of the tables to score."
   type        = string
@@ -235,6 +279,7 @@ variable "scheduled_predictions" {
     class_columns     = optional(string)
     where             = optional(string)
     max_rejects       = optional(string)
+    engine            = optional(string)
     write_disposition = optional(string, "WRITE_TRUNCATE")
   }))
   default = {}

@@ -36,6 +36,7 @@ def add_to(groups: Any) -> None:
         ("bigquery-storage-port", "BigQuery's Storage API (gRPC)"),
         ("storage-port", "Cloud Storage"),
         ("pubsub-port", "Pub/Sub (gRPC)"),
+        ("run-port", "Cloud Run's jobs (gRPC)"),
     ):
         up.add_argument(f"--{name}", type=int, metavar="N", help=f"port of {what} (default: free)")
     up.add_argument("--samples", action="store_true", help="load the sample tables (titanic.*)")
@@ -71,6 +72,7 @@ def _up(options: argparse.Namespace) -> int:
         bigquery_storage=options.bigquery_storage_port,
         storage=options.storage_port,
         pubsub=options.pubsub_port,
+        run=options.run_port,
     )
     with contextlib.ExitStack() as exits:
         stack = exits.enter_context(

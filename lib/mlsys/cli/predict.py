@@ -36,6 +36,7 @@ OPTIONAL = {
         "N",
         "how many rows may be set aside, 100 or 1%% of them (default: 0)",
     ),
+    "engine": ("E", "auto (default), service, or job: the tasks of a Cloud Run job"),
 }
 FLAGS = {
     "allow_rejected": "use a model although its golden rows no longer match",
@@ -224,5 +225,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
     print(f"output table  {result['output_table']}")
     print(f"run_id        {result['run_id']}")
     print(f"seconds       {result.get('seconds')}")
+    if result.get("engine") == "job":
+        print(f"engine        job: {result.get('engine_reason')}")
     if result.get("reused"):
         print("reused        the run was done already")

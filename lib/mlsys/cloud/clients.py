@@ -2,9 +2,9 @@
 
 On the cloud they use Application Default Credentials. When the emulator variables are set
 (`STORAGE_EMULATOR_HOST`, `BIGQUERY_EMULATOR_HOST`, `BIGQUERY_STORAGE_EMULATOR_HOST`,
-`PUBSUB_EMULATOR_HOST`; `mlsys local up` prints them) they are anonymous and talk to the local
-servers over the same protocols; servers on this machine are reached without a proxy. A client is
-created on first use, once per process.
+`PUBSUB_EMULATOR_HOST`, `CLOUD_RUN_EMULATOR_HOST`; `mlsys local up` prints them) they are anonymous
+and talk to the local servers over the same protocols; servers on this machine are reached without a
+proxy. A client is created on first use, once per process.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from google.cloud import bigquery, storage
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient
     from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+    from google.cloud.run_v2 import ExecutionsClient, JobsClient
 
 TIMEOUT = 60.0  # seconds for one call to a Google API
 RETRY_DEADLINE = 120.0  # seconds for one call with all its retries, below any request's limit
@@ -63,6 +64,16 @@ class Clients:
     def subscriber(self) -> SubscriberClient:
         """The Pub/Sub client that reads subscriptions."""
         return self._once("subscriber", _subscriber)
+
+    @property
+    def jobs(self) -> JobsClient:
+        """The client of Cloud Run's jobs."""
+        return self._once("jobs", _jobs)
+
+    @property
+    def executions(self) -> ExecutionsClient:
+        """The client of the executions of Cloud Run's jobs."""
+        return self._once("executions", _executions)
 
     def _once(self, name: str, make: Any) -> Any:
         with self._lock:
@@ -251,3 +262,25 @@ def _subscriber(settings: Settings) -> SubscriberClient:
 
     transport = SubscriberGrpcTransport(channel=_channel(host))
     return SubscriberClient(transport=transport)
+
+
+def _jobs(settings: Settings) -> JobsClient:
+    from google.cloud.run_v2 import JobsClient
+
+    host = settings.emulators.run
+    if not host:
+        return JobsClient(credentials=_credentials(None))
+    from google.cloud.run_v2.services.jobs.transports import JobsGrpcTransport
+
+    return JobsClient(transport=JobsGrpcTransport(channel=_channel(host)))
+
+
+def _executions(settings: Settings) -> ExecutionsClient:
+    from google.cloud.run_v2 import ExecutionsClient
+
+    host = settings.emulators.run
+    if not host:
+        return ExecutionsClient(credentials=_credentials(None))
+    from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcTransport
+
+    return ExecutionsClient(transport=ExecutionsGrpcTransport(channel=_channel(host)))

@@ -14,6 +14,9 @@ from mlsys.settings import Emulators
 HOST = "127.0.0.1"  # the local stack authenticates nobody, so only this machine may reach it
 PROJECT = "mlsys-local"
 
+# The job's tasks share this machine's cores.
+JOB = {"MLSYS_JOB": "mlsys-score-local", "MLSYS_JOB_TASKS": "4", "MLSYS_JOB_CPUS": "1"}
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -24,6 +27,7 @@ class Ports:
     bigquery_storage: int | None = None
     storage: int | None = None
     pubsub: int | None = None
+    run: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Addresses:
     bigquery_storage: int
     storage: int
     pubsub: int
+    run: int
 
     @property
     def service_url(self) -> str:
@@ -49,6 +54,7 @@ class Addresses:
             bigquery=f"http://{HOST}:{self.bigquery}",
             bigquery_storage=f"{HOST}:{self.bigquery_storage}",
             pubsub=f"{HOST}:{self.pubsub}",
+            run=f"{HOST}:{self.run}",
         )
 
     def environment(self, envs: Sequence[str], with_service: bool) -> dict[str, str]:
@@ -62,7 +68,9 @@ class Addresses:
             **buckets(envs),
             **{variable: getattr(emulators, k) for k, variable in Emulators.VARIABLES.items()},
         }
-        return values | ({"MLSYS_URL": self.service_url} if with_service else {})
+        if with_service:  # whose source the tasks of the job need too
+            values |= {"MLSYS_URL": self.service_url, **JOB}
+        return values
 
 
 def buckets(envs: Sequence[str]) -> dict[str, str]:

@@ -57,6 +57,12 @@ def require_service() -> None:
         )
 
 
+def source_paths() -> dict[str, str]:
+    """Return the variable with which a process imports the source tree."""
+    paths = [str(SOURCE_ROOT), str(SOURCE_ROOT / "lib"), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
 def start_service(
     *,
     port: int,
@@ -79,8 +85,7 @@ def start_service(
         *(sys.executable, "-m", "gunicorn", "--config", "python:app.gunicorn_conf"),
         *("--bind", f"{HOST}:{port}", "--pid", str(pid_file), "app:create_app()"),
     ]
-    paths = [str(SOURCE_ROOT), str(SOURCE_ROOT / "lib"), os.environ.get("PYTHONPATH", "")]
-    own = {"PORT": str(port), "K_SERVICE": "", "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    own = {"PORT": str(port), "K_SERVICE": "", **source_paths()}
     return Server(
         "The service",
         command,

@@ -13,6 +13,7 @@ import importlib.util
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from mlsys.local.processes import Server
 from mlsys.settings import Settings
 
 if TYPE_CHECKING:
+    from mlsys.local.jobs import Jobs
     from mlsys.local.pubsub import PubSub
 
 __all__ = ["TIME_SCALE", "LocalStack", "Ports", "local_stack"]
@@ -37,14 +39,16 @@ log = logging.getLogger(__name__)
 
 
 class LocalStack:
-    """Cloud Storage, BigQuery, Pub/Sub and the service, from `start` to `stop`, once.
+    """Cloud Storage, BigQuery, Pub/Sub, jobs and the service, from `start` to `stop`, once.
 
     After `start`: `settings` and `clients` belong to this stack, `environment` is what another
     process exports to use it, `url` is the service's (None without it), `pubsub` the Pub/Sub
-    itself, `logs` the folder of the servers' logs, `service_log` the service's.
+    itself, `jobs` the Cloud Run for jobs, `logs` the folder of the servers' logs, `service_log`
+    the service's.
     """
 
     pubsub: PubSub
+    jobs: Jobs
     settings: Settings
     clients: Clients
     environment: dict[str, str]
@@ -129,6 +133,8 @@ class LocalStack:
         """Stop everything, and remove the folder if it is temporary. Can be called again."""
         if pubsub := getattr(self, "pubsub", None):
             pubsub.stop()
+        if jobs := getattr(self, "jobs", None):
+            jobs.stop()
         for server in self._running():
             server.begin_stop()
         for server in self._running():
@@ -142,6 +148,7 @@ class LocalStack:
     def _start(self) -> None:
         from mlsys.local.attributes import restore_attributes
         from mlsys.local.bigquery import create_tables, start_bigquery
+        from mlsys.local.jobs import Jobs
         from mlsys.local.pubsub import PubSub
         from mlsys.local.samples import load_samples
         from mlsys.local.service import require_service
@@ -163,6 +170,12 @@ class LocalStack:
         create_topics(self.pubsub, self.settings, self.url)
         self.pubsub.start()
         ready("Pub/Sub", self.pubsub.address)
+
+        self.jobs = Jobs(port=at.run)
+        if self._with_service:
+            self._create_job()
+        self.jobs.start()
+        ready("Cloud Run's jobs", self.jobs.address)
 
         if restored := restore_attributes(folder.storage):
             self._progress(
@@ -225,6 +238,17 @@ class LocalStack:
         if self._with_service:
             self.url = addresses.service_url
         return addresses
+
+    def _create_job(self) -> None:
+        from mlsys.local.service import MEMORY, SOURCE_ROOT, source_paths
+
+        self.jobs.create_job(
+            self.settings.job,
+            (sys.executable, "-m", "workers.scoring.engines.task"),
+            environment=lambda: {**self.environment, **source_paths(), **MEMORY},
+            folder=SOURCE_ROOT,
+            log_file=self.logs / "jobs.log",
+        )
 
     def _start_service(self) -> Server:
         from mlsys.local.service import start_service

@@ -19,11 +19,15 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PUSH_AUTH_MODES = ("app", "platform", "off")
 MODELS = ("listed", "any")
 MAX_MODEL_BYTES = 2 << 30
+LIMITS = ("MLSYS_MAX_MODEL_BYTES", "MLSYS_MAX_RUNS", "MLSYS_JOB_TASKS", "MLSYS_JOB_CPUS")
+JOB_TASKS, JOB_CPUS = 10, 2  # of a Cloud Run job, where nothing is set
+MAX_TASKS = 10_000  # https://cloud.google.com/run/quotas
 # The prefix of every Ed25519 public key in DER form (RFC 8410, section 4)
 KEY_PREFIX = bytes.fromhex("302a300506032b6570032100")
 # module.Name, exactly: no wildcard, and no class inside another
 _GLOBAL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
+_JOB = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _DATASET = re.compile(r"[a-z0-9.:-]+\.(?:[A-Za-z0-9_]+|\*)")
 
 
@@ -35,16 +39,18 @@ class Emulators:
     bigquery: str | None = None  # http://host:port
     bigquery_storage: str | None = None  # host:port, gRPC
     pubsub: str | None = None  # host:port, gRPC
+    run: str | None = None  # host:port, gRPC
 
     VARIABLES: ClassVar = {
         "storage": "STORAGE_EMULATOR_HOST",
         "bigquery": "BIGQUERY_EMULATOR_HOST",
         "bigquery_storage": "BIGQUERY_STORAGE_EMULATOR_HOST",
         "pubsub": "PUBSUB_EMULATOR_HOST",
+        "run": "CLOUD_RUN_EMULATOR_HOST",
     }
 
     def __bool__(self) -> bool:
-        return any((self.storage, self.bigquery, self.bigquery_storage, self.pubsub))
+        return any(getattr(self, name) for name in self.VARIABLES)
 
 
 def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
@@ -112,7 +118,10 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
         )
     audience = read("MLSYS_PUSH_AUDIENCE")
     url = read("MLSYS_URL") or (audience if _ORIGIN.fullmatch(audience or "") else None)
-    limits = {key: read(key) for key in ("MLSYS_MAX_MODEL_BYTES", "MLSYS_MAX_RUNS")}
+    limits = {key: read(key) for key in LIMITS}
+    job = read("MLSYS_JOB", "") or ""
+    if job and not _JOB.fullmatch(job):
+        errors.append(f"MLSYS_JOB is {job!r}: pass the name of a Cloud Run job in GCP_REGION")
     for key, text in limits.items():
         if text and not _whole_number(text):
             errors.append(f"{key} is {text!r}: pass a whole number above 0")
@@ -138,6 +147,9 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
         "signing_keys": signing_keys,
         "max_model_bytes": _whole_number(limits["MLSYS_MAX_MODEL_BYTES"]),
         "max_runs": _whole_number(limits["MLSYS_MAX_RUNS"]),
+        "job": job,
+        "job_tasks": min(_whole_number(limits["MLSYS_JOB_TASKS"]) or JOB_TASKS, MAX_TASKS),
+        "job_cpus": _whole_number(limits["MLSYS_JOB_CPUS"]) or JOB_CPUS,
     }
 
 

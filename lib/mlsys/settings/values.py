@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Self
 
 from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
-from mlsys.settings.reading import ENVS, Emulators, environment, read_settings
+from mlsys.settings.reading import (
+    ENVS,
+    JOB_CPUS,
+    JOB_TASKS,
+    Emulators,
+    environment,
+    read_settings,
+)
 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
 
@@ -38,6 +45,9 @@ class Settings:
     signing_keys: tuple[str, ...] = ()  # public ones; empty: models need no signature
     max_model_bytes: int | None = None  # of a model.pkl, packed and unpacked; None: what fits
     max_runs: int | None = None  # at the same time in an instance; None: those that fit
+    job: str = ""  # the Cloud Run job that scores what one instance cannot; empty: none
+    job_tasks: int = JOB_TASKS  # at most, of one execution
+    job_cpus: int = JOB_CPUS  # of a task
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -119,6 +129,11 @@ class Settings:
     def events_topic(self, env: str) -> str:
         """Return the full name of the topic on which mlsys announces models and runs."""
         return f"projects/{self.project}/topics/mlsys-events-{env}"
+
+    @property
+    def job_name(self) -> str:
+        """The full name of the Cloud Run job."""
+        return f"projects/{self.project}/locations/{self.region}/jobs/{self.job}"
 
     def check_input(self, project: str, dataset: str) -> None:
         """Refuse to read a dataset that MLSYS_INPUT_DATASETS does not allow.

@@ -206,7 +206,9 @@ def test_a_persistent_folder_belongs_to_one_stack_and_survives_a_restart(tmp_pat
         ):
             pass
         assert first.clients.storage.bucket(bucket).exists(timeout=10)
-    assert [line.split("  ")[0] for line in events] == ["Pub/Sub", "Cloud Storage", "BigQuery"]
+    assert [line.split("  ")[0] for line in events] == [
+        *("Pub/Sub", "Cloud Run's jobs", "Cloud Storage", "BigQuery")
+    ]
     assert processes(str(tmp_path)) == []
     with local_stack(data_dir=tmp_path, with_service=False) as second:
         assert second.environment == addresses

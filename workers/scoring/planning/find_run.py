@@ -16,7 +16,13 @@ from workers.scoring.planning.model_pin import ask_pinned, read_metadata
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.plan import Plan, check_model, make_plan
 from workers.scoring.records import Result, read_decision, read_result
-from workers.scoring.request import MAX_RUN_ID, MaxRejects, ScoringRequest, check_run_id
+from workers.scoring.request import (
+    AUTO,
+    MAX_RUN_ID,
+    MaxRejects,
+    ScoringRequest,
+    check_run_id,
+)
 from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
@@ -33,6 +39,7 @@ class Prepared:
     max_rejects: MaxRejects
     result: Result | None = None  # the run is done, and its rows are in the output table
     model: SandboxedModel | None = None  # if planning has loaded it just now
+    engine: str = AUTO  # that the request asks for
 
     def close(self) -> None:
         """End the sandbox that holds the model."""
@@ -114,14 +121,15 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
             if differing := _differing(plan, request):
                 raise _taken(plan, differing)
     if run.result is not None:
-        return Prepared(store, plan, request.max_rejects, replace(run.result, reused=True))
+        result = replace(run.result, reused=True)
+        return Prepared(store, plan, request.max_rejects, result, engine=request.engine)
     if model is None and read_decision(store) is None:
         # Planned by a request that may have allowed more, or by another release of the service.
         metadata, _ = read_metadata(clients, plan.model)
         _, model = ask_pinned(
             clients, plan.model, lambda model: check_model(model, metadata, request)
         )
-    return Prepared(store, plan, request.max_rejects, None, model)
+    return Prepared(store, plan, request.max_rejects, None, model, request.engine)
 
 
 def check_result(store: RunStore, plan: Plan, result: Result) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import batched
 from typing import TYPE_CHECKING
 
 from workers.scoring.records import Counts
@@ -43,6 +44,43 @@ class Chain:
     def with_part(self, footer: Footer) -> Chain:
         """Return the chain's end after one part more; the part's name is left out."""
         return replace(self, end=footer.offset + footer.counts.read, complete=footer.last)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The streams of one of `count` tasks that score a run together: every count-th stream."""
+
+    index: int = 0
+    count: int = 1
+
+    def has(self, shard: int) -> bool:
+        """Tell whether the stream is the task's."""
+        return shard % self.count == self.index
+
+    def parts(self, parts: Mapping[str, Blob]) -> dict[str, Blob]:
+        """Return the parts of the task's streams."""
+        places = ((name, _NAME.fullmatch(name)) for name in parts)
+        return {name: parts[name] for name, place in places if place and self.has(int(place[1]))}
+
+
+def all_complete(store: RunStore, session: Session) -> bool:
+    """Tell whether the last part of every stream of the session is there.
+
+    It looks at one part of a stream, and no further than to one that is not complete: each of many
+    tasks asks it. The decision checks that no part is missing before.
+    """
+    latest: dict[int, str] = {}
+    parts = store.parts(session.number)
+    for name in sorted(parts):
+        if place := _NAME.fullmatch(name):
+            latest[int(place[1])] = name
+    if any(shard not in latest for shard in range(session.shards)):
+        return False
+    return all(
+        footer.last
+        for some in batched(range(session.shards), 16)
+        for footer in read_footers(parts[latest[shard]] for shard in some)
+    )
 
 
 def read_chains(store: RunStore, session: Session, parts: Mapping[str, Blob]) -> list[Chain]:

@@ -103,10 +103,12 @@ def current_session(
     plan: Plan,
     stop: Callable[[], bool] = lambda: False,
     deadline: float | None = None,
+    cores: int | None = None,
 ) -> Session:
     """Return the run's latest session, opening one if it has none or that has expired.
 
-    `deadline` is the `time.monotonic()` moment until which the caller may work.
+    `deadline` is the `time.monotonic()` moment until which the caller may work; `cores` is how many
+    work on the run together, by default this machine's.
 
     Raises:
         TableNotFound: the input table was deleted.
@@ -121,7 +123,7 @@ def current_session(
         name = f"session-{number}.json"
         document = store.read(name)
         if document is None:
-            session = _open(clients, store, plan, number, stop)
+            session = _open(clients, store, plan, number, stop, cores)
             if store.create(name, asdict(session)):
                 _log_streams(plan, session)
                 return session
@@ -184,12 +186,13 @@ def latest_session(store: RunStore) -> Session | None:
     return session
 
 
-def streams_to_request(rows: int) -> tuple[int, int]:
+def streams_to_request(rows: int, cores: int | None = None) -> tuple[int, int]:
     """Return the streams to ask for, for `rows` rows: the preferred minimum, and the maximum.
 
-    Several streams are a multiple of the cores. BigQuery may give fewer than the minimum.
+    Several streams are a multiple of the cores, this machine's or those of all tasks of a job.
+    BigQuery may give fewer than the minimum.
     """
-    cores = machine.cores()
+    cores = cores or machine.cores()
     least = max(1, min(cores, rows // ROWS_FOR_A_CORE))
     if least < cores:
         return least, least
@@ -249,14 +252,19 @@ def _seconds_left(clients: Clients, deadline: float | None) -> float:
 
 
 def _open(
-    clients: Clients, store: RunStore, plan: Plan, number: int, stop: Callable[[], bool]
+    clients: Clients,
+    store: RunStore,
+    plan: Plan,
+    number: int,
+    stop: Callable[[], bool],
+    cores: int | None,
 ) -> Session:
     table, rows = plan.input_table, plan.rows_expected or 0
     if plan.is_copied:
         table, rows = materialize(clients, store.env, plan, stop)
     # A copy under aliases has only the rows of the filter.
     exact = (plan.where is None or plan.aliased) and (plan.is_copied or plan.rows_exact)
-    requested = streams_to_request(rows)
+    requested = streams_to_request(rows, cores) if cores else streams_to_request(rows)
     opened = open_session(clients, plan, table, requested)
     expires = opened.expire_time
     return Session(

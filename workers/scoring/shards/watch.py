@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mlsys.errors import Conflict, SessionOver
 from workers import machine
@@ -27,9 +27,19 @@ class Watch:
     """The parts of a session, looked up now and then by one try of the run."""
 
     def __init__(
-        self, store: RunStore, plan: Plan, session: Session, chains: Iterable[Chain]
+        self,
+        store: RunStore,
+        plan: Plan,
+        session: Session,
+        chains: Iterable[Chain],
+        pace: Callable[[float, int], None] = lambda rate, left: None,
     ) -> None:
-        """`chains` are those of the session, as the try begins."""
+        """`chains` are those of the session, as the try begins.
+
+        `pace` is called with the rows scored a second and the rows left, once they are known; what
+        it raises ends the work.
+        """
+        self._pace = pace
         self._store, self._plan, self._session = store, plan, session
         self._footers: dict[str, Footer] = {}
         for chain in chains:
@@ -74,6 +84,7 @@ class Watch:
         if self._plan.where is not None or at - since < PACE_SECONDS or rows == rows_then:
             return  # the number of rows that a filter lets through is unknown
         rate, left = (rows - rows_then) / max(at - since, 0.001), self._session.rows - rows
+        self._pace(rate, left)
         now, cores = dt.datetime.now(dt.UTC), machine.cores()
         try:
             check_pace(self._plan.run_id, rate, left, self._session.expires_at, cores, now)

@@ -21,6 +21,9 @@ run "the_service_has_its_settings" {
       GCS_BUCKET_MODELS_DEV      = "mlsys-models-dev"
       GCS_BUCKET_RUNS_DEV        = "mlsys-runs-dev"
       MLSYS_ENVS                 = "dev"
+      MLSYS_JOB                  = "mlsys-score-dev"
+      MLSYS_JOB_CPUS             = "2"
+      MLSYS_JOB_TASKS            = "4"
       MLSYS_INPUT_DATASETS       = "example-dev.mlsys_dev,warehouse.scores"
       MLSYS_MODELS               = "listed"
       MLSYS_OUTPUT_DATASETS      = "example-dev.mlsys_dev,warehouse.scores"
@@ -60,6 +63,49 @@ run "the_service_has_its_resources_and_limits" {
     )
     error_message = "The probe or the resources differ."
   }
+}
+
+run "the_job_has_the_services_settings_and_its_own_resources" {
+  variables {
+    job_cpu     = 4
+    job_memory  = "8Gi"
+    job_tasks   = 100
+    job_timeout = 3600
+  }
+  assert {
+    condition = (
+      google_cloud_run_v2_job.score.name == "mlsys-score-dev" &&
+      google_cloud_run_v2_job.score.template[0].template[0].service_account == "runtime@example-dev.iam.gserviceaccount.com" &&
+      google_cloud_run_v2_job.score.template[0].template[0].timeout == "3600s" &&
+      google_cloud_run_v2_job.score.template[0].template[0].max_retries == 3 &&
+      google_cloud_run_v2_job.score.template[0].template[0].containers[0].resources[0].limits == tomap({ cpu = "4", memory = "8Gi" }) &&
+      { for e in google_cloud_run_v2_job.score.template[0].template[0].containers[0].env : e.name => e.value } == { for e in google_cloud_run_v2_service.this.template[0].containers[0].env : e.name => e.value }
+    )
+    error_message = "Name, account, timeout, retries, resources or settings of the job differ."
+  }
+  assert {
+    condition = (
+      { for e in google_cloud_run_v2_service.this.template[0].containers[0].env : e.name => e.value }["MLSYS_JOB_TASKS"] == "100" &&
+      { for e in google_cloud_run_v2_service.this.template[0].containers[0].env : e.name => e.value }["MLSYS_JOB_CPUS"] == "4"
+    )
+    error_message = "The service does not know the job's size."
+  }
+  assert {
+    condition = (
+      google_cloud_run_v2_job_iam_member.runtime_runs.name == "mlsys-score-dev" &&
+      google_cloud_run_v2_job_iam_member.runtime_runs.role == "roles/run.jobsExecutorWithOverrides" &&
+      google_cloud_run_v2_job_iam_member.runtime_runs.member == google_service_account.runtime.member
+    )
+    error_message = "The runtime account cannot run the job, or may do more than that."
+  }
+}
+
+run "too_many_tasks_are_refused" {
+  command = plan
+  variables {
+    job_tasks = 10001
+  }
+  expect_failures = [var.job_tasks]
 }
 
 run "only_named_members_may_call" {

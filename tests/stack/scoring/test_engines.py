@@ -1,0 +1,187 @@
+"""A run has the same output whichever engine scores it, and whatever happens to a job's tasks."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kill_cases import BAD, OUTPUTS, PARTS, SCORED, Bench, differences, open_bench
+from mlsys.local.stack import LocalStack
+from samples import sampled
+from task_cases import planned, run_tasks
+from workers import machine
+from workers.scoring.engines import cloud_run_job, task
+from workers.scoring.engines.execution import latest_execution, look_up
+from workers.scoring.records import read_failure, read_result
+from workers.scoring.request import MaxRejects
+from workers.scoring.shards import pool, read_session
+from workers.scoring.shards.chain import Share
+
+LONG_RUNS = 100
+
+
+@pytest.fixture(scope="module")
+def bench(stack: LocalStack) -> Iterator[Bench]:
+    with open_bench(stack) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def small_parts(
+    bench: Bench, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalStack]:
+    bench.rules.job_seconds = 0.0
+    monkeypatch.setattr(read_session, "PART_ROWS", 800)
+    monkeypatch.setattr(read_session, "streams_to_request", lambda *_: (2, 2))
+    monkeypatch.setattr(cloud_run_job, "POLL", 0.1)
+    monkeypatch.setattr(cloud_run_job, "LOOK", 0.5)
+    yield stack
+    stack.jobs.refusal = None
+
+
+def params(bench: Bench, engine: str, **more: Any) -> dict[str, str]:
+    options = {"outputs": ",".join(OUTPUTS), "max_rejects": len(BAD), "engine": engine} | more
+    return bench.lab.params(bench.table, bench.name, output_table=bench.output(), **options)
+
+
+@pytest.mark.parametrize("engine", ["inline", "pool", "job"])
+def test_the_output_is_the_same_bits_by_every_engine(
+    bench: Bench, stack: LocalStack, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    if engine == "pool":
+        monkeypatch.setattr(pool, "INLINE_ROWS", 0)
+        monkeypatch.setattr(pool, "_cores", lambda: 2)
+    elif engine == "inline":
+        monkeypatch.setattr(machine, "cores", lambda: 1)
+    request = params(bench, "job" if engine == "job" else "service")
+    result = bench.lab.here(request).done()
+    assert (result["rows"], result["rows_rejected"]) == (SCORED, len(BAD))
+    assert (result["streams"], result["shards"]) == (2, PARTS)
+    assert result["engine"] == ("job" if engine == "job" else "service")
+    assert differences(bench.lab.rows(request["output_table"]), bench.clean) == []
+    if engine == "job":
+        execution = latest_execution(bench.lab.store(result["run_id"]))
+        assert execution is not None
+        assert (execution.number, execution.tasks) == (0, 2)
+        local = stack.jobs.executions[execution.name]
+        assert local.arguments[0] == result["run_id"]
+        assert look_up(bench.lab.clients, execution) in (None, look_up(stack.clients, execution))
+
+
+def test_only_the_task_that_finds_all_parts_publishes(bench: Bench) -> None:
+    output = bench.output()
+    store = planned(bench, output)
+    assert task.work(store, Share(1, 2), MaxRejects(3), lambda: False) == task.DONE
+    assert read_result(store) is None
+    parts = list(store.parts(0))
+    assert len(parts) == PARTS // 2
+    assert {name.split("/")[2][:5] for name in parts} == {"00001"}
+    assert task.work(store, Share(0, 2), MaxRejects(3), lambda: False) == task.DONE
+    result = read_result(store)
+    assert result is not None
+    assert (result.rows, result.engine) == (SCORED, "job")
+    # Delivered again: nothing is left.
+    assert task.work(store, Share(1, 2), MaxRejects(3), lambda: False) == task.DONE
+    assert differences(bench.lab.rows(output), bench.clean) == []
+
+
+def test_a_task_that_fails_for_good_stops_the_others(bench: Bench) -> None:
+    store = planned(bench, bench.output())
+    assert task.work(store, Share(0, 2), MaxRejects(0), lambda: False) == task.DONE
+    failure = read_failure(store)
+    assert failure is not None
+    assert "max_rejects" in failure.detail
+    before = len(store.parts(0))
+    assert task.work(store, Share(1, 2), MaxRejects(0), lambda: False) == task.DONE
+    assert len(store.parts(0)) == before
+    assert read_failure(store) == failure
+
+
+def test_a_task_that_is_told_to_end_is_to_be_repeated(bench: Bench) -> None:
+    store = planned(bench, bench.output())
+    assert task.work(store, Share(0, 2), MaxRejects(3), lambda: True) == task.REPEAT
+    assert read_failure(store) is None
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "slug", "word"),
+    [
+        (("NOT_FOUND", "no job"), 404, "object-not-found", "does not exist"),
+        (("PERMISSION_DENIED", "no"), 403, "permission-missing", "roles/run.jobsExecutorWith"),
+        (("RESOURCE_EXHAUSTED", "CPU"), 503, "try-again", "quota"),
+        (("INVALID_ARGUMENT", "task count"), 409, "conflict", "task count"),
+    ],
+)
+def test_a_job_that_cloud_run_refuses_has_a_clear_answer(
+    bench: Bench, stack: LocalStack, refusal: Any, status: int, slug: str, word: str
+) -> None:
+    stack.jobs.refusal = refusal
+    request = params(bench, "job")
+    bench.lab.here(request).problem(status, slug, word)
+    before = len(stack.jobs.executions)
+    bench.lab.here(request).problem(status, slug, word)  # another try, which is refused as well
+    assert len(stack.jobs.executions) == before
+
+
+def test_requests_that_are_delivered_again_start_one_execution(
+    bench: Bench, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    real = stack.jobs.run
+    monkeypatch.setattr(stack.jobs, "run", lambda *a: started.append(a) or real(a[0], a[1], 0))
+    request = params(bench, "job")
+    prepared = cloud_run_job_of(bench, request)
+    for _ in range(3):
+        assert cloud_run_job.score(*prepared, **NO_WAIT) is None
+    assert [(arguments[0], tasks) for _, arguments, tasks in started] == [
+        (prepared[1].store.run_id, 2)
+    ]
+    # It has ended without a result and without a part: the caller is told, the next starts another.
+    execution = latest_execution(prepared[1].store)
+    assert execution is not None
+    stack.jobs.executions[execution.name].completed = stack.jobs.executions[execution.name].created
+    with pytest.raises(cloud_run_job.NoProgress, match="memory"):
+        cloud_run_job.score(*prepared, **NO_WAIT)
+    assert cloud_run_job.score(*prepared, **NO_WAIT) is None
+    assert len(started) == 2
+
+
+NO_WAIT: dict[str, Any] = {"deadline": None, "stopping": lambda: False, "wait": False}
+
+
+def cloud_run_job_of(bench: Bench, request: dict[str, str]) -> tuple[Any, Any, Any]:
+    from workers.scoring.planning.find_run import prepare
+    from workers.scoring.records import Engine
+
+    prepared = prepare(bench.lab.clients, bench.lab.request(request))
+    prepared.close()
+    return bench.lab.clients, prepared, Engine("job", "a test")
+
+
+@pytest.mark.parametrize("seed", sampled(range(6), 1, __file__))
+def test_tasks_that_are_killed_and_doubled_write_every_row_once(bench: Bench, seed: int) -> None:
+    run_tasks(bench, seed, tasks=3, kills=3, doubles=1)
+
+
+@pytest.mark.parametrize(
+    ("design", "problem"),
+    [("publish early", "ids missing|'rows': |Result"), ("random job id", "load jobs succeeded")],
+)
+@pytest.mark.long
+def test_weaker_designs_are_caught(bench: Bench, design: str, problem: str) -> None:
+    with pytest.raises(AssertionError, match=problem):
+        for seed in range(20):
+            run_tasks(bench, seed, tasks=2, kills=2, doubles=2, design=design)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_a_hundred_runs_by_tasks_write_every_row_once(bench: Bench) -> None:
+    phases: Counter[str] = Counter()
+    for number in range(int(os.environ.get("RUNS", LONG_RUNS))):
+        phases += run_tasks(bench, 5_000 + number, 3 + number % 4, kills=5, doubles=number % 3)
+    print(f"\n{phases.total()} kills by phase: {dict(phases)}")

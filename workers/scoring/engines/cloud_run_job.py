@@ -1,0 +1,248 @@
+"""The engine `job`: the tasks of a Cloud Run job score the rows (`task`).
+
+The caller opens the read session, starts an execution, and waits for the run's objects. The tasks
+need no caller: one of them takes the run to its result.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import math
+import time
+from collections.abc import Callable
+
+from mlsys.cloud.clients import TIMEOUT, Clients
+from mlsys.errors import (
+    Conflict,
+    MlsysError,
+    NoProgress,
+    ObjectNotFound,
+    PermissionMissing,
+    PredictionFailed,
+    RunFailed,
+    RunInterrupted,
+    TryAgain,
+)
+from workers.scoring.attempts import progress_of
+from workers.scoring.engines.execution import Ended, Execution, latest_execution, look_up
+from workers.scoring.planning.find_run import Prepared, check_result
+from workers.scoring.records import (
+    Engine,
+    Failure,
+    Result,
+    read_decision,
+    read_failure,
+    read_result,
+)
+from workers.scoring.run import execute, record_failure
+from workers.scoring.shards.chain import all_complete
+from workers.scoring.shards.read_session import current_session, latest_session
+from workers.scoring.status import progress
+from workers.scoring.store import RunStore
+
+log = logging.getLogger(__name__)
+
+POLL = 1.0  # seconds between two looks at the run's objects
+LOOK = 10.0  # seconds between two looks at the execution
+
+
+def score(
+    clients: Clients,
+    prepared: Prepared,
+    engine: Engine,
+    *,
+    deadline: float | None,
+    stopping: Callable[[], bool],
+    wait: bool,
+) -> Result | None:
+    """Have a job work on a prepared run until it is done, and return its result.
+
+    An execution that is at work is joined. Without `wait`, return None once there is one.
+
+    Raises:
+        RunInterrupted: out of time; the job works on.
+        RunFailed, PredictionFailed: a task wrote why the run failed.
+        NoProgress: the execution ended without any.
+        PermissionMissing, ObjectNotFound, Conflict, TryAgain: Cloud Run does not start the job.
+    """
+    store = prepared.store
+
+    def stop() -> bool:
+        return stopping() or (deadline is not None and time.monotonic() > deadline)
+
+    joined: Execution | None = None
+    while True:
+        execution = latest_execution(store)
+        ended = None if execution is None else look_up(clients, execution)
+        if execution is None or ended is not None:
+            if (result := _result(prepared)) is not None:
+                return result
+            if _is_scored(store):  # its publication needs no job
+                return execute(
+                    clients, prepared, deadline=deadline, stopping=stopping, engine=engine
+                )
+            if execution is not None and ended is not None:
+                _check_ended(clients, prepared, execution, ended, is_ours=execution == joined)
+            execution = _start(clients, prepared, engine, execution, stop, deadline)
+        if not wait:
+            return None
+        if execution is not None:  # None: another request starts one
+            joined = execution
+            if (result := _wait_for(clients, prepared, execution, stop)) is not None:
+                return result
+        elif stop():
+            raise RunInterrupted(f"{store.run_id} was being started in a job: repeat the request")
+
+
+def _check_ended(
+    clients: Clients, prepared: Prepared, execution: Execution, ended: Ended, is_ours: bool
+) -> None:
+    """Check that another execution is worth starting after one that ended without a result.
+
+    It is if the run is further than before, or if it is known to have failed: who repeats the
+    request since then wants another one. `is_ours` says that this request waited for it.
+
+    Raises:
+        RunFailed, PredictionFailed: a task wrote why, and the caller does not know yet.
+        NoProgress: it has the same parts as before.
+    """
+    store = prepared.store
+    failure = read_failure(store)
+    if failure is not None:
+        if is_ours:
+            raise _error(failure)
+        return
+    if execution.refused or not execution.name:
+        return
+    if progress_of(store.names()) == execution.progress:
+        exc = NoProgress(
+            f"The execution {execution.name.rpartition('/')[2]} of {store.run_id} ended without "
+            f"any progress: {ended.how}. Its log in Cloud Run says how each task ended. Give the "
+            "job more memory or time, or use a model that needs less of both."
+        )
+        record_failure(clients, prepared, exc)
+        raise exc
+
+
+def _start(
+    clients: Clients,
+    prepared: Prepared,
+    engine: Engine,
+    before: Execution | None,
+    stop: Callable[[], bool],
+    deadline: float | None,
+) -> Execution | None:
+    """Start an execution and return it, or None if another request was first.
+
+    Raises:
+        PermissionMissing, ObjectNotFound, Conflict, TryAgain: Cloud Run does not start it.
+    """
+    store, plan, settings = prepared.store, prepared.plan, clients.settings
+    cores = settings.job_tasks * settings.job_cpus
+    session = current_session(clients, store, plan, stop, deadline, cores)
+    tasks = min(settings.job_tasks, math.ceil(session.shards / settings.job_cpus))
+    number = 0 if before is None else before.number + 1
+    now = dt.datetime.now(dt.UTC).isoformat()
+    execution = Execution(number, tasks, engine.reason, now, progress_of(store.names()))
+    store.forget(Failure.NAME)
+    if not execution.claim(store):
+        return None
+    try:
+        name = _run(clients, prepared, tasks)
+    except Exception as exc:
+        execution.not_started(store, str(exc) if isinstance(exc, MlsysError) else "refused")
+        if isinstance(exc, MlsysError) and not isinstance(exc, TryAgain):
+            record_failure(clients, prepared, exc)
+        raise
+    log.info(
+        "%s: the job works on it with %s tasks: %s",
+        *(store.run_id, tasks, engine.reason),
+        extra={"run_id": store.run_id},
+    )
+    return execution.started(store, name)
+
+
+def _run(clients: Clients, prepared: Prepared, tasks: int) -> str:
+    """Have Cloud Run start the job for the run, and return the execution's name."""
+    from google.api_core import exceptions
+    from google.cloud import run_v2
+
+    store, job = prepared.store, clients.settings.job_name
+    arguments = [store.run_id, "--env", store.env, "--max-rejects", str(prepared.max_rejects)]
+    container = run_v2.RunJobRequest.Overrides.ContainerOverride(args=arguments)
+    overrides = run_v2.RunJobRequest.Overrides(container_overrides=[container], task_count=tasks)
+    request = run_v2.RunJobRequest(name=job, overrides=overrides)
+    try:
+        return str(clients.jobs.run_job(request, timeout=TIMEOUT).metadata.name)
+    except exceptions.NotFound as exc:
+        raise ObjectNotFound(
+            f"The Cloud Run job {job} does not exist. Create it with Terraform "
+            "(docs/deploying.md), set MLSYS_JOB to another one, or pass engine=service."
+        ) from exc
+    except exceptions.Forbidden as exc:
+        raise PermissionMissing(
+            f"The service may not run the Cloud Run job {job} with overrides. Grant its account "
+            "roles/run.jobsExecutorWithOverrides on the job, or pass engine=service."
+        ) from exc
+    except exceptions.TooManyRequests as exc:
+        raise TryAgain(
+            f"Cloud Run refuses to start {job} for a quota. Repeat the request later, ask for more "
+            "CPU in the region (docs/operations.md), lower MLSYS_JOB_TASKS, or pass engine=service."
+        ) from exc
+    except exceptions.BadRequest as exc:
+        raise Conflict(
+            f"Cloud Run refuses to start {job} with {tasks} tasks: {exc.message}. Correct the job "
+            "(docs/operations.md), or pass engine=service."
+        ) from exc
+
+
+def _wait_for(
+    clients: Clients, prepared: Prepared, execution: Execution, stop: Callable[[], bool]
+) -> Result | None:
+    """Return the run's result once it is there, or None if the execution has ended without one.
+
+    Raises:
+        RunInterrupted: `stop` returned True; the job works on.
+        RunFailed, PredictionFailed: a task wrote why the run failed.
+    """
+    store = prepared.store
+    looked_at = time.monotonic()
+    while True:
+        if (result := _result(prepared)) is not None:
+            return result
+        if (failure := read_failure(store)) is not None:
+            raise _error(failure)
+        if stop():
+            raise RunInterrupted(
+                f"A job works on {store.run_id}: repeat the same request to see its result",
+                progress(store, prepared.plan),
+            )
+        time.sleep(POLL)
+        if time.monotonic() - looked_at > LOOK:
+            looked_at = time.monotonic()
+            if look_up(clients, execution) is not None:
+                return _result(prepared)
+
+
+def _result(prepared: Prepared) -> Result | None:
+    result = read_result(prepared.store)
+    if result is not None:
+        check_result(prepared.store, prepared.plan, result)
+    return result
+
+
+def _is_scored(store: RunStore) -> bool:
+    """Tell whether nothing is left to be scored."""
+    if read_decision(store) is not None:
+        return True
+    session = latest_session(store)
+    if session is None or store.read(f"session-{session.number}-over.json") is not None:
+        return False
+    return all_complete(store, session)
+
+
+def _error(failure: Failure) -> MlsysError:
+    if failure.rows is not None:
+        return PredictionFailed(failure.detail, failure.rows)
+    return RunFailed(failure.detail)
