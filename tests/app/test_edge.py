@@ -12,9 +12,9 @@ from app import create_app
 from edge_cases import REQUEST, SERVICE, NoClients, Recorder, request_of
 from edge_cases import did as did
 
-GETS = ["/predict", "/runs", "/runs/a-run", "/models", "/model-registry"]
+GETS = ["/predict", "/runs", "/runs/a-run", "/models", "/model-registry", "/check"]
 ACTING = ["/predict", "/model-registry"]
-READING = ["/runs", "/runs/a-run", "/models"]
+READING = ["/runs", "/runs/a-run", "/models", "/check"]
 EVENTS = ["/events/storage", "/events/predictions"]
 
 

@@ -22,6 +22,7 @@ from scoring_cases import Lab
 FEW, MANY = 20, 1_000
 ROUTES = [
     ("GET", "/health"),
+    ("GET", "/check"),
     ("GET", "/predict"),
     ("POST", "/predict"),
     ("GET", "/runs"),
