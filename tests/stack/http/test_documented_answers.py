@@ -76,6 +76,7 @@ class Known:
                     "write_disposition": st.sampled_from(
                         ["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"]
                     ),
+                    "engine": st.sampled_from(["auto", "service"]),
                     "dry_run": st.sampled_from(["true", "false"]),
                     "wait": st.sampled_from(["true", "true", "false"]),
                 },

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +17,11 @@ from mlsys.local.stack import LocalStack
 from samples import sampled
 from task_cases import planned, run_tasks
 from workers import machine
-from workers.scoring.engines import cloud_run_job, task
+from workers.scoring.engines import cloud_run_job, local, task
 from workers.scoring.engines.execution import latest_execution, look_up
 from workers.scoring.records import read_failure, read_result
 from workers.scoring.request import MaxRejects
-from workers.scoring.shards import pool, read_session
+from workers.scoring.shards import pool, read_session, watch
 from workers.scoring.shards.chain import Share
 
 LONG_RUNS = 100
@@ -67,9 +70,37 @@ def test_the_output_is_the_same_bits_by_every_engine(
         execution = latest_execution(bench.lab.store(result["run_id"]))
         assert execution is not None
         assert (execution.number, execution.tasks) == (0, 2)
-        local = stack.jobs.executions[execution.name]
-        assert local.arguments[0] == result["run_id"]
+        started = stack.jobs.executions[execution.name]
+        assert started.arguments[0] == result["run_id"]
         assert look_up(bench.lab.clients, execution) in (None, look_up(stack.clients, execution))
+
+
+def test_a_push_that_is_too_slow_in_the_service_moves_to_the_job_and_is_acknowledged(
+    bench: Bench, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 1)
+    monkeypatch.setattr(local, "too_slow", lambda rate, left: f"{left} rows left" if left else None)
+    monkeypatch.setattr(watch, "EVERY", 0.0)
+    monkeypatch.setattr(watch, "PACE_SECONDS", 0.0)
+    request = params(bench, "auto")
+    message = json.dumps(request).encode()
+    body = {"message": {"data": base64.b64encode(message).decode(), "messageId": "1"}}
+    assert bench.lab.push(json.dumps(body).encode()).status == 204
+    (execution,) = (e for e in stack.jobs.executions.values() if not e.completed)
+    run_id = execution.arguments[0]
+    before = bench.lab.here({"env": "dev"}, f"/runs/{run_id}").json
+    assert before["state"] in ("running", "succeeded")
+    assert before["rows_done"] > 0
+    assert bench.lab.push(json.dumps(body).encode()).status == 204  # it joins the job
+    until = time.monotonic() + 60
+    while (state := bench.lab.here({"env": "dev"}, f"/runs/{run_id}").json)["state"] == "running":
+        assert time.monotonic() < until, (stack.logs / "jobs.log").read_text()[-2000:]
+        time.sleep(0.2)
+    result = state["result"]
+    assert (result["engine"], result["rows"]) == ("job", SCORED)
+    assert result["engine_reason"].endswith("rows left")
+    assert stack.rules.succeeded(request["output_table"]) == 1
+    assert differences(bench.lab.rows(request["output_table"]), bench.clean) == []
 
 
 def test_only_the_task_that_finds_all_parts_publishes(bench: Bench) -> None:
