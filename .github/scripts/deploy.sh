@@ -176,7 +176,7 @@ release() {
     job_moved=true
     gcloud run jobs update "$job" --image="$image" --quiet
   else
-    echo "deploy: there is no job $job to move: create it with Terraform (docs/deploying.md)" >&2
+    echo "deploy: the job $job does not exist and was not moved: create it with Terraform (docs/deploying.md)" >&2
   fi
   moved=true
   gcloud run services update-traffic "$service" --to-revisions="$revision=100" --quiet
