@@ -105,6 +105,14 @@ def measured(key: Hashable, size: int, pid: int) -> None:
         place.held = max(place.held, need)
 
 
+def let_go() -> None:
+    """Give back what the caller's place holds: its model is closed, and the block goes on."""
+    if (place := _current.get()) is not None:
+        with _changed:
+            place.held = 0
+            _changed.notify_all()
+
+
 def fit(place: Place, size: int, most: int) -> int:
     """Reserve memory in `place` for processes of the pool, each with a model of `size` bytes.
 

@@ -66,6 +66,14 @@ def test_a_second_large_model_is_refused_until_the_first_run_ends() -> None:
         hold("large", LARGE)
 
 
+def test_a_run_that_waits_for_a_job_leaves_its_memory_to_others() -> None:
+    with admitted(1):
+        hold("large", LARGE)
+        admission.let_go()
+        with others(LARGE, most=1):
+            pass
+
+
 def test_as_many_small_models_fit_as_there_is_memory_for() -> None:
     with others(*[SMALL] * 9), admitted(None), pytest.raises(TooManyRuns):
         hold("small", SMALL)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlsys.cloud.clients import Clients
+from workers import admission
 from workers.scoring.engines import cloud_run_job, local
 from workers.scoring.engines.choice import choose
 from workers.scoring.engines.execution import latest_execution
@@ -47,6 +48,7 @@ def perform(
         except local.TooSlow as exc:
             engine = Engine(JOB, str(exc))
     prepared.close()  # the tasks load the model
+    admission.let_go()
     return cloud_run_job.score(
         *(clients, replace(prepared, model=None), engine),
         deadline=deadline,
