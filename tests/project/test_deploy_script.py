@@ -100,7 +100,7 @@ def test_a_service_without_a_job_is_released(cloud: Cloud) -> None:
     change(cloud, jobs={})
     done = cloud.run("release", "mlsys-dev", NEW)
     assert done.returncode == 0, done.stderr
-    assert "no job mlsys-score-dev" in done.stderr
+    assert "the job mlsys-score-dev does not exist" in done.stderr
     assert not [call for call in cloud.changes if " jobs " in call]
 
 
