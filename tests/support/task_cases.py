@@ -1,4 +1,4 @@
-"""Runs that tasks of a job score together, killed and doubled at random."""
+"""Score a run by the tasks of a job, and kill tasks and start them twice at random."""
 
 from __future__ import annotations
 

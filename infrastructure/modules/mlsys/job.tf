@@ -20,7 +20,7 @@ resource "google_cloud_run_v2_job" "score" {
         command = ["python", "-m", "workers.scoring.engines.task"] # the run comes with the execution
 
         dynamic "env" {
-          for_each = { for name, value in local.environment : name => value if value != "" }
+          for_each = local.set_environment
 
           content {
             name  = env.key

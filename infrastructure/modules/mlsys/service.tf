@@ -22,6 +22,9 @@ locals {
     MLSYS_TRUSTED_GLOBALS                 = join(",", var.trusted_globals)
   }
 
+  # What the service and the job are given.
+  set_environment = { for name, value in local.environment : name => value if value != "" }
+
   # Keyed by role, so a change to a list of people does not touch the accounts.
   invokers = merge(
     {
@@ -63,7 +66,7 @@ resource "google_cloud_run_v2_service" "this" {
       }
 
       dynamic "env" {
-        for_each = { for name, value in local.environment : name => value if value != "" }
+        for_each = local.set_environment
 
         content {
           name  = env.key

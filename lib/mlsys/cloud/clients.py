@@ -243,44 +243,30 @@ def _bigquery_read(settings: Settings) -> BigQueryReadClient:
 def _publisher(settings: Settings) -> PublisherClient:
     from google.cloud.pubsub_v1 import PublisherClient
 
-    host = settings.emulators.pubsub
-    if not host:
-        return PublisherClient(credentials=_credentials(None))
-    from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
-
-    transport = PublisherGrpcTransport(channel=_channel(host))
-    return PublisherClient(transport=transport)
+    return _over_grpc(PublisherClient, settings.emulators.pubsub)
 
 
 def _subscriber(settings: Settings) -> SubscriberClient:
     from google.cloud.pubsub_v1 import SubscriberClient
 
-    host = settings.emulators.pubsub
-    if not host:
-        return SubscriberClient(credentials=_credentials(None))
-    from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
-
-    transport = SubscriberGrpcTransport(channel=_channel(host))
-    return SubscriberClient(transport=transport)
+    return _over_grpc(SubscriberClient, settings.emulators.pubsub)
 
 
 def _jobs(settings: Settings) -> JobsClient:
     from google.cloud.run_v2 import JobsClient
 
-    host = settings.emulators.run
-    if not host:
-        return JobsClient(credentials=_credentials(None))
-    from google.cloud.run_v2.services.jobs.transports import JobsGrpcTransport
-
-    return JobsClient(transport=JobsGrpcTransport(channel=_channel(host)))
+    return _over_grpc(JobsClient, settings.emulators.run)
 
 
 def _executions(settings: Settings) -> ExecutionsClient:
     from google.cloud.run_v2 import ExecutionsClient
 
-    host = settings.emulators.run
-    if not host:
-        return ExecutionsClient(credentials=_credentials(None))
-    from google.cloud.run_v2.services.executions.transports import ExecutionsGrpcTransport
+    return _over_grpc(ExecutionsClient, settings.emulators.run)
 
-    return ExecutionsClient(transport=ExecutionsGrpcTransport(channel=_channel(host)))
+
+def _over_grpc(client: Any, emulator: str | None) -> Any:
+    """Return a client of the class `client`, of Google Cloud or of a local server."""
+    if not emulator:
+        return client(credentials=_credentials(None))
+    transport = client.get_transport_class("grpc")
+    return client(transport=transport(channel=_channel(emulator)))

@@ -37,7 +37,7 @@ from workers.scoring.records import (
 )
 from workers.scoring.run import execute, record_failure
 from workers.scoring.shards.chain import all_complete
-from workers.scoring.shards.read_session import current_session, latest_session
+from workers.scoring.shards.read_session import current_session, is_given_up, latest_session
 from workers.scoring.status import progress
 from workers.scoring.store import RunStore
 
@@ -237,7 +237,7 @@ def _is_scored(store: RunStore) -> bool:
     if read_decision(store) is not None:
         return True
     session = latest_session(store)
-    if session is None or store.read(f"session-{session.number}-over.json") is not None:
+    if session is None or is_given_up(store, session.number):
         return False
     return all_complete(store, session)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
@@ -82,20 +82,18 @@ def output_location(clients: Clients, table: TableRef) -> tuple[Table | None, st
     from google.api_core.exceptions import NotFound
 
     existing = find_table(clients, table)
+    name = f"{table.project}.{table.dataset}"
     if existing is None:
-        name = f"{table.project}.{table.dataset}"
         try:
-            dataset = clients.bigquery.get_dataset(name, timeout=TIMEOUT, retry=bigquery_retry())
+            return None, dataset_location(clients, name)
         except NotFound as exc:
             raise TableNotFound(
                 f"The dataset {name} of output_table does not exist: create it first, for instance "
                 f"with CREATE SCHEMA `{name}`"
             ) from exc
-        return None, dataset.location
     if existing.table_type != "TABLE":
         raise SchemaMismatch(f"{table} is {kind_of(existing)}: pass a table as output_table")
     # The local BigQuery does not tell where a table lies.
-    name = f"{table.project}.{table.dataset}"
     return existing, existing.location or dataset_location(clients, name)
 
 

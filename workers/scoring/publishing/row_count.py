@@ -64,12 +64,12 @@ def _count(clients: Clients, store: RunStore, plan: Plan) -> int | None:
     """
     from google.api_core.exceptions import BadRequest, Forbidden, NotFound
 
-    sql = f"SELECT COUNT(*) AS n FROM `{copy_of(clients, store.env, plan)}`"
-    if not plan.is_copied:
-        sql = f"SELECT COUNT(*) AS n FROM `{plan.input_table}`"
-        if not clients.settings.emulators.bigquery:  # it reads the table as it is now
-            at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
-            sql += f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
+    table = copy_of(clients, store.env, plan) if plan.is_copied else plan.input_table
+    sql = f"SELECT COUNT(*) AS n FROM `{table}`"
+    # The local BigQuery reads a table as it is now.
+    if not plan.is_copied and not clients.settings.emulators.bigquery:
+        at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
+        sql += f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
     try:
         [row] = select(clients, sql)
     except (BadRequest, Forbidden, NotFound) as exc:

@@ -131,7 +131,7 @@ def current_session(
         if document is None:
             break
         session = store.parse(name, document, Session.from_dict)
-        if store.read(_over(number)) is not None:
+        if is_given_up(store, number):
             continue
         lasts = MARGIN + dt.timedelta(seconds=_seconds_left(clients, deadline))
         if not session.expired(dt.datetime.now(dt.UTC) + lasts) or _is_still_of_use(store, session):
@@ -162,6 +162,11 @@ def give_up(store: RunStore, session: Session, why: str, kind: Kind) -> None:
         extra={"run_id": store.run_id},
     )
     store.create(_over(session.number), asdict(over) | {"at": dt.datetime.now(dt.UTC).isoformat()})
+
+
+def is_given_up(store: RunStore, number: int) -> bool:
+    """Tell whether the run's session of that number was given up."""
+    return store.read(_over(number)) is not None
 
 
 def given_up(store: RunStore, before: int = MAX_SESSIONS) -> list[GivenUp]:
