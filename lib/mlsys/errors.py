@@ -8,6 +8,8 @@ MlsysError
 ├── InvalidRequest           a malformed name, table, parameter or value
 ├── NotAllowed               a dataset that the service may not read or write
 ├── ModelNotFound            no such model version
+├── AliasNotFound            no such alias of a model
+├── AliasInvalid             an alias's object that names no version
 ├── ObjectNotFound           no such bucket or object in Cloud Storage
 ├── TableNotFound            no such BigQuery table or dataset
 ├── RunNotFound              no such scoring run
@@ -105,6 +107,14 @@ class NotAllowed(MlsysError, PermissionError):
 
 class ModelNotFound(MlsysError, LookupError):
     """The bucket holds no such model version."""
+
+
+class AliasNotFound(MlsysError, LookupError):
+    """The model has no such alias; the message names those it has."""
+
+
+class AliasInvalid(MlsysError, ValueError):
+    """An alias's object cannot be read, or names no version."""
 
 
 class ObjectNotFound(MlsysError, FileNotFoundError):

@@ -7,13 +7,13 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, Self
 
+from mlsys.artifact.refs import LATEST as LATEST
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 
 MAX_RUN_ID = 128
 RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
 OUTPUTS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
-LATEST = "latest"
 TOLERANCES = ("max_rejects", "allow_rejected", "allow_version_mismatch")
 AUTO, SERVICE, JOB = ENGINES = ("auto", "service", "job")
 

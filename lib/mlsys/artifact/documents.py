@@ -1,7 +1,7 @@
 """JSON documents that others write, read within limits on size, depth and numbers.
 
 `upload_model`, the registry and scoring all read a `metadata.json` with `read_document`, so they
-refuse the same documents.
+refuse the same documents. The objects of aliases are read with it too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ MAX_BYTES = 1_000_000  # of a metadata.json
 MAX_DEPTH = 100  # of JSON values; https://cloud.google.com/bigquery/docs/json-data ends at 500
 
 
+class _Twice(Exception):
+    """A key occurs twice in one object of JSON."""
+
+
 def check_size(size: int | None) -> None:
     """Refuse a document of more than `MAX_BYTES`, before it is downloaded or after it was built.
 
@@ -33,8 +37,8 @@ def check_size(size: int | None) -> None:
         )
 
 
-def read_document(content: bytes) -> Mapping[str, Any]:
-    """Return a document's JSON object, if BigQuery can store it.
+def read_document(content: bytes, name: str = "metadata.json") -> Mapping[str, Any]:
+    """Return a document's JSON object, if BigQuery can store it; errors call it `name`.
 
     Raises:
         MetadataInvalid: it is too large, is not a JSON object, has a key twice in one object, or
@@ -49,14 +53,14 @@ def read_document(content: bytes) -> Mapping[str, Any]:
             parse_float=_finite,
             object_pairs_hook=_without_duplicates,
         )
-    except MetadataInvalid:
-        raise
     except (ValueError, RecursionError) as exc:
-        raise MetadataInvalid(f"metadata.json is not JSON: {exc}") from exc
+        raise MetadataInvalid(f"{name} is not JSON: {exc}") from exc
+    except _Twice as exc:
+        raise MetadataInvalid(f"{name} has {exc} twice in one object: keep one") from exc
     if not isinstance(document, dict):
-        raise MetadataInvalid(f"metadata.json holds a {type(document).__name__}, not an object")
+        raise MetadataInvalid(f"{name} holds a {type(document).__name__}, not an object")
     if problem := unstorable(document):
-        raise MetadataInvalid(f"metadata.json {problem}")
+        raise MetadataInvalid(f"{name} {problem}")
     return document
 
 
@@ -89,5 +93,5 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(document) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, count in counts.items() if count > 1)
-        raise MetadataInvalid(f"metadata.json has {shown(twice)} twice in one object: keep one")
+        raise _Twice(shown(twice))
     return document

@@ -1,8 +1,10 @@
-"""Model versions by name: the rules for names, and the paths and metadata keys of objects.
+"""Model versions and aliases by name: the rules for names, and the paths and keys of objects.
 
 >>> ref = ModelRef("titanic-survival", "v1")
 >>> ref.path
 'titanic-survival/v1/model.pkl'
+>>> AliasRef("titanic-survival", "champion").path
+'titanic-survival/aliases/champion.json'
 """
 
 from __future__ import annotations
@@ -16,10 +18,14 @@ from mlsys.errors import InvalidRequest
 NAME_RULE = "pass lower-case words joined by hyphens, at most 63 characters"
 NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]+(-[a-z0-9]+)*")
 VERSION = re.compile(r"v[1-9][0-9]{0,8}")
+LATEST = "latest"  # the ready version with the highest number: computed, never stored
+ALIAS_RULE = f"{NAME_RULE}; not {LATEST}, and not the form of a version"
+_RESERVED = re.compile(rf"{LATEST}|v[0-9]+")
 # Custom metadata key for a pickled model's class and versions, which the registry shows without
 # loading the pickle.
 DESCRIPTION_KEY = "mlsys"
 PROMOTION_KEY = "mlsys-promotion"  # and for where a promoted model came from, and who promoted it
+_ALIASES, _JSON = "aliases", ".json"
 _FILES = {"model.pkl": "model", "metadata.json": "metadata", "model.sig": "signature"}
 
 
@@ -77,3 +83,60 @@ class ModelRef:
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
+
+
+def is_alias(name: object) -> bool:
+    """Return whether `name` is a valid alias: a model's name, but not `latest`, nor `v` and digits.
+
+    >>> is_alias("champion"), is_alias("latest"), is_alias("v0")
+    (True, False, False)
+    """
+    valid = isinstance(name, str) and NAME.fullmatch(name)
+    return bool(valid and not _RESERVED.fullmatch(str(name)))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class AliasRef:
+    """An alias of a model by its two names, both checked."""
+
+    model: str
+    alias: str
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not isinstance(self.model, str) or not NAME.fullmatch(self.model):
+            problems.append(("model_name", f"{str(self.model)[:80]!r}: {NAME_RULE}"))
+        if not is_alias(self.alias):
+            problems.append(("alias", f"{str(self.alias)[:80]!r}: {ALIAS_RULE}"))
+        if problems:
+            raise InvalidRequest(*problems)
+
+    @classmethod
+    def of_object(cls, path: str) -> Self:
+        """Parse an object's path into its alias.
+
+        Raises:
+            InvalidRequest: the path is not `{model-name}/aliases/{alias}.json`.
+        """
+        parts = path.split("/")
+        if len(parts) != 3 or parts[1] != _ALIASES or not parts[2].endswith(_JSON):
+            expected = "{model-name}/aliases/{alias}.json"
+            raise InvalidRequest(("path", f"{path[:200]!r} is not {expected}: pass such a path"))
+        return cls(parts[0], parts[2].removesuffix(_JSON))
+
+    @property
+    def path(self) -> str:
+        """The alias's path in the environment's models bucket."""
+        return f"{aliases_prefix(self.model)}{self.alias}{_JSON}"
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.alias}"
+
+
+def aliases_prefix(model: str) -> str:
+    """Return the prefix of the paths of a model's aliases.
+
+    >>> aliases_prefix("titanic-survival")
+    'titanic-survival/aliases/'
+    """
+    return f"{model}/{_ALIASES}/"
