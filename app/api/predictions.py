@@ -18,7 +18,6 @@ from app.api.parameters import after_run
 from app.api.problems import documented, validation_answer
 from app.api.queries import EnvQuery, PredictQuery, RunPath, RunsQuery
 from app.continuations import publish_request
-from mlsys.settings.reading import LOOPBACK
 
 if TYPE_CHECKING:
     from workers.scoring.planning.find_run import Prepared
@@ -253,12 +252,16 @@ def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
 def _address(path: str, **params: str) -> str:
     """Return the full address of a route, for a caller who knows only this answer.
 
-    The host comes from the settings. A Host or X-Forwarded header is what the caller sent, and is
-    used only where it names this machine.
+    The host comes from the settings. Without it, it is the one that the caller sent the request to:
+    only the caller reads the answer.
     """
-    host = urlsplit(flask.request.host_url)
     url = urlsplit(service().settings.url or "")
-    base = f"{url.scheme}://{url.netloc}" if url.netloc else ""  # its path is in `path`
-    if not base and host.hostname in LOOPBACK:
-        base = f"{host.scheme}://{host.netloc}"
-    return f"{base}{path}?{urlencode(params)}"
+    base = f"{url.scheme}://{url.netloc}" if url.netloc else _base_of_request()
+    return f"{base}{path}?{urlencode(params)}"  # the path of the settings' address is in `path`
+
+
+def _base_of_request() -> str:
+    host = urlsplit(flask.request.host_url)
+    # Cloud Run is reached by TLS only, and ends it before the request arrives.
+    scheme = "https" if service().settings.on_cloud_run else host.scheme
+    return f"{scheme}://{host.netloc or ':'.join(map(str, flask.request.server or ()))}"

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import check_choice, check_query
 from mlsys.cloud.clients import TIMEOUT, bigquery_retry, default_clients
 from mlsys.cloud.errors import cloud_errors
 from mlsys.cloud.messages import Use, words_of
-from mlsys.cloud.progress import progress
+from mlsys.cloud.progress import Done, progress
+from mlsys.cloud.query_parameters import query_parameters
 from mlsys.cloud.tables import TableRef, find_table, load_rows
 from mlsys.columns.arrow_types import sql_name
 from mlsys.columns.fitting import fit as _fit
@@ -23,7 +24,7 @@ from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, TableNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
@@ -36,28 +37,44 @@ __all__ = ["TableRef", "bq_get", "bq_put"]
 WRITE_DISPOSITIONS = ("WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY")
 
 
-def bq_get(query: str) -> pd.DataFrame:
+def bq_get(query: str, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """Run `query` (GoogleSQL) and return its rows; `mlsys.columns.frames` documents the types.
 
+    `params` are the values of the query's parameters, with the types that
+    `mlsys.cloud.query_parameters` documents. They are never read as SQL:
+
+    >>> bq_get(                                                             # doctest: +SKIP
+    ...     "SELECT * FROM titanic.train WHERE Name = @name AND Pclass IN UNNEST(@classes)",
+    ...     {"name": "O'Brien", "classes": [1, 2]},
+    ... )
+
     Raises:
-        InvalidRequest: BigQuery refuses the query; the message quotes its reason.
+        InvalidRequest: BigQuery refuses the query, and the message quotes its reason; or a
+            parameter has no value, no place in the query, or a value without a type of BigQuery.
         TableNotFound: the query names a table or dataset that does not exist.
         Conflict: the query creates something that already exists.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from google.api_core.exceptions import BadRequest, NotFound
+    from google.cloud import bigquery
 
     query = check_query(query)
+    parameters = query_parameters(query, params)
     with cloud_errors(_QUERY):
         clients = default_clients()
         # The local BigQuery keeps query results out of the Storage Read API's reach.
         use_storage_api = not clients.settings.emulators.bigquery
         try:
-            job = clients.bigquery.query(query, timeout=TIMEOUT, retry=bigquery_retry())
+            config = bigquery.QueryJobConfig(query_parameters=parameters) if parameters else None
+            job = clients.bigquery.query(
+                query, job_config=config, timeout=TIMEOUT, retry=bigquery_retry()
+            )
             with progress("Waiting for the query's result"):
                 rows = job.result(retry=bigquery_retry())  # as long as BigQuery lets a query run
             reader = clients.bigquery_read if use_storage_api else None
-            with progress(f"Downloading {rows.total_rows or 0:,} rows"):
+            total = rows.total_rows or 0
+            with progress(f"Downloading {total:,} rows", total) as done:
+                _count_batches(rows, done)
                 table = rows.to_arrow(bqstorage_client=reader, create_bqstorage_client=False)
         except BadRequest as exc:
             raise InvalidRequest(("query", words_of(exc))) from exc
@@ -125,6 +142,18 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
             raise InvalidRequest(("df", words_of(exc))) from exc
         except NotFound as exc:
             raise _no_dataset(table) from exc
+
+
+def _count_batches(rows: Any, done: Done) -> None:
+    """Count the rows of each batch that `rows.to_arrow` takes from its own iterator."""
+    batches = rows.to_arrow_iterable
+
+    def counted(*args: Any, **options: Any) -> Iterator[Any]:
+        for batch in batches(*args, **options):
+            done.add(batch.num_rows)
+            yield batch
+
+    rows.to_arrow_iterable = counted
 
 
 _QUERY = Use(

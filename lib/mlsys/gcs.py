@@ -20,6 +20,7 @@ from mlsys.cloud.credentials import words
 from mlsys.cloud.errors import cloud_errors
 from mlsys.cloud.messages import Use
 from mlsys.cloud.progress import progress
+from mlsys.cloud.uploads import upload
 from mlsys.errors import InvalidRequest, MlsysError, ObjectNotFound
 from mlsys.settings import ENVS
 
@@ -191,7 +192,8 @@ def _upload(blob: Blob, content: bytes | str, content_type: str | None = None) -
         if isinstance(content, bytes) and not blob.name.endswith(".json"):
             content_type = "application/octet-stream"
     try:
-        with progress(f"Uploading {len(content):,} bytes to gs://{blob.bucket.name}/{blob.name}"):
-            blob.upload_from_string(content, content_type=content_type, timeout=TIMEOUT)
+        doing = f"Uploading {len(content):,} bytes to gs://{blob.bucket.name}/{blob.name}"
+        with progress(doing, len(content)) as done:
+            upload(blob, content, content_type, done)
     except NotFound as exc:
         raise _no_bucket(blob.bucket.name) from exc

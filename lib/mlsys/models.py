@@ -13,7 +13,8 @@ from mlsys.artifact.refs import DESCRIPTION_KEY, VERSION, ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients, default_clients
 from mlsys.cloud.errors import cloud_errors
 from mlsys.cloud.messages import Use
-from mlsys.cloud.progress import progress
+from mlsys.cloud.progress import Done, progress
+from mlsys.cloud.uploads import upload
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
 from mlsys.registry.row import wait_until_registered
 from mlsys.settings import ENVS
@@ -92,10 +93,11 @@ def upload_model(
     about = json.dumps(pickling.about(model))
     clients = default_clients()
     bucket = clients.settings.models_bucket(env)
-    upload_progress = progress(f"Uploading {name} ({len(content):,} bytes) to gs://{bucket}")
-    with cloud_errors(_use(f"gs://{bucket}/{name}", *_WRITE)), upload_progress:
+    doing = f"Uploading {name} ({len(content):,} bytes) to gs://{bucket}"
+    use = _use(f"gs://{bucket}/{name}", *_WRITE)
+    with cloud_errors(use), progress(doing, len(content)) as done:
         ref, generation = _write(
-            clients, env, name, version, overwrite, content, described, about, signing_key
+            clients, env, name, version, overwrite, content, described, about, signing_key, done
         )
     if wait:
         row = wait_until_registered(clients, env, ref, generation)
@@ -156,6 +158,7 @@ def _write(
     described: str,
     about: str,
     signing_key: str | Path | None,
+    done: Done,
 ) -> tuple[ModelRef, int]:
     """Write a version's objects, `model.pkl` last; return the version and the model's generation.
 
@@ -183,11 +186,12 @@ def _write(
             _replace(bucket, ref.signature_path, signature, "text/plain")
         blob = bucket.blob(ref.path)
         blob.metadata = {DESCRIPTION_KEY: about}
-        blob.upload_from_string(
+        upload(
+            blob,
             content,
-            content_type="application/octet-stream",
-            if_generation_match=existing.generation if existing is not None else 0,
-            timeout=TIMEOUT,
+            "application/octet-stream",
+            done,
+            if_generation_match=int(existing.generation or 0) if existing is not None else 0,
         )
     except PreconditionFailed as exc:
         raise ModelExists(f"Somebody else just uploaded {ref}: try again") from exc

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import create_app
+from app import Service, create_app
 from edge_cases import REQUEST, SERVICE, NoClients, Recorder, request_of
 from edge_cases import did as did
 
@@ -146,6 +146,33 @@ def test_the_service_is_served_under_the_path_of_its_url(monkeypatch: pytest.Mon
     accepted = under.get("/predict", query_string=REQUEST | {"wait": "false"})
     assert accepted.get_json()["status_url"] == accepted.headers["Location"]
     assert accepted.headers["Location"] == "https://api.example/team/mlsys/runs/a-run?env=dev"
+
+
+@pytest.mark.parametrize(
+    ("given", "host", "base"),
+    [
+        ({}, "127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ({}, "mlsys:8080", "http://mlsys:8080"),
+        ({}, "a b", "http://localhost:80"),  # not a host: the server's own name
+        ({"on_cloud_run": True}, "mlsys-abc-uc.a.run.app", "https://mlsys-abc-uc.a.run.app"),
+        ({"url": "https://api.example"}, "evil.example", "https://api.example"),
+    ],
+)
+def test_a_status_url_is_absolute_even_if_the_service_does_not_know_its_address(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], host: str, base: str
+) -> None:
+    monkeypatch.setattr("app.logs.configure", lambda: None)
+    settings = replace(SERVICE, url=None)
+    service = Service(replace(settings, **given), NoClients(settings))
+    client = create_app(settings, NoClients(settings))
+    client.extensions["mlsys"] = service
+    monkeypatch.setattr("app.api.predictions.publish_request", lambda *_: None)
+    plan = SimpleNamespace(plan=SimpleNamespace(run_id="a-run"), result=None, close=bool)
+    monkeypatch.setattr("workers.scoring.planning.find_run.prepare", lambda *_: plan)
+    accepted = client.test_client().get(
+        "/predict", query_string=REQUEST | {"wait": "false"}, headers={"Host": host}
+    )
+    assert accepted.get_json()["status_url"] == f"{base}/runs/a-run?env=dev"
 
 
 def test_a_path_prefix_sent_by_the_caller_is_ignored(client: FlaskClient) -> None:

@@ -1,13 +1,17 @@
 """Settings: all problems in one message, lazy constants, and settings that the service refuses."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import cast
 
 import pytest
 
 import mlsys.settings
 from mlsys.errors import InvalidRequest, SettingsError
 from mlsys.settings import Emulators, Settings
+from mlsys.settings.reading import variable
 
 LOCAL = Emulators(storage="http://127.0.0.1:9")
 
@@ -300,3 +304,47 @@ def test_a_malformed_address_is_refused_only_by_the_service() -> None:
     settings = Settings.from_env({"GCP_PROJECT_ID": "p", "MLSYS_URL": "mlsys.example"})
     with pytest.raises(SettingsError, match="MLSYS_URL is 'mlsys.example': pass https://HOST"):
         settings.check_service()
+
+
+@pytest.fixture
+def notebook(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Let this process be the kernel of a notebook whose folder is not the working folder."""
+    shell = SimpleNamespace(kernel=object(), user_ns={})
+    ipython = SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", cast(ModuleType, ipython))
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    (nowhere / "team" / "work").mkdir(parents=True)
+    (nowhere / "elsewhere").mkdir()
+    monkeypatch.chdir(nowhere / "elsewhere")
+    return shell
+
+
+def test_a_kernel_reads_the_env_file_of_its_notebooks_folder_or_above(
+    notebook: SimpleNamespace, nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(nowhere / "team" / "work" / "model.ipynb")
+    (nowhere / "team" / ".env").write_text("GCP_REGION=team\n")
+    assert variable("GCP_REGION") is None
+    monkeypatch.setenv("JPY_SESSION_NAME", path)  # Jupyter
+    assert variable("GCP_REGION") == "team"
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    notebook.user_ns["__vsc_ipynb_file__"] = path  # VS Code
+    assert variable("GCP_REGION") == "team"
+    (nowhere / "team" / "work" / ".env").write_text("GCP_REGION=nearer\n")
+    (nowhere / "elsewhere" / ".env").write_text("GCP_REGION=cwd\n")
+    assert variable("GCP_REGION") == "nearer"
+    notebook.user_ns["__vsc_ipynb_file__"] = "Untitled-1.ipynb"  # not saved yet
+    assert variable("GCP_REGION") == "cwd"  # Colab names none
+    monkeypatch.setenv("GCP_REGION", "exported")
+    assert variable("GCP_REGION") == "exported"
+
+
+def test_a_command_started_from_a_notebook_reads_that_of_its_working_folder(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", str(nowhere / "other" / "model.ipynb"))
+    (nowhere / "other").mkdir()
+    (nowhere / "other" / ".env").write_text("GCP_REGION=other\n")
+    assert variable("GCP_REGION") is None
+    (nowhere / ".env").write_text("GCP_REGION=here\n")
+    assert variable("GCP_REGION") == "here"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import joblib
@@ -82,6 +82,9 @@ class Rows(list[Any]):
     def __init__(self, cloud: BrokenCloud) -> None:
         super().__init__([Row()])
         self._cloud = cloud
+
+    def to_arrow_iterable(self, **_: Any) -> Iterator[pa.RecordBatch]:
+        yield from pa.table({"a": [1]}).to_batches()
 
     def to_arrow(self, **_: Any) -> pa.Table:
         return self._cloud.call("to_arrow", pa.table({"a": [1]}))

@@ -1,7 +1,8 @@
 """A progress line on stderr for calls that take longer than three seconds.
 
-In a terminal or a notebook the line is rewritten in place, less and less often. If stderr is a file
-or a pipe (a script's log, a service), nothing is written.
+In a terminal or a notebook the line is rewritten in place, less and less often. If it is known how
+much is done, the line says so: a notebook shows a bar, a terminal the percentage. If stderr is a
+file or a pipe (a script's log, a service), nothing is written.
 """
 
 from __future__ import annotations
@@ -12,25 +13,48 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 FIRST = 3.0  # seconds until the first line
 MOST = 30.0  # seconds between two lines, which double from FIRST
 MAX_WIDTH = 160
+MOST_OF_A_BAR = 2.0  # seconds between two lines if it is known how much is done
+BAR = 20  # characters
+
+
+@dataclass(slots=True)
+class Done:
+    """How much of `total` is done: rows, or bytes. A total of 0 is unknown."""
+
+    total: int = 0
+    count: int = 0
+
+    def add(self, count: int) -> None:
+        """Count what was just done."""
+        self.count += count
+
+    @property
+    def share(self) -> float | None:
+        """The share that is done, or None while nothing is known."""
+        return min(self.count / self.total, 1.0) if self.total and self.count else None
 
 
 @contextlib.contextmanager
-def progress(doing: str) -> Iterator[None]:
-    """Show `doing` on stderr, with the seconds so far, once the block has taken `FIRST` seconds."""
-    stream = sys.stderr
+def progress(doing: str, total: int = 0) -> Iterator[Done]:
+    """Show `doing` on stderr, with the seconds so far, once the block has taken `FIRST` seconds.
+
+    The block counts what is done of `total`, if it can.
+    """
+    stream, done_so_far = sys.stderr, Done(total)
     if not is_watched(stream):
-        yield
+        yield done_so_far
         return
-    line, done = Line(doing, stream), threading.Event()
+    line, done = Line(doing, stream, so_far=done_so_far), threading.Event()
     thread = threading.Thread(target=line.show, args=(done.wait,), daemon=True)
     thread.start()
     try:
-        yield
+        yield done_so_far
     except BaseException:
         done.set()
         thread.join(1)
@@ -45,16 +69,26 @@ def is_watched(stream: Any) -> bool:
     """Return whether the stream is a terminal or Jupyter, where somebody sees it."""
     if stream is None or getattr(stream, "closed", False):
         return False
-    return bool(stream.isatty()) or type(stream).__module__.startswith("ipykernel.")
+    return bool(stream.isatty()) or is_notebook(stream)
+
+
+def is_notebook(stream: Any) -> bool:
+    """Return whether a notebook shows the stream."""
+    return type(stream).__module__.startswith(("ipykernel.", "google.colab."))
 
 
 class Line:
-    """A line that is rewritten in place with the activity and the seconds so far."""
+    """A line that is rewritten in place with the activity, the seconds and what is done so far."""
 
     def __init__(
-        self, doing: str, stream: Any, clock: Callable[[], float] = time.monotonic
+        self,
+        doing: str,
+        stream: Any,
+        clock: Callable[[], float] = time.monotonic,
+        so_far: Done | None = None,
     ) -> None:
         self._doing, self._stream, self._clock = doing, stream, clock
+        self._so_far = so_far or Done()
         self._start, self._width = clock(), 0
 
     def show(self, wait: Callable[[float], bool]) -> None:
@@ -65,7 +99,8 @@ class Line:
         pause = FIRST
         while not wait(pause):
             self._write("")
-            pause = min(self._clock() - self._start, MOST)
+            most = MOST if self._so_far.share is None else MOST_OF_A_BAR
+            pause = min(self._clock() - self._start, most)
 
     def end(self, status: str) -> None:
         """End the line if one was written."""
@@ -73,7 +108,12 @@ class Line:
             self._write(f", {status}" if status else "", "\n")
 
     def _write(self, status: str, end: str = "") -> None:
-        took = f" ({self._clock() - self._start:.0f} s{status})"
+        share, bar = self._so_far.share, ""
+        if share is not None and not status:
+            status = f", {share:.0%}"
+            if is_notebook(self._stream):
+                bar = f" {'█' * round(share * BAR):░<{BAR}}"
+        took = f"{bar} ({self._clock() - self._start:.0f} s{status})"
         room = min(shutil.get_terminal_size((MAX_WIDTH, 0)).columns - 1, MAX_WIDTH) - len(took)
         doing = self._doing if len(self._doing) <= room else f"{self._doing[: max(room - 3, 0)]}..."
         text = f"{doing}{took}"

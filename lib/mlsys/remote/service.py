@@ -62,8 +62,9 @@ def service_url(given: str | None = None) -> str:
     url = (given or variable("MLSYS_URL") or "").strip().rstrip("/")
     if not url:
         raise SettingsError(
-            "the service's address is not known: pass --url, or set MLSYS_URL in the environment "
-            "or in .env (`make local` prints that of the local stack)"
+            "the service's address is not known: pass it (--url, in a notebook url=), or set "
+            "MLSYS_URL in the environment or in a .env in the working folder or above it (`make "
+            "local` prints that of the local stack)"
         )
     try:
         parts = urlsplit(url)

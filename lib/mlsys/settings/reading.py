@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from mlsys.errors import SettingsError
 from mlsys.safe_pickle.forbidden_names import why_never_trusted
 
 ENVS = ("dev", "staging", "prod")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PUSH_AUTH_MODES = ("app", "platform", "off")
 MODELS = ("listed", "any")
 MAX_MODEL_BYTES = 2 << 30
@@ -183,16 +185,53 @@ def _per_env(prefix: str, values: Mapping[str, str]) -> tuple[tuple[str, str], .
 
 
 def environment() -> dict[str, str]:
-    """Return the process's environment over the nearest `.env`, from the working folder upwards.
+    """Return the process's environment over the nearest `.env`.
+
+    In a notebook it is looked for from the notebook's folder upwards, and then, as everywhere else,
+    from the working folder upwards.
 
     Raises:
         SettingsError: the `.env` is not UTF-8 text, or cannot be read.
     """
-    from dotenv import dotenv_values, find_dotenv
+    from dotenv import dotenv_values
 
-    path = find_dotenv(usecwd=True)
+    path = _env_file()
     from_file = dotenv_values(stream=io.StringIO(_text_of(path))) if path else {}
     return {k: v for k, v in from_file.items() if v is not None} | dict(os.environ)
+
+
+def _env_file() -> str | None:
+    folders = [folder for folder in (notebook_folder(), _working_folder()) if folder is not None]
+    for folder in dict.fromkeys(folders):
+        for each in (folder, *folder.parents):
+            with contextlib.suppress(OSError):  # a folder that may not be entered
+                if (each / ".env").is_file():
+                    return str(each / ".env")
+    return None
+
+
+def _working_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it was deleted
+        return None
+
+
+def notebook_folder() -> Path | None:
+    """Return the folder of the notebook that this process is the kernel of, or None.
+
+    A kernel's working folder may be another: VS Code can start it in the workspace
+    (`jupyter.notebookFileRoot`), and a cell may have changed it. VS Code names the notebook in the
+    kernel, Jupyter in its environment, which a program started from a cell inherits.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None or not hasattr(shell, "kernel"):
+        return None
+    for name in (shell.user_ns.get("__vsc_ipynb_file__"), os.environ.get("JPY_SESSION_NAME")):
+        if isinstance(name, str) and os.path.isabs(name):
+            return Path(name).parent
+    return None
 
 
 def _text_of(path: str) -> str:

@@ -14,7 +14,7 @@ import mlsys.bq
 import mlsys.gcs
 import mlsys.models
 from broken_cloud import GENERATION, BrokenCloud
-from mlsys.cloud import progress
+from mlsys.cloud import progress, uploads
 from mlsys.errors import CloudUnavailable
 from mlsys.registry import row
 
@@ -75,6 +75,45 @@ def test_one_line_is_rewritten_at_growing_intervals() -> None:
     lines, clock = shown(240)  # the longest wait for the registry
     assert len(lines) < 15 and max(clock.waited) == progress.MOST
     assert "".join(lines).count("\n") == 1
+
+
+def test_what_is_done_is_a_percentage_in_a_terminal_and_a_bar_in_a_notebook() -> None:
+    class OutStream(Terminal):
+        __module__ = "ipykernel.iostream"
+
+    for stream, first in (
+        (Terminal(), "Downloading (3 s, 25%)"),
+        (OutStream(), "Downloading █████░░░░░░░░░░░░░░░ (3 s, 25%)"),
+    ):
+        so_far = progress.Done(1_000, 250)
+        line = progress.Line("Downloading", stream, clock := Clock(20), so_far)
+        line.show(clock.wait)
+        line.end("done")
+        lines = [text.rstrip() for text in stream.getvalue().split("\r")[1:]]
+        assert (lines[0], lines[-1]) == (first, "Downloading (20 s, done)")
+        assert max(clock.waited[1:]) <= progress.MOST_OF_A_BAR
+
+
+def test_a_bar_never_passes_its_end_and_an_unknown_total_has_none() -> None:
+    assert progress.Done(10, 20).share == 1.0
+    assert progress.Done(0, 20).share is None and progress.Done(10, 0).share is None
+
+
+def test_a_large_upload_is_sent_in_several_requests_and_counted() -> None:
+    sent: list[int] = []
+
+    class Blob:
+        chunk_size = 0
+
+        def upload_from_file(self, file: Any, size: int, **options: Any) -> None:
+            assert options["if_generation_match"] == 3
+            while chunk := file.read(self.chunk_size):
+                sent.append(len(chunk))
+                assert done.count == sum(sent[:-1])
+
+    done = progress.Done(40 << 20)
+    uploads.upload(Blob(), b"x" * (40 << 20), "a/b", done, if_generation_match=3)  # type: ignore[arg-type]
+    assert sent == [16 << 20, 16 << 20, 8 << 20] and done.count == done.total
 
 
 def test_a_line_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
