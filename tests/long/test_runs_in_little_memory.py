@@ -1,44 +1,43 @@
-"""Eight callers of a model that fits only once: no process is killed, and every run ends."""
+"""Eight callers of a model that fits only once: no process is killed, and every run ends.
 
-import time
+`tests/stack/http/test_little_memory.py` is the small form.
+"""
+
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import ExtraTreesRegressor
 
 from benchmarks.limits import MemoryGroup
+from little_memory import call_at_once, memory_group
 from mlsys.local.stack import LocalStack, local_stack
-from scoring_cases import Answer, Lab
+from scoring_cases import Lab
 
-pytestmark = [pytest.mark.long, pytest.mark.process]
+pytestmark = [pytest.mark.long, pytest.mark.process, pytest.mark.timeout(1800)]
 
-LIMIT = 2**30  # with 40 MB a proportion as of 300 MB and 2 GiB beyond the service's own memory
+MIB, GIB = 2**20, 2**30
 ROWS = 45_000
+TREE = 6_480_000  # bytes in the file, of a tree that has so many rows
 X = pd.DataFrame(np.random.default_rng(0).random((ROWS, 4)), columns=list("abcd"))
 
 
+@pytest.fixture(params=[(GIB, 40 * MIB), (2 * GIB, 300 * MIB)], ids=["1 GiB", "2 GiB"])
+def sizes(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """Return the memory that the service may have, and the size of the model's file."""
+    return request.param
+
+
 @pytest.fixture
-def group() -> Iterator[MemoryGroup]:
-    try:
-        group = MemoryGroup(LIMIT)
-    except OSError as exc:
-        pytest.skip(f"memory cannot be limited here: {exc}")
-    yield group
-    for _ in range(50):  # the kernel takes a moment to forget processes that have ended
-        try:
-            group.remove()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            break
+def group(sizes: tuple[int, int]) -> Iterator[MemoryGroup]:
+    with memory_group(sizes[0]) as group:
+        yield group
 
 
 @pytest.fixture
 def small(group: MemoryGroup, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
-    """Yield a stack whose service may have `LIMIT` bytes."""
+    """Yield a stack whose service may have no more memory than the group."""
     with local_stack(time_scale=0.01) as stack:
         for name, value in stack.environment.items():
             monkeypatch.setenv(name, value)
@@ -47,24 +46,20 @@ def small(group: MemoryGroup, monkeypatch: pytest.MonkeyPatch) -> Iterator[Local
         yield stack
 
 
-def test_eight_callers_of_a_large_model_all_end(small: LocalStack, group: MemoryGroup) -> None:
+def test_eight_callers_of_a_large_model_all_end(
+    small: LocalStack, group: MemoryGroup, sizes: tuple[int, int]
+) -> None:
     lab = Lab(small)
-    forest = RandomForestRegressor(10, random_state=0).fit(X, np.random.default_rng(1).random(ROWS))
+    limit, file_bytes = sizes
+    forest = ExtraTreesRegressor(round(file_bytes / TREE), random_state=0, n_jobs=2)
+    forest.fit(X, np.random.default_rng(1).random(ROWS)).set_params(n_jobs=None)
     name = lab.upload(forest, X)
+    bucket = lab.clients.storage.bucket(lab.settings.models_bucket("dev"))
+    blob = bucket.get_blob(f"{name}/v1/model.pkl", timeout=10)
+    assert blob is not None
+    assert 0.9 < blob.size / file_bytes < 1.1
     table = lab.put(X[:100].assign(id=range(100)))
-    refused: list[Answer] = []
-
-    def call(_: int) -> Answer:
-        params = lab.params(table, name, id_columns="id")
-        deadline = time.monotonic() + 150
-        while (answer := lab.http(params)).status == 503 and time.monotonic() < deadline:
-            refused.append(answer)
-            time.sleep(1)  # Retry-After says ten
-        return answer
-
-    with ThreadPoolExecutor(8) as callers:
-        answers = list(callers.map(call, range(8)))
-    assert [answer.done()["rows"] for answer in answers] == [100] * 8
-    assert len({answer.json["run_id"] for answer in answers}) == 8
+    refused = call_at_once(lab, lambda: lab.params(table, name, id_columns="id"), 8, pause=1.0)
     assert group.killed == 0
     assert any("MiB that this instance has for models" in answer.text for answer in refused)
+    print(f"{len(refused)} refusals, peak {(group.peak or 0) / MIB:.0f} MiB of {limit / MIB:.0f}")
