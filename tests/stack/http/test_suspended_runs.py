@@ -3,6 +3,9 @@
 import base64
 import dataclasses
 import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,11 @@ from sklearn.tree import DecisionTreeRegressor
 
 from app.api import events
 from mlsys.local.stack import LocalStack
+from mlsys.local.topics import predictions, push_subscriptions
 from scoring_cases import Lab, unique
+from strict_stack import StrictStack
 from workers.scoring.attempts import MOST
+from workers.scoring.planning.find_run import prepare
 from workers.scoring.shards import read_session
 from workers.scoring.store import RunStore
 
@@ -119,3 +125,55 @@ def test_a_run_that_never_finishes_a_part_in_time_fails_with_the_reason(
     assert f"no progress in its last {MOST} tries" in state["failure"]["detail"]
     assert not lab.exists(params["output_table"])
     assert lab.here(params).done()["rows"] == ROWS  # a caller who repeats it has more time
+
+
+# Through gunicorn and the local Pub/Sub
+
+LIMIT = "2"  # seconds of a request: a push has 1.8 of them
+PARTS, MESSAGES = 24, 48  # of the one stream
+PAUSE = 0.08  # seconds before each message, so that the stream takes more than two pushes
+
+
+@pytest.fixture
+def impatient(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictStack]:
+    """Yield the stack with a service whose requests have no time."""
+    assert isinstance(stack, StrictStack)
+    with monkeypatch.context() as patch:
+        patch.setitem(stack.environment, "MLSYS_REQUEST_TIMEOUT", LIMIT)
+        stack.restart_service()
+        yield stack
+    stack.restart_service()
+
+
+def test_a_run_longer_than_its_pushes_is_continued_by_messages_and_ends_once(
+    lab: Lab, impatient: StrictStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = lab.params(lab.put(DATA), lab.upload(MODEL, DATA[FEATURES]), run_id=unique("pushed"))
+    monkeypatch.setattr(read_session, "streams_to_request", lambda _: (1, 1))
+    monkeypatch.setattr(read_session, "PART_ROWS", ROWS // PARTS)
+    with closing(prepare(lab.clients, lab.request(params), params["run_id"])) as prepared:
+        read_session.current_session(lab.clients, prepared.store, prepared.plan)
+    pubsub, store = impatient.pubsub, RunStore(lab.clients, "dev", params["run_id"])
+    [name] = [s.name for s in push_subscriptions("dev", "") if s.topic == predictions("dev")]
+    before = pubsub.counts(name)
+    published = len(pubsub.messages(predictions("dev")))
+    pace = {"message_rows": ROWS // MESSAGES, "message_seconds": PAUSE}
+    with impatient.rules.read_api.choosing(**pace):
+        assert lab.http(params | {"wait": "false"}).status == 202
+        deadline = time.monotonic() + 90
+        while store.read("result.json") is None:
+            assert time.monotonic() < deadline, store.names()
+            time.sleep(0.2)
+        pubsub.wait_until_quiet(30)
+    result = store.read("result.json") or {}
+    messages = [json.loads(m.data) for m in pubsub.messages(predictions("dev"))[published:]]
+    continued = len(messages) - 1
+    assert continued >= 2, result
+    assert all(message == messages[0] for message in messages)
+    assert (result["rows"], result["shards"], result["attempts"]) == (ROWS, PARTS, continued + 1)
+    counts = pubsub.counts(name)
+    assert (counts.acked - before.acked, counts.nacked - before.nacked) == (len(messages), 0)
+    assert impatient.rules.succeeded(params["output_table"]) == 1
+    rows = lab.rows(params["output_table"])
+    assert rows["id"].tolist() == DATA["id"].tolist()
+    np.testing.assert_array_equal(rows["prediction"], MODEL.predict(DATA[FEATURES]))
