@@ -82,12 +82,13 @@ def hold(key: Hashable, size: int) -> None:
             reclaim()
             with _changed:
                 need = max(machine.model_memory(size), _needs.get(key, 0))
-                if place.held >= need or _is_free(place, need):
+                refusal = None if place.held >= need else _refusal(place, need)
+                if refusal is None:
                     place.held = max(place.held, need)
                     return
         with _changed:
-            if time.monotonic() >= until:
-                raise _too_many(place, need)
+            if refusal is not None and time.monotonic() >= until:
+                raise refusal
             _changed.wait(POLL)
 
 
@@ -145,15 +146,8 @@ def reclaim_by(free: Callable[[], None]) -> None:
         _reclaims.append(free)
 
 
-def _is_free(place: Place, need: int) -> bool:
-    others = [p for p in _places if p is not place and p.held]
-    runs = sum(p.is_run for p in others)
-    if place.is_run and place.most is not None and runs >= place.most:
-        return False
-    return not others or sum(p.held for p in others) + need <= machine.room_for_models()
-
-
-def _too_many(place: Place, need: int) -> TooManyRuns:
+def _refusal(place: Place, need: int) -> TooManyRuns | None:
+    """Return why the place cannot have `need` bytes beside the others, or None if it can."""
     others = [p for p in _places if p is not place and p.held]
     runs, held = sum(p.is_run for p in others), sum(p.held for p in others)
     if place.is_run and place.most is not None and runs >= place.most:
@@ -161,6 +155,8 @@ def _too_many(place: Place, need: int) -> TooManyRuns:
             f"The service works on {runs} runs, as many as MLSYS_MAX_RUNS allows. Repeat the "
             "request later."
         )
+    if not others or held + need <= machine.room_for_models():
+        return None
     needed, used, room = (n // 2**20 for n in (need, held, machine.room_for_models()))
     return TooManyRuns(
         f"The model needs about {needed} MiB, and {used} of the {room} MiB that this instance has "

@@ -1,4 +1,7 @@
-"""Overlap one step of work in a thread with the caller's own work."""
+"""Overlap one step of work in a thread with the caller's own work.
+
+The thread's log lines have the fields of the caller's.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
+from workers import logs
+
 
 def ahead[T](items: Iterable[T]) -> Iterator[T]:
     """Yield the items; fetch the next one while the caller works on the current one."""
     iterator, end = iter(items), object()
     with ThreadPoolExecutor(1, "ahead") as thread:
-        coming: Future[Any] = thread.submit(next, iterator, end)
+
+        def fetch() -> Future[Any]:
+            return thread.submit(logs.within, logs.about(), lambda: next(iterator, end))
+
+        coming = fetch()
         while (item := coming.result()) is not end:
-            coming = thread.submit(next, iterator, end)
+            coming = fetch()
             yield cast(T, item)
 
 
@@ -27,7 +36,7 @@ class Behind:
     def do(self, work: Callable[[], None]) -> None:
         """Start `work` once the last one is done; raise what that one raised."""
         self.wait()
-        self._last = self._thread.submit(work)
+        self._last = self._thread.submit(logs.within, logs.about(), work)
 
     def wait(self) -> None:
         """Wait until all work is done; raise what the last one raised."""
