@@ -29,9 +29,10 @@ from workers.scoring.engines.choice import choose
 from workers.scoring.planning.destination import output_location
 from workers.scoring.planning.find_run import FoundRun, find_run
 from workers.scoring.planning.lookup import Resolved, check_where
+from workers.scoring.planning.make_plan import make_plan
 from workers.scoring.planning.model_pin import ModelPin, read_metadata
 from workers.scoring.planning.partition_filter import requires_filter
-from workers.scoring.planning.plan import Plan, make_plan
+from workers.scoring.planning.plan import Plan
 from workers.scoring.records import read_failure
 from workers.scoring.request import ScoringRequest
 from workers.scoring.shards.read_session import probe

@@ -196,7 +196,9 @@ def test_empty_refuses_a_table_that_was_filled_meanwhile(
 ) -> None:
     params |= {"write_disposition": "WRITE_EMPTY"}
     lab.here(params | {"write_disposition": "WRITE_APPEND"}).done()
-    monkeypatch.setattr("workers.scoring.planning.plan.output_location", lambda *_: (None, "US"))
+    monkeypatch.setattr(
+        "workers.scoring.planning.make_plan.output_location", lambda *_: (None, "US")
+    )
     lab.here(params).problem(409, "conflict", "has rows now", "WRITE_EMPTY")
     assert found(lab, params) == expected()
 

@@ -25,7 +25,7 @@ from registry_cases import ModelCase, model_case, notifications_lost
 from scoring_cases import Lab
 from workers.registry.sync import converge
 from workers.scoring.planning.lookup import resolve
-from workers.scoring.planning.plan import make_plan
+from workers.scoring.planning.make_plan import make_plan
 
 pytestmark = pytest.mark.usefixtures("environment")
 

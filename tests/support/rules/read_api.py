@@ -1,7 +1,8 @@
 """The Storage Read API over gRPC, in front of the local one, with BigQuery's rules.
 
 The rows come from bqemulator, which keeps them as they were when the session was opened. All else
-is decided here: `read_checks` says what is refused, `streams` who gets which rows in what messages.
+is decided here: `read_checks` says what is refused, `sessions` keeps their rows, and `streams` says
+who gets which in what messages.
 
 - **Sessions expire** six hours after they were created; reading then fails, also in the middle of
   a stream, with FAILED_PRECONDITION "session expired at ..."
@@ -22,14 +23,12 @@ import datetime as dt
 import itertools
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
-import pyarrow as pa
 from google.api_core import exceptions
 from google.cloud.bigquery_storage_v1 import types
 
@@ -37,29 +36,12 @@ from mlsys.cloud.clients import Clients
 from mlsys.columns.names import fold
 from rules.conduct import Conduct, Fault, fail
 from rules.read_checks import Described, bad_filter, why_refused
-from rules.streams import deal, messages, serialize, stream_count
+from rules.sessions import TIMEOUT, Opened, Rows
+from rules.streams import messages, serialize, stream_count
 
 HOST = "127.0.0.1"
-TIMEOUT = 60.0  # seconds for a call to the local servers
 SERVICE = "google.cloud.bigquery.storage.v1.BigQueryRead"
 THREADS = 64  # a call holds one for as long as it is read
-KEPT = 4  # sessions whose rows are kept; those of others are read again from the local server
-
-
-@dataclass
-class Opened:
-    """A session: what was requested and what was given."""
-
-    name: str
-    table: str
-    wanted: int  # max_stream_count
-    preferred: int  # preferred_min_stream_count
-    streams: list[str]
-    expires: dt.datetime
-    shares: tuple[float, ...]
-    codec: str | None
-    upstream: list[str]
-    schema: bytes
 
 
 @dataclass(frozen=True)
@@ -82,8 +64,8 @@ class ReadAPI:
         self.reads: list[Read] = []
         self._clients, self._wait_here = clients, wait_here
         self._numbers = itertools.count(1)
-        self._rows: OrderedDict[str, list[pa.Table]] = OrderedDict()
-        self._guard, self._loading = threading.Lock(), threading.Lock()
+        self._rows = Rows(clients)
+        self._guard = threading.Lock()
         # Messages of any size, as the client takes them.
         options = [("grpc.so_reuseport", 0), ("grpc.max_send_message_length", -1)]
         self._server = grpc.server(ThreadPoolExecutor(THREADS, "read-api"), options=options)
@@ -191,7 +173,7 @@ class ReadAPI:
             context.abort(grpc.StatusCode.NOT_FOUND, f"Stream not found: {name}")
         self._check_time(session, name, context)
         number = session.streams.index(name)
-        rows = self._rows_of(session)[number]
+        rows = self._rows.of(session)[number]
         if offset < 0 or offset > rows.num_rows:
             self._operating(context, name, f"offset {offset} has not been allocated yet")
         read = Read(name, offset, [])
@@ -252,27 +234,6 @@ class ReadAPI:
             grpc.StatusCode.FAILED_PRECONDITION,
             f"there was an error operating on '{name}': {words}",
         )
-
-    def _rows_of(self, session: Opened) -> list[pa.Table]:
-        """Return the rows of each stream of the session."""
-        with self._loading:
-            if session.name not in self._rows:
-                schema = pa.ipc.read_schema(pa.py_buffer(session.schema))
-                batches = [
-                    pa.ipc.read_record_batch(
-                        pa.py_buffer(message.arrow_record_batch.serialized_record_batch), schema
-                    )
-                    for stream in session.upstream
-                    for message in self._clients.bigquery_read.read_rows(stream, timeout=TIMEOUT)
-                ]
-                table = pa.Table.from_batches(batches, schema)
-                self._rows[session.name] = deal(
-                    table, len(session.streams), session.shares, session.name
-                )
-            self._rows.move_to_end(session.name)
-            while len(self._rows) > KEPT:
-                self._rows.popitem(last=False)
-            return self._rows[session.name]
 
     def _describe(self, path: str, context: grpc.ServicerContext) -> Described:
         """Return the description of a table given as projects/p/datasets/d/tables/t."""

@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_copied_and_cannot_be_written(
 ) -> None:
     found = resolved(table(kind))
     assert found.is_query
-    assert any(words in warning for warning in input_warnings(found, False))
+    assert any(words in warning for warning in input_warnings(NAME, found.table, False))
     monkeypatch.setattr(destination, "find_table", lambda *_: found.table)
     with pytest.raises(SchemaMismatch, match=f"{words}: pass a table as output_table"):
         output_location(None, NAME)  # type: ignore[arg-type]
@@ -137,14 +137,14 @@ def test_a_table_and_a_clone_are_read_and_written_as_they_are(
 ) -> None:
     found = resolved(table(**resource, location="EU"))
     assert not found.is_query
-    assert input_warnings(found, False) == []
+    assert input_warnings(NAME, found.table, False) == []
     monkeypatch.setattr(destination, "find_table", lambda *_: found.table)
     assert output_location(None, NAME) == (found.table, "EU")  # type: ignore[arg-type]
 
 
 def test_rows_that_are_being_streamed_are_named() -> None:
     streamed = table(streamingBuffer={"estimatedRows": "1200", "oldestEntryTime": "1"})
-    (warning,) = input_warnings(resolved(streamed), False)
+    (warning,) = input_warnings(NAME, streamed, False)
     assert "about 1,200 are in its streaming buffer" in warning
     assert "after the run has replaced" in output_warnings(NAME, streamed, "WRITE_TRUNCATE")[0]
     assert output_warnings(NAME, streamed, "WRITE_APPEND") == []

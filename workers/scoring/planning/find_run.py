@@ -12,9 +12,10 @@ from mlsys.errors import Conflict, TryAgain
 from workers.query import select
 from workers.sandbox.client import SandboxedModel
 from workers.scoring.planning.lookup import Resolved, resolve
+from workers.scoring.planning.make_plan import check_model, make_plan
 from workers.scoring.planning.model_pin import ask_pinned, read_metadata
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
-from workers.scoring.planning.plan import Plan, check_model, make_plan
+from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Result, read_decision, read_result
 from workers.scoring.request import (
     AUTO,

@@ -25,7 +25,7 @@ from workers.scoring.planning.partition_filter import (
     partition_column,
     requires_filter,
 )
-from workers.scoring.planning.table_kinds import kind_of
+from workers.scoring.planning.table_kinds import is_query, kind_of
 from workers.scoring.request import ScoringRequest
 
 if TYPE_CHECKING:
@@ -57,12 +57,8 @@ class Resolved:
 
     @property
     def is_query(self) -> bool:
-        """True if a query makes the input's rows: a view, an external table, ...
-
-        The Storage Read API reads only tables
-        (https://cloud.google.com/bigquery/docs/reference/storage#limitations).
-        """
-        return self.table.table_type != "TABLE"
+        """True if a query makes the input's rows."""
+        return is_query(self.table)
 
     @property
     def rows(self) -> int | None:
@@ -125,7 +121,7 @@ def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
             f"The table {request.input_table} does not exist: check its project, dataset and name"
         )
     schema = table.schema
-    if table.table_type != "TABLE":
+    if is_query(table):
         schema = _columns_of_query(clients, request.input_table, kind_of(table))
     return Resolved(request, looked_at, table, schema, find_model(clients, request))
 

@@ -1,4 +1,4 @@
-"""Decide everything about a run, once: the model's bytes, the columns, the snapshot of the input.
+"""The decisions of a run: the model's bytes, the columns, the snapshot of the input.
 
 A plan is written before any work is done and never changed. Every try of the run, in whatever
 process, follows it.
@@ -11,41 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
-from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.features import Feature
 from mlsys.columns.names import fold
-from mlsys.errors import ModelUnusable
-from mlsys.estimators.randomness import ANSWERS_VARY
-from workers.inference.description import Description
 from workers.inference.predictor import PredictionSpec
-from workers.inference.trial import golden_rows
-from workers.sandbox.client import SandboxedModel
-from workers.scoring.planning.columns import (
-    ALL,
-    Column,
-    check_output_names,
-    choose_features,
-    choose_ids,
-    columns_of,
-    columns_to_read,
-    needs_aliases,
-    takes_series,
-)
-from workers.scoring.planning.destination import (
-    Destination,
-    output_destination,
-    output_location,
-    rejects_destination,
-)
-from workers.scoring.planning.locations import check_bucket, check_copy
-from workers.scoring.planning.lookup import Resolved, check_where
-from workers.scoring.planning.model_pin import ModelPin, ask_pinned, read_metadata
-from workers.scoring.planning.outputs import leave_out_equal, with_ids, written_columns
-from workers.scoring.planning.table_kinds import input_warnings, output_warnings
-from workers.scoring.request import ScoringRequest
+from workers.scoring.planning.columns import Column
+from workers.scoring.planning.destination import Destination
+from workers.scoring.planning.model_pin import ModelPin
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,121 +119,3 @@ class Plan:
                 "warnings": tuple(value["warnings"]),
             }
         )
-
-
-def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, SandboxedModel]:
-    """Decide how the run goes, and return the model that was loaded to do so. Writes nothing.
-
-    Raises:
-        SchemaMismatch: input, model and output table do not fit; the columns are named.
-        ModelUnusable: the model cannot be loaded.
-        InvalidRequest: the model cannot give the outputs, or the filter is not valid.
-        Conflict: WRITE_EMPTY, and the output table has rows.
-        TableNotFound: the output's dataset does not exist.
-    """
-    check_where(clients, resolved)
-    return ask_pinned(
-        clients, resolved.model, lambda model: _plan(clients, resolved, run_id, model)
-    )
-
-
-def _plan(clients: Clients, resolved: Resolved, run_id: str, model: SandboxedModel) -> Plan:
-    request = resolved.request
-    metadata, warnings = read_metadata(clients, resolved.model)
-    warnings += check_model(model, metadata, request)
-    description = model.describe(metadata.outputs or len(metadata.target))
-    table = columns_of(resolved.schema)
-    features, matching = choose_features(table, description, metadata, request.id_columns)
-    ids = choose_ids(table, features, metadata, request.id_columns)
-    written, outputs = written_columns(
-        description,
-        model.output_values,
-        metadata.target,
-        requested_outputs(description, request),
-        request.prediction_column,
-        request.class_columns,
-    )
-    if tuple(request.id_columns or metadata.id_columns) in (
-        (),
-        ALL,
-    ):  # the request does not name them
-        ids, left_out = leave_out_equal(ids, written, outputs.get("predict", ()))
-        matching += left_out
-    columns = with_ids(ids, written)
-    check_output_names(columns)
-    read = columns_to_read(table, features, ids)
-    aliased = needs_aliases(table, read, request.where)
-    if aliased or resolved.is_query:
-        check_copy(clients, request.env, request.input_table)
-    series = takes_series(description, metadata.signature)
-    path = model.choose_route(features, list(outputs), metadata, series)
-    existing, location = output_location(clients, request.output_table)
-    check_bucket(clients, request.env, request.output_table, location)
-    created_at = dt.datetime.now(dt.UTC)
-    return Plan(
-        run_id=run_id,
-        token=resolved.token[:8],
-        request=request.identity() | {"model_version": resolved.model.version},
-        model=resolved.model,
-        is_query=resolved.is_query,
-        snapshot_at=resolved.snapshot_at.isoformat(),
-        created_at=created_at.isoformat(),
-        rows_expected=resolved.rows,
-        rows_exact=resolved.rows_exact,
-        features=tuple(features),
-        ids=tuple(ids),
-        read_columns=read,
-        outputs=outputs,
-        output=output_destination(
-            request.output_table,
-            existing,
-            columns,
-            request.write_disposition,
-            created_at,
-            local=clients.settings.emulators.bigquery is not None,
-        ),
-        rejects=rejects_destination(clients, request.output_table),
-        location=location,
-        warnings=(
-            *input_warnings(resolved, aliased),
-            *output_warnings(request.output_table, existing, request.write_disposition),
-            *warnings,
-            *matching,
-        ),
-        labels={c.name: c.label for c in columns if c.label is not None},
-        path=path,
-        aliased=aliased,
-        series=series,
-        frames=golden_rows(metadata, features) is not None,
-    )
-
-
-def requested_outputs(model: Description, request: ScoringRequest) -> tuple[str, ...]:
-    """Return the outputs that the request means: `transform` if the model has no `predict`."""
-    only_transforms = "predict" not in model.methods and "transform" in model.methods
-    if only_transforms and request.outputs == ("predict",):  # the default
-        return ("transform",)
-    return request.outputs
-
-
-def check_model(
-    model: SandboxedModel, metadata: ModelMetadata, request: ScoringRequest
-) -> list[str]:
-    """Return warnings about the model, if the request allows them.
-
-    Raises:
-        ModelUnusable: another scikit-learn saved it, or its answers differ from those it gave then.
-    """
-    if model.version_mismatch and not request.allow_version_mismatch:
-        raise ModelUnusable(
-            f"{model.version_mismatch}: train and upload the model with the service's release, or "
-            "pass allow_version_mismatch=true"
-        )
-    verdict = model.judge(metadata)
-    if verdict.status == "rejected" and not request.allow_rejected:
-        drawn = verdict.reason == ANSWERS_VARY
-        again = "Upload it again then," if drawn else "Upload it again from where it was trained,"
-        raise ModelUnusable(
-            f"The model is rejected: {verdict.reason}. {again} or pass allow_rejected=true"
-        )
-    return [verdict.reason] if verdict.reason else []

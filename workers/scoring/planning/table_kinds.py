@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import Table
 
     from mlsys.cloud.tables import TableRef
-    from workers.scoring.planning.lookup import Resolved
 
 # `type` of https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#Table
 _KINDS = {
@@ -31,10 +30,17 @@ def kind_of(table: Table) -> str:
     return _KINDS.get(table.table_type, f"a {table.table_type}")
 
 
-def input_warnings(resolved: Resolved, aliased: bool) -> list[str]:
+def is_query(table: Table) -> bool:
+    """Tell whether a query makes the table's rows: a view, an external table, ...
+
+    The Storage Read API reads only tables.
+    """
+    return table.table_type != "TABLE"
+
+
+def input_warnings(name: TableRef, table: Table, aliased: bool) -> list[str]:
     """Return warnings about the input; `aliased` as `Plan.aliased`."""
-    name, table = resolved.request.input_table, resolved.table
-    if resolved.is_query:
+    if is_query(table):
         return [
             f"{name} is {kind_of(table)}: mlsys cannot detect whether its rows changed. Pass this "
             "run's run_id to resume or reuse it; without it every request is a new run."
