@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -30,17 +31,19 @@ import requests.adapters
 import sklearn.linear_model
 import sklearn.pipeline
 from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+from google.cloud.run_v2 import JobsClient
 
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef
-from mlsys.errors import RunInterrupted, TryAgain
+from mlsys.errors import OthersAtWork, RunInterrupted, TryAgain
 from mlsys.settings import Settings
 from proxy import name_call
 from workers import jobs, machine
 from workers.inference import host as host  # for the sandboxes
 from workers.sandbox import nursery
 from workers.scoring import run
-from workers.scoring.engines import task
+from workers.scoring.engines import cloud_run_job, execution, task
+from workers.scoring.engines.perform import perform
 from workers.scoring.planning import find_run
 from workers.scoring.publishing import decision
 from workers.scoring.request import MaxRejects, ScoringRequest
@@ -115,6 +118,11 @@ def _call(spec: dict[str, Any], pipe: int) -> tuple[str, Any]:
         return ("result", {"code": code}) if code == task.DONE else ("again", "repeated")
     try:
         prepared = find_run.prepare(clients, request, run_id)
+        if request.engine == "job":
+            cloud_run_job.POLL, cloud_run_job.LOOK, execution.START_SECONDS = 0.05, 0.2, 1.0
+            result = perform(clients, prepared)
+            assert result is not None
+            return "result", result.to_dict()
         return "result", run.execute(clients, prepared).to_dict()
     except (TryAgain, RunInterrupted) as exc:
         return "again", f"{type(exc).__name__}: {exc}"
@@ -159,6 +167,7 @@ def _watch(pipe: int, at: Mapping[str, Any] | None) -> None:
     for method in ("create_read_session", "read_rows"):
         real = getattr(BigQueryReadClient, method)
         setattr(BigQueryReadClient, method, watched(real, lambda *_, m=method, **__: m))
+    JobsClient.run_job = watched(JobsClient.run_job, lambda *_, **__: "run_job")
 
 
 def _report_processes(pipe: int) -> None:
@@ -218,10 +227,47 @@ def _publish_early(_: Clients) -> None:
     decision.check_row_count = lambda *_: None
 
 
+def _skip_on_retry(_: Clients) -> None:
+    """Let a retry begin one part after the last one that exists, and let nobody look for gaps."""
+    chains = run.read_chains
+
+    def skipping(store: RunStore, session: Any, parts: Any) -> list[Any]:
+        return [
+            replace(chain, end=chain.end + session.part_rows)
+            if chain.parts and not chain.complete
+            else chain
+            for chain in chains(store, session, parts)
+        ]
+
+    run.read_chains = skipping
+    decision._complete_chains = lambda store, session: read_chains(
+        store, session, store.parts(session.number)
+    )
+    decision.check_row_count = lambda *_: None
+
+
+def _skip_a_killed_share(_: Clients) -> None:
+    """Let a task that is started again take its streams as scored."""
+    real = task.execute
+
+    def executed(clients: Clients, prepared: Any, *, share: Share, **options: Any) -> Any:
+        begun = prepared.store.clients.storage.bucket(prepared.store.bucket_name).blob(
+            f"{prepared.store.run_id}/begun-{share.index}"
+        )
+        if begun.exists():
+            raise OthersAtWork("taken as scored")
+        begun.upload_from_string("")
+        return real(clients, prepared, share=share, **options)
+
+    task.execute = executed
+
+
 DESIGNS: dict[str, Callable[[Clients], None]] = {
     "checkpoint after append": _checkpoint_after_append,
     "random job id": _random_job_id,
     "publish early": _publish_early,
+    "skip on retry": _skip_on_retry,
+    "skip a killed share": _skip_a_killed_share,
 }
 
 

@@ -112,16 +112,21 @@ class Bench:
         part_rows: int = PART_ROWS,
         share: tuple[int, int] | None = None,
         run_id: str = "",
+        tasks: int = 0,
     ) -> Caller:
         """Start a caller of the request that writes to `output`.
 
         `at` is the call at which it ends or stops (see `callers`), `design` the weaker design to
         follow; with `pool` it scores in processes of its own. With a `share`, index and count, it
-        is a task of a job for the run.
+        is a task of a job for the run; with `tasks` it has a job of at most as many score it.
         """
         params = self.lab.params(table or self.table, self.name, output_table=output)
         request = params | {"outputs": OUTPUTS, "max_rejects": len(BAD)}
-        message = {"request": request, "environment": self.rules.environment}
+        environment = self.rules.environment
+        if tasks:
+            request |= {"engine": "job"}
+            environment |= {"MLSYS_JOB_TASKS": str(tasks), "MLSYS_JOB_CPUS": "1"}
+        message = {"request": request, "environment": environment}
         message |= {"at": at, "design": design, "pool": pool, "share": share, "run_id": run_id}
         return self.zygote.fork(message | {"streams": streams, "part_rows": part_rows})
 

@@ -59,17 +59,29 @@ def begin(store: RunStore, seconds: float = HOUR) -> Attempt:
     if len(tries) >= MOST:
         latest = (_read(store, name) for name in tries[:LOOK])
         if without_progress(latest, progress, now) >= MOST:
-            _note(store, Attempt(_name(now), now.isoformat(), "", progress, "failed"))
+            count_again(store)
             raise NoProgress(
                 f"{store.run_id} made no progress in its last {MOST} tries ({progress}): each ran "
-                "out of time before it finished a part, or was killed. The service's log says how "
-                "each ended. Pass wait=true, which gives a try more time, give the service more "
-                "memory, or use a model that needs less of both."
+                "out of time before it finished a part, or was killed. The service's log, or the "
+                "job's, says how each ended. Pass wait=true, which gives a try more time, give the "
+                "service more memory (memory in Terraform, job_memory for a job), or use a model "
+                "that needs less of both."
             )
     until = now + dt.timedelta(seconds=seconds)
     attempt = Attempt(_name(now), now.isoformat(), until.isoformat(), progress)
     store.note(attempt.name, _document(attempt))
     return attempt
+
+
+def count_again(store: RunStore) -> None:
+    """Let the tries before now not count: somebody repeats the request, and knows of them."""
+    now = dt.datetime.now(dt.UTC)
+    _note(store, Attempt(_name(now), now.isoformat(), "", progress_of(store.names()), "failed"))
+
+
+def begun_after(names: Iterable[str], moment: dt.datetime) -> bool:
+    """Return whether a try began after `moment`, by the names of the run's objects."""
+    return max((n for n in names if n.startswith("attempts/")), default="") > _name(moment)
 
 
 def end(store: RunStore, attempt: Attempt, how: End) -> None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from typing import Any
 
 from mlsys.cloud.clients import Clients
-from mlsys.errors import RunNotFound
+from mlsys.errors import MlsysError, RunNotFound
+from workers.scoring.attempts import begun_after
+from workers.scoring.engines.execution import latest_execution, look_up, without_result
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import read_failure, read_result
+from workers.scoring.records import Failure, read_failure, read_result
 from workers.scoring.request import check_run_id
 from workers.scoring.shards.part import readable_footers
 from workers.scoring.shards.read_session import latest_session
 from workers.scoring.store import RunStore
 
+log = logging.getLogger(__name__)
+
 
 def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
     """Return a run's state (`running`, `failed` or `succeeded`), progress, and result.
 
-    An interrupted run is `running` too: a repeated request resumes it.
+    An interrupted run is `running` too: a repeated request resumes it. A run whose job ended
+    without a result is `failed`: nothing works on it until somebody repeats the request.
 
     Raises:
         RunNotFound: this environment has no such run.
@@ -30,7 +36,9 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
             f"The run {run_id} does not exist in {env}: GET /runs lists those that finished"
         )
     plan = store.parse("plan.json", document, Plan.from_dict)
-    result = read_result(store)
+    result, failure = read_result(store), read_failure(store)
+    if result is None and failure is None and (failure := _abandoned(clients, store, plan)):
+        result = read_result(store)  # a task may have written it just before its execution ended
     answer = {"env": env, "request": dict(plan.request)}
     if result is not None:
         return answer | {
@@ -45,7 +53,6 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
             "seconds": result.seconds,
             "result": result.to_dict(),
         }
-    failure = read_failure(store)
     since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(plan.created_at)
     seconds = round(since.total_seconds(), 3)
     state = {"state": "failed", "failure": failure.to_dict()} if failure else {"state": "running"}
@@ -53,6 +60,30 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
         seconds = failure.seconds
     attempts = {"attempts": store.attempts(), "seconds": seconds}
     return answer | state | attempts | progress(store, plan)
+
+
+def _abandoned(clients: Clients, store: RunStore, plan: Plan) -> Failure | None:
+    """Return why nothing works on a run whose job has ended without a result, or None."""
+    try:
+        execution = latest_execution(store)
+        ended = None if execution is None else look_up(clients, execution)
+    except MlsysError:
+        log.warning("The run's execution was not looked up", exc_info=True)
+        return None
+    if execution is None or ended is None or ended.at is None:
+        return None
+    if begun_after(store.names(), ended.at):  # the service has continued it
+        return None
+    began = dt.datetime.fromisoformat(plan.created_at)
+    return Failure(
+        run_id=store.run_id,
+        state="failed",
+        detail=without_result(store.run_id, execution, ended, "ended without a result"),
+        max_rejects="",  # the caller's, which is not among the run's objects
+        seconds=round((ended.at - began).total_seconds(), 3),
+        finished_at=ended.at.isoformat(),
+        attempts=store.attempts(),
+    )
 
 
 def progress(store: RunStore, plan: Plan) -> dict[str, Any]:

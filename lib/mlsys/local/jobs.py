@@ -16,13 +16,13 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mlsys.cloud.loopback import without_proxies
 from mlsys.local.addresses import HOST
+from mlsys.local.executions import Execution, Task, message_of
 from mlsys.local.guard import GRACE
 
 PACKAGE = "google.cloud.run.v2"
@@ -31,43 +31,14 @@ MAX_RETRIES = 3  # of a task: Cloud Run's default
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Task:
-    """One task of an execution: its processes, one after the other."""
-
-    index: int
-    codes: list[int] = field(default_factory=list)  # of the tries that ended
-    process: subprocess.Popen[bytes] | None = None
-    ended: bool = False
-
-
-@dataclass
-class Execution:
-    """One execution of a job."""
-
-    name: str
-    arguments: tuple[str, ...]
-    tasks: list[Task]
-    created: datetime = field(default_factory=lambda: datetime.now(UTC))
-    completed: datetime | None = None
-
-    @property
-    def failed(self) -> int:
-        """How many tasks used up their tries."""
-        return sum(task.ended and task.codes[-1:] != [0] for task in self.tasks)
-
-    @property
-    def succeeded(self) -> int:
-        """How many tasks exited with 0."""
-        return sum(task.codes[-1:] == [0] for task in self.tasks)
-
-
 class Jobs:
     """Jobs by their names, in any region; their executions, and a gRPC server for clients."""
 
     def __init__(self, *, port: int = 0, max_retries: int = MAX_RETRIES) -> None:
         self.executions: dict[str, Execution] = {}
-        self.refusal: tuple[str, str] | None = None  # a fault for tests: status code and message
+        # Faults for tests: status code and message, of RunJob and of GetExecution.
+        self.refusal: tuple[str, str] | None = None
+        self.lookup_refusal: tuple[str, str] | None = None
         self.duplicate = 0  # a fault for tests: this many more executions of each request
         self._port = port
         self._max_retries = max_retries
@@ -146,18 +117,21 @@ class Jobs:
             except LookupError as exc:
                 context.abort(grpc.StatusCode.NOT_FOUND, str(exc.args[0]))
             operation = Operation(name=f"{execution.name}/operation")
-            operation.metadata.Pack(run_v2.Execution.pb(_message(execution)))
+            operation.metadata.Pack(run_v2.Execution.pb(message_of(execution)))
             return operation
 
         def get_execution(request: Any, context: Any) -> Any:
+            if self.lookup_refusal is not None:
+                code, message = self.lookup_refusal
+                context.abort(grpc.StatusCode[code], message)
             if request.name not in self.executions:
                 text = f"Resource '{request.name}' was not found"
                 context.abort(grpc.StatusCode.NOT_FOUND, text)
-            return _message(self.executions[request.name])
+            return message_of(self.executions[request.name])
 
         def list_executions(request: Any, context: Any) -> Any:
             of_job = [e for e in self.executions.values() if e.name.startswith(request.parent)]
-            return run_v2.ListExecutionsResponse(executions=[_message(e) for e in of_job])
+            return run_v2.ListExecutionsResponse(executions=[message_of(e) for e in of_job])
 
         def handler(call: Any, takes: Any, serialize: Any) -> Any:
             return grpc.unary_unary_rpc_method_handler(
@@ -239,20 +213,3 @@ class Jobs:
                 cwd=folder,
                 start_new_session=True,
             )
-
-
-def _message(execution: Execution) -> Any:
-    """Return the execution as the API shows it."""
-    from google.cloud import run_v2
-
-    return run_v2.Execution(
-        name=execution.name,
-        job=execution.name.split("/executions/")[0].rpartition("/")[2],
-        task_count=len(execution.tasks),
-        create_time=execution.created,
-        completion_time=execution.completed,
-        running_count=sum(not task.ended for task in execution.tasks),
-        succeeded_count=execution.succeeded,
-        failed_count=execution.failed,
-        retried_count=sum(max(0, len(task.codes) - 1) for task in execution.tasks),
-    )

@@ -34,16 +34,12 @@ def bench(stack: LocalStack) -> Iterator[Bench]:
 
 
 @pytest.fixture(autouse=True)
-def small_parts(
-    bench: Bench, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[LocalStack]:
+def small_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.rules.job_seconds = 0.0
     monkeypatch.setattr(read_session, "PART_ROWS", 800)
     monkeypatch.setattr(read_session, "streams_to_request", lambda *_: (2, 2))
     monkeypatch.setattr(cloud_run_job, "POLL", 0.1)
     monkeypatch.setattr(cloud_run_job, "LOOK", 0.5)
-    yield stack
-    stack.jobs.refusal = None
 
 
 def params(bench: Bench, engine: str, **more: Any) -> dict[str, str]:
@@ -139,26 +135,6 @@ def test_a_task_that_is_told_to_end_is_to_be_repeated(bench: Bench) -> None:
     assert read_failure(store) is None
 
 
-@pytest.mark.parametrize(
-    ("refusal", "status", "slug", "word"),
-    [
-        (("NOT_FOUND", "no job"), 404, "object-not-found", "does not exist"),
-        (("PERMISSION_DENIED", "no"), 403, "permission-missing", "roles/run.jobsExecutorWith"),
-        (("RESOURCE_EXHAUSTED", "CPU"), 503, "try-again", "quota"),
-        (("INVALID_ARGUMENT", "task count"), 409, "conflict", "task count"),
-    ],
-)
-def test_a_job_that_cloud_run_refuses_has_a_clear_answer(
-    bench: Bench, stack: LocalStack, refusal: Any, status: int, slug: str, word: str
-) -> None:
-    stack.jobs.refusal = refusal
-    request = params(bench, "job")
-    bench.lab.here(request).problem(status, slug, word)
-    before = len(stack.jobs.executions)
-    bench.lab.here(request).problem(status, slug, word)  # another try, which is refused as well
-    assert len(stack.jobs.executions) == before
-
-
 def test_requests_that_are_delivered_again_start_one_execution(
     bench: Bench, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,8 +152,8 @@ def test_requests_that_are_delivered_again_start_one_execution(
     execution = latest_execution(prepared[1].store)
     assert execution is not None
     stack.jobs.executions[execution.name].completed = stack.jobs.executions[execution.name].created
-    with pytest.raises(cloud_run_job.NoProgress, match="memory"):
-        cloud_run_job.score(*prepared, **NO_WAIT)
+    with pytest.raises(cloud_run_job.NoProgress, match="job_memory"):
+        cloud_run_job.score(*prepared, **NO_WAIT | {"wait": True})
     assert cloud_run_job.score(*prepared, **NO_WAIT) is None
     assert len(started) == 2
 
@@ -195,13 +171,20 @@ def cloud_run_job_of(bench: Bench, request: dict[str, str]) -> tuple[Any, Any, A
 
 
 @pytest.mark.parametrize("seed", sampled(range(6), 1, __file__))
-def test_tasks_that_are_killed_and_doubled_write_every_row_once(bench: Bench, seed: int) -> None:
-    run_tasks(bench, seed, tasks=3, kills=3, doubles=1)
+def test_tasks_and_callers_that_are_killed_and_doubled_write_every_row_once(
+    bench: Bench, seed: int
+) -> None:
+    run_tasks(bench, seed, tasks=3, kills=3, doubles=1, caller_kills=1)
 
 
 @pytest.mark.parametrize(
     ("design", "problem"),
-    [("publish early", "ids missing|'rows': |Result"), ("random job id", "load jobs succeeded")],
+    [
+        ("publish early", "ids missing|'rows': |Result"),
+        ("random job id", "load jobs succeeded"),
+        ("skip on retry", "ids missing|'rows': "),
+        ("skip a killed share", "ended without progress"),
+    ],
 )
 @pytest.mark.long
 def test_weaker_designs_are_caught(bench: Bench, design: str, problem: str) -> None:
@@ -215,5 +198,8 @@ def test_weaker_designs_are_caught(bench: Bench, design: str, problem: str) -> N
 def test_a_hundred_runs_by_tasks_write_every_row_once(bench: Bench) -> None:
     phases: Counter[str] = Counter()
     for number in range(int(os.environ.get("RUNS", LONG_RUNS))):
-        phases += run_tasks(bench, 5_000 + number, 3 + number % 4, kills=5, doubles=number % 3)
+        doubles, caller_kills = number % 3, 1 + number % 2
+        phases += run_tasks(
+            bench, 5_000 + number, 3 + number % 4, 5, doubles, caller_kills=caller_kills
+        )
     print(f"\n{phases.total()} kills by phase: {dict(phases)}")

@@ -9,7 +9,16 @@ import pytest
 
 from mlsys.errors import NoProgress
 from workers.scoring import attempts
-from workers.scoring.attempts import MOST, Attempt, begin, end, progress_of, without_progress
+from workers.scoring.attempts import (
+    MOST,
+    Attempt,
+    begin,
+    begun_after,
+    count_again,
+    end,
+    progress_of,
+    without_progress,
+)
 from workers.scoring.store import RunStore
 
 NOW = dt.datetime(2026, 11, 28, 12, tzinfo=dt.UTC)
@@ -88,6 +97,23 @@ def test_a_run_that_is_killed_each_time_fails() -> None:
         begin(store, seconds=-1)  # its time is over, and it never said how it ended
     with pytest.raises(NoProgress):
         begin(store)
+
+
+def test_the_tries_before_another_execution_do_not_count() -> None:
+    store = Objects()
+    for _ in range(MOST):
+        begin(store, -1)
+    count_again(store)
+    begin(store)
+
+
+def test_a_try_after_a_moment_is_known_by_its_name() -> None:
+    store = Objects()
+    before = dt.datetime.now(dt.UTC)
+    assert not begun_after(store.objects, before)
+    begin(store)
+    assert begun_after(store.objects, before)
+    assert not begun_after(store.objects, dt.datetime.now(dt.UTC))
 
 
 def test_a_run_that_makes_progress_can_be_suspended_forever() -> None:

@@ -12,20 +12,24 @@ import math
 import time
 from collections.abc import Callable
 
-from mlsys.cloud.clients import TIMEOUT, Clients
+from mlsys.cloud.clients import Clients
 from mlsys.errors import (
-    Conflict,
     MlsysError,
     NoProgress,
-    ObjectNotFound,
-    PermissionMissing,
     PredictionFailed,
     RunFailed,
     RunInterrupted,
     TryAgain,
 )
-from workers.scoring.attempts import progress_of
-from workers.scoring.engines.execution import Ended, Execution, latest_execution, look_up
+from workers.scoring.attempts import count_again, progress_of
+from workers.scoring.engines.execution import (
+    Ended,
+    Execution,
+    latest_execution,
+    look_up,
+    without_result,
+)
+from workers.scoring.engines.run_job import run_job
 from workers.scoring.planning.find_run import Prepared, check_result
 from workers.scoring.records import (
     Engine,
@@ -83,7 +87,8 @@ def score(
                     clients, prepared, deadline=deadline, stopping=stopping, engine=engine
                 )
             if execution is not None and ended is not None:
-                _check_ended(clients, prepared, execution, ended, is_ours=execution == joined)
+                is_ours = execution == joined
+                _check_ended(clients, prepared, execution, ended, is_ours=is_ours, wait=wait)
             execution = _start(clients, prepared, engine, execution, stop, deadline)
         if not wait:
             return None
@@ -96,12 +101,19 @@ def score(
 
 
 def _check_ended(
-    clients: Clients, prepared: Prepared, execution: Execution, ended: Ended, is_ours: bool
+    clients: Clients,
+    prepared: Prepared,
+    execution: Execution,
+    ended: Ended,
+    *,
+    is_ours: bool,
+    wait: bool,
 ) -> None:
     """Check that another execution is worth starting after one that ended without a result.
 
-    It is if the run is further than before, or if it is known to have failed: who repeats the
-    request since then wants another one. `is_ours` says that this request waited for it.
+    It is if the run is further than before, or if its failure is known: it was recorded, or the
+    request does not wait, and `GET /runs/{run_id}` shows it. `is_ours` says that this request
+    waited for it.
 
     Raises:
         RunFailed, PredictionFailed: a task wrote why, and the caller does not know yet.
@@ -113,14 +125,10 @@ def _check_ended(
         if is_ours:
             raise _error(failure)
         return
-    if execution.refused or not execution.name:
+    if execution.refused or not execution.name or not wait:
         return
     if progress_of(store.names()) == execution.progress:
-        exc = NoProgress(
-            f"The execution {execution.name.rpartition('/')[2]} of {store.run_id} ended without "
-            f"any progress: {ended.how}. Its log in Cloud Run says how each task ended. Give the "
-            "job more memory or time, or use a model that needs less of both."
-        )
+        exc = NoProgress(without_result(store.run_id, execution, ended, "ended without progress"))
         record_failure(clients, prepared, exc)
         raise exc
 
@@ -148,8 +156,11 @@ def _start(
     store.forget(Failure.NAME)
     if not execution.claim(store):
         return None
+    if before is not None:
+        count_again(store)
     try:
-        name = _run(clients, prepared, tasks)
+        arguments = [store.run_id, "--env", store.env, "--max-rejects", str(prepared.max_rejects)]
+        name = run_job(clients, arguments, tasks)
     except Exception as exc:
         execution.not_started(store, str(exc) if isinstance(exc, MlsysError) else "refused")
         if isinstance(exc, MlsysError) and not isinstance(exc, TryAgain):
@@ -161,40 +172,6 @@ def _start(
         extra={"run_id": store.run_id},
     )
     return execution.started(store, name)
-
-
-def _run(clients: Clients, prepared: Prepared, tasks: int) -> str:
-    """Have Cloud Run start the job for the run, and return the execution's name."""
-    from google.api_core import exceptions
-    from google.cloud import run_v2
-
-    store, job = prepared.store, clients.settings.job_name
-    arguments = [store.run_id, "--env", store.env, "--max-rejects", str(prepared.max_rejects)]
-    container = run_v2.RunJobRequest.Overrides.ContainerOverride(args=arguments)
-    overrides = run_v2.RunJobRequest.Overrides(container_overrides=[container], task_count=tasks)
-    request = run_v2.RunJobRequest(name=job, overrides=overrides)
-    try:
-        return str(clients.jobs.run_job(request, timeout=TIMEOUT).metadata.name)
-    except exceptions.NotFound as exc:
-        raise ObjectNotFound(
-            f"The Cloud Run job {job} does not exist. Create it with Terraform "
-            "(docs/deploying.md), set MLSYS_JOB to another one, or pass engine=service."
-        ) from exc
-    except exceptions.Forbidden as exc:
-        raise PermissionMissing(
-            f"The service may not run the Cloud Run job {job} with overrides. Grant its account "
-            "roles/run.jobsExecutorWithOverrides on the job, or pass engine=service."
-        ) from exc
-    except exceptions.TooManyRequests as exc:
-        raise TryAgain(
-            f"Cloud Run refuses to start {job} for a quota. Repeat the request later, ask for more "
-            "CPU in the region (docs/operations.md), lower MLSYS_JOB_TASKS, or pass engine=service."
-        ) from exc
-    except exceptions.BadRequest as exc:
-        raise Conflict(
-            f"Cloud Run refuses to start {job} with {tasks} tasks: {exc.message}. Correct the job "
-            "(docs/operations.md), or pass engine=service."
-        ) from exc
 
 
 def _wait_for(

@@ -8,14 +8,19 @@ tasks of both write the same parts.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from mlsys.cloud.clients import TIMEOUT, Clients
+from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
+from mlsys.errors import PermissionMissing, bounded
 from workers.scoring.store import RunStore
 
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE = 300  # characters of Cloud Run's own text
 START_SECONDS = 180.0  # that starting one may take before it counts as lost
 _NAME = re.compile(r"execution-(\d+)\.json")
 
@@ -67,9 +72,10 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """An execution that works no longer: how its tasks ended, as a text."""
+    """An execution that works no longer: how its tasks ended, as a text, and when if known."""
 
     how: str
+    at: dt.datetime | None = None
 
 
 def latest_execution(store: RunStore) -> Execution | None:
@@ -88,8 +94,12 @@ def latest_execution(store: RunStore) -> Execution | None:
 
 
 def look_up(clients: Clients, execution: Execution) -> Ended | None:
-    """Return how the execution ended, or None while it works."""
-    from google.api_core.exceptions import NotFound
+    """Return how the execution ended, or None while it works, or while Cloud Run does not say.
+
+    Raises:
+        PermissionMissing: the service's account may not see it.
+    """
+    from google.api_core import exceptions
 
     if execution.refused:
         return Ended(execution.refused)
@@ -100,9 +110,33 @@ def look_up(clients: Clients, execution: Execution) -> Ended | None:
         return Ended("the request that started it ended before Cloud Run answered")
     try:
         state = clients.executions.get_execution(name=execution.name, timeout=TIMEOUT)
-    except NotFound:
+    except exceptions.NotFound:
         return Ended("it was deleted")
+    except exceptions.GoogleAPICallError as exc:
+        if is_passing(exc):
+            log.warning("Cloud Run does not say how %s goes: %s", execution.name, exc)
+            return None
+        if isinstance(exc, exceptions.Forbidden | exceptions.Unauthorized):
+            raise PermissionMissing(
+                "The service may not see the executions of its Cloud Run job. Grant its account "
+                "roles/run.viewer on the project, or pass engine=service."
+            ) from exc
+        raise
     if not state.completion_time:
         return None
     counts = f"{state.succeeded_count} tasks succeeded, {state.failed_count} failed"
-    return Ended(f"{counts}, {state.cancelled_count} were cancelled")
+    how = f"{counts}, {state.cancelled_count} were cancelled"
+    for condition in state.conditions:  # Cloud Run's own text names the task and its limit
+        if condition.type_ == "Completed" and condition.message:
+            how += f" ({bounded(condition.message.rstrip('. '), MAX_MESSAGE)})"
+    return Ended(how, state.completion_time)
+
+
+def without_result(run_id: str, execution: Execution, ended: Ended, what: str) -> str:
+    """Return what to do about an execution that ended without a result."""
+    return (
+        f"The execution {execution.name.rpartition('/')[2]} of {run_id} {what}: {ended.how}. A "
+        "task that exceeds its memory is killed; its log in Cloud Run says so. Raise job_memory in "
+        "Terraform for lack of memory, job_timeout for lack of time, or use a model that needs "
+        "less of both. Then repeat the request."
+    )

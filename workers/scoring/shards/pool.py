@@ -240,7 +240,7 @@ def _in_processes(
     except cf.process.BrokenProcessPool as exc:
         raise TryAgain(
             "A scoring process died, perhaps for lack of memory: try again, or give the service "
-            "more memory"
+            "more memory (memory in Terraform, job_memory for a job)"
         ) from exc
 
 
