@@ -54,7 +54,7 @@ def slices(rows: int) -> Iterator[pa.Table]:
 
 
 def score(stack: LocalStack, lab: Lab, model: str, rows: int, folder: Path) -> Measured:
-    """Score a table of so many rows by a service that has just started."""
+    """Score a table of `rows` rows by a service that has just started."""
     table = make_table(stack, f"rows_{rows}", write_parts(folder / str(rows), slices(rows)))
     params = lab.params(table, model, id_columns="id")
     stack.restart_service()

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.long, pytest.mark.process, pytest.mark.timeout(1800)]
 
 MIB, GIB = 2**20, 2**30
 ROWS = 45_000
-TREE = 6_480_000  # bytes in the file, of a tree that has so many rows
+TREE = 6_480_000  # bytes in the file, of a tree of these rows
 X = pd.DataFrame(np.random.default_rng(0).random((ROWS, 4)), columns=list("abcd"))
 
 
