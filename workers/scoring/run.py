@@ -228,8 +228,6 @@ def _score(work: _Work) -> Session:
             # One task watches for all: each look reads the new parts of every task.
             look = watch.look if share.index == 0 else _look_nowhere
             score_shards(clients, scoring, prepared.model, todo, stop=stop, look=look)
-            if share == WHOLE:
-                watch.look(last=True)
         if share != WHOLE and not all_complete(store, session):
             raise OthersAtWork(f"Task {share.index} of {store.run_id} has scored its rows")
     except PartDamaged as exc:

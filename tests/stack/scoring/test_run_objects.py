@@ -18,7 +18,7 @@ from workers.scoring import run
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.publishing import decision, load
 from workers.scoring.run import execute
-from workers.scoring.shards import read_session
+from workers.scoring.shards import part, read_session
 from workers.scoring.status import status
 from workers.scoring.store import RunStore
 
@@ -127,6 +127,22 @@ def stopped_after_the_parts(
         with pytest.raises(RunInterrupted):
             resume(lab, params)
     return store_of(lab, params)
+
+
+def test_a_small_run_reads_each_footer_once(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists: list[str] = []
+    footers: list[str] = []
+    listed, read = RunStore._list, part._footer
+    monkeypatch.setattr(
+        RunStore, "_list", lambda store, folder: lists.append(folder) or listed(store, folder)
+    )
+    monkeypatch.setattr(part, "_footer", lambda blob: footers.append(blob.name) or read(blob))
+    result = resume(lab, params)
+    assert len(footers) == len(set(footers)) == result["shards"]
+    # To judge the last tries, to resume, to decide, and to count the tries.
+    assert lists == ["", "parts/0/", "parts/0/", "attempts/"]
 
 
 def test_after_the_lifecycle_rules_the_same_request_reuses_the_run(

@@ -176,15 +176,6 @@ def test_a_session_that_is_nearly_over_is_replaced_by_one_that_is_long_enough(
         looked(store, Clock(monkeypatch), watching(store, 1_000_000, left=10 * MINUTE), 10.0)
 
 
-def test_the_last_look_refuses_nothing(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    seen = watching(store, 20_000_000)
-    for number in range(2):
-        clock.now += 100.0
-        store.add(0, 1_000 * number, 1_000)
-        seen.look(last=bool(number))
-
-
 def test_the_start_of_a_try_does_not_count_for_the_pace(
     store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict
 from workers.scoring.planning.destination import rejects_destination
@@ -14,6 +16,8 @@ from workers.scoring.shards.part import PartDamaged, PartGone
 from workers.scoring.shards.read_session import Session, give_up, given_up
 from workers.scoring.shards.rejects import read_rejects, too_many
 from workers.scoring.store import RunStore
+
+log = logging.getLogger(__name__)
 
 
 def decide(
@@ -30,6 +34,12 @@ def decide(
     """
     chains = _complete_chains(store, session)
     total = sum((chain.counts for chain in chains), Counts())
+    parts = sum(len(chain.parts) for chain in chains)
+    log.info(
+        "%s: all %s rows are done, in %s parts",
+        *(plan.run_id, total.read, parts),
+        extra={"run_id": plan.run_id},
+    )
     check_row_count(clients, store, plan, session, total.read)
     if total.read != total.scored + total.rejected:
         raise Conflict(  # a part never changes, so no other try could do better

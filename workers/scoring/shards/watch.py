@@ -53,22 +53,21 @@ class Watch:
         """The rows of the parts that were seen."""
         return sum((footer.counts for footer in self._footers.values()), Counts())
 
-    def look(self, *, last: bool = False) -> None:
-        """Look the parts up if it is time to, or for the `last` time, and log what is new.
+    def look(self) -> None:
+        """Look the parts up if it is time to, and log what is new.
 
         Raises:
             Conflict: at this pace the run cannot end within a read session.
             SessionOver: it cannot end before this one does, but within another.
         """
-        if not last and time.monotonic() - self._looked_at < EVERY:
+        if time.monotonic() - self._looked_at < EVERY:
             return
         before = len(self._footers)
         self._look_up()
         self._looked_at = time.monotonic()
         if len(self._footers) > before:
             self._log()
-            if not last:
-                self._check_pace()
+            self._check_pace()
 
     def _look_up(self) -> None:
         parts = self._store.parts(self._session.number)
