@@ -21,6 +21,7 @@ from mlsys.errors import TryAgain
 
 CLOCK_SKEW = 30  # seconds
 FETCH_TIMEOUT = 10  # seconds
+MAX_EMAIL = 320  # characters
 LAST_TIME = 1e11  # seconds since 1970: no token lives to see the year 5138
 CUT_OFF = "SIGNATURE_REMOVED_BY_GOOGLE"  # Cloud Run puts it in place of a verified signature
 SCHEME = {
@@ -56,6 +57,36 @@ def check_push() -> None:
     verified = claims.get("email_verified") is True
     if not verified or claims.get("email") != settings.push_service_account:
         raise Forbidden("The token is of another account than the push subscription's.")
+
+
+def caller() -> str | None:
+    """Return the e-mail of the account that sent the request, or None if nobody has verified it.
+
+    Cloud Run's IAM check has, where it lets the request through (`platform`). Elsewhere a token may
+    be anybody's.
+    """
+    settings = service().settings
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    is_verified = settings.on_cloud_run and settings.push_auth == "platform"
+    if not is_verified or scheme.lower() != "bearer" or not token.endswith(f".{CUT_OFF}"):
+        return None
+    if "X-Serverless-Authorization" in request.headers:  # then that one was checked
+        return None
+    try:
+        claims = _claims(token)
+    except (ValueError, TypeError, IndexError, RecursionError):
+        return None
+    if not isinstance(claims, dict) or claims.get("iss") not in ISSUERS:
+        return None
+    email = claims.get("email")
+    if not isinstance(email, str) or claims.get("email_verified") is not True:
+        return None
+    return email[:MAX_EMAIL]
+
+
+def _claims(token: str) -> Any:
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
 def _in_time(claims: dict[str, Any]) -> bool:
@@ -100,8 +131,7 @@ def _read_verified(token: str, audience: str | None) -> dict[str, Any]:
     if "X-Serverless-Authorization" in request.headers:
         raise Unauthorized("Push requests sign in only by Authorization.")
     try:
-        payload = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        claims = _claims(token)
         known = claims["aud"] == audience and claims["iss"] in ISSUERS
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as exc:
         raise Unauthorized("The token cannot be read.") from exc

@@ -1,7 +1,8 @@
 """Check every request before its route sees it, and serve the service under a path.
 
 - `HEAD` is answered where `GET` only reads. `GET /predict` and `GET /model-registry` act: 405.
-- A parameter is passed once, and by `GET` only in the URL: others would be ignored silently.
+- A parameter is passed once, and by `GET` and `DELETE` only in the URL: others would be ignored
+  silently.
 - Behind a proxy that serves it under a path, that of `MLSYS_URL`, links have that path.
   `X-Forwarded-Prefix` is not read: any caller can send it.
 """
@@ -18,7 +19,9 @@ from app.api.bodies import refuse_twice
 from mlsys.errors import InvalidRequest
 
 ACTING = ("predictions.predict", "registry.model_registry")
-BY_PARAMETERS = ("checks", "predictions", "registry")  # whose GET takes parameters of the URL
+# Whose GET and DELETE take parameters of the URL
+BY_PARAMETERS = ("checks", "predictions", "registry", "runs")
+BY_URL = ("GET", "HEAD", "DELETE")
 EVENTS = "events"  # Eventarc adds parameters of its own, which do not matter
 
 
@@ -41,13 +44,13 @@ def check() -> None:
     """Check for parameters that would be ignored.
 
     Raises:
-        InvalidRequest: one is passed twice, or a GET has a body.
+        InvalidRequest: one is passed twice, or a GET or DELETE has a body.
     """
     if request.endpoint is None or request.blueprint == EVENTS:
         return
     refuse_twice(name for name, _ in request.args.items(multi=True))
     has_body = bool(request.content_length) or "Transfer-Encoding" in request.headers
-    if has_body and request.blueprint in BY_PARAMETERS and request.method in ("GET", "HEAD"):
+    if has_body and request.blueprint in BY_PARAMETERS and request.method in BY_URL:
         by_post = ", or the body by POST" if request.path == "/predict" else ""
         raise InvalidRequest(
             ("body", f"of a {request.method} is not read: pass parameters in the URL{by_post}")

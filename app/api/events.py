@@ -31,6 +31,7 @@ from mlsys.errors import (
     InvalidRequest,
     MlsysError,
     NotAllowed,
+    RunCancelled,
     RunInterrupted,
     TooManyRuns,
     TryAgain,
@@ -154,7 +155,7 @@ def predictions() -> tuple[str, int] | Response:
     try:
         with (
             admitted(service().settings.max_runs),
-            closing(prepare(clients, scoring_request, run_id)) as prepared,
+            closing(prepare(clients, scoring_request, run_id, redelivered=True)) as prepared,
         ):
             run_id = prepared.plan.run_id
             logs.note(run_id=run_id)
@@ -166,6 +167,9 @@ def predictions() -> tuple[str, int] | Response:
         return _delivered_again(exc)
     except TryAgain:
         raise
+    except RunCancelled:
+        logs.note(outcome="cancelled")
+        return DONE
     except MlsysError as exc:
         # It would fail again: `GET /runs/{run_id}` tells why, and the message is acknowledged.
         log.warning("Scoring failed: %s", exc, extra={"run_id": run_id})

@@ -1,4 +1,4 @@
-"""Score a table by `GET` or `POST /predict`; `GET /runs` and `GET /runs/{run_id}` list its runs."""
+"""Score a table by `GET` or `POST /predict`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from app import logs, service
 from app.api.bodies import FORM, JSON, read_parameters
-from app.api.parameters import after_run
 from app.api.problems import documented, validation_answer
-from app.api.queries import EnvQuery, PredictQuery, RunPath, RunsQuery
+from app.api.queries import PredictQuery
 from app.continuations import publish_request
 
 if TYPE_CHECKING:
@@ -106,37 +105,6 @@ class Accepted(BaseModel):
     status_url: str
 
 
-class RunStatus(BaseModel):
-    """A run's state (`running`, `failed`, `succeeded`), progress and result."""
-
-    run_id: str
-    env: str
-    state: str
-    request: dict[str, Any]
-    rows_done: int
-    rows_total: int | None
-    rows_rejected: int
-    shards_done: int
-    shards_total: int | None
-    attempts: int
-    seconds: float
-    result: RunResult | None = None
-    failure: dict[str, Any] | None = None
-
-
-class RunList(BaseModel):
-    """The ledger's rows, the latest first; runs that are not finished are not in it.
-
-    `more` says that rows are missing, for `limit` or because the answer would be too large: pass
-    `next` as `after`. A row's `left_out` names columns whose value is too large.
-    """
-
-    env: str
-    runs: list[dict[str, Any]]
-    more: bool
-    next: str | None
-
-
 ABOUT = (
     "Repeat the same request after a failure or a 503: it resumes, and never duplicates a row. "
     "`dry_run=true` checks whether it would work."
@@ -205,7 +173,7 @@ def _run(query: PredictQuery, request: ScoringRequest, prepared: Prepared) -> An
     logs.note(run_id=run_id)
     if not query.wait and prepared.result is None:
         publish_request(request, run_id)
-        status_url = _address(url_for("predictions.run", run_id=run_id), env=request.env)
+        status_url = _address(url_for("runs.run", run_id=run_id), env=request.env)
         accepted = {"run_id": run_id, "state": "accepted", "status_url": status_url}
         return Accepted(**accepted).model_dump(), 202, {"Location": status_url}
     deadline = time.monotonic() + max(service().settings.request_timeout - MARGIN, 1.0)
@@ -213,40 +181,6 @@ def _run(query: PredictQuery, request: ScoringRequest, prepared: Prepared) -> An
     assert result is not None  # it waits
     logs.note(outcome="reused" if result.reused else f"{result.rows} rows scored")
     return RunResult(**result.to_dict()).model_dump()
-
-
-@api.get(
-    "/runs",
-    summary="List the runs that finished, well or not",
-    responses={200: RunList, **documented(400, 403, 503)},
-)
-def runs(query: RunsQuery) -> dict[str, Any]:
-    from workers.scoring.publishing.ledger import list_runs
-
-    env = service().settings.require_env(query.env)
-    rows, more = list_runs(
-        service().clients,
-        env,
-        model_name=query.model_name,
-        state=query.state,
-        limit=query.limit,
-        after=query.after,
-    )
-    following = after_run(rows[-1]["finished_at"], rows[-1]["run_id"]) if more else None
-    return RunList(env=env, runs=rows, more=more, next=following).model_dump()
-
-
-@api.get(
-    "/runs/<run_id>",
-    summary="Get a run's state and progress",
-    responses={200: RunStatus, **documented(400, 403, 404, 503)},
-)
-def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
-    from workers.scoring.status import status
-
-    env = service().settings.require_env(query.env)
-    logs.note(run_id=path.run_id)
-    return RunStatus(**status(service().clients, env, path.run_id)).model_dump(exclude_unset=True)
 
 
 def _address(path: str, **params: str) -> str:

@@ -33,6 +33,8 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.TableNotFound, 404, "Table not found"),
     (errors.RunNotFound, 404, "Run not found"),
     (errors.ObjectNotFound, 404, "Bucket or object not found"),
+    (errors.RunCancelled, 409, "The run was cancelled"),
+    (errors.RunPublished, 409, "The run cannot be cancelled any more"),
     (errors.Conflict, 409, "The request conflicts with existing data"),
     (errors.SchemaMismatch, 422, "The table does not fit"),
     (errors.ModelUnusable, 422, "The model cannot be used"),

@@ -27,6 +27,7 @@ from workers.scoring.engines.choice import check_engine
 from workers.scoring.request import MaxRejects, ScoringRequest
 
 MAX_WHERE = 10_000  # characters; a URL should not hold more
+MAX_WHY = 500  # characters
 MAX_RUNS = 1000
 MAX_MODELS = 1000
 
@@ -36,6 +37,19 @@ class EnvQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=as_passed)
     env: Env
+
+
+class CancelQuery(EnvQuery):
+    """Why a run is cancelled."""
+
+    why: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=MAX_WHY,
+            description="Why, for those who wait for the run and for its row in the ledger",
+        ),
+    ] = None
 
 
 class RunPath(BaseModel):
@@ -48,7 +62,9 @@ class RunsQuery(EnvQuery):
     """The filter of the finished runs."""
 
     model_name: ModelName | None = None
-    state: Annotated[Literal["succeeded", "failed"] | None, Field(description="Only these")] = None
+    state: Annotated[
+        Literal["succeeded", "failed", "cancelled"] | None, Field(description="Only these")
+    ] = None
     limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="At most this many, the latest")] = (
         100
     )

@@ -14,7 +14,9 @@ MlsysError
 ├── TableNotFound            no such BigQuery table or dataset
 ├── RunNotFound              no such scoring run
 ├── Conflict                 the request contradicts what already exists
-│   └── ModelExists          an upload would replace a model version
+│   ├── ModelExists          an upload would replace a model version
+│   ├── RunCancelled         the run was cancelled: it publishes nothing
+│   └── RunPublished         the run cannot be cancelled: what it publishes is decided
 ├── SchemaMismatch           a table does not fit the model, or the output does not fit its table
 ├── ModelUnusable            the model's file cannot be loaded or cannot predict
 ├── PredictionFailed         the model raised on rows of the table
@@ -135,6 +137,14 @@ class Conflict(MlsysError):
 
 class ModelExists(Conflict, FileExistsError):
     """The model version is taken; pass overwrite=True or another version."""
+
+
+class RunCancelled(Conflict):
+    """The run was cancelled: it publishes nothing, now or later."""
+
+
+class RunPublished(Conflict):
+    """The run cannot be cancelled any more: what it publishes is decided."""
 
 
 class SchemaMismatch(MlsysError, ValueError):

@@ -13,7 +13,7 @@ from google.auth.exceptions import TransportError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import create_app
+from app import auth, create_app
 from mlsys.cloud.clients import Clients
 from tokens import (
     AUDIENCE,
@@ -326,3 +326,45 @@ def test_a_number_of_too_many_digits_is_refused(behind_iam: FlaskClient, digits:
     payload = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     token = f"e30.{payload}.SIGNATURE_REMOVED_BY_GOOGLE"
     assert push(behind_iam, f"Bearer {token}").status_code == 401
+
+
+def caller_of(**changed: Any) -> str:
+    """Return the header of a caller whose token Cloud Run has verified."""
+    return f"Bearer {cut_off(claims(**changed))}"
+
+
+CALLERS = {
+    "verified": (caller_of(email="me@example.com"), "me@example.com"),
+    "any audience": (caller_of(email="me@example.com", aud="gcloud"), "me@example.com"),
+    "a service account": (f"Bearer {cut_off(claims())}", PUSHER),
+    "not verified by Google": (caller_of(email="me@example.com", email_verified=False), None),
+    "no e-mail": (caller_of(email=...), None),
+    "another issuer": (caller_of(iss="https://other"), None),
+    "a number": (caller_of(email=7), None),
+    "a signature": (f"Bearer {signed()}", None),  # Cloud Run cuts off what it has verified
+    "no token": (None, None),
+    "another scheme": ("Basic bWU6eA==", None),
+    "a list for claims": (f"Bearer {cut_off([])}", None),
+    "garbage": ("Bearer a.%%%.SIGNATURE_REMOVED_BY_GOOGLE", None),
+    "two parts": ("Bearer .SIGNATURE_REMOVED_BY_GOOGLE", None),
+}
+
+
+@pytest.mark.parametrize(("authorization", "email"), CALLERS.values(), ids=CALLERS.keys())
+def test_a_caller_is_named_only_if_cloud_run_has_verified_it(
+    behind_iam: FlaskClient, authorization: str | None, email: str | None
+) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    with behind_iam.application.test_request_context(headers=headers):
+        assert auth.caller() == email
+    other = {"X-Serverless-Authorization": "Bearer of-somebody-who-may-invoke"}
+    with behind_iam.application.test_request_context(headers=headers | other):
+        assert auth.caller() is None
+
+
+def test_a_caller_of_a_service_that_verifies_tokens_by_itself_is_not_named(
+    client: FlaskClient,
+) -> None:
+    headers = {"Authorization": f"Bearer {cut_off(claims())}"}
+    with client.application.test_request_context(headers=headers):
+        assert auth.caller() is None

@@ -55,7 +55,9 @@ class Working:
         self.overhead = 0.0  # seconds of each try that are not work on rows
         self.fault: MlsysError | None = None
 
-    def prepare(self, _: Any, request: Any, run_id: str | None) -> Any:
+    def prepare(
+        self, _: Any, request: Any, run_id: str | None, *, redelivered: bool = False
+    ) -> Any:
         plan = SimpleNamespace(run_id=run_id or "the-run")
         return SimpleNamespace(plan=plan, request=request, close=lambda: None)
 
@@ -153,7 +155,7 @@ def test_a_run_without_memory_waits_for_pub_subs_backoff_and_a_caller_for_retry_
     working.fault = TooManyRuns("Others hold it")
     assert (pushed(client), clients.sent) == (429, [])
 
-    def prepare(*_: Any) -> None:
+    def prepare(*_: Any, **__: Any) -> None:
         raise TooManyRuns("Others hold it")
 
     monkeypatch.setattr("workers.scoring.planning.find_run.prepare", prepare)
@@ -167,7 +169,7 @@ def test_a_run_holds_a_place_while_it_is_planned_and_worked_on(
 ) -> None:
     places: list[int] = []
 
-    def prepare(*args: Any) -> Any:
+    def prepare(*args: Any, **_: Any) -> Any:
         admission.hold("a model", 1000)
         places.append(len(admission._places))
         return working.prepare(*args)

@@ -38,6 +38,8 @@ ANSWERS: dict[type[Exception], int] = {
     errors.RunNotFound: 404,
     errors.Conflict: 409,
     errors.ModelExists: 409,
+    errors.RunCancelled: 409,
+    errors.RunPublished: 409,
     errors.SchemaMismatch: 422,
     errors.ModelUnusable: 422,
     errors.AliasInvalid: 422,

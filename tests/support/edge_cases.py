@@ -71,7 +71,7 @@ class Recorder:
         self.converged.append((env, str(ref)))
         return "registered"
 
-    def prepare(self, _: Clients, request: Any, run_id: str | None) -> Any:
+    def prepare(self, _: Clients, request: Any, run_id: str | None, **__: Any) -> Any:
         if self.fault:
             raise self.fault
         self.scored.append((request, run_id))

@@ -26,6 +26,7 @@ End = Literal[
     "stopped",  # its process was told to end
     "waiting",  # out of time, for BigQuery or for another run
     "passing",  # Google Cloud or the machine was busy
+    "cancelled",
     "failed",  # recorded: who repeats the request since starts the count again
 ]
 

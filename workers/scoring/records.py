@@ -1,4 +1,4 @@
-"""The records of a run: its decision, its result, and why its last try failed.
+"""The records of a run: its decision or cancellation, its result, and why its last try failed.
 
 Each is one JSON object of the run (`store`), written once and typed here. The plan has a module of
 its own.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, astuple, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
-from mlsys.errors import Conflict
+from mlsys.errors import Conflict, RunCancelled
 from workers.scoring.request import SERVICE
 from workers.scoring.store import RunStore
 
@@ -68,6 +68,49 @@ class Decision:
         lists = {name: tuple(value[name]) for name in ("parts", "rejects")}
         lists["warnings"] = tuple(value.get("warnings", ()))
         return cls(**known | lists | {"counts": Counts(**value["counts"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """The decision that the run publishes nothing, in a `Decision`'s place: one of them wins."""
+
+    NAME: ClassVar = Decision.NAME
+
+    token: str  # of the plan that it belongs to
+    run_id: str
+    finished_at: str
+    seconds: float
+    by: str | None = None  # the caller's e-mail, if Cloud Run has verified it
+    why: str | None = None  # in the caller's words
+    attempts: int = 0
+    state: str = "cancelled"
+
+    @property
+    def detail(self) -> str:
+        """The sentence that says it."""
+        by = f" by {self.by}" if self.by else ""
+        why = f" ({self.why})" if self.why else ""
+        return f"{self.run_id} was cancelled at {self.finished_at}{by}{why}"
+
+    def error(self) -> RunCancelled:
+        """Return the error for a caller who wants the run's rows."""
+        return RunCancelled(
+            f"{self.detail}: nothing was published. To score the rows, repeat the request without "
+            "its run_id, or with another one."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the cancellation as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Read a `publish.json` that publishes nothing."""
+        cancellation = cls(**_known(cls, value))
+        dt.datetime.fromisoformat(value["finished_at"])
+        if cancellation.state != "cancelled":
+            raise ValueError("not a cancellation")
+        return cancellation
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +195,29 @@ class Failure:
         return failure
 
 
-def read_decision(store: RunStore) -> Decision | None:
-    """Return the run's decision, or None before there is one.
+def read_decision(store: RunStore) -> Decision | Cancellation | None:
+    """Return what is decided about the run, or None before anything is.
 
     Raises:
         Conflict: the object is damaged.
     """
-    return _read(store, Decision.NAME, Decision.from_dict)
+    return _read(store, Decision.NAME, _decided)
+
+
+def _decided(value: dict[str, Any]) -> Decision | Cancellation:
+    return Cancellation.from_dict(value) if "state" in value else Decision.from_dict(value)
+
+
+def read_cancellation(store: RunStore) -> Cancellation | None:
+    """Return the run's cancellation, or None. A damaged decision is not one: it publishes nothing.
+
+    It may belong to an earlier plan of the run: `find_run` and `execute` look.
+    """
+    try:
+        decision = read_decision(store)
+    except Conflict:
+        return None
+    return decision if isinstance(decision, Cancellation) else None
 
 
 def read_result(store: RunStore) -> Result | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,26 +13,26 @@ from weakref import WeakValueDictionary
 from mlsys.cloud.clients import Clients, is_passing
 from mlsys.errors import (
     Conflict,
-    MlsysError,
     OthersAtWork,
-    PredictionFailed,
+    RunCancelled,
     RunInterrupted,
     RunWaiting,
     SchemaMismatch,
     SessionOver,
     TableNotFound,
     TryAgain,
-    bounded,
 )
 from workers import machine
 from workers.announcements import Event, announce
 from workers.scoring.attempts import HOUR, End, begin, end
+from workers.scoring.cancellation import Looks, check_not_cancelled
 from workers.scoring.planning.find_run import Prepared, another_plan, check_result
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.load import publish_output, publish_rejects
 from workers.scoring.records import (
+    Cancellation,
     Counts,
     Decision,
     Engine,
@@ -49,8 +48,7 @@ from workers.scoring.shards.read_session import MARGIN, Session, current_session
 from workers.scoring.shards.watch import Watch
 from workers.scoring.status import progress
 from workers.scoring.store import RunStore
-
-log = logging.getLogger(__name__)
+from workers.scoring.unpublished import record_cancelled, record_failure, seconds_since
 
 WHOLE = Share()
 IN_SERVICE = Engine()
@@ -75,14 +73,17 @@ def execute(
 
     Raises:
         OthersAtWork: the share is scored, and other shares are not.
+        RunCancelled: the run was cancelled, before or meanwhile.
         RunInterrupted: out of time; carries the progress.
         PredictionFailed: more rows than `max_rejects` cannot be scored; nothing was published.
         NoProgress: the last tries ended without any.
         SchemaMismatch, ModelUnusable, Conflict, InvalidRequest: nothing was published.
     """
     store, plan = prepared.store, prepared.plan
+    look = Looks(store)
 
     def stop() -> bool:
+        look()
         return stopping() or (deadline is not None and time.monotonic() > deadline)
 
     def done(result: Result) -> Result:
@@ -98,6 +99,7 @@ def execute(
         if result is not None:
             check_result(store, plan, result)
             return done(replace(result, reused=True))
+        check_not_cancelled(store, plan)
         if share == WHOLE:  # a failure tells the other tasks to stop
             store.forget(Failure.NAME)
         attempt = None
@@ -105,6 +107,12 @@ def execute(
             attempt = begin(store, HOUR if deadline is None else deadline - time.monotonic())
             work = _Work(clients, prepared, stop, deadline, share, engine, pace)
             result = _work(work)
+        except RunCancelled:
+            if attempt is not None:
+                end(store, attempt, "cancelled")
+            if share.index == 0:
+                record_cancelled(clients, store, plan)
+            raise
         except Exception as exc:
             passing = isinstance(exc, TryAgain) or is_passing(exc)
             if attempt is not None:
@@ -154,9 +162,13 @@ def _work(work: _Work) -> Result:
         session = _score(work)
         decision = decide(clients, store, plan, session, prepared.max_rejects)
         if not store.create(Decision.NAME, decision.to_dict()):
-            decision = read_decision(store) or decision  # another was first: load its parts
+            decision = read_decision(store)  # another was first: it counts
+    if decision is None:
+        raise TryAgain(f"{store.uri(Decision.NAME)} was deleted just now: try again")
     if decision.token != plan.token:
         raise another_plan(store, Decision.NAME)
+    if isinstance(decision, Cancellation):
+        raise decision.error()
     total = decision.counts
     try:
         uris = [store.uri(name) for name in decision.parts]
@@ -194,7 +206,7 @@ def _work(work: _Work) -> Result:
         streams=decision.streams,
         streams_requested=decision.streams_requested,
         attempts=store.attempts(),
-        seconds=_seconds(plan, finished_at),
+        seconds=seconds_since(plan, finished_at),
         predicted_at=plan.created_at,
         snapshot_at=plan.snapshot_at,
         job_id=job.job_id,
@@ -240,43 +252,12 @@ def _score(work: _Work) -> Session:
     return session
 
 
-def record_failure(clients: Clients, prepared: Prepared, exc: Exception) -> None:
-    """Record why the run failed, for callers that poll it. Foreign texts stay in the log."""
-    store, plan = prepared.store, prepared.plan
-    foreign = f"{type(exc).__name__}: the service's log has the reason"
-    finished_at = dt.datetime.now(dt.UTC)
-    failure = Failure(
-        run_id=plan.run_id,
-        state="failed",
-        detail=bounded(str(exc)) if isinstance(exc, MlsysError) else foreign,
-        max_rejects=str(prepared.max_rejects),
-        seconds=_seconds(plan, finished_at),
-        finished_at=finished_at.isoformat(),
-        rows=exc.rows if isinstance(exc, PredictionFailed) else None,
-    )
-    try:
-        failure = replace(failure, attempts=store.attempts())
-        store.note(Failure.NAME, failure.to_dict())
-        record(clients, store, plan, just_ended=True)
-    except Exception:  # the caller must get the run's own failure
-        log.exception("The failure of the run was not recorded", extra={"run_id": plan.run_id})
-    event = {"event": "run.failed", "run_id": plan.run_id}  # alerts look for it
-    log.error("%s failed: %s", plan.run_id, failure.detail, extra=event)
-    data = {"env": store.env} | failure.to_dict()
-    announce(clients, store.env, Event("run.failed", plan.run_id, data))
-
-
 def _look_nowhere() -> None:
     pass
 
 
 def _result_warnings(plan: Plan, total: Counts) -> list[str]:
     return ["no row matches where"] if plan.where and not total.read else []
-
-
-def _seconds(plan: Plan, finished_at: dt.datetime) -> float:
-    """Return the seconds from the plan to the end, with all pauses between tries."""
-    return round((finished_at - dt.datetime.fromisoformat(plan.created_at)).total_seconds(), 3)
 
 
 _locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()

@@ -11,7 +11,13 @@ from mlsys.errors import MlsysError, RunNotFound
 from workers.scoring.attempts import begun_after
 from workers.scoring.engines.execution import latest_execution, look_up, without_result
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Failure, read_failure, read_result
+from workers.scoring.records import (
+    Cancellation,
+    Failure,
+    read_cancellation,
+    read_failure,
+    read_result,
+)
 from workers.scoring.request import check_run_id
 from workers.scoring.shards.part import readable_footers
 from workers.scoring.shards.read_session import latest_session
@@ -21,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
-    """Return a run's state (`running`, `failed` or `succeeded`), progress, and result.
+    """Return a run's state (`running`, `failed`, `cancelled` or `succeeded`), progress, and result.
 
     An interrupted run is `running` too: a repeated request resumes it. A run whose job ended
     without a result is `failed`: nothing works on it until somebody repeats the request.
@@ -36,10 +42,13 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
             f"The run {run_id} does not exist in {env}: GET /runs lists those that finished"
         )
     plan = store.parse("plan.json", document, Plan.from_dict)
+    answer = {"env": env, "request": dict(plan.request)}
     result, failure = read_result(store), read_failure(store)
+    cancellation = read_cancellation(store) if result is None else None
+    if cancellation is not None:
+        return answer | _of_cancelled(store, cancellation) | progress(store, plan)
     if result is None and failure is None and (failure := _abandoned(clients, store, plan)):
         result = read_result(store)  # a task may have written it just before its execution ended
-    answer = {"env": env, "request": dict(plan.request)}
     if result is not None:
         return answer | {
             "run_id": run_id,
@@ -60,6 +69,20 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
         seconds = failure.seconds
     attempts = {"attempts": store.attempts(), "seconds": seconds}
     return answer | state | attempts | progress(store, plan)
+
+
+def _of_cancelled(store: RunStore, cancellation: Cancellation) -> dict[str, Any]:
+    return {
+        "state": cancellation.state,
+        "attempts": store.attempts(),
+        "seconds": cancellation.seconds,
+        "cancellation": {
+            "by": cancellation.by,
+            "why": cancellation.why,
+            "cancelled_at": cancellation.finished_at,
+            "detail": f"{cancellation.detail}: nothing was published",
+        },
+    }
 
 
 def _abandoned(clients: Clients, store: RunStore, plan: Plan) -> Failure | None:

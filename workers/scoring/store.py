@@ -9,7 +9,8 @@ gs://mlsys-runs-{env}/{run_id}/
     parts/{k}/{stream}-{offset}.parquet  up to 262,144 rows of a stream, from a row on, written
                                last: its existence is the checkpoint; its footer says whether it
                                is the stream's last
-    publish.json               which parts are loaded, decided once: from here on the run is decided
+    publish.json               which parts are loaded, or that the run was cancelled, decided once:
+                               from here on nothing else counts
     execution-{n}.json         an execution of the Cloud Run job was started (`engines.execution`)
     attempts/{time}.json       a try began, and how it ended (`attempts`)
     result.json                the run is done, and how it went

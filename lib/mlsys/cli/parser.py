@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlsys import __version__
-from mlsys.cli import doctor, local, predict, promote, quarantine, sign
+from mlsys.cli import cancel, doctor, local, predict, promote, quarantine, sign
 from mlsys.cli.errors import EXIT_CODES, FAILED, SIGNALLED, exit_code, explain, signals_stop
 from mlsys.cli.output import Output
 
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mlsys {__version__}")
     groups = parser.add_subparsers(metavar="COMMAND", required=True)
     predict.add_to(groups)
+    cancel.add_to(groups)
     promote.add_to(groups)
     quarantine.add_to(groups)
     sign.add_to(groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ class Task:
     codes: list[int] = field(default_factory=list)  # of the tries that ended
     process: subprocess.Popen[bytes] | None = None
     ended: bool = False
+    cancelled: bool = False  # before it ended well
 
 
 @dataclass
@@ -27,16 +29,19 @@ class Execution:
     tasks: list[Task]
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     completed: datetime | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property
     def failed(self) -> int:
         """How many tasks used up their tries."""
-        return sum(task.ended and task.codes[-1:] != [0] for task in self.tasks)
+        return sum(
+            task.ended and task.codes[-1:] != [0] and not task.cancelled for task in self.tasks
+        )
 
     @property
     def succeeded(self) -> int:
         """How many tasks exited with 0."""
-        return sum(task.codes[-1:] == [0] for task in self.tasks)
+        return sum(task.codes[-1:] == [0] and not task.cancelled for task in self.tasks)
 
 
 def message_of(execution: Execution) -> Any:
@@ -48,7 +53,10 @@ def message_of(execution: Execution) -> Any:
         failed = [task for task in execution.tasks if task.codes[-1:] != [0] and task.codes]
         texts = [f"Task {task.index} ended with the code {task.codes[-1]}." for task in failed[:1]]
         states = run_v2.Condition.State
-        state = states.CONDITION_FAILED if failed else states.CONDITION_SUCCEEDED
+        if execution.cancelled.is_set():
+            texts = ["The execution was cancelled."]
+        is_well = not failed and not execution.cancelled.is_set()
+        state = states.CONDITION_SUCCEEDED if is_well else states.CONDITION_FAILED
         conditions = [run_v2.Condition(type_="Completed", state=state, message="".join(texts))]
     return run_v2.Execution(
         name=execution.name,
@@ -60,5 +68,6 @@ def message_of(execution: Execution) -> Any:
         running_count=sum(not task.ended for task in execution.tasks),
         succeeded_count=execution.succeeded,
         failed_count=execution.failed,
+        cancelled_count=sum(task.cancelled for task in execution.tasks),
         retried_count=sum(max(0, len(task.codes) - 1) for task in execution.tasks),
     )

@@ -1,7 +1,8 @@
 """A small Cloud Run for jobs: RunJob and executions over gRPC, with processes as the tasks.
 
 Each task is a process with Cloud Run's variables; one that exits with another code than 0 is
-started again, `max_retries` times. Executions live in memory and end with the process. Every other
+started again, `max_retries` times. The tasks of an execution that is cancelled get SIGTERM, and
+are not started again. Executions live in memory and end with the process. Every other
 method of the Cloud Run API answers UNIMPLEMENTED.
 """
 
@@ -94,6 +95,14 @@ class Jobs:
         os.killpg(process.pid, signal.SIGKILL)
         return True
 
+    def cancel(self, execution: Execution) -> None:
+        """End the tasks' processes with SIGTERM, and start none again."""
+        with self._lock:
+            execution.cancelled.set()
+            for task in execution.tasks:
+                if not task.ended and task.process is not None and task.process.poll() is None:
+                    task.process.terminate()  # the guard passes it on
+
     def start(self) -> None:
         """Accept requests over gRPC at `address` from now on.
 
@@ -129,6 +138,19 @@ class Jobs:
                 context.abort(grpc.StatusCode.NOT_FOUND, text)
             return message_of(self.executions[request.name])
 
+        def cancel_execution(request: Any, context: Any) -> Any:
+            if request.name not in self.executions:
+                text = f"Resource '{request.name}' was not found"
+                context.abort(grpc.StatusCode.NOT_FOUND, text)
+            execution = self.executions[request.name]
+            if execution.completed is not None:
+                text = f"Execution '{request.name}' has completed"
+                context.abort(grpc.StatusCode.FAILED_PRECONDITION, text)
+            self.cancel(execution)
+            operation = Operation(name=f"{execution.name}/cancellation")
+            operation.metadata.Pack(run_v2.Execution.pb(message_of(execution)))
+            return operation
+
         def list_executions(request: Any, context: Any) -> Any:
             of_job = [e for e in self.executions.values() if e.name.startswith(request.parent)]
             return run_v2.ListExecutionsResponse(executions=[message_of(e) for e in of_job])
@@ -142,6 +164,9 @@ class Jobs:
         executions = {
             "GetExecution": handler(
                 get_execution, run_v2.GetExecutionRequest, run_v2.Execution.serialize
+            ),
+            "CancelExecution": handler(
+                cancel_execution, run_v2.CancelExecutionRequest, Operation.SerializeToString
             ),
             "ListExecutions": handler(
                 list_executions,
@@ -180,11 +205,16 @@ class Jobs:
             with self._lock:
                 if self._stopping:
                     return
+                if execution.cancelled.is_set():
+                    task.cancelled = True
+                    break
                 task.process = self._process(job, execution, task, attempt)
             with task.process:  # which closes its pipe
                 code = task.process.wait()
             task.codes.append(code)
-            if code == 0:
+            if execution.cancelled.is_set():  # Cloud Run counts it as cancelled, however it ends
+                task.cancelled = True
+            if code == 0 or task.cancelled:
                 break
             log.warning("Task %s of %s ended with %s", task.index, execution.name, code)
         with self._lock:

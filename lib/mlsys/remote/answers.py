@@ -26,6 +26,13 @@ RESULT: Fields = {
     "rows_rejected": _COUNT,
     "warnings": _LIST,
 }
+CANCELLED: Fields = {
+    "run_id": str,
+    "cancelled_at": str,
+    "already": bool,
+    "by": (str, type(None)),
+    "why": (str, type(None)),
+}
 STATUS: Fields = {
     "run_id": str,
     "shards_done": int,

@@ -12,7 +12,7 @@ from mlsys.errors import MlsysError, TryAgain
 from mlsys.remote.answers import ACCEPTED, RESULT, STATUS, VERDICT
 from mlsys.remote.patience import Patience
 from mlsys.remote.progress import Progress
-from mlsys.remote.service import Service, Unreachable
+from mlsys.remote.service import RefusedByService, Service, Unreachable
 
 ANSWER_TIMEOUT = 3900.0  # seconds; a request to Cloud Run lasts at most an hour
 POLL, POLL_MOST = 1.0, 30.0  # seconds between two status requests
@@ -75,7 +75,7 @@ class Call:
         """Repeat the request until the run is done, showing its progress, and return the result.
 
         Raises:
-            RefusedByService, CredentialsMissing: see `Service.ask`.
+            RefusedByService, CredentialsMissing: see `Service.ask`. The run may be cancelled.
             TryAgain: the service kept postponing the request, and the run made no progress.
         """
         self.sent = True
@@ -89,6 +89,9 @@ class Call:
                 except TryAgain as exc:
                     self._name_run(exc)
                     patience.wait(exc, progress.latest)
+                    # Without a run_id, the repeated request would be another run.
+                    if _is_cancelled(status := self._status()):
+                        raise _cancelled(status) from exc
         finally:
             progress.close()
 
@@ -109,12 +112,14 @@ class Call:
             self.params.setdefault("run_id", status["run_id"])
             progress.show(status)
             # A failure may be another caller's, with a smaller max_rejects: ours still runs.
-            if status.get("result") is None:
+            if status.get("result") is None and not _is_cancelled(status):
                 ended_at = None
             elif ended_at is None:
                 ended_at = time.monotonic()
             elif time.monotonic() - ended_at > LOST_AFTER:
                 # The answer was lost.
+                if _is_cancelled(status):
+                    raise _cancelled(status)
                 return self.service.checked(status["result"], "/runs", [RESULT])
         return answer.result()
 
@@ -129,6 +134,17 @@ class Call:
     def _name_run(self, exc: TryAgain) -> None:
         if run_id := exc.progress.get("run_id"):
             self.run_id = self.params["run_id"] = run_id
+
+
+def _is_cancelled(status: Mapping[str, Any]) -> bool:
+    return status.get("state") == "cancelled"
+
+
+def _cancelled(status: Mapping[str, Any]) -> RefusedByService:
+    """Return the error for a run that somebody cancelled, by the answer of `GET /runs/{run_id}`."""
+    about = status.get("cancellation")
+    detail = about.get("detail") if isinstance(about, Mapping) else None
+    return RefusedByService(str(detail or f"{status['run_id']} was cancelled"), status)
 
 
 def _in_thread(ask: Callable[[], dict[str, Any]]) -> cf.Future[dict[str, Any]]:

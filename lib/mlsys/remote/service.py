@@ -114,13 +114,14 @@ class Service:
         path: str,
         params: Mapping[str, str] | None = None,
         *,
+        method: str = "GET",
         timeout: float = 60.0,
         fields: Sequence[Fields] = (),
     ) -> dict[str, Any]:
         """Return the JSON answer to `GET path`, after at most `timeout` seconds.
 
-        Parameters that are too long for a URL go as the form of `POST path`. The answer has all
-        the members of one of `fields`.
+        Parameters of a `GET` that are too long for a URL go as the form of `POST path`. The answer
+        has all the members of one of `fields`.
 
         Raises:
             TryAgain: the service says that the same request can succeed later.
@@ -135,10 +136,10 @@ class Service:
             self._session.trust_env = not self._local  # this machine is reached without a proxy
             self._session.headers["User-Agent"] = f"mlsys/{__version__}"
         headers = {"Authorization": f"Bearer {self._token.get()}"} if self._token else {}
-        long = len(self.address(path, params)) > MAX_URL
+        long = method == "GET" and len(self.address(path, params)) > MAX_URL
         try:
             answer = self._session.request(
-                "POST" if long else "GET",
+                "POST" if long else method,
                 f"{self.url}{path}",
                 params=None if long else params,
                 data=params if long else None,

@@ -31,6 +31,7 @@ from mlsys.remote import service
 PREDICT = ["--env", "dev", "--input-table", "p.d.i", "--output-table", "p.d.o"]
 VERBS = {
     "predict": ["predict", *PREDICT, "--model-name", "m", "--url", "http://127.0.0.1:9"],
+    "cancel": ["cancel", "a-run", "--env", "dev", "--url", "http://127.0.0.1:9"],
     "promote": ["promote", "m", "v1", "--from", "dev", "--to", "staging"],
     "list": ["quarantine", "list", "--env", "dev"],
     "replay": ["quarantine", "replay", "--env", "dev", "--all"],

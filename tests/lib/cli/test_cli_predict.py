@@ -548,6 +548,61 @@ def test_a_result_whose_answer_was_lost_is_found_by_polling(
     lost.set()
 
 
+def cancelled(by: str = "by me@example.com") -> tuple[int, dict[str, Any]]:
+    detail = f"run-1 was cancelled at noon {by} (too slow): nothing was published"
+    about = {"state": "cancelled", "cancellation": {"detail": detail}}
+    return 200, running(50)[1] | {"run_id": "run-1"} | about
+
+
+def test_a_run_that_somebody_cancels_ends_the_command(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detail = "run-1 was cancelled at noon: nothing was published. To score the rows, repeat it."
+    refusal = problem(409, detail, type="urn:mlsys:problem:run-cancelled")
+    stub.answer = lambda path, q: fine(path, q) if "dry_run" in q else refusal
+    assert cli.main(words(ASKED, "--json")) == 1
+    output = capsys.readouterr()
+    assert json.loads(output.out)["type"] == "urn:mlsys:problem:run-cancelled"
+    assert output.err.endswith(f"mlsys: {detail}\n")
+
+
+def test_a_run_cancelled_between_two_requests_is_not_started_again(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without a run_id the repeated request would be another run."""
+    stub.more["Retry-After"] = "0"
+
+    def answer(path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        if path.startswith("/runs/"):
+            return cancelled() if stub.scored else NONE
+        return fine(path, query) if "dry_run" in query else problem(503, "Busy")
+
+    stub.answer = answer
+    assert cli.main(words(ASKED)) == 1
+    assert len(stub.scored) == 1
+    assert "was cancelled at noon by me@example.com (too slow)" in capsys.readouterr().err
+
+
+def test_a_cancellation_whose_answer_was_lost_is_found_by_polling(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(call, "POLL", 0.05)
+    monkeypatch.setattr(call, "LOST_AFTER", 0.2)
+    lost = threading.Event()
+
+    def answer(path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        if path.startswith("/runs/"):
+            return cancelled() if stub.scored else NONE
+        if "dry_run" not in query:
+            lost.wait(30)
+        return fine(path, query)
+
+    stub.answer = answer
+    assert cli.main(words(ASKED)) == 1
+    assert "nothing was published" in capsys.readouterr().err
+    lost.set()
+
+
 def test_ctrl_c_stops_the_client_and_prints_how_to_continue(stub: Stub) -> None:
     asked = threading.Event()
     release = threading.Event()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import NotFound, ResourceExhausted
+from google.api_core.exceptions import FailedPrecondition, NotFound, ResourceExhausted
 from google.cloud import run_v2
 
 from mlsys.cloud.clients import Clients
@@ -82,6 +82,32 @@ def test_tasks_are_repeated_until_they_succeed(
 def test_a_task_without_tries_left_fails_the_execution(clients: Clients) -> None:
     state = ended(clients, clients.jobs.run_job(request("9", 1)).metadata.name)
     assert (state.succeeded_count, state.failed_count) == (0, 1)
+
+
+def test_the_tasks_of_a_cancelled_execution_end_and_are_not_started_again(
+    clients: Clients, jobs: Jobs, tmp_path: Path
+) -> None:
+    waiting = (sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(60)")
+    jobs.create_job(
+        "slow",
+        waiting,
+        environment=dict,
+        folder=tmp_path,
+        log_file=tmp_path / "log",
+    )
+    name = clients.jobs.run_job(request("0", 2, f"{JOB[:-5]}slow")).metadata.name
+    until = time.monotonic() + 20
+    while (tmp_path / "log").read_text().count("up") < 2:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    clients.executions.cancel_execution(name=name)
+    state = ended(clients, name)
+    assert (state.cancelled_count, state.failed_count, state.succeeded_count) == (2, 0, 0)
+    assert state.retried_count == 0
+    with pytest.raises(FailedPrecondition):
+        clients.executions.cancel_execution(name=name)
+    with pytest.raises(NotFound):
+        clients.executions.cancel_execution(name=f"{JOB}/executions/other")
 
 
 def test_what_does_not_exist_and_what_is_refused_are_googles_errors(

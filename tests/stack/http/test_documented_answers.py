@@ -18,6 +18,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
+from workers.scoring.planning.find_run import prepare
 
 FEW, MANY = 20, 1_000
 ROUTES = [
@@ -27,6 +28,7 @@ ROUTES = [
     ("POST", "/predict"),
     ("GET", "/runs"),
     ("GET", "/runs/{run_id}"),
+    ("DELETE", "/runs/{run_id}"),
     ("GET", "/model-registry"),
     ("GET", "/models"),
     ("POST", "/events/storage"),
@@ -55,6 +57,9 @@ class Known:
         self.classifier = lab.upload(LogisticRegression().fit(X, ROWS["a"] > 1), X)
         result = lab.here(lab.params(self.table, self.regressor, output_table=self.outputs[0]))
         self.run_id = result.done()["run_id"]
+        waits = lab.params(self.table, self.regressor, run_id="to-be-cancelled")
+        prepare(lab.clients, lab.request(waits), waits["run_id"]).close()
+        self.cancelled = waits["run_id"]
 
     def parameters(self, path: str) -> st.SearchStrategy[dict[str, Any]]:
         """Return a strategy for a route's parameters, with some of the optional ones."""
@@ -96,7 +101,7 @@ class Known:
                 {"env": st.just("dev")},
                 optional={
                     "model_name": st.just(self.regressor),
-                    "state": st.sampled_from(["succeeded", "failed"]),
+                    "state": st.sampled_from(["succeeded", "failed", "cancelled"]),
                     "limit": st.integers(1, 1_000).map(str),
                 },
             )
@@ -136,7 +141,8 @@ def cases(document: BaseSchema, known: Known, method: str, path: str) -> st.Sear
         made_up = case.query or {}
         case.query = {k: v for k, v in made_up.items() if k in kept} | parameters
         if case.path_parameters and kept:
-            case.path_parameters["run_id"] = known.run_id
+            of_done = "dry_run" in kept or method == "GET"
+            case.path_parameters["run_id"] = known.run_id if of_done else known.cancelled
         return case
 
     kept = st.lists(st.sampled_from(["where", "id_columns", "run_id", "dry_run"]), max_size=2)

@@ -22,6 +22,7 @@ from mlsys.errors import (
     TryAgain,
 )
 from workers.scoring.attempts import count_again, progress_of
+from workers.scoring.cancellation import Looks, check_not_cancelled, end_execution
 from workers.scoring.engines.execution import (
     Ended,
     Execution,
@@ -35,15 +36,17 @@ from workers.scoring.records import (
     Engine,
     Failure,
     Result,
+    read_cancellation,
     read_decision,
     read_failure,
     read_result,
 )
-from workers.scoring.run import execute, record_failure
+from workers.scoring.run import execute
 from workers.scoring.shards.chain import all_complete
 from workers.scoring.shards.read_session import current_session, is_given_up, latest_session
 from workers.scoring.status import progress
 from workers.scoring.store import RunStore
+from workers.scoring.unpublished import record_failure
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +68,7 @@ def score(
     An execution that is at work is joined. Without `wait`, return None once there is one.
 
     Raises:
+        RunCancelled: the run was cancelled; Cloud Run is told to end the execution.
         RunInterrupted: out of time; the job works on.
         RunFailed, PredictionFailed: a task wrote why the run failed.
         NoProgress: the execution ended without any.
@@ -82,6 +86,7 @@ def score(
         if execution is None or ended is not None:
             if (result := _result(prepared)) is not None:
                 return result
+            check_not_cancelled(store, prepared.plan)
             if _is_scored(store):  # its publication needs no job
                 return execute(
                     clients, prepared, deadline=deadline, stopping=stopping, engine=engine
@@ -171,7 +176,10 @@ def _start(
         *(store.run_id, tasks, engine.reason),
         extra={"run_id": store.run_id},
     )
-    return execution.started(store, name)
+    execution = execution.started(store, name)
+    if read_cancellation(store) is not None:  # it was cancelled before Cloud Run gave the name
+        end_execution(store)
+    return execution
 
 
 def _wait_for(
@@ -180,15 +188,19 @@ def _wait_for(
     """Return the run's result once it is there, or None if the execution has ended without one.
 
     Raises:
+        RunCancelled: the run was cancelled.
         RunInterrupted: `stop` returned True; the job works on.
         RunFailed, PredictionFailed: a task wrote why the run failed.
     """
     store = prepared.store
     looked_at = time.monotonic()
+    look = Looks(store)
     while True:
         if (result := _result(prepared)) is not None:
             return result
+        look()
         if (failure := read_failure(store)) is not None:
+            check_not_cancelled(store, prepared.plan)
             raise _error(failure)
         if stop():
             raise RunInterrupted(

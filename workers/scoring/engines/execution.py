@@ -69,6 +69,11 @@ class Execution:
         """Note that Cloud Run refused it: the next request starts another one."""
         store.note(self.object_name, asdict(replace(self, refused=why)))
 
+    def cancel(self, clients: Clients) -> None:
+        """Ask Cloud Run to end it: its tasks get SIGTERM, and are not started again."""
+        if self.name and look_up(clients, self) is None:
+            clients.executions.cancel_execution(name=self.name, timeout=TIMEOUT)
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:

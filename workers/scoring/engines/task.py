@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from mlsys.cloud.clients import clients_for, is_passing
-from mlsys.errors import OthersAtWork, RunInterrupted, SettingsError, TryAgain
+from mlsys.errors import OthersAtWork, RunCancelled, RunInterrupted, SettingsError, TryAgain
 from mlsys.settings import Settings
 from workers import logs
 from workers.sandbox import walls
@@ -82,7 +82,7 @@ def work(
             share=share,
             engine=engine,
         )
-    except OthersAtWork as exc:
+    except (OthersAtWork, RunCancelled) as exc:
         log.info("%s", exc, extra=about)
     except RunInterrupted as exc:
         log.warning("%s", exc, extra=about)

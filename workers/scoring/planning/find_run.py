@@ -16,7 +16,13 @@ from workers.scoring.planning.make_plan import check_model, make_plan
 from workers.scoring.planning.model_pin import ask_pinned, read_metadata
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Result, read_decision, read_result
+from workers.scoring.records import (
+    Cancellation,
+    Result,
+    read_cancellation,
+    read_decision,
+    read_result,
+)
 from workers.scoring.request import (
     AUTO,
     MAX_RUN_ID,
@@ -58,18 +64,26 @@ class FoundRun:
     resolved: Resolved | None  # None: the plan exists, and nothing had to be looked up
 
 
-def find_run(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> FoundRun:
+def find_run(
+    clients: Clients,
+    request: ScoringRequest,
+    run_id: str | None = None,
+    *,
+    redelivered: bool = False,
+) -> FoundRun:
     """Find the run that `request` means, which may not exist yet; nothing is written.
 
     The run is the caller's `run_id`, or follows from the request, the model's generation and the
     input's state. A run that is done counts only while the output table that it wrote still
-    exists; else it is the one with the next free suffix (`-2`, `-3`, ...).
+    exists; else it is the one with the next free suffix (`-2`, `-3`, ...). So it is for a run that
+    was cancelled, unless the caller names it, or the request may be an old one, `redelivered`.
 
     Raises:
         Conflict: `run_id` is taken by another request.
+        RunCancelled: the run was cancelled, and only that one is meant.
         TableNotFound, ModelNotFound, SchemaMismatch: see `resolve`.
     """
-    resolved = None
+    resolved, is_named = None, run_id is not None
     if run_id is None:
         resolved = resolve(clients, request)
         run_id = resolved.run_id
@@ -90,20 +104,31 @@ def find_run(clients: Clients, request: ScoringRequest, run_id: str | None = Non
         result = read_result(store)
         if result is not None:
             check_result(store, plan, result)
+        elif (cancellation := cancellation_of(store, plan)) is not None:
+            if is_named or redelivered:
+                raise cancellation.error()
+            continue
         if result is None or _output_exists(clients, plan, result):
             return FoundRun(store, plan, result, resolved)
     raise Conflict(f"{run_id} has no suffix left for another run: pass another run_id")
 
 
-def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None) -> Prepared:
-    """Find the run that `request` means, or plan it.
+def prepare(
+    clients: Clients,
+    request: ScoringRequest,
+    run_id: str | None = None,
+    *,
+    redelivered: bool = False,
+) -> Prepared:
+    """Find the run that `request` means, or plan it; see `find_run`.
 
     Raises:
         Conflict: `run_id` is taken by another request.
+        RunCancelled: the run was cancelled, and only that one is meant.
         TableNotFound, ModelNotFound, SchemaMismatch, ModelUnusable, InvalidRequest: see
             `resolve`, `make_plan`.
     """
-    run = find_run(clients, request, run_id)
+    run = find_run(clients, request, run_id, redelivered=redelivered)
     store, plan, model = run.store, run.plan, None
     if plan is None:
         assert run.resolved is not None
@@ -131,6 +156,18 @@ def prepare(clients: Clients, request: ScoringRequest, run_id: str | None = None
             clients, plan.model, lambda model: check_model(model, metadata, request)
         )
     return Prepared(store, plan, request.max_rejects, None, model, request.engine)
+
+
+def cancellation_of(store: RunStore, plan: Plan) -> Cancellation | None:
+    """Return the cancellation of the run, or None.
+
+    Raises:
+        Conflict: it belongs to an earlier plan of the same run, which was deleted.
+    """
+    cancellation = read_cancellation(store)
+    if cancellation is not None and cancellation.token != plan.token:
+        raise another_plan(store, Cancellation.NAME)
+    return cancellation
 
 
 def check_result(store: RunStore, plan: Plan, result: Result) -> None:

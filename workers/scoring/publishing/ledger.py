@@ -16,7 +16,14 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import TryAgain
 from workers.query import json_rows, run
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Failure, Result, read_failure, read_result
+from workers.scoring.records import (
+    Cancellation,
+    Failure,
+    Result,
+    read_cancellation,
+    read_failure,
+    read_result,
+)
 from workers.scoring.store import RunStore
 from workers.sql import statement
 
@@ -27,7 +34,7 @@ CLOCKS_DIFFER = dt.timedelta(days=1)  # between the machines that plan and finis
 
 
 def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = False) -> None:
-    """Make the ledger's row of the run equal to its result, or to why it failed.
+    """Make the ledger's row of the run equal to its result, its cancellation, or its failure.
 
     `just_ended`: the caller has ended the run, so that its row is replaced before the first look.
 
@@ -42,7 +49,7 @@ def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = 
         "since", "TIMESTAMP", dt.datetime.fromisoformat(plan.created_at) - CLOCKS_DIFFER
     )
     for look in range(LOOKS):
-        end = read_result(store) or read_failure(store)
+        end = read_result(store) or read_cancellation(store) or read_failure(store)
         if end is None or end.finished_at is None:
             return
         live = (end.state, dt.datetime.fromisoformat(end.finished_at))
@@ -94,8 +101,9 @@ def _text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _row(plan: Plan, end: Result | Failure) -> dict[str, Any]:
-    tolerance = {} if end.max_rejects == "0" else {"max_rejects": end.max_rejects}
+def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
+    allowed = "0" if isinstance(end, Cancellation) else end.max_rejects
+    tolerance = {} if allowed == "0" else {"max_rejects": allowed}
     row = {
         "run_id": plan.run_id,
         "state": end.state,
@@ -118,7 +126,7 @@ def _row(plan: Plan, end: Result | Failure) -> dict[str, Any]:
     nothing = dict.fromkeys(
         "failure rejects_table rows_read rows_scored rows_rejected bytes_read shards job_id".split()
     )
-    if isinstance(end, Failure):
+    if not isinstance(end, Result):
         return row | nothing | {"failure": end.detail}
     return row | {
         "failure": None,

@@ -1,0 +1,124 @@
+"""List, show and cancel the runs of `/predict`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel
+
+from app import auth, logs, service
+from app.api.parameters import after_run
+from app.api.predictions import RunResult
+from app.api.problems import documented
+from app.api.queries import CancelQuery, EnvQuery, RunPath, RunsQuery
+
+api = APIBlueprint("runs", __name__, abp_tags=[Tag(name="predictions")])
+
+
+class RunStatus(BaseModel):
+    """A run's state (`running`, `failed`, `cancelled`, `succeeded`), progress and result."""
+
+    run_id: str
+    env: str
+    state: str
+    request: dict[str, Any]
+    rows_done: int
+    rows_total: int | None
+    rows_rejected: int
+    shards_done: int
+    shards_total: int | None
+    attempts: int
+    seconds: float
+    result: RunResult | None = None
+    failure: dict[str, Any] | None = None
+    cancellation: dict[str, Any] | None = None
+
+
+class Cancelled(BaseModel):
+    """The run is cancelled: nothing of it is published, now or later.
+
+    `by` is the caller's e-mail where Cloud Run has verified it. `already` says that the run was
+    cancelled before this request; who did it, when and why is as it was then.
+    """
+
+    run_id: str
+    env: str
+    state: str
+    by: str | None
+    why: str | None
+    cancelled_at: str
+    already: bool
+
+
+class RunList(BaseModel):
+    """The ledger's rows, the latest first; runs that are not finished are not in it.
+
+    `more` says that rows are missing, for `limit` or because the answer would be too large: pass
+    `next` as `after`. A row's `left_out` names columns whose value is too large.
+    """
+
+    env: str
+    runs: list[dict[str, Any]]
+    more: bool
+    next: str | None
+
+
+@api.get(
+    "/runs",
+    summary="List the runs that finished, well or not, or were cancelled",
+    responses={200: RunList, **documented(400, 403, 503)},
+)
+def runs(query: RunsQuery) -> dict[str, Any]:
+    from workers.scoring.publishing.ledger import list_runs
+
+    env = service().settings.require_env(query.env)
+    rows, more = list_runs(
+        service().clients,
+        env,
+        model_name=query.model_name,
+        state=query.state,
+        limit=query.limit,
+        after=query.after,
+    )
+    following = after_run(rows[-1]["finished_at"], rows[-1]["run_id"]) if more else None
+    return RunList(env=env, runs=rows, more=more, next=following).model_dump()
+
+
+@api.get(
+    "/runs/<run_id>",
+    summary="Get a run's state and progress",
+    responses={200: RunStatus, **documented(400, 403, 404, 503)},
+)
+def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
+    from workers.scoring.status import status
+
+    env = service().settings.require_env(query.env)
+    logs.note(run_id=path.run_id)
+    return RunStatus(**status(service().clients, env, path.run_id)).model_dump(exclude_unset=True)
+
+
+@api.delete(
+    "/runs/<run_id>",
+    summary="Cancel a run, unless it has decided what it publishes",
+    description="Nothing that still works on it publishes then. A repeat changes nothing.",
+    responses={200: Cancelled, **documented(400, 403, 404, 409, 503)},
+)
+def cancel_run(path: RunPath, query: CancelQuery) -> dict[str, Any]:
+    from workers.scoring.cancellation import cancel
+
+    env = service().settings.require_env(query.env)
+    logs.note(run_id=path.run_id)
+    cancellation, is_new = cancel(
+        service().clients, env, path.run_id, by=auth.caller(), why=query.why
+    )
+    logs.note(outcome="cancelled" if is_new else "was cancelled already")
+    return Cancelled(
+        run_id=path.run_id,
+        env=env,
+        state=cancellation.state,
+        by=cancellation.by,
+        why=cancellation.why,
+        cancelled_at=cancellation.finished_at,
+        already=not is_new,
+    ).model_dump()
