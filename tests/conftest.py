@@ -138,10 +138,23 @@ def stack() -> Iterator[LocalStack]:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # they share the memory
     running = StrictStack(samples=True, time_scale=0.01, memory=default_limit() // workers)
     running.start()
+    _running.append(running)
     try:
         yield running
     finally:
+        _running.clear()
         running.stop()
+
+
+_running: list[Any] = []  # the session's stack, once a test has needed it
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_unregistered() -> Iterator[None]:
+    """Remove a module's models that the registry does not know, before the next module's tests."""
+    yield
+    for stack in _running:
+        stack.forget_unregistered()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from mlsys.cloud.clients import Clients, bigquery_retry
 from mlsys.gcs import gcs_put, gcs_put_pickle
 from mlsys.local.push import Message, envelope
 from mlsys.local.stack import LocalStack
-from mlsys.local.topics import model_events, push_subscriptions
+from mlsys.local.topics import model_events
 from mlsys.models import ModelRef
 from workers.registry.table import list_models
 
@@ -133,8 +133,8 @@ def model_case(stack: LocalStack, prefix: str) -> Iterator[ModelCase]:
 @contextlib.contextmanager
 def notifications_lost(stack: LocalStack) -> Iterator[None]:
     """Drop every notification during the block, before it reaches the service."""
-    assert stack.url is not None
-    events, _ = push_subscriptions("dev", stack.url)
+    events = stack.pubsub.subscription(TOPIC)
+    assert events is not None
     stack.pubsub.wait_until_quiet(60)
     stack.pubsub.delete_subscription(events.name)
     try:

@@ -25,6 +25,7 @@ from mlsys.columns.frames import from_frame, to_frame
 from mlsys.gcs import gcs_put_pickle
 from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model
+from strict_stack import UNREGISTERED
 from workers.scoring.request import ScoringRequest
 from workers.scoring.store import RunStore
 
@@ -185,15 +186,18 @@ class Lab:
     def upload(
         self, model: Any, X: Any, name: str | None = None, version: str = "v1", **options: Any
     ) -> str:
-        """Upload a model with its metadata and return its name."""
-        name = name or unique("model")
+        """Upload a model with its metadata and return its name.
+
+        Without a name of the caller's, it does not get into the registry.
+        """
+        name = name or unique(UNREGISTERED)
         options = {"id_columns": ["id"], "wait": False, "overwrite": True} | options
         upload_model(model, name, version, X=X, **options)
         return name
 
     def put_pickle(self, model: Any, name: str | None = None, version: str = "v1") -> str:
-        """Upload the pickle alone and return the model's name."""
-        name = name or unique("model")
+        """Upload the pickle alone and return the model's name, as `upload` does."""
+        name = name or unique(UNREGISTERED)
         gcs_put_pickle(model, self.settings.models_bucket("dev"), f"{name}/{version}/model.pkl")
         return name
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 from mlsys.cloud.clients import Clients, clients_for
 from mlsys.local.addresses import Addresses
+from mlsys.local.push import Message
 from mlsys.local.stack import LocalStack
+from mlsys.local.topics import model_events
 from mlsys.settings import Settings
 from rules import Rules
+
+UNREGISTERED = "unregistered"  # begins the names of models that the registry need not know
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +31,26 @@ class StrictStack(LocalStack):
     rules: Rules
     bare: Bare
 
+    def start(self) -> None:
+        """Start everything. Models whose names begin with `UNREGISTERED` are not announced.
+
+        To register a model costs as much as to score a small table, and few tests that score need
+        it.
+        """
+        super().start()
+        for env in self.settings.envs:
+            events = self.pubsub.subscription(model_events(env))
+            assert events is not None
+            self.pubsub.delete_subscription(events.name)
+            self.pubsub.create_subscription(dataclasses.replace(events, wanted=_is_announced))
+
+    def forget_unregistered(self) -> None:
+        """Remove the models that were not announced: a rescan would register them."""
+        for env in self.settings.envs:
+            bucket = self._folder.storage / self.settings.models_bucket(env)
+            for folder in bucket.glob(f"{UNREGISTERED}-*"):
+                shutil.rmtree(folder)
+
     def _choose_addresses(self) -> Addresses:
         addresses = super()._choose_addresses()
         self.bare = Bare(self.settings, self.clients, self.environment)
@@ -38,3 +63,7 @@ class StrictStack(LocalStack):
         super().stop()
         if rules := getattr(self, "rules", None):
             rules.stop()
+
+
+def _is_announced(message: Message) -> bool:
+    return not message.attributes.get("objectId", "").startswith(UNREGISTERED)

@@ -47,6 +47,7 @@ class PushSubscription:
     maximum_backoff: float = 600.0
     max_delivery_attempts: int | None = 5  # counts only with a dead-letter topic
     dead_letter_topic: str | None = None
+    wanted: Callable[[Message], bool] | None = None  # a filter; the other messages are dropped
 
     @property
     def attempts_allowed(self) -> int | None:
@@ -139,7 +140,9 @@ class Pusher:
             thread.start()
 
     def add(self, message: Message) -> None:
-        """Deliver `message` as soon as a thread is free."""
+        """Deliver `message` as soon as a thread is free, unless the subscription drops it."""
+        if (wanted := self.subscription.wanted) is not None and not wanted(message):
+            return
         with self._changed:
             self._count(pending=1)
             self._schedule(message, attempt=1, delay=0.0)

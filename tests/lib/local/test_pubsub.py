@@ -83,6 +83,17 @@ def test_the_envelope_has_optional_fields_only_where_they_apply() -> None:
     assert (full["message"]["orderingKey"], full["deliveryAttempt"]) == ("k", 3)
 
 
+def test_a_subscription_drops_the_messages_that_its_filter_does_not_want(
+    pubsub: PubSub, receiver: Receiver
+) -> None:
+    subscribe(pubsub, receiver, wanted=lambda message: message.data != b"noise")
+    for data in (b"noise", b"signal", b"noise"):
+        pubsub.publish("uploads", data)
+    pubsub.wait_until_quiet(10)
+    assert pubsub.counts("s").acked == 1
+    assert [message.data for message in pubsub.messages("uploads")].count(b"noise") == 2
+
+
 def test_a_message_goes_from_googles_publisher_to_the_endpoint(
     pubsub: PubSub, publisher: pubsub_v1.PublisherClient, receiver: Receiver
 ) -> None:
