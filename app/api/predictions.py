@@ -14,8 +14,9 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from app import logs, service
 from app.api.bodies import FORM, JSON, read_parameters
+from app.api.previews import Preview
 from app.api.problems import documented, validation_answer
-from app.api.queries import PredictQuery
+from app.api.queries import PredictOrPreviewQuery
 from app.continuations import publish_request
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class DryRun(BaseModel):
     rejects_table: str | None = None
 
 
-class Answer(RootModel[RunResult | DryRun]):
-    """The result, or the verdict of `dry_run=true`."""
+class Answer(RootModel[RunResult | DryRun | Preview]):
+    """The result, the verdict of `dry_run=true`, or the rows of `preview`."""
 
 
 class Accepted(BaseModel):
@@ -107,9 +108,10 @@ class Accepted(BaseModel):
 
 ABOUT = (
     "Repeat the same request after a failure or a 503: it resumes, and never duplicates a row. "
-    "`dry_run=true` checks whether it would work."
+    "`dry_run=true` checks whether it would work; `preview=10` answers with ten rows, and writes "
+    "nothing."
 )
-SCHEMA = {"schema": PredictQuery.model_json_schema()}
+SCHEMA = {"schema": PredictOrPreviewQuery.model_json_schema()}
 BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {FORM: SCHEMA, JSON: SCHEMA}},
 }
@@ -125,7 +127,7 @@ BODY: dict[str, Any] = {
         **documented(400, 403, 404, 409, 422, 503),
     },
 )
-def predict(query: PredictQuery) -> Any:
+def predict(query: PredictOrPreviewQuery) -> Any:
     return _predict(query)
 
 
@@ -142,16 +144,17 @@ def predict(query: PredictQuery) -> Any:
 )
 def predict_by_body() -> Any:
     try:
-        query = PredictQuery.model_validate(read_parameters())
+        query = PredictOrPreviewQuery.model_validate(read_parameters())
     except ValidationError as exc:
         return validation_answer(exc)
     return _predict(query)
 
 
-def _predict(query: PredictQuery) -> Any:
+def _predict(query: PredictOrPreviewQuery) -> Any:
     from workers.admission import admitted
     from workers.scoring.dry_run import preflight
     from workers.scoring.planning.find_run import prepare
+    from workers.scoring.preview import preview
 
     clients = service().clients
     request = query.to_request(service().settings)
@@ -161,11 +164,15 @@ def _predict(query: PredictQuery) -> Any:
             verdict = preflight(clients, request, query.run_id, query.check_ids)
             logs.note(run_id=verdict["run_id"], outcome="dry run")
             return DryRun(**verdict).model_dump()
+        if query.preview is not None:
+            rows = preview(clients, request, query.preview, writes=query.writes)
+            logs.note(outcome="preview")
+            return Preview(**rows).model_dump()
         with closing(prepare(clients, request, query.run_id)) as prepared:
             return _run(query, request, prepared)
 
 
-def _run(query: PredictQuery, request: ScoringRequest, prepared: Prepared) -> Any:
+def _run(query: PredictOrPreviewQuery, request: ScoringRequest, prepared: Prepared) -> Any:
     from workers.scoring.engines.perform import perform
 
     clients = service().clients

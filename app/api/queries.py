@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -30,6 +31,7 @@ MAX_WHERE = 10_000  # characters; a URL should not hold more
 MAX_WHY = 500  # characters
 MAX_RUNS = 1000
 MAX_MODELS = 1000
+MAX_PREVIEW = 100  # rows
 
 
 class EnvQuery(BaseModel):
@@ -144,6 +146,11 @@ class PredictQuery(BaseModel):
             raise ValueError("works only with dry_run=true: pass both")
         return value
 
+    @property
+    def writes(self) -> bool:
+        """Whether the request names a table to write."""
+        return True
+
     def to_request(self, settings: Settings) -> ScoringRequest:
         """Return the request as the workers take it.
 
@@ -153,7 +160,8 @@ class PredictQuery(BaseModel):
         """
         env = settings.require_env(self.env)
         settings.check_input(self.input_table.project, self.input_table.dataset)
-        settings.check_output(self.output_table.project, self.output_table.dataset)
+        if self.writes:
+            settings.check_output(self.output_table.project, self.output_table.dataset)
         return ScoringRequest(
             env=env,
             input_table=self.input_table,
@@ -171,3 +179,52 @@ class PredictQuery(BaseModel):
             allow_version_mismatch=self.allow_version_mismatch,
             engine=check_engine(settings, self.engine),
         )
+
+
+# A preview needs no output table: this stands for it, and is neither looked up nor written.
+NOWHERE = "mlsys-preview.preview.preview"
+
+
+def _without_output(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    as_passed(schema, model)
+    schema["required"].remove("output_table")
+    about = schema["properties"]["output_table"]
+    about["description"] += "; required, except for a preview"
+
+
+class PredictOrPreviewQuery(PredictQuery):
+    """A scoring request, or a preview of one, which is answered with rows and writes nothing."""
+
+    model_config = ConfigDict(json_schema_extra=_without_output)
+
+    preview: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_PREVIEW,
+            description="Only score this many rows, the first ones, and answer with them; nothing "
+            "is written, and output_table may be left out",
+        ),
+    ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nowhere(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("preview") is None:
+            return values
+        return {"output_table": NOWHERE} | dict(values)
+
+    @field_validator("preview")
+    @classmethod
+    def _alone(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is None:
+            return value
+        others = {"dry_run": True, "wait": False, "run_id": info.data.get("run_id") or object()}
+        if wrong := [name for name, given in others.items() if info.data.get(name) == given]:
+            raise ValueError(f"has no run: pass it without {', '.join(wrong)}")
+        return value
+
+    @property
+    def writes(self) -> bool:
+        """Whether the request names a table to write."""
+        return str(self.output_table) != NOWHERE

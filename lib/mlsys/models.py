@@ -20,9 +20,12 @@ from mlsys.registry.row import wait_until_registered
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
+    import pandas as pd
     from google.cloud.storage import Bucket
 
-__all__ = ["ModelRef", "sign_model", "upload_model"]
+__all__ = ["ModelRef", "list_models", "sign_model", "upload_model"]
+
+STATUSES = ("ready", "rejected")
 
 
 def upload_model(
@@ -104,6 +107,36 @@ def upload_model(
         if row.status != "ready" or row.status_reason:
             warnings.warn(f"{ref} is {row.status} in {env}: {row.status_reason}", stacklevel=2)
     return ref
+
+
+def list_models(
+    name: str | None = None,
+    *,
+    status: str | None = None,
+    env: str = "dev",
+    url: str | None = None,
+) -> pd.DataFrame:
+    """Return the registry, a row a model version, the newest version of each model first.
+
+    The columns are those of `model_registry` (docs/api.md), and `features`, their number. Only the
+    versions of one model if `name` is given, or of one `status`, ready or rejected.
+
+    Raises:
+        RefusedByService: the service refuses the request.
+        SettingsError: the service's address is not known: set MLSYS_URL, or pass `url`.
+        CredentialsMissing, TryAgain: see `mlsys.runs.predict`.
+    """
+    from mlsys.remote.frames import listed
+    from mlsys.remote.lists import pages
+    from mlsys.remote.service import Service, service_url
+    from mlsys.remote.texts import texts
+
+    check_choice(env, ENVS, "env")
+    if status is not None:
+        check_choice(status, STATUSES, "status")
+    params = texts({"env": env, "model_name": name, "status": status})
+    rows, _ = pages(Service(service_url(url)), "/models", "models", params, None)
+    return listed(rows, "model_registry")
 
 
 def sign_model(ref: ModelRef, env: str, key: str | Path) -> str:

@@ -58,7 +58,7 @@ def model(stack: LocalStack) -> None:
 
 
 def test_the_documents_have_calls_to_check() -> None:
-    assert len(CALLS) == 7
+    assert len(CALLS) == 8
 
 
 @pytest.mark.parametrize(("call", "answer"), CALLS, ids=lambda text: text[:40])

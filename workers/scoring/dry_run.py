@@ -253,9 +253,13 @@ def _count_nulls(
     everywhere = " of the whole table" if plan.where else ""
     for name, count in nulls.items():
         warnings.append(
-            f"{name} is NULL in {count} rows{everywhere}, and the model saw no NULLs there"
+            f"{name} is NULL in {_rows(count)}{everywhere}, and the model saw no NULLs there"
         )
     return nulls
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _count_duplicate_ids(

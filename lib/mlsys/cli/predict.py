@@ -79,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     from mlsys.remote.answers import faults
     from mlsys.remote.call import Call
     from mlsys.remote.service import RefusedByService, Service, Unreachable, service_url
+    from mlsys.remote.verdict import indented
 
     names = [*REQUIRED, "model_version", *OPTIONAL, *FLAGS]
     given = {name: getattr(options, name) for name in names}
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     except RefusedByService as exc:
         if options.json and exc.body:
             _print_json(exc.body)
-        _tell(f"mlsys: {exc}", *_indented(faults(exc.body or {})))
+        _tell(f"mlsys: {exc}", *indented(faults(exc.body or {})))
         return 1
     except TryAgain as exc:
         answered = call.sent or not isinstance(exc, Unreachable)
@@ -103,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(call: Call, options: argparse.Namespace) -> int:
+    from mlsys.remote.verdict import headline, problems
+
     verdict = call.verdict()
     if options.dry_run:
         if options.json:
@@ -112,11 +115,11 @@ def _run(call: Call, options: argparse.Namespace) -> int:
     if not verdict["ok"]:
         if options.json and not options.dry_run:
             _print_json(verdict)
-        _tell(*_problems(verdict))
+        _tell(*(line if line.startswith(" ") else f"mlsys: {line}" for line in problems(verdict)))
         return 1
     if options.dry_run:
         return 0
-    _tell(_headline(call, verdict), *(f"warning: {w}" for w in verdict.get("warnings", ())))
+    _tell(headline(call, verdict), *(f"warning: {w}" for w in verdict.get("warnings", ())))
     result = call.start() if options.no_wait else call.score()
     if options.json:
         _print_json(result)
@@ -149,33 +152,8 @@ def _next_steps(call: Call, options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
-
-
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _headline(call: Call, verdict: Mapping[str, Any]) -> str:
-    rows = "rows not counted yet" if verdict["rows"] is None else _rows(verdict["rows"])
-    if where := call.params.get("where"):
-        rows += f", filtered by where {where}"
-    model = f"{verdict['model_name']} {verdict['model_version']}"
-    return f"{model} on {call.params['input_table']}: {rows}"
-
-
-def _problems(verdict: Mapping[str, Any]) -> list[str]:
-    from mlsys.remote.answers import faults, sentence
-
-    lines = []
-    for problem in verdict["problems"]:
-        lines += [f"mlsys: {sentence(problem)}", *_indented(faults(problem))]
-    return lines
-
-
-def _indented(lines: list[str]) -> list[str]:
-    return [f"  {line}" for line in lines]
 
 
 def _tell(*lines: str) -> None:
@@ -188,7 +166,9 @@ def _print_json(body: Mapping[str, Any]) -> None:
 
 
 def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
-    print(_headline(call, verdict))
+    from mlsys.remote.verdict import headline
+
+    print(headline(call, verdict))
     state = "exists already" if verdict.get("run_exists") else "is new"
     print(f"run_id        {verdict['run_id']} ({state})")
     if verdict["ok"]:

@@ -41,6 +41,19 @@ STATUS: Fields = {
     "rows_total": _COUNT,
     "result": (dict, type(None)),
 }
+PREVIEW: Fields = {
+    "model_name": str,
+    "model_version": str,
+    "columns": list,
+    "inputs": list,
+    "rows": list,
+    "warnings": _LIST,
+}
+
+
+def page_of(key: str) -> Fields:
+    """Return the fields of a list's answer, whose rows are its member `key`."""
+    return {key: list, "next": (str, type(None))}
 
 
 def missing(body: Mapping[str, Any], fields: Fields) -> list[str]:

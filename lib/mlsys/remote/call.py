@@ -34,6 +34,15 @@ class Call:
         self.sent = False  # whether more than a dry run was requested
         self._dry = {"dry_run": "true"} | ({"check_ids": "true"} if check_ids else {})
 
+    def resume(self, run_id: str) -> bool:
+        """Let the call be about this run from now on, and return whether the service knows it."""
+        before, self.run_id = self.run_id, run_id
+        if self._status():
+            self.params["run_id"] = run_id
+            return True
+        self.run_id = before
+        return False
+
     def verdict(self) -> dict[str, Any]:
         """Return the result of a dry run. If only its run_id identifies the run, keep passing that.
 

@@ -1,4 +1,4 @@
-"""Progress of a run on stderr: a bar in a terminal, lines elsewhere."""
+"""Progress of a run on stderr: a bar in a terminal or a notebook, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from mlsys.cloud.progress import is_notebook, is_watched
+
+NOTEBOOK_COLUMNS = 100  # characters of a bar
 LINE_EVERY = 10.0  # seconds between two lines of progress without a terminal
 
 
@@ -16,7 +19,7 @@ def say(line: str) -> None:
 
 
 class Progress:
-    """Progress of a run on stderr: a bar in a terminal, otherwise a line every `LINE_EVERY`."""
+    """Progress of a run: a bar in a terminal or a notebook, otherwise a line every `LINE_EVERY`."""
 
     def __init__(self) -> None:
         self.latest: Mapping[str, Any] = {}
@@ -29,7 +32,7 @@ class Progress:
         total = status.get("rows_total")  # None: unknown for a view or a filter
         shards = status["shards_done"]
         shards_text = f"{shards} parts" if shards != 1 else "1 part"
-        if sys.stderr.isatty():
+        if is_watched(sys.stderr):
             self._draw(total, shards_text)
         elif time.monotonic() - self._printed >= LINE_EVERY:
             self._printed = time.monotonic()
@@ -58,7 +61,9 @@ class Progress:
                 initial=rows_done(self.latest),
                 unit=" rows",
                 unit_scale=True,
-                dynamic_ncols=True,
+                # A notebook's stream has no width.
+                ncols=NOTEBOOK_COLUMNS if is_notebook(sys.stderr) else None,
+                dynamic_ncols=not is_notebook(sys.stderr),
                 leave=False,  # the result is printed afterwards
                 file=sys.stderr,
             )

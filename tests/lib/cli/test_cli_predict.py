@@ -721,7 +721,7 @@ def test_the_address_comes_from_option_then_environment_then_nearest_env_file(
 ) -> None:
     monkeypatch.delenv("MLSYS_URL", raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingsError, match="pass --url, or set MLSYS_URL"):
+    with pytest.raises(SettingsError, match=r"--url, in a notebook url=\), or set MLSYS_URL"):
         service.service_url()
     (tmp_path / ".env").write_text("MLSYS_URL=https://from-file.example\n")
     assert service.service_url() == "https://from-file.example"

@@ -35,8 +35,12 @@ from workers.scoring.planning.table_kinds import input_warnings, output_warnings
 from workers.scoring.request import ScoringRequest
 
 
-def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, SandboxedModel]:
+def make_plan(
+    clients: Clients, resolved: Resolved, run_id: str, *, writes: bool = True
+) -> tuple[Plan, SandboxedModel]:
     """Decide how the run goes, and return the model that was loaded to do so. Writes nothing.
+
+    Without `writes` (a preview) the request's output table is a stand-in, and not looked up.
 
     Raises:
         SchemaMismatch: input, model and output table do not fit; the columns are named.
@@ -47,11 +51,13 @@ def make_plan(clients: Clients, resolved: Resolved, run_id: str) -> tuple[Plan, 
     """
     check_where(clients, resolved)
     return ask_pinned(
-        clients, resolved.model, lambda model: _plan(clients, resolved, run_id, model)
+        clients, resolved.model, lambda model: _plan(clients, resolved, run_id, model, writes)
     )
 
 
-def _plan(clients: Clients, resolved: Resolved, run_id: str, model: SandboxedModel) -> Plan:
+def _plan(
+    clients: Clients, resolved: Resolved, run_id: str, model: SandboxedModel, writes: bool
+) -> Plan:
     request = resolved.request
     metadata, warnings = read_metadata(clients, resolved.model)
     warnings += check_model(model, metadata, request)
@@ -77,13 +83,21 @@ def _plan(clients: Clients, resolved: Resolved, run_id: str, model: SandboxedMod
     check_output_names(columns)
     read = columns_to_read(table, features, ids)
     aliased = needs_aliases(table, read, request.where)
-    if aliased or resolved.is_query:
+    if writes and (aliased or resolved.is_query):
         check_copy(clients, request.env, request.input_table)
     series = takes_series(description, metadata.signature)
     path = model.choose_route(features, list(outputs), metadata, series)
-    existing, location = output_location(clients, request.output_table)
+    existing, location = output_location(clients, request.output_table) if writes else (None, "")
     check_bucket(clients, request.env, request.output_table, location)
     created_at = dt.datetime.now(dt.UTC)
+    output = output_destination(
+        request.output_table,
+        existing,
+        columns,
+        request.write_disposition,
+        created_at,
+        local=clients.settings.emulators.bigquery is not None,
+    )
     return Plan(
         run_id=run_id,
         token=resolved.token[:8],
@@ -98,15 +112,8 @@ def _plan(clients: Clients, resolved: Resolved, run_id: str, model: SandboxedMod
         ids=tuple(ids),
         read_columns=read,
         outputs=outputs,
-        output=output_destination(
-            request.output_table,
-            existing,
-            columns,
-            request.write_disposition,
-            created_at,
-            local=clients.settings.emulators.bigquery is not None,
-        ),
-        rejects=rejects_destination(clients, request.output_table),
+        output=output,
+        rejects=rejects_destination(clients, request.output_table) if writes else output,
         location=location,
         warnings=(
             *input_warnings(request.input_table, resolved.table, aliased),

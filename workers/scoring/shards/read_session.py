@@ -271,6 +271,18 @@ def _open(
     exact = (plan.where is None or plan.aliased) and (plan.is_copied or plan.rows_exact)
     requested = streams_to_request(rows, cores) if cores else streams_to_request(rows)
     opened = open_session(clients, plan, table, requested)
+    return session_of(opened, number=number, rows=rows, requested=requested, rows_exact=exact)
+
+
+def session_of(
+    opened: Any,
+    *,
+    number: int,
+    rows: int,
+    requested: tuple[int, int] = (1, 1),
+    rows_exact: bool = False,
+) -> Session:
+    """Return a read session as BigQuery has opened it."""
     expires = opened.expire_time
     return Session(
         number=number,
@@ -279,7 +291,7 @@ def _open(
         rows=rows,
         part_rows=PART_ROWS,
         requested=requested,
-        rows_exact=exact,
+        rows_exact=rows_exact,
         schema=base64.b64encode(opened.arrow_schema.serialized_schema).decode(),
     )
 

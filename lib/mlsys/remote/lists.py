@@ -1,0 +1,45 @@
+"""The service's lists, page after page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlsys.arguments import kind_of
+from mlsys.errors import InvalidRequest
+from mlsys.remote.answers import page_of
+from mlsys.remote.service import Service
+
+PAGE = 1000  # rows that the service gives at most
+
+
+def pages(
+    service: Service,
+    path: str,
+    key: str,
+    params: Mapping[str, str],
+    limit: int | None,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return at most `limit` rows of a list, all if it is None, and whether there are more.
+
+    `key` is the member of an answer that holds its rows.
+
+    Raises:
+        InvalidRequest: `limit` is not a number above 0.
+        RefusedByService, TryAgain, CredentialsMissing: see `Service.ask`.
+    """
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        given = limit if isinstance(limit, int) else f"is {kind_of(limit)}"
+        raise InvalidRequest(("limit", f"{given}: pass a number above 0"))
+    rows: list[dict[str, Any]] = []
+    after: str | None = None
+    while True:
+        size = PAGE if limit is None else min(PAGE, limit - len(rows))
+        page = dict(params) | {"limit": str(size)} | ({"after": after} if after else {})
+        answer = service.ask(path, page, fields=[page_of(key)])
+        rows += answer[key]
+        after = answer.get("next")
+        if after is None or not answer[key]:
+            return rows, False
+        if limit is not None and len(rows) >= limit:
+            return rows, True

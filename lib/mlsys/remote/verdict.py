@@ -1,0 +1,51 @@
+"""A dry run's verdict and a refusal, in words: for `mlsys predict`, and for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlsys.remote.answers import faults, sentence
+from mlsys.remote.service import RefusedByService
+
+if TYPE_CHECKING:
+    from mlsys.remote.call import Call
+
+
+def headline(call: Call, verdict: Mapping[str, Any]) -> str:
+    """Return which model scores what."""
+    rows = "rows not counted yet" if verdict["rows"] is None else row_count(verdict["rows"])
+    if where := call.params.get("where"):
+        rows += f", filtered by where {where}"
+    model = f"{verdict['model_name']} {verdict['model_version']}"
+    return f"{model} on {call.params['input_table']}: {rows}"
+
+
+def row_count(count: int) -> str:
+    """Return a number of rows, in words."""
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
+def problems(verdict: Mapping[str, Any]) -> list[str]:
+    """Return the lines that say why a run would not start."""
+    lines = []
+    for problem in verdict["problems"]:
+        lines += [sentence(problem), *indented(faults(problem))]
+    return lines
+
+
+def indented(lines: list[str]) -> list[str]:
+    """Return the lines, indented."""
+    return [f"  {line}" for line in lines]
+
+
+def in_full(exc: RefusedByService) -> RefusedByService:
+    """Return the refusal with each column, parameter or row that it names on a line of its own."""
+    is_problem = "type" in (exc.body or {})  # else a verdict, which is told in full already
+    lines = [str(exc), *(indented(faults(exc.body)) if is_problem else ())]
+    return RefusedByService("\n".join(lines), exc.body, exc.status)
+
+
+def refusal(verdict: Mapping[str, Any]) -> RefusedByService:
+    """Return the error for a run that would not start."""
+    return RefusedByService("\n".join(problems(verdict)), verdict)

@@ -1,0 +1,18 @@
+"""The service from a notebook: score a table, look at a few rows first, and find runs again.
+
+>>> from mlsys.runs import predict, preview                                 # doctest: +SKIP
+>>> preview("my-project.titanic.test", "titanic-survival")                  # doctest: +SKIP
+>>> run = predict(                                                          # doctest: +SKIP
+...     "my-project.titanic.test", "my-project.titanic.scored", "titanic-survival"
+... )
+>>> run.to_dataframe()                                                      # doctest: +SKIP
+
+The service's address is `MLSYS_URL` of the environment or of `.env`. On Cloud Run the calls are
+signed in by `gcloud auth login`, or by the service account of the machine, as `mlsys predict` is.
+"""
+
+from mlsys.runs.calls import predict, preview
+from mlsys.runs.lists import get_run, list_runs
+from mlsys.runs.run import Run
+
+__all__ = ["Run", "get_run", "list_runs", "predict", "preview"]

@@ -1,0 +1,56 @@
+"""`list_runs` and `get_run`: runs that were started earlier, or by others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlsys.arguments import check_choice
+from mlsys.remote.answers import STATUS
+from mlsys.remote.frames import listed
+from mlsys.remote.lists import pages
+from mlsys.remote.service import Service, service_url
+from mlsys.remote.texts import texts
+from mlsys.runs.run import Run
+from mlsys.settings import ENVS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STATES = ("succeeded", "failed", "cancelled")
+
+
+def list_runs(
+    model: str | None = None,
+    *,
+    state: str | None = None,
+    limit: int = 100,
+    env: str = "dev",
+    url: str | None = None,
+) -> pd.DataFrame:
+    """Return the latest runs that finished, a row each, the latest first.
+
+    The columns are those of the ledger, `prediction_runs` (docs/api.md). At most `limit` runs; only
+    those of one `model`, or in one `state` (succeeded, failed or cancelled), if they are given.
+    `get_run` finds a run that is still at work.
+
+    Raises:
+        RefusedByService, SettingsError, CredentialsMissing, TryAgain: as `predict`.
+    """
+    check_choice(env, ENVS, "env")
+    if state is not None:
+        check_choice(state, STATES, "state")
+    params = texts({"env": env, "model_name": model, "state": state})
+    rows, _ = pages(Service(service_url(url)), "/runs", "runs", params, limit)
+    return listed(rows, "prediction_runs")
+
+
+def get_run(run_id: str, *, env: str = "dev", url: str | None = None) -> Run:
+    """Return a run by its id: how far it is, its result, or why it failed.
+
+    Raises:
+        RefusedByService: the environment has no such run.
+        SettingsError, CredentialsMissing, TryAgain: as `predict`.
+    """
+    check_choice(env, ENVS, "env")
+    service = Service(service_url(url))
+    return Run.of_status(service.ask(f"/runs/{run_id}", {"env": env}, fields=[STATUS]))
