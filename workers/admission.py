@@ -16,13 +16,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from mlsys.errors import TooManyRuns
+from mlsys.errors import ModelUnusable, TooManyRuns
 from workers import machine
 
 REMEMBERED = 1000  # models whose memory is known
@@ -37,10 +38,17 @@ class Place:
     waits: float = 0.0  # seconds that it may wait for memory
     is_run: bool = True  # it counts among them
     held: int = 0
+    beside: int = 0  # of `held`'s second model
+
+    @property
+    def total(self) -> int:
+        """The bytes of both models."""
+        return self.held + self.beside
 
 
 _places: set[Place] = set()
 _current: ContextVar[Place | None] = ContextVar("place", default=None)
+_model: ContextVar[Literal["held", "beside"]] = ContextVar("model", default="held")
 _changed = threading.Condition()
 _needs: OrderedDict[Hashable, int] = OrderedDict()  # bytes that models were seen to need
 _reclaims: list[Callable[[], None]] = []
@@ -65,6 +73,16 @@ def admitted(most: int | None, *, waits: float = 0.0, is_run: bool = True) -> It
             _changed.notify_all()
 
 
+@contextmanager
+def second_model() -> Iterator[None]:
+    """Let the block's model count beside the one that the caller's place holds already."""
+    token = _model.set("beside")
+    try:
+        yield
+    finally:
+        _model.reset(token)
+
+
 def hold(key: Hashable, size: int) -> None:
     """Reserve memory for the model `key`, whose file has `size` bytes, in the caller's place.
 
@@ -73,6 +91,7 @@ def hold(key: Hashable, size: int) -> None:
 
     Raises:
         TooManyRuns: others hold it.
+        ModelUnusable: it is a second model, and both do not fit, even without others.
     """
     if (place := _current.get()) is None:
         return
@@ -82,9 +101,10 @@ def hold(key: Hashable, size: int) -> None:
             reclaim()
             with _changed:
                 need = max(machine.model_memory(size), _needs.get(key, 0))
-                refusal = None if place.held >= need else _refusal(place, need)
+                enough = getattr(place, _model.get()) >= need
+                refusal = None if enough else _refusal(place, need)
                 if refusal is None:
-                    place.held = max(place.held, need)
+                    _raise_to(place, need)
                     return
         with _changed:
             if refusal is not None and time.monotonic() >= until:
@@ -103,28 +123,47 @@ def measured(key: Hashable, size: int, pid: int) -> None:
         _needs[key] = need = max(size + peak, _needs.pop(key, 0))
         while len(_needs) > REMEMBERED:
             _needs.popitem(last=False)
-        place.held = max(place.held, need)
+        _raise_to(place, need)
 
 
 def let_go() -> None:
-    """Give back what the caller's place holds: its model is closed, and the block goes on."""
+    """Give back what the caller's place holds: its models are closed, and the block goes on.
+
+    In a block of `second_model`, only the second model's memory is given back.
+    """
     if (place := _current.get()) is not None:
         with _changed:
-            place.held = 0
+            place.beside = 0
+            if _model.get() == "held":
+                place.held = 0
             _changed.notify_all()
 
 
-def fit(place: Place, size: int, most: int) -> int:
-    """Reserve memory in `place` for processes of the pool, each with a model of `size` bytes.
+def check_both_fit(first: int, second: int) -> None:
+    """Check that two models that need this many bytes fit into this process's memory together.
+
+    Raises:
+        ModelUnusable: they do not.
+    """
+    if first + second > machine.room_for_models():
+        needed, room = ((n // 2**20) for n in (first + second, machine.room_for_models()))
+        raise ModelUnusable(
+            f"Both models need about {needed} MiB, and this instance has {room} MiB for models: "
+            "give the service more memory"
+        )
+
+
+def fit(place: Place, sizes: Sequence[int], most: int) -> int:
+    """Reserve memory in `place` for processes of the pool, each with models of `sizes` bytes.
 
     Return for how many: up to `most`, as many as fit beside the caller's run and all others. The
     place keeps the memory of at least two, else none.
     """
-    each = machine.WORKER_BYTES + machine.model_memory(size)
+    each = machine.WORKER_BYTES + sum(map(machine.model_memory, sizes))
     with _changed:
         mine = _current.get()
-        others = sum(p.held for p in _places if p is not place and p is not mine)
-        room = machine.room_for_models() - others - machine.MODEL_BYTES * size
+        others = sum(p.total for p in _places if p is not place and p is not mine)
+        room = machine.room_for_models() - others - machine.MODEL_BYTES * sum(sizes)
         count = max(0, min(most, room // each))
         place.held = count * each if count > 1 else 0
         _places.add(place)
@@ -146,10 +185,24 @@ def reclaim_by(free: Callable[[], None]) -> None:
         _reclaims.append(free)
 
 
+def _raise_to(place: Place, need: int) -> None:
+    """Let the caller's model hold `need` bytes at least."""
+    name = _model.get()
+    setattr(place, name, max(getattr(place, name), need))
+
+
 def _refusal(place: Place, need: int) -> TooManyRuns | None:
-    """Return why the place cannot have `need` bytes beside the others, or None if it can."""
-    others = [p for p in _places if p is not place and p.held]
-    runs, held = sum(p.is_run for p in others), sum(p.held for p in others)
+    """Return why the place cannot have `need` bytes beside the others, or None if it can.
+
+    Raises:
+        ModelUnusable: see `check_both_fit`.
+    """
+    second = _model.get() == "beside"
+    if second:
+        check_both_fit(place.held, need)
+    others = [p for p in _places if p is not place and p.total]
+    runs, held = sum(p.is_run for p in others), sum(p.total for p in others)
+    held += place.held if second else place.beside
     if place.is_run and place.most is not None and runs >= place.most:
         return TooManyRuns(
             f"The service works on {runs} runs, as many as MLSYS_MAX_RUNS allows. Repeat the "

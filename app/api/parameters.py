@@ -132,6 +132,16 @@ ModelVersion = Annotated[
     _matching(lambda v: v == LATEST or VERSION.fullmatch(v), "pass v1, v2, ... or latest"),
     _schema("v1", "The model's version, or latest", pattern=f"^({VERSION.pattern}|{LATEST})$"),
 ]
+Shadow = Annotated[
+    str,
+    _matching(lambda v: v == LATEST or VERSION.fullmatch(v), "pass v1, v2, ... or latest"),
+    _schema(
+        "v2",
+        "Another version of the model, or latest, that scores the same rows beside it: its rows go "
+        "to {output_table}_shadow, and the result says how far the two agree",
+        pattern=f"^({VERSION.pattern}|{LATEST})$",
+    ),
+]
 RunId = Annotated[
     str,
     _reading(check_run_id, "pass at most 128 lower-case letters, digits, _ and -"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -62,6 +63,7 @@ class RunResult(BaseModel):
     warnings: list[str]
     engine: str = "service"
     engine_reason: str = ""
+    shadow: dict[str, Any] | None = None
     reused: bool
 
 
@@ -92,6 +94,7 @@ class DryRun(BaseModel):
     writes: list[dict[str, str]] = []
     output_table_exists: bool | None = None
     rejects_table: str | None = None
+    shadow: dict[str, Any] | None = None
 
 
 class Answer(RootModel[RunResult | DryRun | Preview]):
@@ -187,6 +190,7 @@ def _run(query: PredictOrPreviewQuery, request: ScoringRequest, prepared: Prepar
     result = perform(clients, prepared, deadline=deadline, stopping=service().stopping.is_set)
     assert result is not None  # it waits
     logs.note(outcome="reused" if result.reused else f"{result.rows} rows scored")
+    result = replace(result, warnings=(*result.warnings, *prepared.notes))
     return RunResult(**result.to_dict()).model_dump()
 
 

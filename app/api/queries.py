@@ -21,6 +21,7 @@ from app.api.parameters import (
     Rejects,
     RunId,
     RunsAfter,
+    Shadow,
     Table,
 )
 from mlsys.settings import Settings
@@ -127,6 +128,7 @@ class PredictQuery(BaseModel):
             "job, if one is configured, for what the service cannot score in time"
         ),
     ] = "auto"
+    shadow: Shadow | None = None
     dry_run: Annotated[bool, Field(description="Only check whether it would work")] = False
     check_ids: Annotated[
         bool, Field(description="With dry_run: also count rows with duplicate ids, by a query")
@@ -178,6 +180,7 @@ class PredictQuery(BaseModel):
             allow_rejected=self.allow_rejected,
             allow_version_mismatch=self.allow_version_mismatch,
             engine=check_engine(settings, self.engine),
+            shadow=self.shadow,
         )
 
 

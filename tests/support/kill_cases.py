@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,31 @@ class Bench:
         self.calls = outcome.calls
         self.clean = self.lab.rows(output)
 
+    @cached_property
+    def challenger(self) -> pd.DataFrame:
+        """The rows of a run of v2 alone, another version of the model that answers otherwise."""
+        frame = self.frame.tail(1_000)
+        ids = ["id", "word", "weight"]
+        self.lab.upload(fitted(frame), frame[["a", "b"]], self.name, "v2", id_columns=ids)
+        params = self.lab.params(self.table, self.name, output_table=self.output())
+        params |= {"model_version": "v2", "outputs": ",".join(OUTPUTS)}
+        self.lab.here(params | {"max_rejects": str(len(BAD))}).done()
+        return self.lab.rows(params["output_table"])
+
+    def shadow_problems(self, output: str, shadow: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with the challenger's rows and its report."""
+        assert shadow["report"] is not None, shadow["reason"]
+        problems = differences(self.lab.rows(f"{output}_shadow"), self.challenger)
+        both = self.clean.merge(self.challenger, on="id", suffixes=("", "_2"))
+        one, two = both["prediction"], both["prediction_2"]
+        report, (column,) = shadow["report"], shadow["report"]["columns"]
+        confusion = {(c["first"], c["shadow"]): c["rows"] for c in column["confusion"]}
+        found = [report["rows"], report["equal"], confusion]
+        found += [[row["ids"]["id"] for row in report["most_different"]]]
+        pairs = Counter(zip(one, two, strict=True))
+        expected = [len(both), int((one == two).sum()), pairs, sorted(both["id"][one != two])[:50]]
+        return problems + [f"{a} for {b}" for a, b in zip(found, expected, strict=True) if a != b]
+
     def output(self) -> str:
         """Return the id of an output table that does not exist yet."""
         return self.lab.name("output")
@@ -113,6 +139,7 @@ class Bench:
         share: tuple[int, int] | None = None,
         run_id: str = "",
         tasks: int = 0,
+        shadow: str | None = None,
     ) -> Caller:
         """Start a caller of the request that writes to `output`.
 
@@ -121,7 +148,7 @@ class Bench:
         is a task of a job for the run; with `tasks` it has a job of at most as many score it.
         """
         params = self.lab.params(table or self.table, self.name, output_table=output)
-        request = params | {"outputs": OUTPUTS, "max_rejects": len(BAD)}
+        request = params | {"outputs": OUTPUTS, "max_rejects": len(BAD), "shadow": shadow}
         environment = self.rules.environment
         if tasks:
             request |= {"engine": "job"}
@@ -142,6 +169,8 @@ class Bench:
     def problems(self, output: str, clean: pd.DataFrame | None = None) -> list[str]:
         """Return what is wrong with the output table, and with the jobs that filled it."""
         problems = self._jobs(output)
+        if self.lab.exists(f"{output}_shadow"):
+            problems += [f"shadow: {problem}" for problem in self._jobs(f"{output}_shadow")]
         if clean is None:
             clean = self.clean
             problems += [f"rejects: {problem}" for problem in self._jobs(f"{output}_rejects")]
@@ -154,8 +183,8 @@ class Bench:
         return [] if jobs == 1 else [f"{jobs} load jobs succeeded"]
 
     def forget(self, output: str) -> None:
-        """Drop the output table and its rejects."""
-        for table in (output, f"{output}_rejects"):
+        """Drop the output table, its rejects, and its challenger's rows."""
+        for table in (output, f"{output}_rejects", f"{output}_shadow"):
             self.lab.clients.bigquery.delete_table(table, not_found_ok=True, timeout=SECONDS)
 
 
@@ -191,7 +220,9 @@ def random_point(rng: random.Random, made: Counter[str]) -> dict[str, Any]:
     return point | {"number": rng.randint(1, 12 + 3 * parts)}
 
 
-def killed_run(bench: Bench, seed: int, kills: int = 5, design: str = "") -> Counter[str]:
+def killed_run(
+    bench: Bench, seed: int, kills: int = 5, design: str = "", shadow: str | None = None
+) -> Counter[str]:
     """Score a table with callers that are killed, let one finish, and return the kills by phase.
 
     A third of the kills are at a random time, the others at a random call.
@@ -203,7 +234,8 @@ def killed_run(bench: Bench, seed: int, kills: int = 5, design: str = "") -> Cou
     made: Counter[str] = Counter()
     for _ in range(kills):
         timed = rng.random() < 0.33
-        caller = bench.start(output, at=None if timed else random_point(rng, made), design=design)
+        point = None if timed else random_point(rng, made)
+        caller = bench.start(output, at=point, design=design, shadow=shadow)
         try:
             if timed:
                 time.sleep(rng.uniform(0, 0.7 * bench.seconds))
@@ -214,9 +246,10 @@ def killed_run(bench: Bench, seed: int, kills: int = 5, design: str = "") -> Cou
             break
         made.update(name for moment, name in outcome.calls if moment == "before")
         phases[outcome.phase] += outcome.kind == "killed"
-    result = bench.finish(output, design=design)
+    result = bench.finish(output, design=design, shadow=shadow)
     assert result["rows"] == SCORED, f"seed {seed}: {result}"
     problems = bench.problems(output)
+    problems += bench.shadow_problems(output, result["shadow"]) if shadow else []
     assert problems == [], f"seed {seed}: {problems}"
     bench.forget(output)
     return phases

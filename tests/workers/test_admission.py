@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mlsys.errors import TooManyRuns
+from mlsys.errors import ModelUnusable, TooManyRuns
 from workers import admission, machine
-from workers.admission import Place, admitted, fit, hold, measured, release
+from workers.admission import Place, admitted, fit, hold, measured, release, second_model
 
 MIB = 2**20
 LARGE, SMALL = 300 * MIB, MIB // 10
@@ -74,6 +74,46 @@ def test_a_run_that_waits_for_a_job_leaves_its_memory_to_others() -> None:
             pass
 
 
+def test_a_second_model_counts_beside_the_first() -> None:
+    """Of 1,536 MiB, 560 are the first model's and 360 the second's."""
+    with admitted(None):
+        hold("first", 100 * MIB)
+        with second_model():
+            hold("second", 50 * MIB)
+        refused = pytest.raises(TooManyRuns, match="1080 of the 1536 MiB")
+        with others(SMALL), refused, admitted(None):
+            hold("other", 100 * MIB)
+        with others(50 * MIB):
+            pass
+        with second_model():
+            admission.let_go()
+        with others(SMALL, 100 * MIB):
+            pass
+
+
+def test_a_second_model_that_others_leave_no_room_for_is_refused_for_now() -> None:
+    with others(100 * MIB, 50 * MIB), admitted(None):
+        hold("first", 50 * MIB)
+        with second_model(), pytest.raises(TooManyRuns, match="360 MiB, and 1280 of the 1536"):
+            hold("second", 50 * MIB)
+
+
+def test_a_second_model_that_never_fits_beside_the_first_is_refused_for_good() -> None:
+    with admitted(None):
+        hold("first", LARGE)
+        with second_model(), pytest.raises(ModelUnusable, match="1720 MiB, and this instance has"):
+            hold("second", 50 * MIB)
+        with second_model():
+            hold("second", 2 * MIB)
+
+
+def test_the_pools_processes_hold_both_models() -> None:
+    place = Place(is_run=False)
+    one = fit(place, [50 * MIB], 8)
+    assert fit(place, [50 * MIB, 50 * MIB], 8) < one
+    release(place)
+
+
 def test_as_many_small_models_fit_as_there_is_memory_for() -> None:
     with others(*[SMALL] * 9), admitted(None), pytest.raises(TooManyRuns):
         hold("small", SMALL)
@@ -123,18 +163,18 @@ def test_processes_of_the_pool_get_what_other_runs_leave() -> None:
     place = Place(is_run=False)
     with admitted(None):
         hold("small", SMALL)  # of the run itself, whose sandbox ends when the pool has it
-        assert fit(place, SMALL, 8) == 5
+        assert fit(place, [SMALL], 8) == 5
         release(place)
         with others(SMALL, SMALL):
-            assert fit(place, SMALL, 8) == 4
+            assert fit(place, [SMALL], 8) == 4
             release(place)
-            assert (fit(place, 100 * MIB, 8), place.held) == (1, 0)
+            assert (fit(place, [100 * MIB], 8), place.held) == (1, 0)
     release(place)
 
 
 def test_idle_processes_of_the_pool_give_way() -> None:
     place = Place(is_run=False)
-    assert fit(place, 50 * MIB, 2) == 2
+    assert fit(place, [50 * MIB], 2) == 2
     with admitted(None), pytest.raises(TooManyRuns):
         hold("large", LARGE)
     admission.reclaim_by(lambda: release(place))

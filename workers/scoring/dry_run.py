@@ -6,6 +6,7 @@ them; it counts NULLs and duplicate ids if that is requested or cheap.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from mlsys.artifact.metadata import ModelMetadata, library_versions
@@ -32,7 +33,8 @@ from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.make_plan import make_plan
 from workers.scoring.planning.model_pin import ModelPin, read_metadata
 from workers.scoring.planning.partition_filter import requires_filter
-from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.plan import Plan, Shadow
+from workers.scoring.planning.shadow import add_shadow, planned_otherwise
 from workers.scoring.records import read_failure
 from workers.scoring.request import ScoringRequest
 from workers.scoring.shards.read_session import probe
@@ -68,10 +70,12 @@ def preflight(
     run = find_run(clients, request, run_id)
     if run.result is not None or run.resolved is None:
         assert run.plan is not None  # without a plan find_run resolves the request
-        return _known(clients, run, run.plan) | _engine(clients, request, run.plan.rows_expected)
+        known = _known(clients, run, run.plan, planned_otherwise(run.plan, request))
+        return known | _engine(clients, request, run.plan.rows_expected)
     resolved = run.resolved
     plan = run.plan
     problems: list[MlsysError] = []
+    note = None if plan is None else planned_otherwise(plan, request)
     if plan is None:
         plan, problems = _plan(clients, resolved, run.store.run_id)
     if plan is not None:
@@ -95,7 +99,7 @@ def preflight(
     if plan is None:
         return verdict
     size = _bytes(clients, resolved, plan)
-    warnings = [*_failed_before(run), *plan.warnings]
+    warnings = [*_failed_before(run), *plan.warnings, *([note] if note else [])]
     nulls = _count_nulls(clients, resolved, plan, warnings)
     duplicate_ids = _count_duplicate_ids(clients, resolved, plan, warnings) if check_ids else None
     usd_per_tib = USD_PER_TIB_QUERIED if plan.is_copied else USD_PER_TIB_READ
@@ -113,13 +117,13 @@ def preflight(
     )
 
 
-def _known(clients: Clients, run: FoundRun, plan: Plan) -> dict[str, Any]:
+def _known(clients: Clients, run: FoundRun, plan: Plan, note: str | None) -> dict[str, Any]:
     """Return the verdict on a run that is done, or resumes its plan whatever the input is now."""
     verdict = _head(run, plan.model) | _tables(clients, plan)
     return verdict | {
         "ok": True,
         "problems": [],
-        "warnings": [*_failed_before(run), *plan.warnings],
+        "warnings": [*_failed_before(run), *plan.warnings, *([note] if note else [])],
         "run_id_required": False,
         "versions": [],
         "rows": plan.rows_expected if run.result is None else run.result.rows_read,
@@ -161,6 +165,21 @@ def _tables(clients: Clients, plan: Plan) -> dict[str, Any]:
         ],
         "output_table_exists": find_table(clients, plan.output.table) is not None,
         "rejects_table": str(plan.rejects.table),
+        "shadow": _shadow(plan.shadow),
+    }
+
+
+def _shadow(shadow: Shadow | None) -> dict[str, Any] | None:
+    """Return what the challenger would write, or why it would not."""
+    if shadow is None:
+        return None
+    plan = shadow.plan
+    return {
+        "requested": shadow.requested,
+        "model_version": None if plan is None else plan.model.version,
+        "output_table": None if plan is None else str(plan.output.table),
+        "warnings": [] if plan is None else list(plan.warnings),
+        "reason": shadow.fault or None,
     }
 
 
@@ -170,7 +189,10 @@ def _plan(
     """Return the plan, or everything that prevents it."""
     try:
         plan, model = make_plan(clients, resolved, run_id)
-        model.close()
+        with closing(model):
+            plan, challenger = add_shadow(clients, resolved, plan)
+        if challenger is not None:
+            challenger.close()
         return plan, []
     except (*_PROBLEMS, TableNotFound) as exc:
         problems: list[MlsysError] = [exc]

@@ -39,6 +39,21 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowParts:
+    """The challenger's files that the run publishes, one for each of its parts, or why none."""
+
+    parts: tuple[str, ...] = ()  # objects of the run
+    scored: int = 0  # rows
+    rejected: int = 0
+    fault: str = ""
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `asdict` gave."""
+        return cls(tuple(value["parts"]), value["scored"], value["rejected"], value["fault"])
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The objects that the run publishes. Written before the first load job and never changed."""
 
@@ -53,6 +68,7 @@ class Decision:
     streams: int = 0  # that BigQuery gave
     streams_requested: int = 0  # at most
     warnings: tuple[str, ...] = ()  # about its read sessions
+    shadow: ShadowParts | None = None  # None: the run has no challenger
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as JSON values."""
@@ -67,7 +83,12 @@ class Decision:
         known = _known(cls, value)
         lists = {name: tuple(value[name]) for name in ("parts", "rejects")}
         lists["warnings"] = tuple(value.get("warnings", ()))
-        return cls(**known | lists | {"counts": Counts(**value["counts"])})
+        shadow = value.get("shadow")
+        more = {
+            "counts": Counts(**value["counts"]),
+            "shadow": None if shadow is None else ShadowParts.from_dict(shadow),
+        }
+        return cls(**known | lists | more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +171,7 @@ class Result:
     streams_requested: int = 0  # at most
     engine: str = SERVICE  # that scored the last rows
     engine_reason: str = ""
+    shadow: Mapping[str, Any] | None = None  # as `publishing.shadow` returns it
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:

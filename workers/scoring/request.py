@@ -80,6 +80,7 @@ class ScoringRequest:
     allow_rejected: bool = False
     allow_version_mismatch: bool = False
     engine: str = AUTO  # of ENGINES: where the rows are scored
+    shadow: str | None = None  # another version, which scores the same rows to be compared
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as the texts that `GET /predict` takes, without defaults."""
@@ -98,9 +99,10 @@ class ScoringRequest:
         Defaults are left out, so that a parameter that a later version adds changes nothing for
         those who do not pass it. Tolerances are not part of it: a run that failed over
         its bad rows can be resumed with a larger `max_rejects`. Nor is the engine, which changes
-        only how long it takes.
+        only how long it takes, nor the challenger (`shadow`), which never changes the run's rows.
         """
-        return {k: v for k, v in self.to_dict().items() if k not in (*TOLERANCES, "engine")}
+        beside = (*TOLERANCES, "engine", "shadow")
+        return {k: v for k, v in self.to_dict().items() if k not in beside}
 
 
 def check_run_id(run_id: str) -> str:

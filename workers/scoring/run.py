@@ -31,6 +31,7 @@ from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.load import publish_output, publish_rejects
+from workers.scoring.publishing.shadow import publish_shadow
 from workers.scoring.records import (
     Cancellation,
     Counts,
@@ -183,6 +184,7 @@ def _work(work: _Work) -> Result:
                 f"{plan.run_id} cannot be finished: pass a run_id of your own to start another one"
             ) from exc
         raise
+    shadow = publish_shadow(clients, store, plan, decision, stop)
     finished_at = dt.datetime.now(dt.UTC)
     result = Result(
         run_id=plan.run_id,
@@ -216,6 +218,7 @@ def _work(work: _Work) -> Result:
         warnings=(*plan.warnings, *decision.warnings, *_result_warnings(plan, total)),
         engine=work.engine.name,
         engine_reason=work.engine.reason,
+        shadow=shadow,
     )
     if store.create(Result.NAME, result.to_dict()):
         return result
@@ -239,7 +242,12 @@ def _score(work: _Work) -> Session:
             watch = Watch(store, plan, session, chains, work.pace)
             # One task watches for all: each look reads the new parts of every task.
             look = watch.look if share.index == 0 else _look_nowhere
-            score_shards(clients, scoring, prepared.model, todo, stop=stop, look=look)
+            score_shards(
+                *(clients, scoring, prepared.model, todo),
+                stop=stop,
+                look=look,
+                challenger=prepared.challenger,
+            )
         if share != WHOLE and not all_complete(store, session):
             raise OthersAtWork(f"Task {share.index} of {store.run_id} has scored its rows")
     except PartDamaged as exc:

@@ -6,6 +6,8 @@ gs://mlsys-runs-{env}/{run_id}/
     session-{k}.json           a read session; the next one is opened when it expires
     session-{k}-over.json      it was given up, and why: the next one reads all rows again
     rejects/{k}/{stream}-{offset}-{try}.parquet  rows that cannot be scored; their part names it
+    shadow/{k}/{stream}-{offset}-{try}.parquet  the challenger's rows; their part names it
+    shadow-over.json           the challenger was given up, and why: the run goes on without it
     parts/{k}/{stream}-{offset}.parquet  up to 262,144 rows of a stream, from a row on, written
                                last: its existence is the checkpoint; its footer says whether it
                                is the stream's last
@@ -67,6 +69,10 @@ class RunStore:
     def rejects_name(self, session: int, shard: int, offset: int) -> str:
         """Return a new name for the rejects of a part, which no other try of the part has."""
         return f"rejects/{session}/{shard:05d}-{offset:012d}-{uuid.uuid4().hex[:8]}.parquet"
+
+    def shadow_name(self, session: int, shard: int, offset: int) -> str:
+        """Return a new name for the challenger's rows of a part, as `rejects_name`."""
+        return f"shadow/{session}/{shard:05d}-{offset:012d}-{uuid.uuid4().hex[:8]}.parquet"
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a JSON object of the run, or None if it was not written yet.
@@ -142,7 +148,7 @@ class RunStore:
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Return those of the Parquet files that do not exist."""
-        existing = self._list("parts/").keys() | self._list("rejects/").keys()
+        existing = {name for kind in ("parts/", "rejects/", "shadow/") for name in self._list(kind)}
         return [name for name in names if name not in existing]
 
     def names(self) -> list[str]:

@@ -280,6 +280,7 @@ variable "scheduled_predictions" {
     where             = optional(string)
     max_rejects       = optional(string)
     engine            = optional(string)
+    shadow            = optional(string)
     write_disposition = optional(string, "WRITE_TRUNCATE")
   }))
   default = {}

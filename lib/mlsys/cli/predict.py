@@ -37,6 +37,7 @@ OPTIONAL = {
         "how many rows may be set aside, 100 or 1%% of them (default: 0)",
     ),
     "engine": ("E", "auto (default), service, or job: the tasks of a Cloud Run job"),
+    "shadow": ("V", "another version that scores the same rows, into P.D.T_shadow, to be compared"),
 }
 FLAGS = {
     "allow_rejected": "use a model although its golden rows no longer match",
@@ -196,6 +197,28 @@ def _column(column: Mapping[str, str]) -> str:
     return text if label is None or column["name"].endswith(label) else f"{text} ({label!r})"
 
 
+def _shadow(shadow: Mapping[str, Any] | None) -> list[str]:
+    """Return what to say about the version that scored the same rows, if there is one."""
+    if shadow is None:
+        return []
+    version = shadow.get("model_version") or shadow.get("requested")
+    report = shadow.get("report")
+    if report is None:
+        return [f"{version} has no report: {shadow.get('reason')}"]
+    share = report["agreement"]
+    percent = "" if share is None else f" ({share:.2%})"
+    lines = [f"{version} in {shadow.get('output_table')}: {report['equal']:,} of "]
+    lines[0] += f"{report['rows']:,} rows are equal{percent}"
+    for column in report["columns"]:
+        if column["kind"] == "numbers" and column["quantiles"]:
+            middle, most = column["quantiles"]["0.5"], column["max_absolute"]
+            lines.append(
+                f"{column['shadow_column']} less {column['column']}: mean {column['mean']:.6g}, "
+                f"median {middle:.6g}, at most {most:.6g} apart"
+            )
+    return lines
+
+
 def _print_result(result: Mapping[str, Any]) -> None:
     print(f"rows          {result['rows']:,}")
     for warning in result.get("warnings", ()) if not result["rows"] else ():
@@ -207,5 +230,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
     print(f"seconds       {result.get('seconds')}")
     if result.get("engine") == "job":
         print(f"engine        job: {result.get('engine_reason')}")
+    for line in _shadow(result.get("shadow")):
+        print(f"shadow        {line}")
     if result.get("reused"):
         print("reused        the run was done already")

@@ -44,6 +44,7 @@ def predict(
     allow_rejected: bool = False,
     allow_version_mismatch: bool = False,
     engine: str | None = None,
+    shadow: str | None = None,
     run_id: str | None = None,
     check_ids: bool = False,
     dry_run: bool = False,
@@ -85,6 +86,7 @@ def predict(
             "allow_rejected": allow_rejected,
             "allow_version_mismatch": allow_version_mismatch,
             "engine": engine,
+            "shadow": shadow,
             "run_id": run_id,
         }
     )

@@ -898,3 +898,27 @@ def test_help_imports_no_heavy_module() -> None:
     code = f"import sys, mlsys.cli; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_challenger_is_summed_up_in_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"rows": 4, "output_table": "p.d.t", "run_id": "run", "seconds": 1.0}
+    numbers = {
+        "column": "price",
+        "shadow_column": "guess",
+        "kind": "numbers",
+        "mean": 0.25,
+        "max_absolute": 2.0,
+        "quantiles": {"0.5": 0.125},
+    }
+    report = {"rows": 4, "equal": 3, "agreement": 0.75, "columns": [numbers]}
+    shadow = {"model_version": "v2", "output_table": "p.d.t_shadow", "report": report}
+    predict._print_result(result | {"shadow": shadow})
+    predict._print_result(
+        result | {"shadow": {"requested": "v3", "report": None, "reason": "it is missing"}}
+    )
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("shadow")]
+    assert lines == [
+        "shadow        v2 in p.d.t_shadow: 3 of 4 rows are equal (75.00%)",
+        "shadow        guess less price: mean 0.25, median 0.125, at most 2 apart",
+        "shadow        v3 has no report: it is missing",
+    ]

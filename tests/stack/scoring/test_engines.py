@@ -56,12 +56,14 @@ def test_the_output_is_the_same_bits_by_every_engine(
         monkeypatch.setattr(pool, "_cores", lambda: 2)
     elif engine == "inline":
         monkeypatch.setattr(machine, "cores", lambda: 1)
-    request = params(bench, "job" if engine == "job" else "service")
+    assert len(bench.challenger) == SCORED
+    request = params(bench, "job" if engine == "job" else "service", shadow="v2")
     result = bench.lab.here(request).done()
     assert (result["rows"], result["rows_rejected"]) == (SCORED, len(BAD))
     assert (result["streams"], result["shards"]) == (2, PARTS)
     assert result["engine"] == ("job" if engine == "job" else "service")
     assert differences(bench.lab.rows(request["output_table"]), bench.clean) == []
+    assert bench.shadow_problems(request["output_table"], result["shadow"]) == []
     if engine == "job":
         execution = latest_execution(bench.lab.store(result["run_id"]))
         assert execution is not None

@@ -99,6 +99,41 @@ def test_a_caller_killed_at_a_critical_call_is_followed_by_one_that_finishes(
     assert bench.problems(output) == []
 
 
+WITH_A_CHALLENGER = [
+    at("after", "PUT shadow"),  # its part does not exist yet
+    at("after", "PUT part", 2),
+    at("before", "POST load", 3),  # the run's own rows are published
+    at("after", "POST load", 3),
+    at("before", "POST result.json"),
+]
+
+
+@pytest.mark.parametrize(
+    "point",
+    sampled(
+        {f"{p['moment']} {p['name']} {p['number']}": p for p in WITH_A_CHALLENGER}, 1, __file__
+    ),
+)
+def test_a_run_with_a_challenger_that_is_killed_writes_both_once_and_has_the_same_report(
+    bench: Bench, point: dict[str, Any]
+) -> None:
+    assert len(bench.challenger) == SCORED
+    output = bench.output()
+    outcome = bench.start(output, at=point, shadow="v2").end()
+    assert outcome.kind == "killed"
+    assert outcome.calls[-1] == (point["moment"], point["name"])
+    result = bench.finish(output, shadow="v2")
+    assert bench.problems(output) + bench.shadow_problems(output, result["shadow"]) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_fifty_killed_runs_with_a_challenger_write_both_once(bench: Bench) -> None:
+    assert len(bench.challenger) == SCORED
+    for seed in range(50):
+        killed_run(bench, 5_000 + seed, shadow="v2")
+
+
 @pytest.mark.parametrize(
     ("design", "expected"),
     sampled(

@@ -80,7 +80,9 @@ def test_a_shard_is_read_in_batches_of_the_models_size(monkeypatch: pytest.Monke
     scorer: Any = SimpleNamespace(
         predictor=SimpleNamespace(rows_at_once=rows_at_once(wide)),
         put=None,
-        plan=SimpleNamespace(output=SimpleNamespace(columns=["prediction"]), aliases=None),
+        plan=SimpleNamespace(
+            output=SimpleNamespace(columns=["prediction"]), aliases=None, shadow=None
+        ),
         schema=None,
     )
     cuts: list[int] = []

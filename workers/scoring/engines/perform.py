@@ -50,7 +50,7 @@ def perform(
     prepared.close()  # the tasks load the model
     admission.let_go()
     return cloud_run_job.score(
-        *(clients, replace(prepared, model=None), engine),
+        *(clients, replace(prepared, model=None, challenger=None), engine),
         deadline=deadline,
         stopping=stopping,
         wait=wait,

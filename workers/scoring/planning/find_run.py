@@ -16,6 +16,7 @@ from workers.scoring.planning.make_plan import check_model, make_plan
 from workers.scoring.planning.model_pin import ask_pinned, read_metadata
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.shadow import add_shadow, planned_otherwise
 from workers.scoring.records import (
     Cancellation,
     Result,
@@ -47,11 +48,12 @@ class Prepared:
     result: Result | None = None  # the run is done, and its rows are in the output table
     model: SandboxedModel | None = None  # if planning has loaded it just now
     engine: str = AUTO  # that the request asks for
+    challenger: SandboxedModel | None = None  # the shadow's model, as `model`
+    notes: tuple[str, ...] = ()  # for this caller, beside the run's warnings
 
     def close(self) -> None:
-        """End the sandbox that holds the model."""
-        if self.model is not None:
-            self.model.close()
+        """End the sandboxes that hold the models."""
+        _close(self.model, self.challenger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,33 +131,47 @@ def prepare(
             `resolve`, `make_plan`.
     """
     run = find_run(clients, request, run_id, redelivered=redelivered)
-    store, plan, model = run.store, run.plan, None
+    store, plan, model, challenger = run.store, run.plan, None, None
     if plan is None:
         assert run.resolved is not None
         plan, model = make_plan(clients, run.resolved, store.run_id)
         try:
+            plan, challenger = add_shadow(clients, run.resolved, plan)
             created = store.create("plan.json", plan.to_dict())
         except BaseException:
-            model.close()
+            _close(model, challenger)
             raise
         if not created:  # a concurrent request was first: join it
-            model.close()
+            _close(model, challenger)
+            challenger = None
             existing = store.read("plan.json")
             if existing is None:
                 raise TryAgain(f"The plan of {store.run_id} was deleted just now: try again")
             plan, model = store.parse("plan.json", existing, Plan.from_dict), None
             if differing := _differing(plan, request):
                 raise _taken(plan, differing)
+    note = planned_otherwise(plan, request)
+    notes = () if note is None else (note,)
     if run.result is not None:
         result = replace(run.result, reused=True)
-        return Prepared(store, plan, request.max_rejects, result, engine=request.engine)
+        return Prepared(
+            store, plan, request.max_rejects, result, engine=request.engine, notes=notes
+        )
     if model is None and read_decision(store) is None:
         # Planned by a request that may have allowed more, or by another release of the service.
         metadata, _ = read_metadata(clients, plan.model)
         _, model = ask_pinned(
             clients, plan.model, lambda model: check_model(model, metadata, request)
         )
-    return Prepared(store, plan, request.max_rejects, None, model, request.engine)
+    return Prepared(
+        store, plan, request.max_rejects, None, model, request.engine, challenger, notes
+    )
+
+
+def _close(*models: SandboxedModel | None) -> None:
+    for model in models:
+        if model is not None:
+            model.close()
 
 
 def cancellation_of(store: RunStore, plan: Plan) -> Cancellation | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from mlsys.artifact.signatures import Signature
@@ -19,6 +19,45 @@ from workers.inference.predictor import PredictionSpec
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.model_pin import ModelPin
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A column of the run and the challenger's that is compared with it, as labels or numbers."""
+
+    first: str
+    second: str
+    labels: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """The challenger of a run: the plan it follows, or why it cannot score the rows.
+
+    Its plan differs from the run's in the model, its columns, and the table that they go to.
+    """
+
+    requested: str  # the version that the request names
+    plan: Plan | None = None
+    pairs: tuple[Pair, ...] = ()
+    fault: str = ""  # why it has no plan
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the challenger as JSON values."""
+        plan = None if self.plan is None else self.plan.to_dict()
+        pairs = [asdict(pair) for pair in self.pairs]
+        return {"requested": self.requested, "plan": plan, "pairs": pairs, "fault": self.fault}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` gave."""
+        plan = value["plan"]
+        return cls(
+            value["requested"],
+            None if plan is None else Plan.from_dict(plan),
+            tuple(Pair(**pair) for pair in value["pairs"]),
+            value["fault"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +74,8 @@ class Plan:
     rows_expected: int | None  # about, and before any filter; None: unknown
     features: tuple[Feature, ...]
     ids: tuple[Column, ...]
-    read_columns: tuple[str, ...]  # features and ids, each once, as the input table spells them
+    # Features and ids, the challenger's too, each once, as the input table spells them.
+    read_columns: tuple[str, ...]
     outputs: Mapping[str, tuple[str, ...]]  # the model's methods, and the columns each one fills
     output: Destination
     rejects: Destination
@@ -47,6 +87,7 @@ class Plan:
     series: bool = False  # the model gets its one column as a Series
     rows_exact: bool = False  # `rows_expected` is the number of rows at the snapshot
     frames: bool = False  # golden rows have proven the model with frames within: `restore_output`
+    shadow: Shadow | None = None  # another version that scores the same rows
 
     @property
     def input_table(self) -> TableRef:
@@ -57,6 +98,12 @@ class Plan:
     def job_stem(self) -> str:
         """The prefix of the run's job ids; a capital may follow, which no run_id has."""
         return f"mlsys_{self.request['env']}_{self.run_id}_{self.token}"
+
+    @property
+    def own_columns(self) -> list[str]:
+        """The columns of `read_columns` that the run has without its challenger."""
+        own = {fold(f.name) for f in self.features} | {fold(c.name) for c in self.ids}
+        return [name for name in self.read_columns if fold(name) in own]
 
     @property
     def where(self) -> str | None:
@@ -97,11 +144,13 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values, as `plan.json` holds it."""
-        return asdict(self) | {
+        value = asdict(replace(self, shadow=None)) | {
             "features": [f.to_dict() for f in self.features],
             "output": self.output.to_dict(),
             "rejects": self.rejects.to_dict(),
         }
+        del value["shadow"]
+        return value if self.shadow is None else value | {"shadow": self.shadow.to_dict()}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
@@ -117,5 +166,6 @@ class Plan:
                 "output": Destination.from_dict(value["output"]),
                 "rejects": Destination.from_dict(value["rejects"]),
                 "warnings": tuple(value["warnings"]),
+                "shadow": Shadow.from_dict(value["shadow"]) if value.get("shadow") else None,
             }
         )

@@ -9,6 +9,7 @@ from mlsys.errors import Conflict
 from workers.scoring.planning.destination import rejects_destination
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.row_count import check_row_count
+from workers.scoring.publishing.shadow import decide_shadow
 from workers.scoring.records import Counts, Decision
 from workers.scoring.request import MaxRejects
 from workers.scoring.shards.chain import Chain, read_chains
@@ -68,6 +69,7 @@ def decide(
             for over in given_up(store, session.number)
             if over.rows
         ),
+        shadow=decide_shadow(store, plan, footers, total.read, max_rejects),
     )
 
 

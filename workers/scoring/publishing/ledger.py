@@ -104,6 +104,7 @@ def _text(value: Any) -> str | None:
 def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
     allowed = "0" if isinstance(end, Cancellation) else end.max_rejects
     tolerance = {} if allowed == "0" else {"max_rejects": allowed}
+    shadow = {} if plan.shadow is None else {"shadow": plan.shadow.requested}
     row = {
         "run_id": plan.run_id,
         "state": end.state,
@@ -114,7 +115,7 @@ def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
         "input_table": str(plan.input_table),
         "output_table": str(plan.output.table),
         "write_disposition": plan.output.write_disposition,
-        "request": dict(plan.request) | tolerance,
+        "request": dict(plan.request) | tolerance | shadow,
         "snapshot_at": plan.snapshot_at,
         "started_at": plan.created_at,
         "finished_at": end.finished_at,

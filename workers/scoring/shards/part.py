@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +22,7 @@ GROUP_ROWS, GROUP_BYTES = 131_072, 16 * 1024 * 1024
 FOOTERS_AT_ONCE = 16
 REJECTS, PATH, STREAM = "mlsys.rejects", "mlsys.path", "mlsys.stream"
 OFFSET, LAST = "mlsys.offset", "mlsys.last"
+SHADOW, ASIDE = "mlsys.shadow", "mlsys.aside"
 
 
 class PartWriter:
@@ -119,6 +121,8 @@ class Footer:
 
     `path` is its rows' path to the model (`Predictor.path`), `stream` the one that they were read
     from, `offset` the number of the stream's rows before them; `last` says that none follow.
+    `shadow` is the name of the challenger's rows, None without a challenger. Those note in `aside`
+    which rows, by their places in the part, the run's model and the challenger could not score.
     """
 
     counts: Counts
@@ -127,12 +131,17 @@ class Footer:
     stream: str = ""
     offset: int = 0
     last: bool = True
+    shadow: str | None = None
+    aside: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
     def notes(self) -> dict[str, str]:
         """Return the metadata of the Parquet file."""
         counts = {f"mlsys.{name}": str(count) for name, count in asdict(self.counts).items()}
         place = {OFFSET: str(self.offset), LAST: str(int(self.last))}
-        return counts | place | {REJECTS: self.rejects or "", PATH: self.path, STREAM: self.stream}
+        notes = {REJECTS: self.rejects or "", PATH: self.path, STREAM: self.stream}
+        notes |= {} if self.shadow is None else {SHADOW: self.shadow}
+        notes |= {ASIDE: json.dumps(self.aside)} if any(self.aside) else {}
+        return counts | place | notes
 
     @classmethod
     def of_notes(cls, metadata: Mapping[bytes, bytes]) -> Self:
@@ -142,6 +151,7 @@ class Footer:
             KeyError, ValueError: it is not a part.
         """
         notes = {key.decode(): value.decode() for key, value in metadata.items()}
+        first, second = json.loads(notes.get(ASIDE, "[[], []]"))
         return cls(
             Counts(*(int(notes[f"mlsys.{f.name}"]) for f in fields(Counts))),
             notes[REJECTS] or None,
@@ -149,6 +159,8 @@ class Footer:
             notes[STREAM],
             int(notes[OFFSET]),
             bool(int(notes[LAST])),
+            notes.get(SHADOW),
+            (tuple(first), tuple(second)),
         )
 
 

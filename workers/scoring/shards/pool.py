@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,6 +29,7 @@ from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Counts
 from workers.scoring.request import MaxRejects
 from workers.scoring.shards.chain import Chain
+from workers.scoring.shards.challenger import Challenger
 from workers.scoring.shards.part import Footer
 from workers.scoring.shards.read_session import ROWS_FOR_A_CORE, Session
 from workers.scoring.shards.remote_error import RemoteError
@@ -71,9 +72,11 @@ def score_shards(
     *,
     stop: Callable[[], bool],
     look: Callable[[], None],
+    challenger: SandboxedModel | None = None,
 ) -> None:
     """Score the rows that the streams' chains lack; `model` is the plan's, if it is loaded already.
 
+    So is `challenger`, the model of the plan's shadow.
     `look` is called often meanwhile; what it raises ends the work.
 
     Raises:
@@ -82,16 +85,18 @@ def score_shards(
         TryAgain: a process of the pool died.
     """
     todo = list(chains)
-    fitting = _processes_that_fit(scoring.plan.model)
+    models = _models(scoring.plan)
+    fitting = _processes_that_fit(models)
     processes = min(_cores(), fitting)
     rows = scoring.session.rows
     many = min(len(todo), processes) > 1 and rows >= INLINE_ROWS
     if many and _pool.take(wait=rows >= WAIT_ROWS, stop=stop):
-        if model is not None:
-            model.close()  # each process has its own, and this one's memory is needed
+        for loaded in (model, challenger):
+            if loaded is not None:
+                loaded.close()  # each process has its own, and this one's memory is needed
         try:
             # Other runs may have taken the memory of some.
-            granted = admission.fit(_pool.place, scoring.plan.model.size, processes)
+            granted = admission.fit(_pool.place, [pin.size for pin in models], processes)
             if granted > 1:
                 _in_processes(scoring, todo, granted, stop, look)
                 return
@@ -101,25 +106,43 @@ def score_shards(
             raise
         finally:
             _pool.give_back()
-        model = None  # it is closed
+        model = challenger = None  # they are closed
     if fitting < 2:
         _pool.end_if_idle()  # their models' memory is needed here
     plan = scoring.plan
-    with closing(Scorer(plan, lambda: load_pinned(clients, plan.model), model)) as scorer:
+    with (
+        closing(Scorer(plan, lambda: load_pinned(clients, plan.model), model)) as scorer,
+        closing(_challenger(clients, scoring, challenger)) as second,
+    ):
         for chain in todo:
             if stop():
                 raise RunInterrupted("The run was stopped between two parts")
-            _score(clients, scoring, chain, scorer, stop, lambda _: look())
+            _score(clients, scoring, chain, scorer, second, stop, lambda _: look())
 
 
 def _cores() -> int:
     return machine.cores()
 
 
-def _processes_that_fit(model: ModelPin) -> int:
-    """Return how many more processes with the model fit into memory beside this one."""
-    room = machine.room_for_models() - machine.MODEL_BYTES * model.size
-    return max(0, room // (machine.WORKER_BYTES + machine.model_memory(model.size)))
+def _models(plan: Plan) -> list[ModelPin]:
+    """Return the models that each scoring process holds: the run's, and the challenger's."""
+    shadow = plan.shadow.plan if plan.shadow is not None else None
+    return [plan.model] if shadow is None else [plan.model, shadow.model]
+
+
+def _challenger(
+    clients: Clients, scoring: Scoring, model: SandboxedModel | None = None
+) -> Challenger:
+    store = RunStore(clients, scoring.env, scoring.plan.run_id)
+    return Challenger(clients, store, scoring.plan, scoring.session, scoring.max_rejects, model)
+
+
+def _processes_that_fit(models: Sequence[ModelPin]) -> int:
+    """Return how many more processes with these models fit into memory beside this one."""
+    room = machine.room_for_models() - machine.MODEL_BYTES * sum(m.size for m in models)
+    return max(
+        0, room // (machine.WORKER_BYTES + sum(machine.model_memory(m.size) for m in models))
+    )
 
 
 class _Pool:
@@ -264,7 +287,8 @@ def _score_in_worker(scoring: Scoring, chain: Chain) -> Shard | RemoteError:
     before = Counter(died.deaths())
     try:
         scorer = _scorer(clients, scoring.plan)
-        scored = _score(clients, scoring, chain, scorer, lambda: False, lambda _: None)
+        second = _second(clients, scoring)
+        scored = _score(clients, scoring, chain, scorer, second, lambda: False, lambda _: None)
         return replace(scored, deaths=Counter(died.deaths()) - before)
     except Exception as exc:  # the parent handles it
         _forget()  # rows may lie in the sandbox's memory that nobody asks for any more
@@ -276,13 +300,14 @@ def _score(
     scoring: Scoring,
     chain: Chain,
     scorer: Scorer,
+    challenger: Challenger,
     stop: Callable[[], bool],
     on_part: Callable[[Footer], None],
 ) -> Shard:
     began = time.monotonic()
     store = RunStore(clients, scoring.env, scoring.plan.run_id)
     counts = score_shard(
-        *(clients, store, scoring.session, chain, scorer, scoring.max_rejects),
+        *(clients, store, scoring.session, chain, scorer, scoring.max_rejects, challenger),
         stop=stop,
         on_part=on_part,
     )
@@ -297,6 +322,7 @@ def _scorer(clients: Clients, plan: Plan) -> Scorer:
     last = _kept[0] if _kept else None
     if last is not None and last.plan == plan:
         return last
+    _forget_second()  # another run's
     if last is not None and last.plan.model != plan.model:
         _forget()  # so that there are not two models while one is loaded
     model = _kept.pop().model if _kept else None
@@ -304,6 +330,24 @@ def _scorer(clients: Clients, plan: Plan) -> Scorer:
     return _kept[0]
 
 
+_kept_second: list[tuple[Scoring, Challenger]] = []  # its challenger
+
+
+def _second(clients: Clients, scoring: Scoring) -> Challenger:
+    """Return the run's challenger, which is kept for its other streams."""
+    if _kept_second and _kept_second[0][0] == scoring:
+        return _kept_second[0][1]
+    _forget_second()
+    _kept_second[:] = [(scoring, _challenger(clients, scoring))]
+    return _kept_second[0][1]
+
+
+def _forget_second() -> None:
+    while _kept_second:
+        _kept_second.pop()[1].close()
+
+
 def _forget() -> None:
+    _forget_second()
     while _kept:
         _kept.pop().close()

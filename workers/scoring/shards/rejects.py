@@ -34,6 +34,7 @@ class Reject:
 
     row: Mapping[str, Any]
     reason: str
+    place: int = 0  # in its batch
 
 
 def score_rows(
@@ -53,15 +54,18 @@ def score_rows(
     scored: list[pa.Table] = []
     rejects: list[Reject] = []
     waiting = [batch]
+    place = 0  # of the first row that waits
     while waiting and len(rejects) <= max(room, EXAMPLES):
         rows = waiting.pop()
         try:
             scored.append(scorer.score(rows))
+            place += rows.table.num_rows
         except (PredictionFailed, SchemaMismatch) as exc:
             if stop():
                 raise RunInterrupted("The run was stopped during the search for bad rows") from exc
             if rows.table.num_rows == 1:
-                rejects.append(Reject(rows.table.to_pylist()[0], str(exc)))
+                rejects.append(Reject(rows.table.to_pylist()[0], str(exc), place))
+                place += 1
             else:
                 waiting += reversed(rows.halves())
     return scored, rejects
@@ -78,7 +82,7 @@ def too_many(
     """Return the error of a run with `bad` bad rows of `rows`, more than allowed; it names some."""
     ids = [c.name for c in plan.ids][:MAX_IDS_SHOWN]
     shown = [
-        {name: _short(plain(reject.row[name])) for name in ids} | {"reason": reject.reason}
+        {name: short(plain(reject.row[name])) for name in ids} | {"reason": reject.reason}
         for reject in rejects[:EXAMPLES]
     ]
     first = shown[0]
@@ -163,7 +167,8 @@ def _json(row: Mapping[str, Any]) -> str:
     return json.dumps(plain(row), ensure_ascii=False)
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
+    """Return a value that an answer shows: a long text is cut."""
     if isinstance(value, str) and len(value) > MAX_SHOWN:
         return f"{value[:MAX_SHOWN]}... ({len(value)} characters)"
     return value

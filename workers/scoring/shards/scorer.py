@@ -95,6 +95,11 @@ class Scorer:
         """End the sandbox."""
         self.model.close()
 
+    def reopen(self) -> None:
+        """Load the model in another sandbox."""
+        self.model.close()
+        self._open()
+
     def _open(self, model: SandboxedModel | None = None) -> None:
         """Prepare the model for the plan. Load it unless `model` is alive."""
 

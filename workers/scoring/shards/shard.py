@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import RunInterrupted
@@ -13,6 +14,7 @@ from workers.scoring.planning.model_pin import read_metadata
 from workers.scoring.records import Counts
 from workers.scoring.request import MaxRejects
 from workers.scoring.shards.chain import Chain, read_chain
+from workers.scoring.shards.challenger import Challenger
 from workers.scoring.shards.fault import check_model_answers
 from workers.scoring.shards.overlap import ahead
 from workers.scoring.shards.part import Footer, PartWriter
@@ -21,6 +23,9 @@ from workers.scoring.shards.read_session import Session
 from workers.scoring.shards.rejects import RejectsTable, score_rows, too_many
 from workers.scoring.shards.scorer import Batch, Scorer
 from workers.scoring.store import RunStore
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LOOK_EVERY = 4  # parts, after which the parts of concurrent tries are looked up and skipped
 # A slow model's part is closed earlier, so that a push of ten minutes leaves parts behind.
@@ -34,6 +39,7 @@ def score_shard(
     chain: Chain,
     scorer: Scorer,
     max_rejects: MaxRejects,
+    challenger: Challenger | None = None,
     *,
     stop: Callable[[], bool] = lambda: False,
     on_part: Callable[[Footer], None] = lambda _: None,
@@ -44,7 +50,7 @@ def score_shard(
     already (a concurrent try was faster), this one is dropped: both begin at the same row, and
     the work continues where the existing one ends. The rejects are written before it, so an
     existing part is complete. Memory is bounded by a few batches. `stop` is called between
-    batches, `on_part` after each part.
+    batches, `on_part` after each part. The `challenger` scores the same rows into files of its own.
 
     Raises:
         RunInterrupted: `stop` returned True; the part at work was not written.
@@ -52,7 +58,9 @@ def score_shard(
         ModelUnusable: the model answers neither the rows of the first batch nor valid ones.
         PartDamaged: a part that exists cannot be read.
     """
-    work = _Work(clients, store, session, scorer, max_rejects, stop)
+    challenger = challenger or Challenger(clients, store, scorer.plan, session, max_rejects)
+    challenger.look()
+    work = _Work(clients, store, session, scorer, max_rejects, challenger, stop)
     counts = Counts()
     while not chain.complete:
         reader = _Reader(clients, session, chain, scorer)
@@ -70,6 +78,7 @@ class _Work:
     session: Session
     scorer: Scorer
     max_rejects: MaxRejects
+    challenger: Challenger
     stop: Callable[[], bool]
 
 
@@ -107,10 +116,11 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
     began = time.monotonic()
     counts, name = Counts(), ""
     with ExitStack() as writers:
-        # Left in reverse order: the part is published after the rejects.
+        # Left in reverse order: the part is published after the rejects and the challenger's rows.
         part = writers.enter_context(
             PartWriter(store.blob(store.part_name(session.number, shard, offset)), scorer.schema)
         )
+        shadow = writers.enter_context(work.challenger.part(shard, offset))
         rejects: PartWriter | None = None
         while (batch := reader.batch) is not None:
             if work.stop():
@@ -135,38 +145,49 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
                     rejects = writers.enter_context(PartWriter(store.blob(name), form.schema))
                 rejects.write(form.rows(bad))
             read = batch.table.num_rows
-            counts += Counts(read, read - len(bad), len(bad), batch.table.nbytes)
+            counts += Counts(read, read - len(bad), len(bad), reader.rows.nbytes)
+            shadow.add(reader.rows, [reject.place for reject in bad], work.stop)
             del batch
             reader.advance()  # the next batch tells whether this one was the last
             is_full = (offset + counts.read) % session.part_rows == 0
-            if is_full or time.monotonic() - began > PART_SECONDS:
+            seconds = time.monotonic() - began
+            late = seconds > PART_SECONDS and (shadow.is_at_cut or seconds > 2 * PART_SECONDS)
+            if is_full or late:
                 break
         last = reader.batch is None
         stream = session.stream(shard)
-        footer = Footer(counts, name or None, scorer.predictor.path, stream, offset, last)
+        shadow_name = shadow.finish(last, work.stop)
+        path = scorer.predictor.path
+        footer = Footer(counts, name or None, path, stream, offset, last, shadow_name)
         part.note(footer)
     pa.default_memory_pool().release_unused()
     return footer, part.taken
 
 
 class _Reader:
-    """The batches of a stream from an offset on; `batch` is the current one."""
+    """The batches of a stream from an offset on; `batch` is the current one.
+
+    `rows` are its rows with all columns that were read, also those for the challenger.
+    """
 
     def __init__(self, clients: Clients, session: Session, chain: Chain, scorer: Scorer) -> None:
         plan = scorer.plan
         self._over = False
         most = batch_rows(plan, scorer.predictor.rows_at_once)
 
-        def batches() -> Iterator[Batch]:
+        own = plan.own_columns if plan.shadow is not None else None
+
+        def batches() -> Iterator[tuple[Batch, pa.Table]]:
             if not session.streams:  # the input is empty
                 return
             for table in read_batches(clients, session, chain.shard, chain.end, most, plan.aliases):
                 if self._over:
                     return
-                yield scorer.put(table)
+                yield scorer.put(table if own is None else table.select(own)), table
 
         self._batches = ahead(batches())
         self.batch: Batch | None = None
+        self.rows: pa.Table = None
 
     def __enter__(self) -> _Reader:
         self.advance()
@@ -174,8 +195,8 @@ class _Reader:
 
     def advance(self) -> None:
         """Let `batch` be the next one, or None at the end of the stream."""
-        self.batch = None
-        self.batch = next(self._batches, None)
+        self.batch = self.rows = None
+        self.batch, self.rows = next(self._batches, (None, None))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Release what was read ahead, if the rows are skipped."""
@@ -184,7 +205,7 @@ class _Reader:
             if self.batch.slot is not None:
                 self.batch.slot.release()
             self.advance()
-        self.batch = None
+        self.batch = self.rows = None
         close = getattr(self._batches, "close", None)
         if close is not None:
             close()
