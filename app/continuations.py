@@ -2,7 +2,8 @@
 
 `wait=false` starts a run so, and a run that is suspended is continued so: its message is published
 again and then acknowledged. A message that is answered by an error instead is delivered again only
-after a backoff of up to ten minutes, and has a limited number of deliveries.
+after a backoff of up to two minutes, and has a limited number of deliveries; one that has used many
+of them while it waited for memory is published again too.
 """
 
 from __future__ import annotations

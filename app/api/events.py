@@ -4,7 +4,7 @@ An answer of 102, 200, 201, 202 or 204 acknowledges the message, every other one
 again (https://cloud.google.com/pubsub/docs/push#receive_push). So: 204 for done, duplicate and
 irrelevant; 204 too for malformed messages, after a quarantine record, and for runs that are
 suspended, after their message was published again; 503 for transient errors, 429 for runs that have
-to wait for memory.
+to wait for memory, whose message is published again in time.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ STORAGE_EVENTS = ("OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_ARCHIVE")
 MAX_REASON = 2_000  # characters of a log line: a message can have a hundred thousand errors
 ACK_DEADLINE = 600.0  # seconds, of the subscription: the longest that Pub/Sub waits for an answer
 SHARE = 0.9  # of the time for an answer, in which a run is worked on
+# Deliveries of a message that waits for memory, before it is published again. Pub/Sub gives up
+# after 100; 40 take 75 minutes, so the alert on messages older than an hour sees a long wait.
+RENEWED_AFTER = 40
 DONE = ("", 204)
 
 RESPONSES: dict[Any, Any] = {
@@ -164,7 +167,7 @@ def predictions() -> tuple[str, int] | Response:
     except RunInterrupted as exc:
         return _suspend(scoring_request, run_id, exc)
     except TooManyRuns as exc:
-        return _delivered_again(exc)
+        return _wait(scoring_request, run_id, exc, message.delivery_attempt)
     except TryAgain:
         raise
     except RunCancelled:
@@ -204,12 +207,24 @@ def _suspend(
     return DONE
 
 
-def _delivered_again(why: TooManyRuns) -> Response:
+def _wait(
+    scoring_request: ScoringRequest, run_id: str | None, why: TooManyRuns, attempt: int
+) -> tuple[str, int] | Response:
     """Answer a message whose run has to wait for memory.
 
     Here Pub/Sub's backoff is what is needed, and it may deliver the message to an instance that has
-    room; a continuation would come back at once. It is 429, so that alerts on 5xx stay quiet.
+    room; a continuation would come back at once. It is 429, so that alerts on 5xx stay quiet. A
+    message that has waited for long is published again: waiting is not a fault, and must not end in
+    the dead letters.
     """
+    if attempt >= RENEWED_AFTER:
+        try:
+            publish_request(scoring_request, run_id)
+        except Exception:  # it is delivered again, and published then
+            log.warning("The message was not renewed", exc_info=True, extra={"run_id": run_id})
+        else:
+            logs.note(outcome="waits for memory, by a new message")
+            return DONE
     logs.note(outcome="waits for memory")
     refusal = answer(why)
     refusal.status_code = 429

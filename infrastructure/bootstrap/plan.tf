@@ -30,6 +30,7 @@ resource "google_project_iam_custom_role" "plan" {
     "logging.logMetrics.get",
     "monitoring.alertPolicies.get",
     "monitoring.dashboards.get",
+    "monitoring.notificationChannels.get",
     "pubsub.subscriptions.get",
     "pubsub.subscriptions.getIamPolicy",
     "pubsub.topics.get",

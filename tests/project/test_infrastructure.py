@@ -94,6 +94,7 @@ def test_topics_and_subscriptions_match_the_local_stack() -> None:
         assert subscription.topic == name
         assert subscription.endpoint == f"https://service{pushed[name]['route']}"
         assert subscription.max_delivery_attempts == pushed[name]["attempts"]
+        assert subscription.maximum_backoff == pushed[name]["maximum_backoff"]
         assert subscription.dead_letter_topic == f"{name}-dead-letter"
     assert SERVICE.predictions_topic("dev").endswith("/mlsys-predictions-dev")
 
@@ -152,6 +153,7 @@ def test_limits_match_the_code() -> None:
     assert CONFIG.locals["request_timeout"] == Settings("example").request_timeout
     subscription = CONFIG.resources["google_pubsub_subscription", "pushed"]
     assert subscription["ack_deadline_seconds"] == topics.ACK_DEADLINE == events.ACK_DEADLINE
+    assert subscription["retry_policy"][0]["minimum_backoff"] == "10s"
     assert events.SHARE < 1
     assert f":{_container()['ports'][0]['container_port']}" in gunicorn_conf.bind
     notified = CONFIG.resources["google_storage_notification", "models"]["event_types"]
@@ -176,7 +178,7 @@ def test_the_job_executes_the_task_of_the_code_with_the_services_settings() -> N
 
 def test_log_alerts_match_the_lines_that_are_logged() -> None:
     filters = CONFIG.locals["request_log_filter"] + CONFIG.locals["failed_run_filter"]
-    filters += "".join(alert["filter"] for alert in CONFIG.locals["log_alerts"].values())
+    filters += "".join(failure["filter"] for failure in CONFIG.locals["failures"].values())
     assert set(re.findall(r"jsonPayload\.(\w+)", filters)) <= {*logs.FIELDS, "logger"}
     (logger,) = re.findall(r"jsonPayload\.logger=\W+([\w.]+)", filters)
     assert logger == logs.log.name

@@ -4,14 +4,15 @@ locals {
       filter = local.requests_filter, aligner = "ALIGN_RATE", reducer = "REDUCE_SUM", by = ["metric.labels.response_code"]
     }
     "Oldest message, in seconds" = {
-      filter  = "${local.subscription_filter}one_of(${join(",", [for s in google_pubsub_subscription.pushed : "\"${s.name}\""])}) AND ${local.old_message_metric}"
+      filter  = "${local.oldest_message} AND resource.labels.subscription_id=${local.pushing}"
       aligner = "ALIGN_MAX", reducer = "REDUCE_MAX", by = ["resource.labels.subscription_id"]
     }
     "Messages in dead-letter subscriptions" = {
-      filter = local.dead_letter_filter, aligner = "ALIGN_MAX", reducer = "REDUCE_SUM", by = ["resource.labels.subscription_id"]
+      filter  = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id=${local.dead_letters} AND metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\""
+      aligner = "ALIGN_MAX", reducer = "REDUCE_SUM", by = ["resource.labels.subscription_id"]
     }
     "Failed runs" = {
-      filter  = "resource.type=\"cloud_run_revision\" AND metric.type=\"logging.googleapis.com/user/${google_logging_metric.failed_runs.name}\""
+      filter  = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.failed_runs.name}\""
       aligner = "ALIGN_DELTA", reducer = "REDUCE_SUM", by = []
     }
     "Memory of instances, as a share" = {

@@ -1,15 +1,16 @@
 locals {
-  subscription_filter = "resource.type=\"pubsub_subscription\" AND resource.labels.subscription_id="
+  # one_of("mlsys-model-events-dev", ...), of the subscriptions that push and of those with dead letters
+  pushing      = "one_of(${join(",", local.push_names)})"
+  dead_letters = "one_of(${join(",", local.dead_letter_names)})"
+
+  push_names        = [for s in google_pubsub_subscription.pushed : "\"${s.name}\""]
+  dead_letter_names = [for s in google_pubsub_subscription.dead_letter : "\"${s.name}\""]
+
+  oldest_message = "resource.type=\"pubsub_subscription\" AND metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
   requests_filter = join(" AND ", [
     "resource.type=\"cloud_run_revision\"",
     "resource.labels.service_name=\"${local.name}\"",
     "metric.type=\"run.googleapis.com/request_count\"",
-  ])
-  old_message_metric = "metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\""
-  dead_letter_filter = join(" AND ", [
-    "resource.type=\"pubsub_subscription\"",
-    "resource.labels.subscription_id=one_of(${join(",", [for s in google_pubsub_subscription.dead_letter : "\"${s.name}\""])})",
-    "metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\"",
   ])
 
   # The line that app/logs.py writes after each request.
@@ -19,56 +20,64 @@ locals {
     "jsonPayload.logger=\"mlsys.request\"",
   ])
 
-  # A run that failed for good, as workers/scoring/run.py logs it. A suspended run is resumed.
+  # A run that failed for good, in the service or in the job, as workers/scoring/run.py logs it. A
+  # suspended run is resumed.
   failed_run_filter = join(" AND ", [
-    "resource.type=\"cloud_run_revision\"",
-    "resource.labels.service_name=\"${local.name}\"",
+    "(resource.labels.service_name=\"${local.name}\" OR resource.labels.job_name=\"${local.job}\")",
     "jsonPayload.event=\"run.failed\"",
   ])
 
-  alerts = merge(
-    {
-      for topic, pushed in local.pushed : "${topic} are not handled" => {
-        filter    = "${local.subscription_filter}\"mlsys-${topic}-${var.env}\" AND ${local.old_message_metric}"
-        threshold = pushed.old_seconds
-        duration  = "300s"
-        window    = "60s"
-        aligner   = "ALIGN_MAX"
-        reducer   = "REDUCE_MAX"
-        advice    = "The oldest message of mlsys-${topic}-${var.env} is older than ${pushed.old_seconds} s: the service's log says why it answers 503 or 500. Pub/Sub redelivers the messages once the cause is fixed."
-      }
-    },
-    {
-      "a message is in a dead-letter subscription" = {
-        filter    = local.dead_letter_filter
-        threshold = 0
-        duration  = "0s"
-        window    = "60s"
-        aligner   = "ALIGN_MAX"
-        reducer   = "REDUCE_MAX"
-        advice    = "Read it with `gcloud pubsub subscriptions pull SUBSCRIPTION`. Repair an upload with GET /model-registry?env=${var.env}, a run by repeating its request. Then acknowledge the message by pulling it with --auto-ack."
-      }
-      "the service answers 5xx" = {
-        filter    = "${local.requests_filter} AND metric.labels.response_code_class=\"5xx\" AND metric.labels.response_code!=\"503\""
-        threshold = 0
-        duration  = "0s"
-        window    = "300s"
-        aligner   = "ALIGN_DELTA"
-        reducer   = "REDUCE_SUM"
-        advice    = "500 is a bug or an instance that ran out of memory; 504 is a request that timed out. The log has the reason with severity ERROR."
-      }
-      # A suspended run of a caller who waits answers 503 and is resumed, so a few are not a fault.
-      "the service keeps answering 503" = {
-        filter    = "${local.requests_filter} AND metric.labels.response_code=\"503\""
-        threshold = 20
-        duration  = "0s"
-        window    = "600s"
-        aligner   = "ALIGN_DELTA"
-        reducer   = "REDUCE_SUM"
-        advice    = "Google Cloud does not answer the service, or instances fail to start. The log has the reason with severity WARNING."
-      }
-    },
-  )
+  # Conditions on metrics: Cloud Monitoring bills each, and each time series that it returns
+  # (https://cloud.google.com/stackdriver/pricing). So there are few, for what a person acts on, and each
+  # has one series, or one for each subscription. What only passes (503) is on the dashboard.
+  alerts = {
+    # A message in work is at most ten minutes old. An older one waits, fails, or is a dead letter.
+    "a message is not handled" = {
+      filter    = "${local.oldest_message} AND resource.labels.subscription_id=one_of(${join(",", concat(local.push_names, local.dead_letter_names))})"
+      threshold = 3600
+      duration  = "300s"
+      window    = "60s"
+      aligner   = "ALIGN_MAX"
+      reducer   = "REDUCE_MAX"
+      by        = ["resource.labels.subscription_id"]
+      advice    = <<-EOT
+        The oldest message of the subscription is older than an hour.
+        - In a dead-letter subscription: read it with `gcloud pubsub subscriptions pull SUBSCRIPTION`. Repair an upload with GET /model-registry?env=${var.env}, a run by repeating its request. Then acknowledge the message by pulling it with --auto-ack.
+        - In another one: the service's log says why it answers 503 or 500; Pub/Sub redelivers the messages once the cause is fixed. With 429 a run has waited for memory for an hour: give the service more memory.
+      EOT
+    }
+    "the service answers 5xx" = {
+      filter    = "${local.requests_filter} AND metric.labels.response_code_class=\"5xx\" AND metric.labels.response_code!=\"503\""
+      threshold = 0
+      duration  = "0s"
+      window    = "300s"
+      aligner   = "ALIGN_DELTA"
+      reducer   = "REDUCE_SUM"
+      by        = []
+      advice    = "500 is a bug or an instance that ran out of memory; 504 is a request that timed out. The log has the reason with severity ERROR."
+    }
+  }
+
+  # Lines of the log after which nothing is tried again. Together they are one condition. Each combination
+  # of the labels' values is notified for itself, so one failure does not hide another.
+  failures = {
+    "a run failed" = {
+      filter = local.failed_run_filter
+      labels = { run_id = "EXTRACT(jsonPayload.run_id)" }
+      advice = "With `run_id`: GET /runs/{run_id}?env=${var.env} says why the run failed. Nothing was published, and the run is not retried automatically."
+    }
+    # It also comes for a prediction that was refused before a run existed.
+    "a schedule failed" = {
+      filter = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=~\"^mlsys-.*-${var.env}$\" AND severity>=ERROR"
+      labels = { job = "EXTRACT(resource.labels.job_id)" }
+      advice = "With `job`: the service's log has the answer that the scheduled job got: 400, 404, 409 and 422 say what to change, 503 that Google Cloud or the service did not answer."
+    }
+    "a message was not understood" = {
+      filter = "${local.request_log_filter} AND jsonPayload.outcome=\"quarantined\""
+      labels = { subscription = "EXTRACT(jsonPayload.subscription)" }
+      advice = "With `subscription`: a message was not understood. It is kept below quarantine/ in the runs bucket, with the reason, and will not be delivered again."
+    }
+  }
 }
 
 locals {
@@ -105,6 +114,7 @@ resource "google_monitoring_alert_policy" "thresholds" {
         alignment_period     = each.value.window
         per_series_aligner   = each.value.aligner
         cross_series_reducer = each.value.reducer
+        group_by_fields      = each.value.by
       }
     }
   }
@@ -127,43 +137,20 @@ resource "google_logging_metric" "failed_runs" {
   }
 }
 
-locals {
-  log_alerts = {
-    "a run failed" = {
-      filter = local.failed_run_filter
-      labels = { run_id = "EXTRACT(jsonPayload.run_id)" }
-      advice = "GET /runs/{run_id}?env=${var.env} says why. Nothing was published, and the run is not retried automatically."
-    }
-    # It also comes for a prediction that was refused before a run existed.
-    "a schedule failed" = {
-      filter = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=~\"^mlsys-.*-${var.env}$\" AND severity>=ERROR"
-      labels = { job = "EXTRACT(resource.labels.job_id)" }
-      advice = "The service's log has the answer that the job got: 400, 404, 409 and 422 say what to change."
-    }
-    "a message was not understood" = {
-      filter = "${local.request_log_filter} AND jsonPayload.outcome=\"quarantined\""
-      labels = { subscription = "EXTRACT(jsonPayload.subscription)" }
-      advice = "It is kept below quarantine/ in the runs bucket, with the reason, and will not be delivered again."
-    }
-  }
-}
-
 # On the log, not on a metric: Cloud Monitoring rejects a policy on a metric that was just created until
 # the metric has propagated, which would fail the first apply.
 resource "google_monitoring_alert_policy" "logged" {
-  for_each = local.log_alerts
-
   project               = var.project
-  display_name          = "mlsys ${var.env}: ${each.key}"
+  display_name          = "mlsys ${var.env}: work failed for good"
   combiner              = "OR"
   notification_channels = local.notification_channels
 
   conditions {
-    display_name = each.key
+    display_name = "a run, a schedule or a message failed for good"
 
     condition_matched_log {
-      filter           = each.value.filter
-      label_extractors = each.value.labels
+      filter           = join(" OR ", [for failure in local.failures : "(${failure.filter})"])
+      label_extractors = merge([for failure in local.failures : failure.labels]...)
     }
   }
 
@@ -176,7 +163,7 @@ resource "google_monitoring_alert_policy" "logged" {
   }
 
   documentation {
-    content   = each.value.advice
+    content   = join("\n", [for failure in local.failures : "- ${failure.advice}"])
     mime_type = "text/markdown"
   }
 }

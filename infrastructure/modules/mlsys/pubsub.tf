@@ -1,10 +1,11 @@
 locals {
   # Keyed by the middle of the topic's name. A long run publishes its message again every nine minutes
-  # and acknowledges the old one, so only what fails or waits for memory is redelivered. A wait may take
-  # hours, and therefore all the attempts that Pub/Sub allows.
+  # and acknowledges the old one, so only what fails or waits for memory is redelivered. A wait ends when
+  # another run does: the longer the backoff, the longer the memory lies idle. With 100 attempts, the most
+  # that Pub/Sub allows, 120 s survive three hours without Google Cloud: docs/decisions/0086.
   pushed = {
-    model-events = { route = "/events/storage", attempts = 10, old_seconds = 1800 }
-    predictions  = { route = "/events/predictions", attempts = 100, old_seconds = 7200 }
+    model-events = { route = "/events/storage", attempts = 10, maximum_backoff = 600 }
+    predictions  = { route = "/events/predictions", attempts = 100, maximum_backoff = 120 }
   }
 }
 
@@ -49,7 +50,7 @@ resource "google_pubsub_subscription" "pushed" {
 
   retry_policy {
     minimum_backoff = "10s"
-    maximum_backoff = "600s"
+    maximum_backoff = "${each.value.maximum_backoff}s"
   }
 
   dead_letter_policy {

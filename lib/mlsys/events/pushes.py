@@ -35,11 +35,15 @@ class Malformed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PushMessage:
-    """A message in any of the forms; a CloudEvent's attributes are named `ce-type`, ..."""
+    """A message in any of the forms; a CloudEvent's attributes are named `ce-type`, ...
+
+    `delivery_attempt` is 1, 2, … for the wrapped form of a subscription with dead letters, else 0.
+    """
 
     attributes: Mapping[str, str]
     data: bytes
     subscription: str
+    delivery_attempt: int = 0
 
     @classmethod
     def parse(cls, body: bytes, headers: Mapping[str, str] | None = None) -> Self:
@@ -76,12 +80,20 @@ class PushMessage:
         attributes = message.get("attributes") or {}
         if not isinstance(attributes, dict) or not _are_texts(attributes):
             raise Malformed("attributes is not an object of strings")
+        attempt = envelope.get("deliveryAttempt")
         parsed = cls(
-            attributes, _decoded(message.get("data")), str(envelope.get("subscription", ""))
+            attributes,
+            _decoded(message.get("data")),
+            str(envelope.get("subscription", "")),
+            attempt if type(attempt) is int else 0,
         )
         document = NOTHING if attributes.keys() & {"ce-type", *NOTIFICATION} else _json(parsed.data)
         if _is_event(document):  # published in the structured form
-            return replace(cls._structured(document), subscription=parsed.subscription)
+            return replace(
+                cls._structured(document),
+                subscription=parsed.subscription,
+                delivery_attempt=parsed.delivery_attempt,
+            )
         return parsed
 
     @classmethod

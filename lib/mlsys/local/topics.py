@@ -36,9 +36,9 @@ def push_subscriptions(env: str, service: str) -> list[PushSubscription]:
     One is for storage events, one for predictions.
     """
     pushed = (
-        (model_events(env), "/events/storage", 10),
-        # A run may wait for hours until the service has memory for its model.
-        (predictions(env), "/events/predictions", 100),
+        (model_events(env), "/events/storage", 10, 600.0),
+        # A run waits until the service has memory for its model: docs/decisions/0086.
+        (predictions(env), "/events/predictions", 100, 120.0),
     )
     return [
         PushSubscription(
@@ -46,10 +46,11 @@ def push_subscriptions(env: str, service: str) -> list[PushSubscription]:
             topic=topic,
             endpoint=service + path,
             ack_deadline=ACK_DEADLINE,
+            maximum_backoff=backoff,
             max_delivery_attempts=attempts,
             dead_letter_topic=dead_letter(topic),
         )
-        for topic, path, attempts in pushed
+        for topic, path, attempts, backoff in pushed
     ]
 
 

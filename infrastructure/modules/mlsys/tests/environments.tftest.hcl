@@ -33,8 +33,8 @@ run "every_name_contains_prod" {
         [for s in google_pubsub_subscription.dead_letter : s.name],
         [for j in google_cloud_scheduler_job.predictions : j.name],
         [for p in google_monitoring_alert_policy.thresholds : p.display_name],
-        [for p in google_monitoring_alert_policy.logged : p.display_name],
-        [for p in google_monitoring_alert_policy.logged : p.conditions[0].condition_matched_log[0].filter],
+        [google_monitoring_alert_policy.logged.display_name],
+        [google_monitoring_alert_policy.logged.conditions[0].condition_matched_log[0].filter],
         [for p in google_monitoring_alert_policy.thresholds : p.conditions[0].condition_threshold[0].filter],
         [google_logging_metric.failed_runs.filter, google_monitoring_dashboard.this.dashboard_json],
       ) : strcontains(name, "prod") && !can(regex("mlsys[-_a-z]*(dev|staging)", name))

@@ -186,29 +186,3 @@ run "an_unknown_environment_is_refused" {
 
   expect_failures = [var.env]
 }
-
-run "alerts_go_to_the_addresses" {
-  command = plan
-
-  variables {
-    alert_emails = ["on-call@example.com"]
-  }
-
-  assert {
-    condition = (
-      google_monitoring_notification_channel.emails["on-call@example.com"].type == "email" &&
-      google_monitoring_notification_channel.emails["on-call@example.com"].labels == tomap({ email_address = "on-call@example.com" })
-    )
-    error_message = "The address gets no alerts."
-  }
-}
-
-run "an_address_of_another_form_is_refused" {
-  command = plan
-
-  variables {
-    alert_emails = ["on-call"]
-  }
-
-  expect_failures = [var.alert_emails]
-}
