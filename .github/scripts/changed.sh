@@ -7,7 +7,7 @@ set -euo pipefail
 
 base=${1:-}
 # The files in the image (.dockerignore), and those that decide how it is built.
-image=(Dockerfile .dockerignore requirements.lock pyproject.toml README.md LICENSE app workers lib)
+image=(Dockerfile .dockerignore .github/scripts/bases.sh requirements.lock pyproject.toml README.md LICENSE app workers lib)
 # Terraform creates its tables from the library's schemas.
 infrastructure=(infrastructure lib/mlsys/schemas)
 

@@ -17,6 +17,22 @@ variable "apply_from_github" {
   }
 }
 
+variable "billing_account" {
+  description = "The billing account of the budget, as 000000-000000-000000. Needed only with monthly_budget."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.billing_account == null || can(regex("^[0-9A-F]{6}(-[0-9A-F]{6}){2}$", var.billing_account))
+    error_message = "This is not a billing account. Pass the id that `gcloud billing accounts list` prints."
+  }
+
+  validation {
+    condition     = (var.billing_account == null) == (var.monthly_budget == null)
+    error_message = "A budget needs both. Pass billing_account and monthly_budget, or neither."
+  }
+}
+
 variable "bucket_prefix" {
   description = "Prefix of all bucket names, such as \"my-project-\". Use the same value as in the environments."
   type        = string
@@ -25,6 +41,22 @@ variable "bucket_prefix" {
   validation {
     condition     = can(regex("^([a-z0-9][a-z0-9-]{0,40}-)?$", var.bucket_prefix))
     error_message = "bucket_prefix is invalid. Pass lower-case letters, digits and hyphens that end with a hyphen, or an empty string."
+  }
+}
+
+variable "budget_emails" {
+  description = "Addresses that get the budget's mails, besides the billing account's administrators and users."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for a in var.budget_emails : can(regex("^[^@ ]+@[^@ ]+$", a))])
+    error_message = "This is not an e-mail address. Pass addresses such as you@example.com."
+  }
+
+  validation {
+    condition     = length(var.budget_emails) <= 5
+    error_message = "A budget has at most five addresses. Pass a mailing list's address."
   }
 }
 
@@ -45,6 +77,17 @@ variable "github_repository_id" {
   validation {
     condition     = can(regex("^[0-9]+$", var.github_repository_id))
     error_message = "This is not a repository id. Pass the number that `gh api repos/OWNER/NAME --jq .id` prints."
+  }
+}
+
+variable "monthly_budget" {
+  description = "What all the projects may cost together in a month, in the billing account's currency; null for no budget. It sends mails, and stops nothing."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.monthly_budget == null ? true : var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "The budget is not a whole amount. Pass 1 or more, or null."
   }
 }
 

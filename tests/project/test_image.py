@@ -68,7 +68,7 @@ def test_every_pin_of_the_runtime_lock_has_hashes() -> None:
 
 
 def test_the_image_is_built_in_stages_on_python_3_12() -> None:
-    builder, runtime = bases(DOCKERFILE)
+    builder, runtime = (base.partition("@")[0] for base in bases(DOCKERFILE))
     assert builder == "ghcr.io/astral-sh/uv:python3.12-bookworm-slim"
     assert runtime == "python:3.12-slim-bookworm"
 
