@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import psutil
 
 _ROOT = Path("/sys/fs/cgroup")
 _numbers = itertools.count(1)
+REMOVALS = 50  # tries, a tenth of a second apart
 
 
 class MemoryGroup:
@@ -64,8 +66,15 @@ class MemoryGroup:
             (self._home / "cgroup.procs").write_text(str(os.getpid()))
 
     def remove(self) -> None:
-        """Remove the group, whose processes must have ended."""
-        self.folder.rmdir()
+        """Remove the group, whose processes must have ended.
+
+        The kernel takes a moment to forget them.
+        """
+        for _ in range(REMOVALS - 1):
+            with contextlib.suppress(OSError):
+                return self.folder.rmdir()
+            time.sleep(0.1)
+        return self.folder.rmdir()
 
     def _limit(self, limit: int) -> None:
         if self._version == 2:

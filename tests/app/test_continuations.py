@@ -190,7 +190,8 @@ def test_a_message_that_cannot_be_published_again_goes_on_waiting(
 def test_a_wait_is_renewed_before_pub_sub_gives_up_and_after_the_alert_has_seen_it() -> None:
     waits = [subscription().backoff(attempt) for attempt in range(1, events.RENEWED_AFTER)]
     assert 3600 + 300 < sum(waits) < 2 * 3600
-    assert events.RENEWED_AFTER <= (subscription().attempts_allowed or 0) / 2
+    allowed = subscription().attempts_allowed or 0
+    assert allowed >= 2 * events.RENEWED_AFTER
 
 
 def test_three_hours_without_google_cloud_are_survived() -> None:

@@ -28,6 +28,7 @@ from terraform_cases import (
     files_of,
     named,
 )
+from workers import machine
 from workers.scoring import run
 from workers.scoring.engines import cloud_run_job
 
@@ -149,7 +150,8 @@ def test_buckets_and_datasets_have_the_names_in_the_code(env: str) -> None:
 
 def test_limits_match_the_code() -> None:
     template = CONFIG.resources["google_cloud_run_v2_service", "this"]["template"][0]
-    assert template["max_instance_request_concurrency"] == gunicorn_conf.threads
+    assert template["max_instance_request_concurrency"] == "${var.concurrency}"
+    assert CONFIG.variables["concurrency"]["default"] == gunicorn_conf.threads
     assert CONFIG.locals["request_timeout"] == Settings("example").request_timeout
     subscription = CONFIG.resources["google_pubsub_subscription", "pushed"]
     assert subscription["ack_deadline_seconds"] == topics.ACK_DEADLINE == events.ACK_DEADLINE
@@ -158,6 +160,26 @@ def test_limits_match_the_code() -> None:
     assert f":{_container()['ports'][0]['container_port']}" in gunicorn_conf.bind
     notified = CONFIG.resources["google_storage_notification", "models"]["event_types"]
     assert sorted(notified) == sorted(events.STORAGE_EVENTS)
+
+
+def test_the_default_memory_holds_as_many_runs_as_an_instance_gets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variable = CONFIG.variables["memory"]
+    monkeypatch.setattr(machine, "memory", lambda: gibibytes(variable["default"]) * 2**30)
+    [mebibytes] = re.findall(r"file has at most (\d+) MiB", variable["description"])
+    need = machine.model_memory(int(mebibytes) * 2**20)
+    assert machine.room_for_models() // need == CONFIG.variables["concurrency"]["default"]
+
+
+@pytest.mark.parametrize("env", ENVS)
+def test_an_environment_fits_into_the_quota_of_a_new_project(env: str) -> None:
+    size = {name: body["default"] for name, body in CONFIG.variables.items() if "default" in body}
+    size |= Config.read(files_of(INFRASTRUCTURE / "envs" / env)).modules["mlsys"]
+    cpus = size["max_instances"] * size["cpu"] + size["job_tasks"] * size["job_cpu"]
+    memory = size["max_instances"] * gibibytes(size["memory"])
+    memory += size["job_tasks"] * gibibytes(size["job_memory"])
+    assert cpus <= 20 and memory <= 40  # docs/operations.md
 
 
 def test_the_job_executes_the_task_of_the_code_with_the_services_settings() -> None:
@@ -199,6 +221,26 @@ def test_each_environment_has_its_own_state_and_the_same_variables(env: str) -> 
         assert len(others) == 1, f"{name} differs between the environments"
 
 
+def test_every_root_asks_for_the_same_provider() -> None:
+    constraint = r'source\s+= "hashicorp/google"\s+version = "(.+)"'
+    texts = ["".join(files_of(INFRASTRUCTURE / root).values()) for root in ROOTS]
+    assert {tuple(re.findall(constraint, text)) for text in texts} == {("~> 6.50",)}
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_nothing_depends_on_what_version_7_of_the_provider_changes(root: str) -> None:
+    """docs/decisions/0088."""
+    for (kind, _), body in Config.read(files_of(INFRASTRUCTURE / root)).resources.items():
+        if kind == "google_project_service":
+            assert body["disable_on_destroy"] is False
+        if kind == "google_storage_bucket":
+            assert "retention_policy" not in body
+        if kind == "google_artifact_registry_repository":
+            assert "remote_repository_config" not in body
+        if kind == "google_bigquery_table":
+            assert all(view["use_legacy_sql"] is False for view in body.get("view", []))
+
+
 @pytest.mark.parametrize("root", ROOTS)
 def test_the_terraform_files_have_no_known_danger(root: str) -> None:
     assert dangers(files_of(INFRASTRUCTURE / root)) == []
@@ -221,6 +263,11 @@ def test_an_injected_danger_is_found(file: str, old: str, new: str, danger: str)
     assert old in files[file]
     files[file] = files[file].replace(old, new, 1)
     assert [text for text in dangers(files) if danger in text]
+
+
+def gibibytes(memory: str) -> int:
+    """Return the number of a size such as 2Gi."""
+    return int(memory.removesuffix("Gi"))
 
 
 def _container() -> dict[str, Any]:

@@ -32,11 +32,12 @@ PROJECT_ROLES = {
 
 @dataclass(slots=True)
 class Config:
-    """The locals and resources of a folder's files; `${...}` stays as written."""
+    """The locals, variables and resources of a folder's files; `${...}` stays as written."""
 
     locals: dict[str, Any] = field(default_factory=dict)
     resources: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     modules: dict[str, dict[str, Any]] = field(default_factory=dict)
+    variables: dict[str, dict[str, Any]] = field(default_factory=dict)
     terraform: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -50,6 +51,8 @@ class Config:
             for block in parsed.get("resource", []):
                 for kind, named in block.items():
                     found.resources |= {(kind, name): body for name, body in named.items()}
+            for block in parsed.get("variable", []):
+                found.variables |= block
             for block in parsed.get("module", []):
                 found.modules |= block
             for block in parsed.get("terraform", []):

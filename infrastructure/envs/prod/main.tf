@@ -32,7 +32,7 @@ module "mlsys" {
 
   cpu           = 4
   memory        = "8Gi"
-  max_instances = 5 # a new project's quota in a region is 20 CPUs and 40 GiB
+  max_instances = 3 # with four tasks of the job 20 CPUs, the quota of a new project in a region
 
   # The environment's people and data. Edit them here, so each change is reviewed.
   invokers              = []

@@ -51,7 +51,7 @@ resource "google_cloud_run_v2_service" "this" {
     service_account                  = google_service_account.runtime.email
     execution_environment            = "EXECUTION_ENVIRONMENT_GEN2" # a full Linux: the sandboxes need its filters
     timeout                          = "${local.request_timeout}s"
-    max_instance_request_concurrency = 8 # gunicorn's threads
+    max_instance_request_concurrency = var.concurrency
 
     scaling {
       max_instance_count = var.max_instances

@@ -20,6 +20,17 @@ variable "bucket_prefix" {
   }
 }
 
+variable "concurrency" {
+  description = "Requests that an instance takes at once, 8 at most: gunicorn's threads. 1 gives every run an instance and its memory, but every event and short request too: docs/decisions/0087."
+  type        = number
+  default     = 8
+
+  validation {
+    condition     = var.concurrency >= 1 && var.concurrency <= 8 && floor(var.concurrency) == var.concurrency
+    error_message = "concurrency is out of range. Pass 1 to 8."
+  }
+}
+
 variable "cpu" {
   description = "CPUs of an instance. A run uses all of them."
   type        = number
@@ -135,9 +146,9 @@ variable "location" {
 }
 
 variable "max_instances" {
-  description = "Maximum number of concurrent instances, which bounds the bill."
+  description = "Maximum number of concurrent instances, which bounds the bill. A new project's quota in a region is 20 CPUs and 40 GiB, for these and the job's tasks together."
   type        = number
-  default     = 10
+  default     = 5
 
   validation {
     condition     = var.max_instances >= 1 && var.max_instances <= 100
@@ -163,7 +174,7 @@ variable "max_runs" {
 }
 
 variable "memory" {
-  description = "Memory of an instance, which also holds its files. Cloud Run requires 2Gi or more for 4 CPUs, 4Gi for 6 and 8."
+  description = "Memory of an instance, which also holds its files. 2Gi hold eight runs at once if each model's file has at most 8 MiB; a run that does not fit waits. Cloud Run requires 2Gi or more for 4 CPUs, 4Gi for 6 and 8."
   type        = string
   default     = "2Gi"
 

@@ -48,7 +48,7 @@ run "the_service_has_its_resources_and_limits" {
       google_cloud_run_v2_service.this.template[0].service_account == "runtime@example-dev.iam.gserviceaccount.com" &&
       google_cloud_run_v2_service.this.template[0].timeout == "3600s" &&
       google_cloud_run_v2_service.this.template[0].max_instance_request_concurrency == 8 &&
-      google_cloud_run_v2_service.this.template[0].scaling[0].max_instance_count == 10
+      google_cloud_run_v2_service.this.template[0].scaling[0].max_instance_count == 5
     )
     error_message = "Name, account, timeout, concurrency or instances differ."
   }
@@ -63,6 +63,25 @@ run "the_service_has_its_resources_and_limits" {
     )
     error_message = "The probe or the resources differ."
   }
+}
+
+run "an_instance_may_be_a_runs_own" {
+  command = plan
+  variables {
+    concurrency = 1
+  }
+  assert {
+    condition     = google_cloud_run_v2_service.this.template[0].max_instance_request_concurrency == 1
+    error_message = "Runs share an instance."
+  }
+}
+
+run "more_requests_than_threads_are_refused" {
+  command = plan
+  variables {
+    concurrency = 9
+  }
+  expect_failures = [var.concurrency]
 }
 
 run "the_job_has_the_services_settings_and_its_own_resources" {
