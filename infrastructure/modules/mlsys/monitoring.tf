@@ -20,7 +20,7 @@ locals {
     "jsonPayload.logger=\"mlsys.request\"",
   ])
 
-  # A run that failed for good, in the service or in the job, as workers/scoring/run.py logs it. A
+  # A run that failed for good, in the service or in the job, as workers/scoring logs it. A
   # suspended run is resumed.
   failed_run_filter = join(" AND ", [
     "(resource.labels.service_name=\"${local.name}\" OR resource.labels.job_name=\"${local.job}\")",
