@@ -2,6 +2,8 @@
 
 UV_VERSION := 0.13.9
 WORKERS := 2
+# One more than the cores: the tests of the stack wait for its servers and for time to pass.
+STACKS := 3
 BIN := .venv/bin
 STAMP := .venv/.installed
 # uv from the PATH, else our own in .tools. Each call of uv names our environment, because another one
@@ -35,8 +37,8 @@ local: $(STAMP) ## run the local stack, with its data in .local/
 notebook: $(STAMP) ## start Jupyter with the variables that `make local` wrote
 	set -a; if [ -f .local/env ]; then . ./.local/env; fi; set +a; exec $(BIN)/jupyter lab notebooks
 
-test: $(STAMP) ## run the tests, with a local stack for each of WORKERS processes
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: $(STAMP) ## run the tests in STACKS processes, with a local stack for each
+	$(BIN)/pytest -n $(STACKS) --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## check format, lint, types and import rules, and run the tests without the stack
 	$(BIN)/ruff format --check .

@@ -20,19 +20,29 @@ from mlsys.settings import Settings
 from receiver import Receiver, listening
 
 TESTS = Path(__file__).parent
-# The files that take more than 10 seconds of CPU time, longest first.
+# The files that take longest, longest first; then follow the others of `tests/stack`.
 LONGEST = (
     "test_kills.py",
-    "test_concurrent_callers.py",
-    "test_registry_sync.py",
-    "test_service_kills.py",
-    "test_predict_http.py",
-    "test_inputs.py",
-    "test_models.py",
-    "test_crashing_models.py",
+    "test_engines.py",
+    "test_cancellation.py",
     "test_registry_deliveries.py",
     "test_redelivery.py",
+    "test_service_kills.py",
+    "test_registry_sync.py",
+    "test_verification.py",
+    "test_inputs.py",
+    "test_concurrent_callers.py",
     "test_pool.py",
+    "test_hard_streams.py",
+    "test_predict_http.py",
+    "test_documented_answers.py",
+    "test_runs.py",
+    "test_scoring.py",
+    "test_models.py",
+    "test_partitions.py",
+    "test_crashing_models.py",
+    "test_without_privileges.py",
+    "test_notebooks.py",
 )
 
 
@@ -74,7 +84,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     A test is marked `stack` if it uses that fixture, and `process` if its module can start one.
     """
     order = {name: number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
+    def place(item: pytest.Item) -> int:
+        return order.get(item.path.name, len(order) + (TESTS / "stack" not in item.path.parents))
+
+    items.sort(key=place)
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker("stack")

@@ -35,6 +35,12 @@ class Hold:
     release: threading.Event = field(default_factory=threading.Event)
 
 
+def close(clients: Clients) -> None:
+    """Close the connections of every client that was made."""
+    for client in clients._made.values():
+        (client.close if hasattr(client, "close") else client.transport.close)()
+
+
 class Stack(Protocol):
     """What the layer must know of a local stack."""
 
@@ -106,6 +112,7 @@ class Rules:
         for job in self.running:
             job.join(TIMEOUT)
         self.read_api.stop()
+        close(self.clients)
         for server in self._servers:
             server.shutdown()
             server.server_close()

@@ -30,6 +30,7 @@ from mlsys.artifact.signatures import Signature
 from mlsys.errors import ModelUnusable
 from mlsys.estimators.set_output import restore_output
 from mlsys.local.stack import LocalStack
+from samples import sampled
 from scoring_cases import Lab, unique
 from team_models import Broken, Picky
 from workers.inference.trial import check_answers, valid_rows
@@ -191,19 +192,40 @@ def test_a_model_that_scores_no_row_is_refused_whatever_max_rejects_is(lab: Lab)
         assert not lab.exists(params["output_table"])
 
 
-@pytest.mark.parametrize("bare", [False, True], ids=["uploaded", "a bare pickle"])
-def test_a_table_of_only_bad_rows_is_not_mistaken_for_a_broken_model(lab: Lab, bare: bool) -> None:
+BAD_ROWS = {
+    "an unknown word": {"kind": "violet"},
+    "a missing number": {"a": np.nan},
+    "an endless number": {"b": np.inf},
+    "two missing values": {"kind": None, "a": None},
+}
+
+
+@pytest.mark.parametrize(
+    ("bare", "change"),
+    sampled(
+        {
+            f"{'a bare pickle' if bare else 'uploaded'}: {name}": (bare, change)
+            for bare in (False, True)
+            for name, change in BAD_ROWS.items()
+        },
+        3,
+        __file__,
+        kind=lambda case: case[0],
+    ),
+)
+def test_a_table_of_only_bad_rows_is_not_mistaken_for_a_broken_model(
+    lab: Lab, bare: bool, change: dict[str, Any]
+) -> None:
     model = make_pipeline(
         make_column_transformer((OneHotEncoder(), ["kind"]), (StandardScaler(), ["a", "b"])),
         LogisticRegression(),
     ).fit(TEXT, Y)
     name = lab.put_pickle(model) if bare else lab.upload(model, TEXT)
-    for change in ({"kind": "violet"}, {"a": np.nan}, {"b": np.inf}, {"kind": None, "a": None}):
-        table = lab.put(TEXT.assign(id=range(N)).assign(**change).astype({"a": float, "kind": str}))
-        params = lab.params(table, name, id_columns="id")
-        lab.here(params).problem(422, "prediction-failed", "Correct the rows")
-        result = lab.here(params | {"max_rejects": "100%", "run_id": unique("all")}).done()
-        assert (result["rows"], result["rows_rejected"]) == (0, N)
+    table = lab.put(TEXT.assign(id=range(N)).assign(**change).astype({"a": float, "kind": str}))
+    params = lab.params(table, name, id_columns="id")
+    lab.here(params).problem(422, "prediction-failed", "Correct the rows")
+    result = lab.here(params | {"max_rejects": "100%", "run_id": unique("all")}).done()
+    assert (result["rows"], result["rows_rejected"]) == (0, N)
 
 
 def test_a_model_that_scores_some_rows_of_the_table_is_not_refused(lab: Lab) -> None:
