@@ -161,6 +161,7 @@ def predictions() -> tuple[str, int] | Response:
             closing(prepare(clients, scoring_request, run_id, redelivered=True)) as prepared,
         ):
             run_id = prepared.plan.run_id
+            scoring_request = scoring_request.for_version(prepared.plan.model.version)
             logs.note(run_id=run_id)
             stopping = service().stopping.is_set
             result = perform(clients, prepared, deadline=deadline, stopping=stopping, wait=False)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from mlsys.artifact.refs import NAME, NAME_RULE, VERSION
+from mlsys.artifact.refs import NAME, NAME_RULE, VERSION, is_alias
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.names import name_fault
 from mlsys.errors import InvalidRequest
@@ -129,8 +129,17 @@ ModelName = Annotated[
 ]
 ModelVersion = Annotated[
     str,
-    _matching(lambda v: v == LATEST or VERSION.fullmatch(v), "pass v1, v2, ... or latest"),
-    _schema("v1", "The model's version, or latest", pattern=f"^({VERSION.pattern}|{LATEST})$"),
+    _matching(
+        lambda v: v == LATEST or VERSION.fullmatch(v) or is_alias(v),
+        "pass v1, v2, ..., latest or an alias",
+    ),
+    _schema(
+        "v1",
+        "The model's version, latest, or an alias such as champion: the version that it names when "
+        "the run is planned",
+        pattern=f"^{NAME.pattern}$",
+        maxLength=63,
+    ),
 ]
 Shadow = Annotated[
     str,

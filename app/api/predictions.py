@@ -38,6 +38,7 @@ class RunResult(BaseModel):
     model_name: str
     model_version: str
     model_generation: int
+    model_alias: str | None = None
     loader: str = "listed"
     input_table: str
     output_table: str
@@ -80,6 +81,7 @@ class DryRun(BaseModel):
     model_name: str
     model_version: str
     model_generation: int
+    model_alias: str | None
     loader: str
     engine: str
     engine_reason: str
@@ -182,7 +184,7 @@ def _run(query: PredictOrPreviewQuery, request: ScoringRequest, prepared: Prepar
     run_id = prepared.plan.run_id
     logs.note(run_id=run_id)
     if not query.wait and prepared.result is None:
-        publish_request(request, run_id)
+        publish_request(request.for_version(prepared.plan.model.version), run_id)
         status_url = _address(url_for("runs.run", run_id=run_id), env=request.env)
         accepted = {"run_id": run_id, "state": "accepted", "status_url": status_url}
         return Accepted(**accepted).model_dump(), 202, {"Location": status_url}

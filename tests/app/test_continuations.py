@@ -58,7 +58,8 @@ class Working:
     def prepare(
         self, _: Any, request: Any, run_id: str | None, *, redelivered: bool = False
     ) -> Any:
-        plan = SimpleNamespace(run_id=run_id or "the-run")
+        version = "v3" if request.model_version == "champion" else request.model_version
+        plan = SimpleNamespace(run_id=run_id or "the-run", model=SimpleNamespace(version=version))
         return SimpleNamespace(plan=plan, request=request, close=lambda: None)
 
     def perform(
@@ -119,6 +120,14 @@ def test_the_continuation_is_the_same_request_with_its_run_id(
     request = {k: v for k, v in REQUEST.items() if k != "run_id"} | more
     assert pushed(client, request | {"wait": "false", "write_disposition": "WRITE_APPEND"}) == 204
     assert clients.sent == [request | {"run_id": "the-run"}]
+
+
+def test_the_continuation_names_the_version_that_an_alias_meant(
+    client: FlaskClient, working: Working, clients: Publishing
+) -> None:
+    working.left = 1000.0
+    assert pushed(client, REQUEST | {"model_version": "champion"}) == 204
+    assert [sent["model_version"] for sent in clients.sent] == ["v3"]
 
 
 @pytest.mark.parametrize("when", ["on_publish", "on_result"])

@@ -141,8 +141,9 @@ def test_the_service_is_served_under_the_path_of_its_url(monkeypatch: pytest.Mon
     assert under.get("/docs").headers["Location"].endswith("/team/mlsys/docs/")
     assert under.get("/docs/openapi.json").get_json()["servers"] == [{"url": "/team/mlsys"}]
     monkeypatch.setattr("app.api.predictions.publish_request", lambda *_: None)
-    plan = SimpleNamespace(plan=SimpleNamespace(run_id="a-run"), result=None, close=bool)
-    monkeypatch.setattr("workers.scoring.planning.find_run.prepare", lambda *_: plan)
+    plan = SimpleNamespace(run_id="a-run", model=SimpleNamespace(version="v1"))
+    prepared = SimpleNamespace(plan=plan, result=None, close=bool)
+    monkeypatch.setattr("workers.scoring.planning.find_run.prepare", lambda *_: prepared)
     accepted = under.get("/predict", query_string=REQUEST | {"wait": "false"})
     assert accepted.get_json()["status_url"] == accepted.headers["Location"]
     assert accepted.headers["Location"] == "https://api.example/team/mlsys/runs/a-run?env=dev"

@@ -247,7 +247,7 @@ BAD = {
     "input_table": ("titanic", "'titanic' is not a table id"),
     "output_table": ("a.b.c; DROP", "'a.b.c; DROP' is not a table id"),
     "model_name": ("Titanic", "'Titanic': pass lower-case words"),
-    "model_version": ("1", "'1': pass v1, v2, ... or latest"),
+    "model_version": ("1", "'1': pass v1, v2, ..., latest or an alias"),
     "run_id": ("../x", "'../x': pass at most 128 lower-case letters"),
     "id_columns": ("a,,b", "'a,,b': pass names once each"),
     "outputs": ("proba", "'proba': pass any of predict, predict_proba"),

@@ -10,6 +10,7 @@ process that started the zygote, however that ends.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -76,6 +77,7 @@ def main(fd: int) -> None:
 
 def _run_caller(spec: dict[str, Any], pipe: int) -> None:
     try:
+        faulthandler.register(signal.SIGUSR2, all_threads=True)
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.alarm(LIFETIME)

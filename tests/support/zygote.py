@@ -93,6 +93,8 @@ class Caller:
             while self.read(deadline):
                 pass
             if self._open:
+                self.signal(signal.SIGUSR2)  # it prints where its threads are
+                time.sleep(1)
                 self.signal(signal.SIGKILL)
                 raise AssertionError(f"a caller hung: {self.reports[-3:]}")
         finally:

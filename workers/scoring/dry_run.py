@@ -139,6 +139,7 @@ def _head(run: FoundRun, model: ModelPin) -> dict[str, Any]:
         "model_name": model.name,
         "model_version": model.version,
         "model_generation": model.generation,
+        "model_alias": model.alias,
         "loader": model.loader,
     }
 

@@ -166,6 +166,7 @@ class Result:
     finished_at: str
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    model_alias: str | None = None  # that the request which planned the run named
     loader: str = "listed"  # of the model: `MLSYS_MODELS` when the run was planned
     streams: int = 0  # of the read session, that BigQuery gave
     streams_requested: int = 0  # at most

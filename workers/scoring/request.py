@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Self
 
@@ -69,7 +69,7 @@ class ScoringRequest:
     input_table: TableRef
     output_table: TableRef
     model_name: str
-    model_version: str  # v1, v2, ... or latest
+    model_version: str  # v1, v2, ..., latest or an alias
     id_columns: tuple[str, ...] | None = None  # None: the model's, else every column not a feature
     outputs: tuple[str, ...] = ("predict",)
     class_columns: str | None = None  # names for classes, as `read_class_columns` returns them
@@ -92,6 +92,13 @@ class ScoringRequest:
             if isinstance(value, bool):
                 out[name] = "true"  # no parameter is true by default
         return out
+
+    def for_version(self, version: str) -> Self:
+        """Return the request with the version that was meant when its run was planned.
+
+        A message about the run carries it, so that moving an alias does not change the run.
+        """
+        return replace(self, model_version=version)
 
     def identity(self) -> dict[str, Any]:
         """Return the texts of the request that decide the written rows, and so identify its run.

@@ -193,6 +193,7 @@ def _work(work: _Work) -> Result:
         model_name=plan.model.name,
         model_version=plan.model.version,
         model_generation=plan.model.generation,
+        model_alias=plan.model.alias,
         input_table=str(plan.input_table),
         output_table=str(plan.output.table),
         rejects_table=str(plan.rejects.table) if decision.rejects else None,

@@ -19,8 +19,8 @@ NAME_RULE = "pass lower-case words joined by hyphens, at most 63 characters"
 NAME = re.compile(r"(?=.{1,63}\Z)[a-z0-9]+(-[a-z0-9]+)*")
 VERSION = re.compile(r"v[1-9][0-9]{0,8}")
 LATEST = "latest"  # the ready version with the highest number: computed, never stored
-ALIAS_RULE = f"{NAME_RULE}; not {LATEST}, and not the form of a version"
-_RESERVED = re.compile(rf"{LATEST}|v[0-9]+")
+ALIAS_RULE = f"{NAME_RULE}; not {LATEST}, and not a number or the form of a version"
+_RESERVED = re.compile(rf"{LATEST}|v?[0-9]+")
 # Custom metadata key for a pickled model's class and versions, which the registry shows without
 # loading the pickle.
 DESCRIPTION_KEY = "mlsys"
@@ -86,7 +86,7 @@ class ModelRef:
 
 
 def is_alias(name: object) -> bool:
-    """Return whether `name` is a valid alias: a model's name, but not `latest`, nor `v` and digits.
+    """Return whether `name` is a valid alias: a model's name, but not `latest`, `7` or `v7`.
 
     >>> is_alias("champion"), is_alias("latest"), is_alias("v0")
     (True, False, False)

@@ -58,7 +58,10 @@ def add_to(commands: Any) -> None:
     for name, (metavar, text) in REQUIRED.items():
         parser.add_argument(_flag(name), required=True, metavar=metavar, help=text)
     parser.add_argument(
-        "--model-version", default="latest", metavar="V", help="v1, v2, ... (default: %(default)s)"
+        "--model-version",
+        default="latest",
+        metavar="V",
+        help="v1, v2, ..., latest or an alias (default: %(default)s)",
     )
     for name, (metavar, text) in OPTIONAL.items():
         parser.add_argument(_flag(name), metavar=metavar, help=text)

@@ -18,6 +18,8 @@ def headline(call: Call, verdict: Mapping[str, Any]) -> str:
     if where := call.params.get("where"):
         rows += f", filtered by where {where}"
     model = f"{verdict['model_name']} {verdict['model_version']}"
+    if alias := verdict.get("model_alias"):
+        model += f" ({alias})"
     return f"{model} on {call.params['input_table']}: {rows}"
 
 

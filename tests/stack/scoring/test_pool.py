@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,6 +68,19 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[pool._Pool]:
     monkeypatch.setattr(pool, "_pool", own)
     yield own
     own.end()
+
+
+def test_a_dead_process_is_noticed_while_others_work(workers: pool._Pool) -> None:
+    """The executor itself notices a late one only when another has ended its work."""
+    executor = workers.executor(2)
+    for _ in range(2):
+        executor.submit(time.sleep, 60)
+    workers.check()
+    for process in workers._started()[1:]:
+        os.kill(process.pid, signal.SIGKILL)
+        process.join(10)
+    with pytest.raises(BrokenProcessPool):
+        workers.check()
 
 
 def pids(workers: pool._Pool) -> set[int]:

@@ -26,6 +26,7 @@ from workers.scoring.records import (
 )
 from workers.scoring.request import (
     AUTO,
+    LATEST,
     MAX_RUN_ID,
     MaxRejects,
     ScoringRequest,
@@ -99,7 +100,7 @@ def find_run(
         if document is None:
             return FoundRun(store, None, None, resolved or resolve(clients, request))
         plan = store.parse("plan.json", document, Plan.from_dict)
-        if differing := _differing(plan, request):
+        if differing := _differing(plan, request, resolved):
             if suffix > 1:  # another request's own run_id
                 continue
             raise _taken(plan, differing)
@@ -148,7 +149,7 @@ def prepare(
             if existing is None:
                 raise TryAgain(f"The plan of {store.run_id} was deleted just now: try again")
             plan, model = store.parse("plan.json", existing, Plan.from_dict), None
-            if differing := _differing(plan, request):
+            if differing := _differing(plan, request, run.resolved):
                 raise _taken(plan, differing)
     note = planned_otherwise(plan, request)
     notes = () if note is None else (note,)
@@ -209,11 +210,17 @@ def another_plan(store: RunStore, name: str) -> Conflict:
     )
 
 
-def _differing(plan: Plan, request: ScoringRequest) -> list[str]:
-    """Return the parameters that differ from the plan's; `latest` may mean the plan's version."""
+def _differing(plan: Plan, request: ScoringRequest, resolved: Resolved | None) -> list[str]:
+    """Return the parameters that differ from the plan's.
+
+    `latest` means the plan's version, and so does the alias that the plan was made for, whatever
+    it names by now. Another alias means what it names now, as `resolved` tells.
+    """
     requested = request.identity()
-    if requested["model_version"] == "latest":
+    if requested["model_version"] in (LATEST, plan.model.alias):
         requested["model_version"] = plan.request["model_version"]
+    elif resolved is not None:
+        requested["model_version"] = resolved.model.version
     keys = requested.keys() | plan.request.keys()
     return sorted(k for k in keys if requested.get(k) != plan.request.get(k))
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlsys.artifact.aliases import MAX_NAMED, Alias, read_alias
 from mlsys.artifact.checksum import crc32c
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.artifact.refs import ModelRef
+from mlsys.artifact.refs import ModelRef, is_alias
 from mlsys.cloud.clients import TIMEOUT, Clients
-from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable, TryAgain
+from mlsys.errors import AliasNotFound, InvalidRequest, ModelNotFound, ModelUnusable, TryAgain
 from workers import admission, machine
 from workers.sandbox.client import ModelFile, SandboxedModel, tried_twice
 from workers.sandbox.died import SandboxDied
@@ -21,7 +22,7 @@ from workers.verification.version import read_metadata as metadata_of
 from workers.verification.version import read_model, signature_of
 
 if TYPE_CHECKING:
-    from google.cloud.storage import Blob
+    from google.cloud.storage import Blob, Bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,35 +38,31 @@ class ModelPin:
     size: int  # bytes
     signature: str | None = None  # what model.sig held, if the settings demand one
     loader: str = "listed"  # `MLSYS_MODELS` when the run was planned
+    alias: str | None = None  # that the request named, and that meant this version then
+    alias_generation: int | None = None  # of the alias's object
 
 
 def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
     """Return the object that the request's model name and version mean now.
 
     Raises:
-        ModelNotFound: it does not exist.
+        ModelNotFound: it does not exist; the message names the versions that do.
+        AliasNotFound, AliasInvalid: see `read_alias`.
     """
     bucket = clients.storage.bucket(clients.settings.models_bucket(request.env))
-    version = request.model_version
+    version, alias = request.model_version, None
     if version == LATEST:
-        refs = []
-        for blob in bucket.list_blobs(prefix=f"{request.model_name}/", timeout=TIMEOUT):
-            with contextlib.suppress(InvalidRequest):  # an object that is not part of a model
-                ref, kind = ModelRef.of_object(blob.name)
-                refs += [ref] if kind == "model" else []
+        refs = _versions(bucket, request.model_name)
         if not refs:
-            raise ModelNotFound(
-                f"{bucket.name} has no version of {request.model_name}: "
-                f"GET /models?env={request.env} lists the models"
-            )
-        version = max(refs, key=lambda r: r.number).version
+            raise _no_version(bucket, request)
+        version = refs[-1].version
+    elif is_alias(version):
+        alias = _alias(bucket, request)
+        version = alias.version
     ref = ModelRef(request.model_name, version)
     existing: Blob | None = bucket.get_blob(ref.path, timeout=TIMEOUT)
     if existing is None:
-        raise ModelNotFound(
-            f"The model gs://{bucket.name}/{ref.path} does not exist: "
-            f"GET /models?env={request.env} lists the models"
-        )
+        raise _missing(bucket, request, ref, alias)
     signature = signature_of(clients, bucket.name, ref)
     return ModelPin(
         bucket=bucket.name,
@@ -77,7 +74,52 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
         size=existing.size,
         signature=None if signature is None else signature.decode("latin-1"),
         loader=clients.settings.models,
+        alias=alias.alias if alias else None,
+        alias_generation=alias.generation if alias else None,
     )
+
+
+def _alias(bucket: Bucket, request: ScoringRequest) -> Alias:
+    """Return what the request's alias names now."""
+    try:
+        return read_alias(bucket, request.model_name, request.model_version)
+    except AliasNotFound:
+        if not _versions(bucket, request.model_name):  # a wrong model name, rather
+            raise _no_version(bucket, request) from None
+        raise
+
+
+def _versions(bucket: Bucket, name: str) -> list[ModelRef]:
+    """Return the model's versions that have a model.pkl, the oldest first."""
+    refs = []
+    for blob in bucket.list_blobs(prefix=f"{name}/", timeout=TIMEOUT):
+        with contextlib.suppress(InvalidRequest):  # an object that is not part of a model
+            ref, kind = ModelRef.of_object(blob.name)
+            refs += [ref] if kind == "model" else []
+    return sorted(refs, key=lambda ref: ref.number)
+
+
+def _no_version(bucket: Bucket, request: ScoringRequest) -> ModelNotFound:
+    return ModelNotFound(
+        f"{bucket.name} has no version of {request.model_name}: "
+        f"GET /models?env={request.env} lists the models"
+    )
+
+
+def _missing(
+    bucket: Bucket, request: ScoringRequest, ref: ModelRef, alias: Alias | None
+) -> ModelNotFound:
+    """Return the error for a version without a model.pkl, with the versions that have one."""
+    refs = _versions(bucket, ref.name)
+    which = f"The model gs://{bucket.name}/{ref.path} does not exist"
+    if alias is not None:
+        which = f"The alias {alias.alias} is broken: it names {ref}, which does not exist"
+    if not refs:
+        return ModelNotFound(f"{which}: GET /models?env={request.env} lists the models")
+    names = [other.version for other in refs[-MAX_NAMED:]]
+    more = f" and {len(refs) - MAX_NAMED:,} older ones" if len(refs) > MAX_NAMED else ""
+    move = "Move the alias, or pass a version" if alias else "Pass one of them"
+    return ModelNotFound(f"{which}; {ref.name} has {', '.join(names)}{more}. {move}")
 
 
 def load_pinned(clients: Clients, pin: ModelPin) -> SandboxedModel:

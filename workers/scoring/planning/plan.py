@@ -66,7 +66,7 @@ class Plan:
 
     run_id: str
     token: str  # unique: jobs and tables of another plan with the same run_id are not this plan's
-    request: Mapping[str, Any]  # `ScoringRequest.identity`, with the version that latest meant
+    request: Mapping[str, Any]  # `ScoringRequest.identity`, with the version that was meant
     model: ModelPin
     is_query: bool  # the input's rows are made by a query (a view), and copied first
     snapshot_at: str  # ISO time: the rows that are scored are the table's rows at this moment

@@ -112,6 +112,7 @@ def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
         "model_version": plan.model.version,
         "model_generation": plan.model.generation,
         "model_crc32c": plan.model.crc32c,
+        "model_alias": plan.model.alias,
         "input_table": str(plan.input_table),
         "output_table": str(plan.output.table),
         "write_disposition": plan.output.write_disposition,

@@ -103,7 +103,7 @@ def _start(
         schema=[bigquery.SchemaField.from_api_repr(dict(f)) for f in into.schema],
         write_disposition=job_disposition(into),
         column_name_character_map="STRICT",  # else a project's setting may rename columns
-        labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version},
+        labels=_labels(plan),
     )
     if not into.exists:
         config.time_partitioning = bigquery.TimePartitioning(field=into.day)
@@ -117,6 +117,12 @@ def _start(
         timeout=TIMEOUT,
         retry=bigquery_retry(),
     )
+
+
+def _labels(plan: Plan) -> dict[str, str]:
+    """Return the job's labels; names of models and aliases are valid values."""
+    labels = {"mlsys_model": plan.model.name, "mlsys_version": plan.model.version}
+    return labels | ({"mlsys_alias": plan.model.alias} if plan.model.alias else {})
 
 
 def _refused(exc: Exception, plan: Plan, into: Destination) -> Exception:

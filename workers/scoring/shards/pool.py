@@ -200,6 +200,18 @@ class _Pool:
             self._processes = processes
         return self._executor
 
+    def check(self) -> None:
+        """Check that all processes live.
+
+        The executor watches the processes that it had when it last woke up. One that it started
+        since can end unnoticed until another one has scored a whole stream.
+
+        Raises:
+            BrokenProcessPool: one has ended.
+        """
+        if not all(process.is_alive() for process in self._started()):
+            raise cf.process.BrokenProcessPool("a process has ended")
+
     def end(self) -> None:
         """End the processes now: their unfinished work is not published, and not missed."""
         self._end()
@@ -257,6 +269,7 @@ def _in_processes(
                 if isinstance(shard, RemoteError):
                     raise shard.error()
             if waiting:
+                _pool.check()
                 if stop():
                     raise RunInterrupted("The run was stopped between two parts")
                 look()
