@@ -168,7 +168,11 @@ def test_a_status_url_is_absolute_even_if_the_service_does_not_know_its_address(
     client = create_app(settings, NoClients(settings))
     client.extensions["mlsys"] = service
     monkeypatch.setattr("app.api.predictions.publish_request", lambda *_: None)
-    plan = SimpleNamespace(plan=SimpleNamespace(run_id="a-run"), result=None, close=bool)
+    plan = SimpleNamespace(
+        plan=SimpleNamespace(run_id="a-run", model=SimpleNamespace(version="v1")),
+        result=None,
+        close=bool,
+    )
     monkeypatch.setattr("workers.scoring.planning.find_run.prepare", lambda *_: plan)
     accepted = client.test_client().get(
         "/predict", query_string=REQUEST | {"wait": "false"}, headers={"Host": host}
