@@ -34,6 +34,7 @@ from workers.sandbox import walls
 
 SECONDS = 12.0  # of one check; all together take at most three times as long
 SMALL = 64 * 2**20  # bytes; with a smaller limit ordinary forests are refused
+RUNS = ("run.jobs.run", "run.jobs.runWithOverrides")
 KEEPS = tuple(f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list"))
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class _Checks:
             self._check("datasets", self._datasets, own, needs=("location",)),
             self._topic("publish-predictions", settings.predictions_topic(env)),
             self._topic("publish-events", settings.events_topic(env)),
+            *self._job(),
             self._check("walls", self._walls, Use("this instance", "the sandboxes", ())),
             self._check("machine", self._machine, Use("this instance", "the machine", ())),
         ]
@@ -95,6 +97,26 @@ class _Checks:
     def _topic(self, id: str, topic: str) -> Check:
         use = Use("Pub/Sub", topic, ("pubsub.topics.publish",))
         return self._check(id, lambda: self._publishes(topic), use)
+
+    def _job(self) -> list[Check]:
+        if not self.settings.job:
+            return []
+        use = Use("Cloud Run", self.settings.job, ("run.jobs.get", "run.executions.list"))
+        return [self._check("run-job", self._may_run, use)]
+
+    def _may_run(self) -> Outcome:
+        """Check the right to start the job, and to see how its executions go."""
+        jobs, name = self.clients.jobs, self.settings.job_name
+        jobs.get_job(name=name, timeout=CALL, retry=None)
+        request: dict[str, Any] = {"resource": name, "permissions": list(RUNS)}
+        granted = jobs.test_iam_permissions(request=request, timeout=CALL, retry=None).permissions
+        if lacks := [permission for permission in RUNS if permission not in granted]:
+            return failed(
+                f"The service's account lacks {', '.join(lacks)} on {self.settings.job}.", self.fix
+            )
+        request = {"parent": name, "page_size": 1}
+        self.clients.executions.list_executions(request=request, timeout=CALL, retry=None)
+        return ok(f"{self.settings.job} can be run with overrides, and its executions seen.")
 
     def _read_session(self) -> Outcome:
         """Open a session that nothing is read from, which costs nothing."""

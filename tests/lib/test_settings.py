@@ -67,7 +67,7 @@ def test_every_wrong_key_is_named_in_one_message() -> None:
                 "MLSYS_REQUEST_TIMEOUT",
                 id=f"timeout {value}",
             )
-            for value in ("0", "-1", "nan", "1h")
+            for value in ("0", "-1", "nan", "1h", "inf", "3601")
         ),
         *(
             pytest.param(
@@ -76,6 +76,19 @@ def test_every_wrong_key_is_named_in_one_message() -> None:
                 id=f"bytes {value}",
             )
             for value in ("0", "-1", "1.5", "2GiB", "9" * 5000)
+        ),
+        *(
+            pytest.param(
+                {"GCP_PROJECT_ID": "p", name: value}, f"{name} is {says}", id=f"{name} {value}"
+            )
+            for name, value, says in (
+                ("MLSYS_JOB_TASKS", "10001", "10001, and an execution .* at most 10,000 tasks"),
+                ("MLSYS_JOB_TASKS", "0", "'0': pass a whole number above 0"),
+                ("MLSYS_JOB_TASKS", "ten", "'ten'"),
+                ("MLSYS_JOB_CPUS", "9", "9, and a task .* at most 8 CPUs: pass 1 to 8"),
+                ("MLSYS_JOB_CPUS", "0.5", "'0.5'"),
+                ("MLSYS_MAX_RUNS", "-1", "'-1'"),
+            )
         ),
         *(
             pytest.param(
@@ -90,6 +103,13 @@ def test_every_wrong_key_is_named_in_one_message() -> None:
 def test_a_wrong_value_is_refused_by_name(environ: dict[str, str], key: str) -> None:
     with pytest.raises(SettingsError, match=key):
         Settings.from_env(environ)
+
+
+def test_the_largest_values_are_taken() -> None:
+    most = {"MLSYS_JOB_TASKS": "10000", "MLSYS_JOB_CPUS": "8", "MLSYS_REQUEST_TIMEOUT": "3600"}
+    settings = Settings.from_env({"GCP_PROJECT_ID": "p"} | most)
+    assert (settings.job_tasks, settings.job_cpus) == (10_000, 8)
+    assert settings.request_timeout == 3600.0
 
 
 def test_a_notebook_needs_only_a_project() -> None:

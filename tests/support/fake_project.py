@@ -21,6 +21,8 @@ from mlsys.settings import Settings
 URL = "https://mlsys-dev-1.us-central1.run.app"
 PROJECT = "my-project"
 DATASET = f"{PROJECT}.mlsys_dev"
+SERVICE = f"projects/{PROJECT}/locations/us-central1/services/mlsys-dev"
+JOB = f"projects/{PROJECT}/locations/us-central1/jobs/mlsys-score-dev"
 TOPICS = f"projects/{PROJECT}/topics"
 KINDS = {"model-events": "/events/storage", "predictions": "/events/predictions"}
 
@@ -85,12 +87,38 @@ class Project:
             self.topics |= {f"{TOPICS}/{name}", f"{TOPICS}/{dead}"}
             self.subscriptions[name] = _pushing(name, route)
             self.subscriptions[dead] = SimpleNamespace()
+        self.image = "us-docker.pkg.dev/my-project/mlsys/mlsys@sha256:1"
+        account = f"mlsys-sa-dev@{PROJECT}.iam.gserviceaccount.com"
+        self.container = SimpleNamespace(
+            image=self.image, env=[SimpleNamespace(name="MLSYS_JOB", value="mlsys-score-dev")]
+        )
+        self.service = SimpleNamespace(
+            template=SimpleNamespace(containers=[self.container], service_account=account),
+            latest_ready_revision="",
+            traffic_statuses=[
+                SimpleNamespace(revision="mlsys-dev-00006-old", percent=0),
+                SimpleNamespace(revision="mlsys-dev-00007-abc", percent=100),
+            ],
+        )
+        self.revisions = {f"{SERVICE}/revisions/mlsys-dev-00007-abc": [self.image]}
+        self.task = SimpleNamespace(
+            service_account=account,
+            timeout=dt.timedelta(hours=6),
+            max_retries=3,
+            containers=[
+                SimpleNamespace(
+                    image=self.image,
+                    command=["python", "-m", "workers.scoring.engines.task"],
+                )
+            ],
+        )
+        self.jobs = {JOB: SimpleNamespace(template=SimpleNamespace(template=self.task))}
         self.waiting = 0
         self.version = mlsys.__version__
         self.envs = ["dev"]
         self.own: list[dict[str, Any]] = [
             {"id": name, "state": "ok", "seen": "", "fix": None}
-            for name in ("apis", "registry-table", "walls", "clock", "publish-events")
+            for name in ("apis", "registry-table", "run-job", "walls", "clock", "publish-events")
         ]
         self.service_fault: Exception | None = None
         self.faults: dict[str, Exception] = {}  # by the name of a client's method
@@ -101,6 +129,9 @@ class Project:
             settings=self.settings,
             storage=_Storage(self),
             bigquery=_BigQuery(self),
+            jobs=SimpleNamespace(get_job=self._get_job),
+            services=SimpleNamespace(get_service=self._get_service),
+            revisions=SimpleNamespace(get_revision=self._get_revision),
             publisher=_PubSub(self),
             subscriber=_PubSub(self),
         )
@@ -112,6 +143,16 @@ class Project:
             account=self._account,
             waiting=lambda *_: self._raise("waiting") or self.waiting,
         )
+
+    def _get_job(self, name: str, **_: Any) -> Any:
+        return self.get("get_job", self.jobs, name)
+
+    def _get_service(self, name: str, **_: Any) -> Any:
+        return self.get("get_service", {SERVICE: self.service}, name)
+
+    def _get_revision(self, name: str, **_: Any) -> Any:
+        images = self.get("get_revision", self.revisions, name)
+        return SimpleNamespace(containers=[SimpleNamespace(image=image) for image in images])
 
     def _account(self) -> str:
         self._raise("account")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from google.api_core import exceptions
 
-from fake_project import DATASET, Project
+from fake_project import DATASET, JOB, Project
 from mlsys.doctor.check import Finding
 from workers import checks
 
@@ -20,11 +20,18 @@ TOPIC = "projects/my-project/topics/mlsys-events-dev"
 class Account(Project):
     """A project by the service's account, which also reads sessions and tests permissions."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        configure(self, job="mlsys-score-dev")
+        self.granted = ["run.jobs.run", "run.jobs.runWithOverrides"]
+
     def clients(self) -> Any:
         clients = self.deployment.clients
         clients.bigquery_read = SimpleNamespace(create_read_session=self._open)  # type: ignore[attr-defined, misc]
         clients.publisher.test_iam_permissions = self._test  # type: ignore[method-assign]
         clients.storage.list_blobs = self._list  # type: ignore[method-assign]
+        clients.jobs.test_iam_permissions = self._may_run
+        clients.executions = SimpleNamespace(list_executions=self._list_executions)  # type: ignore[attr-defined]
         return clients
 
     def findings(self) -> dict[str, Finding]:
@@ -37,6 +44,13 @@ class Account(Project):
     def _test(self, request: dict[str, Any], **_: Any) -> Any:
         granted = request["permissions"] if request["resource"] in self.topics else []
         return SimpleNamespace(permissions=granted)
+
+    def _may_run(self, request: dict[str, Any], **_: Any) -> Any:
+        assert request["resource"] == JOB
+        return SimpleNamespace(permissions=[p for p in request["permissions"] if p in self.granted])
+
+    def _list_executions(self, request: dict[str, Any], **_: Any) -> Any:
+        return self.get("list_executions", dict.fromkeys(self.jobs, ()), request["parent"])
 
     def _list(self, name: str, **_: Any) -> list[Any]:
         self.get("list", self.buckets, name)
@@ -81,6 +95,13 @@ BROKEN: dict[str, tuple[Callable[[Account], object], str]] = {
         "datasets",
     ),
     "an output in another location": (in_another_place, "datasets"),
+    "no job": (lambda a: a.jobs.clear(), "run-job"),
+    "the job may not be run": (lambda a: a.granted.clear(), "run-job"),
+    "the job may not be run with overrides": (lambda a: a.granted.pop(), "run-job"),
+    "executions cannot be seen": (
+        lambda a: a.faults.update(list_executions=exceptions.PermissionDenied("secret")),
+        "run-job",
+    ),
     "no topic": (lambda a: a.topics.discard(TOPIC), "publish-events"),
 }
 
@@ -101,7 +122,9 @@ def test_one_broken_thing_is_named(
     assert [f.id for f in findings.values() if f.state in ("failed", "warning")] == [id], findings
     assert findings[id].fix
     assert "secret" not in findings[id].seen
-    assert ("secret" in caplog.text) == bool({"query", "open"} & account.faults.keys())
+    assert ("secret" in caplog.text) == bool(
+        {"query", "open", "list_executions"} & account.faults.keys()
+    )
 
 
 @pytest.mark.parametrize(("on_cloud_run", "state"), [(True, "failed"), (False, "warning")])
@@ -120,3 +143,9 @@ def test_a_small_limit_for_models_is_a_warning() -> None:
     account = Account()
     configure(account, max_model_bytes=2**20)
     assert account.findings()["machine"].state == "warning"
+
+
+def test_a_service_without_a_job_has_no_check_of_it() -> None:
+    account = Account()
+    configure(account, job="")
+    assert "run-job" not in account.findings()

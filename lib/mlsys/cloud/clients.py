@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from google.cloud import bigquery, storage
     from google.cloud.bigquery_storage_v1 import BigQueryReadClient
     from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
-    from google.cloud.run_v2 import ExecutionsClient, JobsClient
+    from google.cloud.run_v2 import ExecutionsClient, JobsClient, RevisionsClient, ServicesClient
 
 TIMEOUT = 60.0  # seconds for one call to a Google API
 RETRY_DEADLINE = 120.0  # seconds for one call with all its retries, below any request's limit
@@ -74,6 +74,16 @@ class Clients:
     def executions(self) -> ExecutionsClient:
         """The client of the executions of Cloud Run's jobs."""
         return self._once("executions", _executions)
+
+    @property
+    def services(self) -> ServicesClient:
+        """The client of Cloud Run's services."""
+        return self._once("services", _services)
+
+    @property
+    def revisions(self) -> RevisionsClient:
+        """The client of the revisions of Cloud Run's services."""
+        return self._once("revisions", _revisions)
 
     def _once(self, name: str, make: Any) -> Any:
         with self._lock:
@@ -262,6 +272,18 @@ def _executions(settings: Settings) -> ExecutionsClient:
     from google.cloud.run_v2 import ExecutionsClient
 
     return _over_grpc(ExecutionsClient, settings.emulators.run)
+
+
+def _services(settings: Settings) -> ServicesClient:
+    from google.cloud.run_v2 import ServicesClient
+
+    return _over_grpc(ServicesClient, settings.emulators.run)
+
+
+def _revisions(settings: Settings) -> RevisionsClient:
+    from google.cloud.run_v2 import RevisionsClient
+
+    return _over_grpc(RevisionsClient, settings.emulators.run)
 
 
 def _over_grpc(client: Any, emulator: str | None) -> Any:

@@ -36,6 +36,7 @@ _API_OF = {
     "BigQuery": "bigquery.googleapis.com",
     "BigQuery Storage Read API": "bigquerystorage.googleapis.com",
     "Cloud Monitoring": "monitoring.googleapis.com",
+    "Cloud Run": "run.googleapis.com",
     "Cloud Storage": "storage.googleapis.com",
     "Pub/Sub": "pubsub.googleapis.com",
 }

@@ -6,6 +6,7 @@ from mlsys.cloud.messages import Use
 from mlsys.doctor.buckets import bucket_checks
 from mlsys.doctor.check import Check, Finding, Outcome, ok, run_checks
 from mlsys.doctor.deployment import Deployment
+from mlsys.doctor.job import job_checks
 from mlsys.doctor.messages import message_checks
 from mlsys.doctor.service import ServiceChecks, without_repeats
 from mlsys.doctor.warehouse import warehouse_checks
@@ -19,6 +20,7 @@ def examine(at: Deployment) -> list[Finding]:
         *service.checks(),
         *bucket_checks(at),
         *warehouse_checks(at),
+        *job_checks(at),
         *message_checks(at),
     ]
     findings = run_checks(checks, at.clients.settings.project)

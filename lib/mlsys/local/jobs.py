@@ -111,6 +111,10 @@ class Jobs:
         """
         import grpc
         from google.cloud import run_v2
+        from google.iam.v1.iam_policy_pb2 import (  # type: ignore[import-untyped]
+            TestIamPermissionsRequest,
+            TestIamPermissionsResponse,
+        )
         from google.longrunning.operations_pb2 import Operation
 
         def run_job(request: Any, context: Any) -> Any:
@@ -151,6 +155,15 @@ class Jobs:
             operation.metadata.Pack(run_v2.Execution.pb(message_of(execution)))
             return operation
 
+        def get_job(request: Any, context: Any) -> Any:
+            if request.name.rpartition("/")[2] not in self._jobs:
+                text = f"Resource '{request.name}' was not found"
+                context.abort(grpc.StatusCode.NOT_FOUND, text)
+            return run_v2.Job(name=request.name)
+
+        def grant(request: Any, context: Any) -> Any:
+            return TestIamPermissionsResponse(permissions=request.permissions)  # all of them
+
         def list_executions(request: Any, context: Any) -> Any:
             of_job = [e for e in self.executions.values() if e.name.startswith(request.parent)]
             return run_v2.ListExecutionsResponse(executions=[message_of(e) for e in of_job])
@@ -160,7 +173,15 @@ class Jobs:
                 call, request_deserializer=takes.deserialize, response_serializer=serialize
             )
 
-        jobs = {"RunJob": handler(run_job, run_v2.RunJobRequest, Operation.SerializeToString)}
+        jobs = {
+            "RunJob": handler(run_job, run_v2.RunJobRequest, Operation.SerializeToString),
+            "GetJob": handler(get_job, run_v2.GetJobRequest, run_v2.Job.serialize),
+            "TestIamPermissions": grpc.unary_unary_rpc_method_handler(
+                grant,
+                request_deserializer=TestIamPermissionsRequest.FromString,
+                response_serializer=TestIamPermissionsResponse.SerializeToString,
+            ),
+        }
         executions = {
             "GetExecution": handler(
                 get_execution, run_v2.GetExecutionRequest, run_v2.Execution.serialize

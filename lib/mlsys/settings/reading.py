@@ -21,9 +21,16 @@ ENVS = ("dev", "staging", "prod")
 PUSH_AUTH_MODES = ("app", "platform", "off")
 MODELS = ("listed", "any")
 MAX_MODEL_BYTES = 2 << 30
-LIMITS = ("MLSYS_MAX_MODEL_BYTES", "MLSYS_MAX_RUNS", "MLSYS_JOB_TASKS", "MLSYS_JOB_CPUS")
 JOB_TASKS, JOB_CPUS = 10, 2  # of a Cloud Run job, where nothing is set
-MAX_TASKS = 10_000  # https://cloud.google.com/run/quotas
+# The whole numbers, each with its largest value and whose that is, if there is one:
+# https://cloud.google.com/run/quotas, https://cloud.google.com/run/docs/configuring/jobs/cpu
+LIMITS: dict[str, tuple[int, str] | None] = {
+    "MLSYS_MAX_MODEL_BYTES": None,
+    "MLSYS_MAX_RUNS": None,
+    "MLSYS_JOB_TASKS": (10_000, "an execution of a Cloud Run job has at most 10,000 tasks"),
+    "MLSYS_JOB_CPUS": (8, "a task of a Cloud Run job has at most 8 CPUs"),
+}
+REQUEST_SECONDS = 3600.0  # https://cloud.google.com/run/quotas#request_limits
 # The prefix of every Ed25519 public key in DER form (RFC 8410, section 4)
 KEY_PREFIX = bytes.fromhex("302a300506032b6570032100")
 # module.Name, exactly: no wildcard, and no class inside another
@@ -82,11 +89,14 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
     timeout = read("MLSYS_REQUEST_TIMEOUT", "3600")
     try:
         request_timeout = float(timeout or 0)
-        if not request_timeout > 0:
+        if not 0 < request_timeout <= REQUEST_SECONDS:
             raise ValueError
     except ValueError:
         request_timeout = 0.0
-        errors.append(f"MLSYS_REQUEST_TIMEOUT is {timeout!r}: pass a number of seconds above 0")
+        errors.append(
+            f"MLSYS_REQUEST_TIMEOUT is {timeout!r}: pass a number of seconds above 0, at most "
+            f"{REQUEST_SECONDS:.0f}, after which Cloud Run ends a request"
+        )
     datasets = {}
     for key in ("MLSYS_INPUT_DATASETS", "MLSYS_OUTPUT_DATASETS"):
         datasets[key] = tuple(_split(read(key)))
@@ -125,8 +135,11 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
     if job and not _JOB.fullmatch(job):
         errors.append(f"MLSYS_JOB is {job!r}: pass the name of a Cloud Run job in GCP_REGION")
     for key, text in limits.items():
-        if text and not _whole_number(text):
+        number, limit = _whole_number(text), LIMITS[key]
+        if text and not number:
             errors.append(f"{key} is {text!r}: pass a whole number above 0")
+        elif number and limit is not None and number > limit[0]:
+            errors.append(f"{key} is {number}, and {limit[1]}: pass 1 to {limit[0]}")
     if errors:
         raise SettingsError("; ".join(errors))
     return {
@@ -150,7 +163,7 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
         "max_model_bytes": _whole_number(limits["MLSYS_MAX_MODEL_BYTES"]),
         "max_runs": _whole_number(limits["MLSYS_MAX_RUNS"]),
         "job": job,
-        "job_tasks": min(_whole_number(limits["MLSYS_JOB_TASKS"]) or JOB_TASKS, MAX_TASKS),
+        "job_tasks": _whole_number(limits["MLSYS_JOB_TASKS"]) or JOB_TASKS,
         "job_cpus": _whole_number(limits["MLSYS_JOB_CPUS"]) or JOB_CPUS,
     }
 

@@ -1,6 +1,7 @@
 """One thing broken at a time: the right check names it, and nothing else fails."""
 
 import dataclasses
+import datetime as dt
 import json
 import re
 from collections.abc import Callable
@@ -33,7 +34,7 @@ def test_nothing_is_wrong_with_a_healthy_project() -> None:
     assert not [finding.id for finding in findings if finding.fix]
     ids = [finding.id for finding in findings]
     assert len(ids) == len(set(ids)) >= 25
-    assert ids[-2:] == ["service:walls", "service:publish-events"]
+    assert ids[-3:] == ["service:run-job", "service:walls", "service:publish-events"]
 
 
 def test_the_documents_name_every_check() -> None:
@@ -272,6 +273,56 @@ BROKEN: dict[str, tuple[Callable[[Project], object], str, str]] = {
         "dead-letters-model-events",
         APPLY,
     ),
+    "no job": (lambda p: p.jobs.clear(), "job", APPLY),
+    "the service has no job": (lambda p: p.container.env.clear(), "job-setting", APPLY),
+    "the service has another job": (
+        lambda p: setattr(p.container.env[0], "value", "mlsys-score-old"),
+        "job-setting",
+        APPLY,
+    ),
+    "a job of another release": (
+        lambda p: setattr(p.task.containers[0], "image", "mlsys@sha256:0"),
+        "job-image",
+        "gcloud run jobs update mlsys-score-dev --image=us-docker.pkg.dev/my-project/mlsys/"
+        f"mlsys@sha256:1 --project={PROJECT} --region=us-central1",
+    ),
+    "the service was rolled back, and the job was not": (
+        lambda p: (
+            p.service.traffic_statuses.reverse()
+            or setattr(p.service.traffic_statuses[1], "percent", 100)
+            or setattr(p.service.traffic_statuses[0], "percent", 0)
+            or p.revisions.update(
+                {f"{fake_project.SERVICE}/revisions/mlsys-dev-00006-old": ["old"]}
+            )
+        ),
+        "job-image",
+        "--image=old",
+    ),
+    "a job of another account": (
+        lambda p: setattr(p.task, "service_account", "me@example.com"),
+        "job-account",
+        APPLY,
+    ),
+    "a job of the default account": (
+        lambda p: setattr(p.task, "service_account", ""),
+        "job-account",
+        APPLY,
+    ),
+    "a job with little time": (
+        lambda p: setattr(p.task, "timeout", dt.timedelta(minutes=1)),
+        "job-limits",
+        APPLY,
+    ),
+    "a job that executes the service": (
+        lambda p: p.task.containers[0].command.clear(),
+        "job-limits",
+        APPLY,
+    ),
+    "the service may not run the job": (
+        lambda p: own(p, "run-job", "lacks run.jobs.run"),
+        "service:run-job",
+        APPLY,
+    ),
     "no walls": (lambda p: own(p, "walls", "no filter"), "service:walls", APPLY),
     "the service may not publish": (
         lambda p: own(p, "publish-events", "may not publish"),
@@ -296,6 +347,7 @@ def test_one_broken_thing_is_named_by_its_check(
 
 
 WARNED: dict[str, tuple[Callable[[Project], object], str, str]] = {
+    "a job without retries": (lambda p: setattr(p.task, "max_retries", 0), "job-limits", APPLY),
     "parts are kept": (lambda p: p.runs.lifecycle_rules.clear(), "runs-lifecycle", APPLY),
     "the caller may not upload": (
         lambda p: setattr(p.models, "denied", ("storage.objects.create",)),
@@ -341,7 +393,11 @@ def test_what_works_and_should_be_changed_is_a_warning(
 
 
 @pytest.mark.parametrize(
-    "method", ["get_bucket", "get_dataset", "get_table", "get_topic", "get_subscription", "waiting"]
+    "method",
+    [
+        *("get_bucket", "get_dataset", "get_table", "get_topic", "get_subscription", "waiting"),
+        *("get_job", "get_service", "get_revision"),
+    ],
 )
 def test_what_the_caller_may_not_see_does_not_fail(method: str) -> None:
     project = Project()

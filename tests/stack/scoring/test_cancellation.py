@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("environment")
 
 ROWS = 4_000
 DATA = pd.DataFrame({"id": range(ROWS), "a": np.arange(ROWS) / 7})
-DATA["word"] = [f"{n:>300}" for n in range(ROWS)]  # 1 MB, of which BigQuery gives two streams
+DATA["word"] = [f"{n:>300}" for n in range(ROWS)]  # 1 MB: BigQuery gives two streams
 MODEL = LinearRegression().fit(DATA[["a"]], DATA["a"] * 3 + 1)
 CALLS = 60  # of a run to the clients, at most
 RACES, LONG_RACES = 20, 200
