@@ -164,7 +164,7 @@ def predictions() -> tuple[str, int] | Response:
             scoring_request = scoring_request.for_version(prepared.plan.model.version)
             logs.note(run_id=run_id)
             stopping = service().stopping.is_set
-            result = perform(clients, prepared, deadline=deadline, stopping=stopping, wait=False)
+            result = perform(clients, prepared, deadline=deadline, stopping=stopping, pushed=True)
     except RunInterrupted as exc:
         return _suspend(scoring_request, run_id, exc)
     except TooManyRuns as exc:
@@ -178,9 +178,6 @@ def predictions() -> tuple[str, int] | Response:
         # It would fail again: `GET /runs/{run_id}` tells why, and the message is acknowledged.
         log.warning("Scoring failed: %s", exc, extra={"run_id": run_id})
         logs.note(outcome=f"failed: {type(exc).__name__}")
-        return DONE
-    if result is None:
-        logs.note(outcome="a job works on it")
         return DONE
     logs.note(outcome="reused" if result.reused else f"{result.rows} rows scored")
     return DONE

@@ -190,7 +190,6 @@ def _run(query: PredictOrPreviewQuery, request: ScoringRequest, prepared: Prepar
         return Accepted(**accepted).model_dump(), 202, {"Location": status_url}
     deadline = time.monotonic() + max(service().settings.request_timeout - MARGIN, 1.0)
     result = perform(clients, prepared, deadline=deadline, stopping=service().stopping.is_set)
-    assert result is not None  # it waits
     logs.note(outcome="reused" if result.reused else f"{result.rows} rows scored")
     result = replace(result, warnings=(*result.warnings, *prepared.notes))
     return RunResult(**result.to_dict()).model_dump()

@@ -63,7 +63,7 @@ class Working:
         return SimpleNamespace(plan=plan, request=request, close=lambda: None)
 
     def perform(
-        self, _: Any, prepared: Any, *, deadline: float, stopping: Any, wait: bool = True
+        self, _: Any, prepared: Any, *, deadline: float, stopping: Any, pushed: bool = False
     ) -> Any:
         if self.fault is not None:
             raise self.fault

@@ -43,7 +43,7 @@ def test_a_run_is_cancelled_once_and_the_answer_says_so(
     assert cli.main([*words, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["run_id"], answer["state"], answer["already"]) == (run_id, "cancelled", True)
-    # Whoever predicts by its name is told.
+    # A request that names it is told.
     options = [w for k, v in params.items() for w in (f"--{k.replace('_', '-')}", v)]
     assert cli.main(["predict", *options]) == 1
     assert "the wrong table" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kill_cases import BAD, OUTPUTS, PARTS, SCORED, Bench, differences, open_bench
+from mlsys.errors import RunInterrupted
 from mlsys.local.stack import LocalStack
 from samples import sampled
 from task_cases import planned, run_tasks
@@ -146,7 +147,8 @@ def test_requests_that_are_delivered_again_start_one_execution(
     request = params(bench, "job")
     prepared = cloud_run_job_of(bench, request)
     for _ in range(3):
-        assert cloud_run_job.score(*prepared, **NO_WAIT) is None
+        with pytest.raises(RunInterrupted, match="job works on"):
+            cloud_run_job.score(*prepared, **NO_TIME)
     assert [(arguments[0], tasks) for _, arguments, tasks in started] == [
         (prepared[1].store.run_id, 2)
     ]
@@ -155,12 +157,13 @@ def test_requests_that_are_delivered_again_start_one_execution(
     assert execution is not None
     stack.jobs.executions[execution.name].completed = stack.jobs.executions[execution.name].created
     with pytest.raises(cloud_run_job.NoProgress, match="job_memory"):
-        cloud_run_job.score(*prepared, **NO_WAIT | {"wait": True})
-    assert cloud_run_job.score(*prepared, **NO_WAIT) is None
+        cloud_run_job.score(*prepared, **NO_TIME | {"pushed": False})
+    with pytest.raises(RunInterrupted, match="job works on"):
+        cloud_run_job.score(*prepared, **NO_TIME)
     assert len(started) == 2
 
 
-NO_WAIT: dict[str, Any] = {"deadline": None, "stopping": lambda: False, "wait": False}
+NO_TIME: dict[str, Any] = {"deadline": 0.0, "stopping": lambda: False, "pushed": True}
 
 
 def cloud_run_job_of(bench: Bench, request: dict[str, str]) -> tuple[Any, Any, Any]:

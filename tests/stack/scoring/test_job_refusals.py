@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from app.api import events
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers.scoring.engines import cloud_run_job
@@ -153,3 +156,42 @@ def test_a_run_without_a_caller_is_failed_once_its_job_has_ended_and_a_repeat_st
     while (begun := latest_execution(lab.store(run_id))) is None or begun.number != 1:
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def pushed(request: dict[str, str]) -> bytes:
+    data = base64.b64encode(json.dumps(request).encode()).decode()
+    return json.dumps({"message": {"data": data, "messageId": "1"}}).encode()
+
+
+def test_a_pushed_run_whose_job_used_up_its_tries_is_recorded_and_acknowledged(
+    lab: Lab, request_for_job: dict[str, str], short_of_memory: None
+) -> None:
+    """Nobody waits for it: the ledger, the announcement and the alert say so."""
+    assert lab.push(pushed(request_for_job)).status == 204
+    run_id = run_of(lab, request_for_job)
+    failure = read_failure(lab.store(run_id))
+    assert failure is not None and "ended without progress" in failure.detail
+    query = {"env": "dev", "model_name": request_for_job["model_name"], "limit": "1000"}
+    rows = [r for r in lab.here(query, "/runs").json["runs"] if r["run_id"] == run_id]
+    assert [(row["state"], row["failure"]) for row in rows] == [("failed", failure.detail)]
+
+
+def test_a_push_that_is_out_of_time_while_its_job_works_is_continued(
+    lab: Lab, stack: LocalStack, request_for_job: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import time; time.sleep(60)"
+    monkeypatch.setitem(stack.jobs._jobs, stack.settings.job, job_of(stack, program))
+    monkeypatch.setattr(events, "SHARE", 0.0)
+    sent: list[str] = []
+    monkeypatch.setattr(events, "publish_request", lambda request, run_id: sent.append(run_id))
+    for _ in range(2):
+        assert lab.push(pushed(request_for_job)).status == 204
+    run_id = run_of(lab, request_for_job)
+    assert sent == [run_id, run_id]
+    execution = latest_execution(lab.store(run_id))
+    assert execution is not None and execution.number == 0
+    # Its end is the end of the messages, too.
+    assert lab.client.delete(f"/runs/{run_id}?env=dev").status_code == 200
+    assert stack.jobs.executions[execution.name].cancelled.is_set()
+    assert lab.push(pushed(request_for_job | {"run_id": run_id})).status == 204
+    assert len(sent) == 2

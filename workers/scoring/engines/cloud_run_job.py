@@ -1,7 +1,9 @@
 """The engine `job`: the tasks of a Cloud Run job score the rows (`task`).
 
 The caller opens the read session, starts an execution, and waits for the run's objects. The tasks
-need no caller: one of them takes the run to its result.
+need no caller: one of them takes the run to its result. An execution whose tasks all failed needs
+one, which starts another or records the failure, so a push waits too, by one message after the
+other (docs/decisions/0083).
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ from workers.scoring.unpublished import record_failure
 
 log = logging.getLogger(__name__)
 
-POLL = 1.0  # seconds between two looks at the run's objects
+POLL = 1.0  # seconds between two looks at the run's objects, at first
+POLL_MOST = 10.0  # and at last
+POLL_SHARE = 20  # of the time that a caller has waited
 LOOK = 10.0  # seconds between two looks at the execution
 
 
@@ -61,11 +65,12 @@ def score(
     *,
     deadline: float | None,
     stopping: Callable[[], bool],
-    wait: bool,
-) -> Result | None:
+    pushed: bool = False,
+) -> Result:
     """Have a job work on a prepared run until it is done, and return its result.
 
-    An execution that is at work is joined. Without `wait`, return None once there is one.
+    An execution that is at work is joined. `pushed`: the request is a message, whose sender looks
+    at `GET /runs/{run_id}`.
 
     Raises:
         RunCancelled: the run was cancelled; Cloud Run is told to end the execution.
@@ -93,10 +98,11 @@ def score(
                 )
             if execution is not None and ended is not None:
                 is_ours = execution == joined
-                _check_ended(clients, prepared, execution, ended, is_ours=is_ours, wait=wait)
+                is_known = pushed and not is_ours
+                _check_ended(
+                    clients, prepared, execution, ended, is_ours=is_ours, is_known=is_known
+                )
             execution = _start(clients, prepared, engine, execution, stop, deadline)
-        if not wait:
-            return None
         if execution is not None:  # None: another request starts one
             joined = execution
             if (result := _wait_for(clients, prepared, execution, stop)) is not None:
@@ -112,13 +118,12 @@ def _check_ended(
     ended: Ended,
     *,
     is_ours: bool,
-    wait: bool,
+    is_known: bool,
 ) -> None:
     """Check that another execution is worth starting after one that ended without a result.
 
-    It is if the run is further than before, or if its failure is known: it was recorded, or the
-    request does not wait, and `GET /runs/{run_id}` shows it. `is_ours` says that this request
-    waited for it.
+    It is if the run is further than before, or if its failure was recorded or `is_known`, and the
+    request was sent since. `is_ours` says that this request waited for it.
 
     Raises:
         RunFailed, PredictionFailed: a task wrote why, and the caller does not know yet.
@@ -130,7 +135,7 @@ def _check_ended(
         if is_ours:
             raise _error(failure)
         return
-    if execution.refused or not execution.name or not wait:
+    if execution.refused or not execution.name or is_known:
         return
     if progress_of(store.names()) == execution.progress:
         exc = NoProgress(without_result(store.run_id, execution, ended, "ended without progress"))
@@ -193,7 +198,7 @@ def _wait_for(
         RunFailed, PredictionFailed: a task wrote why the run failed.
     """
     store = prepared.store
-    looked_at = time.monotonic()
+    began = looked_at = time.monotonic()
     look = Looks(store)
     while True:
         if (result := _result(prepared)) is not None:
@@ -207,7 +212,8 @@ def _wait_for(
                 f"A job works on {store.run_id}: repeat the same request to see its result",
                 progress(store, prepared.plan),
             )
-        time.sleep(POLL)
+        waited = time.monotonic() - began
+        time.sleep(min(POLL_MOST, max(POLL, waited / POLL_SHARE)))
         if time.monotonic() - looked_at > LOOK:
             looked_at = time.monotonic()
             if look_up(clients, execution) is not None:

@@ -22,11 +22,11 @@ def perform(
     *,
     deadline: float | None = None,
     stopping: Callable[[], bool] = lambda: False,
-    wait: bool = True,
-) -> Result | None:
+    pushed: bool = False,
+) -> Result:
     """Work on a prepared run until it is done, and return its result.
 
-    Without `wait`, return None once a job works on it.
+    `pushed`: the request is a message, whose sender looks at `GET /runs/{run_id}`.
 
     Raises:
         InvalidRequest: the request asks for a job, and none is configured.
@@ -53,5 +53,5 @@ def perform(
         *(clients, replace(prepared, model=None, challenger=None), engine),
         deadline=deadline,
         stopping=stopping,
-        wait=wait,
+        pushed=pushed,
     )
