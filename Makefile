@@ -6,26 +6,33 @@ WORKERS := 2
 STACKS := 3
 BIN := .venv/bin
 STAMP := .venv/.installed
+BEAM_STAMP := .venv-beam/.installed
 # uv from the PATH, else our own in .tools. Each call of uv names our environment, because another one
 # may be active.
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+LOCKS := requirements.lock requirements-dev.lock requirements-beam.lock
 # The uv that requirements-dev.lock pins: another version may write the locks in another form.
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --no-header --universal --python-version 3.12 pyproject.toml
-COMPILE_DEV = $(COMPILE) --all-extras --group dev
+COMPILE_DEV = $(COMPILE) --extra local --extra service --extra vis --group dev
 # bqemulator limits some versions, so the runtime lock follows the development lock.
 COMPILE_RUNTIME = $(COMPILE) --extra service --no-annotate
+# Beam's lock has the development lock's versions, but for what Beam limits.
+COMPILE_BEAM = $(COMPILE) --extra service --extra beam --no-annotate
+PINS = grep -oE '^[A-Za-z0-9._-]+==[^ ;]+' requirements-dev.lock | grep -vE '^(numpy|pillow|pyarrow)=='
 
 # Each process that the tests start would compile the sources again, and each pytest worker the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo local notebook check check-types check-tests test test-long test-image lint format bench bench-peers \
+.PHONY: help install beam demo local notebook check check-types check-tests test test-long test-image lint format bench bench-peers \
 	check-infrastructure lock upgrade check-locks clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## create .venv with all packages
+
+beam: $(BEAM_STAMP) ## create .venv-beam with the service's packages and Apache Beam
 
 demo: $(STAMP) ## run the whole job on this machine: train, upload, register, score
 	$(BIN)/python notebooks/demo.py
@@ -71,14 +78,10 @@ ARGS := --write
 bench: $(STAMP) ## compare the service with other tools; ARGS selects a benchmark (CONTRIBUTING.md)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-peers: $(STAMP) ## install MLflow, Dask, Ray Data and Beam beside the project, for `make bench`
+bench-peers: $(STAMP) $(BEAM_STAMP) ## install MLflow, Dask, Ray Data and Beam beside the project, for `make bench`
 	@test -x .venv-peers/bin/python || $(UV) venv --quiet --python 3.12 .venv-peers
 	@$(UV) pip install --quiet --compile-bytecode --python .venv-peers/bin/python --constraint requirements-dev.lock \
 	  --requirement benchmarks/peers.txt
-	@test -x .venv-beam/bin/python || $(UV) venv --quiet --python 3.12 .venv-beam
-	@grep -oE '^(google-[a-z-]*|grpcio|joblib|pandas|protobuf|scikit-learn|scipy)==[^ ;]+' requirements-dev.lock \
-	  | $(UV) pip install --quiet --compile-bytecode --python .venv-beam/bin/python --constraint - \
-	  --requirement benchmarks/peers-beam.txt
 
 check-infrastructure: ## check Terraform: format, validity and tests of every root; needs terraform
 	infrastructure/check
@@ -86,19 +89,21 @@ check-infrastructure: ## check Terraform: format, validity and tests of every ro
 lock: $(STAMP) ## compile the lock files after a change of pyproject.toml
 	$(COMPILE_DEV) --output-file requirements-dev.lock
 	$(COMPILE_RUNTIME) --constraint requirements-dev.lock --output-file requirements.lock
+	$(PINS) | $(COMPILE_BEAM) --constraint - --output-file requirements-beam.lock
 
 upgrade: COMPILE += --upgrade
 upgrade: lock ## compile the lock files with the newest versions that fit
 
 check-locks: $(STAMP)
 	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && \
-	cp requirements.lock requirements-dev.lock "$$new" && \
+	cp $(LOCKS) "$$new" && \
 	$(COMPILE_DEV) --output-file "$$new/requirements-dev.lock" && \
 	$(COMPILE_RUNTIME) --constraint requirements-dev.lock --output-file "$$new/requirements.lock" && \
-	for lock in requirements.lock requirements-dev.lock; do \
+	$(PINS) | $(COMPILE_BEAM) --constraint - --output-file "$$new/requirements-beam.lock" && \
+	for lock in $(LOCKS); do \
 	  if ! diff "$$lock" "$$new/$$lock"; then echo "$$lock is stale: run \`make lock\`" >&2; exit 1; fi; \
 	done; \
-	if grep -nE 'https?://' requirements.lock requirements-dev.lock; then \
+	if grep -nE 'https?://' $(LOCKS); then \
 	  echo "A lock file names a host. Compile it with \`make lock\`." >&2; exit 1; fi
 
 clean: ## remove all generated files except .local
@@ -109,6 +114,13 @@ $(STAMP): pyproject.toml requirements-dev.lock | $(UV)
 	@test -x $(BIN)/python || $(UV) venv --quiet --python 3.12 .venv
 	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+$(BEAM_STAMP): pyproject.toml requirements-beam.lock | $(UV)
+	@echo "Installing into .venv-beam"
+	@test -x .venv-beam/bin/python || $(UV) venv --quiet --python 3.12 .venv-beam
+	@$(UV) pip sync --quiet --compile-bytecode --python .venv-beam/bin/python --require-hashes requirements-beam.lock
+	@$(UV) pip install --quiet --python .venv-beam/bin/python --no-deps --editable .
 	@touch $@
 
 .tools/bin/uv:

@@ -14,6 +14,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from benchmarks.__main__ import arguments, cases, counts
+from benchmarks.job_model import Parts, compute, table
 from benchmarks.limits import cores, on_one_core
 from benchmarks.processes import Watch, all_seconds, busiest, own_seconds
 from benchmarks.report import PEER_PACKAGES, Report
@@ -104,9 +105,10 @@ def test_the_report_can_be_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PEERS)
 def test_every_peer_has_a_script_and_packages(name: str) -> None:
     assert (ROOT / "benchmarks" / "peers" / f"{name}.py").exists()
-    packages = "peers-beam.txt" if ".venv-beam" in str(PYTHONS[PEERS[name]]) else "peers.txt"
+    of_beam = ".venv-beam" in str(PYTHONS[PEERS[name]])
+    packages = "requirements-beam.lock" if of_beam else "benchmarks/peers.txt"
     wanted = PEER_PACKAGES[PEERS[name]][0].replace("_", "-")
-    assert wanted in (ROOT / "benchmarks" / packages).read_text()
+    assert wanted in (ROOT / packages).read_text()
 
 
 @pytest.mark.parametrize(("text", "rows"), [("5", [5]), ("1_000,5,5", [1_000, 5])])
@@ -146,3 +148,38 @@ def test_on_one_core_pins_every_thread_and_restores_the_affinity() -> None:
     thread.join()
     assert inside == [{min(before)}, {min(before)}]
     assert after == [before, before]
+
+
+JOB = Parts(
+    rows=1_000_000,
+    tasks=2,
+    plan=0.1,
+    session=0.4,
+    start=0.1,
+    task_start=2.0,
+    scoring=100.0,
+    listing=0.001,
+    footer=0.016,
+    finish=0.1,
+    load=1.0,
+)
+
+
+def test_a_job_with_the_measured_tasks_is_computed_as_it_was_measured() -> None:
+    assert JOB.rate == 5_000
+    run = compute(JOB, 1_000_000, 2)
+    assert run.scoring == 100.0
+    assert (run.starts, run.load) == (pytest.approx(0.1 + 0.4 + 0.1 + 2.0), 1.0)
+    assert run.listing == pytest.approx(2 * 8 * 0.001 + (8 + 8) / 16 * 0.016)
+    assert run.serial_share == pytest.approx(1 - 100 / run.seconds)
+
+
+def test_more_tasks_shorten_only_the_scoring_and_no_more_than_there_are_streams() -> None:
+    runs = [compute(JOB, 100_000_000, tasks) for tasks in (1, 10, 100, 1_000, 10_000)]
+    assert [run.scoring for run in runs] == [20_000, 2_000, 200, 20, 20]
+    assert {(run.starts, run.load) for run in runs} == {(JOB.plan + 0.4 + 0.1 + 2.0, 100.0)}
+    assert [run.listing for run in runs] == sorted(run.listing for run in runs)
+    assert [run.serial_share for run in runs] == sorted(run.serial_share for run in runs)
+    text = table(JOB, 100_000_000, [1, 1_000])
+    assert text.count("Computed for 100,000,000 rows") == 1
+    assert "| 1 | 20,000.0 |" in text and "| 1,000 | 20.0 |" in text

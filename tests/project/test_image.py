@@ -61,9 +61,27 @@ def test_the_runtime_lock_has_no_package_of_development_or_of_the_emulators() ->
     assert not [name for name in runtime if any(fnmatch(name, pattern) for pattern in FOREIGN)]
 
 
-def test_every_pin_of_the_runtime_lock_has_hashes() -> None:
-    pins = re.split(r"^(?=[a-z0-9._-]+==)", (ROOT / "requirements.lock").read_text(), flags=re.M)
+def test_beam_has_a_lock_of_its_own_with_the_other_versions_of_the_rest() -> None:
+    runtime, development, of_beam = (
+        dict(re.findall(r"^([a-z0-9._-]+)==([^ ;]+)", (ROOT / name).read_text(), flags=re.M))
+        for name in ("requirements.lock", "requirements-dev.lock", "requirements-beam.lock")
+    )
+    assert "apache-beam" in of_beam
+    assert "apache-beam" not in runtime | development
+    assert set(runtime) <= set(of_beam)
+    differing = {n for n, v in of_beam.items() if development.get(n, v) != v}
+    assert differing <= {"numpy", "pillow", "pyarrow"}
+    assert of_beam["scikit-learn"] == runtime["scikit-learn"]
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-beam.lock"])
+def test_every_pin_of_a_lock_without_tests_has_hashes(name: str) -> None:
+    pins = re.split(r"^(?=[a-z0-9._-]+==)", (ROOT / name).read_text(), flags=re.M)
+    assert len(pins) > 30
     assert all("--hash=sha256:" in pin for pin in pins[1:])
+
+
+def test_the_image_installs_by_hashes() -> None:
     assert "--require-hashes requirements.lock" in DOCKERFILE
 
 

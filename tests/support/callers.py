@@ -230,13 +230,13 @@ def _publish_early(_: Clients) -> None:
 
 
 def _skip_on_retry(_: Clients) -> None:
-    """Let a retry begin one part after the last one that exists, and let nobody look for gaps."""
+    """Let a retry leave out a stream's second part, and let nobody look for gaps."""
     chains = run.read_chains
 
     def skipping(store: RunStore, session: Any, parts: Any) -> list[Any]:
         return [
             replace(chain, end=chain.end + session.part_rows)
-            if chain.parts and not chain.complete
+            if len(chain.parts) == 1 and not chain.complete
             else chain
             for chain in chains(store, session, parts)
         ]

@@ -251,14 +251,18 @@ def _score(work: _Work) -> Session:
             )
         if share != WHOLE and not all_complete(store, session):
             raise OthersAtWork(f"Task {share.index} of {store.run_id} has scored its rows")
-    except PartDamaged as exc:
-        give_up(store, session, str(exc), "damaged")
-        raise
-    except SessionOver as exc:
-        if not session.expired(dt.datetime.now(dt.UTC) + MARGIN):  # else the next try judges it
-            give_up(store, session, str(exc), "ended")
+    except (PartDamaged, SessionOver) as exc:
+        give_up_for(exc, store, session)
         raise
     return session
+
+
+def give_up_for(exc: PartDamaged | SessionOver, store: RunStore, session: Session) -> None:
+    """Give up a session that no try can continue with: the next one opens another."""
+    if isinstance(exc, PartDamaged):
+        give_up(store, session, str(exc), "damaged")
+    elif not session.expired(dt.datetime.now(dt.UTC) + MARGIN):  # else the next try judges it
+        give_up(store, session, str(exc), "ended")
 
 
 def _look_nowhere() -> None:

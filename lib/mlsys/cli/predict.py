@@ -231,8 +231,8 @@ def _print_result(result: Mapping[str, Any]) -> None:
     print(f"output table  {result['output_table']}")
     print(f"run_id        {result['run_id']}")
     print(f"seconds       {result.get('seconds')}")
-    if result.get("engine") == "job":
-        print(f"engine        job: {result.get('engine_reason')}")
+    if (engine := result.get("engine", "service")) != "service":
+        print(f"engine        {engine}: {result.get('engine_reason')}")
     for line in _shadow(result.get("shadow")):
         print(f"shadow        {line}")
     if result.get("reused"):

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from kill_cases import BAD, OUTPUTS, PARTS, SCORED, Bench, differences, open_bench
-from mlsys.errors import RunInterrupted
+from mlsys.errors import OthersAtWork, RunInterrupted
 from mlsys.local.stack import LocalStack
 from samples import sampled
 from task_cases import planned, run_tasks
 from workers import machine
-from workers.scoring.engines import cloud_run_job, local, task
+from workers.scoring.engines import beam, cloud_run_job, local, task
 from workers.scoring.engines.execution import latest_execution, look_up
 from workers.scoring.records import read_failure, read_result
 from workers.scoring.request import MaxRejects
@@ -72,6 +72,29 @@ def test_the_output_is_the_same_bits_by_every_engine(
         started = stack.jobs.executions[execution.name]
         assert started.arguments[0] == result["run_id"]
         assert look_up(bench.lab.clients, execution) in (None, look_up(stack.clients, execution))
+
+
+def test_the_functions_of_a_beam_pipeline_write_the_same_bits_in_any_order_and_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`tests/long/test_beam.py` runs them by Beam."""
+    monkeypatch.setattr(beam, "_require_walls", lambda _: None)
+    output = bench.output()
+    store = planned(bench, output)
+    scoring = beam.prepare(bench.lab.settings, store, MaxRejects(len(BAD)))
+    try:
+        assert beam.score_stream(scoring, 1) == 1
+        with pytest.raises(OthersAtWork):  # Beam would deliver the count again
+            beam.publish(scoring, 1)
+        assert [beam.score_stream(scoring, stream) for stream in (0, 1, 0)] == [0, 1, 0]
+        for _ in range(2):
+            beam.publish(scoring, 4)
+    finally:
+        pool._forget()
+    result = read_result(store)
+    assert result is not None
+    assert (result.rows, result.engine) == (SCORED, "beam")
+    assert differences(bench.lab.rows(output), bench.clean) == []
 
 
 def test_a_push_that_is_too_slow_in_the_service_moves_to_the_job_and_is_acknowledged(
@@ -183,19 +206,20 @@ def test_tasks_and_callers_that_are_killed_and_doubled_write_every_row_once(
 
 
 @pytest.mark.parametrize(
-    ("design", "problem"),
+    ("design", "doubles", "problem"),
     [
-        ("publish early", "ids missing|'rows': |Result"),
-        ("random job id", "load jobs succeeded"),
-        ("skip on retry", "ids missing|'rows': "),
-        ("skip a killed share", "ended without progress"),
+        ("publish early", 2, "ids missing|'rows': |Result"),
+        ("random job id", 2, "load jobs succeeded"),
+        # Without twins, which would score what the other leaves out.
+        ("skip on retry", 0, "ids missing|'rows': "),
+        ("skip a killed share", 0, "ended without progress"),
     ],
 )
 @pytest.mark.long
-def test_weaker_designs_are_caught(bench: Bench, design: str, problem: str) -> None:
+def test_weaker_designs_are_caught(bench: Bench, design: str, doubles: int, problem: str) -> None:
     with pytest.raises(AssertionError, match=problem):
         for seed in range(20):
-            run_tasks(bench, seed, tasks=2, kills=2, doubles=2, design=design)
+            run_tasks(bench, seed, tasks=2, kills=4, doubles=doubles, design=design)
 
 
 @pytest.mark.long

@@ -156,7 +156,7 @@ def test_a_process_that_dies_at_work_ends_the_pool_and_the_run_can_be_retried(
 ) -> None:
     prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
     with monkeypatch.context() as patch:
-        patch.setattr(pool, "_score_in_worker", _die)
+        patch.setattr(pool, "score_in_process", _die)
         with pytest.raises(TryAgain, match="lack of memory"):
             execute(lab.clients, prepared)
     assert pids(workers) == set()
@@ -171,7 +171,7 @@ def test_an_interrupted_run_ends_its_processes(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare(lab.clients, lab.request(lab.params(table, name)))
-    monkeypatch.setattr(pool, "_score_in_worker", _wait)
+    monkeypatch.setattr(pool, "score_in_process", _wait)
     monkeypatch.setattr(pool, "POLL", 0.05)
     with pytest.raises(RunInterrupted):
         execute(lab.clients, prepared, stopping=lambda: bool(pids(workers)))

@@ -199,7 +199,7 @@ def _fail(*_: Any) -> Any:
 
 
 def test_the_pool_raises_the_exception_and_survives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_score_in_worker", _fail)
+    monkeypatch.setattr(pool, "score_in_process", _fail)
     scoring: Any = SimpleNamespace(plan=SimpleNamespace(run_id="run"))
     chain: Any = None
     with cf.ProcessPoolExecutor(1, mp_context=context()) as executor:

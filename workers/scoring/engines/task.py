@@ -51,14 +51,23 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     )
     logs.configure()
     settings = Settings.from_env()
-    walls.protect_memory()
-    held = walls.available()
-    if not settings.emulators and not held.filter:
-        raise SettingsError(f"Models cannot be kept apart here: {held.missing}")
+    require_walls(settings)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     store = RunStore(clients_for(settings), settings.require_env(options.env), options.run_id)
     return work(store, share, options.max_rejects, stopping.is_set)
+
+
+def require_walls(settings: Settings) -> None:
+    """Protect this process from the models, and check that they can be kept apart.
+
+    Raises:
+        SettingsError: they cannot.
+    """
+    walls.protect_memory()
+    held = walls.available()
+    if not settings.emulators and not held.filter:
+        raise SettingsError(f"Models cannot be kept apart here: {held.missing}")
 
 
 def work(

@@ -256,7 +256,7 @@ def _in_processes(
         fields = logs.about() | {"run_id": scoring.plan.run_id}
         try:
             waiting = {
-                executor.submit(logs.within, fields, _score_in_worker, scoring, chain)
+                executor.submit(logs.within, fields, score_in_process, scoring, chain)
                 for chain in todo
             }
         except (EOFError, OSError) as exc:
@@ -295,7 +295,11 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _score_in_worker(scoring: Scoring, chain: Chain) -> Shard | RemoteError:
+def score_in_process(scoring: Scoring, chain: Chain) -> Shard | RemoteError:
+    """Score the rows that a stream's chain lacks, with the model that this process keeps.
+
+    For one thread of a process at a time. What it raises is returned.
+    """
     clients = clients_for(scoring.settings)
     before = Counter(died.deaths())
     try:
