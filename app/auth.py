@@ -1,4 +1,4 @@
-"""Check the OIDC token that a push subscription signs in with.
+"""Check the OIDC token that a push subscription, or the mover of an alias, signs in with.
 
 https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions: signature, issuer, audience,
 then the e-mail, which Google's own verifier does not check.
@@ -31,6 +31,7 @@ SCHEME = {
     "description": "The OIDC token of the push subscription's service account",
 }
 ISSUERS = ("https://accounts.google.com", "accounts.google.com")
+LOCAL_ACCOUNT = "local-stack@localhost"  # who moves aliases on the local stack
 _fetching = threading.Lock()
 
 
@@ -45,9 +46,7 @@ def check_push() -> None:
     settings = service().settings
     if settings.push_auth == "off":  # Settings.check_service allows it only on the local stack
         return
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise Unauthorized("Push requests carry a bearer token.")
+    token = _bearer("Push requests carry a bearer token.")
     if settings.push_auth == "platform" and token.endswith(f".{CUT_OFF}"):
         claims = _read_verified(token, settings.push_audience)
     else:
@@ -89,6 +88,44 @@ def _claims(token: str) -> Any:
     return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
 
 
+def signed_in() -> str:
+    """Return the e-mail of the account that makes the request, by its verified token alone.
+
+    No other header counts: any caller can set them. On Cloud Run, IAM has checked the token's
+    signature and that its audience is one that the service accepts; a person's token of gcloud has
+    gcloud's own. On the local stack nobody signs in.
+
+    Raises:
+        Unauthorized: no token, or one that is expired, early, forged, for another audience, or
+            without a verified e-mail.
+        TryAgain: Google's certificates cannot be fetched now.
+    """
+    settings = service().settings
+    if settings.push_auth == "off":  # Settings.check_service allows it only on the local stack
+        return LOCAL_ACCOUNT
+    token = _bearer("Pass an identity token: `gcloud auth print-identity-token` prints one.")
+    if settings.push_auth == "platform" and token.endswith(f".{CUT_OFF}"):
+        claims = _read_verified(token, None)
+    else:
+        claims = _verify(token, settings.push_audience)
+    if not _in_time(claims):
+        raise Unauthorized("The token is expired, or not valid yet.")
+    email = claims.get("email")
+    if claims.get("email_verified") is not True or not isinstance(email, str) or not email:
+        raise Unauthorized(
+            "The token has no verified e-mail. Pass one with it: `gcloud auth print-identity-token "
+            "--include-email` for a service account."
+        )
+    return email[:MAX_EMAIL]
+
+
+def _bearer(instead: str) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized(instead)
+    return token
+
+
 def _in_time(claims: dict[str, Any]) -> bool:
     """Tell whether now lies between the token's times, which must all be plain numbers.
 
@@ -126,13 +163,14 @@ def _read_verified(token: str, audience: str | None) -> dict[str, Any]:
     A private service (no `allUsers` among its invokers) sees no other request, unless the caller
     signed in by X-Serverless-Authorization: then Authorization was not checked
     (https://cloud.google.com/run/docs/authenticating/service-to-service). The audience
-    and the e-mail, which IAM does not check, are checked here.
+    and the e-mail, which IAM does not check, are checked here. `audience` None is any that IAM
+    accepted.
     """
     if "X-Serverless-Authorization" in request.headers:
-        raise Unauthorized("Push requests sign in only by Authorization.")
+        raise Unauthorized("Sign in only by Authorization, without X-Serverless-Authorization.")
     try:
         claims = _claims(token)
-        known = claims["aud"] == audience and claims["iss"] in ISSUERS
+        known = claims["iss"] in ISSUERS and audience in (None, claims["aud"])
     except (ValueError, TypeError, KeyError, IndexError, RecursionError) as exc:
         raise Unauthorized("The token cannot be read.") from exc
     if not known:

@@ -68,7 +68,7 @@ def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
         return retrying(once)
     except NotFound as exc:
         raise TryAgain(
-            f"{clients.settings.dataset(env)} lacks model_registry or prediction_runs: create them "
+            f"{clients.settings.dataset(env)} lacks one of the tables of the service: create them "
             "(docs/operations.md)"
         ) from exc
     except BadRequest as exc:

@@ -72,6 +72,17 @@ def read_parameters() -> dict[str, Any]:
     raise UnsupportedMediaType(f"Pass the parameters as {FORM} or as {JSON}.")
 
 
+def read_json() -> dict[str, Any]:
+    """Return the members of a JSON object as `read_parameters` does; the URL may have others.
+
+    Raises:
+        InvalidRequest, UnsupportedMediaType: as `read_parameters`.
+    """
+    if request.mimetype != JSON:
+        raise UnsupportedMediaType(f"Pass the body as {JSON}.")
+    return _of_json(read_body())
+
+
 def _of_json(body: bytes) -> dict[str, Any]:
     from pydantic_core import from_json
 

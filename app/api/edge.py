@@ -20,7 +20,7 @@ from mlsys.errors import InvalidRequest
 
 ACTING = ("predictions.predict", "registry.model_registry")
 # Whose GET and DELETE take parameters of the URL
-BY_PARAMETERS = ("checks", "predictions", "registry", "runs")
+BY_PARAMETERS = ("aliases", "checks", "predictions", "registry", "runs")
 BY_URL = ("GET", "HEAD", "DELETE")
 EVENTS = "events"  # Eventarc adds parameters of its own, which do not matter
 

@@ -26,7 +26,7 @@ from app.api.notifications import DIRECT, StorageEvent
 from app.api.problems import answer, documented
 from app.api.queries import PredictQuery
 from app.continuations import publish_request
-from mlsys.artifact.refs import ModelRef
+from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.errors import (
     InvalidRequest,
     MlsysError,
@@ -96,6 +96,7 @@ BODY: dict[str, Any] = {
     openapi_extensions=BODY,
 )
 def storage() -> tuple[str, int]:
+    from workers.registry.alias_sync import converge_alias
     from workers.registry.sync import converge
 
     auth.check_push()
@@ -115,6 +116,14 @@ def storage() -> tuple[str, int]:
         )
     if env is None or event.event_type not in STORAGE_EVENTS:
         logs.note(outcome=f"{event.event_type[:80]} in {event.bucket[:80]}: ignored")
+        return DONE
+    try:
+        alias = AliasRef.of_object(event.path)
+    except InvalidRequest:
+        pass  # an object of a model, or of nobody
+    else:
+        rows = len(converge_alias(service().clients, env, alias).differing())
+        logs.note(alias=str(alias), outcome=f"{rows} moves recorded" if rows else "unchanged")
         return DONE
     try:
         ref, _ = ModelRef.of_object(event.path)

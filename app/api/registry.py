@@ -28,6 +28,7 @@ class Skipped(BaseModel):
 class RescanResult(BaseModel):
     """The result of a rescan: the bucket's objects, and the changes of the registry.
 
+    `aliases` counts the objects of aliases, `alias_moves` the moves that their log lacked.
     `skipped` names the first 100 objects that are not part of a model version, `skipped_count`
     counts them all.
     """
@@ -38,6 +39,8 @@ class RescanResult(BaseModel):
     updated: int
     unchanged: int
     removed: int
+    aliases: int
+    alias_moves: int
     skipped: list[Skipped]
     skipped_count: int
 

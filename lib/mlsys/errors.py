@@ -16,7 +16,8 @@ MlsysError
 ├── Conflict                 the request contradicts what already exists
 │   ├── ModelExists          an upload would replace a model version
 │   ├── RunCancelled         the run was cancelled: it publishes nothing
-│   └── RunPublished         the run cannot be cancelled: what it publishes is decided
+│   ├── RunPublished         the run cannot be cancelled: what it publishes is decided
+│   └── AliasMoved           the alias names another version than the move expects
 ├── SchemaMismatch           a table does not fit the model, or the output does not fit its table
 ├── ModelUnusable            the model's file cannot be loaded or cannot predict
 ├── PredictionFailed         the model raised on rows of the table
@@ -145,6 +146,10 @@ class RunCancelled(Conflict):
 
 class RunPublished(Conflict):
     """The run cannot be cancelled any more: what it publishes is decided."""
+
+
+class AliasMoved(Conflict):
+    """The alias names another version than the move expects; the message says which, and whose."""
 
 
 class SchemaMismatch(MlsysError, ValueError):

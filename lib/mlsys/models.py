@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import check_choice, kind_of
-from mlsys.artifact.refs import DESCRIPTION_KEY, VERSION, ModelRef
+from mlsys.artifact.refs import DESCRIPTION_KEY, VERSION, AliasRef, ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients, default_clients
 from mlsys.cloud.errors import cloud_errors
 from mlsys.cloud.messages import Use
@@ -17,13 +17,15 @@ from mlsys.cloud.progress import Done, progress
 from mlsys.cloud.uploads import upload
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
 from mlsys.registry.row import wait_until_registered
+from mlsys.remote.aliases import Aliases, AliasMove
+from mlsys.remote.service import Service, service_url
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
     import pandas as pd
     from google.cloud.storage import Bucket
 
-__all__ = ["ModelRef", "list_models", "sign_model", "upload_model"]
+__all__ = ["AliasMove", "ModelRef", "list_models", "set_alias", "sign_model", "upload_model"]
 
 STATUSES = ("ready", "rejected")
 
@@ -137,6 +139,37 @@ def list_models(
     params = texts({"env": env, "model_name": name, "status": status})
     rows, _ = pages(Service(service_url(url)), "/models", "models", params, None)
     return listed(rows, "model_registry")
+
+
+def set_alias(
+    name: str,
+    alias: str,
+    version: str,
+    *,
+    why: str | None = None,
+    expected: str | None = None,
+    env: str = "dev",
+    force: bool = False,
+    dry_run: bool = False,
+    url: str | None = None,
+) -> AliasMove:
+    """Have an alias such as `champion` name a version, and return the move.
+
+    The service moves it, in your account's name, and keeps who did it, when and `why`. `expected`
+    is the version that the alias names now, or "none": if it names another, because somebody else
+    has moved it, the move is refused. A version that is not `ready` is refused unless `force` with
+    a reason. `dry_run` asks without moving. `url` is the service's address (default: MLSYS_URL).
+
+    Raises:
+        InvalidRequest: a malformed name or version.
+        RefusedByService: the service refuses the move; the message says why.
+        TryAgain: the service is busy or cannot be reached; the call can be repeated.
+        SettingsError, CredentialsMissing: no address, or nobody is signed in.
+    """
+    check_choice(env, ENVS, "env")
+    aliases = Aliases(Service(service_url(url)), env)
+    AliasRef(name, alias), ModelRef(name, version)  # before any call
+    return aliases.move(name, alias, version, why, expected, force, dry_run)
 
 
 def sign_model(ref: ModelRef, env: str, key: str | Path) -> str:

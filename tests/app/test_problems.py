@@ -40,6 +40,7 @@ ANSWERS: dict[type[Exception], int] = {
     errors.ModelExists: 409,
     errors.RunCancelled: 409,
     errors.RunPublished: 409,
+    errors.AliasMoved: 409,
     errors.SchemaMismatch: 422,
     errors.ModelUnusable: 422,
     errors.AliasInvalid: 422,

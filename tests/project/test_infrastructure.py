@@ -15,6 +15,7 @@ from app import create_app, gunicorn_conf, logs
 from app.api import events
 from app.api.queries import PredictQuery
 from edge_cases import SERVICE, NoClients
+from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.local import bigquery, topics
 from mlsys.settings import ENVS, Settings
 from terraform_cases import (
@@ -133,6 +134,75 @@ def test_tables_match_the_local_stack() -> None:
         table["schema"] == '${file("${path.module}/../../../lib/mlsys/schemas/${each.key}.json")}'
     )
     assert (MODULE / "../../../lib/mlsys/schemas").resolve() == bigquery.SCHEMAS.resolve()
+
+
+def test_views_match_the_local_stack() -> None:
+    """Each is the SQL of a file that both read, over the tables of the dataset."""
+    views = {path.stem: path for path in (bigquery.SCHEMAS / "views").glob("*.sql")}
+    assert views
+    for name, path in views.items():
+        table = CONFIG.resources["google_bigquery_table", name]
+        assert table["table_id"] == name
+        [view] = table["view"]
+        assert f"schemas/views/{path.name}" in view["query"]
+        assert "{dataset = local.own_dataset}" in view["query"]
+        tables = set(re.findall(r"`\$\{dataset\}\.(\w+)`", path.read_text()))
+        assert tables and tables <= bigquery._LAYOUT.keys()
+
+
+def test_the_history_of_aliases_is_never_deleted() -> None:
+    """The lifecycle rule of the models bucket names the files of models alone."""
+    [rule] = CONFIG.resources["google_storage_bucket", "models"]["lifecycle_rule"]
+    [condition] = rule["condition"]
+    suffixes = condition["matches_suffix"]
+    for number in range(1, 21):
+        ref = ModelRef("m", f"v{number}")
+        for path in (ref.path, ref.metadata_path, ref.signature_path):
+            assert path.endswith(tuple(suffixes))
+    # The shortest and the longest alias, and those that are named like a file
+    for alias in ("a", "0", "a" * 63, "model", "metadata", "pkl"):
+        assert not AliasRef("m", alias).path.endswith(tuple(suffixes))
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("m/aliases/champion.json", True),
+        ("aliases/aliases/a.json", True),
+        ("m/v1/model.pkl", False),
+        ("m/v1/metadata.json", False),
+        ("m/v1/aliases/a.json", False),
+        ("m/aliases/model.pkl", False),
+        ("aliases/a.json", False),
+        ("a.json", False),
+        ("/aliases/a.json", False),
+    ],
+)
+def test_the_service_may_write_only_the_objects_of_aliases(path: str, allowed: bool) -> None:
+    member = CONFIG.resources["google_storage_bucket_iam_member", "runtime_moves_aliases"]
+    [condition] = member["condition"]
+    expression = " ".join(condition["expression"].replace('\\"', '"').split())
+    name = f"projects/_/buckets/mlsys-models-dev/objects/{path}"
+    for call, value in re.findall(r'(resource\.name\.extract\("(.*?)"\))', expression):
+        expression = expression.replace(call, repr(extracted(name, value)))
+    for call, value in re.findall(r'(resource\.name\.endsWith\("(.*?)"\))', expression):
+        expression = expression.replace(call, repr(name.endswith(value)))
+    expression = expression.replace("&&", "and")
+    assert "resource" not in expression
+    assert eval(expression) is allowed
+    assert member["role"] == "roles/storage.objectUser"
+
+
+def extracted(text: str, template: str) -> str:
+    """Return what `extract` does: the text between the parts before and after the placeholder.
+
+    Both are looked for at their first occurrence, and without one the result is empty:
+    https://cloud.google.com/iam/docs/conditions-attribute-reference#extract
+    """
+    before, after = re.split(r"\{\w+\}", template)
+    _, there, rest = text.partition(before)
+    value, here, _ = rest.partition(after) if after else (rest, "/", "")
+    return value if there and here else ""
 
 
 @pytest.mark.parametrize("env", ENVS)

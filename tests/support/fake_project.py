@@ -76,7 +76,7 @@ class Project:
         self.datasets = {DATASET: self.dataset}
         self.tables = {
             f"{DATASET}.{name}": SimpleNamespace(schema=_fields(name))
-            for name in ("model_registry", "prediction_runs")
+            for name in ("model_aliases", "model_registry", "prediction_runs")
         }
         self.clock_error = 0.0  # seconds that this machine is ahead of BigQuery
         self.topics = {f"{TOPICS}/mlsys-events-dev"}

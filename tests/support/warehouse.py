@@ -5,6 +5,8 @@ real code. A `turns.Turn` stops at every call here until the test steps it. The 
 
 - **Cloud Storage is strongly consistent**, for reads and listings after writes and deletes
   (https://cloud.google.com/storage/docs/consistency).
+- **The bucket keeps noncurrent generations**, each with the time at which it stopped to be the
+  object's content (https://cloud.google.com/storage/docs/object-versioning).
 - **Generations are unique, and may go down**: "generation numbers might not increase for future
   versions" (https://cloud.google.com/storage/docs/metadata#generation-number).
 - **A statement works on a snapshot taken at its start**, and its changes become visible at once,
@@ -19,9 +21,11 @@ and #concurrent_jobs; the texts are those of https://cloud.google.com/bigquery/d
 
 from __future__ import annotations
 
+import datetime as dt
+import fnmatch
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,6 +41,13 @@ TABLE = "table p:mlsys_dev.model_registry"
 CONFLICT = f"Could not serialize access to {TABLE} due to concurrent update; reason: invalidQuery"
 TOO_MANY = f"Too many DML statements outstanding against {TABLE}, limit is {QUEUED}."
 BUCKET = "models"
+# The columns of `model_aliases` that a row need not have
+ALIAS_ROW = dict.fromkeys(
+    (
+        *("version", "previous_version", "previous_generation", "who", "why", "forced"),
+        *("evidence", "move_id", "problem"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +58,10 @@ class Blob:
     name: str
     generation: int | None
     content: bytes = b""
+    time_created: dt.datetime | None = None
+    time_deleted: dt.datetime | None = None
 
-    metadata = md5_hash = time_created = None
+    metadata = md5_hash = None
 
     @property
     def bucket(self) -> SimpleNamespace:
@@ -65,11 +78,43 @@ class Blob:
     def download_as_bytes(self, if_generation_match: int | None = None, **options: Any) -> bytes:
         pause("download")
         live = self.store.objects.get(self.name)
-        if live is None or (if_generation_match is None and live.generation != self.generation):
-            raise NotFound(self.name)
-        if if_generation_match not in (None, live.generation):
+        if if_generation_match is not None or self.generation is None:
+            if live is None:
+                raise NotFound(self.name)
+            if if_generation_match not in (None, live.generation):
+                raise PreconditionFailed(self.name)
+            return live.content
+        for blob in self.store.past.get(self.name, []):
+            if blob.generation == self.generation:
+                return blob.content
+        raise NotFound(self.name)
+
+    def upload_from_string(
+        self, content: str | bytes, if_generation_match: int | None, **options: Any
+    ) -> None:
+        """Write the object if the precondition holds; the handler can end before the answer."""
+        pause("upload")
+        live = self.store.objects.get(self.name)
+        if if_generation_match is not None and if_generation_match != (
+            live.generation if live else 0
+        ):
             raise PreconditionFailed(self.name)
-        return live.content
+        data = content.encode() if isinstance(content, str) else content
+        new = self.store.put(self.name, content=data)
+        object.__setattr__(self, "generation", new.generation)
+        pause("uploaded")
+        if self.store.lost_answers and if_generation_match is not None:  # the client repeats it
+            self.store.lost_answers -= 1
+            raise PreconditionFailed(self.name)
+
+    def delete(self, if_generation_match: int, **options: Any) -> None:
+        pause("delete")
+        live = self.store.objects.get(self.name)
+        if live is None:
+            raise NotFound(self.name)
+        if live.generation != if_generation_match:
+            raise PreconditionFailed(self.name)
+        self.store.delete(self.name)
 
 
 class Bucket:
@@ -78,19 +123,42 @@ class Bucket:
     def __init__(self) -> None:
         self.objects: dict[str, Blob] = {}
         self.past: dict[str, list[Blob]] = {}
+        self.ended: dict[int, dt.datetime] = {}  # when a generation became noncurrent
+        self.lost_answers = 0  # of writes to come
+        self.written: Callable[[Blob, Blob | None], None] = lambda new, old: None
+        self.deleted: Callable[[Blob], None] = lambda old: None
         self._generations = [1_000_000]
+        self._now = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 
-    def put(self, path: str, *, lower: bool = False) -> Blob:
+    def put(self, path: str, *, lower: bool = False, content: bytes | None = None) -> Blob:
         """Store an object with a generation above or below all earlier ones."""
         new = min(self._generations) - 1 if lower else max(self._generations) + 1
         self._generations.append(new)
-        content = json.dumps({"metrics": new}).encode()
-        blob = self.objects[path] = Blob(self, path, new, content)
+        if content is None:
+            content = json.dumps({"metrics": new}).encode()
+        old = self.objects.get(path)
+        blob = self.objects[path] = Blob(self, path, new, content, self._tick())
         self.past.setdefault(path, []).append(blob)
+        if old is not None and old.generation is not None:
+            self.ended[old.generation] = self._now
+        self.written(blob, old)
         return blob
 
     def delete(self, path: str) -> Blob:
-        return self.objects.pop(path)
+        blob = self.objects.pop(path)
+        assert blob.generation is not None
+        self.ended[blob.generation] = self._tick()
+        self.deleted(blob)
+        return blob
+
+    def get_blob(self, path: str, **options: Any) -> Blob | None:
+        pause("get_blob")
+        return self.objects.get(path)
+
+    def _tick(self) -> dt.datetime:
+        """Return a later time: Cloud Storage takes one write of an object a second."""
+        self._now += dt.timedelta(seconds=2)
+        return self._now
 
     def blob(self, path: str, generation: int | None = None) -> Blob:
         return Blob(self, path, generation)
@@ -98,6 +166,18 @@ class Bucket:
     def list(self, prefix: str) -> list[Blob]:
         pause("list_blobs")
         return [blob for path, blob in self.objects.items() if path.startswith(prefix)]
+
+    def list_versions(self, prefix: str, glob: str) -> list[Blob]:
+        """List every generation; `*` of `glob` stands for a part of the path."""
+        pause("list_blobs")
+        return [
+            blob
+            if blob is self.objects.get(path)
+            else replace(blob, time_deleted=self.ended.get(blob.generation or 0))
+            for path, blobs in self.past.items()
+            if path.startswith(prefix) and (not glob or fnmatch.fnmatch(path, glob))
+            for blob in blobs
+        ]
 
 
 @dataclass(frozen=True)
@@ -110,7 +190,11 @@ class Row:
 
     @property
     def key(self) -> str:
-        return f"{self.values['model_name']}/{self.values['model_version']}"
+        name = self.values["model_name"]
+        if "alias" not in self.values:
+            return f"{name}/{self.values['model_version']}"
+        end = "#deleted" if self.values["deleted"] else ""
+        return f"{name}/{self.values['alias']}#{self.values['generation']}{end}"
 
 
 @dataclass(eq=False)
@@ -179,11 +263,14 @@ class Warehouse:
             project="p", envs=("dev",), models_buckets=(("dev", BUCKET),), push_auth="off"
         )
         self.bucket = Bucket()
+        self.runs = Bucket()
         self.registry = Registry()
+        self.aliases = Registry()
+        self.verdict: tuple[str, str | None] = ("ready", None)  # on every model
         self.announced: list[str] = []
         self.storage = SimpleNamespace(
-            bucket=lambda name: self.bucket,
-            list_blobs=lambda name, prefix, timeout: self.bucket.list(prefix or ""),
+            bucket=lambda name: self.bucket if name == BUCKET else self.runs,
+            list_blobs=self._list,
         )
         self.bigquery = SimpleNamespace(query=self._query)
         self.publisher = SimpleNamespace(publish=self._publish)
@@ -192,6 +279,25 @@ class Warehouse:
         given = {p.name: getattr(p, "values", None) for p in job_config.query_parameters}
         given |= {p.name: p.value for p in job_config.query_parameters if hasattr(p, "value")}
         pause("query")
+        if sql == statement("recorded_aliases"):
+            rows = [
+                ALIAS_ROW | _alias_values(row.values)
+                for row in self.aliases.rows
+                if given["model"] in ("", row.values["model_name"])
+                and given["alias"] in ("", row.values["alias"])
+            ]
+            return SimpleNamespace(result=lambda **_: self._answer(rows))
+        if sql == statement("version_status"):
+            rows = [
+                {"generation": blob.generation}
+                | dict(zip(("status", "status_reason"), self.verdict, strict=True))
+                for path, blob in self.bucket.objects.items()
+                if path == f"{given['model']}/{given['version']}/model.pkl"
+            ]
+            return SimpleNamespace(result=lambda **_: self._answer(rows))
+        if sql == statement("replace_aliases"):
+            job = self.aliases.begin(given["keys"], json.loads(given["rows"]))
+            return SimpleNamespace(result=lambda **_: self._wait(job, self.aliases))
         if sql == statement("recorded_models"):
             rows = [
                 {"metadata_generation": None, "signature_generation": None, "key": row.key}
@@ -202,19 +308,31 @@ class Warehouse:
             return SimpleNamespace(result=lambda **_: self._answer(rows))
         assert sql == statement("replace_models")
         job = self.registry.begin(given["keys"], json.loads(given["rows"]))
-        return SimpleNamespace(result=lambda **_: self._wait(job))
+        return SimpleNamespace(result=lambda **_: self._wait(job, self.registry))
+
+    def _list(
+        self,
+        name: str,
+        timeout: float,
+        prefix: str | None = None,
+        match_glob: str = "",
+        versions: bool = False,
+    ) -> list[Blob]:
+        if versions:
+            return self.bucket.list_versions(prefix or "", match_glob)
+        return self.bucket.list(prefix or "")
 
     def _answer(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         pause("answer")
         return rows
 
-    def _wait(self, job: Job) -> list[Any]:
+    def _wait(self, job: Job, table: Registry) -> list[Any]:
         pause("running")
         while job.state == "queued":
-            self.registry.end(self.registry.jobs[0])  # it ends whether its handler waits or not
+            table.end(table.jobs[0])  # it ends whether its handler waits or not
             pause("running")
         if job.state == "running":
-            self.registry.end(job)
+            table.end(job)
         pause("ended")
         if job.state == "failed":
             raise BadRequest(CONFLICT)
@@ -224,6 +342,13 @@ class Warehouse:
         pause("publish")
         self.announced.append(attributes["ce-subject"])
         return SimpleNamespace(result=lambda timeout: None)
+
+
+def _alias_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return an alias's row as a query gives it: a time, and JSON as text."""
+    evidence = json.dumps(values["evidence"]) if "evidence" in values else None
+    at = dt.datetime.fromisoformat(values["moved_at"])
+    return values | {"moved_at": at, "evidence": evidence}
 
 
 def metadata_generation(row: Row) -> int | None:

@@ -73,6 +73,7 @@ def in_another_place(account: Account) -> None:
 
 BROKEN: dict[str, tuple[Callable[[Account], object], str]] = {
     "no registry": (lambda a: a.tables.pop(f"{DATASET}.model_registry"), "registry-table"),
+    "no log of aliases": (lambda a: a.tables.pop(f"{DATASET}.model_aliases"), "aliases-table"),
     "no ledger": (lambda a: a.tables.pop(f"{DATASET}.prediction_runs"), "ledger-table"),
     "no queries": (
         lambda a: a.faults.update(query=exceptions.Forbidden("Access Denied: secret")),

@@ -22,15 +22,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mlsys.artifact.refs import ModelRef
+from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.cloud.clients import Clients
-from mlsys.errors import RegistryBusy, TryAgain
+from mlsys.errors import InvalidRequest, TryAgain
 from workers.announcements import Event, announce
+from workers.registry.alias_sync import rescan_aliases
 from workers.registry.rows import Identity, ModelRow, Objects, list_objects, read_row
+from workers.registry.settle import settle
 from workers.registry.table import Trigger, in_statements, recorded, replace
 from workers.registry.verify import verify_row
 
-LOOKS = 5
 RESERVE = 400.0  # seconds of a request that the verification of one more model may take
 
 Change = Literal["registered", "updated", "removed", "unchanged"]
@@ -38,13 +39,18 @@ Change = Literal["registered", "updated", "removed", "unchanged"]
 
 @dataclass(slots=True)
 class Rescan:
-    """The result of a rescan; `skipped` lists the objects that are not part of a model, and why."""
+    """The result of a rescan; `skipped` lists the objects that are not part of a model, and why.
+
+    `aliases` counts the objects of aliases, `alias_moves` the rows of their log that were written.
+    """
 
     scanned: int = 0
     registered: int = 0
     updated: int = 0
     unchanged: int = 0
     removed: int = 0
+    aliases: int = 0
+    alias_moves: int = 0
     skipped: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -56,6 +62,9 @@ class _Look:
     live: Mapping[str, Identity]
     recorded: Mapping[str, list[Identity]]
     skipped: Mapping[str, str]  # objects that are not part of a model, and why
+
+    def differs(self) -> bool:
+        return bool(self.differing())
 
     def differing(self) -> list[str]:
         keys = self.live.keys() | self.recorded.keys()
@@ -85,15 +94,22 @@ def converge(clients: Clients, env: str, ref: ModelRef, trigger: Trigger = "even
 def rescan(clients: Clients, env: str) -> Rescan:
     """Make the whole registry equal to the bucket, with one listing and one read of the registry.
 
+    The log of the aliases is made equal to the bucket too.
+
     Raises:
         ObjectNotFound: the environment's models bucket does not exist.
         RegistryBusy, TryAgain: as `converge`.
     """
     until = time.monotonic() + max(60.0, clients.settings.request_timeout - RESERVE)
     first = _settle(clients, env, "rescan", until=until)
+    aliases = rescan_aliases(clients, env)
+    others = {path: why for path, why in first.skipped.items() if not _is_alias(path)}
+    others |= {path: why for path, why in aliases.foreign.items() if path in others}
     result = Rescan(
         scanned=len(first.skipped) + sum(o.number for o in first.objects.values()),
-        skipped=[{"object": p, "reason": r} for p, r in sorted(first.skipped.items())],
+        aliases=aliases.objects,
+        alias_moves=len(aliases.differing()),
+        skipped=[{"object": p, "reason": r} for p, r in sorted(others.items())],
     )
     events: list[Event] = []
     for key in sorted(first.live.keys() | first.recorded.keys()):
@@ -111,16 +127,13 @@ def _settle(
 
     Return the first look. `key` is one model version; without it all of them are looked at.
     """
-    first = look = _look(clients, env, key)
-    for _ in range(LOOKS):
-        if not (differing := look.differing()):
-            return first
-        for changes in in_statements(_verified(clients, env, look, differing, until), trigger):
+
+    def write(look: _Look) -> None:
+        changed = _verified(clients, env, look, look.differing(), until)
+        for changes in in_statements(changed, trigger):
             replace(clients, env, changes)
-        look = _look(clients, env, key)
-    if not look.differing():
-        return first
-    raise RegistryBusy(f"The registry of {env} kept changing over {LOOKS} looks: try again shortly")
+
+    return settle(env, lambda: _look(clients, env, key), write)
 
 
 def _look(clients: Clients, env: str, key: str) -> _Look:
@@ -140,6 +153,14 @@ def _verified(
             )
         row = read_row(clients.settings, env, look.objects.get(key))
         yield key, verify_row(clients, row)
+
+
+def _is_alias(path: str) -> bool:
+    try:
+        AliasRef.of_object(path)
+    except InvalidRequest:
+        return False
+    return True
 
 
 def _events(env: str, key: str, change: Change) -> list[Event]:

@@ -52,11 +52,16 @@ def in_statements(
     changes: Iterable[tuple[str, ModelRow | None]], trigger: Trigger
 ) -> Iterator[Statement]:
     """Group changes (a key, and its row or None) into statements that BigQuery takes."""
+    return grouped((key, None if row is None else _to_json(row, trigger)) for key, row in changes)
+
+
+def grouped(changes: Iterable[tuple[str, str | None]]) -> Iterator[Statement]:
+    """Group changes (a key, and its row as JSON or None) into statements that BigQuery takes."""
     keys: list[str] = []
     rows: list[str] = []
     began = time.monotonic()
     for key, row in changes:
-        new = [] if row is None else [_to_json(row, trigger)]
+        new = [] if row is None else [row]
         size = sum(map(len, rows + new))
         full = len(keys) == ROWS_PER_STATEMENT or size > BYTES_PER_STATEMENT
         if keys and (full or time.monotonic() - began > SECONDS_PER_STATEMENT):
@@ -68,8 +73,10 @@ def in_statements(
         yield Statement(keys, f"[{','.join(rows)}]")
 
 
-def replace(clients: Clients, env: str, changes: Statement) -> None:
+def replace(clients: Clients, env: str, changes: Statement, by: str = "replace_models") -> None:
     """Delete the rows of the keys and insert the new ones. No reader sees one without the other.
+
+    `by` is the statement, which names the table.
 
     Raises:
         TryAgain: see `workers.query.run`.
@@ -79,7 +86,7 @@ def replace(clients: Clients, env: str, changes: Statement) -> None:
     run(
         clients,
         env,
-        statement("replace_models"),
+        statement(by),
         bigquery.ScalarQueryParameter("rows", "STRING", changes.rows),
         bigquery.ArrayQueryParameter("keys", "STRING", changes.keys),
     )

@@ -2,6 +2,7 @@ locals {
   # The column by which each table is partitioned daily. The local stack creates the same tables and
   # columns from the same files.
   tables = {
+    model_aliases   = "recorded_at"
     model_registry  = "registered_at"
     prediction_runs = "finished_at"
   }
@@ -36,6 +37,21 @@ resource "google_bigquery_table" "this" {
     type  = "DAY"
     field = each.value
   }
+}
+
+# Which version each alias named, and when. The columns of its SQL are those of the table.
+resource "google_bigquery_table" "model_alias_history" {
+  project             = var.project
+  dataset_id          = google_bigquery_dataset.this.dataset_id
+  table_id            = "model_alias_history"
+  deletion_protection = false
+
+  view {
+    query          = templatefile("${path.module}/../../../lib/mlsys/schemas/views/model_alias_history.sql", { dataset = local.own_dataset })
+    use_legacy_sql = false
+  }
+
+  depends_on = [google_bigquery_table.this]
 }
 
 resource "google_bigquery_dataset_iam_member" "runtime_edits_own" {

@@ -11,12 +11,20 @@ resource "google_storage_bucket" "models" {
     enabled = true
   }
 
+  # Only the files of models: the noncurrent generations of {model}/aliases/*.json are the history of the
+  # aliases, and stay. A metadata.json of a model lies in a folder that ends with a digit; an alias may be
+  # called metadata. https://cloud.google.com/storage/docs/lifecycle#matchesprefix-matchessuffix
   lifecycle_rule {
     action {
       type = "Delete"
     }
     condition {
       days_since_noncurrent_time = 90
+      matches_suffix = [
+        "/model.pkl", "/model.sig",
+        "0/metadata.json", "1/metadata.json", "2/metadata.json", "3/metadata.json", "4/metadata.json",
+        "5/metadata.json", "6/metadata.json", "7/metadata.json", "8/metadata.json", "9/metadata.json",
+      ]
     }
   }
 }
@@ -52,6 +60,24 @@ resource "google_storage_bucket_iam_member" "runtime_reads_models" {
   bucket = google_storage_bucket.models.name
   role   = "roles/storage.objectViewer"
   member = google_service_account.runtime.member
+}
+
+# The service moves aliases, and writes nothing else here: only the objects {model}/aliases/*.json. The
+# first part of the name must end where "aliases" begins:
+# https://cloud.google.com/iam/docs/conditions-attribute-reference#extract
+resource "google_storage_bucket_iam_member" "runtime_moves_aliases" {
+  bucket = google_storage_bucket.models.name
+  role   = "roles/storage.objectUser"
+  member = google_service_account.runtime.member
+
+  condition {
+    title      = "Only the objects of aliases"
+    expression = <<-EOT
+      resource.name.endsWith(".json") &&
+      resource.name.extract("/objects/{model}/") != "" &&
+      resource.name.extract("/objects/{model}/aliases/") == resource.name.extract("/objects/{model}/")
+    EOT
+  }
 }
 
 resource "google_storage_bucket_iam_member" "runtime_keeps_runs" {

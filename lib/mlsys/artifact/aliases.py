@@ -5,9 +5,9 @@
 ```
 
 `"version": null` is an alias that was removed: the service then deletes the object, and until it is
-gone, it counts as missing. The service adds `move`, the name of its record of the move, and
-`replaced`, the generation that the move replaced; who moved it is in that record, not here. Other
-keys stay in the object and are ignored.
+gone, it counts as missing. The service adds `move`, the name of its record of the move with a
+secret, and `replaced`, the generation that the move replaced; who moved it is in that record, not
+here. Other keys stay in the object and are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from mlsys.arguments import shown, shown_text
-from mlsys.artifact.documents import read_document
+from mlsys.artifact.documents import read_document, unstorable
 from mlsys.artifact.refs import VERSION, AliasRef, ModelRef, aliases_prefix
 from mlsys.cloud.clients import TIMEOUT
 from mlsys.errors import AliasInvalid, AliasNotFound, InvalidRequest, MetadataInvalid, TryAgain
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 50_000  # of an alias's object
 MAX_WHY = 2_000  # characters
 MAX_NAMED = 20  # aliases that a message names
-MOVE = re.compile(r"[0-9a-f]{32}")
+MOVE = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{32}")
 LOOKS = 5
 
 
@@ -41,7 +41,7 @@ class AliasDocument:
 
     version: str | None  # None: the alias was removed
     why: str | None = None
-    move: str | None = None  # the service's record of the move
+    move: str | None = None  # the service's record of the move, and its secret
     replaced: int | None = None  # the generation that the move replaced
 
     @classmethod
@@ -97,6 +97,19 @@ class Alias:
         return ModelRef(self.model, self.version)
 
 
+def read_why(text: str) -> str:
+    """Return a reason without the spaces around it.
+
+    Raises:
+        InvalidRequest: it is empty, too long, or not Unicode text.
+    """
+    why = text.strip()
+    if not why or len(why) > MAX_WHY or unstorable(why):
+        problem = f"{shown(text)}: pass a text of at most {MAX_WHY:,} characters"
+        raise InvalidRequest(("why", problem))
+    return why
+
+
 def read_alias(bucket: Bucket, model: str, alias: str) -> Alias:
     """Return what an alias names now.
 
@@ -129,7 +142,7 @@ def look_up(bucket: Bucket, ref: AliasRef) -> tuple[Blob, AliasDocument] | None:
         AliasInvalid: the object cannot be read.
         TryAgain: the object kept being replaced.
     """
-    from google.api_core.exceptions import NotFound, PreconditionFailed
+    from google.api_core.exceptions import NotFound
 
     for _ in range(LOOKS):
         blob = bucket.get_blob(ref.path, timeout=TIMEOUT)
@@ -137,7 +150,7 @@ def look_up(bucket: Bucket, ref: AliasRef) -> tuple[Blob, AliasDocument] | None:
             return None
         try:
             return blob, read_object(blob)
-        except (NotFound, PreconditionFailed):
+        except NotFound:
             continue  # replaced or deleted since
         except AliasInvalid as exc:
             raise AliasInvalid(f"gs://{bucket.name}/{ref.path} cannot be used: {exc}") from exc
@@ -147,14 +160,15 @@ def look_up(bucket: Bucket, ref: AliasRef) -> tuple[Blob, AliasDocument] | None:
 def read_object(blob: Blob) -> AliasDocument:
     """Return the content of exactly this generation of an alias's object.
 
-    `blob` comes from a listing or a look-up: its size is checked before it is downloaded.
+    `blob` comes from a listing or a look-up, so that its generation is known, which may be
+    noncurrent, and its size is checked before it is downloaded.
 
     Raises:
         AliasInvalid: it cannot be read.
-        google.api_core.exceptions.NotFound, PreconditionFailed: the generation is not there.
+        google.api_core.exceptions.NotFound: the bucket does not keep that generation.
     """
     _check_size(blob.size)
-    content = blob.download_as_bytes(if_generation_match=blob.generation, timeout=TIMEOUT)
+    content = blob.download_as_bytes(timeout=TIMEOUT)
     return AliasDocument.parse(content)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlsys import __version__
-from mlsys.cli import cancel, doctor, local, predict, promote, quarantine, sign
+from mlsys.cli import alias, cancel, doctor, local, predict, promote, quarantine, sign
 from mlsys.cli.errors import EXIT_CODES, FAILED, SIGNALLED, exit_code, explain, signals_stop
 from mlsys.cli.output import Output
 
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_to(groups)
     cancel.add_to(groups)
     promote.add_to(groups)
+    alias.add_to(groups)
     quarantine.add_to(groups)
     sign.add_to(groups)
     doctor.add_to(groups)

@@ -12,7 +12,11 @@ from mlsys.cloud.messages import Use
 from mlsys.doctor.check import CALL, Check, Outcome, State, apply, failed, ok, retry, warning
 from mlsys.errors import TableNotFound
 
-TABLES = {"registry-table": "model_registry", "ledger-table": "prediction_runs"}
+TABLES = {
+    "registry-table": "model_registry",
+    "aliases-table": "model_aliases",
+    "ledger-table": "prediction_runs",
+}
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 SLOW_CLOCK, WRONG_CLOCK = 5.0, 60.0  # seconds
 _NAMES = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}

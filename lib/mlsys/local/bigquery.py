@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from string import Template
 from typing import IO, TYPE_CHECKING
 
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
@@ -27,6 +28,7 @@ SCHEMAS = Path(__file__).parents[1] / "schemas"
 _LAYOUT = {
     "model_registry": ("registered_at", ["model_name"]),
     "prediction_runs": ("finished_at", ["model_name"]),
+    "model_aliases": ("recorded_at", ["model_name"]),
 }
 
 
@@ -82,8 +84,9 @@ def start_bigquery(
 def create_tables(clients: Clients, envs: Iterable[str]) -> None:
     """Create each environment's dataset `mlsys_{env}` and the service's tables, if missing.
 
-    The tables are the files of `mlsys/schemas`, named as the tables. A table that an older release
-    created gets the columns that it lacks, as from Terraform.
+    The tables are the files of `mlsys/schemas`, named as the tables, and the views those of its
+    folder `views`. A table that an older release created gets the columns that it lacks, as from
+    Terraform.
     """
     from google.cloud import bigquery
 
@@ -102,6 +105,16 @@ def create_tables(clients: Clients, envs: Iterable[str]) -> None:
                 table, exists_ok=True, timeout=TIMEOUT, retry=bigquery_retry()
             )
             _add_columns(client, existing, schema)
+        for path in sorted((SCHEMAS / "views").glob("*.sql")):
+            _create_view(client, dataset, path)
+
+
+def _create_view(client: bigquery.Client, dataset: str, path: Path) -> None:
+    """Create or replace the view that is named as the file, over the dataset's tables."""
+    sql = Template(path.read_text(encoding="utf-8")).substitute(dataset=dataset)
+    statement = f"CREATE OR REPLACE VIEW `{dataset}.{path.stem}` AS\n{sql}"
+    job = client.query(statement, timeout=TIMEOUT, retry=bigquery_retry())
+    job.result(timeout=TIMEOUT, retry=bigquery_retry())
 
 
 def _add_columns(

@@ -117,11 +117,12 @@ class Service:
         method: str = "GET",
         timeout: float = 60.0,
         fields: Sequence[Fields] = (),
+        body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Return the JSON answer to `GET path`, after at most `timeout` seconds.
 
-        Parameters of a `GET` that are too long for a URL go as the form of `POST path`. The answer
-        has all the members of one of `fields`.
+        Parameters of a `GET` that are too long for a URL go as the form of `POST path`. `body` is
+        sent as JSON. The answer has all the members of one of `fields`.
 
         Raises:
             TryAgain: the service says that the same request can succeed later.
@@ -143,6 +144,7 @@ class Service:
                 f"{self.url}{path}",
                 params=None if long else params,
                 data=params if long else None,
+                json=body,
                 headers=headers,
                 timeout=(CONNECT_TIMEOUT, timeout),
                 allow_redirects=False,  # the token is only for this address

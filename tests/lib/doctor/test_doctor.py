@@ -86,7 +86,8 @@ def own(project: Project, id: str, seen: str) -> None:
 
 def no_column(project: Project, table: str, also_seen_by_service: bool = True) -> None:
     fields = project.tables[f"{DATASET}.{table}"].schema
-    project.tables[f"{DATASET}.{table}"].schema = [f for f in fields if f.name != "loader"]
+    last = fields[-1].name
+    project.tables[f"{DATASET}.{table}"].schema = [f for f in fields if f.name != last]
     if also_seen_by_service and table == "model_registry":
         own(project, "registry-table", "loader is missing")
 
@@ -209,6 +210,7 @@ BROKEN: dict[str, tuple[Callable[[Project], object], str, str]] = {
         "registry-table",
         APPLY,
     ),
+    "a column of the log": (lambda p: no_column(p, "model_aliases"), "aliases-table", APPLY),
     "a column of the ledger": (lambda p: no_column(p, "prediction_runs"), "ledger-table", APPLY),
     "no queries": (
         lambda p: p.faults.update(query=exceptions.Forbidden("bigquery.jobs.create")),

@@ -10,7 +10,15 @@ from mlsys.local.stack import LocalStack
 from workers import checks
 
 IDS = [
-    *("apis", "registry-table", "ledger-table", "queries", "clock", "read-session"),
+    *(
+        "apis",
+        "registry-table",
+        "aliases-table",
+        "ledger-table",
+        "queries",
+        "clock",
+        "read-session",
+    ),
     *("models-bucket", "runs-bucket", "location", "datasets"),
     *("publish-predictions", "publish-events", "walls", "machine"),
 ]

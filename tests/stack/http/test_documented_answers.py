@@ -1,5 +1,6 @@
 """Requests generated from the API's description get documented answers."""
 
+import sys
 import time
 from collections import Counter
 from typing import Any
@@ -16,6 +17,7 @@ from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi import checks
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from mlsys.artifact.refs import AliasRef
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers.scoring.planning.find_run import prepare
@@ -31,6 +33,11 @@ ROUTES = [
     ("DELETE", "/runs/{run_id}"),
     ("GET", "/model-registry"),
     ("GET", "/models"),
+    ("GET", "/models/{model_name}/aliases"),
+    ("GET", "/models/{model_name}/aliases/{alias}"),
+    ("POST", "/models/{model_name}/aliases/{alias}"),
+    ("DELETE", "/models/{model_name}/aliases/{alias}"),
+    ("GET", "/models/{model_name}/aliases/{alias}/history"),
     ("POST", "/events/storage"),
     ("POST", "/events/predictions"),
 ]
@@ -60,6 +67,11 @@ class Known:
         waits = lab.params(self.table, self.regressor, run_id="to-be-cancelled")
         prepare(lab.clients, lab.request(waits), waits["run_id"]).close()
         self.cancelled = waits["run_id"]
+        self.aliases = [f"a{number}" for number in range(MANY if "long" in sys.argv else FEW)]
+        bucket = lab.stack.clients.storage.bucket(lab.stack.settings.models_bucket("dev"))
+        for name in self.aliases:
+            blob = bucket.blob(AliasRef(self.regressor, name).path)
+            blob.upload_from_string('{"version": "v1"}', timeout=10)
 
     def parameters(self, path: str) -> st.SearchStrategy[dict[str, Any]]:
         """Return a strategy for a route's parameters, with some of the optional ones."""
@@ -133,7 +145,15 @@ def cases(document: BaseSchema, known: Known, method: str, path: str) -> st.Sear
     operation = document[path][method]
     allowed = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
 
-    def lead(case: Case, parameters: dict[str, Any], kept: list[str]) -> Case:
+    def lead(case: Case, parameters: dict[str, Any], kept: list[str], alias: str) -> Case:
+        if "aliases" in path:
+            case.query = parameters
+            case.path_parameters = {"model_name": known.regressor, "alias": alias}
+            if method == "POST":
+                case.body = {"version": "v1", "why": "a reason"} | dict.fromkeys(
+                    (name for name in kept if name == "dry_run"), True
+                )
+            return case
         if (method, path) == ("POST", "/predict"):
             made_up = case.body if isinstance(case.body, dict) else {}
             case.body = {k: v for k, v in made_up.items() if k in kept} | parameters
@@ -146,7 +166,8 @@ def cases(document: BaseSchema, known: Known, method: str, path: str) -> st.Sear
         return case
 
     kept = st.lists(st.sampled_from(["where", "id_columns", "run_id", "dry_run"]), max_size=2)
-    leading = st.builds(lead, allowed, known.parameters(path), kept)
+    alias = st.sampled_from(known.aliases)
+    leading = st.builds(lead, allowed, known.parameters(path), kept, alias)
     if path == "/health":
         return allowed
     forbidden = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)

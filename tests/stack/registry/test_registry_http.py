@@ -210,7 +210,17 @@ def test_a_rescan_reports_its_changes_and_a_second_one_reports_none(
     status, first = get(case.stack, "/model-registry?env=dev")
     assert status == 200
     assert list(first) == [
-        *("env", "scanned", "registered", "updated", "unchanged", "removed", "skipped"),
+        *(
+            "env",
+            "scanned",
+            "registered",
+            "updated",
+            "unchanged",
+            "removed",
+            "aliases",
+            "alias_moves",
+            "skipped",
+        ),
         "skipped_count",
     ]
     assert (first["env"], first["registered"], first["updated"], first["removed"]) == (
@@ -297,7 +307,7 @@ def test_a_missing_registry_is_503_until_it_is_created(
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
     answer = response.get_json(force=True)
     assert answer["type"] == "urn:mlsys:problem:try-again"
-    assert "mlsys_staging lacks model_registry or prediction_runs: create them" in answer["detail"]
+    assert "mlsys_staging lacks one of the tables of the service: create them" in answer["detail"]
 
 
 def test_a_registry_with_too_many_concurrent_changes_is_503(
