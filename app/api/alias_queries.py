@@ -18,7 +18,7 @@ AliasName = Annotated[
     _matching(is_alias, ALIAS_RULE),
     _schema(
         "champion",
-        "The alias: a name like a model's, but not latest, nor v and digits",
+        "The alias: a name like a model's, but not latest, a number, or v and digits",
         pattern="^[a-z0-9]+(-[a-z0-9]+)*$",
         maxLength=63,
     ),
@@ -46,7 +46,7 @@ RequestId = Annotated[
     str,
     _matching(REQUEST_ID.fullmatch, "pass 32 hexadecimal digits"),
     _schema(
-        "0123456789abcdef0123456789abcdef",
+        "0" * 32,
         "Names the request: repeated with the same one, it moves the alias once",
         pattern=f"^{REQUEST_ID.pattern}$",
     ),

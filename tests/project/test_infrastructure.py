@@ -160,7 +160,7 @@ def test_the_history_of_aliases_is_never_deleted() -> None:
         for path in (ref.path, ref.metadata_path, ref.signature_path):
             assert path.endswith(tuple(suffixes))
     # The shortest and the longest alias, and those that are named like a file
-    for alias in ("a", "0", "a" * 63, "model", "metadata", "pkl"):
+    for alias in ("a", "a0", "a" * 63, "model", "metadata", "pkl"):
         assert not AliasRef("m", alias).path.endswith(tuple(suffixes))
 
 
