@@ -4,12 +4,13 @@ import os
 
 from bqemulator.cli import main
 
-from mlsys.local import parsing, partitions, streams
+from mlsys.local import job_ids, parsing, partitions, streams
 from mlsys.local.bounded import bound
 
 if __name__ == "__main__":
     partitions.install()
     streams.install()
+    job_ids.install()
     parsing.install()
     parsing.share_with_readers()
     bound(int(os.environ["MLSYS_LOCAL_MEMORY"]))

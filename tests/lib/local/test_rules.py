@@ -21,6 +21,7 @@ from mlsys.local.stack import LocalStack
 from proxy import name_call
 from rules import Rules
 from scoring_cases import Lab, unique
+from strict_stack import Bare, StrictStack
 
 ROWS = 3
 CHUNK = 256 * 1024
@@ -53,13 +54,29 @@ def part(lab: Lab) -> str:
     return f"gs://mlsys-runs-dev/{made.name}"
 
 
-def load(rules: Rules, part: str, table: str, job_id: str) -> bigquery.LoadJob:
+def load(rules: Rules | Bare, part: str, table: str, job_id: str) -> bigquery.LoadJob:
     config = bigquery.LoadJobConfig(
         source_format="PARQUET", schema=[bigquery.SchemaField("id", "INT64")]
     )
     return rules.clients.bigquery.load_table_from_uri(
         part, table, job_id=job_id, job_config=config, timeout=60
     )
+
+
+def test_an_insert_whose_answer_was_lost_loads_no_row_twice(
+    lab: Lab, stack: LocalStack, rules: Rules, part: str
+) -> None:
+    """The local BigQuery runs it all the same, and the client inserts it again."""
+    assert isinstance(stack, StrictStack)
+    table, job_id = lab.name(), unique("job")
+    load(stack.bare, part, table, job_id).result(timeout=60)
+    for clients in (stack.bare, rules):
+        with pytest.raises(exceptions.Conflict) as refused:
+            load(clients, part, table, job_id)
+        assert refused.value.errors[0]["reason"] == "duplicate"
+    assert lab.count(table) == ROWS
+    found = rules.clients.bigquery.get_job(job_id, timeout=60)
+    assert (found.state, found.error_result, found.output_rows) == ("DONE", None, ROWS)
 
 
 @pytest.mark.parametrize("job_seconds", [0.0, 0.3])

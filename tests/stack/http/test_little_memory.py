@@ -15,7 +15,7 @@ from strict_stack import StrictStack
 
 pytestmark = pytest.mark.usefixtures("environment")
 
-LIMIT = 768 * 2**20  # half of it is for models, each of which needs 160 MiB beside its own
+LIMIT = 768 * 2**20  # half of it is for models, and each needs 160 MiB beside its own
 ROWS = 45_000
 X = pd.DataFrame(np.random.default_rng(0).random((ROWS, 4)), columns=list("abcd"))
 

@@ -166,14 +166,24 @@ def test_a_stream_longer_than_the_time_of_a_push(
 ) -> None:
     part = cut(case, 12, monkeypatch)
     params, run_id = case.start(), unique("long")
+    store = case.store(run_id)
+    parts, seconds, idle = -1, 1.0, 0
+
+    def a_push() -> dict[str, Any]:
+        """Give a try a second, and more on a machine that finishes no part in it."""
+        nonlocal parts, seconds, idle
+        before, parts = parts, len(store.parts(0))
+        if parts == before:
+            seconds, idle = 2 * seconds, idle + 1
+        return {"deadline": time.monotonic() + seconds}
+
     with case.api.choosing(streams=1, message_rows=part // 4, message_seconds=0.03):
-        result, suspended, failed = case.finish(
-            params, run_id, lambda: {"deadline": time.monotonic() + 1.0}
-        )
+        result, suspended, failed = case.finish(params, run_id, a_push)
     offsets = [read.offset for read in case.reads()]
     case.check(result, params)
     assert (suspended > 0, failed, result.shards) == (True, 0, 12)
-    assert offsets == sorted(set(offsets)), offsets
+    assert offsets == sorted(offsets), offsets
+    assert len(offsets) - len(set(offsets)) <= idle, offsets
     assert all(offset % part == 0 for offset in offsets), offsets
 
 
@@ -197,7 +207,9 @@ def test_a_run_that_is_suspended_again_and_again(
     assert (suspended >= most, failed) == (True, 0)
     assert result.attempts == suspended + 1
     reads = case.reads()
-    assert len({(read.stream, read.offset) for read in reads}) == len(reads)
+    repeated = len(reads) - len({(read.stream, read.offset) for read in reads})
+    # The parts of the other processes, which end with the try, are read again.
+    assert repeated <= suspended * (processes - 1)
 
 
 @pytest.mark.parametrize("moment", ["between two tries", "in the middle of a stream"])

@@ -2,8 +2,7 @@
 
 - **A job id is taken once.** "Any subsequent request with the same job ID fails as a duplicate":
   409 with reason `duplicate`, and the job is not run again
-  (https://googleapis.dev/python/bigquery/latest/design/query-retries.html). bqemulator runs it
-  again.
+  (https://googleapis.dev/python/bigquery/latest/design/query-retries.html).
 - **A load job takes time** (`job_seconds`): the insert is answered while the job runs, the job
   continues even if its caller ends, and its rows appear in one step when it completes
   (https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobConfigurationLoad). bqemulator
@@ -104,9 +103,16 @@ class BigQuery:
 
     def _run_now(self, call: Call, job: dict[str, Any], load: Load) -> Reply:
         reply = call.forward()
+        reference = job["jobReference"]
         if reply.status == 200:
-            self._known[job["jobReference"]["jobId"]] = None
+            self._known[reference["jobId"]] = None
             _count(load, json.loads(reply.body))
+        elif reply.status == 409:  # it runs or ran, and its answer came too late
+            path = "/bigquery/v2/projects/{projectId}/jobs/{jobId}".format(**reference)
+            status, text = call.server.ask("GET", path)
+            if status == 200:
+                self._known[reference["jobId"]] = None
+                _count(load, json.loads(text))
         return reply
 
     def _fail(self, job: dict[str, Any], error: JobError) -> Reply:
