@@ -26,7 +26,9 @@ def service_processes(stack: LocalStack) -> list[psutil.Process]:
 def emulator_processes() -> list[psutil.Process]:
     """Return the processes of the local BigQuery and Cloud Storage."""
     return _with_children(
-        lambda p: any(w in " ".join(p.cmdline()) for w in ("mlsys.local.emulator", "-filesystem-root"))
+        lambda p: any(
+            word in " ".join(p.cmdline()) for word in ("mlsys.local.emulator", "-filesystem-root")
+        )
     )
 
 
