@@ -104,18 +104,22 @@ class Numbers:
         import numpy as np
 
         found = differences(first, second)
-        finite = found[np.isfinite(found)]
+        is_finite = np.isfinite(found)
+        finite = found if is_finite.all() else found[is_finite]
         self.rows += len(found)
         self.equal += int((found == 0).sum())
         self.compared += len(finite)
-        self._sum += exact_sum(finite)
-        self._sum_of_sizes += exact_sum(np.abs(finite))
-        self._most = max(self._most, float(np.abs(finite).max(initial=0.0)))
+        above, below = exact_sum(finite[finite > 0]), exact_sum(finite[finite < 0])
+        self._sum += above + below
+        self._sum_of_sizes += above - below
+        sizes = np.abs(found)
+        sizes[np.isnan(sizes)] = np.inf
+        self._most = max(self._most, float(sizes.max(initial=0.0, where=is_finite)))
         if self._held is not None:
             self._held.append(finite)
             if self.compared > IN_MEMORY:
                 self._held = None
-        return np.where(np.isfinite(found), np.abs(found), np.inf)
+        return sizes
 
     def report(self, passes: Callable[[], Iterable[np.ndarray]]) -> dict[str, Any]:
         """Return the distribution; `passes` yields the finite differences again, part by part."""

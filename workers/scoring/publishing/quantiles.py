@@ -64,11 +64,13 @@ def select(
         keys = _keys(numbers)
         for prefix, pieces in held.items():
             pieces.append(_of_prefix(keys, prefix, known))
-    ordered = {prefix: np.sort(np.concatenate(pieces)) for prefix, pieces in held.items()}
-    return {
-        place: _number(int(ordered[prefix][place - before[place]]))
-        for place, prefix in wanted.items()
-    }
+    found: dict[int, float] = {}
+    for prefix, pieces in held.items():
+        places = [place for place in wanted if wanted[place] == prefix]
+        offsets = [place - before[place] for place in places]
+        ordered = np.partition(np.concatenate(pieces), offsets)
+        found |= {p: _number(int(ordered[o])) for p, o in zip(places, offsets, strict=True)}
+    return found
 
 
 def exact_sum(numbers: np.ndarray) -> int:
@@ -80,14 +82,19 @@ def exact_sum(numbers: np.ndarray) -> int:
     """
     import numpy as np
 
+    if not len(numbers):
+        return 0
     fractions, exponents = np.frexp(numbers)
     whole = np.ldexp(fractions, 53).astype(np.int64)
-    high, low = whole >> 27, whole & (2**27 - 1)  # so that no sum of them overflows
+    least = int(exponents.min())
+    places = exponents - least
+    # In two halves: the floats of their sums are exact.
+    high = np.bincount(places, whole >> 27)
+    low = np.bincount(places, whole & (2**27 - 1))
     total = 0
-    for exponent in np.unique(exponents):
-        of_it = exponents == exponent
-        part = (int(high[of_it].sum()) << 27) + int(low[of_it].sum())
-        shift = int(exponent) - 53 + _SMALLEST
+    for place in np.flatnonzero((high != 0) | (low != 0)):
+        part = (int(high[place]) << 27) + int(low[place])
+        shift = int(place) + least - 53 + _SMALLEST
         total += part << shift if shift >= 0 else part >> -shift  # the bits below are zeros
     return total
 

@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mlsys.cloud.clients import Clients, is_passing
+from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
 from mlsys.columns.names import fold
 from mlsys.errors import RunInterrupted, RunNotFound, TryAgain
 from workers.scoring.planning.plan import Plan, Shadow
 from workers.scoring.planning.shadow import reason_of
 from workers.scoring.publishing.agreement import Rows, compare
 from workers.scoring.publishing.load import load_once
-from workers.scoring.records import Counts, Decision, ShadowParts, read_result
+from workers.scoring.records import Decision, ShadowParts, read_result
 from workers.scoring.request import MaxRejects, check_run_id
 from workers.scoring.shards.challenger import over_because, too_many
 from workers.scoring.shards.overlap import ahead
-from workers.scoring.shards.part import CHUNK_BYTES, Footer, PartDamaged, PartGone, read_footers
+from workers.scoring.shards.part import CHUNK_BYTES, Footer, PartDamaged, PartGone
 from workers.scoring.shards.stopping import Stop
 from workers.scoring.store import RunStore
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_IDS = 20  # id columns of a row that is named
 BATCH = 65_536  # rows whose ids are in memory at once
+WHOLE_BYTES = 8 * 2**20  # of a part that is read by one request
 
 
 def decide_shadow(
@@ -49,14 +50,10 @@ def decide_shadow(
     names = tuple(footer.shadow for footer in footers if footer.shadow is not None)
     if len(names) < len(footers):
         return ShadowParts(fault="some parts of the run were scored without the challenger")
-    try:
-        own = read_footers(store.blob(name) for name in names)
-    except (PartGone, PartDamaged) as exc:
-        return ShadowParts(fault=f"some of the challenger's rows were lost: {exc}")
-    total = sum((footer.counts for footer in own), Counts())
-    if total.rejected > max_rejects.limit(read):
-        return ShadowParts(fault=str(too_many(plan.shadow.plan, total.rejected, max_rejects)))
-    return ShadowParts(names, total.scored, total.rejected)
+    rejected = sum(footer.shadow_rejected for footer in footers)
+    if rejected > max_rejects.limit(read):
+        return ShadowParts(fault=str(too_many(plan.shadow.plan, rejected, max_rejects)))
+    return ShadowParts(names, read - rejected, rejected)
 
 
 def publish_shadow(
@@ -160,8 +157,12 @@ def _rows(
     """Return the rows of a part that both models have scored."""
     import numpy as np
 
-    one, _ = _read(store, own, first)
-    two, footer = _read(store, others, second)
+    content = _whole(store, own)
+    with _opened(store, own, content) as file:
+        one = file.read(columns=list(dict.fromkeys(first)))
+    with _opened(store, others, _whole(store, others)) as file:
+        two = file.read(columns=list(dict.fromkeys(second)))
+        footer = Footer.of_notes(file.metadata.metadata)
     kept = []
     for aside in footer.aside:
         keep = np.ones(footer.counts.read, bool)
@@ -174,7 +175,8 @@ def _rows(
 
     def ids_at(mask: np.ndarray) -> pa.Table:
         places = np.flatnonzero(mine)[mask]
-        return _take(store, own, ids, places)
+        with _opened(store, own, content) as file:
+            return _take(file, ids, places)
 
     return Rows(_where(one, first, mine), _where(two, second, theirs), int(both.sum()), ids_at)
 
@@ -186,33 +188,38 @@ def _where(table: pa.Table, names: Sequence[str], mask: np.ndarray) -> list[pa.C
     return columns if mask.all() else [c.filter(pa.array(mask)) for c in columns]
 
 
-def _read(store: RunStore, name: str, columns: Sequence[str]) -> tuple[pa.Table, Footer]:
-    """Return some columns of a part, and its footer."""
-    with _opened(store, name) as file:
-        return file.read(columns=list(dict.fromkeys(columns))), Footer.of_notes(
-            file.metadata.metadata
-        )
-
-
-def _take(store: RunStore, name: str, ids: dict[str, str], places: np.ndarray) -> pa.Table:
+def _take(file: Any, ids: dict[str, str], places: np.ndarray) -> pa.Table:
     """Return the ids of the rows at `places`, which are in order."""
     import numpy as np
     import pyarrow as pa
 
     taken, start = [], 0
-    with _opened(store, name) as file:
-        for batch in file.iter_batches(BATCH, columns=list(ids.values())):
-            here = places[(places >= start) & (places < start + batch.num_rows)] - start
-            start += batch.num_rows
-            if len(here):
-                taken.append(pa.Table.from_batches([batch]).take(pa.array(here.astype(np.int64))))
+    for batch in file.iter_batches(BATCH, columns=list(ids.values())):
+        here = places[(places >= start) & (places < start + batch.num_rows)] - start
+        start += batch.num_rows
+        if len(here):
+            taken.append(pa.Table.from_batches([batch]).take(pa.array(here.astype(np.int64))))
     table = pa.concat_tables(taken)
     return pa.table({name: table.column(spelt) for name, spelt in ids.items()})
 
 
+def _whole(store: RunStore, name: str) -> bytes | None:
+    """Return a part's file by one request, or None if it is large, or cannot be read.
+
+    Most parts are small. A column of one alone would need several requests.
+    """
+    from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
+
+    try:
+        content = store.blob(name).download_as_bytes(end=WHOLE_BYTES - 1, timeout=TIMEOUT)
+    except (NotFound, RequestRangeNotSatisfiable):
+        return None
+    return content if len(content) < WHOLE_BYTES else None
+
+
 @contextmanager
-def _opened(store: RunStore, name: str) -> Iterator[Any]:
-    """Open a part as Parquet.
+def _opened(store: RunStore, name: str, content: bytes | None) -> Iterator[Any]:
+    """Open a part as Parquet; `content` is its file, if that is in memory.
 
     Raises:
         PartGone, PartDamaged: it cannot be read.
@@ -222,8 +229,11 @@ def _opened(store: RunStore, name: str) -> Iterator[Any]:
     from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
     try:
-        with store.blob(name).open("rb", chunk_size=CHUNK_BYTES) as content:
-            yield pq.ParquetFile(content)
+        if content is not None:
+            yield pq.ParquetFile(pa.BufferReader(content))
+        else:
+            with store.blob(name).open("rb", chunk_size=CHUNK_BYTES) as file:
+                yield pq.ParquetFile(file)
     except NotFound as exc:
         raise PartGone(f"{store.uri(name)} was deleted") from exc
     except (pa.ArrowException, RequestRangeNotSatisfiable, KeyError) as exc:

@@ -174,6 +174,11 @@ class ShadowPart:
 
         self._guarded(work, stopping)
 
+    @property
+    def rejected(self) -> int:
+        """How many rows the challenger could not score."""
+        return len(self._aside[1])
+
     def finish(self, last: bool, stop: Callable[[], bool]) -> str | None:
         """Publish the rows, and return the file's name; None if the challenger was given up."""
         stopping = Stop(stop)
@@ -182,8 +187,7 @@ class ShadowPart:
             assert self._cutter is not None and self._writer is not None
             for some in self._cutter.rest():
                 self._score(some, stopping)
-            bad = len(self._aside[1])
-            counts = Counts(self._scored, self._scored - bad, bad)
+            counts = Counts(self._scored, self._scored - self.rejected, self.rejected)
             aside = (tuple(self._aside[0]), tuple(self._aside[1]))
             self._writer.note(replace(self._footer, counts=counts, last=last, aside=aside))
             self._writing.close()

@@ -22,7 +22,7 @@ GROUP_ROWS, GROUP_BYTES = 131_072, 16 * 1024 * 1024
 FOOTERS_AT_ONCE = 16
 REJECTS, PATH, STREAM = "mlsys.rejects", "mlsys.path", "mlsys.stream"
 OFFSET, LAST = "mlsys.offset", "mlsys.last"
-SHADOW, ASIDE = "mlsys.shadow", "mlsys.aside"
+SHADOW, SHADOW_REJECTED, ASIDE = "mlsys.shadow", "mlsys.shadow_rejected", "mlsys.aside"
 
 
 class PartWriter:
@@ -121,8 +121,9 @@ class Footer:
 
     `path` is its rows' path to the model (`Predictor.path`), `stream` the one that they were read
     from, `offset` the number of the stream's rows before them; `last` says that none follow.
-    `shadow` is the name of the challenger's rows, None without a challenger. Those note in `aside`
-    which rows, by their places in the part, the run's model and the challenger could not score.
+    `shadow` is the name of the challenger's rows, None without a challenger, and `shadow_rejected`
+    how many it could not score. Those rows note in `aside` which ones, by their places in the
+    part, the run's model and the challenger could not score.
     """
 
     counts: Counts
@@ -132,6 +133,7 @@ class Footer:
     offset: int = 0
     last: bool = True
     shadow: str | None = None
+    shadow_rejected: int = 0
     aside: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
     def notes(self) -> dict[str, str]:
@@ -139,7 +141,8 @@ class Footer:
         counts = {f"mlsys.{name}": str(count) for name, count in asdict(self.counts).items()}
         place = {OFFSET: str(self.offset), LAST: str(int(self.last))}
         notes = {REJECTS: self.rejects or "", PATH: self.path, STREAM: self.stream}
-        notes |= {} if self.shadow is None else {SHADOW: self.shadow}
+        if self.shadow is not None:
+            notes |= {SHADOW: self.shadow, SHADOW_REJECTED: str(self.shadow_rejected)}
         notes |= {ASIDE: json.dumps(self.aside)} if any(self.aside) else {}
         return counts | place | notes
 
@@ -160,6 +163,7 @@ class Footer:
             int(notes[OFFSET]),
             bool(int(notes[LAST])),
             notes.get(SHADOW),
+            int(notes.get(SHADOW_REJECTED, "0")),
             (tuple(first), tuple(second)),
         )
 

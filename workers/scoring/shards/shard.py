@@ -158,7 +158,11 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
         stream = session.stream(shard)
         shadow_name = shadow.finish(last, work.stop)
         path = scorer.predictor.path
-        footer = Footer(counts, name or None, path, stream, offset, last, shadow_name)
+        footer = Footer(
+            *(counts, name or None, path, stream, offset, last),
+            shadow=shadow_name,
+            shadow_rejected=shadow.rejected,
+        )
         part.note(footer)
     pa.default_memory_pool().release_unused()
     return footer, part.taken
