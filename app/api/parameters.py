@@ -127,12 +127,13 @@ ModelName = Annotated[
         maxLength=63,
     ),
 ]
+_VERSION = _matching(
+    lambda v: v == LATEST or VERSION.fullmatch(v) or is_alias(v),
+    "pass v1, v2, ..., latest or an alias",
+)
 ModelVersion = Annotated[
     str,
-    _matching(
-        lambda v: v == LATEST or VERSION.fullmatch(v) or is_alias(v),
-        "pass v1, v2, ..., latest or an alias",
-    ),
+    _VERSION,
     _schema(
         "v1",
         "The model's version, latest, or an alias such as champion: the version that it names when "
@@ -143,12 +144,13 @@ ModelVersion = Annotated[
 ]
 Shadow = Annotated[
     str,
-    _matching(lambda v: v == LATEST or VERSION.fullmatch(v), "pass v1, v2, ... or latest"),
+    _VERSION,
     _schema(
-        "v2",
-        "Another version of the model, or latest, that scores the same rows beside it: its rows go "
-        "to {output_table}_shadow, and the result says how far the two agree",
-        pattern=f"^({VERSION.pattern}|{LATEST})$",
+        "challenger",
+        "Another version of the model, latest or an alias, that scores the same rows beside it: "
+        "its rows go to {output_table}_shadow, and the result says how far the two agree",
+        pattern=f"^{NAME.pattern}$",
+        maxLength=63,
     ),
 ]
 RunId = Annotated[

@@ -37,7 +37,7 @@ OPTIONAL = {
         "how many rows may be set aside, 100 or 1%% of them (default: 0)",
     ),
     "engine": ("E", "auto (default), service, or job: the tasks of a Cloud Run job"),
-    "shadow": ("V", "another version that scores the same rows, into P.D.T_shadow, to be compared"),
+    "shadow": ("V", "another version or alias that scores the same rows, into P.D.T_shadow"),
 }
 FLAGS = {
     "allow_rejected": "use a model although its golden rows no longer match",

@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
+from mlsys.gcs import gcs_put
 from mlsys.local.stack import LocalStack
 from samples import sampled
 from scoring_cases import Lab, rejected_ids, unique
@@ -127,11 +128,14 @@ def test_the_report_of_classifiers_is_that_of_a_join_of_two_runs(
     lab: Lab, table: str, classifiers: str
 ) -> None:
     options = {"outputs": "predict,predict_proba"}
-    params = lab.params(table, classifiers, shadow="latest", **options)
+    alias = f"{classifiers}/aliases/challenger.json"
+    gcs_put(json.dumps({"version": "v2"}), lab.settings.models_bucket("dev"), alias)
+    params = lab.params(table, classifiers, shadow="challenger", **options)
     result = lab.here(params).done()
     both = joined(lab, table, classifiers, **options)
     shadow = result["shadow"]
-    assert (shadow["requested"], shadow["model_version"]) == ("latest", "v2")
+    assert (shadow["requested"], shadow["model_version"]) == ("challenger", "v2")
+    assert shadow["model_alias"] == "challenger"
     report = shadow["report"]
     (column,) = report["columns"]
     equal = int((both["prediction_1"] == both["prediction_2"]).sum())

@@ -70,6 +70,8 @@ def publish_shadow(
     about: dict[str, Any] = {
         "requested": shadow.requested,
         "model_version": None,
+        "model_generation": None,
+        "model_alias": None,
         "output_table": None,
         "rows": None,
         "rows_rejected": None,
@@ -82,6 +84,7 @@ def publish_shadow(
         about |= {
             "model_version": shadow.plan.model.version,
             "model_generation": shadow.plan.model.generation,
+            "model_alias": shadow.plan.model.alias,
             "output_table": str(shadow.plan.output.table),
             "warnings": list(shadow.plan.warnings),
         }
