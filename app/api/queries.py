@@ -222,8 +222,11 @@ class PredictOrPreviewQuery(PredictQuery):
     def _alone(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is None:
             return value
-        others = {"dry_run": True, "wait": False, "run_id": info.data.get("run_id") or object()}
-        if wrong := [name for name, given in others.items() if info.data.get(name) == given]:
+        given = info.data
+        wrong = [name for name in ("run_id", "shadow") if given.get(name) is not None]
+        wrong += ["dry_run"] if given.get("dry_run") else []
+        wrong += ["wait"] if given.get("wait") is False else []
+        if wrong:
             raise ValueError(f"has no run: pass it without {', '.join(wrong)}")
         return value
 

@@ -1,4 +1,4 @@
-"""`GET /model-registry`, the manual full rescan, and `GET /models`, the registry's rows."""
+"""`GET /model-registry`, the manual full rescan; `GET /models`, its rows; two versions compared."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel
 
 from app import logs, service
+from app.api.comparison import ComparedModel, CompareQuery, Comparison
 from app.api.problems import documented
 from app.api.queries import EnvQuery, ModelsQuery
 
@@ -96,3 +97,17 @@ def models(query: ModelsQuery) -> dict[str, Any]:
     last = rows[-1] if more else None
     following = f"{last['model_name']}/v{last['version_number']}" if last else None
     return ModelList(env=env, models=rows, more=more, next=following).model_dump()
+
+
+@api.get(
+    "/models/<model_name>/compare",
+    summary="Compare two versions of a model",
+    responses={200: Comparison, **documented(400, 403, 404, 422, 503)},
+)
+def compare_versions(path: ComparedModel, query: CompareQuery) -> dict[str, Any]:
+    from workers.registry.compare import compare
+
+    env = service().settings.require_env(query.env)
+    name, clients = path.model_name, service().clients
+    answer = compare(clients, env, name, query.a, query.b, everything=query.all)
+    return Comparison(**answer).model_dump()

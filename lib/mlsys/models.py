@@ -132,12 +132,14 @@ def list_models(
     from mlsys.remote.lists import pages
     from mlsys.remote.service import Service, service_url
     from mlsys.remote.texts import texts
+    from mlsys.remote.verdict import in_full
 
     check_choice(env, ENVS, "env")
     if status is not None:
         check_choice(status, STATUSES, "status")
     params = texts({"env": env, "model_name": name, "status": status})
-    rows, _ = pages(Service(service_url(url)), "/models", "models", params, None)
+    with in_full():
+        rows, _ = pages(Service(service_url(url)), "/models", "models", params, None)
     return listed(rows, "model_registry")
 
 

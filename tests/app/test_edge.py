@@ -12,7 +12,10 @@ from app import Service, create_app
 from edge_cases import REQUEST, SERVICE, NoClients, Recorder, request_of
 from edge_cases import did as did
 
-GETS = ["/predict", "/runs", "/runs/a-run", "/models", "/model-registry", "/check"]
+GETS = [
+    *("/predict", "/runs", "/runs/a-run", "/models", "/model-registry", "/check"),
+    "/models/titanic-survival/compare",
+]
 ACTING = ["/predict", "/model-registry"]
 READING = ["/runs", "/runs/a-run", "/models", "/check"]
 EVENTS = ["/events/storage", "/events/predictions"]

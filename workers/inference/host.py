@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.artifact.loading import LoadedModel, load_model, sklearn_version
 from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.parameters import parameters_of
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.features import Feature
 from mlsys.estimators.row_width import rows_at_once
@@ -109,6 +110,10 @@ class Host:
         values = output_values(self.loaded.model, body["methods"], body["names"])
         return {method: [asdict(v) for v in some] for method, some in values.items()}, None
 
+    def parameters(self, _: Body, __: Any) -> Answer:
+        """Return the estimator's parameters."""
+        return {"parameters": parameters_of(self.loaded.model)}, None
+
     def route(self, body: Body, _: Any) -> Answer:
         """Check that the model answers, and choose how rows reach it."""
         model, metadata = self.loaded.model, _metadata(body)
@@ -176,6 +181,7 @@ HANDLERS = {
     "judge": _host.judge,
     "describe": _host.describe,
     "outputs": _host.outputs,
+    "parameters": _host.parameters,
     "route": _host.route,
     "prepare": _host.prepare,
     "predict": _host.predict,

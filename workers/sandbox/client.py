@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from mlsys.artifact.metadata import ModelMetadata
+from mlsys.artifact.parameters import MAX_PARAMETERS
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.features import Feature
 from mlsys.columns.names import fold
@@ -181,6 +182,17 @@ class SandboxedModel:
     def describe(self, predictions: int) -> Description:
         """Return what planning needs to know of the model."""
         return self._read("describe", {"predictions": predictions}, Description.parse)
+
+    def parameters(self) -> dict[str, str]:
+        """Return the estimator's parameters as texts: see `mlsys.artifact.parameters`."""
+
+        def read(answer: Mapping[str, Any]) -> dict[str, str]:
+            given = answer.get("parameters")
+            if not isinstance(given, dict) or len(given) > MAX_PARAMETERS:
+                raise ValueError("parameters")
+            return {str(short(name)): _text(value) or "" for name, value in given.items()}
+
+        return self._read("parameters", {}, read)
 
     def output_values(self, methods: Sequence[str], names: Sequence[str]) -> dict[str, list[Value]]:
         """Return what each method gives a row: see `workers.inference.description`."""

@@ -11,6 +11,7 @@ from mlsys.artifact import training
 from mlsys.artifact.checksum import crc32c
 from mlsys.artifact.documents import unstorable
 from mlsys.artifact.metadata import json_value, library_versions, model_class, outputs_of
+from mlsys.artifact.parameters import parameters_of
 from mlsys.artifact.proof import golden_rows
 from mlsys.artifact.signatures import Signature
 from mlsys.errors import InvalidRequest, ModelUnusable
@@ -54,6 +55,7 @@ def build(
     training.check_outputs(names, outputs_of(golden), "y" if target is None else "target")
     document = {
         "model_class": model_class(model),
+        "parameters": parameters_of(model) or None,
         "signature": signature.to_dict(),
         "target": names[0] if len(names) == 1 else list(names) or None,
         "id_columns": list(ids),

@@ -55,6 +55,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from mlsys.cli import compare, models, runs
+
     parser = _Parser(prog="mlsys", description=__doc__)
     parser.add_argument("--version", action="version", version=f"mlsys {__version__}")
     groups = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -65,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     quarantine.add_to(groups)
     sign.add_to(groups)
     doctor.add_to(groups)
+    runs.add_to(groups)
+    models.add_to(groups)
+    compare.add_to(groups)
     local.add_to(groups)
     return parser
 

@@ -49,6 +49,13 @@ PREVIEW: Fields = {
     "rows": list,
     "warnings": _LIST,
 }
+COMPARISON: Fields = {
+    "a": str,
+    "b": str,
+    **dict.fromkeys(
+        ("metrics", "parameters", "columns", "versions", "profile", "about", "runs", "notes"), list
+    ),
+}
 
 
 def page_of(key: str) -> Fields:

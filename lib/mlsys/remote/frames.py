@@ -50,7 +50,7 @@ def frame_of(rows: Sequence[Mapping[str, Any]], columns: Iterable[tuple[str, str
 def listed(rows: Sequence[Mapping[str, Any]], table: str) -> pd.DataFrame:
     """Return a frame of the rows of one of mlsys's tables, in the order of its schema.
 
-    Columns that the service does not send are left out, unless there are no rows; those that only
+    Columns that the service does not send are left out, unless the list is empty; those that only
     the service has follow.
     """
     fields = json.loads((SCHEMAS / f"{table}.json").read_text())

@@ -16,6 +16,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,5 +72,8 @@ class Unfinished:
 def folder() -> Path:
     """Return the folder of the files: in the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or ""
-    base = Path(cache) if os.path.isabs(cache) else Path("~").expanduser() / ".cache"
+    try:
+        base = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+    except RuntimeError:  # the user has no home
+        base = Path(tempfile.gettempdir())
     return base / "mlsys" / "unfinished"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mlsys.remote.answers import faults, sentence
@@ -41,11 +42,19 @@ def indented(lines: list[str]) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
-def in_full(exc: RefusedByService) -> RefusedByService:
-    """Return the refusal with each column, parameter or row that it names on a line of its own."""
-    is_problem = "type" in (exc.body or {})  # else a verdict, which is told in full already
-    lines = [str(exc), *(indented(faults(exc.body)) if is_problem else ())]
-    return RefusedByService("\n".join(lines), exc.body, exc.status)
+@contextmanager
+def in_full() -> Iterator[None]:
+    """Give a refusal each column, parameter or row that it names, on a line of its own.
+
+    Raises:
+        RefusedByService: the block raised one.
+    """
+    try:
+        yield
+    except RefusedByService as exc:
+        is_problem = "type" in (exc.body or {})  # else a verdict, which is told in full already
+        lines = [str(exc), *(indented(faults(exc.body)) if is_problem else ())]
+        raise RefusedByService("\n".join(lines), exc.body, exc.status) from None
 
 
 def refusal(verdict: Mapping[str, Any]) -> RefusedByService:

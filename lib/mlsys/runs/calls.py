@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import check_choice, kind_of
@@ -91,7 +90,7 @@ def predict(
         }
     )
     call = Call(Service(service_url(url)), params, check_ids=check_ids)
-    with _in_full():
+    with in_full():
         if dry_run:
             return call.verdict()
         return _run(call, Unfinished(call.service.url, params), wait)
@@ -176,7 +175,7 @@ def preview(
         }
     )
     service = Service(service_url(url))
-    with _in_full():
+    with in_full():
         answer = service.ask("/predict", params, timeout=PREVIEW_SECONDS, fields=[PREVIEW])
     scored = f"{answer['model_name']} {answer['model_version']}"
     say(f"{scored} on {input_table}: {row_count(len(answer['rows']))}, nothing was written")
@@ -232,12 +231,3 @@ def _named(model: Any, version: Any) -> dict[str, str]:
             ("version", f"is {kind_of(version)}: pass 'v1', 'v2', ... or 'latest'")
         )
     return {"model_name": model, "model_version": version or LATEST}
-
-
-@contextmanager
-def _in_full() -> Iterator[None]:
-    """Name each column or parameter of a refusal in its message."""
-    try:
-        yield
-    except RefusedByService as exc:
-        raise in_full(exc) from None

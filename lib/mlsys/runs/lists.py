@@ -10,6 +10,7 @@ from mlsys.remote.frames import listed
 from mlsys.remote.lists import pages
 from mlsys.remote.service import Service, service_url
 from mlsys.remote.texts import texts
+from mlsys.remote.verdict import in_full
 from mlsys.runs.run import Run
 from mlsys.settings import ENVS
 
@@ -40,7 +41,8 @@ def list_runs(
     if state is not None:
         check_choice(state, STATES, "state")
     params = texts({"env": env, "model_name": model, "state": state})
-    rows, _ = pages(Service(service_url(url)), "/runs", "runs", params, limit)
+    with in_full():
+        rows, _ = pages(Service(service_url(url)), "/runs", "runs", params, limit)
     return listed(rows, "prediction_runs")
 
 
@@ -53,4 +55,5 @@ def get_run(run_id: str, *, env: str = "dev", url: str | None = None) -> Run:
     """
     check_choice(env, ENVS, "env")
     service = Service(service_url(url))
-    return Run.of_status(service.ask(f"/runs/{run_id}", {"env": env}, fields=[STATUS]))
+    with in_full():
+        return Run.of_status(service.ask(f"/runs/{run_id}", {"env": env}, fields=[STATUS]))

@@ -19,13 +19,14 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from mlsys.artifact.refs import AliasRef
 from mlsys.local.stack import LocalStack
-from scoring_cases import Lab
+from scoring_cases import Lab, unique
 from workers.scoring.planning.find_run import prepare
 
 FEW, MANY = 20, 1_000
 ROUTES = [
     ("GET", "/health"),
     ("GET", "/check"),
+    ("GET", "/models/{model_name}/compare"),
     ("GET", "/predict"),
     ("POST", "/predict"),
     ("GET", "/runs"),
@@ -60,7 +61,10 @@ class Known:
         self.view = lab.view(f"SELECT * FROM `{self.table}`")
         self.outputs = [lab.name("output") for _ in range(40)]
         self.tables = [self.table, self.table, self.view, lab.name("missing"), "other-project.a.b"]
-        self.regressor = lab.upload(LinearRegression().fit(X, ROWS["a"]), X)
+        self.regressor = unique("regressor")  # in the registry, for its routes
+        for version in ("v1", "v2"):
+            model = LinearRegression(positive=version == "v2").fit(X, ROWS["a"])
+            lab.upload(model, X, self.regressor, version, wait=True)
         self.classifier = lab.upload(LogisticRegression().fit(X, ROWS["a"] > 1), X)
         result = lab.here(lab.params(self.table, self.regressor, output_table=self.outputs[0]))
         self.run_id = result.done()["run_id"]
@@ -107,6 +111,12 @@ class Known:
                     "limit": st.integers(1, 1_000).map(str),
                     "metadata": st.sampled_from(["true", "false"]),
                 },
+            )
+        if path == "/models/{model_name}/compare":
+            versions = st.sampled_from(["v1", "v2", "latest"])
+            fixed = {"env": st.just("dev"), "a": st.just("v1"), "b": versions}
+            return st.fixed_dictionaries(
+                fixed, optional={"all": st.sampled_from(["true", "false"])}
             )
         if path == "/runs":
             return st.fixed_dictionaries(
@@ -160,7 +170,9 @@ def cases(document: BaseSchema, known: Known, method: str, path: str) -> st.Sear
             return case
         made_up = case.query or {}
         case.query = {k: v for k, v in made_up.items() if k in kept} | parameters
-        if case.path_parameters and kept:
+        if case.path_parameters and "model_name" in case.path_parameters:
+            case.path_parameters["model_name"] = known.regressor
+        elif case.path_parameters and kept:
             of_done = "dry_run" in kept or method == "GET"
             case.path_parameters["run_id"] = known.run_id if of_done else known.cancelled
         return case

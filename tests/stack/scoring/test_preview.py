@@ -110,6 +110,7 @@ def test_a_row_that_cannot_be_scored_has_the_reason(lab: Lab, environment: dict[
         ({"preview": "0"}, 400, "invalid-request", "greater than or equal to 1"),
         ({"dry_run": "true"}, 400, "invalid-request", "pass it without dry_run"),
         ({"wait": "false"}, 400, "invalid-request", "pass it without wait"),
+        ({"shadow": "v2"}, 400, "invalid-request", "pass it without shadow"),
         ({"run_id": "mine"}, 400, "invalid-request", "pass it without run_id"),
         ({"id_columns": "missing"}, 422, "schema-mismatch", "missing"),
         ({"output_table": "other-project.a.b"}, 403, "not-allowed", "other-project.a"),

@@ -1,0 +1,10 @@
+-- How often versions of a model scored a table, and how many rows.
+SELECT
+  model_version,
+  COUNTIF(state = 'succeeded') AS succeeded,
+  COUNTIF(state = 'failed') AS failed,
+  SUM(rows_scored) AS rows_scored,
+  MAX(finished_at) AS latest
+FROM prediction_runs
+WHERE model_name = @model_name AND model_version IN UNNEST(@versions)
+GROUP BY model_version
