@@ -203,7 +203,8 @@ def test_the_pool_raises_the_exception_and_survives(monkeypatch: pytest.MonkeyPa
     scoring: Any = SimpleNamespace(plan=SimpleNamespace(run_id="run"))
     chain: Any = None
     with cf.ProcessPoolExecutor(1, mp_context=context()) as executor:
-        monkeypatch.setattr(pool, "_pool", SimpleNamespace(executor=lambda _: executor))
+        double = SimpleNamespace(executor=lambda _: executor, check=lambda: None)
+        monkeypatch.setattr(pool, "_pool", double)
         for _ in range(2):
             with pytest.raises(exceptions.ServiceUnavailable):
                 pool._in_processes(scoring, [chain], 1, lambda: False, print)
