@@ -33,6 +33,10 @@ def test_the_api_description_has_every_route_and_parameter(client: FlaskClient) 
         "/runs/{run_id}",
         "/model-registry",
         "/models",
+        "/models/{model_name}/compare",
+        "/models/{model_name}/aliases",
+        "/models/{model_name}/aliases/{alias}",
+        "/models/{model_name}/aliases/{alias}/history",
         "/events/storage",
         "/events/predictions",
     }
@@ -41,7 +45,7 @@ def test_the_api_description_has_every_route_and_parameter(client: FlaskClient) 
     assert required == {
         "env": True,
         "input_table": True,
-        "output_table": True,
+        "output_table": False,
         "model_name": True,
         "model_version": True,
         "run_id": False,
@@ -55,6 +59,8 @@ def test_the_api_description_has_every_route_and_parameter(client: FlaskClient) 
         "allow_rejected": False,
         "allow_version_mismatch": False,
         "engine": False,
+        "shadow": False,
+        "preview": False,
         "dry_run": False,
         "check_ids": False,
         "wait": False,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlsys.artifact.aliases import read_object
-from mlsys.artifact.refs import AliasRef, aliases_prefix
+from mlsys.artifact.refs import ALIASES, AliasRef, aliases_prefix
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import AliasInvalid, InvalidRequest, ObjectNotFound, TryAgain
 from workers.registry.alias_history import (
@@ -155,6 +155,8 @@ def _list(
     foreign: dict[str, str] = {}
     try:
         for blob in clients.storage.list_blobs(name, versions=True, timeout=TIMEOUT, **where):
+            if blob.name.split("/")[1:2] != [ALIASES]:  # fake-gcs-server ignores the pattern
+                continue
             try:
                 ref = AliasRef.of_object(blob.name)
             except InvalidRequest as exc:

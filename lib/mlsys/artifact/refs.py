@@ -25,7 +25,7 @@ _RESERVED = re.compile(rf"{LATEST}|v?[0-9]+")
 # loading the pickle.
 DESCRIPTION_KEY = "mlsys"
 PROMOTION_KEY = "mlsys-promotion"  # and for where a promoted model came from, and who promoted it
-_ALIASES, _JSON = "aliases", ".json"
+ALIASES, _JSON = "aliases", ".json"
 _FILES = {"model.pkl": "model", "metadata.json": "metadata", "model.sig": "signature"}
 
 
@@ -119,7 +119,7 @@ class AliasRef:
             InvalidRequest: the path is not `{model-name}/aliases/{alias}.json`.
         """
         parts = path.split("/")
-        if len(parts) != 3 or parts[1] != _ALIASES or not parts[2].endswith(_JSON):
+        if len(parts) != 3 or parts[1] != ALIASES or not parts[2].endswith(_JSON):
             expected = "{model-name}/aliases/{alias}.json"
             raise InvalidRequest(("path", f"{path[:200]!r} is not {expected}: pass such a path"))
         return cls(parts[0], parts[2].removesuffix(_JSON))
@@ -139,4 +139,4 @@ def aliases_prefix(model: str) -> str:
     >>> aliases_prefix("titanic-survival")
     'titanic-survival/aliases/'
     """
-    return f"{model}/{_ALIASES}/"
+    return f"{model}/{ALIASES}/"
