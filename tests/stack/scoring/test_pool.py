@@ -214,7 +214,7 @@ def test_the_number_of_processes_is_limited_by_memory(
     assert pool._processes_that_fit([SimpleNamespace(size=1_000)]) == 5
     assert pool._processes_that_fit([SimpleNamespace(size=150 * 2**20)]) == 1
     assert pool._processes_that_fit([SimpleNamespace(size=300 * 2**20)]) == 0
-    assert pool._processes_that_fit([SimpleNamespace(size=70 * 2**20)] * 2) == 0
+    assert pool._processes_that_fit([SimpleNamespace(size=80 * 2**20)] * 2) == 0
 
 
 def test_idle_processes_are_ended_for_a_model_that_fits_only_once(
