@@ -1,7 +1,7 @@
 """The service from a notebook: score a table, look at a few rows first, and find runs again.
 
 >>> from mlsys.runs import predict, preview                                 # doctest: +SKIP
->>> preview("my-project.titanic.test", "titanic-survival")                  # doctest: +SKIP
+>>> preview("my-project.titanic.test", "titanic-survival", "v3")            # doctest: +SKIP
 >>> run = predict(                                                          # doctest: +SKIP
 ...     "my-project.titanic.test", "my-project.titanic.scored", "titanic-survival"
 ... )

@@ -22,7 +22,7 @@ from mlsys.settings import ENVS
 if TYPE_CHECKING:
     import pandas as pd
 
-LATEST = "latest"
+CHAMPION = "champion"
 PREVIEW_SECONDS = 600.0
 
 
@@ -56,11 +56,12 @@ def predict(
     kernel that restarts, a connection that breaks) does not stop the run: the same call goes on
     with it, within a day even if the input changed since. A run that is done is not repeated.
 
-    `model` is a name or what `upload_model` returned; `version` is v1, v2, ... or latest, the
-    default. The other parameters are those of `/predict` (docs/api.md): names are a list or a text
-    with commas, `class_columns` may be a dict, `max_rejects` a count (100) or a share (0.01).
-    `dry_run` returns the verdict of the check as a dict, `wait=False` returns at once, and
-    `get_run` shows the run's state. The service's address is `url`, or else MLSYS_URL.
+    `model` is a name or what `upload_model` returned; `version` is v1, v2, ..., latest or an alias.
+    A name without a version means its alias `champion`. The other parameters are those of
+    `/predict` (docs/api.md): names are a list or a text with commas, `class_columns` may be a dict,
+    `max_rejects` a count (100) or a share (0.01). `dry_run` returns the verdict of the check as a
+    dict, `wait=False` returns at once, and `get_run` shows the run's state. The service's address
+    is `url`, or else MLSYS_URL.
 
     Raises:
         RefusedByService: the service refuses the request; the message names each column or
@@ -227,7 +228,5 @@ def _named(model: Any, version: Any) -> dict[str, str]:
         text = f"is {kind_of(model)}: pass its name, such as 'titanic-survival'; upload_model gives"
         raise InvalidRequest(("model", f"{text} one to a fitted model"))
     if version is not None and not isinstance(version, str):
-        raise InvalidRequest(
-            ("version", f"is {kind_of(version)}: pass 'v1', 'v2', ... or 'latest'")
-        )
-    return {"model_name": model, "model_version": version or LATEST}
+        raise InvalidRequest(("version", f"is {kind_of(version)}: pass 'v1', 'latest' or an alias"))
+    return {"model_name": model, "model_version": version or CHAMPION}

@@ -152,7 +152,7 @@ def test_a_model_is_a_name_or_what_upload_model_returned(service: Answers) -> No
     predict(*TABLES, ModelRef("titanic", "v7"))
     assert service.sent()["model_version"] == "v7"
     predict(*TABLES, "titanic", max_rejects=100)
-    assert (service.sent()["model_version"], service.sent()["max_rejects"]) == ("latest", "100")
+    assert (service.sent()["model_version"], service.sent()["max_rejects"]) == ("champion", "100")
 
 
 @pytest.mark.parametrize(
@@ -464,7 +464,7 @@ def test_a_preview_shows_predictions_inputs_and_reasons(
         "env": "dev",
         "input_table": TABLES[0],
         "model_name": "titanic",
-        "model_version": "latest",
+        "model_version": "champion",
         "preview": "2",
     }
     assert list(frame.columns) == ["id", "price", "prediction", "at", "reason"]
