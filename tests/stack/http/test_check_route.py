@@ -20,7 +20,7 @@ IDS = [
         "read-session",
     ),
     *("models-bucket", "runs-bucket", "location", "datasets"),
-    *("publish-predictions", "publish-events", "walls", "machine"),
+    *("publish-predictions", "publish-events", "run-job", "walls", "machine"),
 ]
 
 
