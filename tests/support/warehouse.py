@@ -163,6 +163,9 @@ class Bucket:
     def blob(self, path: str, generation: int | None = None) -> Blob:
         return Blob(self, path, generation)
 
+    def list_blobs(self, prefix: str, timeout: float) -> list[Blob]:
+        return self.list(prefix)
+
     def list(self, prefix: str) -> list[Blob]:
         pause("list_blobs")
         return [blob for path, blob in self.objects.items() if path.startswith(prefix)]

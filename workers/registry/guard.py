@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsys.artifact.refs import AliasRef, ModelRef
+from mlsys.artifact.versions import listed, versions_in
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable
 from workers.query import run
 from workers.sql import statement
-
-MAX_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +79,6 @@ def status(clients: Clients, env: str, ref: ModelRef) -> dict[str, Any]:
 
 def _missing(clients: Clients, env: str, ref: ModelRef) -> str:
     bucket = clients.settings.models_bucket(env)
-    versions = set()
-    for blob in clients.storage.list_blobs(bucket, prefix=f"{ref.name}/", timeout=TIMEOUT):
-        try:
-            other, kind = ModelRef.of_object(blob.name)
-        except InvalidRequest:
-            continue
-        versions |= {other} if kind == "model" else set()
-    names = [other.version for other in sorted(versions, key=lambda r: -r.number)]
-    others = f"pass {', '.join(names[:MAX_NAMED])}" if names else "upload it first"
+    versions = versions_in(clients.storage.bucket(bucket), ref.name)
+    others = f"pass {listed(versions)}" if versions else "upload it first"
     return f"The model gs://{bucket}/{ref.path} does not exist: {others}"

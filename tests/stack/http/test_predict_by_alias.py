@@ -122,7 +122,7 @@ def test_an_alias_that_names_no_version_is_explained(
     put_alias(lab, params["model_name"], params["model_version"], content)
     problem = lab.here(params).problem(status, slug, says.format(params["model_name"]))
     if slug == "model-not-found":
-        assert "has v1, v2. Move the alias, or pass a version" in problem["detail"]
+        assert "has v2, v1. Move the alias, or pass a version" in problem["detail"]
     lab.here(params | {"dry_run": "true"}).problem(status, slug)
     assert not lab.exists(params["output_table"])
 
@@ -142,4 +142,4 @@ def test_a_missing_version_is_answered_with_those_there_are(
     lab: Lab, params: dict[str, str]
 ) -> None:
     problem = lab.here(params | {"model_version": "v9"}).problem(404, "model-not-found", "/v9/")
-    assert "has v1, v2. Pass one of them" in problem["detail"]
+    assert "has v2, v1. Pass one of them" in problem["detail"]

@@ -533,7 +533,7 @@ def test_a_missing_registry_is_retryable(
 ) -> None:
     buckets = (("staging", case.bucket),)
     clients = Clients(dataclasses.replace(settings, envs=("staging",), models_buckets=buckets))
-    with pytest.raises(TryAgain, match="mlsys_staging lacks model_registry"):
+    with pytest.raises(TryAgain, match="mlsys_staging lacks one of the tables"):
         act(clients, case)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlsys.artifact.aliases import MAX_NAMED, Alias, read_alias
+from mlsys.artifact.aliases import Alias, read_alias
 from mlsys.artifact.checksum import crc32c
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refs import ModelRef, is_alias
+from mlsys.artifact.versions import listed, versions_in
 from mlsys.cloud.clients import TIMEOUT, Clients
-from mlsys.errors import AliasNotFound, InvalidRequest, ModelNotFound, ModelUnusable, TryAgain
+from mlsys.errors import AliasNotFound, ModelNotFound, ModelUnusable, TryAgain
 from workers import admission, machine
 from workers.sandbox.client import ModelFile, SandboxedModel, tried_twice
 from workers.sandbox.died import SandboxDied
@@ -52,10 +52,10 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
     bucket = clients.storage.bucket(clients.settings.models_bucket(request.env))
     version, alias = request.model_version, None
     if version == LATEST:
-        refs = _versions(bucket, request.model_name)
-        if not refs:
+        versions = versions_in(bucket, request.model_name)
+        if not versions:
             raise _no_version(bucket, request)
-        version = refs[-1].version
+        version = versions[0].version
     elif is_alias(version):
         alias = _alias(bucket, request)
         version = alias.version
@@ -84,19 +84,9 @@ def _alias(bucket: Bucket, request: ScoringRequest) -> Alias:
     try:
         return read_alias(bucket, request.model_name, request.model_version)
     except AliasNotFound:
-        if not _versions(bucket, request.model_name):  # a wrong model name, rather
+        if not versions_in(bucket, request.model_name):  # a wrong model name, rather
             raise _no_version(bucket, request) from None
         raise
-
-
-def _versions(bucket: Bucket, name: str) -> list[ModelRef]:
-    """Return the model's versions that have a model.pkl, the oldest first."""
-    refs = []
-    for blob in bucket.list_blobs(prefix=f"{name}/", timeout=TIMEOUT):
-        with contextlib.suppress(InvalidRequest):  # an object that is not part of a model
-            ref, kind = ModelRef.of_object(blob.name)
-            refs += [ref] if kind == "model" else []
-    return sorted(refs, key=lambda ref: ref.number)
 
 
 def _no_version(bucket: Bucket, request: ScoringRequest) -> ModelNotFound:
@@ -110,16 +100,14 @@ def _missing(
     bucket: Bucket, request: ScoringRequest, ref: ModelRef, alias: Alias | None
 ) -> ModelNotFound:
     """Return the error for a version without a model.pkl, with the versions that have one."""
-    refs = _versions(bucket, ref.name)
+    versions = versions_in(bucket, ref.name)
     which = f"The model gs://{bucket.name}/{ref.path} does not exist"
     if alias is not None:
         which = f"The alias {alias.alias} is broken: it names {ref}, which does not exist"
-    if not refs:
+    if not versions:
         return ModelNotFound(f"{which}: GET /models?env={request.env} lists the models")
-    names = [other.version for other in refs[-MAX_NAMED:]]
-    more = f" and {len(refs) - MAX_NAMED:,} older ones" if len(refs) > MAX_NAMED else ""
     move = "Move the alias, or pass a version" if alias else "Pass one of them"
-    return ModelNotFound(f"{which}; {ref.name} has {', '.join(names)}{more}. {move}")
+    return ModelNotFound(f"{which}; {ref.name} has {listed(versions)}. {move}")
 
 
 def load_pinned(clients: Clients, pin: ModelPin) -> SandboxedModel:
