@@ -150,7 +150,8 @@ def stack() -> Iterator[LocalStack]:
     from strict_stack import StrictStack
 
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # they share the memory
-    running = StrictStack(samples=True, time_scale=0.01, memory=default_limit() // workers)
+    memory = 2 * default_limit() // (workers + 1)  # mostly reserved and never used
+    running = StrictStack(samples=True, time_scale=0.01, memory=memory)
     running.start()
     _running.append(running)
     try:

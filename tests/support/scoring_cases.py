@@ -188,9 +188,9 @@ class Lab:
     ) -> str:
         """Upload a model with its metadata and return its name.
 
-        Without a name of the caller's, it does not get into the registry.
+        Without a name of the caller's, it does not get into the registry, unless `wait` is true.
         """
-        name = name or unique(UNREGISTERED)
+        name = name or unique("model" if options.get("wait") else UNREGISTERED)
         options = {"id_columns": ["id"], "wait": False, "overwrite": True} | options
         upload_model(model, name, version, X=X, **options)
         return name

@@ -255,7 +255,8 @@ def test_every_public_function_that_calls_google_is_tested() -> None:
         for name in module.__all__
         if not isinstance(getattr(module, name), type)
     }
-    assert public == set(CALLS)
+    by_the_service = {"mlsys.models.list_models", "mlsys.models.set_alias"}  # and not by Google
+    assert public - by_the_service == set(CALLS)
 
 
 @pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.long)])

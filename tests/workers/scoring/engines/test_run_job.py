@@ -120,9 +120,10 @@ def test_an_execution_that_may_not_be_seen_names_the_role() -> None:
 
 def test_an_execution_without_a_name_counts_as_lost_after_three_minutes() -> None:
     clients = Cloud(AssertionError("it is not asked for")).clients
-    started = Execution(0, 4, "a test", NOW.isoformat(), "")
+    now = datetime.now(UTC)  # NOW may be minutes old
+    started = Execution(0, 4, "a test", now.isoformat(), "")
     assert look_up(clients, started) is None
-    lost = Execution(0, 4, "a test", (NOW - timedelta(minutes=4)).isoformat(), "")
+    lost = Execution(0, 4, "a test", (now - timedelta(minutes=4)).isoformat(), "")
     assert look_up(clients, lost) == Ended(
         "the request that started it ended before Cloud Run answered"
     )
