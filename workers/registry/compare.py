@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlsys.artifact.aliases import read_alias
-from mlsys.artifact.refs import VERSION, ModelRef
+from mlsys.artifact.refs import LATEST, VERSION, ModelRef
+from mlsys.artifact.versions import MAX_NAMED
 from mlsys.cloud.clients import Clients
 from mlsys.errors import InvalidRequest, MlsysError, ModelNotFound, bounded
 from workers import admission, machine
@@ -17,8 +18,6 @@ from workers.sandbox.client import ModelFile, SandboxedModel
 from workers.sql import statement
 from workers.verification.version import read_model
 
-LATEST = "latest"
-MAX_NAMED = 20  # versions that a message names
 MAX_VALUE = 1_000  # characters of a value
 # In the order of the answer; `about` is of the registry's row.
 SECTIONS = ("metrics", "parameters", "columns", "versions", "profile", "about", "runs")

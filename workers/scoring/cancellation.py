@@ -17,7 +17,7 @@ from mlsys.errors import RunNotFound, RunPublished, TryAgain
 from workers.announcements import Event, announce
 from workers.scoring.engines.execution import latest_execution
 from workers.scoring.planning.find_run import another_plan, cancellation_of
-from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.ledger import record
 from workers.scoring.records import (
     Cancellation,
@@ -47,10 +47,9 @@ def cancel(
         TryAgain: it is cancelled, and BigQuery is too busy for the ledger's row.
     """
     store = RunStore(clients, env, check_run_id(run_id))
-    document = store.read("plan.json")
-    if document is None:
+    plan = read_plan(store)
+    if plan is None:
         raise RunNotFound(f"The run {run_id} does not exist in {env}: there is nothing to cancel")
-    plan = store.parse("plan.json", document, Plan.from_dict)
     if read_result(store) is not None:
         raise _published(plan, done=True)
     decision = read_decision(store)

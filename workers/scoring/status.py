@@ -10,7 +10,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import MlsysError, RunNotFound
 from workers.scoring.attempts import begun_after
 from workers.scoring.engines.execution import latest_execution, look_up, without_result
-from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.records import (
     Cancellation,
     Failure,
@@ -36,12 +36,11 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
         RunNotFound: this environment has no such run.
     """
     store = RunStore(clients, env, check_run_id(run_id))
-    document = store.read("plan.json")
-    if document is None:
+    plan = read_plan(store)
+    if plan is None:
         raise RunNotFound(
             f"The run {run_id} does not exist in {env}: GET /runs lists those that finished"
         )
-    plan = store.parse("plan.json", document, Plan.from_dict)
     answer = {"env": env, "request": dict(plan.request)}
     result, failure = read_result(store), read_failure(store)
     cancellation = read_cancellation(store) if result is None else None

@@ -1,6 +1,6 @@
 """Remove a model version from its environment's bucket; the registry follows.
 
-`model.pkl` goes first: without it the version is no longer a model, whatever else is there. The
+`model.pkl` goes first: a version without it is not a model, whatever else its folder holds. The
 other order would leave a model without its metadata, which the registry would show as such. What an
 interrupted removal leaves beside it is not a model, and the same removal deletes it.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlsys.artifact.aliases import alias_names, look_up
 from mlsys.artifact.refs import AliasRef, ModelRef
+from mlsys.artifact.versions import MAX_NAMED
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.cloud.errors import cloud_errors
 from mlsys.cloud.messages import Use
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket
 
 ORDER = ("model", "signature", "metadata")
-MAX_NAMED = 20  # versions that a message names
 
 
 @dataclass(frozen=True, slots=True)

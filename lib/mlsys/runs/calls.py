@@ -109,8 +109,7 @@ def _run(call: Call, unfinished: Unfinished, wait: bool) -> Run:
     if not verdict["ok"]:
         raise refusal(verdict)
     say(headline(call, verdict))
-    for warning in verdict.get("warnings") or ():
-        say(f"warning: {warning}")
+    _warn(verdict)
     unfinished.keep(str(call.run_id))
     try:
         answer = call.score() if wait else call.start()
@@ -180,9 +179,13 @@ def preview(
         answer = service.ask("/predict", params, timeout=PREVIEW_SECONDS, fields=[PREVIEW])
     scored = f"{answer['model_name']} {answer['model_version']}"
     say(f"{scored} on {input_table}: {row_count(len(answer['rows']))}, nothing was written")
+    _warn(answer)
+    return _preview_frame(answer)
+
+
+def _warn(answer: Mapping[str, Any]) -> None:
     for warning in answer.get("warnings") or ():
         say(f"warning: {warning}")
-    return _preview_frame(answer)
 
 
 def _preview_frame(answer: Mapping[str, Any]) -> pd.DataFrame:

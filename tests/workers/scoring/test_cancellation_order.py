@@ -49,7 +49,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(Objects, "before", staticmethod(lambda: None))
     monkeypatch.setattr(Objects, "lost", False)
     monkeypatch.setattr(cancellation, "RunStore", Objects)
-    monkeypatch.setattr(cancellation, "Plan", SimpleNamespace(from_dict=lambda _: plan))
+    monkeypatch.setattr(
+        *(cancellation, "read_plan"),
+        lambda store: None if store.read("plan.json") is None else plan,
+    )
     monkeypatch.setattr(cancellation, "end_execution", lambda _: done.append("ended"))
     monkeypatch.setattr(cancellation, "announce", lambda *_: done.append("announced"))
     monkeypatch.setattr(cancellation, "record", lambda *_, **__: done.append("recorded"))

@@ -20,7 +20,7 @@ from mlsys.settings import Settings
 from workers.scoring.cancellation import check_not_cancelled
 from workers.scoring.engines.task import require_walls
 from workers.scoring.planning.find_run import Prepared
-from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.plan import read_plan
 from workers.scoring.records import Engine, Failure, read_decision, read_failure, read_result
 from workers.scoring.request import MaxRejects, check_run_id
 from workers.scoring.run import execute, give_up_for
@@ -63,9 +63,8 @@ def prepare(
     settings: Settings, store: RunStore, max_rejects: MaxRejects, cores: int | None = None
 ) -> Scoring:
     """Return what the workers of `cores` cores need to know of a planned run; open its session."""
-    if (document := store.read("plan.json")) is None:
+    if (plan := read_plan(store)) is None:
         raise RunNotFound(f"{store.run_id} is not a run. Plan one by /predict with wait=false.")
-    plan = store.parse("plan.json", document, Plan.from_dict)
     check_not_cancelled(store, plan)
     session = current_session(store.clients, store, plan, cores=cores)
     store.forget(Failure.NAME)  # of an earlier try

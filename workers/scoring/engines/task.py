@@ -25,7 +25,7 @@ from workers import logs
 from workers.sandbox import walls
 from workers.scoring.engines.execution import latest_execution
 from workers.scoring.planning.find_run import Prepared
-from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.plan import read_plan
 from workers.scoring.records import Engine, read_failure
 from workers.scoring.request import JOB, MaxRejects, check_run_id
 from workers.scoring.run import execute
@@ -77,11 +77,9 @@ def work(
     clients, about = store.clients, {"run_id": store.run_id}
     failed = _Failed(store)
     try:
-        document = store.read("plan.json")
-        if document is None or failed():
+        if failed() or (plan := read_plan(store)) is None:
             log.warning("There is nothing to do: no plan, or a failure", extra=about)
             return DONE
-        plan = store.parse("plan.json", document, Plan.from_dict)
         execution = latest_execution(store)
         engine = Engine(JOB, execution.reason if execution else "")
         prepared = Prepared(store, plan, max_rejects)

@@ -15,7 +15,7 @@ from workers.scoring.planning.lookup import Resolved, resolve
 from workers.scoring.planning.make_plan import check_model, make_plan
 from workers.scoring.planning.model_pin import ask_pinned, read_metadata
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
-from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.planning.shadow import add_shadow, planned_otherwise
 from workers.scoring.records import (
     Cancellation,
@@ -96,10 +96,9 @@ def find_run(
         if len(name) > MAX_RUN_ID:
             break
         store = RunStore(clients, request.env, name)
-        document = store.read("plan.json")
-        if document is None:
+        plan = read_plan(store)
+        if plan is None:
             return FoundRun(store, None, None, resolved or resolve(clients, request))
-        plan = store.parse("plan.json", document, Plan.from_dict)
         if differing := _differing(plan, request, resolved):
             if suffix > 1:  # another request's own run_id
                 continue
@@ -145,10 +144,9 @@ def prepare(
         if not created:  # a concurrent request was first: join it
             _close(model, challenger)
             challenger = None
-            existing = store.read("plan.json")
-            if existing is None:
+            plan, model = read_plan(store), None
+            if plan is None:
                 raise TryAgain(f"The plan of {store.run_id} was deleted just now: try again")
-            plan, model = store.parse("plan.json", existing, Plan.from_dict), None
             if differing := _differing(plan, request, run.resolved):
                 raise _taken(plan, differing)
     note = planned_otherwise(plan, request)

@@ -19,6 +19,7 @@ from workers.inference.predictor import PredictionSpec
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.model_pin import ModelPin
+from workers.scoring.store import RunStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +170,13 @@ class Plan:
                 "shadow": Shadow.from_dict(value["shadow"]) if value.get("shadow") else None,
             }
         )
+
+
+def read_plan(store: RunStore) -> Plan | None:
+    """Return the run's plan, or None before there is one.
+
+    Raises:
+        Conflict: the object is damaged.
+    """
+    document = store.read("plan.json")
+    return None if document is None else store.parse("plan.json", document, Plan.from_dict)
