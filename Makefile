@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install beam demo local notebook check check-types check-tests test test-long test-image lint format bench bench-peers \
-	check-infrastructure lock upgrade check-locks clean
+	check-infrastructure lock upgrade check-locks vendor clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,8 +106,15 @@ check-locks: $(STAMP)
 	if grep -nE 'https?://' $(LOCKS); then \
 	  echo "A lock file names a host. Compile it with \`make lock\`." >&2; exit 1; fi
 
+# npm checks each package against package-lock.json's SHA-512.
+VENDOR := app/console/static/vendor
+vendor: ## copy the console's CSS and JavaScript of others from npm, with their checksums
+	npm ci --silent
+	cp node_modules/@tabler/core/dist/css/tabler.min.css node_modules/htmx.org/dist/htmx.min.js $(VENDOR)/
+	cd $(VENDOR) && sha512sum htmx.min.js tabler.min.css >SHA512SUMS
+
 clean: ## remove all generated files except .local
-	rm -rf .venv .venv-peers .venv-beam .tools .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-peers .venv-beam .tools node_modules .demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
 $(STAMP): pyproject.toml requirements-dev.lock | $(UV)
 	@echo "Installing into .venv"

@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
         SettingsError: settings are missing or contradict each other, or Cloud Run has no walls
             around models (`workers.sandbox.walls`).
     """
-    from app import auth, logs, overload
+    from app import auth, console, logs, overload
     from app.api import aliases, checks, edge, events, health, predictions, problems, registry, runs
     from app.api.description import Description
 
@@ -92,6 +92,7 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     app.add_url_rule("/openapi.json", "openapi_json", lambda: jsonify(app.api_doc))
     for module in (health, checks, predictions, runs, registry, aliases, events):
         app.register_api(module.api)
+    console.register(app)
     problems.register(app)
     logs.register(app)
     overload.register(app)

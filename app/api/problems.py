@@ -83,6 +83,11 @@ def register(app: OpenAPI) -> None:
 
 def validation_answer(exc: ValidationError) -> BaseResponse:
     """Answer 400 to parameters that do not parse, every one of them named."""
+    return answer(invalid(exc))
+
+
+def invalid(exc: ValidationError) -> errors.InvalidRequest:
+    """Return the error that names every parameter that does not parse."""
     problems = []
     for error in exc.errors():
         name = ".".join(str(part) for part in error["loc"]) or "output_table"
@@ -94,7 +99,7 @@ def validation_answer(exc: ValidationError) -> BaseResponse:
         elif not error["msg"].startswith("Value error"):
             text = f"{str(error['input'])[:80]!r}: {text[0].lower()}{text[1:]}"
         problems.append((name, text))
-    return answer(errors.InvalidRequest(*problems))
+    return errors.InvalidRequest(*problems)
 
 
 def status_of(exc: Exception) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from mlsys.artifact.parameters import parameters_of
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.features import Feature
 from mlsys.estimators.row_width import rows_at_once
+from mlsys.safe_pickle.admitted import admitted_by
 from workers.inference import rehearsal
 from workers.inference.any_code import load_any
 from workers.inference.description import describe, output_values
@@ -114,6 +115,10 @@ class Host:
         """Return the estimator's parameters."""
         return {"parameters": parameters_of(self.loaded.model)}, None
 
+    def contents(self, _: Body, __: Any) -> Answer:
+        """Return the names that the model's pickle uses, each with what admits it."""
+        return {"names": [[name, *admitted_by(name)] for name in self.loaded.names]}, None
+
     def route(self, body: Body, _: Any) -> Answer:
         """Check that the model answers, and choose how rows reach it."""
         model, metadata = self.loaded.model, _metadata(body)
@@ -182,6 +187,7 @@ HANDLERS = {
     "describe": _host.describe,
     "outputs": _host.outputs,
     "parameters": _host.parameters,
+    "contents": _host.contents,
     "route": _host.route,
     "prepare": _host.prepare,
     "predict": _host.predict,

@@ -11,12 +11,10 @@ from mlsys.artifact.refs import LATEST, VERSION, ModelRef
 from mlsys.artifact.versions import MAX_NAMED
 from mlsys.cloud.clients import Clients
 from mlsys.errors import InvalidRequest, MlsysError, ModelNotFound, bounded
-from workers import admission, machine
 from workers.json_values import json_value
 from workers.query import run
-from workers.sandbox.client import ModelFile, SandboxedModel
 from workers.sql import statement
-from workers.verification.version import read_model
+from workers.verification.opened import opened
 
 MAX_VALUE = 1_000  # characters of a value
 # In the order of the answer; `about` is of the registry's row.
@@ -128,17 +126,10 @@ class _Side:
         """Return those of metadata.json, else of the model itself, in a sandbox."""
         if isinstance(known := self._document.get("parameters"), Mapping):
             return dict(known)
-        settings, row = self._clients.settings, self._row
-        bucket = settings.models_bucket(self._env)
+        size, generation = self._row["size_bytes"], self._row["generation"]
         try:
-            with admission.admitted(settings.max_runs):
-                size, generation = row["size_bytes"], row["generation"]
-                content = read_model(self._clients, bucket, self._ref, generation, size=size)
-                most = machine.max_model_bytes(settings.max_model_bytes)
-                trusted, loader = settings.trusted_globals, settings.models
-                file = ModelFile(content, self._ref.path, trusted, most, loader)
-                with SandboxedModel(file) as model:
-                    return dict(model.parameters())
+            with opened(self._clients, self._env, self._ref, generation, size=size) as model:
+                return dict(model.parameters())
         except MlsysError as exc:
             version = self._ref.version
             self.notes.append(bounded(f"The parameters of {version} are unknown: {exc}", MAX_VALUE))

@@ -38,6 +38,7 @@ SECONDS = 60.0  # for loading a model, or one question about it
 PREDICT_SECONDS = 900.0  # for one batch of rows
 MAX_PATH = 1_000  # characters of a route's reason
 MAX_WARNINGS = 50
+MAX_NAMES = 2_000  # of a pickle
 MAX_RELEASE = 100  # characters
 MAX_PREDICTIONS = 2**30  # bytes of a batch's predictions
 
@@ -194,6 +195,17 @@ class SandboxedModel:
 
         return self._read("parameters", {}, read)
 
+    def contents(self) -> list[tuple[str, str, str]]:
+        """Return the first names that the pickle uses, each with what admits it, and a rule."""
+
+        def read(answer: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+            given = answer.get("names")
+            if not isinstance(given, list):
+                raise ValueError("names")
+            return [_three_texts(each) for each in given[:MAX_NAMES]]
+
+        return self._read("contents", {}, read)
+
     def output_values(self, methods: Sequence[str], names: Sequence[str]) -> dict[str, list[Value]]:
         """Return what each method gives a row: see `workers.inference.description`."""
         body = {"methods": list(methods), "names": list(names)}
@@ -319,6 +331,13 @@ def _text(value: Any) -> str | None:
     if not (value is None or isinstance(value, str)):
         raise ValueError("a text")
     return short(value)
+
+
+def _three_texts(values: Any) -> tuple[str, str, str]:
+    if not isinstance(values, list) or len(values) != 3:
+        raise ValueError("three texts")
+    first, second, third = (_text(value) or "" for value in values)
+    return first, second, third
 
 
 def _texts(values: Any) -> tuple[str, ...]:

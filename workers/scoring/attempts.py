@@ -74,6 +74,12 @@ def begin(store: RunStore, seconds: float = HOUR) -> Attempt:
     return attempt
 
 
+def latest(store: RunStore, most: int) -> list[Attempt]:
+    """Return the run's latest tries, the last one first; a damaged object is left out."""
+    names = sorted((name for name in store.names() if name.startswith("attempts/")), reverse=True)
+    return [_read(store, name) for name in names[:most]]
+
+
 def count_again(store: RunStore) -> None:
     """Let the tries before now not count: somebody repeats the request, and knows of them."""
     now = dt.datetime.now(dt.UTC)

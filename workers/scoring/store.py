@@ -25,6 +25,7 @@ identify a repeated request (docs/decisions/0037).
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -154,6 +155,14 @@ class RunStore:
     def names(self) -> list[str]:
         """Return the names of all objects of the run, below the run."""
         return list(self._list(""))
+
+    def created(self) -> dict[str, dt.datetime]:
+        """Return when each object of the run was written last, by its name below the run."""
+        return {
+            name: blob.time_created
+            for name, blob in self._list("").items()
+            if blob.time_created is not None
+        }
 
     def attempts(self) -> int:
         """Return how many tries of the run have begun."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlsys.artifact.other_release import advice, differs
@@ -17,7 +17,7 @@ from mlsys.safe_pickle.decompress import TooLarge, unpack
 from mlsys.safe_pickle.handles import UnsafePickle
 from mlsys.safe_pickle.saved_with import saved_with
 from mlsys.safe_pickle.states import saved_by
-from mlsys.safe_pickle.unpickler import loads
+from mlsys.safe_pickle.unpickler import loads, used
 from mlsys.settings.reading import MAX_MODEL_BYTES
 
 
@@ -29,6 +29,7 @@ class LoadedModel:
     warnings: tuple[str, ...] = ()
     version_mismatch: str | None = None  # set if another scikit-learn release saved it
     sklearn_version: str | None = None  # the release that saved it; several by comma
+    names: tuple[str, ...] = ()  # that its pickle uses; none of one that any code was loaded from
 
 
 def load_model(
@@ -54,8 +55,9 @@ def load_model(
             that is missing or not trusted, or hold an object that cannot predict.
     """
     seen: set[str] = set()
+    names: set[str] = set()
     unpacked = unpack_model(content, name, max_bytes)
-    token = saved_by.set(seen)
+    token, names_token = saved_by.set(seen), used.set(names)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -65,7 +67,8 @@ def load_model(
         raise ModelUnusable(f"{name} {why_not(exc, unpacked)}") from exc
     finally:
         saved_by.reset(token)
-    return checked(model, name, seen, caught)
+        used.reset(names_token)
+    return replace(checked(model, name, seen, caught), names=tuple(sorted(names)))
 
 
 def checked(

@@ -21,6 +21,7 @@ import io
 import pickle
 import types
 from collections import OrderedDict, defaultdict
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 from mlsys.safe_pickle import graph, names
@@ -51,6 +52,9 @@ NAMED = names.keys(names.NAMED)
 STAND_INS = names.keys(names.STAND_INS)
 OBJECTS = names.keys(names.OBJECTS)
 NAMES = CLASSES | NAMED | OBJECTS | STAND_INS | {ARRAY, MANAGER, REMAINDER} | set(CONSTRUCTORS)
+
+# The names that pickles of the context have used, for people who ask what a model is made of
+used: ContextVar[set[str] | None] = ContextVar("used", default=None)
 
 _Base: Any = pickle._Unpickler  # stubs lack its opcode methods
 
@@ -110,12 +114,14 @@ class _Unpickler(_Base):
         key = f"{module}.{name}"
         key = names.renamed(key)
         if is_bound_function(key):
+            _note(key)
             return Handle(key)
         listed = key in self._trusted or key in NAMES or key in pickle_left_out.KEYS
         if "." in name or not listed:
             raise Untrusted(key, nested="." in name)
         if key not in self._resolved:
             self._resolved[key] = self._look_up(key)
+            _note(key)
         return self._resolved[key]
 
     def _look_up(self, key: str) -> Any:
@@ -343,6 +349,11 @@ class _Unpickler(_Base):
         if dtype.isnative:
             return array
         return array.byteswap().view(dtype.newbyteorder("="))
+
+
+def _note(key: str) -> None:
+    if (names_used := used.get()) is not None:
+        names_used.add(key)
 
 
 def _shown(value: Any) -> str:

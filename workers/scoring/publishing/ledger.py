@@ -14,6 +14,7 @@ from typing import Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import TryAgain
+from workers.json_values import json_value
 from workers.query import json_rows, run
 from workers.scoring.planning.plan import Plan
 from workers.scoring.records import (
@@ -95,6 +96,21 @@ def list_runs(
         bigquery.ScalarQueryParameter("after_run", "STRING", after[1] if after else ""),
     )
     return json_rows(rows, ("request",), limit=limit, most_bytes=MAX_LISTED_BYTES)
+
+
+def daily_runs(clients: Clients, env: str, *, since: dt.datetime) -> list[dict[str, Any]]:
+    """Return how many runs finished on each day, how many of them failed, and their rows.
+
+    Days without a run are left out.
+
+    Raises:
+        TryAgain: the ledger's table does not exist.
+    """
+    from google.cloud import bigquery
+
+    moment = bigquery.ScalarQueryParameter("since", "TIMESTAMP", since)
+    rows = run(clients, env, statement("daily_runs"), moment)
+    return [json_value(dict(row.items())) for row in rows]
 
 
 def _text(value: Any) -> str | None:

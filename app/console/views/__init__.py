@@ -1,0 +1,3 @@
+"""The pages, each in the module of its name. A view only reads, but for those of `POST`."""
+
+MODULES = ("assets", "overview", "models", "versions", "compare", "runs", "progress")

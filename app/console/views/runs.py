@@ -1,0 +1,168 @@
+"""The finished runs, and one run in whatever state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from app import service
+from app.api.parameters import after_run
+from app.api.queries import RunsQuery
+from app.console import calls
+from app.console.formats import now
+from app.console.pages import Page, env, page, query
+from app.console.views.progress import progress_of
+from workers.scoring.request import check_run_id
+
+EACH = 50  # runs of a page
+MAX_ATTEMPTS = 20
+
+
+class Filter(RunsQuery):
+    """Which runs: those of the API's list, or the one of a name."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = EACH
+    run_id: str | None = None
+
+    @field_validator("run_id")
+    @classmethod
+    def _name(cls, value: str | None) -> str | None:
+        return value if value is None else check_run_id(value.strip())
+
+
+@page("/runs")
+def runs() -> Page:
+    """List the finished runs, the latest first."""
+    from workers.scoring.publishing.ledger import list_runs
+
+    passed = query(Filter)
+    rows, more = list_runs(
+        service().clients,
+        passed.env,
+        model_name=passed.model_name,
+        state=passed.state,
+        limit=passed.limit,
+        after=passed.after,
+    )
+    following = after_run(rows[-1]["finished_at"], rows[-1]["run_id"]) if more else None
+    view = {
+        "filters": {"model_name": passed.model_name, "state": passed.state},
+        "runs": rows,
+        "next": following,
+        "first": passed.after is None,
+    }
+    return Page(f"Runs in {passed.env}", "runs.html", view)
+
+
+@page("/runs/<run_id>")
+def run(run_id: str) -> Page:
+    """Show a run: its state, its steps, its rows, and how to repeat it."""
+    from workers.scoring.attempts import latest
+    from workers.scoring.planning.plan import read_plan
+    from workers.scoring.status import status
+    from workers.scoring.store import RunStore
+
+    clients, name = service().clients, env()
+    state = status(clients, name, run_id)
+    store = RunStore(clients, name, run_id)
+    plan = read_plan(store)
+    assert plan is not None  # else there is no status
+    attempts = latest(store, MAX_ATTEMPTS)
+    result = state.get("result") or {}
+    about = {
+        "model_name": plan.model.name,
+        "model_version": plan.model.version,
+        "model_alias": plan.model.alias,
+        "input_table": str(plan.input_table),
+        "output_table": str(plan.output.table),
+        "write_disposition": plan.output.write_disposition,
+        "path": result.get("path") or plan.path or None,
+        "engine": result.get("engine"),
+        "engine_reason": result.get("engine_reason"),
+        "snapshot_at": plan.snapshot_at,
+        "created_at": plan.created_at,
+        "warnings": list(result.get("warnings") or plan.warnings),
+    }
+    request = state["request"]
+    ids = [column.name for column in plan.ids]
+    view = {
+        "run_id": run_id,
+        "state": state,
+        "about": about,
+        "progress": progress_of(state),
+        "attempts": [attempt(each) for each in attempts],
+        "timeline": timeline_of(store, plan, attempts, state["state"]),
+        "failed_rows": (state.get("failure") or {}).get("rows") or [],
+        "cost": cost(result, plan.is_copied),
+        "repeat": {name: value for name, value in request.items() if name != "env"},
+        "calls": calls.calls(request),
+        "lineage": calls.lineage(
+            str(plan.input_table), str(plan.output.table), run_id, ids, plan.snapshot_at
+        ),
+    }
+    return Page(f"Run {run_id}: {state['state']}", "run.html", view)
+
+
+@page("/runs/<run_id>/rejects")
+def rejects(run_id: str) -> Page:
+    """Show some of the rows that a run set aside, a part of its page."""
+    from workers.scoring.records import Decision, read_decision
+    from workers.scoring.shards.rejects import read_rejects
+    from workers.scoring.store import RunStore
+
+    store = RunStore(service().clients, env(), check_run_id(run_id))
+    decision = read_decision(store)
+    names = decision.rejects if isinstance(decision, Decision) else ()
+    rows = [{"row": dict(each.row), "reason": each.reason} for each in read_rejects(store, names)]
+    return Page(f"Rows that {run_id} set aside", "rejects.html", {"run_id": run_id, "rows": rows})
+
+
+def attempt(each: Any) -> dict[str, Any]:
+    """Return a try of a run as the page shows it."""
+    return {"at": each.at, "until": each.until, "progress": each.progress, "end": each.end}
+
+
+def timeline_of(store: Any, plan: Any, attempts: Any, state: str) -> dict[str, Any]:
+    """Return the steps of the run on one axis, in seconds since it was planned."""
+    from workers.scoring.timeline import timeline
+
+    spans = timeline(plan, store.created(), attempts)
+    if not spans:
+        return {"seconds": 0.0, "spans": []}
+    begin = min(span.start for span in spans)
+    ends = [span.end for span in spans if span.end is not None]
+    last = now() if state == "running" else max([begin, *ends])
+
+    def since(moment: Any) -> float:
+        return round((moment - begin).total_seconds(), 3)
+
+    return {
+        "seconds": since(last),
+        "spans": [
+            {
+                "step": span.step,
+                "name": span.name,
+                "start": since(span.start),
+                "end": since(span.end or max(last, span.start)),
+                "open": span.end is None,
+                "parts": [{"at": since(at), "row": row} for at, row in span.parts],
+            }
+            for span in spans
+        ],
+    }
+
+
+def cost(result: Mapping[str, Any], copied: bool) -> dict[str, Any] | None:
+    """Return what reading the rows cost by BigQuery's list prices, or None before it is known.
+
+    It is an estimate: the size is that of the rows in memory.
+    """
+    from workers.scoring.dry_run import PRICE_BASIS, TIB, USD_PER_TIB_QUERIED, USD_PER_TIB_READ
+
+    size = result.get("bytes_read")
+    if not isinstance(size, int):
+        return None
+    usd_per_tib = USD_PER_TIB_QUERIED if copied else USD_PER_TIB_READ
+    return {"bytes": size, "usd": round(size / TIB * usd_per_tib, 6), "basis": PRICE_BASIS}

@@ -1,0 +1,420 @@
+"""The pages of the console over BigQuery and Cloud Storage in memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from console_world import (
+    NOW,
+    Seen,
+    World,
+    alias_row,
+    client_of,
+    model_row,
+    moment,
+    parquet,
+    plan_of,
+    put_run,
+    result_of,
+    run_row,
+)
+
+EMPTY = ("/ui/", "/ui/models", "/ui/runs", "/ui/numbers", "/ui/checks")
+
+
+@pytest.fixture(autouse=True)
+def _now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.console.formats.now", lambda: NOW)
+    monkeypatch.setattr("app.console.views.runs.now", lambda: NOW)
+
+
+@pytest.fixture
+def world() -> World:
+    """Return two versions of a model with an alias, and a run in each state."""
+    world = World()
+    world.rows["list_models"] = [
+        model_row(2, status="rejected", status_reason="it calls os.system"),
+        model_row(1),
+    ]
+    world.rows["list_runs"] = [
+        run_row("third", state="failed", failure="10 rows cannot be scored", rows_scored=None),
+        run_row("second", finished_at=moment(60), rows_rejected=3, model_alias="champion"),
+        run_row("first", finished_at=moment(90), state="cancelled", output_table="p.d.other"),
+    ]
+    world.rows["recorded_aliases"] = [alias_row()]
+    world.rows["models_at_a_glance"] = [glance("titanic-survival"), glance("churn", runs=None)]
+    return world
+
+
+def glance(name: str, **values: Any) -> dict[str, Any]:
+    """Return a row of the list of models."""
+    row = {name: value for name, value in model_row(2, name).items() if name in GLANCE}
+    more = {"versions": 2, "versions_rejected": 1, "aliases": "champion v1,old v2", "runs": 3}
+    return row | more | {"runs_failed": 1, "last_run_at": moment(3)} | values
+
+
+GLANCE = (
+    *("model_name", "model_version", "version_number", "status", "status_reason"),
+    *("model_class", "uploaded_at"),
+)
+
+
+def seen(client: FlaskClient, address: str, status: int = 200, **headers: str) -> Seen:
+    answer = client.get(address, headers=headers)
+    assert answer.status_code == status, answer.text
+    assert answer.mimetype == "text/html"
+    return Seen(answer.text)
+
+
+def titles(text: str) -> list[str]:
+    return re.findall(r"<title>([^<]*) · mlsys</title>", text)
+
+
+@pytest.mark.parametrize("address", EMPTY)
+def test_an_empty_environment_says_what_to_do_next(address: str) -> None:
+    world = World()
+    page = seen(client_of(world), address)
+    said = {
+        "/ui/": "mlsys predict --env dev",
+        "/ui/models": "upload_model(model",
+        "/ui/runs": "mlsys predict --env dev",
+        "/ui/numbers": "Rows scored",
+        "/ui/checks": "The registry equals the bucket, and quarantine is empty.",
+    }
+    assert said[address] in page.text
+    assert len(world.queries) <= 2
+
+
+def test_the_overview_begins_with_what_needs_attention(world: World) -> None:
+    page = seen(client_of(world), "/ui/")
+    first = page.text.index("titanic-survival v2 is rejected")
+    failed = page.text.index("titanic-survival v1 failed to score my-project.titanic.test")
+    assert first < failed < page.text.index("Latest runs")
+    assert "it calls os.system" in page.text
+    assert "/ui/runs/third" in page.links and "/ui/models/titanic-survival/v2" in page.links
+
+
+def test_a_failure_that_a_later_run_made_good_needs_no_attention(world: World) -> None:
+    world.rows["list_models"] = []
+    world.rows["list_runs"].insert(0, run_row("fourth", finished_at=moment(1)))
+    page = seen(client_of(world), "/ui/")
+    assert "The latest runs succeeded" in page.text and "failed to score" not in page.text
+
+
+def test_an_old_failure_needs_no_attention(world: World) -> None:
+    world.rows["list_models"] = []
+    world.rows["list_runs"][0]["finished_at"] = moment(60 * 24 * 8)
+    assert "failed to score" not in seen(client_of(world), "/ui/").text
+
+
+def test_the_figures_are_of_each_of_the_last_days(world: World) -> None:
+    day = {"runs": 4, "failed": 1, "rows_scored": 1234567, "rows_rejected": None}
+    world.rows["daily_runs"] = [{"day": NOW.date(), **day}]
+    answer = client_of(world).get("/ui/numbers.json").json
+    assert len(answer["days"]) == 14 and answer["days"][-1] == "2026-11-28"
+    assert [figure["total"] for figure in answer["figures"]] == [4, 1, 1234567, 0]
+    assert "1,234,567" in seen(client_of(world), "/ui/numbers").text
+
+
+def test_the_checks_name_what_the_registry_lacks_and_what_waits(world: World) -> None:
+    world.put("m/v1/model.pkl", b"x", bucket="mlsys-models-dev")
+    world.put("m/aliases/champion.json", b"{}", bucket="mlsys-models-dev")
+    world.put("quarantine/2026-11-28/ab.json", b"{}")
+    page = seen(client_of(world), "/ui/checks")
+    assert "1 version" in page.text and "not registered: m/v1" in page.text
+    assert "1 message in quarantine" in page.text
+
+
+def test_models_are_filtered_sorted_and_paged_by_the_address(world: World) -> None:
+    page = seen(client_of(world), "/ui/models?q=Tit&sort=run&status=ready&page=3")
+    assert world.queries[-1][1] | {"since": None} == {
+        "text": "tit",
+        "status": "ready",
+        "sort": "run",
+        "since": None,
+        "limit": 51,
+        "skip": 100,
+    }
+    assert "/ui/models?q=Tit&sort=run&status=ready&page=2" in page.links
+    assert ("option", {"value": "run", "selected": None}) in page.elements
+    assert "champion v1" in page.text and "1 failed" in page.text
+
+
+def test_an_empty_field_of_a_form_filters_nothing(world: World) -> None:
+    page = seen(client_of(world), "/ui/runs?model_name=&state=&run_id=")
+    assert "third" in page.text and "second" in page.text
+
+
+def test_a_model_shows_its_versions_aliases_and_their_history(world: World) -> None:
+    page = seen(client_of(world), "/ui/models/titanic-survival")
+    for text in ("it calls os.system", "ada@example.com", "it is better", "champion", "accuracy"):
+        assert text in page.text
+    assert [name for name, _ in world.queries] == ["list_models", "recorded_aliases"]
+
+
+def test_a_model_that_is_not_registered_is_a_404_page() -> None:
+    page = seen(client_of(World()), "/ui/models/nobody", 404)
+    assert "nobody is not in the registry of dev" in page.text
+
+
+def test_a_version_shows_its_input_golden_rows_and_calls(world: World) -> None:
+    world.rows["list_models"] = [model_row(1, promoted_from="gs://b/o#7", promoted_by="grace")]
+    page = seen(client_of(world), "/ui/models/titanic-survival/v1")
+    for text in (
+        "Who survived the Titanic.",
+        "0.42 to 80, mean 29.7, 177 missing",
+        "male",
+        'curl -G "$MLSYS_URL/predict"',
+        "mlsys predict",
+        "from mlsys.runs import predict",
+        'WHERE model_name = "titanic-survival" AND model_version = "v1"',
+        "gs://b/o#7",
+        "by grace",
+    ):
+        assert text in page.text, text
+    assert "male: 577" in page.text  # the title of a bar
+    assert len(world.queries) == 1 and world.queries[0][1]["after_number"] == 2
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        [],
+        {"signature": 3, "profile": [], "golden": {"rows": "x"}},
+        {"signature": {"features": [3, {"name": 5}]}, "profile": {"columns": [1]}},
+        {"profile": {"columns": {"Age": {"top": {"a": "b"}, "min": "x", "max": []}}}},
+        {"golden": {"rows": [3], "predictions": [[1, {}]]}, "versions": "x", "parameters": 3},
+    ],
+)
+def test_a_version_with_any_metadata_has_a_page(world: World, metadata: Any) -> None:
+    world.rows["list_models"] = [model_row(1, metadata=json.dumps(metadata), metrics="3")]
+    seen(client_of(world), "/ui/models/titanic-survival/v1")
+
+
+def test_runs_are_paged_by_a_cursor(world: World) -> None:
+    client = client_of(world)
+    page = seen(client, "/ui/runs?limit=2&state=")
+    [following] = [link for link in page.links if "after=" in link]
+    seen(client, following)
+    assert world.queries[-1][1]["after_run"] == "second"
+    assert [name for name, _ in world.queries] == ["list_runs", "list_runs"]
+
+
+@pytest.fixture
+def running(world: World) -> World:
+    put_run(world, plan_of())
+    return world
+
+
+def test_a_running_run_is_refreshed_and_a_finished_one_is_not(running: World) -> None:
+    client = client_of(running)
+    page = seen(client, "/ui/runs/a-run")
+    assert "600 of 1,000" in page.text and "60%" in page.text
+    [polled] = [v for _, v in page.elements if v.get("hx-trigger") == "every 2s"]
+    assert polled["hx-get"] == "/ui/runs/a-run/progress"
+    assert any(v.get("http-equiv") == "refresh" for _, v in page.elements)  # without JavaScript
+    part = client.get("/ui/runs/a-run/progress", headers={"HX-Request": "true"})
+    assert "<html" not in part.text and "600 of 1,000" in part.text
+    assert "HX-Refresh" not in part.headers
+    running.put("a-run/result.json", result_of(plan_of()))
+    page = seen(client, "/ui/runs/a-run")
+    assert not any(v.get("hx-trigger") == "every 2s" for _, v in page.elements)
+    assert not any(v.get("http-equiv") for _, v in page.elements)
+    assert client.get("/ui/runs/a-run/progress").headers["HX-Refresh"] == "true"
+
+
+def test_a_run_shows_its_steps_request_lineage_and_cost(running: World) -> None:
+    running.put("a-run/publish.json", {}, 17)
+    running.put("a-run/result.json", result_of(plan_of()), 16.8)
+    page = seen(client_of(running), "/ui/runs/a-run")
+    for text in (
+        "wait for work to begin",
+        "open read session 0",
+        "stream 0",
+        "load job and ledger",
+        "FOR SYSTEM_TIME AS OF TIMESTAMP",
+        "--data-urlencode input_table=my-project.titanic.test",
+        "below $0.01",
+        "3 min 12 s",
+    ):
+        assert text in page.text, text
+    assert not running.queries
+
+
+def test_a_failed_run_says_why_and_which_rows(running: World) -> None:
+    failure = {
+        "run_id": "a-run",
+        "state": "failed",
+        "detail": "3 of 1000 rows cannot be scored",
+        "max_rejects": "0",
+        "seconds": 12.0,
+        "finished_at": NOW.isoformat(),
+        "rows": [{"PassengerId": 7, "reason": "Age is <script>"}],
+    }
+    running.put("a-run/failure.json", failure)
+    page = seen(client_of(running), "/ui/runs/a-run")
+    assert "3 of 1000 rows cannot be scored" in page.text and "PassengerId=7" in page.text
+    assert "Age is <script>" in page.text  # as text
+
+
+def test_some_of_the_rows_that_a_run_set_aside_are_shown(running: World) -> None:
+    name = "rejects/0/00000-000000000000-ab.parquet"
+    rows = {"row": ['{"Age": "x"}'], "reason": ["Age is not a number"]}
+    running.put(f"a-run/{name}", parquet({}, **rows))
+    decision = {
+        "token": "t",
+        "parts": [],
+        "rejects": [name],
+        "counts": {"read": 1, "scored": 0, "rejected": 1, "bytes": 1},
+        "max_rejects": "1",
+    }
+    running.put("a-run/publish.json", decision)
+    page = seen(client_of(running), "/ui/runs/a-run/rejects")
+    assert "Age is not a number" in page.text and '{"Age": "x"}' in page.text
+
+
+def test_a_run_that_does_not_exist_is_a_404_page(world: World) -> None:
+    assert "GET /runs lists" in seen(client_of(world), "/ui/runs/nobody", 404).text
+    answer = client_of(world).get("/ui/runs/nobody.json")
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("address", "status", "text"),
+    [
+        ("/ui/nothing", 404, "route does not exist"),
+        ("/ui/runs?state=odd", 400, "state"),
+        ("/ui/runs?env=prod", 400, "is not served here"),
+        ("/ui/models?sort=color", 400, "sort"),
+        ("/ui/models?page=0", 400, "page"),
+        ("/ui/models/Titanic", 400, "lower-case words"),
+        ("/ui/models/m/x1", 400, "pass v1, v2, v3"),
+        ("/ui/runs/A%20b", 400, "lower-case letters"),
+    ],
+)
+def test_a_wrong_address_is_a_page_that_says_what_to_do(
+    world: World, address: str, status: int, text: str
+) -> None:
+    assert text in seen(client_of(world), address, status).text
+
+
+def pages(world: World) -> list[str]:
+    """Return the address of every page and part that this world has."""
+    put_run(world, plan_of())
+    world.rows["versions_of_model"] = [model_row(2), model_row(1)]
+    return [
+        *EMPTY,
+        "/ui/models/titanic-survival",
+        "/ui/models/titanic-survival/v2",
+        "/ui/models/titanic-survival/compare?a=v1&b=v2",
+        "/ui/models/titanic-survival/compare?a=v1&b=v2&all=true",
+        "/ui/runs/a-run",
+        "/ui/runs/a-run/progress",
+        "/ui/runs/a-run/rejects",
+    ]
+
+
+def test_every_page_has_a_title_a_twin_and_at_most_two_queries(world: World) -> None:
+    client = client_of(world)
+    found: set[str] = set()
+    for address in pages(world):
+        world.queries.clear()
+        answer = client.get(address)
+        assert answer.status_code == 200, (address, answer.text)
+        assert len(world.queries) <= 2, address
+        [title] = titles(answer.text)
+        assert title not in found or "compare" in address or address == "/ui/runs/a-run/progress"
+        found.add(title)
+        path, _, passed = address.partition("?")
+        twin = f"{path}overview.json" if path.endswith("/") else f"{path}.json"
+        values = client.get(f"{twin}?{passed}").json
+        assert values["title"] == title.replace("&amp;", "&") and values["env"] == "dev"
+        assert f"{twin}{'?' if passed else ''}{passed}".replace("&", "&amp;") in answer.text
+        part = client.get(address, headers={"HX-Request": "true"}).text
+        assert "<html" not in part and part.strip()
+
+
+def test_pages_hold_no_script_style_or_handler_and_load_only_our_files(world: World) -> None:
+    """The Content-Security-Policy refuses them."""
+    client = client_of(world)
+    for address in pages(world):
+        for tag, values in seen(client, address).elements:
+            assert "style" not in values and tag != "style", (address, tag)
+            assert not [name for name in values if name.startswith("on")], (address, tag)
+            for name in ("src", "href", "action", "hx-get"):
+                value = values.get(name)
+                assert value is None or value.startswith(("/ui", "#")), (address, value)
+            if tag == "script":
+                assert values["src"]
+
+
+def test_every_control_has_a_label_every_table_its_headers_and_every_chart_a_name(
+    world: World,
+) -> None:
+    client = client_of(world)
+    for address in pages(world):
+        page = seen(client, address)
+        labels = {v.get("for") for tag, v in page.elements if tag == "label"}
+        ids = [v["id"] for _, v in page.elements if "id" in v]
+        assert len(ids) == len(set(ids)), address
+        for tag, values in page.elements:
+            if tag in ("select", "input") and values.get("type") != "hidden":
+                assert values["id"] in labels, (address, values)
+            if tag == "th":
+                assert values.get("scope") in ("col", "row"), address
+            if tag == "svg" and "chart" in (values.get("class") or ""):
+                assert values.get("aria-label") and values.get("role"), address
+        assert sum(tag == "h1" for tag, _ in page.elements) == 1
+        assert sum(tag == "main" for tag, _ in page.elements) == 1
+
+
+def test_pages_stay_in_the_environment(world: World) -> None:
+    client = client_of(world, envs=("dev", "staging"))
+    page = seen(client, "/ui/?env=staging")
+    own = [link for link in page.links if link.startswith("/ui") and "static" not in link]
+    away = [link for link in own if "env=staging" not in link]
+    assert away == ["/ui/?env=dev"]
+    fields = seen(client, "/ui/runs?env=staging").elements
+    assert ("input", {"type": "hidden", "name": "env", "value": "staging"}) in fields
+
+
+def test_a_cold_visit_is_small_and_a_warm_one_smaller(world: World) -> None:
+    world.rows["list_runs"] = [run_row(f"run-{i:04}", seconds=float(i)) for i in range(50)]
+    client = client_of(world)
+    squeezed = {"Accept-Encoding": "gzip"}
+    page = client.get("/ui/", headers=squeezed)
+    assert page.headers["Content-Encoding"] == "gzip"
+    text = gzip.decompress(page.data).decode()
+    files = re.findall(r'(?:src|href)="(/ui/static/[^"]+)"', text)
+    sizes = {}
+    for address in files:
+        answer = client.get(address, headers=squeezed)
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["Content-Encoding"] == "gzip"
+        sizes[address] = len(answer.data)
+    parts = sum(len(client.get(f"/ui/{p}", headers=squeezed).data) for p in ("numbers", "checks"))
+    assert len(files) >= 4
+    assert len(page.data) + parts <= 12_000
+    assert len(page.data) + parts + sum(sizes.values()) <= 120_000
+    runs = client.get("/ui/runs", headers=squeezed)
+    assert len(runs.data) <= 12_000
+
+
+def test_a_static_file_is_kept_only_under_its_own_digest(world: World) -> None:
+    client = client_of(world)
+    answer = client.get("/ui/static/0000/console.css")
+    assert answer.headers["Cache-Control"] == "no-cache" and b"--good" in answer.data
+    for name in ("vendor/SHA512SUMS", "../pages.py", "nothing.css", "%2e%2e/formats.py"):
+        assert client.get(f"/ui/static/0000/{name}").status_code == 404, name
+
+
+def test_the_footer_of_a_damaged_part_stops_no_page(running: World) -> None:
+    running.put("a-run/parts/0/00001-000000000000.parquet", b"no parquet")
+    assert "600 of 1,000" in seen(client_of(running), "/ui/runs/a-run").text

@@ -1,0 +1,371 @@
+"""The console over clients in memory: BigQuery's answers by statement, and buckets of objects."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import html
+import io
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from html.parser import HTMLParser
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from flask.testing import FlaskClient
+from google.api_core.exceptions import NotFound
+
+from app import create_app
+from edge_cases import SERVICE
+from mlsys.cloud.tables import TableRef
+from mlsys.columns.features import Feature
+from workers.scoring.planning.columns import Column
+from workers.scoring.planning.destination import REJECTS, Destination
+from workers.scoring.planning.model_pin import ModelPin
+from workers.scoring.planning.plan import Plan
+from workers.scoring.records import Counts, Result
+from workers.scoring.shards.part import Footer
+from workers.scoring.shards.read_session import Session
+from workers.sql import statement
+
+NOW = dt.datetime(2026, 11, 28, 20, 0, tzinfo=dt.UTC)
+STATEMENTS = (
+    *("list_models", "list_runs", "models_at_a_glance", "daily_runs", "recorded_models"),
+    *("recorded_aliases", "versions_of_model", "runs_of_versions"),
+)
+MODELS, RUNS = "mlsys-models-dev", "mlsys-runs-dev"
+
+
+def moment(minutes: float) -> dt.datetime:
+    """Return the time that many minutes before now."""
+    return NOW - dt.timedelta(minutes=minutes)
+
+
+@dataclass
+class Blob:
+    """An object, or the place of one."""
+
+    world: World
+    bucket_name: str
+    name: str
+    size: int = 10
+    generation: int = 1
+    metadata = md5_hash = time_deleted = None
+    crc32c = "AAAAAA=="
+
+    @property
+    def bucket(self) -> SimpleNamespace:
+        return SimpleNamespace(name=self.bucket_name)
+
+    @property
+    def _stored(self) -> tuple[bytes, dt.datetime]:
+        try:
+            return self.world.objects[self.bucket_name, self.name]
+        except KeyError:
+            raise NotFound(self.name) from None
+
+    @property
+    def time_created(self) -> dt.datetime:
+        return self._stored[1]
+
+    updated = time_created
+
+    def download_as_bytes(self, **_: Any) -> bytes:
+        return self._stored[0]
+
+    def open(self, *_: Any, **__: Any) -> io.BytesIO:
+        return io.BytesIO(self._stored[0])
+
+
+@dataclass
+class World:
+    """Clients whose queries answer with `rows` by statement, and whose objects are `objects`."""
+
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    objects: dict[tuple[str, str], tuple[bytes, dt.datetime]] = field(default_factory=dict)
+    queries: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    settings = SERVICE
+
+    @property
+    def bigquery(self) -> SimpleNamespace:
+        return SimpleNamespace(query=self._query)
+
+    @property
+    def storage(self) -> SimpleNamespace:
+        return SimpleNamespace(bucket=self._bucket, list_blobs=self._list)
+
+    def _query(self, sql: str, job_config: Any, **_: Any) -> SimpleNamespace:
+        name = next(name for name in STATEMENTS if statement(name) == sql)
+        parameters = {
+            p.name: getattr(p, "value", getattr(p, "values", None))
+            for p in job_config.query_parameters
+        }
+        self.queries.append((name, parameters))
+        rows = self.rows.get(name, [])
+        for key in ("model_name", "state", "status"):
+            if wanted := parameters.get(key):
+                rows = [row for row in rows if row[key] == wanted]
+        rows = rows[: parameters.get("limit") or None]
+        return SimpleNamespace(result=lambda **_: rows)
+
+    def _bucket(self, bucket: str) -> SimpleNamespace:
+        return SimpleNamespace(name=bucket, blob=lambda name, **_: Blob(self, bucket, name))
+
+    def _list(self, bucket: str, prefix: str | None = None, **_: Any) -> list[Blob]:
+        return [
+            Blob(self, where, name)
+            for where, name in sorted(self.objects)
+            if where == bucket and name.startswith(prefix or "")
+        ]
+
+    def put(self, name: str, content: Any, minutes: float = 0, bucket: str = RUNS) -> None:
+        """Store an object that was written that many minutes ago."""
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.objects[bucket, name] = (data, moment(minutes))
+
+
+@functools.cache
+def _application() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.logs.configure", lambda: None)
+        return create_app(SERVICE, World())  # type: ignore[arg-type]
+
+
+def client_of(world: World, **settings: Any) -> FlaskClient:
+    """Return a client of a service over this world."""
+    app = _application()
+    service = app.extensions["mlsys"]
+    own = replace(SERVICE, **settings) if settings else SERVICE
+    app.extensions["mlsys"] = replace(service, clients=world, settings=own)
+    return app.test_client()
+
+
+def model_row(version: int = 1, name: str = "titanic-survival", **values: Any) -> dict[str, Any]:
+    """Return a row of the registry, JSON columns as text."""
+    row = {
+        "model_name": name,
+        "model_version": f"v{version}",
+        "version_number": version,
+        "environment": "dev",
+        "gcs_uri": f"gs://{MODELS}/{name}/v{version}/model.pkl",
+        "generation": 1700 + version,
+        "metadata_generation": 1,
+        "signature_generation": None,
+        "verified_with": "abcdef",
+        "size_bytes": 20_480,
+        "crc32c": "AAAAAA==",
+        "md5": "x",
+        "uploaded_at": moment(60 * 24 * (10 - version)),
+        "registered_at": moment(60 * 24 * (10 - version)),
+        "registered_by": "event",
+        "status": "ready",
+        "status_reason": None,
+        "model_class": "Pipeline(OneHotEncoder, LogisticRegression)",
+        "feature_names": ["Pclass", "Sex", "Age"],
+        "target": ["Survived"],
+        "sklearn_version": "1.9.0",
+        "python_version": "3.12.3",
+        "promoted_from": None,
+        "promoted_by": None,
+        "promoted_at": None,
+        "metrics": json.dumps({"accuracy": 0.78 + version / 100, "auc": 0.85 - version / 100}),
+        "metadata": json.dumps(DOCUMENT),
+        "loader": "listed",
+    }
+    return row | values
+
+
+DOCUMENT: dict[str, Any] = {
+    "model_class": "Pipeline(OneHotEncoder, LogisticRegression)",
+    "description": "Who survived the Titanic.",
+    "parameters": {"C": "1.0", "max_iter": "1000"},
+    "signature": {
+        "features": [
+            {"name": "Pclass", "type": "INT64", "dtype": "int64", "nullable": False},
+            {"name": "Sex", "type": "STRING", "dtype": "str"},
+            {"name": "Age", "type": "FLOAT64", "dtype": "float64"},
+        ]
+    },
+    "id_columns": ["PassengerId"],
+    "versions": {"scikit-learn": "1.9.0", "python": "3.12.3"},
+    "profile": {
+        "rows": 891,
+        "columns": {
+            "Pclass": {"nulls": 0, "min": 1, "max": 3, "mean": 2.31},
+            "Sex": {"nulls": 0, "distinct": 2, "top": {"male": 577, "female": 314}},
+            "Age": {"nulls": 177, "min": 0.42, "max": 80.0, "mean": 29.7},
+        },
+    },
+    "golden": {"rows": [[3, "male", 22.0], [1, "female", None]], "predictions": [0, 1]},
+}
+
+
+def run_row(run_id: str = "a-run", **values: Any) -> dict[str, Any]:
+    """Return a row of the ledger, JSON columns as text."""
+    row = {
+        "run_id": run_id,
+        "state": "succeeded",
+        "failure": None,
+        "model_name": "titanic-survival",
+        "model_version": "v1",
+        "model_generation": 1701,
+        "model_crc32c": "AAAAAA==",
+        "input_table": "my-project.titanic.test",
+        "output_table": "my-project.titanic.scored",
+        "rejects_table": None,
+        "write_disposition": "WRITE_APPEND",
+        "request": "{}",
+        "snapshot_at": moment(20),
+        "started_at": moment(20),
+        "finished_at": moment(17),
+        "seconds": 192.0,
+        "rows_read": 418,
+        "rows_scored": 418,
+        "rows_rejected": 0,
+        "bytes_read": 40_000,
+        "shards": 2,
+        "attempts": 1,
+        "path": "arrow",
+        "job_id": "job",
+        "loader": "listed",
+        "model_alias": None,
+    }
+    return row | values
+
+
+def alias_row(minutes: float = 5.0, **values: Any) -> dict[str, Any]:
+    """Return a row of the log of aliases, JSON as text."""
+    row = {
+        "model_name": "titanic-survival",
+        "alias": "champion",
+        "environment": "dev",
+        "version": "v1",
+        "previous_version": None,
+        "who": "ada@example.com",
+        "why": "it is better",
+        "forced": False,
+        "evidence": json.dumps({"golden": "same"}),
+        "moved_at": moment(minutes),
+        "generation": 1,
+        "previous_generation": None,
+        "deleted": False,
+        "source": "service",
+        "move_id": None,
+        "problem": None,
+        "learnt_by": "move",
+    }
+    return row | values
+
+
+def plan_of(run_id: str = "a-run", **request: str) -> Plan:
+    """Return the plan of a run of the Titanic model."""
+    output = TableRef.parse("my-project.titanic.scored")
+    columns = (Column("PassengerId", "INT64"), Column("Survived", "INT64"))
+    destination = Destination(output, columns, True, (), "predicted_at", "WRITE_APPEND")
+    rejects = tuple(Column(name, kind) for name, kind in REJECTS.items())
+    passed = {
+        "env": "dev",
+        "input_table": "my-project.titanic.test",
+        "output_table": str(output),
+        "model_name": "titanic-survival",
+        "model_version": "v1",
+    }
+    return Plan(
+        run_id=run_id,
+        token="0123456789abcdef",
+        request=passed | request,
+        model=ModelPin(
+            MODELS, "titanic-survival/v1/model.pkl", 1, "x", "titanic-survival", "v1", 9
+        ),
+        is_query=False,
+        snapshot_at=moment(20).isoformat(),
+        created_at=moment(20).isoformat(),
+        rows_expected=1000,
+        features=(Feature("Age", "FLOAT64", "float64"),),
+        ids=(Column("PassengerId", "INT64"),),
+        read_columns=("PassengerId", "Age"),
+        outputs={"predict": ("Survived",)},
+        output=destination,
+        rejects=Destination(output, rejects, False, (), "rejected_at", "WRITE_APPEND"),
+        location="US",
+        path="arrow",
+    )
+
+
+def put_run(world: World, plan: Plan) -> None:
+    """Store a run that has scored one of two streams."""
+    world.put(f"{plan.run_id}/plan.json", plan.to_dict(), 19.9)
+    attempt = {"at": moment(19).isoformat(), "until": NOW.isoformat(), "progress": "planned"}
+    world.put(f"{plan.run_id}/attempts/20261128T194100000000.json", attempt, 19)
+    session = Session(0, ("s0", "s1"), None, 1000)
+    world.put(f"{plan.run_id}/session-0.json", asdict(session), 18.5)
+    footer = Footer(Counts(600, 590, 10, 9_000), "rejects/0/00000-000000000000-ab.parquet", "arrow")
+    world.put(f"{plan.run_id}/parts/0/00000-000000000000.parquet", parquet(footer.notes()), 18)
+
+
+def result_of(plan: Plan, **values: Any) -> dict[str, Any]:
+    """Return a `result.json`."""
+    known = {
+        "run_id": plan.run_id,
+        "state": "succeeded",
+        "env": "dev",
+        "model_name": plan.model.name,
+        "model_version": plan.model.version,
+        "model_generation": 1,
+        "input_table": str(plan.input_table),
+        "output_table": str(plan.output.table),
+        "rejects_table": "my-project.titanic.scored_rejects",
+        "write_disposition": "WRITE_APPEND",
+        "rows": 990,
+        "rows_read": 1000,
+        "rows_rejected": 10,
+        "max_rejects": "10",
+        "bytes_read": 20_000_000,
+        "path": "arrow",
+        "shards": 2,
+        "attempts": 1,
+        "seconds": 192.0,
+        "predicted_at": plan.created_at,
+        "snapshot_at": plan.snapshot_at,
+        "job_id": "job",
+        "output_created": None,
+        "finished_at": moment(16.8).isoformat(),
+    }
+    return Result(**(known | values)).to_dict()
+
+
+def parquet(notes: dict[str, str], **columns: Any) -> bytes:
+    """Return a Parquet file with these notes in its footer."""
+    table = pa.table(columns or {"x": [1]}).replace_schema_metadata(notes)
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+class Seen(HTMLParser):
+    """What a page holds: its text, its links, and its elements with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.elements.append((tag, values))
+        if tag == "a" and (address := values.get("href")):
+            self.links.append(address)
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", html.unescape("".join(self.words)))

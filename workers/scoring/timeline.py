@@ -1,0 +1,117 @@
+"""When the steps of a run took place, by when its objects were written: for people.
+
+A part is written when its rows are scored, so that a stream's span ends with its last part. When
+work on it began is not recorded: the span begins as its read session opens.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from workers.scoring.attempts import Attempt
+from workers.scoring.planning.plan import Plan
+from workers.scoring.records import Decision, Result
+
+MAX_STREAMS = 40  # that a timeline names one by one
+MAX_PARTS = 100  # of a stream whose times are given
+
+_SESSION = re.compile(r"session-(\d+)\.json")
+_PART = re.compile(r"parts/(\d+)/(\d+)-(\d+)\.parquet")
+
+Step = Literal["plan", "wait", "session", "stream", "decide", "load", "attempt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A step of a run, from when to when; `end` is None while it lasts.
+
+    `parts` are when the parts of a stream were written, each with the number of rows before it.
+    """
+
+    step: Step
+    name: str
+    start: dt.datetime
+    end: dt.datetime | None
+    parts: tuple[tuple[dt.datetime, int], ...] = ()
+
+
+def timeline(
+    plan: Plan, written: Mapping[str, dt.datetime], attempts: Iterable[Attempt] = ()
+) -> list[Span]:
+    """Return the steps of a run, in order, by when its objects were written (`RunStore.created`).
+
+    `attempts` are the latest tries. Of more than `MAX_STREAMS` streams the last to end are given.
+    """
+    if "plan.json" not in written:
+        return []
+    planned = written["plan.json"]
+    spans = [Span("plan", "plan", min(moment(plan.created_at) or planned, planned), planned)]
+    tries = [(each, at) for each in attempts if (at := moment(each.at))]
+    begun = sorted(at for _, at in tries if at > planned)
+    sessions = _sessions(written)
+    reached = planned  # the end of the step before
+    if begun and not any(at < begun[0] for at in sessions.values()):
+        spans.append(Span("wait", "wait for work to begin", planned, begun[0]))
+        reached = begun[0]
+    for number, opened in sorted(sessions.items()):
+        spans.append(Span("session", f"open read session {number}", reached, opened))
+        streams = _streams(written, number, opened)
+        spans += streams
+        reached = max([opened, *(s.end for s in streams if s.end)])
+    decided, done = written.get(Decision.NAME), written.get(Result.NAME)
+    if decided is not None:
+        spans.append(Span("decide", "count the parts and decide", min(reached, decided), decided))
+        spans.append(Span("load", "load job and ledger", decided, done))
+    if len(tries) > 1:
+        named = sorted(tries, key=lambda each: each[1])
+        spans += [_attempt(i, each, at, written) for i, (each, at) in enumerate(named, 1)]
+    return spans
+
+
+def moment(text: str) -> dt.datetime | None:
+    """Return an ISO time of a run's object, or None if it is not one."""
+    try:
+        at = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return at if at.tzinfo else None
+
+
+def _sessions(written: Mapping[str, dt.datetime]) -> dict[int, dt.datetime]:
+    matches = ((_SESSION.fullmatch(name), at) for name, at in written.items())
+    return {int(match[1]): at for match, at in matches if match}
+
+
+def _streams(written: Mapping[str, dt.datetime], session: int, opened: dt.datetime) -> list[Span]:
+    """Return the streams of a session that have parts."""
+    parts: dict[int, list[tuple[dt.datetime, int]]] = defaultdict(list)
+    for name, at in written.items():
+        match = _PART.fullmatch(name)
+        if match and int(match[1]) == session:
+            parts[int(match[2])].append((at, int(match[3])))
+    spans = [
+        Span(
+            "stream",
+            f"stream {number}",
+            min(opened, *(at for at, _ in some)),
+            max(at for at, _ in some),
+            tuple(sorted(some, key=lambda part: part[1])[:MAX_PARTS]),
+        )
+        for number, some in sorted(parts.items())
+    ]
+    last = sorted(spans, key=lambda span: (span.end, span.name), reverse=True)[:MAX_STREAMS]
+    return [span for span in spans if span in last]
+
+
+def _attempt(
+    number: int, attempt: Attempt, began: dt.datetime, written: Mapping[str, dt.datetime]
+) -> Span:
+    """Return the span of a try; its object is written again as the try ends."""
+    ended = written.get(attempt.name) if attempt.end else None
+    how = f": {attempt.end}" if attempt.end else ""
+    return Span("attempt", f"attempt {number}{how}", began, ended)
