@@ -19,7 +19,7 @@ from mlsys.errors import ModelNotFound
 
 EACH = 50  # models of a page
 DAYS = 30  # that runs are counted for
-MAX_VERSIONS = 200
+VERSIONS = 50  # of a page, and moves of aliases
 MAX_METRICS = 6
 
 
@@ -53,15 +53,22 @@ def models() -> Page:
     return Page(f"Models in {passed.env}", "models.html", view)
 
 
+class Earlier(EnvQuery):
+    """From which version on: those below this number."""
+
+    below: Annotated[int | None, Field(ge=1, lt=10**9)] = None
+
+
 @page("/models/<model_name>")
 def model(model_name: str) -> Page:
     """Show a model's versions, where its aliases point, and how its metrics went."""
     from workers.registry.alias_sync import look
     from workers.registry.table import list_models
 
-    clients, name = service().clients, env()
+    clients, name, below = service().clients, env(), query(Earlier).below
     ModelRef(model_name, "v1")  # the name
-    rows, more = list_models(clients, name, model_name=model_name, limit=MAX_VERSIONS)
+    after = None if below is None else (model_name, below)
+    rows, more = list_models(clients, name, model_name=model_name, limit=VERSIONS, after=after)
     seen = look(clients, name, model=model_name)
     if not rows and not seen.wanted:
         raise ModelNotFound(f"{model_name} is not in the registry of {name}. Look at all models.")
@@ -69,9 +76,11 @@ def model(model_name: str) -> Page:
     view = {
         "model_name": model_name,
         "versions": rows,
-        "more": more,
+        "next": rows[-1]["version_number"] if more else None,
+        "first": below is None,
         "aliases": [move(row) for row in sorted(seen.now(), key=lambda row: row.alias)],
-        "history": [move(row) for row in moves],
+        "history": [move(row) for row in moves[:VERSIONS]],
+        "moves": len(moves),
         "metrics": metrics_over(list(reversed(rows))),
     }
     return Page(f"{model_name} in {name}", "model.html", view)

@@ -68,7 +68,7 @@ def run(run_id: str) -> Page:
     state = status(clients, name, run_id)
     store = RunStore(clients, name, run_id)
     plan = read_plan(store)
-    assert plan is not None  # else there is no status
+    assert plan is not None  # `status` has read it
     attempts = latest(store, MAX_ATTEMPTS)
     result = state.get("result") or {}
     about = {

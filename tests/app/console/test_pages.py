@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
-from console_world import (
+from console_cloud import (
     NOW,
     Seen,
     World,
@@ -156,6 +157,20 @@ def test_a_model_shows_its_versions_aliases_and_their_history(world: World) -> N
     for text in ("it calls os.system", "ada@example.com", "it is better", "champion", "accuracy"):
         assert text in page.text
     assert [name for name, _ in world.queries] == ["list_models", "recorded_aliases"]
+
+
+def test_a_model_with_many_versions_is_paged(world: World) -> None:
+    world.rows["list_models"] = [model_row(n) for n in range(70, 0, -1)]
+    world.rows["recorded_aliases"] = [alias_row(n, generation=n) for n in range(70)]
+    client = client_of(world)
+    answer = client.get("/ui/models/titanic-survival", headers={"Accept-Encoding": "gzip"})
+    assert len(answer.data) <= 12_000
+    page = seen(client, "/ui/models/titanic-survival")
+    assert re.search(r"The latest 50 of 7\d moves", page.text)
+    [following] = [link for link in page.links if "below=21" in link]
+    seen(client, following)
+    listed = [passed for name, passed in world.queries if name == "list_models"]
+    assert (listed[-1]["after_name"], listed[-1]["after_number"]) == ("titanic-survival", 21)
 
 
 def test_a_model_that_is_not_registered_is_a_404_page() -> None:
@@ -418,3 +433,18 @@ def test_a_static_file_is_kept_only_under_its_own_digest(world: World) -> None:
 def test_the_footer_of_a_damaged_part_stops_no_page(running: World) -> None:
     running.put("a-run/parts/0/00001-000000000000.parquet", b"no parquet")
     assert "600 of 1,000" in seen(client_of(running), "/ui/runs/a-run").text
+
+
+def test_a_page_takes_little_time_of_its_own_with_many_models_and_runs(world: World) -> None:
+    world.rows["list_runs"] = [run_row(f"run-{i:05}") for i in range(10_000)]
+    world.rows["models_at_a_glance"] = [glance(f"model-{i}") for i in range(1_000)]
+    put_run(world, plan_of())
+    client = client_of(world)
+    for address in ("/ui/", "/ui/runs", "/ui/models", "/ui/runs/a-run"):
+        client.get(address)  # compiles its template
+        took = []
+        for _ in range(10):
+            began = time.process_time()
+            assert client.get(address).status_code == 200
+            took.append(time.process_time() - began)
+        assert sorted(took)[-2] <= 0.15, (address, took)

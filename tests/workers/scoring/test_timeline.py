@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from console_world import moment, plan_of
+from console_cloud import moment, plan_of
 from workers.scoring.attempts import Attempt
 from workers.scoring.timeline import timeline
 
