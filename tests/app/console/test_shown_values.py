@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.console import calls, charts, formats
+from app.console.drift import compared
 from app.console.profiles import columns_of, golden_of, training
 
 NOW = dt.datetime(2026, 11, 28, 20, 0, tzinfo=dt.UTC)
@@ -183,3 +184,21 @@ JSON = st.recursive(
 def test_no_metadata_breaks_a_page(document: Any) -> None:
     columns_of(document, ["a"])
     golden_of(document)
+
+
+def test_drift_is_shown_with_the_farthest_columns_first_and_predictions_before_features() -> None:
+    bins = [{"bin": "missing"}, {"bin": "low", "rows": 3, "before": 1}, {"bin": "high", "rows": 1}]
+    profile = [
+        {"role": "feature", "column_name": "near", "level": "ok", "distance": 0.01, "bins": bins},
+        {"role": "feature", "column_name": "far", "level": "drift", "distance": 0.4, "bins": None},
+        {"role": "feature", "column_name": "odd", "level": "new", "distance": None},
+        {"role": "prediction", "column_name": "y", "level": "ok", "distance": 0.0, "bins": [3]},
+    ]
+    since = [{"role": "feature", "column_name": "near", "distance_previous": 0.2}]
+    rows = compared(profile, since)
+    assert [row["column"] for row in rows] == ["y", "far", "near", "odd"]
+    near = rows[2]
+    assert near["labels"] == ["low", "high"]
+    assert (near["now"], near["before"]) == ([0.75, 0.25], [1.0, 0.0])
+    assert near["distance_previous"] == 0.2 and rows[1]["distance_previous"] is None
+    assert rows[1]["before"] is None and rows[1]["now"] == []
