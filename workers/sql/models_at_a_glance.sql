@@ -16,7 +16,7 @@ FROM (
     model_class,
     uploaded_at,
     COUNT(*) OVER (PARTITION BY model_name) AS versions,
-    COUNTIF(status = 'rejected') OVER (PARTITION BY model_name) AS versions_rejected,
+    SUM(IF(status = 'rejected', 1, 0)) OVER (PARTITION BY model_name) AS versions_rejected,
     ROW_NUMBER() OVER (PARTITION BY model_name ORDER BY version_number DESC) AS place
   FROM model_registry
   WHERE @text = '' OR STRPOS(model_name, @text) > 0

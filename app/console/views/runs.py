@@ -165,4 +165,4 @@ def cost(result: Mapping[str, Any], copied: bool) -> dict[str, Any] | None:
     if not isinstance(size, int):
         return None
     usd_per_tib = USD_PER_TIB_QUERIED if copied else USD_PER_TIB_READ
-    return {"bytes": size, "usd": round(size / TIB * usd_per_tib, 6), "basis": PRICE_BASIS}
+    return {"bytes": size, "usd": size / TIB * usd_per_tib, "basis": PRICE_BASIS}
