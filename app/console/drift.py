@@ -59,7 +59,7 @@ def shares(bins: Any) -> dict[str, Any]:
 
 def _rows(each: Mapping[str, Any], name: str) -> float:
     value = each.get(name)
-    return value if is_number(value) else 0
+    return float(value) if value is not None and is_number(value) else 0.0
 
 
 def _parts(numbers: Sequence[float]) -> list[float]:
