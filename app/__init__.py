@@ -58,7 +58,18 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
             around models (`workers.sandbox.walls`).
     """
     from app import auth, console, logs, overload
-    from app.api import aliases, checks, edge, events, health, predictions, problems, registry, runs
+    from app.api import (
+        aliases,
+        checks,
+        edge,
+        evaluation,
+        events,
+        health,
+        predictions,
+        problems,
+        registry,
+        runs,
+    )
     from app.api.description import Description
 
     settings = settings or Settings.from_env()
@@ -90,7 +101,7 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     app.json.compact = False  # type: ignore[attr-defined]  # people read it from curl
     app.extensions["mlsys"] = Service(settings, clients or clients_for(settings))
     app.add_url_rule("/openapi.json", "openapi_json", lambda: jsonify(app.api_doc))
-    for module in (health, checks, predictions, runs, registry, aliases, events):
+    for module in (health, checks, predictions, runs, evaluation, registry, aliases, events):
         app.register_api(module.api)
     console.register(app)
     problems.register(app)

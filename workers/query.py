@@ -77,13 +77,18 @@ def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
         raise
 
 
-def select(clients: Clients, sql: str, *parameters: Any) -> RowIterator:
-    """Run a query that names its tables in full; BigQuery's refusals are its own exceptions."""
+def select(
+    clients: Clients, sql: str, *parameters: Any, seconds: float = RETRY_DEADLINE
+) -> RowIterator:
+    """Run a query that names its tables in full; BigQuery's refusals are its own exceptions.
+
+    It may take `seconds`.
+    """
     from google.cloud import bigquery
 
     config = bigquery.QueryJobConfig(query_parameters=list(parameters))
     job = clients.bigquery.query(sql, job_config=config, timeout=TIMEOUT, retry=bigquery_retry())
-    return job.result(timeout=RETRY_DEADLINE, retry=bigquery_retry())
+    return job.result(timeout=seconds, retry=bigquery_retry())
 
 
 def json_rows(

@@ -1,6 +1,7 @@
 """Check every request before its route sees it, and serve the service under a path.
 
-- `HEAD` is answered where `GET` only reads. `GET /predict` and `GET /model-registry` act: 405.
+- `HEAD` is answered where `GET` only reads. `GET /predict`, `/evaluate` and `/model-registry` act:
+  405.
 - A parameter is passed once, and by `GET` and `DELETE` only in the URL: others would be ignored
   silently.
 - Behind a proxy that serves it under a path, that of `MLSYS_URL`, links have that path.
@@ -18,9 +19,9 @@ from flask import Flask, request
 from app.api.bodies import refuse_twice
 from mlsys.errors import InvalidRequest
 
-ACTING = ("predictions.predict", "registry.model_registry")
+ACTING = ("predictions.predict", "evaluation.evaluate", "registry.model_registry")
 # Whose GET and DELETE take parameters of the URL
-BY_PARAMETERS = ("aliases", "checks", "predictions", "registry", "runs")
+BY_PARAMETERS = ("aliases", "checks", "evaluation", "predictions", "registry", "runs")
 BY_URL = ("GET", "HEAD", "DELETE")
 EVENTS = "events"  # Eventarc adds parameters of its own, which do not matter
 

@@ -13,10 +13,10 @@ from edge_cases import REQUEST, SERVICE, NoClients, Recorder, request_of
 from edge_cases import did as did
 
 GETS = [
-    *("/predict", "/runs", "/runs/a-run", "/models", "/model-registry", "/check"),
+    *("/predict", "/runs", "/runs/a-run", "/models", "/model-registry", "/check", "/evaluate"),
     "/models/titanic-survival/compare",
 ]
-ACTING = ["/predict", "/model-registry"]
+ACTING = ["/predict", "/evaluate", "/model-registry"]
 READING = ["/runs", "/runs/a-run", "/models", "/check"]
 EVENTS = ["/events/storage", "/events/predictions"]
 

@@ -31,6 +31,7 @@ def test_the_api_description_has_every_route_and_parameter(client: FlaskClient) 
         "/predict",
         "/runs",
         "/runs/{run_id}",
+        "/evaluate",
         "/model-registry",
         "/models",
         "/models/{model_name}/compare",

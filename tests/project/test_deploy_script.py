@@ -201,7 +201,9 @@ def test_a_negative_dry_run_verdict_is_a_failure(cloud: Cloud) -> None:
     assert cloud.state["traffic"] == {FIRST: 100}
 
 
-@pytest.mark.parametrize("table", ["registry-table", "aliases-table", "ledger-table"])
+@pytest.mark.parametrize(
+    "table", ["registry-table", "aliases-table", "ledger-table", "evaluations-table"]
+)
 def test_a_release_whose_table_lacks_a_column_never_gets_traffic(cloud: Cloud, table: str) -> None:
     change(cloud, sick={NEW: table})
     done = cloud.run("release", "mlsys-dev", NEW)

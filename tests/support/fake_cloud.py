@@ -144,7 +144,13 @@ def checks(sick: str | None) -> list[dict[str, Any]]:
     """Return what the service says of its tables and of a topic."""
     fix = "terraform -chdir=infrastructure/envs/dev apply"
     answer = []
-    for name in ("registry-table", "aliases-table", "ledger-table", "publish-events"):
+    for name in (
+        "registry-table",
+        "aliases-table",
+        "ledger-table",
+        "evaluations-table",
+        "publish-events",
+    ):
         state, seen = ("failed", f"{name} is broken.") if sick == name else ("ok", "")
         answer.append({"id": name, "state": state, "seen": seen, "fix": fix if seen else None})
     return answer[1:] if sick == "no registry-table" else answer

@@ -14,7 +14,7 @@ from google.api_core.exceptions import NotFound
 
 import mlsys
 from mlsys.doctor.deployment import Deployment
-from mlsys.doctor.shared import SCHEMAS
+from mlsys.doctor.shared import SCHEMAS, TABLES
 from mlsys.remote.service import RefusedByService, Unreachable
 from mlsys.settings import Settings
 
@@ -75,8 +75,7 @@ class Project:
         )
         self.datasets = {DATASET: self.dataset}
         self.tables = {
-            f"{DATASET}.{name}": SimpleNamespace(schema=_fields(name))
-            for name in ("model_aliases", "model_registry", "prediction_runs")
+            f"{DATASET}.{name}": SimpleNamespace(schema=_fields(name)) for name in TABLES.values()
         }
         self.clock_error = 0.0  # seconds that this machine is ahead of BigQuery
         self.topics = {f"{TOPICS}/mlsys-events-dev"}

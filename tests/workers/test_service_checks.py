@@ -75,6 +75,10 @@ BROKEN: dict[str, tuple[Callable[[Account], object], str]] = {
     "no registry": (lambda a: a.tables.pop(f"{DATASET}.model_registry"), "registry-table"),
     "no log of aliases": (lambda a: a.tables.pop(f"{DATASET}.model_aliases"), "aliases-table"),
     "no ledger": (lambda a: a.tables.pop(f"{DATASET}.prediction_runs"), "ledger-table"),
+    "no evaluations": (
+        lambda a: a.tables.pop(f"{DATASET}.prediction_evaluations"),
+        "evaluations-table",
+    ),
     "no queries": (
         lambda a: a.faults.update(query=exceptions.Forbidden("Access Denied: secret")),
         "queries",

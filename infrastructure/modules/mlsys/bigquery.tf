@@ -2,9 +2,10 @@ locals {
   # The column by which each table is partitioned daily. The local stack creates the same tables and
   # columns from the same files.
   tables = {
-    model_aliases   = "recorded_at"
-    model_registry  = "registered_at"
-    prediction_runs = "finished_at"
+    model_aliases          = "recorded_at"
+    model_registry         = "registered_at"
+    prediction_evaluations = "evaluated_at"
+    prediction_runs        = "finished_at"
   }
 
   own_dataset     = "${var.project}.mlsys_${var.env}"
@@ -52,6 +53,35 @@ resource "google_bigquery_table" "model_alias_history" {
   }
 
   depends_on = [google_bigquery_table.this]
+}
+
+# The metrics of each run by its latest evaluation, and those of each version over its runs.
+resource "google_bigquery_table" "model_metrics" {
+  project             = var.project
+  dataset_id          = google_bigquery_dataset.this.dataset_id
+  table_id            = "model_metrics"
+  deletion_protection = false
+
+  view {
+    query          = templatefile("${path.module}/../../../lib/mlsys/schemas/views/model_metrics.sql", { dataset = local.own_dataset })
+    use_legacy_sql = false
+  }
+
+  depends_on = [google_bigquery_table.this]
+}
+
+resource "google_bigquery_table" "model_version_metrics" {
+  project             = var.project
+  dataset_id          = google_bigquery_dataset.this.dataset_id
+  table_id            = "model_version_metrics"
+  deletion_protection = false
+
+  view {
+    query          = templatefile("${path.module}/../../../lib/mlsys/schemas/views/model_version_metrics.sql", { dataset = local.own_dataset })
+    use_legacy_sql = false
+  }
+
+  depends_on = [google_bigquery_table.model_metrics]
 }
 
 resource "google_bigquery_dataset_iam_member" "runtime_edits_own" {

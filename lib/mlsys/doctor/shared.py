@@ -16,6 +16,7 @@ TABLES = {
     "registry-table": "model_registry",
     "aliases-table": "model_aliases",
     "ledger-table": "prediction_runs",
+    "evaluations-table": "prediction_evaluations",
 }
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 SLOW_CLOCK, WRONG_CLOCK = 5.0, 60.0  # seconds

@@ -29,6 +29,7 @@ _LAYOUT = {
     "model_registry": ("registered_at", ["model_name"]),
     "prediction_runs": ("finished_at", ["model_name"]),
     "model_aliases": ("recorded_at", ["model_name"]),
+    "prediction_evaluations": ("evaluated_at", ["model_name"]),
 }
 
 

@@ -56,6 +56,7 @@ COMPARISON: Fields = {
         ("metrics", "parameters", "columns", "versions", "profile", "about", "runs", "notes"), list
     ),
 }
+EVALUATIONS: Fields = {"evaluations": list, "not_evaluated": list}
 
 
 def page_of(key: str) -> Fields:

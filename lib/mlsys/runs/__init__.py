@@ -1,4 +1,4 @@
-"""The service from a notebook: score a table, look at a few rows first, and find runs again.
+"""The service from a notebook: score a table, find runs again, and measure how right they were.
 
 >>> from mlsys.runs import predict, preview                                 # doctest: +SKIP
 >>> preview("my-project.titanic.test", "titanic-survival", "v3")            # doctest: +SKIP
@@ -12,7 +12,8 @@ signed in by `gcloud auth login`, or by the service account of the machine, as `
 """
 
 from mlsys.runs.calls import predict, preview
+from mlsys.runs.evaluations import evaluate
 from mlsys.runs.lists import get_run, list_runs
 from mlsys.runs.run import Run
 
-__all__ = ["Run", "get_run", "list_runs", "predict", "preview"]
+__all__ = ["Run", "evaluate", "get_run", "list_runs", "predict", "preview"]

@@ -135,18 +135,20 @@ class Settings:
         """The full name of the Cloud Run job."""
         return f"projects/{self.project}/locations/{self.region}/jobs/{self.job}"
 
-    def check_input(self, project: str, dataset: str) -> None:
+    def check_input(self, project: str, dataset: str, parameter: str = "input_table") -> None:
         """Refuse to read a dataset that MLSYS_INPUT_DATASETS does not allow.
+
+        `parameter` is what names the table, for the message.
 
         Raises:
             NotAllowed: it may not be read; the message names the datasets that may.
         """
         if dataset.casefold() in {f"mlsys_{env}" for env in ENVS if env not in self.envs}:
             raise NotAllowed(
-                f"input_table: {project}.{dataset} belongs to another environment: pass a table of "
+                f"{parameter}: {project}.{dataset} belongs to another environment: pass a table of "
                 "another dataset"
             )
-        self._check_listed("input", "read", self.input_datasets, project, dataset)
+        self._check_listed(parameter, "input", "read", self.input_datasets, project, dataset)
 
     def check_output(self, project: str, dataset: str) -> None:
         """Refuse to write mlsys's own dataset, or one that MLSYS_OUTPUT_DATASETS does not allow.
@@ -159,15 +161,23 @@ class Settings:
                 f"output_table: {project}.{dataset} holds mlsys's own registry and ledger: pass a "
                 "table of another dataset"
             )
-        self._check_listed("output", "write", self.output_datasets, project, dataset)
+        self._check_listed(
+            "output_table", "output", "write", self.output_datasets, project, dataset
+        )
 
     def _check_listed(
-        self, which: str, verb: str, listed: tuple[str, ...], project: str, dataset: str
+        self,
+        parameter: str,
+        which: str,
+        verb: str,
+        listed: tuple[str, ...],
+        project: str,
+        dataset: str,
     ) -> None:
         allowed = listed or (f"{self.project}.*",)
         if f"{project}.{dataset}" not in allowed and f"{project}.*" not in allowed:
             raise NotAllowed(
-                f"{which}_table: the service may not {verb} {project}.{dataset}: pass a table of "
+                f"{parameter}: the service may not {verb} {project}.{dataset}: pass a table of "
                 f"{', '.join(listed) or f'a dataset of {self.project}'}, or add the dataset to "
                 f"MLSYS_{which.upper()}_DATASETS"
             )

@@ -1,4 +1,4 @@
-"""Plots for a training notebook: data in, axes out.
+"""Plots for notebooks: data in, axes out.
 
 Every function checks its input, computes, and then draws, on `ax` if it is given and otherwise on a
 new figure. It returns the matplotlib Axes, so a title or a label is one more call:
@@ -16,6 +16,7 @@ the functions raise a `ModuleNotFoundError` that says what to install.
 """
 
 from mlsys.vis.classes import plot_class_balance, plot_confusion_matrix, plot_roc
+from mlsys.vis.history import plot_metric_history
 from mlsys.vis.models import plot_feature_importance, plot_prediction_distribution
 from mlsys.vis.style import setup_plot_style
 
@@ -23,6 +24,7 @@ __all__ = [
     "plot_class_balance",
     "plot_confusion_matrix",
     "plot_feature_importance",
+    "plot_metric_history",
     "plot_prediction_distribution",
     "plot_roc",
     "setup_plot_style",

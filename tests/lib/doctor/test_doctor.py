@@ -212,6 +212,11 @@ BROKEN: dict[str, tuple[Callable[[Project], object], str, str]] = {
     ),
     "a column of the log": (lambda p: no_column(p, "model_aliases"), "aliases-table", APPLY),
     "a column of the ledger": (lambda p: no_column(p, "prediction_runs"), "ledger-table", APPLY),
+    "a column of the evaluations": (
+        lambda p: no_column(p, "prediction_evaluations"),
+        "evaluations-table",
+        APPLY,
+    ),
     "no queries": (
         lambda p: p.faults.update(query=exceptions.Forbidden("bigquery.jobs.create")),
         "queries",

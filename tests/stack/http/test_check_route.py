@@ -6,19 +6,12 @@ import pytest
 import requests
 from google.cloud import bigquery
 
+from mlsys.doctor.shared import TABLES
 from mlsys.local.stack import LocalStack
 from workers import checks
 
 IDS = [
-    *(
-        "apis",
-        "registry-table",
-        "aliases-table",
-        "ledger-table",
-        "queries",
-        "clock",
-        "read-session",
-    ),
+    *("apis", *TABLES, "queries", "clock", "read-session"),
     *("models-bucket", "runs-bucket", "location", "datasets"),
     *("publish-predictions", "publish-events", "run-job", "walls", "machine"),
 ]

@@ -29,6 +29,7 @@ ROUTES = [
     ("GET", "/models/{model_name}/compare"),
     ("GET", "/predict"),
     ("POST", "/predict"),
+    ("GET", "/evaluate"),
     ("GET", "/runs"),
     ("GET", "/runs/{run_id}"),
     ("DELETE", "/runs/{run_id}"),
@@ -100,6 +101,21 @@ class Known:
                     "engine": st.sampled_from(["auto", "service"]),
                     "dry_run": st.sampled_from(["true", "false"]),
                     "wait": st.sampled_from(["true", "true", "false"]),
+                },
+            )
+        if path == "/evaluate":
+            return st.fixed_dictionaries(
+                {
+                    "env": st.just("dev"),
+                    "labels_table": st.sampled_from(self.tables),
+                    "label_column": st.sampled_from(["a", "b", "missing"]),
+                },
+                optional={
+                    "run_id": st.sampled_from([self.run_id, self.run_id, "mine"]),
+                    "model_name": st.just(self.regressor),
+                    "since": st.sampled_from(["2026-01-01", "2026-01-01T10:00:00+01:00", "today"]),
+                    "id_columns": st.sampled_from(["id", "missing"]),
+                    "task": st.sampled_from(["regression", "classification"]),
                 },
             )
         if path == "/models":

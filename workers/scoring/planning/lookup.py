@@ -122,7 +122,7 @@ def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
         )
     schema = table.schema
     if is_query(table):
-        schema = _columns_of_query(clients, request.input_table, kind_of(table))
+        schema = columns_of_query(clients, request.input_table, kind_of(table))
     return Resolved(request, looked_at, table, schema, find_model(clients, request))
 
 
@@ -214,7 +214,12 @@ def bad_where(table: TableRef, unknown: Sequence[str] = ()) -> InvalidRequest:
     )
 
 
-def _columns_of_query(clients: Clients, table: TableRef, kind: str) -> Sequence[SchemaField]:
+def columns_of_query(clients: Clients, table: TableRef, kind: str) -> Sequence[SchemaField]:
+    """Return the columns of a view or the like, as BigQuery makes them now.
+
+    Raises:
+        SchemaMismatch: it cannot be queried.
+    """
     from google.api_core.exceptions import BadRequest, NotFound
 
     try:

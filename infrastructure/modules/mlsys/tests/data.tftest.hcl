@@ -53,9 +53,10 @@ run "tables" {
   }
   assert {
     condition = { for name, t in google_bigquery_table.this : name => "${t.time_partitioning[0].type} ${t.time_partitioning[0].field}, ${join(" ", t.clustering)}" } == {
-      model_aliases   = "DAY recorded_at, model_name"
-      model_registry  = "DAY registered_at, model_name"
-      prediction_runs = "DAY finished_at, model_name"
+      model_aliases          = "DAY recorded_at, model_name"
+      model_registry         = "DAY registered_at, model_name"
+      prediction_evaluations = "DAY evaluated_at, model_name"
+      prediction_runs        = "DAY finished_at, model_name"
     }
     error_message = "A table is partitioned or clustered in another way."
   }

@@ -1,0 +1,53 @@
+"""The metrics that BigQuery's SQL gives are scikit-learn's on the same rows."""
+
+import numpy as np
+import pytest
+
+from evaluation_cases import (
+    NUMBERS,
+    Group,
+    expected_calibration,
+    expected_metrics,
+    groups,
+)
+from mlsys.local.stack import LocalStack
+from scoring_cases import Lab
+from workers.monitoring.comparison import compare
+
+GROUPS = groups()
+
+
+@pytest.mark.parametrize("number", range(len(GROUPS)))
+def test_metrics_are_those_of_scikit_learn(stack: LocalStack, number: int) -> None:
+    lab, group = Lab(stack), GROUPS[number]
+    output, labels = group.tables()
+    join = group.join(lab.put(output), lab.put(labels))
+    check(group, list(compare(lab.clients, join, group.runs())), len(labels))
+
+
+def check(group: Group, rows: list, known: int) -> None:
+    assert len(rows) == len(group.cases)
+    for case, row in zip(group.cases, rows, strict=True):
+        assert isinstance(row, dict), row
+        more = case.unlabelled
+        assert row["rows_evaluated"] == len(case.labels)
+        assert row["rows_without_label"] == row["rows_with_null_label"] == more
+        assert row["rows_without_prediction"] == more
+        assert row["labels_without_prediction"] == known - len(case.labels) - 2 * more
+        expected = expected_metrics(group, case)
+        names = {name for name, value in row.items() if name in expected or _is_metric(row, name)}
+        assert names == expected.keys()
+        for name, value in expected.items():
+            assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-9), (row["run_id"], name)
+        if group.task == NUMBERS:
+            errors = case.predictions - case.labels
+            for quantile in row["details"]["error_quantiles"]:
+                exact = np.quantile(errors, quantile["share"])
+                assert quantile["error"] == pytest.approx(exact, rel=1e-9, abs=1e-9)
+        elif len(group.classes) == 2:
+            bins = [(b["share"], b["mean_probability"]) for b in row["details"]["calibration"]]
+            assert bins == [pytest.approx(pair) for pair in expected_calibration(case)]
+
+
+def _is_metric(row: dict, name: str) -> bool:
+    return isinstance(row[name], float)

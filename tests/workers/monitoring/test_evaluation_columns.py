@@ -1,0 +1,160 @@
+"""Which columns an evaluation compares, and by which it joins; else it says what to do."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from mlsys.cloud.tables import TableRef
+from mlsys.errors import InvalidRequest, SchemaMismatch
+from workers.monitoring.evaluations_table import evaluation_id
+from workers.monitoring.join import Join
+from workers.monitoring.keys import choose_keys
+from workers.monitoring.target import CLASSES, NUMBERS, Target, check_label, choose_target
+from workers.scoring.planning.columns import Column
+from workers.scoring.planning.plan import Plan
+
+LABELS = TableRef.parse("my-project.titanic.labels")
+ID, NAME, FARE = Column("Id", "INT64"), Column("Name", "STRING"), Column("Fare", "FLOAT64")
+
+
+def plan(
+    outputs: dict[str, tuple[str, ...]] | None = None,
+    types: dict[str, str] | None = None,
+    labels: dict[str, str] | None = None,
+    ids: tuple[Column, ...] = (ID,),
+    **request: Any,
+) -> Plan:
+    columns = [Column(name, kind) for name, kind in (types or {"y": "INT64"}).items()]
+    known = {
+        "run_id": "r1",
+        "outputs": outputs or {"predict": ("y",)},
+        "output": SimpleNamespace(columns=columns),
+        "labels": labels or {},
+        "ids": ids,
+        "request": request,
+    }
+    return cast(Plan, SimpleNamespace(**known))
+
+
+def test_the_task_and_the_scores_follow_from_what_the_run_wrote() -> None:
+    assert choose_target(plan(types={"y": "FLOAT64"}), None, None).task == NUMBERS
+    for kind in ("INT64", "STRING", "BOOL"):
+        assert choose_target(plan(types={"y": kind}), "Y", None).task == CLASSES
+    assert choose_target(plan(), None, "regression").task == NUMBERS
+    proba = {"predict": ("y",), "predict_proba": ("p0", "p1")}
+    for kind, texts, classes in (
+        ("INT64", ("0", "1"), (0, 1)),
+        ("FLOAT64", ("0.0", "1.0"), (0.0, 1.0)),
+        ("BOOL", ("False", "True"), (False, True)),
+        ("STRING", ("1", "no"), ("1", "no")),
+    ):
+        labels = dict(zip(("p0", "p1"), texts, strict=True))
+        target = choose_target(plan(proba, {"y": kind}, labels), None, None)
+        assert (target.task, target.scores, target.classes) == (CLASSES, ("p0", "p1"), classes)
+        assert target.probabilities
+    decision = choose_target(
+        plan({"predict": ("y",), "decision_function": ("d",)}, {"y": "FLOAT64"}), None, None
+    )
+    assert (decision.task, decision.scores, decision.classes) == (CLASSES, ("d",), ())
+
+
+@pytest.mark.parametrize(
+    ("run", "column", "task", "error", "words"),
+    [
+        (plan({"transform": ("t",)}), None, None, SchemaMismatch, "wrote transform"),
+        (plan({"predict": ("y", "z")}), None, None, InvalidRequest, "predicted y, z"),
+        (plan(), "z", None, InvalidRequest, "pass one of y"),
+        (plan(types={"y": "STRING"}), None, NUMBERS, SchemaMismatch, "y: is STRING"),
+    ],
+)
+def test_a_target_that_is_not_clear_is_refused(
+    run: Plan, column: str | None, task: str | None, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        choose_target(run, column, task)
+
+
+@pytest.mark.parametrize(
+    ("label", "predicted", "fits"),
+    [
+        ("INT64", "INT64", True),
+        ("FLOAT64", "INT64", True),
+        ("NUMERIC", "FLOAT64", True),
+        ("STRING", "STRING", True),
+        ("BOOL", "BOOL", True),
+        ("BOOL", "INT64", False),
+        ("STRING", "INT64", False),
+        ("INT64", "STRING", False),
+        ("DATE", "STRING", False),
+        ("ARRAY", "INT64", False),
+    ],
+)
+def test_labels_of_another_type_are_refused_with_both_named(
+    label: str, predicted: str, fits: bool
+) -> None:
+    target = Target(Column("y", predicted), CLASSES)
+    if fits:
+        check_label(Column("truth", label), target)
+        return
+    with pytest.raises(SchemaMismatch, match=f"CAST.truth AS {predicted}") as refused:
+        check_label(Column("truth", label), target)
+    assert f"truth: is {label}" in str(refused.value) and f"y: is {predicted}" in str(refused.value)
+
+
+def keys(run: Plan, *labels: Column, given: tuple[str, ...] | None = None) -> list[str]:
+    chosen = choose_keys(run, [*labels, Column("truth", "INT64")], "truth", LABELS, given)
+    return [f"{a.name} {b.type}" for a, b in chosen]
+
+
+def test_ids_are_those_named_else_the_only_one_in_both_tables() -> None:
+    carried = (ID, NAME, FARE, Column("truth", "INT64"))
+    assert keys(plan(ids=carried), Column("id", "INT64"), FARE) == ["Id INT64"]
+    assert keys(plan(ids=carried), NAME, ID, given=("name", "id")) == ["Name STRING", "Id INT64"]
+    assert keys(plan(ids=carried, id_columns="Id"), NAME, ID) == ["Id INT64"]
+    assert keys(plan(ids=carried, id_columns="*"), ID) == ["Id INT64"]
+    assert keys(plan(), Column("Id", "FLOAT64")) == ["Id FLOAT64"]
+
+
+@pytest.mark.parametrize(
+    ("run", "labels", "given", "error", "words"),
+    [
+        (plan(ids=()), [ID], None, SchemaMismatch, "score the table again with id_columns"),
+        (plan(ids=(ID, NAME)), [ID, NAME], None, InvalidRequest, "both have Id, Name"),
+        (plan(), [NAME], None, SchemaMismatch, "Id: is missing"),
+        (plan(), [ID], ("Name",), InvalidRequest, "pass any of Id"),
+        (plan(ids=(ID, NAME)), [ID], ("Id", "Name"), SchemaMismatch, "Name: is missing"),
+        (plan(), [Column("Id", "STRING")], ("Id",), SchemaMismatch, "STRING, and INT64"),
+    ],
+)
+def test_ids_that_are_not_clear_are_refused(
+    run: Plan,
+    labels: list[Column],
+    given: tuple[str, ...] | None,
+    error: type[Exception],
+    words: str,
+) -> None:
+    with pytest.raises(error, match=words):
+        keys(run, *labels, given=given)
+
+
+def test_names_of_columns_are_quoted_and_types_of_numbers_are_made_equal() -> None:
+    target = Target(Column("order", "INT64"), CLASSES, ("p.x", "p y"), (0, 1))
+    key = (Column("select", "INT64"), Column("select", "FLOAT64"))
+    sql = Join(LABELS, LABELS, target, Column("l", "FLOAT64"), (key,)).sql()
+    for text in (
+        "SAFE_CAST(p.`select` AS BIGNUMERIC) AS key_0",
+        "SAFE_CAST(p.`order` AS FLOAT64)",
+        "[(0, p.`p.x`), (1, p.`p y`)]",
+        "CASE s.k WHEN 0 THEN CAST(@class_0 AS FLOAT64) WHEN 1",
+    ):
+        assert text in sql, sql
+    assert "${" not in sql
+
+
+def test_an_evaluation_has_the_same_id_until_what_comes_out_differs() -> None:
+    row = {"run_id": "r", "accuracy": 0.1 + 0.2, "rows_evaluated": 3, "details": {"a": 1}}
+    again = row | {"accuracy": 0.3, "details": {}}
+    assert evaluation_id(row) == evaluation_id(again)
+    assert evaluation_id(row) != evaluation_id(row | {"rows_evaluated": 4})
+    assert evaluation_id(row) != evaluation_id(row | {"accuracy": 0.31})

@@ -1,0 +1,1 @@
+"""Is a model still right? Metrics of its predictions once their labels are known."""

@@ -1,0 +1,92 @@
+"""The runs that an evaluation is about: one by its id, or a model's within a period."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlsys.cloud.clients import Clients
+from mlsys.errors import Conflict, InvalidRequest, RunNotFound
+from workers.query import run
+from workers.scoring.planning.plan import Plan, read_plan
+from workers.scoring.records import read_result
+from workers.scoring.status import status
+from workers.scoring.store import RunStore
+from workers.sql import statement
+
+MAX_RUNS = 100  # of one request
+EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRun:
+    """A run that succeeded: its plan, and how many predictions it wrote."""
+
+    plan: Plan
+    rows: int
+
+    @property
+    def predicted_at(self) -> dt.datetime:
+        """The time that each of its rows carries."""
+        return dt.datetime.fromisoformat(self.plan.created_at)
+
+
+def scored_run(clients: Clients, env: str, run_id: str) -> ScoredRun:
+    """Return a run that can be evaluated.
+
+    Raises:
+        RunNotFound: this environment has no such run.
+        Conflict: it has not succeeded, or predicted no rows.
+    """
+    state = status(clients, env, run_id)["state"]
+    store = RunStore(clients, env, run_id)
+    plan, result = read_plan(store), read_result(store)
+    if plan is None or result is None:
+        wait = "wait for its end" if state == "running" else "score the table again"
+        raise Conflict(f"The run {run_id} is {state}, and published no predictions: {wait}.")
+    if not result.rows:
+        raise Conflict(f"The run {run_id} predicted no rows: evaluate another run.")
+    return ScoredRun(plan, result.rows)
+
+
+def runs_of_model(
+    clients: Clients,
+    env: str,
+    model_name: str,
+    version: str | None,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+) -> Sequence[str]:
+    """Return the ids of a model's runs that succeeded in [since, until), the latest first.
+
+    `version` is one of the model's, or the alias that the runs were requested by.
+
+    Raises:
+        RunNotFound: there is none.
+        InvalidRequest: there are more than `MAX_RUNS`.
+        TryAgain: the ledger's table does not exist.
+    """
+    from google.cloud import bigquery
+
+    until = until or dt.datetime.now(dt.UTC)
+    rows = run(
+        clients,
+        env,
+        statement("succeeded_runs"),
+        bigquery.ScalarQueryParameter("model_name", "STRING", model_name),
+        bigquery.ScalarQueryParameter("version", "STRING", version or ""),
+        bigquery.ScalarQueryParameter("since", "TIMESTAMP", since or EPOCH),
+        bigquery.ScalarQueryParameter("until", "TIMESTAMP", until),
+        bigquery.ScalarQueryParameter("limit", "INT64", MAX_RUNS + 1),
+    )
+    run_ids = [row["run_id"] for row in rows]
+    which = f"{model_name} {version}" if version else model_name
+    if not run_ids:
+        raise RunNotFound(
+            f"No run of {which} succeeded in {env} in this period: GET /runs lists the runs"
+        )
+    if len(run_ids) > MAX_RUNS:
+        text = f"more than {MAX_RUNS} runs of {which} succeeded in this period: pass a shorter one"
+        raise InvalidRequest(("since", text))
+    return run_ids

@@ -1,0 +1,111 @@
+"""What is evaluated of a run's output: a predicted column, and the scores of its classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlsys.columns.names import fold
+from mlsys.errors import InvalidRequest, SchemaMismatch
+from workers.scoring.planning.columns import Column
+from workers.scoring.planning.plan import Plan
+
+CLASSES, NUMBERS = TASKS = ("classification", "regression")
+NUMERIC_TYPES = frozenset(("INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC"))
+_LABELS = NUMERIC_TYPES | {"STRING", "BOOL"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is evaluated: the predicted column, and the columns with the scores of its classes."""
+
+    column: Column
+    task: str
+    scores: tuple[str, ...] = ()
+    classes: tuple[Any, ...] = ()  # of the scores; none: the one score is of the greatest label
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether the scores are probabilities, and not decisions."""
+        return bool(self.classes)
+
+
+def choose_target(plan: Plan, column: str | None, task: str | None) -> Target:
+    """Return what is evaluated of a run's output: the column `column`, or the only predicted one.
+
+    Classes are predicted where the run wrote scores of classes or the values are not FLOAT64.
+
+    Raises:
+        InvalidRequest: there are several predicted columns and none is named, or another one is.
+        SchemaMismatch: the run did not predict, or its values are not of the task.
+    """
+    predicted = plan.outputs.get("predict", ())
+    if not predicted:
+        raise SchemaMismatch(
+            f"The run {plan.run_id} wrote {', '.join(plan.outputs)}, and not predict: score the "
+            "table with outputs=predict to evaluate it."
+        )
+    by_name = {fold(name): name for name in predicted}
+    if column is None and len(predicted) > 1:
+        names = ", ".join(predicted)
+        text = f"is missing: the run predicted {names}; pass one of them"
+        raise InvalidRequest(("prediction_column", text))
+    name = predicted[0] if column is None else by_name.get(fold(column))
+    if name is None:
+        text = f"{column!r} was not predicted by the run: pass one of {', '.join(predicted)}"
+        raise InvalidRequest(("prediction_column", text))
+    types = {fold(c.name): c.type for c in plan.output.columns}
+    chosen = Column(name, types[fold(name)])
+    scores, classes = _scores(plan, chosen) if len(predicted) == 1 else ((), ())
+    if task is None:
+        task = NUMBERS if chosen.type == "FLOAT64" and not scores else CLASSES
+    if task == NUMBERS and chosen.type not in NUMERIC_TYPES:
+        raise SchemaMismatch(
+            "Only numbers can be evaluated as a regression: pass task=classification.",
+            [(name, f"is {chosen.type}")],
+        )
+    return Target(chosen, task, scores, classes) if task == CLASSES else Target(chosen, task)
+
+
+def _scores(plan: Plan, predicted: Column) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """Return the columns with probabilities and their classes, or the one with decisions."""
+    probabilities = plan.outputs.get("predict_proba", ())
+    if probabilities:
+        labels = [plan.labels.get(name) for name in probabilities]
+        classes = tuple(_class(label, predicted.type) for label in labels if label is not None)
+        if len(set(classes)) == len(probabilities):
+            return probabilities, classes
+    decisions = plan.outputs.get("decision_function", ())
+    return (decisions if len(decisions) == 1 else ()), ()
+
+
+def _class(label: str, kind: str) -> Any:
+    if kind == "BOOL":
+        return label == "True"
+    return {"INT64": int, "FLOAT64": float}.get(kind, str)(label)
+
+
+def check_label(label: Column, target: Target) -> None:
+    """Check that labels can be compared with predictions.
+
+    Raises:
+        SchemaMismatch: they have different types; both are named.
+    """
+    predicted = target.column
+    if label.type in _LABELS and common_type(label.type, predicted.type) is not None:
+        return
+    raise SchemaMismatch(
+        "Labels and predictions have different types: pass a view that casts the labels, with "
+        f"CAST({label.name} AS {predicted.type}).",
+        [
+            (label.name, f"is {label.type}"),
+            (predicted.name, f"is {predicted.type}, the prediction"),
+        ],
+    )
+
+
+def common_type(a: str, b: str) -> str | None:
+    """Return the type in which values of two types are compared, or None if they cannot be."""
+    if a == b:
+        return a
+    return "BIGNUMERIC" if {a, b} <= NUMERIC_TYPES else None
