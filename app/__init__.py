@@ -57,19 +57,8 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
         SettingsError: settings are missing or contradict each other, or Cloud Run has no walls
             around models (`workers.sandbox.walls`).
     """
-    from app import auth, console, logs, overload
-    from app.api import (
-        aliases,
-        checks,
-        edge,
-        evaluation,
-        events,
-        health,
-        predictions,
-        problems,
-        registry,
-        runs,
-    )
+    from app import auth, logs, overload
+    from app.api import edge, health, problems
     from app.api.description import Description
 
     settings = settings or Settings.from_env()
@@ -90,6 +79,7 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
         ),
         security_schemes={"push": auth.SCHEME},
         servers=[Server(url=prefix)] if (prefix := edge.path_of(settings.url)) else None,
+        doc_ui=settings.serves_api,
         doc_prefix="/docs",
         validation_error_status=400,
         validation_error_model=problems.Problem,
@@ -100,12 +90,21 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = False  # type: ignore[attr-defined]  # people read it from curl
     app.extensions["mlsys"] = Service(settings, clients or clients_for(settings))
-    app.add_url_rule("/openapi.json", "openapi_json", lambda: jsonify(app.api_doc))
-    for module in (health, checks, predictions, runs, evaluation, registry, aliases, events):
-        app.register_api(module.api)
-    console.register(app)
+    app.register_api(health.api)
+    if settings.serves_api:
+        from app.api import aliases, checks, evaluation, events, predictions, registry, runs
+
+        app.add_url_rule("/openapi.json", "openapi_json", lambda: jsonify(app.api_doc))
+        for module in (checks, predictions, runs, evaluation, registry, aliases, events):
+            app.register_api(module.api)
     problems.register(app)
     logs.register(app)
     overload.register(app)
     edge.register(app, settings.url)
+    if settings.serves_console:
+        from app import console
+        from app.console import protection
+
+        console.register(app)
+        protection.register(app)
     return app

@@ -51,7 +51,7 @@ def check_push() -> None:
         claims = _read_verified(token, settings.push_audience)
     else:
         claims = _verify(token, settings.push_audience)
-    if not _in_time(claims):
+    if not in_time(claims):
         raise Unauthorized("The token is expired, or not valid yet.")
     verified = claims.get("email_verified") is True
     if not verified or claims.get("email") != settings.push_service_account:
@@ -108,7 +108,7 @@ def signed_in() -> str:
         claims = _read_verified(token, None)
     else:
         claims = _verify(token, settings.push_audience)
-    if not _in_time(claims):
+    if not in_time(claims):
         raise Unauthorized("The token is expired, or not valid yet.")
     email = claims.get("email")
     if claims.get("email_verified") is not True or not isinstance(email, str) or not email:
@@ -126,7 +126,7 @@ def _bearer(instead: str) -> str:
     return token
 
 
-def _in_time(claims: dict[str, Any]) -> bool:
+def in_time(claims: dict[str, Any]) -> bool:
     """Tell whether now lies between the token's times, which must all be plain numbers.
 
     Python's JSON also reads NaN and Infinity, numbers of thousands of digits, and true as 1: no

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Roll an image out to a Cloud Run service and its job, and roll back if the service is unhealthy.
+# Roll an image out to a Cloud Run service, its console and its job, and roll back if the service is unhealthy.
 #   deploy.sh running SERVICE                          the image that has all the traffic, by digest
 #   deploy.sh url SERVICE                              its address
 #   deploy.sh check ENV DIGEST CONFIRMATION RUNNING    refuse unless DIGEST may go to ENV; print the image
@@ -127,10 +127,27 @@ job_image() {
   gcloud run jobs describe "$1" --format='value(spec.template.spec.template.spec.containers[0].image)'
 }
 
+# The console of a service: mlsys-web-dev for mlsys-dev.
+console_of() {
+  echo "mlsys-web-${1#mlsys-}"
+}
+
+# The traffic of a console, or nothing if it does not exist.
+console_traffic() {
+  local names
+  names=$(gcloud run services list --format='value(metadata.name)') || fail "cannot list the services"
+  grep -qxF "$1" <<<"$names" || return 0
+  describe "$1" | traffic
+}
+
 # However release ends, remove the tag; unless it succeeded, move the traffic and the job's image back.
 leave() {
   local code=$?
   trap - EXIT
+  if [ "$console_moved" = true ] && [ "$code" -ne 0 ]; then
+    echo "deploy: traffic of $console goes back to $console_before" >&2
+    gcloud run services update-traffic "$console" --to-revisions="$console_before" --quiet || code=2
+  fi
   if [ "$job_moved" = true ] && [ "$code" -ne 0 ]; then
     echo "deploy: $job goes back to $job_before" >&2
     gcloud run jobs update "$job" --image="$job_before" --quiet || code=2
@@ -151,14 +168,16 @@ leave() {
 }
 
 release() {
-  local state revision url candidate
-  service=$1 image=$2 moved=false tagged=false job_moved=false
+  local state revision url candidate console_revision
+  service=$1 image=$2 moved=false tagged=false job_moved=false console_moved=false
   [[ $image =~ @sha256:[0-9a-f]{64}$ ]] || fail "'$image' is not named by its digest"
   state=$(describe "$service")
   before=$(traffic <<<"$state")
   url=$(jq -r '.status.url' <<<"$state")
   job=$(job_of "$service")
   job_before=$(job_image "$job")
+  console=$(console_of "$service")
+  console_before=$(console_traffic "$console")
   trap leave EXIT
   trap 'exit 130' INT TERM
 
@@ -171,6 +190,14 @@ release() {
   candidate=$(describe "$service" | jq -er '.status.traffic[] | select(.tag == "candidate") | .url')
   smoke "$candidate"
 
+  # Nobody but its users can call the console: its startup probe says whether the revision is ready.
+  if [ -n "$console_before" ]; then
+    gcloud run services update "$console" --image="$image" --no-traffic --quiet
+    console_revision=$(describe "$console" | jq -r '.status.latestCreatedRevisionName')
+  else
+    echo "deploy: the console $console does not exist and was not moved: create it with Terraform (docs/deploying.md)" >&2
+  fi
+
   # Before the traffic: a run that the new revision plans is scored by the new image.
   if [ -n "$job_before" ]; then
     job_moved=true
@@ -181,6 +208,10 @@ release() {
   moved=true
   gcloud run services update-traffic "$service" --to-revisions="$revision=100" --quiet
   smoke "$url"
+  if [ -n "$console_before" ]; then
+    console_moved=true
+    gcloud run services update-traffic "$console" --to-revisions="$console_revision=100" --quiet
+  fi
   echo "deploy: $service runs $image as $revision (before: ${before:-nothing})"
   if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then
     echo "**$service** runs \`$revision\`: \`${image#*@}\`" >>"$GITHUB_STEP_SUMMARY"

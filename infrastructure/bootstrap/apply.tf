@@ -25,6 +25,7 @@ locals {
     "roles/cloudscheduler.admin",
     "roles/iam.serviceAccountAdmin",
     "roles/iam.serviceAccountUser",
+    "roles/iap.admin",
     "roles/logging.configWriter",
     "roles/monitoring.editor",
     "roles/pubsub.admin",

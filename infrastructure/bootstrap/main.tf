@@ -36,7 +36,7 @@ locals {
 
   apis = [
     "artifactregistry", "bigquery", "bigquerystorage", "cloudresourcemanager", "cloudscheduler", "iam",
-    "iamcredentials", "logging", "monitoring", "pubsub", "run", "serviceusage", "storage", "sts",
+    "iamcredentials", "iap", "logging", "monitoring", "pubsub", "run", "serviceusage", "storage", "sts",
   ]
 
   # principalSet://iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/github

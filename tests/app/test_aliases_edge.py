@@ -73,7 +73,7 @@ def local(serve: Callable[..., FlaskClient]) -> FlaskClient:
 
 @pytest.fixture
 def behind_iam(serve: Callable[..., FlaskClient]) -> FlaskClient:
-    return serve(push_auth="platform", on_cloud_run=True)
+    return serve(push_auth="platform", on_cloud_run=True, role="api")
 
 
 def move(client: FlaskClient, version: str = "v2", **values: Any) -> Any:

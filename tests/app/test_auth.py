@@ -247,7 +247,7 @@ def test_a_deeply_nested_token_is_refused(client: FlaskClient) -> None:
 def behind_iam(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClient:
     """Return a client of a private service: Cloud Run verifies a signature and cuts it off."""
     monkeypatch.setattr("app.logs.configure", lambda: None)
-    private = replace(SERVICE, push_auth="platform", on_cloud_run=True)
+    private = replace(SERVICE, push_auth="platform", on_cloud_run=True, role="api")
     return create_app(private, NoClients(private)).test_client()
 
 

@@ -48,6 +48,7 @@ def test_any_code_is_refused_on_cloud_run_without_walls(monkeypatch: pytest.Monk
     cloud = dataclasses.replace(
         SIGNED,
         on_cloud_run=True,
+        role="api",
         push_auth="app",
         push_audience="https://a.example",
         push_service_account="push@example.com",

@@ -14,6 +14,7 @@ from mlsys.settings import Emulators, Settings
 from mlsys.settings.reading import variable
 
 LOCAL = Emulators(storage="http://127.0.0.1:9")
+IAP = "/projects/1/locations/us-central1/services/mlsys-web-dev"
 
 
 @pytest.fixture
@@ -60,6 +61,18 @@ def test_every_wrong_key_is_named_in_one_message() -> None:
                 id=f"models {value}",
             )
             for value in ("ANY", "all", "listed,any")
+        ),
+        *(
+            pytest.param({"GCP_PROJECT_ID": "p", "MLSYS_ROLE": value}, "MLSYS_ROLE", id=value)
+            for value in ("API", "both", "api,web")
+        ),
+        *(
+            pytest.param(
+                {"GCP_PROJECT_ID": "p", "MLSYS_IAP_AUDIENCE": value},
+                "MLSYS_IAP_AUDIENCE",
+                id=f"audience {value}",
+            )
+            for value in ("https://mlsys.example", IAP[1:], f"{IAP}/", "*", IAP.replace("1", "p"))
         ),
         *(
             pytest.param(
@@ -149,6 +162,8 @@ def test_every_variable_reaches_its_setting() -> None:
             "MLSYS_MODELS": " any ",
             "MLSYS_MAX_MODEL_BYTES": "1000",
             "MLSYS_MAX_RUNS": "3",
+            "MLSYS_ROLE": "web",
+            "MLSYS_IAP_AUDIENCE": "/projects/1/locations/europe-west3/services/mlsys-web-prod",
             "K_SERVICE": "mlsys-prod",
         }
     )
@@ -161,6 +176,8 @@ def test_every_variable_reaches_its_setting() -> None:
         emulators=Emulators(
             "http://127.0.0.1:1", "http://127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"
         ),
+        role="web",
+        iap_audience="/projects/1/locations/europe-west3/services/mlsys-web-prod",
         push_auth="off",
         push_audience="https://mlsys.example",
         push_service_account="push@example.com",
@@ -223,8 +240,21 @@ def test_an_unknown_constant_raises_attribute_error() -> None:
     [
         pytest.param(Settings("p", push_auth="off", emulators=LOCAL), id="the local stack"),
         pytest.param(
-            Settings("p", push_audience="https://a", push_service_account="a@b", on_cloud_run=True),
+            Settings(
+                "p",
+                push_audience="https://a",
+                push_service_account="a@b",
+                on_cloud_run=True,
+                role="api",
+            ),
             id="Cloud Run with everything set",
+        ),
+        pytest.param(
+            Settings("p", role="web", iap_audience=IAP, on_cloud_run=True), id="the console, by IAP"
+        ),
+        pytest.param(
+            Settings("p", role="web", push_auth="platform", on_cloud_run=True),
+            id="the console, by IAM",
         ),
     ],
 )
@@ -241,7 +271,7 @@ def test_the_service_starts_with_complete_settings(settings: Settings) -> None:
             id="off, and no emulators",
         ),
         pytest.param(
-            Settings("p", push_auth="off", emulators=LOCAL, on_cloud_run=True),
+            Settings("p", push_auth="off", emulators=LOCAL, on_cloud_run=True, role="api"),
             ["MLSYS_PUSH_AUTH=off", "emulator variables are set on Cloud Run"],
             id="off on Cloud Run",
         ),
@@ -251,7 +281,7 @@ def test_the_service_starts_with_complete_settings(settings: Settings) -> None:
             id="platform, and no Cloud Run",
         ),
         pytest.param(
-            Settings("p", push_auth="platform", on_cloud_run=True),
+            Settings("p", push_auth="platform", on_cloud_run=True, role="api"),
             ["MLSYS_PUSH_AUDIENCE is not set", "MLSYS_PUSH_SERVICE_ACCOUNT is not set"],
             id="platform with neither audience nor account",
         ),
@@ -276,10 +306,26 @@ def test_the_service_starts_with_complete_settings(settings: Settings) -> None:
                 push_audience="https://a",
                 push_service_account="a@b",
                 on_cloud_run=True,
+                role="api",
                 emulators=Emulators(pubsub="127.0.0.1:1"),
             ),
             ["emulator variables are set on Cloud Run"],
             id="an emulator on Cloud Run",
+        ),
+        pytest.param(
+            Settings("p", push_audience="a", push_service_account="a@b", on_cloud_run=True),
+            ["MLSYS_ROLE is not set: pass api or web"],
+            id="no role on Cloud Run",
+        ),
+        pytest.param(
+            Settings("p", role="web", on_cloud_run=True),
+            ["MLSYS_IAP_AUDIENCE is not set"],
+            id="a console that nobody guards",
+        ),
+        pytest.param(
+            Settings("p", role="web", iap_audience=IAP, push_auth="off", on_cloud_run=True),
+            ["MLSYS_PUSH_AUTH=off"],
+            id="a console that lets everybody in",
         ),
     ],
 )

@@ -16,6 +16,7 @@ import fake_cloud
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".github" / "scripts" / "deploy.sh"
 OLD, NEW = (f"example.com/p/mlsys/mlsys@sha256:{digit * 64}" for digit in "ab")
+CONSOLE = "mlsys-web-dev"
 FIRST, SECOND = "mlsys-dev-00001-abc", "mlsys-dev-00002-abc"
 
 pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="deploy.sh needs jq")
@@ -71,6 +72,9 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     fake_cloud.add_revision(state, OLD)
     state["traffic"] = {"LATEST": 100}
     state["jobs"] = {"mlsys-score-dev": OLD, "mlsys-score-prod": OLD}
+    for name in (CONSOLE, "mlsys-web-prod"):
+        state["consoles"][name] = fake_cloud.new_state(name) | {"traffic": {"LATEST": 100}}
+        fake_cloud.add_revision(state["consoles"][name], OLD)
     made.state = state
     return made
 
@@ -89,11 +93,43 @@ def test_a_release_moves_all_traffic_and_leaves_no_tag(cloud: Cloud) -> None:
     assert cloud.changes == [
         f"{service} update mlsys-dev --image={NEW} --no-traffic --quiet",
         f"{service} update-traffic mlsys-dev --update-tags=candidate={SECOND} --quiet",
+        f"{service} update {CONSOLE} --image={NEW} --no-traffic --quiet",
         f"gcloud run jobs update mlsys-score-dev --image={NEW} --quiet",
         f"{service} update-traffic mlsys-dev --to-revisions={SECOND}=100 --quiet",
+        f"{service} update-traffic {CONSOLE} --to-revisions={CONSOLE}-00002-abc=100 --quiet",
         f"{service} update-traffic mlsys-dev --remove-tags=candidate --quiet",
     ]
     assert cloud.state["jobs"] == {"mlsys-score-dev": NEW, "mlsys-score-prod": OLD}
+    consoles = cloud.state["consoles"]
+    assert consoles[CONSOLE]["traffic"] == {f"{CONSOLE}-00002-abc": 100}
+    assert len(consoles["mlsys-web-prod"]["revisions"]) == 1
+
+
+def test_a_service_without_a_console_is_released(cloud: Cloud) -> None:
+    change(cloud, consoles={})
+    done = cloud.run("release", "mlsys-dev", NEW)
+    assert done.returncode == 0, done.stderr
+    assert f"the console {CONSOLE} does not exist" in done.stderr
+    assert not [call for call in cloud.changes if CONSOLE in call]
+
+
+def test_a_console_that_does_not_start_changes_no_traffic(cloud: Cloud) -> None:
+    consoles = cloud.state["consoles"]
+    consoles[CONSOLE]["unready"] = [NEW]
+    change(cloud, consoles=consoles)
+    assert cloud.run("release", "mlsys-dev", NEW).returncode == 1
+    assert cloud.state["traffic"] == {FIRST: 100}
+    assert cloud.state["jobs"]["mlsys-score-dev"] == OLD
+    assert cloud.state["consoles"][CONSOLE]["traffic"] == {f"{CONSOLE}-00001-abc": 100}
+
+
+def test_a_console_whose_traffic_does_not_move_takes_the_service_back(cloud: Cloud) -> None:
+    consoles = cloud.state["consoles"]
+    consoles[CONSOLE]["refuse"] = ["to-revisions"]
+    change(cloud, consoles=consoles)
+    assert cloud.run("release", "mlsys-dev", NEW).returncode == 2
+    assert cloud.state["traffic"] == {FIRST: 100}
+    assert cloud.state["jobs"]["mlsys-score-dev"] == OLD
 
 
 def test_a_service_without_a_job_is_released(cloud: Cloud) -> None:
@@ -129,6 +165,7 @@ def test_a_release_that_fails_under_traffic_is_rolled_back(cloud: Cloud) -> None
     assert cloud.state["traffic"] == {FIRST: 100}
     assert cloud.state["tags"] == {}
     assert cloud.state["jobs"]["mlsys-score-dev"] == OLD
+    assert cloud.state["consoles"][CONSOLE]["traffic"] == {f"{CONSOLE}-00001-abc": 100}
     assert f"jobs update mlsys-score-dev --image={NEW}" in " ".join(cloud.changes)
     assert f"--to-revisions={SECOND}=100" in " ".join(cloud.changes)
 

@@ -38,6 +38,7 @@ ROOTS = ("bootstrap", "modules/mlsys", *(f"envs/{env}" for env in ENVS))
 NOT_SET = {
     "GOOGLE_CLOUD_PROJECT": "stands in for GCP_PROJECT_ID, which is set",
     "K_SERVICE": "Cloud Run sets it",
+    "MLSYS_IAP_AUDIENCE": "the console's alone: console.tf",
     "MLSYS_URL": "the service's address is the push audience, which is set",
     **dict.fromkeys(
         (
@@ -54,6 +55,7 @@ NOT_SET = {
         "the bucket of another environment than dev, which is looked at here",
     ),
 }
+ONLY_ALIASES = CONFIG.locals["only_aliases"]
 # Parameters of /predict that a schedule lacks: two only check, a name serves for one run, two are
 # for a person who has looked at the model, and the others are always the same.
 NOT_SCHEDULED = {
@@ -164,33 +166,59 @@ def test_the_history_of_aliases_is_never_deleted() -> None:
         assert not AliasRef("m", alias).path.endswith(tuple(suffixes))
 
 
+PATHS = {
+    "m/aliases/champion.json": "aliases",
+    "aliases/aliases/a.json": "aliases",
+    "m/v1/model.pkl": "",
+    "m/v1/metadata.json": "",
+    "m/v1/aliases/a.json": "",
+    "m/aliases/model.pkl": "",
+    "aliases/a.json": "",
+    "a.json": "",
+    "/aliases/a.json": "",
+    "_aliases/m/champion/1.json": "records",
+    "_aliases/publish.json": "records",
+    "a-run/publish.json": "records",
+    "a-run/plan.json": "",
+    "a-run/result.json": "",
+    "a-run/parts/publish.json": "",
+    "a-run/publish.json/x": "",
+    "a-run/quarantine/x.json": "",
+    "x_aliases/m.json": "",
+    "publish.json": "",
+    "/publish.json": "",
+    "quarantine/2026-11-28/x.json": "quarantine",
+    "quarantine": "",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
-    ("path", "allowed"),
+    ("member", "what", "role"),
     [
-        ("m/aliases/champion.json", True),
-        ("aliases/aliases/a.json", True),
-        ("m/v1/model.pkl", False),
-        ("m/v1/metadata.json", False),
-        ("m/v1/aliases/a.json", False),
-        ("m/aliases/model.pkl", False),
-        ("aliases/a.json", False),
-        ("a.json", False),
-        ("/aliases/a.json", False),
+        ("runtime_moves_aliases", "aliases", "User"),
+        ("console_moves_aliases", "aliases", "User"),
+        ("console_records", "records", "Creator"),
+        ("console_replays", "quarantine", "User"),
     ],
 )
-def test_the_service_may_write_only_the_objects_of_aliases(path: str, allowed: bool) -> None:
-    member = CONFIG.resources["google_storage_bucket_iam_member", "runtime_moves_aliases"]
-    [condition] = member["condition"]
-    expression = " ".join(condition["expression"].replace('\\"', '"').split())
-    name = f"projects/_/buckets/mlsys-models-dev/objects/{path}"
-    for call, value in re.findall(r'(resource\.name\.extract\("(.*?)"\))', expression):
-        expression = expression.replace(call, repr(extracted(name, value)))
-    for call, value in re.findall(r'(resource\.name\.endsWith\("(.*?)"\))', expression):
-        expression = expression.replace(call, repr(name.endswith(value)))
-    expression = expression.replace("&&", "and")
+def test_a_condition_lets_the_accounts_write_only_certain_objects(
+    member: str, what: str, role: str, path: str
+) -> None:
+    """As `"extract"` and `"startsWith"` are described, evaluated in Python."""
+    given = CONFIG.resources["google_storage_bucket_iam_member", member]
+    [condition] = given["condition"]
+    expression = condition["expression"].replace("${local.only_aliases}", ONLY_ALIASES)
+    expression = " ".join(expression.replace('\\"', '"').split())
+    expression = re.sub(r"\$\{google_storage_bucket\.\w+\.name\}", "the-bucket", expression)
+    name = f"projects/_/buckets/the-bucket/objects/{path}"
+    calls = {"extract": extracted, "endsWith": str.endswith, "startsWith": str.startswith}
+    for call, method, value in re.findall(r'(resource\.name\.(\w+)\("(.*?)"\))', expression):
+        expression = expression.replace(call, repr(calls[method](name, value)))
+    expression = expression.replace("&&", "and").replace("||", "or")
     assert "resource" not in expression
-    assert eval(expression) is allowed
-    assert member["role"] == "roles/storage.objectUser"
+    assert eval(expression) is (PATHS[path] == what)
+    assert given["role"] == f"roles/storage.object{role}"
 
 
 def extracted(text: str, template: str) -> str:
@@ -214,6 +242,25 @@ def test_buckets_and_datasets_have_the_names_in_the_code(env: str) -> None:
     assert bucket == {"models": SERVICE.models_bucket(env), "runs": SERVICE.runs_bucket(env)}
     dataset = CONFIG.resources["google_bigquery_dataset", "this"]["dataset_id"]
     assert named(dataset, env) == SERVICE.dataset(env).split(".")[1]
+
+
+def test_the_console_has_the_services_image_and_settings_but_for_its_role() -> None:
+    console = CONFIG.resources["google_cloud_run_v2_service", "console"]
+    assert named(CONFIG.locals["console"]) == "mlsys-web-dev"
+    assert CONFIG.locals["environment"]["MLSYS_ROLE"] == "api"
+    more = CONFIG.locals["console_environment"]
+    assert 'MLSYS_ROLE = "web"' in more and "local.set_environment" in more
+    template = console["template"][0]
+    assert template["max_instance_request_concurrency"] == gunicorn_conf.threads
+    assert template["service_account"] == "${google_service_account.console.email}"
+    (container,) = template["containers"]
+    assert container["image"] == _container()["image"]
+    assert container["dynamic"][0]["env"]["for_each"] == "${local.console_environment}"
+    assert container["startup_probe"] == _container()["startup_probe"]
+    service = CONFIG.resources["google_cloud_run_v2_service", "this"]
+    assert console["lifecycle"] == service["lifecycle"]
+    script = (ROOT / ".github" / "scripts" / "deploy.sh").read_text()
+    assert 'echo "mlsys-web-${1#mlsys-}"' in script
 
 
 def test_limits_match_the_code() -> None:
@@ -244,9 +291,12 @@ def test_the_default_memory_holds_as_many_runs_as_an_instance_gets(
 def test_an_environment_fits_into_the_quota_of_a_new_project(env: str) -> None:
     size = {name: body["default"] for name, body in CONFIG.variables.items() if "default" in body}
     size |= Config.read(files_of(INFRASTRUCTURE / "envs" / env)).modules["mlsys"]
+    console = CONFIG.locals["console_size"]
     cpus = size["max_instances"] * size["cpu"] + size["job_tasks"] * size["job_cpu"]
+    cpus += console["max_instances"] * console["cpu"]
     memory = size["max_instances"] * gibibytes(size["memory"])
     memory += size["job_tasks"] * gibibytes(size["job_memory"])
+    memory += console["max_instances"] * gibibytes(console["memory"])
     assert cpus <= 20 and memory <= 40  # docs/operations.md
 
 

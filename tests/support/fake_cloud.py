@@ -1,6 +1,6 @@
-"""Stand-ins for gcloud and curl in tests of deploy.sh: one Cloud Run service in a JSON file.
+"""Stand-ins for gcloud and curl in tests of deploy.sh: a Cloud Run service and its console.
 
-The name it is called by selects the stand-in. FAKE_CLOUD names a folder with `state.json` and
+Both are in a JSON file. The name it is called by selects the stand-in. FAKE_CLOUD names a folder with `state.json` and
 `calls`, to which each command line is appended. Unknown commands are refused.
 """
 
@@ -25,6 +25,7 @@ def new_state(service: str = "mlsys-dev") -> dict[str, Any]:
         "unready": [],  # images that never start
         "sick": {},  # image: where it is unhealthy: candidate, traffic, predict or a check
         "jobs": {},  # name: image
+        "consoles": {},  # name: the state of one, as this
         "refuse": [],  # options that make gcloud fail
     }
 
@@ -45,8 +46,6 @@ def split(state: dict[str, Any]) -> dict[str, int]:
 def gcloud(state: dict[str, Any], arguments: list[str]) -> int:
     words = [a for a in arguments if not a.startswith("--")]
     options = dict(a[2:].partition("=")[::2] for a in arguments if a.startswith("--"))
-    if set(options) & set(state["refuse"]):
-        return fail("refused, as the test wants it")
     verb, names = words[:3], words[3:]
     if verb == ["run", "revisions", "describe"]:
         assert options == {"format": "value(spec.containers[0].image)"}
@@ -65,8 +64,15 @@ def gcloud(state: dict[str, Any], arguments: list[str]) -> int:
         assert options.keys() == {"image", "quiet"} and names[0] in state["jobs"]
         state["jobs"][names[0]] = options["image"]
         return 0
+    if verb == ["run", "services", "list"]:
+        assert options == {"format": "value(metadata.name)"}
+        print("\n".join([state["service"], *state["consoles"]]))
+        return 0
+    state = state["consoles"].get(names[0], state)
     if names != [state["service"]]:
         return fail(f"Cannot find service {names}")
+    if set(options) & set(state["refuse"]):
+        return fail("refused, as the test wants it")
     if verb == ["run", "services", "describe"]:
         assert options == {"format": "json"}
         print(json.dumps({"status": status(state)}))

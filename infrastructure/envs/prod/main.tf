@@ -32,10 +32,12 @@ module "mlsys" {
 
   cpu           = 4
   memory        = "8Gi"
-  max_instances = 3 # with four tasks of the job 20 CPUs, the quota of a new project in a region
+  max_instances = 3 # with the job's tasks and the console 20 CPUs, the quota of a new project in a region
+  job_tasks     = 3
 
   # The environment's people and data. Edit them here, so each change is reviewed.
   invokers              = []
+  console_users         = []
   model_writers         = [] # empty: models arrive only by promotion
   input_datasets        = []
   output_datasets       = []

@@ -36,6 +36,7 @@ module "mlsys" {
 
   # The environment's people and data. Edit them here, so each change is reviewed.
   invokers              = []
+  console_users         = []
   model_readers         = [] # mlsys-deploy-prod promotes from here
   model_writers         = []
   input_datasets        = []

@@ -3,6 +3,13 @@ output "announcements_topic" {
   value       = google_pubsub_topic.announcements.id
 }
 
+output "console_url" {
+  description = "The console's URL: open /ui/ in a browser."
+  value       = "https://${local.console}-${local.number}.${var.region}.run.app"
+
+  depends_on = [google_cloud_run_v2_service.console]
+}
+
 output "dataset" {
   description = "The dataset of the registry and the ledger of runs."
   value       = local.own_dataset

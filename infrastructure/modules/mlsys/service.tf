@@ -19,6 +19,7 @@ locals {
     MLSYS_PUSH_AUTH                       = "platform"
     MLSYS_PUSH_SERVICE_ACCOUNT            = google_service_account.push.email
     MLSYS_REQUEST_TIMEOUT                 = tostring(local.request_timeout)
+    MLSYS_ROLE                            = "api"
     MLSYS_TRUSTED_GLOBALS                 = join(",", var.trusted_globals)
   }
 

@@ -56,15 +56,23 @@ resource "google_storage_bucket" "runs" {
   }
 }
 
+locals {
+  # Only the objects {model}/aliases/*.json: the first part of the name must end where "aliases" begins.
+  # https://cloud.google.com/iam/docs/conditions-attribute-reference#extract
+  only_aliases = <<-EOT
+    resource.name.endsWith(".json") &&
+    resource.name.extract("/objects/{model}/") != "" &&
+    resource.name.extract("/objects/{model}/aliases/") == resource.name.extract("/objects/{model}/")
+  EOT
+}
+
 resource "google_storage_bucket_iam_member" "runtime_reads_models" {
   bucket = google_storage_bucket.models.name
   role   = "roles/storage.objectViewer"
   member = google_service_account.runtime.member
 }
 
-# The service moves aliases, and writes nothing else here: only the objects {model}/aliases/*.json. The
-# first part of the name must end where "aliases" begins:
-# https://cloud.google.com/iam/docs/conditions-attribute-reference#extract
+# The service moves aliases, and writes nothing else here.
 resource "google_storage_bucket_iam_member" "runtime_moves_aliases" {
   bucket = google_storage_bucket.models.name
   role   = "roles/storage.objectUser"
@@ -72,11 +80,7 @@ resource "google_storage_bucket_iam_member" "runtime_moves_aliases" {
 
   condition {
     title      = "Only the objects of aliases"
-    expression = <<-EOT
-      resource.name.endsWith(".json") &&
-      resource.name.extract("/objects/{model}/") != "" &&
-      resource.name.extract("/objects/{model}/aliases/") == resource.name.extract("/objects/{model}/")
-    EOT
+    expression = local.only_aliases
   }
 }
 

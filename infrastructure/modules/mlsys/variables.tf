@@ -31,6 +31,23 @@ variable "concurrency" {
   }
 }
 
+variable "console_iap" {
+  description = "If true, the console is behind Identity-Aware Proxy, which docs/deploying.md switches on. If false, console_users reach it by `gcloud run services proxy`."
+  type        = bool
+  default     = true
+}
+
+variable "console_users" {
+  description = "IAM members that may use the console: look at everything of the environment, start and cancel runs, and move aliases."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for m in var.console_users : can(regex("^(user|group|domain|serviceAccount):.+", m))])
+    error_message = "The console cannot be public. Pass user:, group:, domain: or serviceAccount: members."
+  }
+}
+
 variable "cpu" {
   description = "CPUs of an instance. A run uses all of them."
   type        = number

@@ -20,6 +20,7 @@ from mlsys.safe_pickle.forbidden_names import why_never_trusted
 ENVS = ("dev", "staging", "prod")
 PUSH_AUTH_MODES = ("app", "platform", "off")
 MODELS = ("listed", "any")
+ROLES = ("all", "api", "web")
 MAX_MODEL_BYTES = 2 << 30
 JOB_TASKS, JOB_CPUS = 10, 2  # of a Cloud Run job, where nothing is set
 # The whole numbers, each with its largest value and whose that is, if there is one:
@@ -37,6 +38,8 @@ KEY_PREFIX = bytes.fromhex("302a300506032b6570032100")
 _GLOBAL = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+/?")
 _JOB = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+# https://cloud.google.com/iap/docs/signed-headers-howto#verifying_the_jwt_payload: of Cloud Run
+_IAP_AUDIENCE = re.compile(r"/projects/[1-9][0-9]*/locations/[a-z0-9-]+/services/[a-z0-9-]+")
 _DATASET = re.compile(r"[a-z0-9.:-]+\.(?:[A-Za-z0-9_]+|\*)")
 
 
@@ -86,6 +89,15 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
     push_auth = read("MLSYS_PUSH_AUTH", "app")
     if push_auth not in PUSH_AUTH_MODES:
         errors.append(f"MLSYS_PUSH_AUTH is {push_auth!r}: pass one of {list(PUSH_AUTH_MODES)}")
+    role = read("MLSYS_ROLE", "all")
+    if role not in ROLES:
+        errors.append(f"MLSYS_ROLE is {role!r}: pass one of {list(ROLES)}")
+    iap_audience = read("MLSYS_IAP_AUDIENCE")
+    if iap_audience and not _IAP_AUDIENCE.fullmatch(iap_audience):
+        errors.append(
+            f"MLSYS_IAP_AUDIENCE is {iap_audience!r}: pass "
+            "/projects/NUMBER/locations/REGION/services/SERVICE of the console's service"
+        )
     timeout = read("MLSYS_REQUEST_TIMEOUT", "3600")
     try:
         request_timeout = float(timeout or 0)
@@ -149,6 +161,8 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
         "models_buckets": _per_env("GCS_BUCKET_MODELS", values),
         "runs_buckets": _per_env("GCS_BUCKET_RUNS", values),
         "emulators": Emulators(**{k: read(v) for k, v in Emulators.VARIABLES.items()}),
+        "role": role or "all",
+        "iap_audience": iap_audience,
         "push_auth": push_auth or "app",
         "push_audience": audience,
         "url": url.rstrip("/") if url else None,

@@ -32,6 +32,8 @@ class Settings:
     models_buckets: tuple[tuple[str, str], ...] = ()  # (env, bucket), where not the default name
     runs_buckets: tuple[tuple[str, str], ...] = ()
     emulators: Emulators = _GOOGLE
+    role: str = "all"  # what a process serves: the API (api), the console (web), or both
+    iap_audience: str | None = None  # of the console behind Identity-Aware Proxy
     push_auth: str = "app"
     push_audience: str | None = None
     push_service_account: str | None = None
@@ -65,6 +67,16 @@ class Settings:
             SettingsError: a setting is missing or contradicts another; all of them are named.
         """
         errors = []
+        if self.on_cloud_run and self.role == "all":
+            errors.append(
+                "MLSYS_ROLE is not set: pass api or web, because the console and the API are two "
+                "services on Cloud Run"
+            )
+        if self.role == "web" and self.iap_audience is None and self.push_auth == "app":
+            errors.append(
+                "MLSYS_IAP_AUDIENCE is not set: pass /projects/NUMBER/locations/REGION/services/"
+                "SERVICE, or MLSYS_PUSH_AUTH=platform for a console that Cloud Run's IAM guards"
+            )
         if self.push_auth == "off" and (self.on_cloud_run or not self.emulators):
             errors.append(
                 "MLSYS_PUSH_AUTH=off is only for the local stack: set it to app, with "
@@ -75,7 +87,7 @@ class Settings:
                 "MLSYS_PUSH_AUTH=platform trusts Cloud Run to have verified the token, and this is "
                 "not Cloud Run: set it to app"
             )
-        if self.push_auth in ("app", "platform"):
+        if self.push_auth in ("app", "platform") and self.serves_api:
             if not self.push_audience:
                 errors.append("MLSYS_PUSH_AUDIENCE is not set: pass the service's URL")
             if not self.push_service_account:
@@ -89,6 +101,16 @@ class Settings:
             errors.append("emulator variables are set on Cloud Run: remove them")
         if errors:
             raise SettingsError("; ".join(errors))
+
+    @property
+    def serves_api(self) -> bool:
+        """Whether this process answers the API's routes."""
+        return self.role != "web"
+
+    @property
+    def serves_console(self) -> bool:
+        """Whether this process answers the pages under `/ui`."""
+        return self.role != "api"
 
     def require_env(self, env: str) -> str:
         """Return `env` if this service serves it.

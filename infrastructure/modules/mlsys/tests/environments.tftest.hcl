@@ -24,6 +24,7 @@ run "every_name_contains_prod" {
     condition = alltrue([
       for name in concat(
         [google_storage_bucket.models.name, google_storage_bucket.runs.name, google_bigquery_dataset.this.dataset_id],
+        [google_cloud_run_v2_service.console.name, google_service_account.console.account_id],
         [google_cloud_run_v2_service.this.name, google_pubsub_topic.announcements.name, google_logging_metric.failed_runs.name],
         [google_service_account.runtime.account_id, google_service_account.push.account_id, google_service_account.scheduler.account_id],
         [google_cloud_scheduler_job.rescan.name, local.deploy_member],

@@ -31,6 +31,7 @@ run "the_service_has_its_settings" {
       MLSYS_PUSH_AUTH            = "platform"
       MLSYS_PUSH_SERVICE_ACCOUNT = "push@example-dev.iam.gserviceaccount.com"
       MLSYS_REQUEST_TIMEOUT      = "3600"
+      MLSYS_ROLE                 = "api"
       MLSYS_TRUSTED_GLOBALS      = "churn.features.Ratio,churn.features.to_ratio"
     }
     error_message = "The service's environment variables differ."

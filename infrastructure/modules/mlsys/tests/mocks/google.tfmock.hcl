@@ -20,6 +20,14 @@ override_resource {
 }
 
 override_resource {
+  target = google_service_account.console
+  values = {
+    email  = "console@example-dev.iam.gserviceaccount.com"
+    member = "serviceAccount:console@example-dev.iam.gserviceaccount.com"
+  }
+}
+
+override_resource {
   target = google_service_account.push
   values = {
     email  = "push@example-dev.iam.gserviceaccount.com"
