@@ -83,6 +83,17 @@ def read_json() -> dict[str, Any]:
     return _of_json(read_body())
 
 
+def read_form() -> dict[str, str]:
+    """Return the fields of a form; the URL may have others.
+
+    Raises:
+        InvalidRequest, UnsupportedMediaType: as `read_parameters`.
+    """
+    if request.mimetype != FORM:
+        raise UnsupportedMediaType(f"Pass the body as {FORM}.")
+    return _of_form(read_body())
+
+
 def _of_json(body: bytes) -> dict[str, Any]:
     from pydantic_core import from_json
 
@@ -119,7 +130,7 @@ def refuse_twice(names: Iterable[str]) -> None:
         )
 
 
-def _of_form(body: bytes) -> dict[str, Any]:
+def _of_form(body: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(
             body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"

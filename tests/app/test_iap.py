@@ -154,7 +154,5 @@ def test_an_answer_without_keys_is_no_reason_to_let_anybody_in(
 
 
 def test_the_keys_come_from_googles_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        requests, "get", lambda url, **_: answering(200, {"kid-1": GOOGLES.public})
-    )
+    monkeypatch.setattr(requests, "get", lambda url, **_: answering(200, {"kid-1": GOOGLES.public}))
     assert iap.email(signed(), AUDIENCE, iap.Keys()) == PERSON

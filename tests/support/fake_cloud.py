@@ -1,7 +1,7 @@
 """Stand-ins for gcloud and curl in tests of deploy.sh: a Cloud Run service and its console.
 
-Both are in a JSON file. The name it is called by selects the stand-in. FAKE_CLOUD names a folder with `state.json` and
-`calls`, to which each command line is appended. Unknown commands are refused.
+Both are in a JSON file. The name it is called by selects the stand-in. FAKE_CLOUD names a folder
+with `state.json` and `calls`, to which each command line is appended. Unknown commands are refused.
 """
 
 import json

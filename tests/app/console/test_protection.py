@@ -1,16 +1,18 @@
 """The console acts only on requests of its own pages, and every answer has its headers."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import flask
 import pytest
-from flask import g
+from app.console.pages import blueprint
+from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app, iap
 from app.console import protection
-from app.console.pages import blueprint
 from assertions import AUDIENCE, PERSON, FakeKeys, signed
 from edge_cases import SERVICE, NoClients
 from mlsys.errors import TryAgain
@@ -27,18 +29,21 @@ BEHIND_IAM = Settings(
 HOST = "console.example"
 
 
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Settings], FlaskClient]:
-    """Return a function that serves the console with settings, and one more route that acts."""
-    monkeypatch.setattr("app.logs.configure", lambda: None)
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[[Settings], FlaskClient]]:
+    """Yield a function that serves the console with settings, and two more routes."""
 
-    def make(settings: Settings) -> FlaskClient:
+    @functools.cache
+    def application(settings: Settings) -> Flask:
         app = create_app(settings, NoClients(settings))
-        app.add_url_rule("/ui/act", "act", lambda: f"acted for {g.who}", methods=["POST"])
-        app.add_url_rule("/ui/look", "look", lambda: f"shown to {g.who}")
-        return app.test_client()
+        acts, looks = lambda: f"acted for {flask.g.who}", lambda: f"shown to {flask.g.who}"
+        app.add_url_rule("/ui/act", "act", acts, methods=["POST"])
+        app.add_url_rule("/ui/look", "look", looks)
+        return app
 
-    return make
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.logs.configure", lambda: None)
+        yield lambda settings: application(settings).test_client()
 
 
 @pytest.fixture
@@ -123,7 +128,9 @@ SITES = [
         *(pytest.param([("Sec-Fetch-Site", site)], id=f"site {site}") for site in SITES),
         # What the browser says of the site decides, whatever else is there
         *(
-            pytest.param([("Sec-Fetch-Site", site), ("Origin", f"https://{HOST}")], id=f"own {site}")
+            pytest.param(
+                [("Sec-Fetch-Site", site), ("Origin", f"https://{HOST}")], id=f"own {site}"
+            )
             for site in ("cross-site", "same-site", "")
         ),
         pytest.param([("Sec-Fetch-Site", "same-origin")] * 2, id="the site twice"),
@@ -154,12 +161,10 @@ def test_a_request_of_another_site_is_refused(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE"])
-def test_only_post_acts(
-    serve: Callable[..., FlaskClient], keys: FakeKeys, method: str
-) -> None:
+def test_only_post_acts(serve: Callable[..., FlaskClient], keys: FakeKeys, method: str) -> None:
     override = [("X-HTTP-Method-Override", "POST"), ("Sec-Fetch-Site", "same-origin")]
     answer = act(serve(BEHIND_IAP), override, method)
-    assert answer.status_code in (200, 405) and "acted" not in answer.text
+    assert answer.status_code in (200, 404, 405) and "acted" not in answer.text
 
 
 @pytest.mark.parametrize(
@@ -228,7 +233,8 @@ def test_a_name_that_another_site_gave_this_machine_is_refused(
 
 
 @pytest.mark.parametrize(
-    "path", ["/ui", "/ui/", "/ui/nothing", "/ui/look", "/ui/act", "/ui/look?env=x&env=y", "//ui/look"]
+    "path",
+    ["/ui", "/ui/", "/ui/nothing", "/ui/look", "/ui/act", "/ui/look?env=x&env=y", "/ui//look"],
 )
 def test_every_answer_has_the_headers(serve: Callable[..., FlaskClient], path: str) -> None:
     answer = serve(LOCAL).get(path)
@@ -273,8 +279,10 @@ def test_the_console_does_not_serve_the_api(
     assert serve(BEHIND_IAP).open(path, method=method, headers=headers).status_code == 404
 
 
-def test_the_api_does_not_serve_the_console(serve: Callable[..., FlaskClient]) -> None:
-    client = serve(replace(SERVICE, role="api"))
+def test_the_api_does_not_serve_the_console(
+    serve: Callable[..., FlaskClient],
+) -> None:
+    client = create_app(replace(SERVICE, role="api"), NoClients(SERVICE)).test_client()
     blueprints = client.application.blueprints
     assert blueprint.name not in blueprints and "predictions" in blueprints
     for path in ("/ui", "/ui/", "/ui/models", "/ui/health"):
@@ -296,5 +304,3 @@ def test_the_consoles_root_leads_to_its_first_page(
     answer = client.get("/", headers={"Host": "evil.example"})
     assert (answer.status_code, answer.headers["Location"]) == (302, "/ui/")
     assert client.get("/health").status_code == 200
-
-

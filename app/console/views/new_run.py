@@ -1,0 +1,123 @@
+"""Start a run: a form, its check, which is `/predict`'s dry run, and the message that starts it.
+
+The console scores nothing and plans nothing: the service plans the run when it gets the message,
+so a page waits for the plan.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from app.console.pages import Page, blueprint, env, page, query, render, see
+from app.console.rendering import link
+from flask import request
+from pydantic import Field, ValidationError
+from werkzeug.wrappers import Response
+
+from app import logs, service
+from app.api.problems import invalid
+from app.api.queries import EnvQuery, PredictQuery
+from app.console import forms
+from app.continuations import publish_request
+from workers.scoring.request import check_run_id
+
+FIELDS = tuple(
+    name
+    for name in PredictQuery.model_fields
+    if name not in ("env", "dry_run", "check_ids", "wait")
+)
+MAX_MODELS = 200  # versions that are offered
+LONG = 60.0  # seconds without a plan, after which something may be wrong
+
+
+@page("/new-run")
+def new_run() -> Page:
+    """Show the form of a run; the URL may fill it in."""
+    return form({name: request.args[name] for name in FIELDS if request.args.get(name)})
+
+
+@blueprint.post("/new-run", endpoint="start_run")
+def start() -> Response:
+    """Check the request; if it is told to, and nothing is wrong, request the run."""
+    passed = forms.fields()
+    runs = passed.pop("do", "check") == "run"
+    return forms.answer(lambda: _start(passed, runs), lambda problem: form(passed, problem=problem))
+
+
+def _start(passed: dict[str, str], runs: bool) -> Response:
+    from workers.admission import admitted
+    from workers.scoring.dry_run import preflight
+
+    try:
+        asked = PredictQuery.model_validate(passed | {"env": env()})
+    except ValidationError as exc:
+        raise invalid(exc) from exc
+    clients, wanted = service().clients, asked.to_request(service().settings)
+    logs.note(model=f"{asked.model_name}/{asked.model_version}", who=forms.who())
+    with admitted(service().settings.max_runs):
+        verdict = preflight(clients, wanted, asked.run_id)
+    run_id = verdict["run_id"]
+    logs.note(run_id=run_id)
+    if not runs or not verdict["ok"]:
+        shown = form(passed, verdict=verdict)
+        return render(
+            shown if verdict["ok"] else Page(shown.title, shown.template, shown.view, 422)
+        )
+    if verdict["run_is_done"]:
+        return see("console.run", run_id=run_id)
+    publish_request(wanted, run_id)
+    logs.note(outcome="requested")
+    return see("console.requested", run_id=run_id, since=int(time.time()))
+
+
+class Since(EnvQuery):
+    """When a run was requested, in seconds since 1970."""
+
+    since: Annotated[int, Field(ge=0, le=10**11)] = 0
+
+
+@page("/requested/<run_id>")
+def requested(run_id: str) -> Page:
+    """Wait for the plan of a run that was requested, then lead to its page."""
+    passed = query(Since)
+    planned = is_planned(passed.env, check_run_id(run_id))
+    waited = max(0.0, time.time() - passed.since) if passed.since else 0.0
+    view = {
+        "run_id": run_id,
+        "planned": planned,
+        "waited": round(waited, 1),
+        "long": waited > LONG,
+        "address": link("console.run", run_id=run_id),
+    }
+    return Page(f"Run {run_id} is requested", "requested.html", view)
+
+
+def is_planned(env: str, run_id: str) -> bool:
+    """Tell whether the service has planned the run."""
+    from workers.scoring.planning.plan import read_plan
+    from workers.scoring.store import RunStore
+
+    return read_plan(RunStore(service().clients, env, run_id)) is not None
+
+
+def form(
+    values: dict[str, str],
+    *,
+    verdict: dict[str, Any] | None = None,
+    problem: forms.Problem | None = None,
+) -> Page:
+    """Return the form with these values, the verdict of its check, or what is wrong with it."""
+    from workers.registry.table import list_models
+
+    rows, _ = list_models(service().clients, env(), status="ready", limit=MAX_MODELS)
+    view = {
+        "values": {name: values.get(name, "") for name in FIELDS},
+        "models": sorted({row["model_name"] for row in rows}),
+        "versions": sorted({row["model_version"] for row in rows}),
+        "verdict": verdict,
+        "problem": problem,
+        "who": forms.who(),
+        "project": service().settings.project,
+    }
+    return Page("New run", "new_run.html", view)
