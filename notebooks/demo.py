@@ -46,7 +46,10 @@ def main() -> None:
         say("Stop everything")
     print(f"\nDone in {time.monotonic() - began:.0f} seconds.")
     print(f"The notebook with its plots: {EXECUTED.relative_to(Path.cwd(), walk_up=True)}")
-    print("Next: `make local` keeps the stack up for your own models.")
+    print(
+        "Next: `make local` keeps the stack up for your own models, and prints the address of its"
+    )
+    print("console, where this run would be a page.")
 
 
 def show_the_rest(stack: LocalStack) -> None:

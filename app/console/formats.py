@@ -38,6 +38,21 @@ def exact(value: Any) -> str:
     return NOTHING if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def whole(value: Any) -> Any:
+    r"""Return a view without half surrogate pairs in its texts: JSON may have them, UTF-8 has not.
+
+    >>> whole({"reason": "half of \ud83d"})
+    {'reason': 'half of \\ud83d'}
+    """
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {whole(name): whole(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [whole(inner) for inner in value]
+    return value
+
+
 def ago(value: Any, since: dt.datetime | None = None) -> str:
     """Return how long ago a time is; beyond a month its date.
 

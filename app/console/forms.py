@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from app.console.pages import Page, render
 from flask import g
 from werkzeug.wrappers import Response
 
 from app.api import problems
 from app.api.bodies import read_form
+from app.console.pages import Page, render
 
 Problem = dict[str, Any]
 

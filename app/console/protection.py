@@ -2,7 +2,7 @@
 
 A browser sends who it signed in as with every request, also with one that another site makes it
 send. So a request that acts is POST, and is refused unless the browser says that it comes from the
-console itself: docs/decisions/0120. There is no session, no cookie and no secret key.
+console itself: docs/decisions/0120. Sessions, cookies and secret keys are not used.
 """
 
 from __future__ import annotations

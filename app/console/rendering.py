@@ -44,9 +44,9 @@ def render(template: str, title: str, env: str, view: dict[str, Any], *, part: b
         .get_template(template)
         .render(
             {
-                **view,
+                **formats.whole(view),
                 "layout": "part.html" if part else "base.html",
-                "title": title,
+                "title": formats.whole(title),
                 "env": env,
                 "envs": service().settings.envs,
                 "twin": _twin(),

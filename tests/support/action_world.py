@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from workers.registry.difference import Difference
 
 from app import create_app
 from edge_cases import SERVICE, NoClients
 from mlsys.errors import RunNotFound
 from mlsys.events.quarantine import Record
+from workers.registry.difference import Difference
 from workers.registry.move import Moved, MoveRequest
 
 OWN = {"Sec-Fetch-Site": "same-origin"}

@@ -36,6 +36,7 @@ NOW = dt.datetime(2026, 11, 28, 20, 0, tzinfo=dt.UTC)
 STATEMENTS = (
     *("list_models", "list_runs", "models_at_a_glance", "daily_runs", "recorded_models"),
     *("recorded_aliases", "versions_of_model", "runs_of_versions"),
+    *("runs_of_table", "last_run_of_partitions"),
 )
 MODELS, RUNS = "mlsys-models-dev", "mlsys-runs-dev"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from app.console.pages import Page, blueprint, env, page, see
 from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
@@ -10,6 +9,7 @@ from app import logs, service
 from app.api.problems import invalid
 from app.api.queries import CancelQuery
 from app.console import forms
+from app.console.pages import Page, blueprint, env, page, see
 
 
 @page("/runs/<run_id>/cancel")

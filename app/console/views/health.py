@@ -7,11 +7,10 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from app.console.pages import Page, env, page
-
 import mlsys
 from app import service
 from app.console import forms
+from app.console.pages import Page, env, page
 from workers.sandbox import walls
 
 PACKAGES = ("scikit-learn", "numpy", "pandas", "pyarrow")

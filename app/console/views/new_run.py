@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-from app.console.pages import Page, blueprint, env, page, query, render, see
-from app.console.rendering import link
 from flask import request
 from pydantic import Field, ValidationError
 from werkzeug.wrappers import Response
@@ -19,6 +17,8 @@ from app import logs, service
 from app.api.problems import invalid
 from app.api.queries import EnvQuery, PredictQuery
 from app.console import forms
+from app.console.pages import Page, blueprint, env, page, query, render, see
+from app.console.rendering import link
 from app.continuations import publish_request
 from workers.scoring.request import check_run_id
 

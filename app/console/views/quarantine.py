@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from app.console.pages import Page, blueprint, env, page, see
 from flask import request
 from werkzeug.wrappers import Response
 
 from app import logs, service
 from app.console import forms
+from app.console.pages import Page, blueprint, env, page, see
 from mlsys.errors import InvalidRequest, ObjectNotFound
 from mlsys.events.quarantine import FOLDER, Record
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from app.console.pages import Page, blueprint, env, page, query, see
 from pydantic import Field
 from werkzeug.wrappers import Response
 
 from app import logs, service
 from app.api.queries import EnvQuery
 from app.console import forms
+from app.console.pages import Page, blueprint, env, page, query, see
 
 MAX_NAMED = 200  # of each kind
 MAX_HINTS = 1_000  # of one request
@@ -38,7 +38,6 @@ def confirmed() -> Response:
 
 def _hint() -> Response:
     from workers.registry.difference import difference
-
     from workers.registry.hints import hint
 
     clients, name = service().clients, env()

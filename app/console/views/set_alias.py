@@ -6,7 +6,6 @@ import secrets
 from dataclasses import replace
 from typing import Any
 
-from app.console.pages import Page, blueprint, env, page, render, see
 from flask import request
 from pydantic import ValidationError
 from werkzeug.wrappers import Response
@@ -15,6 +14,7 @@ from app import logs, service
 from app.api.alias_queries import MoveBody
 from app.api.problems import invalid
 from app.console import forms
+from app.console.pages import Page, blueprint, env, page, render, see
 from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.errors import ModelNotFound
 

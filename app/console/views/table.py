@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from app.console.pages import Page, env, page
-
 from app import service
+from app.console.pages import Page, env, page
 from mlsys.cloud.tables import TableRef
 
 EACH = 50  # runs, and partitions

@@ -63,6 +63,7 @@ class Addresses:
         values = {
             "GCP_PROJECT_ID": PROJECT,
             "MLSYS_ENVS": ",".join(envs),
+            "MLSYS_ROLE": "all",
             "MLSYS_PUSH_AUTH": "off",
             # Set although they are the defaults: a .env file may name the cloud's.
             **buckets(envs),

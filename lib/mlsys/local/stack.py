@@ -219,6 +219,7 @@ class LocalStack:
         if service is not None:
             service.wait_until_ready()
             ready("The service", self.url)
+            ready("The console", f"{self.url}/ui/")
             from mlsys.local.service import walls
 
             ready("Sandboxes", walls(str(self.url)))

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from workers.registry.difference import Difference
 
 from action_world import MESSAGE, World, console, world
 from app.auth import LOCAL_ACCOUNT
@@ -19,6 +18,7 @@ from mlsys.errors import (
     TableNotFound,
     TryAgain,
 )
+from workers.registry.difference import Difference
 
 __all__ = ["console", "world"]  # fixtures
 
@@ -85,7 +85,7 @@ def test_a_run_that_cannot_start_is_not_requested(
         ({"colour": "red"}, None, 400, "is not a parameter"),
         ({"model_version": "v0"}, None, 400, "model_version"),
         ({"output_table": "others.titanic.scored"}, None, 403, "may not write"),
-        ({}, TableNotFound("There is no such table. Create it."), 404, "Create it."),
+        ({}, TableNotFound("The table does not exist. Create it."), 404, "Create it."),
         ({}, TryAgain("BigQuery is busy: try again"), 503, "BigQuery is busy"),
         ({}, RuntimeError("a secret"), 500, "log has the reason"),
     ],

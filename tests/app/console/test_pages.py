@@ -425,7 +425,7 @@ def test_a_cold_visit_is_small_and_a_warm_one_smaller(world: World) -> None:
 def test_a_static_file_is_kept_only_under_its_own_digest(world: World) -> None:
     client = client_of(world)
     answer = client.get("/ui/static/0000/console.css")
-    assert answer.headers["Cache-Control"] == "no-cache" and b"--good" in answer.data
+    assert answer.headers["Cache-Control"] == "no-store" and b"--good" in answer.data
     for name in ("vendor/SHA512SUMS", "../pages.py", "nothing.css", "%2e%2e/formats.py"):
         assert client.get(f"/ui/static/0000/{name}").status_code == 404, name
 

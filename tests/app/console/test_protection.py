@@ -7,12 +7,12 @@ from typing import Any
 
 import flask
 import pytest
-from app.console.pages import blueprint
 from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app, iap
 from app.console import protection
+from app.console.pages import blueprint
 from assertions import AUDIENCE, PERSON, FakeKeys, signed
 from edge_cases import SERVICE, NoClients
 from mlsys.errors import TryAgain
