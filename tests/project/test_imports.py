@@ -75,6 +75,19 @@ print(json.dumps([answer.status_code, answer.json["status"], heavy]))
     assert json.loads(last) == [200, "healthy", []]
 
 
+def test_the_scoring_service_imports_nothing_of_the_console(tmp_path: Path) -> None:
+    code = """
+import sys
+from app import create_app
+from mlsys.settings import Emulators, Settings
+
+settings = Settings("p", role="api", push_auth="off", emulators=Emulators("http://127.0.0.1:9"))
+create_app(settings)
+print([name for name in sys.modules if name.startswith("app.console") or name == "app.iap"])
+"""
+    assert run(code, tmp_path).splitlines()[-1] == "[]"
+
+
 def test_the_library_imports_without_the_service(tmp_path: Path) -> None:
     """A notebook needs neither Flask nor the service."""
     code = """

@@ -11,7 +11,8 @@ from google.auth import crypt, jwt
 
 from app.iap import ISSUER, Keys
 
-AUDIENCE = "/projects/123456789012/locations/us-central1/services/mlsys-web-dev"
+NUMBER = 123456789012
+AUDIENCE = f"/projects/{NUMBER}/locations/us-central1/services/mlsys-web-dev"
 PERSON = "ada@example.com"
 
 

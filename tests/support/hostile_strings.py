@@ -140,7 +140,7 @@ ADDRESSES = [
     "/\\evil.example",
     "\\\\evil.example\\x",
     "https://evil.example",
-    "http://user:word@evil.example",
+    "http://user@evil.example",
     "file:///etc/passwd",
     "../../etc/passwd",
     "..%2f..%2fetc%2fpasswd",

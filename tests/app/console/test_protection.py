@@ -88,7 +88,7 @@ OTHERS = [
     f"https://{HOST}:8443",
     f"https://{HOST}@evil.example",
     f"https://evil.example@{HOST}",
-    f"https://user:word@{HOST}",
+    f"https://user@{HOST}",
     f"https://{HOST}/",
     f"https://{HOST}/path",
     f"https://{HOST}?x",

@@ -32,7 +32,7 @@ run "the_console_is_behind_the_proxy" {
   assert {
     condition = { for e in google_cloud_run_v2_service.console.template[0].containers[0].env : e.name => e.value if contains(["MLSYS_ROLE", "MLSYS_IAP_AUDIENCE"], e.name) } == {
       MLSYS_ROLE         = "web"
-      MLSYS_IAP_AUDIENCE = "/projects/123456789012/locations/europe-west1/services/mlsys-web-dev"
+      MLSYS_IAP_AUDIENCE = "/projects/123456789012/locations/europe-west1/services/mlsys-web-dev" # pragma: allowlist secret
     }
     error_message = "The console has another role, or another audience."
   }
