@@ -81,7 +81,7 @@ writes_its_tables() {
   local answer
   answer=$(get "$1/check?env=$2") || return 1
   jq -r '.checks[] | select(.state == "failed") | "deploy: \(.id) failed: \(.seen) To fix it: \(.fix)"' <<<"$answer" >&2
-  jq -e '.checks | map(select(.id | IN("registry-table", "aliases-table", "ledger-table", "evaluations-table"))) | length == 4 and all(.state == "ok")' \
+  jq -e '.checks | map(select(.id | IN("registry-table", "aliases-table", "ledger-table", "evaluations-table", "profiles-table"))) | length == 5 and all(.state == "ok")' \
     <<<"$answer" >/dev/null && return 0
   echo "deploy: the tables of $2 do not fit this release" >&2
   return 1

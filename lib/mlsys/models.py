@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import check_choice, kind_of
+from mlsys.artifact.documents import text_of
 from mlsys.artifact.refs import DESCRIPTION_KEY, VERSION, AliasRef, ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients, default_clients
 from mlsys.cloud.errors import cloud_errors
@@ -45,6 +46,8 @@ def upload_model(
     overwrite: bool = False,
     wait: bool = True,
     signing_key: str | Path | None = None,
+    profile: bool = True,
+    golden: bool = True,
 ) -> ModelRef:
     """Upload a fitted model with its metadata, and return its name and version.
 
@@ -60,6 +63,10 @@ def upload_model(
 
     Classes and functions of the notebook, of modules beside it, and lambdas are stored as code, and
     a warning names them: only a service with MLSYS_MODELS=any loads them.
+
+    The metadata has counts of the columns' values (`profile`, which each run is compared with), and
+    a few rows of X with the model's answers (`golden`, by which the service sees that the answers
+    are still the same). False leaves them out: who can read the registry can read both.
 
     `metadata.json` is written first and `model.pkl` last, so a reader who sees the model finds its
     metadata; the metadata holds the model's checksum and applies to that model only.
@@ -89,8 +96,10 @@ def upload_model(
         metrics=metrics,
         description=description,
         artifact=content,
+        profile=profile,
+        golden=golden,
     )
-    described = json.dumps(document, indent=1)
+    described = text_of(document)
     try:  # as the registry and scoring will read it
         metadata.ModelMetadata.parse(described.encode())
     except MetadataInvalid as exc:

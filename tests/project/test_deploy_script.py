@@ -239,7 +239,8 @@ def test_a_negative_dry_run_verdict_is_a_failure(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", ["registry-table", "aliases-table", "ledger-table", "evaluations-table"]
+    "table",
+    ["registry-table", "aliases-table", "ledger-table", "evaluations-table", "profiles-table"],
 )
 def test_a_release_whose_table_lacks_a_column_never_gets_traffic(cloud: Cloud, table: str) -> None:
     change(cloud, sick={NEW: table})

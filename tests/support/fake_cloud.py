@@ -155,6 +155,7 @@ def checks(sick: str | None) -> list[dict[str, Any]]:
         "aliases-table",
         "ledger-table",
         "evaluations-table",
+        "profiles-table",
         "publish-events",
     ):
         state, seen = ("failed", f"{name} is broken.") if sick == name else ("ok", "")

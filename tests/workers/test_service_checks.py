@@ -79,6 +79,7 @@ BROKEN: dict[str, tuple[Callable[[Account], object], str]] = {
         lambda a: a.tables.pop(f"{DATASET}.prediction_evaluations"),
         "evaluations-table",
     ),
+    "no profiles": (lambda a: a.tables.pop(f"{DATASET}.prediction_profiles"), "profiles-table"),
     "no queries": (
         lambda a: a.faults.update(query=exceptions.Forbidden("Access Denied: secret")),
         "queries",

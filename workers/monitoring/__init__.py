@@ -1,1 +1,1 @@
-"""Is a model still right? Metrics of its predictions once their labels are known."""
+"""Is a model still right? Counts of what a run saw, and metrics once labels are known."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlsys.artifact.aliases import read_alias
+from mlsys.artifact.profile import figures
 from mlsys.artifact.refs import LATEST, VERSION, ModelRef
 from mlsys.artifact.versions import MAX_NAMED
 from mlsys.cloud.clients import Clients
@@ -156,8 +157,7 @@ class _Side:
 
     def profile(self) -> dict[str, Any]:
         """Return the figures of the training data: `Age.mean`."""
-        profile = self._document.get("profile")
-        return dict(_flat(profile)) if isinstance(profile, Mapping) else {}
+        return dict(_flat(figures(self._document)))
 
     def about(self) -> dict[str, Any]:
         known = {name: self._row[name] for name in _ABOUT}

@@ -5,6 +5,7 @@ locals {
     model_aliases          = "recorded_at"
     model_registry         = "registered_at"
     prediction_evaluations = "evaluated_at"
+    prediction_profiles    = "predicted_at"
     prediction_runs        = "finished_at"
   }
 
@@ -49,6 +50,21 @@ resource "google_bigquery_table" "model_alias_history" {
 
   view {
     query          = templatefile("${path.module}/../../../lib/mlsys/schemas/views/model_alias_history.sql", { dataset = local.own_dataset })
+    use_legacy_sql = false
+  }
+
+  depends_on = [google_bigquery_table.this]
+}
+
+# How far each run's columns are from the training data, from the run before, and from seven days before.
+resource "google_bigquery_table" "prediction_drift" {
+  project             = var.project
+  dataset_id          = google_bigquery_dataset.this.dataset_id
+  table_id            = "prediction_drift"
+  deletion_protection = false
+
+  view {
+    query          = templatefile("${path.module}/../../../lib/mlsys/schemas/views/prediction_drift.sql", { dataset = local.own_dataset })
     use_legacy_sql = false
   }
 

@@ -12,12 +12,11 @@ from mlsys.artifact.checksum import crc32c
 from mlsys.artifact.documents import unstorable
 from mlsys.artifact.metadata import json_value, library_versions, model_class, outputs_of
 from mlsys.artifact.parameters import parameters_of
+from mlsys.artifact.profiling import build_profile
 from mlsys.artifact.proof import golden_rows
 from mlsys.artifact.signatures import Signature
 from mlsys.errors import InvalidRequest, ModelUnusable
 from mlsys.estimators.inputs import TEXT, one_column
-
-TOP_VALUES = 10
 
 
 def build(
@@ -30,13 +29,16 @@ def build(
     metrics: Mapping[str, Any] | None = None,
     description: str | None = None,
     artifact: bytes = b"",
+    profile: bool = True,
+    golden: bool = True,
 ) -> dict[str, Any]:
     """Return the `metadata.json` of a fitted model, as JSON values.
 
     X is the training data without the target (rows x features, DataFrame or array; for a model of
     one column of text that column, a Series), y the target (rows, or rows x outputs). The document
-    has the signature (names, types), a profile of the training columns, a few golden rows with the
-    model's predictions for them, the metrics as given, and the versions of the libraries.
+    has the signature (names, types), with `profile` bins and counts of the training columns, with
+    `golden` a few rows with the model's predictions for them, the metrics as given, and the
+    versions of the libraries.
 
     Raises:
         InvalidRequest: X, y or metrics cannot be described; the model is not fitted or cannot
@@ -51,8 +53,8 @@ def build(
     described_metrics = _metrics(training.metrics_of(metrics))
     _check_form(model, X)
     signature = Signature.from_data(X, getattr(model, "feature_names_in_", None))
-    golden = golden_rows(model, X, signature)
-    training.check_outputs(names, outputs_of(golden), "y" if target is None else "target")
+    rows = golden_rows(model, X, signature)
+    training.check_outputs(names, outputs_of(rows), "y" if target is None else "target")
     document = {
         "model_class": model_class(model),
         "parameters": parameters_of(model) or None,
@@ -66,37 +68,11 @@ def build(
             "crc32c": crc32c(artifact),
             "size_bytes": len(artifact),
         },
-        "profile": _profile(X, signature),
-        "golden": golden,
+        "profile": build_profile(model, X, signature) if profile else None,
+        "golden": rows if golden else None,
         "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
     return {k: v for k, v in document.items() if v is not None}
-
-
-def _profile(X: Any, signature: Signature) -> dict[str, Any]:
-    import pandas as pd
-
-    frame = pd.DataFrame(X)
-    columns: dict[str, Any] = {}
-    for i, feature in enumerate(signature.features):
-        values = frame.iloc[:, i]
-        column: dict[str, Any] = {"nulls": int(values.isna().sum())}
-        if feature.type in ("INT64", "FLOAT64") and feature.categories is None:
-            numbers = pd.to_numeric(values).dropna()
-            if len(numbers):
-                column |= {
-                    "min": json_value(numbers.min()),
-                    "max": json_value(numbers.max()),
-                    "mean": json_value(float(numbers.mean())),
-                }
-        else:
-            counts = values.dropna().astype(object).map(str).value_counts()
-            column |= {
-                "distinct": len(counts),
-                "top": json_value(counts.head(TOP_VALUES).to_dict()),
-            }
-        columns[feature.name] = column
-    return {"rows": len(frame), "columns": columns}
 
 
 def _check_form(model: Any, X: Any) -> None:

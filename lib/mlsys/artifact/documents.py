@@ -64,6 +64,18 @@ def read_document(content: bytes, name: str = "metadata.json") -> Mapping[str, A
     return document
 
 
+def text_of(document: Mapping[str, Any]) -> str:
+    """Return a `metadata.json`: a line for each value, but the profile in one line."""
+
+    def text(name: str, value: Any) -> str:
+        if name == "profile":
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(value, indent=1).replace("\n", "\n ")
+
+    lines = ",\n ".join(f"{json.dumps(key)}: {text(key, v)}" for key, v in document.items())
+    return f"{{\n {lines}\n}}"
+
+
 def unstorable(value: Any) -> str | None:
     """Return why BigQuery would refuse a JSON value (and with it the whole statement), or None."""
     level, depth = [value], 0

@@ -17,6 +17,7 @@ TABLES = {
     "aliases-table": "model_aliases",
     "ledger-table": "prediction_runs",
     "evaluations-table": "prediction_evaluations",
+    "profiles-table": "prediction_profiles",
 }
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 SLOW_CLOCK, WRONG_CLOCK = 5.0, 60.0  # seconds

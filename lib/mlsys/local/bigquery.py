@@ -30,6 +30,7 @@ _LAYOUT = {
     "prediction_runs": ("finished_at", ["model_name"]),
     "model_aliases": ("recorded_at", ["model_name"]),
     "prediction_evaluations": ("evaluated_at", ["model_name"]),
+    "prediction_profiles": ("predicted_at", ["model_name"]),
 }
 
 

@@ -56,6 +56,7 @@ run "tables" {
       model_aliases          = "DAY recorded_at, model_name"
       model_registry         = "DAY registered_at, model_name"
       prediction_evaluations = "DAY evaluated_at, model_name"
+      prediction_profiles    = "DAY predicted_at, model_name"
       prediction_runs        = "DAY finished_at, model_name"
     }
     error_message = "A table is partitioned or clustered in another way."

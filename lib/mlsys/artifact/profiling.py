@@ -1,0 +1,281 @@
+"""Describe training data by bins and counts: the `profile` that `upload_model` writes.
+
+It has at most 64 KB for 200 columns. Categories that do not fit are left out, the rarest of each
+column first, by the same number of bytes for each; the profile then says so in `cut`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from mlsys.artifact.profile import VERSION, ColumnProfile
+from mlsys.artifact.signatures import Signature
+from mlsys.columns.bins import (
+    CATEGORY,
+    NUMBER,
+    PLAIN,
+    Bins,
+    Counts,
+    count,
+    is_ordered,
+    numbers,
+    scalar,
+)
+from mlsys.columns.kinds import ColumnFault
+from mlsys.columns.stored import stored
+from mlsys.estimators.importance import importances
+from mlsys.estimators.inputs import model_input
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+BYTES, FOR_COLUMNS = 65_536, 200  # as compact JSON
+DECILES = 10
+MAX_DISTINCT = 20  # numbers of at most as many values are categories
+MAX_VALUES = 100  # categories of a column
+MAX_VALUE = 128  # bytes of a category's name
+MAX_PREDICTED = 10_000  # training rows that the model predicts for the profile
+MAX_CLASSES = 20  # whose probabilities are described
+MOST_JOINS = 3  # of neighbouring bins, until two are left
+DIGITS = (4, 6, 9, 17)  # of an edge between bins: as few as move hardly a row
+
+
+def build_profile(model: Any, X: Any, signature: Signature) -> dict[str, Any]:
+    """Return the profile of a fitted model and its training data X, as JSON values."""
+    import pandas as pd
+
+    frame = pd.DataFrame(X)
+    columns = [_column(frame.iloc[:, i]) for i in range(frame.shape[1])]
+    shares = importances(model, signature.names)
+    if shares is not None:
+        pairs = zip(columns, shares, strict=True)
+        columns = [replace(column, importance=share) for column, share in pairs]
+    predicted, predictions = _predictions(model, X, frame, signature)
+    document = {
+        "version": VERSION,
+        "rows": len(frame),
+        "columns": columns,
+        "predictions": predictions,
+        "predicted_rows": predicted,
+        "library": f"scikit-learn {version('scikit-learn')}",
+        "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    return fitted(document, max(1.0, len(columns) / FOR_COLUMNS) * BYTES)
+
+
+def describe(column: pa.Array, *, labels: bool | None = None) -> ColumnProfile:
+    """Return the bins and counts of a training column.
+
+    `labels` says whether numbers are categories; None: if they have at most 20 distinct values.
+    """
+    import pyarrow as pa
+
+    values = column.drop_null()
+    if is_ordered(column.type):
+        return _of_numbers(column, values, labels)
+    if pa.types.is_binary(column.type):
+        return ColumnProfile(Bins(PLAIN), count(Bins(PLAIN), column))
+    pairs = _value_counts(values)
+    if not pa.types.is_boolean(column.type) and len(pairs) * 2 > len(values) > 0 and not labels:
+        bins = Bins(PLAIN)  # over half of the rows are distinct: an identifier, or free text
+        return ColumnProfile(bins, count(bins, column), distinct=len(pairs))
+    known = [value for value, _ in pairs if _is_short(value)][:MAX_VALUES]
+    bins = Bins(CATEGORY, values=tuple(known))
+    return ColumnProfile(bins, count(bins, column))
+
+
+def fitted(document: dict[str, Any], most: float) -> dict[str, Any]:
+    """Return a profile with its columns as JSON values, cut to `most` bytes.
+
+    Categories are cut first, the rarest of each column; then neighbouring bins are joined.
+    """
+    features: list[ColumnProfile] = document["columns"]
+    methods: Mapping[str, list[ColumnProfile]] = document["predictions"]
+
+    def shrunk(room: int, joins: int = 0) -> dict[str, Any]:
+        def smaller(columns: list[ColumnProfile]) -> list[dict[str, Any]]:
+            return [_joined(cut(column, room), joins).to_dict() for column in columns]
+
+        predictions = {method: smaller(columns) for method, columns in methods.items()}
+        return document | {"columns": smaller(features), "predictions": predictions}
+
+    low, high = 0, MAX_VALUES * (MAX_VALUE + 32)
+    if size_of(out := shrunk(high)) <= most:
+        return out
+    most -= len(',"cut":00000')
+    while high - low > 1:  # `low` is the most bytes that each column may have
+        middle = (low + high) // 2
+        low, high = (middle, high) if size_of(shrunk(middle)) <= most else (low, middle)
+    joins = 0
+    while size_of(out := shrunk(low, joins)) > most and joins < MOST_JOINS:
+        joins += 1
+    return out | {"cut": low}
+
+
+def cut(column: ColumnProfile, room: int) -> ColumnProfile:
+    """Return a column with as many of its categories, the frequent ones, as `room` bytes hold."""
+    if column.bins.kind != CATEGORY:
+        return column
+    pairs = list(zip(column.bins.values, column.counts.bins, strict=True))
+    kept, size = set(), 0
+    for place in sorted(range(len(pairs)), key=lambda i: -pairs[i][1]):
+        size += len(json.dumps(pairs[place], ensure_ascii=False).encode())
+        if size > room:
+            break
+        kept.add(place)
+    inner = tuple(rows for i, (_, rows) in enumerate(pairs) if i in kept)
+    others = column.counts.other + sum(column.counts.bins) - sum(inner)
+    values = tuple(value for i, (value, _) in enumerate(pairs) if i in kept)
+    counts = replace(column.counts, bins=inner, other=others)
+    return replace(column, bins=Bins(CATEGORY, values=values), counts=counts)
+
+
+def size_of(document: Mapping[str, Any]) -> int:
+    """Return the bytes of a document as compact JSON."""
+    return len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _joined(column: ColumnProfile, times: int) -> ColumnProfile:
+    """Return a number's column with every two neighbouring bins made one, `times` times."""
+    for _ in range(times):
+        edges, counts = column.bins.edges, column.counts.bins
+        if column.bins.kind != NUMBER or len(counts) < 2:
+            return column
+        kept = (*edges[:-1:2], edges[-1])
+        sums = tuple(sum(counts[i : i + 2]) for i in range(0, len(counts), 2))
+        column = replace(column, bins=Bins(NUMBER, kept), counts=replace(column.counts, bins=sums))
+    return column
+
+
+def _of_numbers(column: pa.Array, values: pa.Array, labels: bool | None) -> ColumnProfile:
+    import numpy as np
+    import pyarrow as pa
+
+    held = numbers(values)
+    finite = held[np.isfinite(held)] if held.dtype.kind == "f" else held
+    plain = not pa.types.is_temporal(column.type)
+    about: dict[str, Any] = {}
+    if plain and len(finite):
+        with np.errstate(over="ignore"):
+            about = {"mean": _short_number(finite.mean()), "std": _short_number(finite.std())}
+    distinct = np.unique(finite)
+    few = plain and len(distinct) <= MAX_DISTINCT and len(distinct) * 2 <= len(finite)
+    if not len(finite) or (few if labels is None else labels):
+        bins = Bins(CATEGORY, values=tuple(map(_number, distinct[:MAX_VALUES])))
+    else:
+        bins = Bins(NUMBER, edges=_edges(finite, column.type, spare=labels is False))
+    return ColumnProfile(bins, count(bins, column), **about)
+
+
+def _edges(values: np.ndarray, kind: pa.DataType, *, spare: bool) -> tuple[Any, ...]:
+    """Return the edges of about ten bins with as many rows each, from the minimum to the maximum.
+
+    Between these they are rounded to as few digits as move hardly a row. With `spare` the ends are
+    a little apart: the last bits of a prediction may differ on another machine.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    quantiles = np.quantile(values, np.linspace(0, 1, DECILES + 1), method="lower")
+    low, high = quantiles[0], quantiles[-1]
+    inner = np.unique(quantiles[1:-1])
+    inner = inner[inner < high]
+    if spare:
+        low, high = low - 1e-9 * abs(low), high + 1e-9 * abs(high)
+    if pa.types.is_temporal(kind):
+        return tuple(scalar(np.int64(edge), kind) for edge in (low, *inner, high))
+    return (_number(low), *_rounded(inner, values, low, high), _number(high))
+
+
+def _rounded(inner: np.ndarray, values: np.ndarray, low: Any, high: Any) -> list[Any]:
+    import numpy as np
+
+    before = np.array([np.count_nonzero(values <= edge) for edge in inner])
+    edges: list[Any] = []
+    for digits in DIGITS:
+        edges = [_number(edge, digits) for edge in inner]
+        after = np.array([np.count_nonzero(values <= edge) for edge in edges])
+        apart = all(a < b for a, b in itertools.pairwise(edges))
+        inside = not edges or (low <= edges[0] and edges[-1] < high)
+        if apart and inside and (np.abs(after - before) <= len(values) // 100).all():
+            break
+    return edges
+
+
+def _number(value: Any, digits: int = 17) -> int | float:
+    """Return a number of so many digits as JSON writes it shortest: 14 for 14.0."""
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, int):
+        lost = len(str(abs(number))) - digits
+        return number if lost <= 0 else round(number, -lost)
+    rounded = float(f"{number:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
+
+
+def _short_number(value: Any) -> int | float | None:
+    return _number(float(value), 6) if math.isfinite(value) else None
+
+
+def _value_counts(values: pa.Array) -> list[tuple[Any, int]]:
+    """Return the distinct values with their counts, the most frequent first."""
+    import pyarrow.compute as pc
+
+    pairs = [(pair["values"], pair["counts"]) for pair in pc.value_counts(values).to_pylist()]
+    return sorted(pairs, key=lambda pair: (-pair[1], str(pair[0])))
+
+
+def _is_short(value: Any) -> bool:
+    return not isinstance(value, str) or len(value.encode("utf-8", "replace")) <= MAX_VALUE
+
+
+def _column(series: Any) -> ColumnProfile:
+    """Return the profile of a training column."""
+    try:
+        return describe(stored(series, "X"))
+    except ColumnFault:  # a value that no table holds exactly
+        return ColumnProfile(Bins(PLAIN), Counts(len(series), int(series.isna().sum())))
+
+
+def _predictions(
+    model: Any, X: Any, frame: Any, signature: Signature
+) -> tuple[int, dict[str, list[ColumnProfile]]]:
+    """Return how many training rows were predicted, and the columns of each method."""
+    import numpy as np
+
+    step = -(-len(frame) // MAX_PREDICTED)
+    places = np.arange(0, len(frame), step)
+    sample: Any = X.iloc[places] if hasattr(X, "iloc") else np.asarray(X)[places]
+    if not hasattr(sample, "iloc") and not signature.positional and not signature.series:
+        sample = frame.iloc[places].set_axis(signature.names, axis=1)
+    given = model_input(model, sample, signature.series)
+    out: dict[str, list[ColumnProfile]] = {}
+    for method in ("predict", "predict_proba"):
+        try:
+            answers = np.asarray(getattr(model, method)(given))
+            columns = answers[:, None] if answers.ndim == 1 else answers
+            if columns.ndim != 2 or len(columns) != len(places):
+                continue
+            if method == "predict_proba" and columns.shape[1] > MAX_CLASSES:
+                continue
+            labels = method == "predict" and hasattr(model, "classes_")
+            out[method] = [_prediction(columns[:, i], labels) for i in range(columns.shape[1])]
+        except Exception:  # the model lacks the method, or an estimator raises anything
+            continue
+    return (len(places) if out else 0), out
+
+
+def _prediction(answers: np.ndarray, labels: bool) -> ColumnProfile:
+    import pandas as pd
+
+    try:
+        return describe(stored(pd.Series(answers), "y"), labels=labels)
+    except ColumnFault:
+        raise ValueError("predictions of no type of BigQuery") from None

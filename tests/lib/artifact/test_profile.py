@@ -1,0 +1,215 @@
+"""The profile of training data: bins with counts, small, and read back as it was written."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from mlsys.artifact.documents import text_of
+from mlsys.artifact.profile import Profile, figures
+from mlsys.artifact.profiling import BYTES, build_profile, describe, size_of
+from mlsys.artifact.signatures import Signature
+from mlsys.columns.bins import CATEGORY, NUMBER, PLAIN, count
+from mlsys.columns.stored import stored
+from mlsys.errors import MetadataInvalid
+from mlsys.estimators.importance import importances
+
+RANDOM = np.random.default_rng(0)
+
+
+def described(values: Any, **more: Any) -> dict[str, Any]:
+    return describe(stored(pd.Series(values), "x"), **more).to_dict()
+
+
+def profile_of(X: pd.DataFrame, model: Any = None) -> dict[str, Any]:
+    model = model or LinearRegression().fit(np.zeros((len(X), 1)), np.zeros(len(X)))
+    return build_profile(model, X, Signature.from_data(X))
+
+
+def test_a_number_has_deciles_from_the_minimum_to_the_maximum() -> None:
+    values = RANDOM.normal(30, 14, 1_000).tolist()
+    column = described([*values, None])
+    edges = column["edges"]
+    assert (column["kind"], column["nulls"], len(edges)) == (NUMBER, 1, 11)
+    assert (edges[0], edges[-1]) == (min(values), max(values))
+    assert all(80 < rows < 120 for rows in column["counts"])
+    assert sum(column["counts"]) == 1_000
+    assert all(len(repr(edge)) <= 8 for edge in edges[1:-1])  # rounded
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([1, 2, 3] * 10, CATEGORY),
+        (list(range(21)) * 3, NUMBER),
+        (list(range(15)), NUMBER),  # 15 rows of as many values
+        (["a", "b"] * 9, CATEGORY),
+        ([f"id{i}" for i in range(30)], PLAIN),
+        ([f"w{i % 14}" for i in range(30)], CATEGORY),
+        ([True, False], CATEGORY),
+        ([b"a", b"a"], PLAIN),
+        ([None, None], CATEGORY),
+        ([1.5] * 9, CATEGORY),
+        (list(pd.date_range("2026-01-01", periods=30)), NUMBER),
+    ],
+)
+def test_the_kind_of_a_column_follows_from_its_values(values: list[Any], kind: str) -> None:
+    assert described(values)["kind"] == kind
+
+
+def test_a_frequent_minimum_has_a_bin_of_its_own() -> None:
+    column = described(np.where(RANDOM.random(1_000) < 0.4, 0, RANDOM.random(1_000)))
+    assert column["edges"][:2] == [0, 0]
+    assert 350 < column["counts"][0] < 450
+
+
+def test_close_numbers_keep_the_digits_that_they_differ_in() -> None:
+    edges = described(10**15 + RANDOM.integers(0, 1_000, 500))["edges"]
+    assert len(set(edges)) == 11
+    assert all(isinstance(edge, int) for edge in edges)
+
+
+def test_infinite_values_lie_outside_the_edges() -> None:
+    column = described([*np.linspace(0, 1, 50), np.inf, -np.inf])
+    assert (column["below"], column["above"]) == (1, 1)
+    json.dumps(column, allow_nan=False)
+
+
+def test_the_categories_are_the_hundred_most_frequent() -> None:
+    words = [f"w{i:03}" for i in range(150) for _ in range(150 - i)]
+    column = described(words)
+    assert column["values"][:2] == ["w000", "w001"]
+    assert len(column["values"]) == 100
+    assert column["other"] == sum(range(1, 51))
+
+
+AWKWARD = '"\\\n\té☃𝄞 '
+
+
+def awkward_frame(columns: int, make: Any) -> pd.DataFrame:
+    names = [f"{'n' * 240}{i}_é" for i in range(columns)]
+    return pd.DataFrame({name: make(i) for i, name in enumerate(names)})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda i: RANDOM.normal(size=300) * 1e-7 * 10.0**i, id="floats"),
+        pytest.param(lambda i: RANDOM.integers(-(2**62), 2**62, 300), id="large integers"),
+        pytest.param(lambda i: [f"{AWKWARD * 9}{k % 120}" for k in range(300)], id="awkward texts"),
+        pytest.param(lambda i: [f"{i}{k}" * (k % 7) for k in range(100)] * 3, id="many texts"),
+        pytest.param(
+            lambda i: (
+                pd.Timestamp("2026-01-01", tz="UTC")
+                + pd.to_timedelta(RANDOM.integers(0, 10**15, 300), "us")
+            ),
+            id="timestamps",
+        ),
+    ],
+)
+def test_two_hundred_columns_take_at_most_64_kib(make: Any) -> None:
+    with np.errstate(all="ignore"):
+        profile = profile_of(awkward_frame(200, make))
+    text = text_of({"profile": profile})
+    assert size_of(profile) <= BYTES
+    assert len(text.encode()) <= BYTES + 20
+    assert json.loads(text) == {"profile": profile}
+    read = Profile.of_document({"profile": profile})
+    assert read is not None
+    assert len(read.columns) == 200
+    assert all(column.bins.count >= 1 for column in read.columns)  # each one has a share
+
+
+def test_cut_categories_are_the_rare_ones_and_the_profile_says_so() -> None:
+    X = pd.DataFrame(
+        {f"c{i}": [f"{'x' * 60}{int(k**0.5)}" for k in range(900)] for i in range(200)}
+    )
+    profile = profile_of(X)
+    assert profile["cut"] > 0
+    for column in profile["columns"]:
+        assert min(column["counts"]) >= 50
+        assert sum(column["counts"]) + column["other"] == 900
+    assert "cut" not in profile_of(X[["c0"]])
+
+
+def test_more_columns_have_more_room() -> None:
+    profile = profile_of(pd.DataFrame(RANDOM.normal(size=(30, 600))).add_prefix("c"))
+    assert BYTES < size_of(profile) <= 3 * BYTES
+    assert "cut" not in profile
+
+
+def trained(classifier: Any) -> tuple[Any, pd.DataFrame]:
+    X = pd.DataFrame({"a": RANDOM.normal(size=400), "b": RANDOM.normal(size=400)})
+    X["c"] = RANDOM.choice(["x", "y"], 400)
+    columns = make_column_transformer((OneHotEncoder(), ["c"]), (StandardScaler(), ["a", "b"]))
+    return make_pipeline(columns, classifier).fit(X, np.where(X["a"] > 0, "yes", "no")), X
+
+
+def test_predictions_on_the_training_rows_are_described_by_method() -> None:
+    profile = profile_of(*trained(LogisticRegression())[::-1])
+    [labels] = profile["predictions"]["predict"]
+    assert labels["kind"] == CATEGORY
+    assert sorted(labels["values"]) == ["no", "yes"]
+    assert [c["kind"] for c in profile["predictions"]["predict_proba"]] == [NUMBER, NUMBER]
+    assert profile["predicted_rows"] == 400
+
+
+def test_the_importance_of_a_feature_is_that_of_its_columns() -> None:
+    for classifier in (LogisticRegression(), RandomForestClassifier(20, random_state=0)):
+        model, X = trained(classifier)
+        shares = importances(model, list(X.columns))
+        assert shares is not None
+        assert sum(shares) == pytest.approx(1, abs=1e-3)
+        assert shares.index(max(shares)) == 0
+        assert [c["importance"] for c in profile_of(X, model)["columns"]] == shares
+    assert importances(object(), ["a"]) is None
+
+
+def test_a_profile_is_read_as_it_was_written_and_counts_the_same_rows() -> None:
+    model, X = trained(LogisticRegression())
+    read = Profile.of_document(json.loads(json.dumps({"profile": profile_of(X, model)})))
+    assert read is not None
+    for name, column in zip(X.columns, read.columns, strict=True):
+        assert count(column.bins, stored(X[name], "x")).bins == column.counts.bins
+    assert read.rows == 400
+
+
+@pytest.mark.parametrize("profile", [None, 3, {"rows": 6, "columns": {"a": {"nulls": 0}}}])
+def test_a_document_without_bins_has_no_profile(profile: Any) -> None:
+    assert Profile.of_document({"profile": profile}) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": 3},
+        {"rows": None},
+        {"columns": [{}]},
+        {"columns": [{"kind": "number", "edges": [0, 1]}]},
+    ],
+)
+def test_a_malformed_profile_is_refused(change: dict[str, Any]) -> None:
+    document = {"profile": {"version": 2, "rows": 1, "columns": []} | change}
+    with pytest.raises(MetadataInvalid, match="profile has the wrong form"):
+        Profile.of_document(document)
+
+
+def test_the_figures_for_people_are_by_the_columns_names() -> None:
+    X = pd.DataFrame({"Age": [22.0, 38.0, None] * 20, "Sex": ["male", "female", "male"] * 20})
+    document = {"profile": profile_of(X), "signature": Signature.from_data(X).to_dict()}
+    assert figures(document) == {
+        "rows": 60,
+        "columns": {
+            "Age": {"nulls": 20, "distinct": 2, "top": {"22": 20, "38": 20}, "mean": 30},
+            "Sex": {"nulls": 0, "distinct": 2, "top": {"male": 40, "female": 20}},
+        },
+    }
+    assert figures({"profile": {"rows": 3}}) == {"rows": 3}
+    assert figures({}) == {}
