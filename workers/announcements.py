@@ -23,7 +23,14 @@ log = logging.getLogger(__name__)
 SECONDS = 10.0  # for all announcements of one call
 MAX_ATTRIBUTE = 1024  # bytes; https://cloud.google.com/pubsub/quotas#resource_limits
 
-Kind = Literal["model.registered", "model.removed", "run.finished", "run.failed", "run.cancelled"]
+Kind = Literal[
+    "model.registered",
+    "model.removed",
+    "run.finished",
+    "run.drifted",
+    "run.failed",
+    "run.cancelled",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from workers.scoring.request import (
     RUN_ID,
     MaxRejects,
     check_run_id,
+    read_max_drift,
 )
 
 EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
@@ -216,5 +217,14 @@ RunsAfter = Annotated[
     BeforeValidator(_runs_after),
     _schema(
         "1796000000000000.titanic-2026-11", "The runs after this one: the last answer's `next`"
+    ),
+]
+MaxDrift = Annotated[
+    float,
+    _reading(read_max_drift, "pass a distance from 0 to 1: 0.3"),
+    _schema(
+        "0.3",
+        "Publish nothing if a column is further from the training data, by the Jensen-Shannon "
+        "distance and beyond chance; the repeated request with a larger value scores nothing again",
     ),
 ]

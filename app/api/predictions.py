@@ -65,6 +65,7 @@ class RunResult(BaseModel):
     engine: str = "service"
     engine_reason: str = ""
     shadow: dict[str, Any] | None = None
+    drift: dict[str, Any] | None = None
     reused: bool
 
 
@@ -97,6 +98,7 @@ class DryRun(BaseModel):
     output_table_exists: bool | None = None
     rejects_table: str | None = None
     shadow: dict[str, Any] | None = None
+    drift: dict[str, Any] | None = None
 
 
 class Answer(RootModel[RunResult | DryRun | Preview]):

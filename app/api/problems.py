@@ -40,6 +40,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.ModelUnusable, 422, "The model cannot be used"),
     (errors.AliasInvalid, 422, "The alias cannot be used"),
     (errors.PredictionFailed, 422, "The model failed on the table's rows"),
+    (errors.InputDrifted, 422, "The input has drifted"),
     (errors.NoProgress, 422, "The run makes no progress"),
     (errors.RunFailed, 422, "The run failed"),
     (errors.TryAgain, 503, "Try again"),

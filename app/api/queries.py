@@ -12,6 +12,7 @@ from app.api.parameters import (
     ClassColumns,
     Env,
     IdColumns,
+    MaxDrift,
     ModelName,
     ModelsAfter,
     ModelVersion,
@@ -129,6 +130,14 @@ class PredictQuery(BaseModel):
         ),
     ] = "auto"
     shadow: Shadow | None = None
+    max_drift: MaxDrift | None = None
+    profile: Annotated[
+        bool,
+        Field(
+            description="Count the columns, compare them with the training data, and keep the "
+            "counts in prediction_profiles"
+        ),
+    ] = True
     dry_run: Annotated[bool, Field(description="Only check whether it would work")] = False
     check_ids: Annotated[
         bool, Field(description="With dry_run: also count rows with duplicate ids, by a query")
@@ -181,6 +190,8 @@ class PredictQuery(BaseModel):
             allow_version_mismatch=self.allow_version_mismatch,
             engine=check_engine(settings, self.engine),
             shadow=self.shadow,
+            max_drift=self.max_drift,
+            profile=self.profile,
         )
 
 

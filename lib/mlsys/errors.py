@@ -188,6 +188,10 @@ class PredictionFailed(MlsysError):
         return type(self), (str(self), self.rows)
 
 
+class InputDrifted(MlsysError):
+    """Columns are further from the training data than `max_drift`; nothing was published."""
+
+
 class NoProgress(MlsysError):
     """The last tries of a run all ended without a new part; nothing was published."""
 

@@ -96,6 +96,8 @@ class Bench:
         assert (outcome.value["streams"], outcome.value["shards"]) == (STREAMS, PARTS)
         self.calls = outcome.calls
         self.clean = self.lab.rows(output)
+        self.profile = self.lab.profile(output)
+        assert len(self.profile) == 6  # two features, the label, and three probabilities
 
     @cached_property
     def challenger(self) -> pd.DataFrame:
@@ -176,6 +178,8 @@ class Bench:
             problems += [f"rejects: {problem}" for problem in self._jobs(f"{output}_rejects")]
             rejected = rejected_ids(self.lab, f"{output}_rejects")
             problems += [] if rejected == BAD else [f"rejected ids: {rejected}"]
+            if self.lab.profile(output) != self.profile:
+                problems.append("the rows of prediction_profiles differ")
         return problems + differences(self.lab.rows(output), clean)
 
     def _jobs(self, table: str) -> list[str]:

@@ -238,6 +238,19 @@ class Lab:
         result = self.here(params).done()
         return result, self.rows(params["output_table"], by)
 
+    def profile(self, output: str) -> list[str]:
+        """Return the rows of `prediction_profiles` of the run that wrote a table, as sorted JSON.
+
+        Without what differs between runs: its id and times.
+        """
+        sql = (
+            "SELECT * EXCEPT (run_id, predicted_at, snapshot_at, bins), "
+            "TO_JSON_STRING(bins) AS bins FROM mlsys_dev.prediction_profiles "
+            f"WHERE run_id IN (SELECT run_id FROM `{output}`)"
+        )
+        rows = self.clients.bigquery.query(sql).result(timeout=TIMEOUT)
+        return sorted(json.dumps(dict(row.items()), sort_keys=True) for row in rows)
+
     def request(self, params: Mapping[str, str]) -> ScoringRequest:
         """Return the request as the workers take it."""
         return PredictQuery.model_validate(dict(params)).to_request(self.settings)

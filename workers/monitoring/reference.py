@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from mlsys.artifact.profile import ColumnProfile, Profile
-from mlsys.columns.bins import NUMBER, Bins, Counts
+from mlsys.columns.bins import CATEGORY, NUMBER, Bins, Counts
 
-FEATURE, PREDICTION = "feature", "prediction"
+FEATURE, PREDICTION = ROLES = ("feature", "prediction")
 TRAINING = "training"
 
 
@@ -51,6 +51,10 @@ class Reference:
     """The columns that a run counts, features first."""
 
     columns: tuple[Watched, ...]
+
+    def of(self, role: str) -> list[Watched]:
+        """Return the columns of a role, in order."""
+        return [column for column in self.columns if column.role == role]
 
     @property
     def compared(self) -> int:
@@ -94,27 +98,23 @@ def of_profile(
 def of_outputs(
     outputs: Mapping[str, Sequence[str]],
     types: Mapping[str, str],
-    classes: Sequence[Any],
-    before: Mapping[str, tuple[Counts, str]],
+    classes: Sequence[str],
 ) -> Reference:
-    """Return the reference of a model without a profile: its predictions only.
+    """Return the reference of a model without a profile: its predictions only, without counts.
 
-    They are counted in bins that every such run has, so that two runs can be compared: numbers by
-    `STANDARD_EDGES`, labels by the model's `classes`. `types` are the outputs' BigQuery types.
-    `before` are an earlier run's counts with its id, by the column and the id of its bins.
+    They are counted in bins that all such runs have, so that two runs can be compared: numbers by
+    `STANDARD_EDGES`, texts by the names of the model's `classes`. `types` are BigQuery's.
     """
-    columns = []
-    for method, names in outputs.items():
-        for name in names:
-            if method == "predict" and classes and len(names) == 1:
-                bins = Bins("category", values=tuple(classes))
-            elif types[name] in ("INT64", "FLOAT64"):
-                bins = Bins(NUMBER, STANDARD_EDGES)
-            else:
-                bins = Bins()
-            counts, source = before.get(f"{name}/{bins.id}", (None, None))
-            columns.append(Watched(PREDICTION, name, bins, counts, source=source))
-    return Reference(tuple(columns))
+    by_type = {
+        "INT64": Bins(NUMBER, STANDARD_EDGES),
+        "FLOAT64": Bins(NUMBER, STANDARD_EDGES),
+        "BOOL": Bins(CATEGORY, values=(False, True)),
+        "STRING": Bins(CATEGORY, values=tuple(classes)) if classes else Bins(),
+    }
+    names = [name for columns in outputs.values() for name in columns]
+    return Reference(
+        tuple(Watched(PREDICTION, name, by_type.get(types[name], Bins())) for name in names)
+    )
 
 
 def _watched(role: str, name: str, column: ColumnProfile) -> Watched:

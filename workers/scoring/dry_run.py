@@ -25,6 +25,7 @@ from mlsys.errors import (
     TableNotFound,
     bounded,
 )
+from workers.monitoring.reference import ROLES, Reference
 from workers.query import column_sql, dry_run, select
 from workers.scoring.engines.choice import choose
 from workers.scoring.planning.destination import output_location
@@ -167,6 +168,20 @@ def _tables(clients: Clients, plan: Plan) -> dict[str, Any]:
         "output_table_exists": find_table(clients, plan.output.table) is not None,
         "rejects_table": str(plan.rejects.table),
         "shadow": _shadow(plan.shadow),
+        "drift": _drift(plan.reference),
+    }
+
+
+def _drift(reference: Reference | None) -> dict[str, Any] | None:
+    """Return which columns would be compared, and with what; None if nothing would be counted."""
+    if reference is None:
+        return None
+    compared = [column for column in reference.columns if column.counts is not None]
+    sources = dict.fromkeys(column.source for column in compared)
+    return {
+        "reference": next(iter(sources), None),
+        "columns": len(compared),
+        **{f"{role}s": [c.name for c in compared if c.role == role] for role in ROLES},
     }
 
 

@@ -69,6 +69,8 @@ class Decision:
     streams_requested: int = 0  # at most
     warnings: tuple[str, ...] = ()  # about its read sessions
     shadow: ShadowParts | None = None  # None: the run has no challenger
+    profile: tuple[Mapping[str, Any], ...] = ()  # its rows of prediction_profiles
+    drift: Mapping[str, Any] | None = None  # for the result; None: the run counted nothing
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as JSON values."""
@@ -82,7 +84,8 @@ class Decision:
                 raise TypeError(f"{name} are not names")
         known = _known(cls, value)
         lists = {name: tuple(value[name]) for name in ("parts", "rejects")}
-        lists["warnings"] = tuple(value.get("warnings", ()))
+        for name in ("warnings", "profile"):
+            lists[name] = tuple(value.get(name, ()))
         shadow = value.get("shadow")
         more = {
             "counts": Counts(**value["counts"]),
@@ -173,6 +176,7 @@ class Result:
     engine: str = SERVICE  # that scored the last rows
     engine_reason: str = ""
     shadow: Mapping[str, Any] | None = None  # as `publishing.shadow` returns it
+    drift: Mapping[str, Any] | None = None  # as `publishing.profile` returns it
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from mlsys.errors import InvalidRequest
 MAX_RUN_ID = 128
 RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
 OUTPUTS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
-TOLERANCES = ("max_rejects", "allow_rejected", "allow_version_mismatch")
+TOLERANCES = ("max_rejects", "max_drift", "allow_rejected", "allow_version_mismatch")
 AUTO, SERVICE, JOB = ENGINES = ("auto", "service", "job")
 
+_DISTANCE = re.compile(r"0?\.[0-9]{1,4}|[01](\.0{1,4})?")
 _COUNT = re.compile(r"[0-9]{1,15}")
 _SHARE = re.compile(r"(0?\.[0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,9})?)%")
 
@@ -61,6 +62,17 @@ class MaxRejects:
         return f"{float(self.share * 100):.9f}".rstrip("0").rstrip(".") + "%"
 
 
+def read_max_drift(text: str) -> float:
+    """Read the distance beyond which a run publishes nothing, from 0 to 1.
+
+    Raises:
+        InvalidRequest: the text is not such a number.
+    """
+    if _DISTANCE.fullmatch(text):
+        return float(text)
+    raise InvalidRequest(("max_drift", f"{text[:80]!r} is not a distance from 0 to 1: pass 0.3"))
+
+
 @dataclass(frozen=True, slots=True)
 class ScoringRequest:
     """A scoring request; equal requests on an unchanged table and model are the same run."""
@@ -81,6 +93,8 @@ class ScoringRequest:
     allow_version_mismatch: bool = False
     engine: str = AUTO  # of ENGINES: where the rows are scored
     shadow: str | None = None  # another version, which scores the same rows to be compared
+    max_drift: float | None = None  # the distance of a column at which the run publishes nothing
+    profile: bool = True  # count the columns, and compare them with the training data
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as the texts that `GET /predict` takes, without defaults."""
@@ -90,7 +104,7 @@ class ScoringRequest:
         for name, value in out.items():
             out[name] = ",".join(value) if isinstance(value, tuple) else str(value)
             if isinstance(value, bool):
-                out[name] = "true"  # no parameter is true by default
+                out[name] = "true" if value else "false"
         return out
 
     def for_version(self, version: str) -> Self:
@@ -106,9 +120,10 @@ class ScoringRequest:
         Defaults are left out, so that a parameter that a later version adds changes nothing for
         those who do not pass it. Tolerances are not part of it: a run that failed over
         its bad rows can be resumed with a larger `max_rejects`. Nor is the engine, which changes
-        only how long it takes, nor the challenger (`shadow`), which never changes the run's rows.
+        only how long it takes, nor the challenger (`shadow`) and the counting (`profile`), which
+        never change the run's rows.
         """
-        beside = (*TOLERANCES, "engine", "shadow")
+        beside = (*TOLERANCES, "engine", "shadow", "profile")
         return {k: v for k, v in self.to_dict().items() if k not in beside}
 
 

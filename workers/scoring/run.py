@@ -24,6 +24,7 @@ from mlsys.errors import (
 )
 from workers import machine
 from workers.announcements import Event, announce
+from workers.monitoring.drift import DRIFT
 from workers.scoring.attempts import HOUR, End, begin, end
 from workers.scoring.cancellation import Looks, check_not_cancelled
 from workers.scoring.planning.find_run import Prepared, another_plan, check_result
@@ -31,6 +32,7 @@ from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.load import publish_output, publish_rejects
+from workers.scoring.publishing.profile import record_profile
 from workers.scoring.publishing.shadow import publish_shadow
 from workers.scoring.records import (
     Cancellation,
@@ -77,6 +79,7 @@ def execute(
         RunCancelled: the run was cancelled, before or meanwhile.
         RunInterrupted: out of time; carries the progress.
         PredictionFailed: more rows than `max_rejects` cannot be scored; nothing was published.
+        InputDrifted: a column is further from the training data than `max_drift`; nor was then.
         NoProgress: the last tries ended without any.
         SchemaMismatch, ModelUnusable, Conflict, InvalidRequest: nothing was published.
     """
@@ -89,8 +92,9 @@ def execute(
 
     def done(result: Result) -> Result:
         record(clients, store, plan, just_ended=not result.reused)
+        record_profile(clients, store, plan, result, just_ended=not result.reused)
         if not result.reused:
-            announce(clients, store.env, Event("run.finished", plan.run_id, result.to_dict()))
+            announce(clients, store.env, *_events(result))
         return result
 
     if prepared.result is not None:
@@ -130,6 +134,15 @@ def execute(
         return done(result)
 
 
+def _events(result: Result) -> list[Event]:
+    """Return what is announced of a run that has just ended."""
+    data = result.to_dict()
+    events = [Event("run.finished", result.run_id, data)]
+    if result.drift is not None and result.drift["level"] == DRIFT:
+        events.append(Event("run.drifted", result.run_id, data))
+    return events
+
+
 def _end(exc: Exception, stopping: bool) -> End:
     """Return how a try ended that others follow."""
     if not isinstance(exc, RunInterrupted):
@@ -161,7 +174,7 @@ def _work(work: _Work) -> Result:
     decision = read_decision(store)
     if decision is None:
         session = _score(work)
-        decision = decide(clients, store, plan, session, prepared.max_rejects)
+        decision = decide(clients, store, plan, session, prepared.max_rejects, prepared.max_drift)
         if not store.create(Decision.NAME, decision.to_dict()):
             decision = read_decision(store)  # another was first: it counts
     if decision is None:
@@ -220,6 +233,7 @@ def _work(work: _Work) -> Result:
         engine=work.engine.name,
         engine_reason=work.engine.reason,
         shadow=shadow,
+        drift=decision.drift,
     )
     if store.create(Result.NAME, result.to_dict()):
         return result

@@ -307,6 +307,7 @@ variable "scheduled_predictions" {
     class_columns     = optional(string)
     where             = optional(string)
     max_rejects       = optional(string)
+    max_drift         = optional(string)
     engine            = optional(string)
     shadow            = optional(string)
     write_disposition = optional(string, "WRITE_TRUNCATE")

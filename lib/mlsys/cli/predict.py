@@ -37,6 +37,8 @@ OPTIONAL = {
         "how many rows may be set aside, 100 or 1%% of them (default: 0)",
     ),
     "engine": ("E", "auto (default), service, or job: the tasks of a Cloud Run job"),
+    "max_drift": ("D", "publish nothing if a column is further from the training data, 0 to 1"),
+    "profile": ("BOOL", "false: neither count the columns nor compare them (default: true)"),
     "shadow": ("V", "another version or alias that scores the same rows, into P.D.T_shadow"),
 }
 FLAGS = {
@@ -183,6 +185,8 @@ def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
         if verdict.get("price_usd") is not None:
             price = f"{verdict['price_usd']:.4f} USD for {verdict['bytes']:,} bytes"
             print(f"price         {price}, at US list prices")
+        if drift := verdict.get("drift"):
+            print(f"compares      {_compared(drift)}")
         if verdict.get("duplicate_ids") is not None:
             print(f"duplicate ids {verdict['duplicate_ids']:,} rows")
         for warning in verdict.get("warnings", ()):
@@ -198,6 +202,15 @@ def _column(column: Mapping[str, str]) -> str:
     text = f"{column['name']} {column['type']}"
     label = column.get("label")
     return text if label is None or column["name"].endswith(label) else f"{text} ({label!r})"
+
+
+def _compared(drift: Mapping[str, Any]) -> str:
+    """Return what a run's columns would be compared with."""
+    if not drift["columns"]:
+        return "nothing: the predictions are only counted, for the next run"
+    source = drift["reference"]
+    by = "the training data" if source == "training" else f"the run {source}"
+    return f"{drift['columns']} columns with {by}"
 
 
 def _shadow(shadow: Mapping[str, Any] | None) -> list[str]:
@@ -233,6 +246,8 @@ def _print_result(result: Mapping[str, Any]) -> None:
     print(f"seconds       {result.get('seconds')}")
     if (engine := result.get("engine", "service")) != "service":
         print(f"engine        {engine}: {result.get('engine_reason')}")
+    if drift := result.get("drift"):
+        print(f"drift         {drift['text']}")
     for line in _shadow(result.get("shadow")):
         print(f"shadow        {line}")
     if result.get("reused"):

@@ -171,6 +171,23 @@ def count(bins: Bins, column: pa.Array | pa.ChunkedArray) -> Counts:
     return _count_numbers(bins, values, array.type, rows, nulls)
 
 
+def fits(bins: Bins, kind: pa.DataType) -> bool:
+    """Return whether a column of the type can be counted in the bins."""
+    import pyarrow as pa
+
+    try:
+        if bins.kind == CATEGORY and not is_ordered(kind):
+            pa.array(bins.values, kind)
+        elif bins.kind != PLAIN and not is_ordered(kind):
+            return False
+        else:
+            edges_as(bins.edges, kind)
+    except (pa.ArrowException, ValueError, TypeError):
+        return False
+    is_text = any(isinstance(v, str) for v in (*bins.edges, *bins.values))
+    return not is_ordered(kind) or is_text == (bool(bins.edges) and pa.types.is_temporal(kind))
+
+
 def is_ordered(kind: pa.DataType) -> bool:
     """Return whether values of the type are numbers, dates or times."""
     from pyarrow import types

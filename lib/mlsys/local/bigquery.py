@@ -113,7 +113,8 @@ def create_tables(clients: Clients, envs: Iterable[str]) -> None:
 
 def _create_view(client: bigquery.Client, dataset: str, path: Path) -> None:
     """Create or replace the view that is named as the file, over the dataset's tables."""
-    sql = Template(path.read_text(encoding="utf-8")).substitute(dataset=dataset)
+    # As Terraform does, leave the `$` of JSON paths alone.
+    sql = Template(path.read_text(encoding="utf-8")).safe_substitute(dataset=dataset)
     statement = f"CREATE OR REPLACE VIEW `{dataset}.{path.stem}` AS\n{sql}"
     job = client.query(statement, timeout=TIMEOUT, retry=bigquery_retry())
     job.result(timeout=TIMEOUT, retry=bigquery_retry())

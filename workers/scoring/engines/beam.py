@@ -12,6 +12,7 @@ import argparse
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 from mlsys.cloud.clients import clients_for, is_passing
@@ -22,7 +23,7 @@ from workers.scoring.engines.task import require_walls
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import read_plan
 from workers.scoring.records import Engine, Failure, read_decision, read_failure, read_result
-from workers.scoring.request import MaxRejects, check_run_id
+from workers.scoring.request import MaxRejects, check_run_id, read_max_drift
 from workers.scoring.run import execute, give_up_for
 from workers.scoring.shards.chain import Share, read_chain
 from workers.scoring.shards.part import PartDamaged
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("run_id", type=check_run_id)
     parser.add_argument("--env", required=True)
     parser.add_argument("--max-rejects", type=MaxRejects.parse, default=MaxRejects())
+    parser.add_argument("--max-drift", type=read_max_drift)
     parser.add_argument("--cores", type=int, help="of all workers; default: of this machine")
     options, of_beam = parser.parse_known_args(arguments)
     settings = Settings.from_env()
@@ -49,6 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if read_result(store) is None:
             scoring = prepare(settings, store, options.max_rejects, options.cores)
+            scoring = replace(scoring, max_drift=options.max_drift)
             score(scoring, range(scoring.session.shards), of_beam)
             check_not_cancelled(store, scoring.plan)
         failure = read_failure(store)
@@ -124,7 +127,7 @@ def publish(scoring: Scoring, streams: int) -> None:
     try:
         execute(
             store.clients,
-            Prepared(store, scoring.plan, scoring.max_rejects),
+            Prepared(store, scoring.plan, scoring.max_rejects, max_drift=scoring.max_drift),
             share=share,
             engine=engine,
         )

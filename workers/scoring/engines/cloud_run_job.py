@@ -170,6 +170,8 @@ def _start(
         count_again(store)
     try:
         arguments = [store.run_id, "--env", store.env, "--max-rejects", str(prepared.max_rejects)]
+        if prepared.max_drift is not None:
+            arguments += ["--max-drift", str(prepared.max_drift)]
         name = run_job(clients, arguments, tasks)
     except Exception as exc:
         execution.not_started(store, str(exc) if isinstance(exc, MlsysError) else "refused")

@@ -1,6 +1,6 @@
 """Score one task's share of a run: what each task of the Cloud Run job executes.
 
-    python -m workers.scoring.engines.task RUN_ID --env dev [--max-rejects 100]
+    python -m workers.scoring.engines.task RUN_ID --env dev [--max-rejects 100] [--max-drift 0.3]
 
 Cloud Run says which task it is by CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT. The exit code is 0
 once nothing is left for this task, also if the run failed for good, and 1 for a fault that may
@@ -27,7 +27,7 @@ from workers.scoring.engines.execution import latest_execution
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import read_plan
 from workers.scoring.records import Engine, read_failure
-from workers.scoring.request import JOB, MaxRejects, check_run_id
+from workers.scoring.request import JOB, MaxRejects, check_run_id, read_max_drift
 from workers.scoring.run import execute
 from workers.scoring.shards.chain import Share
 from workers.scoring.store import RunStore
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     parser.add_argument("run_id", type=check_run_id)
     parser.add_argument("--env", required=True)
     parser.add_argument("--max-rejects", type=MaxRejects.parse, default=MaxRejects())
+    parser.add_argument("--max-drift", type=read_max_drift)
     options = parser.parse_args(arguments)
     share = Share(
         int(environ.get("CLOUD_RUN_TASK_INDEX", "0")),
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     store = RunStore(clients_for(settings), settings.require_env(options.env), options.run_id)
-    return work(store, share, options.max_rejects, stopping.is_set)
+    return work(store, share, options.max_rejects, stopping.is_set, options.max_drift)
 
 
 def require_walls(settings: Settings) -> None:
@@ -71,7 +72,11 @@ def require_walls(settings: Settings) -> None:
 
 
 def work(
-    store: RunStore, share: Share, max_rejects: MaxRejects, stopping: Callable[[], bool]
+    store: RunStore,
+    share: Share,
+    max_rejects: MaxRejects,
+    stopping: Callable[[], bool],
+    max_drift: float | None = None,
 ) -> int:
     """Score the share of a planned run, and return the exit code."""
     clients, about = store.clients, {"run_id": store.run_id}
@@ -82,7 +87,7 @@ def work(
             return DONE
         execution = latest_execution(store)
         engine = Engine(JOB, execution.reason if execution else "")
-        prepared = Prepared(store, plan, max_rejects)
+        prepared = Prepared(store, plan, max_rejects, max_drift=max_drift)
         execute(
             *(clients, prepared),
             stopping=lambda: stopping() or failed(),

@@ -51,6 +51,7 @@ class Prepared:
     engine: str = AUTO  # that the request asks for
     challenger: SandboxedModel | None = None  # the shadow's model, as `model`
     notes: tuple[str, ...] = ()  # for this caller, beside the run's warnings
+    max_drift: float | None = None
 
     def close(self) -> None:
         """End the sandboxes that hold the models."""
@@ -163,7 +164,8 @@ def prepare(
             clients, plan.model, lambda model: check_model(model, metadata, request)
         )
     return Prepared(
-        store, plan, request.max_rejects, None, model, request.engine, challenger, notes
+        *(store, plan, request.max_rejects, None, model, request.engine, challenger, notes),
+        max_drift=request.max_drift,
     )
 
 

@@ -32,6 +32,7 @@ from workers.scoring.planning.model_pin import ask_pinned, read_metadata
 from workers.scoring.planning.outputs import leave_out_equal, with_ids, written_columns
 from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.table_kinds import input_warnings, output_warnings
+from workers.scoring.planning.watched import of_last_run, of_training
 from workers.scoring.request import ScoringRequest
 
 
@@ -89,6 +90,14 @@ def _plan(
     path = model.choose_route(features, list(outputs), metadata, series)
     existing, location = output_location(clients, request.output_table) if writes else (None, "")
     check_bucket(clients, request.env, request.output_table, location)
+    reference = None
+    if writes and request.profile:
+        reference, left_out = of_training(metadata, table, features, outputs, written)
+        matching += left_out
+        if reference is None and not left_out:
+            reference = of_last_run(
+                clients, resolved.model, request.env, model, description, outputs, written
+            )
     created_at = dt.datetime.now(dt.UTC)
     output = output_destination(
         request.output_table,
@@ -126,6 +135,7 @@ def _plan(
         aliased=aliased,
         series=series,
         frames=golden_rows(metadata, features) is not None,
+        reference=reference,
     )
 
 

@@ -16,6 +16,7 @@ from mlsys.cloud.tables import TableRef
 from mlsys.columns.features import Feature
 from mlsys.columns.names import fold
 from workers.inference.predictor import PredictionSpec
+from workers.monitoring.reference import Reference
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.model_pin import ModelPin
@@ -89,6 +90,7 @@ class Plan:
     rows_exact: bool = False  # `rows_expected` is the number of rows at the snapshot
     frames: bool = False  # golden rows have proven the model with frames within: `restore_output`
     shadow: Shadow | None = None  # another version that scores the same rows
+    reference: Reference | None = None  # the columns that the run counts; None: it counts nothing
 
     @property
     def input_table(self) -> TableRef:
@@ -145,17 +147,22 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values, as `plan.json` holds it."""
-        value = asdict(replace(self, shadow=None)) | {
+        value = asdict(replace(self, shadow=None, reference=None)) | {
             "features": [f.to_dict() for f in self.features],
             "output": self.output.to_dict(),
             "rejects": self.rejects.to_dict(),
         }
-        del value["shadow"]
-        return value if self.shadow is None else value | {"shadow": self.shadow.to_dict()}
+        for name, part in (("shadow", self.shadow), ("reference", self.reference)):
+            if part is None:
+                del value[name]
+            else:
+                value[name] = part.to_dict()
+        return value
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """Read a `plan.json`."""
+        counted = value.get("reference")
         return cls(
             **{
                 **value,
@@ -168,6 +175,7 @@ class Plan:
                 "rejects": Destination.from_dict(value["rejects"]),
                 "warnings": tuple(value["warnings"]),
                 "shadow": Shadow.from_dict(value["shadow"]) if value.get("shadow") else None,
+                "reference": Reference.from_dict(counted) if counted else None,
             }
         )
 

@@ -170,6 +170,7 @@ def _shadow(
     )
     plan = replace(
         first,
+        reference=None,
         model=pin,
         features=tuple(features),
         read_columns=read,

@@ -8,6 +8,13 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict
 from workers.scoring.planning.destination import rejects_destination
 from workers.scoring.planning.plan import Plan
+from workers.scoring.publishing.profile import (
+    add_up,
+    check_drift,
+    judge_all,
+    rows_of,
+    summary,
+)
 from workers.scoring.publishing.row_count import check_row_count
 from workers.scoring.publishing.shadow import decide_shadow
 from workers.scoring.records import Counts, Decision
@@ -22,12 +29,18 @@ log = logging.getLogger(__name__)
 
 
 def decide(
-    clients: Clients, store: RunStore, plan: Plan, session: Session, max_rejects: MaxRejects
+    clients: Clients,
+    store: RunStore,
+    plan: Plan,
+    session: Session,
+    max_rejects: MaxRejects,
+    max_drift: float | None = None,
 ) -> Decision:
     """Return what is to be published, once every stream of the session has all its parts.
 
     Raises:
         PredictionFailed: more rows than `max_rejects` cannot be scored.
+        InputDrifted: a column is further from the training data than `max_drift`.
         SchemaMismatch: the table of rejects has other columns.
         Conflict: rows were read and neither scored nor rejected.
         TryAgain: a part was deleted or is damaged, or BigQuery did not send every row: the next
@@ -52,6 +65,8 @@ def decide(
     if total.rejected > max_rejects.limit(total.read):
         examples = read_rejects(store, rejects)
         raise too_many(plan, examples, max_rejects, total.rejected, total.read)
+    judged = judge_all(plan, add_up(plan, footers))
+    check_drift(plan, judged, max_drift)
     if rejects:  # publish nothing if the rejects do not fit their table
         rejects_destination(clients, plan.output.table)
     return Decision(
@@ -70,6 +85,8 @@ def decide(
             if over.rows
         ),
         shadow=decide_shadow(store, plan, footers, total.read, max_rejects),
+        profile=rows_of(plan, judged),
+        drift=summary(judged),
     )
 
 

@@ -22,6 +22,7 @@ GROUP_ROWS, GROUP_BYTES = 131_072, 16 * 1024 * 1024
 FOOTERS_AT_ONCE = 16
 REJECTS, PATH, STREAM = "mlsys.rejects", "mlsys.path", "mlsys.stream"
 OFFSET, LAST = "mlsys.offset", "mlsys.last"
+PROFILE = "mlsys.profile"
 SHADOW, SHADOW_REJECTED, ASIDE = "mlsys.shadow", "mlsys.shadow_rejected", "mlsys.aside"
 
 
@@ -123,7 +124,8 @@ class Footer:
     from, `offset` the number of the stream's rows before them; `last` says that none follow.
     `shadow` is the name of the challenger's rows, None without a challenger, and `shadow_rejected`
     how many it could not score. Those rows note in `aside` which ones, by their places in the
-    part, the run's model and the challenger could not score.
+    part, the run's model and the challenger could not score. `profile` are the counts of its
+    columns as text (`Tally`), "" if the run counts nothing.
     """
 
     counts: Counts
@@ -135,6 +137,7 @@ class Footer:
     shadow: str | None = None
     shadow_rejected: int = 0
     aside: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    profile: str = ""
 
     def notes(self) -> dict[str, str]:
         """Return the metadata of the Parquet file."""
@@ -144,6 +147,7 @@ class Footer:
         if self.shadow is not None:
             notes |= {SHADOW: self.shadow, SHADOW_REJECTED: str(self.shadow_rejected)}
         notes |= {ASIDE: json.dumps(self.aside)} if any(self.aside) else {}
+        notes |= {PROFILE: self.profile} if self.profile else {}
         return counts | place | notes
 
     @classmethod
@@ -165,6 +169,7 @@ class Footer:
             notes.get(SHADOW),
             int(notes.get(SHADOW_REJECTED, "0")),
             (tuple(first), tuple(second)),
+            notes.get(PROFILE, ""),
         )
 
 

@@ -52,6 +52,7 @@ class Scoring:
     plan: Plan
     session: Session
     max_rejects: MaxRejects
+    max_drift: float | None = None  # for the process that decides what is published
 
 
 @dataclass(frozen=True, slots=True)

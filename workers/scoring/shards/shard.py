@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients
+from mlsys.columns.bins import Counts as ColumnCounts
 from mlsys.errors import RunInterrupted
+from workers.monitoring.counting import Tally, count_features
 from workers.scoring.planning.model_pin import read_metadata
 from workers.scoring.records import Counts
 from workers.scoring.request import MaxRejects
@@ -114,7 +116,7 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
     plan, shard, offset = scorer.plan, chain.shard, chain.end
     form = RejectsTable(plan)
     began = time.monotonic()
-    counts, name = Counts(), ""
+    counts, name, tally = Counts(), "", Tally(plan.reference)
     with ExitStack() as writers:
         # Left in reverse order: the part is published after the rejects and the challenger's rows.
         part = writers.enter_context(
@@ -137,6 +139,7 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
             rejected += len(bad)
             if rejected > allowed:
                 raise too_many(plan, bad, work.max_rejects, rejected, session.rows, at_least=True)
+            tally.add(reader.features, scored)
             for table in scored:
                 part.write(table)
             if bad:
@@ -162,6 +165,7 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
             *(counts, name or None, path, stream, offset, last),
             shadow=shadow_name,
             shadow_rejected=shadow.rejected,
+            profile=tally.text(),
         )
         part.note(footer)
     pa.default_memory_pool().release_unused()
@@ -171,7 +175,8 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
 class _Reader:
     """The batches of a stream from an offset on; `batch` is the current one.
 
-    `rows` are its rows with all columns that were read, also those for the challenger.
+    `rows` are its rows with all columns that were read, also those for the challenger; `features`
+    are the counts of the columns that the run watches.
     """
 
     def __init__(self, clients: Clients, session: Session, chain: Chain, scorer: Scorer) -> None:
@@ -181,17 +186,19 @@ class _Reader:
 
         own = plan.own_columns if plan.shadow is not None else None
 
-        def batches() -> Iterator[tuple[Batch, pa.Table]]:
+        def batches() -> Iterator[tuple[Batch, pa.Table, list[ColumnCounts]]]:
             if not session.streams:  # the input is empty
                 return
             for table in read_batches(clients, session, chain.shard, chain.end, most, plan.aliases):
                 if self._over:
                     return
-                yield scorer.put(table if own is None else table.select(own)), table
+                rows = table if own is None else table.select(own)
+                yield scorer.put(rows), table, count_features(plan.reference, table)
 
         self._batches = ahead(batches())
         self.batch: Batch | None = None
         self.rows: pa.Table = None
+        self.features: list[ColumnCounts] = []
 
     def __enter__(self) -> _Reader:
         self.advance()
@@ -200,7 +207,7 @@ class _Reader:
     def advance(self) -> None:
         """Let `batch` be the next one, or None at the end of the stream."""
         self.batch = self.rows = None
-        self.batch, self.rows = next(self._batches, (None, None))
+        self.batch, self.rows, self.features = next(self._batches, (None, None, []))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Release what was read ahead, if the rows are skipped."""

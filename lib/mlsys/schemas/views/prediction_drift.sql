@@ -19,7 +19,7 @@ shares AS (
     run_id,
     role,
     column_name,
-    JSON_VALUE(item, '$.bin') AS bin,
+    JSON_VALUE(item, '$.place') AS place,
     CAST(JSON_VALUE(item, '$.rows') AS INT64) / row_count AS share
   FROM `${dataset}.prediction_profiles`, UNNEST(JSON_QUERY_ARRAY(bins)) AS item
   WHERE row_count > 0
@@ -44,7 +44,7 @@ distances AS (
     ON a.run_id = pairs.run_id AND a.role = pairs.role AND a.column_name = pairs.column_name
   JOIN shares AS b
     ON b.run_id = pairs.other_run_id AND b.role = pairs.role
-    AND b.column_name = pairs.column_name AND b.bin = a.bin
+    AND b.column_name = pairs.column_name AND b.place = a.place
   GROUP BY pairs.run_id, pairs.role, pairs.column_name, pairs.other_run_id
 )
 SELECT
