@@ -21,6 +21,7 @@ MlsysError
 ├── SchemaMismatch           a table does not fit the model, or the output does not fit its table
 ├── ModelUnusable            the model's file cannot be loaded or cannot predict
 ├── PredictionFailed         the model raised on rows of the table
+├── InputDrifted             the input is further from the training data than `max_drift`
 ├── NoProgress               the run's last tries all ended where they began
 ├── MetadataInvalid          a metadata.json that cannot be read
 ├── NotRegistered            an upload that the registry did not show in time

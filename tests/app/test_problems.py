@@ -45,6 +45,7 @@ ANSWERS: dict[type[Exception], int] = {
     errors.ModelUnusable: 422,
     errors.AliasInvalid: 422,
     errors.PredictionFailed: 422,
+    errors.InputDrifted: 422,
     errors.NoProgress: 422,
     errors.RunFailed: 422,
     errors.TryAgain: 503,

@@ -166,7 +166,7 @@ def _strange(bins: Bins, before: Counts | None, counts: Counts) -> dict[str, flo
 
 
 def _is_strange(number: int, rows: int, before: Counts, columns: int) -> bool:
-    """Return whether so many values that the reference does not have are more than chance."""
+    """Return whether the `number` of values that the reference lacks is more than chance."""
     # The chance that of both samples' rows these happen to be all in this one
     if number * math.log1p(before.rows / rows) <= math.log(columns / CHANCE):
         return False

@@ -308,6 +308,7 @@ variable "scheduled_predictions" {
     where             = optional(string)
     max_rejects       = optional(string)
     max_drift         = optional(string)
+    profile           = optional(string)
     engine            = optional(string)
     shadow            = optional(string)
     write_disposition = optional(string, "WRITE_TRUNCATE")

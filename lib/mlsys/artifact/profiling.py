@@ -211,7 +211,7 @@ def _rounded(inner: np.ndarray, values: np.ndarray, low: Any, high: Any) -> list
 
 
 def _number(value: Any, digits: int = 17) -> int | float:
-    """Return a number of so many digits as JSON writes it shortest: 14 for 14.0."""
+    """Return a number rounded to `digits`, in the shortest form that JSON has: 14 for 14.0."""
     number = value.item() if hasattr(value, "item") else value
     if isinstance(number, int):
         lost = len(str(abs(number))) - digits
