@@ -24,6 +24,7 @@ SECONDS = 10.0  # for all announcements of one call
 MAX_ATTRIBUTE = 1024  # bytes; https://cloud.google.com/pubsub/quotas#resource_limits
 
 Kind = Literal[
+    "alias.moved",
     "model.registered",
     "model.removed",
     "run.finished",
@@ -35,7 +36,7 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to `subject`, a model version or a run."""
+    """Something that happened to `subject`, a model version, an alias or a run."""
 
     kind: Kind
     subject: str

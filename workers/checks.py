@@ -30,9 +30,12 @@ from mlsys.doctor.check import (
 from mlsys.doctor.shared import Clock, table_checks
 from mlsys.errors import ObjectNotFound, PermissionMissing, TableNotFound
 from workers import machine
+from workers.registry.broken import broken
+from workers.registry.move import aliases_now
 from workers.sandbox import walls
 
 SECONDS = 12.0  # of one check; all together take at most three times as long
+MAX_NAMED = 10  # aliases of an answer
 SMALL = 64 * 2**20  # bytes; with a smaller limit ordinary forests are refused
 RUNS = ("run.jobs.run", "run.jobs.runWithOverrides")
 KEEPS = tuple(f"storage.objects.{verb}" for verb in ("create", "delete", "get", "list"))
@@ -80,6 +83,7 @@ class _Checks:
                 lambda: self._keeps(runs),
                 Use("Cloud Storage", f"gs://{runs}", objects),
             ),
+            self._aliases(models),
             self._check("location", self._location, own, needs=("runs-bucket", "registry-table")),
             self._check("datasets", self._datasets, own, needs=("location",)),
             self._topic("publish-predictions", settings.predictions_topic(env)),
@@ -93,6 +97,29 @@ class _Checks:
         self, id: str, ask: Callable[[], Outcome], use: Use, needs: tuple[str, ...] = ()
     ) -> Check:
         return Check(id, ask, use, self.fix, needs=needs)
+
+    def _aliases(self, models: str) -> Check:
+        use = Use("Cloud Storage", f"gs://{models}/*/aliases", ("storage.objects.list",))
+        needs = ("aliases-table", "models-bucket", "queries")
+        return self._check("aliases", self._all_usable, use, needs)
+
+    def _all_usable(self) -> Outcome:
+        """Check that each alias names a version that is there, and that its guard was asked."""
+        rows = aliases_now(self.clients, self.env)
+        problems = broken(self.clients, self.env, rows)
+        for row in rows:
+            guard = self.settings.alias_guard(self.env, row.model_name, row.alias)
+            if guard is not None and row.guarded is False:
+                problems.setdefault(row.name, "it was changed in the bucket past its guard")
+        if not problems:
+            return ok(f"{len(rows)} aliases name versions that can be scored.")
+        first = sorted(problems)
+        texts = [f"{name}: {problems[name]}" for name in first[:MAX_NAMED]]
+        more = f"; and {len(first) - MAX_NAMED} more" if len(first) > MAX_NAMED else ""
+        return failed(
+            f"{'; '.join(texts)}{more}.",
+            f"mlsys alias set {first[0].replace('/', ' ')} VERSION --env {self.env}",
+        )
 
     def _topic(self, id: str, topic: str) -> Check:
         use = Use("Pub/Sub", topic, ("pubsub.topics.publish",))

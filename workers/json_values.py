@@ -12,7 +12,7 @@ import datetime as dt
 import decimal
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 EXACT = 2**53  # every JSON reader holds integers up to here
@@ -43,6 +43,19 @@ def json_value(value: Any) -> Any:
     if isinstance(value, Iterable):
         return [json_value(item) for item in value]
     return _interval(value) if hasattr(value, "leapdays") else str(value)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values with the names of the objects that they are in.
+
+    >>> dict(flat({"test": {"roc_auc": 0.9}}))
+    {'test.roc_auc': 0.9}
+    """
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def bounded_row(row: dict[str, Any], keep: Iterable[str] = ()) -> dict[str, Any]:

@@ -26,6 +26,10 @@ FIELDS = (
     "problem",
     "subscription",
     "event",
+    "alias",
+    "version",
+    "who",
+    "clauses",
 )
 TRACE = "logging.googleapis.com/trace"
 

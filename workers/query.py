@@ -78,15 +78,19 @@ def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
 
 
 def select(
-    clients: Clients, sql: str, *parameters: Any, seconds: float = RETRY_DEADLINE
+    clients: Clients,
+    sql: str,
+    *parameters: Any,
+    dataset: str | None = None,
+    seconds: float = RETRY_DEADLINE,
 ) -> RowIterator:
-    """Run a query that names its tables in full; BigQuery's refusals are its own exceptions.
+    """Run a query of tables of `dataset`, or that names them in full; it may take `seconds`.
 
-    It may take `seconds`.
+    BigQuery's refusals are its own exceptions.
     """
     from google.cloud import bigquery
 
-    config = bigquery.QueryJobConfig(query_parameters=list(parameters))
+    config = bigquery.QueryJobConfig(query_parameters=list(parameters), default_dataset=dataset)
     job = clients.bigquery.query(sql, job_config=config, timeout=TIMEOUT, retry=bigquery_retry())
     return job.result(timeout=seconds, retry=bigquery_retry())
 

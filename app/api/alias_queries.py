@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.api.description import as_passed
 from app.api.parameters import ModelName, _matching, _reading, _schema
@@ -12,6 +13,17 @@ from app.api.queries import MAX_RUNS, EnvQuery
 from mlsys.artifact.aliases import MAX_WHY, read_why
 from mlsys.artifact.refs import ALIAS_RULE, VERSION, is_alias
 from workers.registry.move import NONE, REQUEST_ID
+
+
+def _time(value: object) -> dt.datetime:
+    try:
+        at = dt.datetime.fromisoformat(str(value))
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise ValueError(f"{str(value)[:80]!r}: pass the next of the page before")
+    return at
+
 
 AliasName = Annotated[
     str,
@@ -53,6 +65,13 @@ RequestId = Annotated[
 ]
 
 
+HistoryAfter = Annotated[
+    dt.datetime,
+    BeforeValidator(_time),
+    _schema("2026-03-01T08:00:00Z", "Go on after this: the `next` of the page before"),
+]
+
+
 class AliasPath(BaseModel):
     """An alias of a model."""
 
@@ -72,6 +91,7 @@ class HistoryQuery(EnvQuery):
     limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="At most this many, the latest")] = (
         100
     )
+    after: HistoryAfter | None = None
 
 
 class Reasons(BaseModel):
@@ -82,7 +102,8 @@ class Reasons(BaseModel):
     expected: Expected | None = None
     why: Why | None = None
     force: Annotated[
-        bool, Field(description="Move although the version is not ready; needs a reason")
+        bool,
+        Field(description="Move although the version is not ready: needs a reason, lifts no guard"),
     ] = False
     request_id: RequestId | None = None
     dry_run: Annotated[bool, Field(description="Only ask whether it would be moved")] = False

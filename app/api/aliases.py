@@ -38,7 +38,10 @@ api = APIBlueprint("aliases", __name__, abp_tags=[Tag(name="aliases")])
 class AliasNow(BaseModel):
     """What an alias names now. `who` is null if somebody changed the bucket past the service.
 
-    `version` is null, with the `problem`, if the alias's object names no version.
+    `broken` is true, with the `problem`, if nothing can be scored by it: its version was deleted,
+    was uploaded again after its guard judged it, or its object names none. `guarded` is true
+    if the alias's guard allowed the move, false if the bucket was changed past it, and null if the
+    alias had no guard.
     """
 
     model_name: str
@@ -48,10 +51,12 @@ class AliasNow(BaseModel):
     who: str | None
     why: str | None
     forced: bool | None
+    guarded: bool | None
     evidence: Any
     moved_at: str
     generation: int
     source: str
+    broken: bool
     problem: str | None
 
 
@@ -93,7 +98,7 @@ class MoveAnswer(BaseModel):
 class AliasHistory(BaseModel):
     """The versions that an alias named, the latest first; `valid_to` is null for the present one.
 
-    `more` says that earlier ones are missing: pass a larger `limit`, or query the view.
+    `more` says that earlier ones are missing: pass `next` as `after`.
     """
 
     env: str
@@ -101,6 +106,7 @@ class AliasHistory(BaseModel):
     alias: str
     history: list[dict[str, Any]]
     more: bool
+    next: str | None
 
 
 BODY: dict[str, Any] = {
@@ -118,7 +124,7 @@ def aliases(path: ModelPath, query: EnvQuery) -> dict[str, Any]:
 
     env = service().settings.require_env(query.env)
     rows = aliases_now(service().clients, env, path.model_name)
-    return AliasList(env=env, aliases=[AliasNow(**_shown(row)) for row in rows]).model_dump()
+    return AliasList(env=env, aliases=[AliasNow(**row) for row in _shown(env, rows)]).model_dump()
 
 
 @api.get(
@@ -135,7 +141,8 @@ def alias(path: AliasPath, query: EnvQuery) -> dict[str, Any]:
         others = [row.alias for row in aliases_now(service().clients, env, path.model_name)]
         known = f": it has {', '.join(others[:20])}" if others else ", and no other"
         raise AliasNotFound(f"{path.model_name} has no alias {path.alias} in {env}{known}")
-    return AliasAnswer(env=env, **_shown(rows[0])).model_dump()
+    [shown] = _shown(env, rows[:1])
+    return AliasAnswer(env=env, **shown).model_dump()
 
 
 @api.post(
@@ -172,10 +179,17 @@ def history(path: AliasPath, query: HistoryQuery) -> dict[str, Any]:
 
     env = service().settings.require_env(query.env)
     rows, more = list_history(
-        service().clients, env, path.model_name, path.alias, limit=query.limit
+        *(service().clients, env, path.model_name, path.alias),
+        limit=query.limit,
+        after=query.after,
     )
     return AliasHistory(
-        env=env, model_name=path.model_name, alias=path.alias, history=rows, more=more
+        env=env,
+        model_name=path.model_name,
+        alias=path.alias,
+        history=rows,
+        more=more,
+        next=rows[-1]["valid_from"].replace("+00:00", "Z") if more else None,
     ).model_dump()
 
 
@@ -216,6 +230,13 @@ def _move(
     ).model_dump()
 
 
-def _shown(row: AliasRow) -> dict[str, Any]:
-    values = asdict(row) | {"moved_at": row.moved_at.isoformat()}
-    return {name: values[name] for name in AliasNow.model_fields}
+def _shown(env: str, rows: list[AliasRow]) -> list[dict[str, Any]]:
+    from workers.registry.broken import broken
+
+    why = broken(service().clients, env, rows)
+    shown = []
+    for row in rows:
+        values = asdict(row) | {"moved_at": row.moved_at.isoformat(), "broken": row.name in why}
+        values["problem"] = why.get(row.name)
+        shown.append({name: values[name] for name in AliasNow.model_fields})
+    return shown

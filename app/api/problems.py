@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.InvalidRequest, 400, "A parameter is missing or malformed"),
     (errors.NotAllowed, 403, "The service does not touch this dataset"),
+    (errors.GuardRefused, 403, "The guard of the alias refuses the move"),
     (errors.PermissionMissing, 403, "The service may not do this"),
     (errors.ModelNotFound, 404, "Model not found"),
     (errors.AliasNotFound, 404, "Alias not found"),
@@ -62,6 +63,7 @@ class Problem(BaseModel):
     rows: list[dict[str, Any]] | None = None
     more: int | None = None  # parameters, columns or rows that are not listed
     progress: dict[str, Any] | None = None
+    clauses: list[dict[str, Any]] | None = None  # of the guard that refuses a move of an alias
 
 
 def documented(*statuses: int) -> dict[Any, Any]:
@@ -147,6 +149,8 @@ def answer(exc: Exception) -> BaseResponse:
             body["more"] = len(items) - errors.MAX_LISTED
     if isinstance(exc, errors.TryAgain) and exc.progress:
         body["progress"] = exc.progress
+    if isinstance(exc, errors.GuardRefused):
+        body["clauses"] = exc.clauses
     response = Response(
         json.dumps(body, indent=2) + "\n", status, mimetype="application/problem+json"
     )

@@ -16,6 +16,8 @@ from app.api.queries import EnvQuery, ModelsQuery
 api = APIBlueprint("registry", __name__, abp_tags=[Tag(name="registry")])
 
 
+MAX_ALIASES = 10_000  # that are looked through
+MAX_BROKEN = 100  # of them, of an answer
 MAX_SKIPPED = 100  # objects of an answer; an object's name has up to 1,024 bytes
 
 
@@ -46,16 +48,26 @@ class RescanResult(BaseModel):
     skipped_count: int
 
 
+class BrokenAlias(BaseModel):
+    """An alias that names a version which is not in the registry."""
+
+    model_name: str
+    alias: str
+    version: str
+
+
 class ModelList(BaseModel):
     """The registry's rows, newest version of each model first.
 
     `features` counts a model's columns, `feature_names` holds the first 100; `more` says that rows
     are missing, for `limit` or because the answer would be too large: pass `next` as `after`. A
-    row's `left_out` names columns whose value is too large.
+    row's `left_out` names columns whose value is too large. `aliases` of a row are those that name
+    the version; `broken_aliases` are the first 100 that name a version which is not there.
     """
 
     env: str
     models: list[dict[str, Any]]
+    broken_aliases: list[BrokenAlias]
     more: bool
     next: str | None
 
@@ -82,6 +94,7 @@ def model_registry(query: EnvQuery) -> dict[str, Any]:
     responses={200: ModelList, **documented(400, 403, 503)},
 )
 def models(query: ModelsQuery) -> dict[str, Any]:
+    from workers.registry.alias_table import current
     from workers.registry.table import list_models
 
     env = service().settings.require_env(query.env)
@@ -94,9 +107,18 @@ def models(query: ModelsQuery) -> dict[str, Any]:
         metadata=query.metadata,
         after=query.after,
     )
+    aliases = current(service().clients, env, query.model_name or "", limit=MAX_ALIASES)
+    for row in rows:
+        version = row["model_name"], row["model_version"]
+        row["aliases"] = [a["alias"] for a in aliases if (a["model_name"], a["version"]) == version]
     last = rows[-1] if more else None
-    following = f"{last['model_name']}/v{last['version_number']}" if last else None
-    return ModelList(env=env, models=rows, more=more, next=following).model_dump()
+    return ModelList(
+        env=env,
+        models=rows,
+        broken_aliases=[BrokenAlias(**each) for each in aliases if each["broken"]][:MAX_BROKEN],
+        more=more,
+        next=f"{last['model_name']}/v{last['version_number']}" if last else None,
+    ).model_dump()
 
 
 @api.get(

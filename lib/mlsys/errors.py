@@ -7,6 +7,7 @@ MlsysError
 ├── PermissionMissing        Google Cloud denies the account a bucket, table or project
 ├── InvalidRequest           a malformed name, table, parameter or value
 ├── NotAllowed               a dataset that the service may not read or write
+├── GuardRefused             the guard of an alias refuses a move
 ├── ModelNotFound            no such model version
 ├── AliasNotFound            no such alias of a model
 ├── AliasInvalid             an alias's object that names no version
@@ -107,6 +108,17 @@ class InvalidRequest(MlsysError, ValueError):
 
 class NotAllowed(MlsysError, PermissionError):
     """The service's settings do not let it touch this dataset."""
+
+
+class GuardRefused(MlsysError, PermissionError):
+    """The guard of an alias refuses a move.
+
+    `clauses` has every clause of the guard, with `name`, `ok`, `wanted`, `seen` and `problem`.
+    """
+
+    def __init__(self, message: str, clauses: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.clauses = [dict(clause) for clause in clauses]
+        super().__init__(message)
 
 
 class ModelNotFound(MlsysError, LookupError):

@@ -16,9 +16,17 @@ from mlsys.cloud.errors import cloud_errors
 from mlsys.cloud.messages import Use
 from mlsys.cloud.progress import Done, progress
 from mlsys.cloud.uploads import upload
-from mlsys.errors import InvalidRequest, MetadataInvalid, ModelExists, ModelNotFound, ObjectNotFound
+from mlsys.errors import (
+    InvalidRequest,
+    MetadataInvalid,
+    ModelExists,
+    ModelNotFound,
+    ModelUnusable,
+    NotRegistered,
+    ObjectNotFound,
+)
 from mlsys.registry.row import wait_until_registered
-from mlsys.remote.aliases import Aliases, AliasMove
+from mlsys.remote.aliases import Aliases, AliasMove, move_to_new
 from mlsys.remote.service import Service, service_url
 from mlsys.settings import ENVS
 
@@ -48,6 +56,9 @@ def upload_model(
     signing_key: str | Path | None = None,
     profile: bool = True,
     golden: bool = True,
+    alias: str | None = None,
+    why: str | None = None,
+    url: str | None = None,
 ) -> ModelRef:
     """Upload a fitted model with its metadata, and return its name and version.
 
@@ -60,6 +71,10 @@ def upload_model(
     With `wait` the call returns once the registry shows the upload (after at most four minutes),
     and warns if the service rejects the model. `signing_key` is the file of a private key, for a
     service that requires signatures (`mlsys sign new-key`).
+
+    With `alias`, such as "challenger", the service then moves that alias to the version, as
+    `set_alias` does with `why` and `url`. If it does not, the model stays uploaded, and the error
+    says so: the version is rejected, or not registered within four minutes, or a guard refuses it.
 
     Classes and functions of the notebook, of modules beside it, and lambdas are stored as code, and
     a warning names them: only a service with MLSYS_MODELS=any loads them.
@@ -77,12 +92,15 @@ def upload_model(
         ModelExists: the version exists already.
         ObjectNotFound: the environment's bucket does not exist.
         NotRegistered: the model is in the bucket, and the registry did not show it in time.
+        ModelUnusable: it is in the bucket and rejected, so the alias was not moved.
+        RefusedByService, TryAgain, SettingsError: about the alias, as `set_alias`.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from mlsys.artifact import describe, metadata, pickling, signing, training
 
     ModelRef(name, "v1" if version is None else version)  # before any work is done
     check_choice(env, ENVS, "env")
+    aliases = _aliases(name, alias, why, wait, env, url)
     if signing_key is not None:
         signing.public_key(signing_key)  # refuse a key that cannot sign before anything is written
     training.check_model(model)
@@ -114,10 +132,38 @@ def upload_model(
             clients, env, name, version, overwrite, content, described, about, signing_key, done
         )
     if wait:
-        row = wait_until_registered(clients, env, ref, generation)
+        try:
+            row = wait_until_registered(clients, env, ref, generation)
+        except NotRegistered as exc:
+            if alias is None:
+                raise
+            text = f"{exc}. {alias} was not moved: call set_alias once the registry shows it"
+            raise NotRegistered(text) from exc
         if row.status != "ready" or row.status_reason:
             warnings.warn(f"{ref} is {row.status} in {env}: {row.status_reason}", stacklevel=2)
+        if aliases is not None and alias is not None:
+            if row.status != "ready":
+                raise ModelUnusable(
+                    f"{ref} is uploaded, and {alias} was not moved: it is {row.status} in {env}. "
+                    "Upload a version that is ready"
+                )
+            move_to_new(aliases, ref, alias, why)
     return ref
+
+
+def _aliases(
+    name: str, alias: str | None, why: str | None, wait: bool, env: str, url: str | None
+) -> Aliases | None:
+    """Return the service's aliases if one is to be moved, before anything is uploaded."""
+    if alias is None:
+        if why is not None:
+            raise InvalidRequest(("why", "is the reason for an alias: pass alias too"))
+        return None
+    AliasRef(name, alias)
+    if not wait:
+        text = "needs wait=True: an alias is moved to a version once it is registered"
+        raise InvalidRequest(("alias", text))
+    return Aliases(Service(service_url(url)), env)
 
 
 def list_models(
@@ -169,11 +215,13 @@ def set_alias(
     The service moves it, in your account's name, and keeps who did it, when and `why`. `expected`
     is the version that the alias names now, or "none": if it names another, because somebody else
     has moved it, the move is refused. A version that is not `ready` is refused unless `force` with
-    a reason. `dry_run` asks without moving. `url` is the service's address (default: MLSYS_URL).
+    a reason, which overrides no guard. `dry_run` asks without moving. `url` is the service's
+    address (default: MLSYS_URL).
 
     Raises:
         InvalidRequest: a malformed name or version.
-        RefusedByService: the service refuses the move; the message says why.
+        RefusedByService: the service refuses the move; the message says why. If the alias's guard
+            does, `body["clauses"]` has every clause with its figure.
         TryAgain: the service is busy or cannot be reached; the call can be repeated.
         SettingsError, CredentialsMissing: no address, or nobody is signed in.
     """

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from app import auth, create_app
 from mlsys.settings import Emulators, Settings
+from mlsys.settings.guards import read_guards
 from tokens import GOOGLES, PUSHER, SERVICE, STRANGERS, claims, cut_off, signed
 from warehouse import Warehouse
 
@@ -247,6 +248,37 @@ def test_a_dry_run_writes_nothing(local: FlaskClient, cloud: Warehouse) -> None:
     assert OBJECT not in cloud.bucket.objects and not cloud.runs.objects
 
 
+def guarded(cloud: Warehouse, **guard: Any) -> None:
+    guards = read_guards(json.dumps({"dev": {"champion": guard}}), ("dev",), [])
+    cloud.settings = replace(cloud.settings, alias_guards=guards)
+
+
+@pytest.mark.parametrize("headers", [FORGED, *({name: value} for name, value in FORGED.items())])
+def test_a_guard_asks_for_the_verified_account(
+    behind_iam: FlaskClient, cloud: Warehouse, headers: dict[str, str]
+) -> None:
+    guarded(cloud, movers=["root@example.com"], why=True)
+    token = bearer(cut_off(claims(**PERSON)))
+    refused = move(behind_iam, headers=headers | token)
+    assert (refused.status_code, refused.json["type"]) == (403, "urn:mlsys:problem:guard-refused")
+    assert [(each["name"], each["ok"], each["seen"]) for each in refused.json["clauses"]] == [
+        ("movers", False, PERSON["email"]),
+        ("why", False, None),
+        ("ready", True, "ready"),
+    ]
+    assert "ask root@example.com; why: the reason is missing" in refused.json["detail"]
+    removed = behind_iam.delete(f"{PATH}?env=dev&why=x", headers=headers | token)
+    assert removed.status_code == 404  # there is none
+    assert OBJECT not in cloud.bucket.objects and not cloud.runs.objects
+    root = bearer(cut_off(claims(**PERSON | {"email": "root@example.com"})))
+    asked = move(behind_iam, why="better", dry_run=True, headers=headers | root)
+    assert [each["ok"] for each in asked.json["evidence"]["guard"]] == [True, True, True]
+    assert move(behind_iam, why="better", headers=headers | root).json["moved"] is True
+    assert behind_iam.get(f"{PATH}?env=dev").json["guarded"] is True
+    removed = behind_iam.delete(f"{PATH}?env=dev&why=x", headers=headers | token)
+    assert (removed.status_code, OBJECT in cloud.bucket.objects) == (403, True)
+
+
 def test_a_repeated_request_moves_once(local: FlaskClient, cloud: Warehouse) -> None:
     name = "0123456789abcdef" * 2
     first = move(local, expected="none", request_id=name)
@@ -294,3 +326,22 @@ def test_a_dropped_file_is_listed_as_such(local: FlaskClient, cloud: Warehouse) 
     assert move(local, "v10", expected="v1").status_code == 200
     repaired = local.post("/models/m/aliases/other?env=dev", json={"version": "v1"})
     assert repaired.status_code == 200
+
+
+def test_an_alias_whose_version_was_deleted_is_broken(local: FlaskClient, cloud: Warehouse) -> None:
+    move(local)
+    assert local.get(f"{PATH}?env=dev").json["broken"] is False
+    cloud.bucket.delete("m/v2/model.pkl")
+    [listed] = local.get("/models/m/aliases?env=dev").json["aliases"]
+    now = local.get(f"{PATH}?env=dev").json
+    assert (now["broken"], now["problem"]) == (
+        *(True, "m/v2/model.pkl does not exist: it has v10, v1"),
+    )
+    assert now == listed | {"env": "dev"}
+
+
+@pytest.mark.parametrize("after", ["x", "2026-03-01T08:00:00", "2026", "v1"])
+def test_a_page_of_the_history_goes_on_after_a_time(local: FlaskClient, after: str) -> None:
+    answer = local.get(f"{PATH}/history?env=dev&after={after}")
+    assert [each["name"] for each in answer.json["parameters"]] == ["after"]
+    assert "pass the next of the page before" in answer.json["detail"]

@@ -30,6 +30,7 @@ ANSWERS: dict[type[Exception], int] = {
     errors.NotRegistered: 500,
     errors.InvalidRequest: 400,
     errors.NotAllowed: 403,
+    errors.GuardRefused: 403,
     errors.PermissionMissing: 403,
     errors.ModelNotFound: 404,
     errors.AliasNotFound: 404,

@@ -52,7 +52,9 @@ def test_only_existing_outputs_and_variables_are_used() -> None:
     assert of_module and of_module <= module
     passed = set(re.findall(r"-var=(\w+)=", TEXT))
     assert passed and passed <= declared("variable", "envs/dev")
-    budget, example = re.findall(r"```hcl\n(.*?)```", TEXT, re.S)
+    budget, *examples = re.findall(r"```hcl\n(.*?)```", TEXT, re.S)
     assert set(re.findall(r"^(\w+)", budget, re.M)) <= declared("variable", "bootstrap")
     main = (INFRASTRUCTURE / "envs/dev/main.tf").read_text()
-    assert all(f"  {name} " in main for name in re.findall(r"^(\w+)", example, re.M))
+    names = re.findall(r"^(\w+)", "\n".join(examples), re.M)
+    assert {"invokers", "alias_guards"} <= set(names)
+    assert all(f"  {name} " in main for name in names)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from edge_cases import SERVICE, NoClients
 from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.local import bigquery, topics
 from mlsys.settings import ENVS, Settings
+from mlsys.settings.guards import read_guards
 from terraform_cases import (
     INFRASTRUCTURE,
     MODULE,
@@ -30,6 +33,7 @@ from terraform_cases import (
     named,
 )
 from workers import machine
+from workers.registry import alias_sync
 
 CONFIG = Config.read(files_of(MODULE))
 ROOTS = ("bootstrap", "modules/mlsys", *(f"envs/{env}" for env in ENVS))
@@ -124,6 +128,26 @@ def test_a_schedule_sets_the_parameters_of_predict() -> None:
     assert declared
     names = set(re.findall(r"^\s+(\w+)\s+=", declared[1], re.M))
     assert names - {"schedule"} == PredictQuery.model_fields.keys() - NOT_SCHEDULED
+
+
+def test_a_guard_of_an_alias_has_the_parts_that_the_code_reads() -> None:
+    text = (MODULE / "variables.tf").read_text()
+    declared = re.search(r'variable "alias_guards".*?type = (.*?)default = ', text, re.S)
+    assert declared
+    names = set(re.findall(r"^\s+(\w+)\s+=", declared[1], re.M))
+    guard: dict[str, Any] = {
+        "movers": ["ada@example.com"],
+        "why": True,
+        "golden_rows": True,
+        "runs": {"at_least": 1, "ledgers": ["p.d"]},
+        "metrics": {"auc": {"at_least": 0, "at_most": 1, "worse_by": 0.1, "better": "lower"}},
+        "shadow": {"agreement": 0.9, "rows": 10},
+    }
+    assert names == {*guard, *guard["runs"], *guard["metrics"]["auc"], *guard["shadow"]}
+    errors: list[str] = []
+    [(_, _, read)] = read_guards(json.dumps({"dev": {"champion": guard}}), ("dev",), errors)
+    assert not errors
+    assert not [f.name for f in fields(read) if getattr(read, f.name) == f.default]
 
 
 def test_tables_match_the_local_stack() -> None:
@@ -316,13 +340,16 @@ def test_the_job_executes_the_task_of_the_code_with_the_services_settings() -> N
 
 
 def test_log_alerts_match_the_lines_that_are_logged() -> None:
-    filters = CONFIG.locals["request_log_filter"] + CONFIG.locals["failed_run_filter"]
+    names = ("request_log_filter", "failed_run_filter", "unguarded_filter")
+    filters = "".join(CONFIG.locals[name] for name in names)
     filters += "".join(failure["filter"] for failure in CONFIG.locals["failures"].values())
     assert set(re.findall(r"jsonPayload\.(\w+)", filters)) <= {*logs.FIELDS, "logger"}
     (logger,) = re.findall(r"jsonPayload\.logger=\W+([\w.]+)", filters)
     assert logger == logs.log.name
-    assert re.findall(r"jsonPayload\.event=\W+([\w.]+)", filters) == ["run.failed"]
+    logged = ["run.failed", "alias.unguarded"]
+    assert re.findall(r"jsonPayload\.event=\W+([\w.]+)", filters) == logged
     assert '{"event": "run.failed",' in scoring_sources()
+    assert '{"event": "alias.unguarded",' in Path(alias_sync.__file__).read_text()
     source = Path(events.__file__).read_text()
     assert re.findall(r"outcome=\\*\"(\w+)", filters) == ["quarantined"]
     assert 'outcome="quarantined"' in source

@@ -173,6 +173,7 @@ class AliasWorld:
         return self._begin(Worker(Turn(work), event))
 
     def start_rescan(self) -> Worker:
+        self.end_orphans()  # of a rescan that died: `test_registry_gaps`
         self.rescan_owed = False
         return self._begin(Worker(Turn(lambda: rescan_aliases(self.cloud, "dev") and None)))
 

@@ -67,6 +67,7 @@ class Project:
         self.buckets = {bucket.name: bucket for bucket in (self.models, self.runs)}
         self.objects = ["titanic/v1/model.pkl", "titanic/v1/metadata.json"]
         self.registered = ["titanic/v1"]
+        self.aliases: list[dict[str, Any]] = []  # rows of their log
         self.dataset = SimpleNamespace(
             location="us-central1",
             max_time_travel_hours="168",
@@ -210,6 +211,8 @@ class _BigQuery:
     def query(self, sql: str, **_: Any) -> Any:
         self._project._raise("query")
         rows: list[dict[str, Any]] = [{"key": key} for key in self._project.registered]
+        if "FROM model_aliases" in sql:
+            rows = self._project.aliases
         if "CURRENT_TIMESTAMP" in sql:
             ahead = dt.timedelta(seconds=self._project.clock_error)
             rows = [{"now": dt.datetime.now(dt.UTC) - ahead}]

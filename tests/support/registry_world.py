@@ -237,7 +237,7 @@ def nothing_takes_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the waits between retries and the processes that load models: every model is ready."""
 
     class AllReady:
-        def verdict(self, *arguments: Any) -> Verdict:
+        def verdict(self, *arguments: Any, **options: Any) -> Verdict:
             return Verdict("ready")
 
     monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())

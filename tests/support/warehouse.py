@@ -45,7 +45,7 @@ BUCKET = "models"
 ALIAS_ROW = dict.fromkeys(
     (
         *("version", "previous_version", "previous_generation", "who", "why", "forced"),
-        *("evidence", "move_id", "problem"),
+        *("guarded", "evidence", "move_id", "problem"),
     )
 )
 
@@ -65,7 +65,7 @@ class Blob:
 
     @property
     def bucket(self) -> SimpleNamespace:
-        return SimpleNamespace(name=BUCKET)
+        return SimpleNamespace(name=self.store.name)
 
     @property
     def size(self) -> int:
@@ -120,7 +120,8 @@ class Blob:
 class Bucket:
     """The objects, by path, with every generation that ever existed."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.objects: dict[str, Blob] = {}
         self.past: dict[str, list[Blob]] = {}
         self.ended: dict[int, dt.datetime] = {}  # when a generation became noncurrent
@@ -265,12 +266,14 @@ class Warehouse:
         self.settings = Settings(
             project="p", envs=("dev",), models_buckets=(("dev", BUCKET),), push_auth="off"
         )
-        self.bucket = Bucket()
-        self.runs = Bucket()
+        self.bucket = Bucket(BUCKET)
+        self.runs = Bucket("runs")
         self.registry = Registry()
         self.aliases = Registry()
         self.verdict: tuple[str, str | None] = ("ready", None)  # on every model
         self.announced: list[str] = []
+        self.ledgers: dict[str, list[dict[str, Any]]] = {"p.mlsys_dev": []}  # by dataset
+        self.ledger_faults: dict[str, Exception] = {}
         self.storage = SimpleNamespace(
             bucket=lambda name: self.bucket if name == BUCKET else self.runs,
             list_blobs=self._list,
@@ -309,9 +312,37 @@ class Warehouse:
                 if given["key"] in ("", row.key)
             ]
             return SimpleNamespace(result=lambda **_: self._answer(rows))
+        if sql in (statement("count_runs"), statement("shadow_runs")):
+            answer = self._runs(sql, given, job_config)
+            return SimpleNamespace(result=lambda **_: self._answer(answer))
         assert sql == statement("replace_models")
         job = self.registry.begin(given["keys"], json.loads(given["rows"]))
         return SimpleNamespace(result=lambda **_: self._wait(job, self.registry))
+
+    def _runs(self, sql: str, given: dict[str, Any], job_config: Any) -> list[dict[str, Any]]:
+        """Return what the statement selects from the ledger of the query's dataset."""
+        dataset = f"{job_config.default_dataset.project}.{job_config.default_dataset.dataset_id}"
+        if dataset in self.ledger_faults:
+            raise self.ledger_faults[dataset]
+        if dataset not in self.ledgers:
+            raise NotFound(dataset)
+        rows = [
+            row
+            for row in self.ledgers[dataset]
+            if (row["model_name"], row["model_version"]) == (given["model"], given["version"])
+            and row["state"] == "succeeded"
+        ]
+        if sql == statement("shadow_runs"):
+            latest = [row for row in reversed(rows) if row["shadow"]]
+            return [{"run_id": row["run_id"]} for row in latest[: given["limit"]]]
+        counted = [
+            row
+            for row in rows
+            if row["model_crc32c"] == given["crc32c"]
+            and given["generation"] in (0, row["model_generation"])
+            and row["rows_scored"] > 0
+        ]
+        return [{"runs": len(counted)}]
 
     def _list(
         self,

@@ -100,7 +100,8 @@ class Host:
     def judge(self, body: Body, _: Any) -> Answer:
         """Return the verdict on the model."""
         verdict = judge(self.loaded, _metadata(body))
-        return {"status": verdict.status, "reason": verdict.reason}, None
+        answer = {"status": verdict.status, "reason": verdict.reason}
+        return answer | {"golden_rows": verdict.golden_rows}, None
 
     def describe(self, body: Body, _: Any) -> Answer:
         """Return the model's description."""

@@ -28,6 +28,7 @@ class Verdict:
     reason: str | None = None
     sklearn_version: str | None = None  # the release that saved it, from the model's file
     crashed: str | None = None  # how it ended the sandbox that judged it
+    golden_rows: int = 0  # that were replayed, and match
 
 
 def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
@@ -48,7 +49,8 @@ def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
     if draws_answers(loaded.model):
         return Verdict("rejected", ANSWERS_VARY)
     try:
-        if golden_table(metadata) is not None:  # its golden rows prove what is restored
+        golden = golden_table(metadata)
+        if golden is not None:  # its golden rows prove what is restored
             restore_output(loaded.model)
         different = replay(loaded.model, metadata)
     except MetadataInvalid as exc:
@@ -56,10 +58,11 @@ def judge(loaded: LoadedModel, metadata: ModelMetadata) -> Verdict:
     if different is not None:
         return Verdict("rejected", different)
     mismatch = [loaded.version_mismatch] if loaded.version_mismatch else []
-    if mismatch and golden_table(metadata) is None:
+    if mismatch and golden is None:
         mismatch = [f"{mismatch[0]}: no golden rows show whether its answers are the same"]
     reasons = dict.fromkeys([*mismatch, *version_warnings(metadata), *loaded.warnings])
-    return Verdict("ready", "; ".join(reasons) or None)
+    replayed = 0 if golden is None else golden.num_rows
+    return Verdict("ready", "; ".join(reasons) or None, golden_rows=replayed)
 
 
 def check_release(loaded: LoadedModel) -> None:

@@ -39,6 +39,7 @@ class AliasRow:
     who: str | None = None
     why: str | None = None
     forced: bool | None = None
+    guarded: bool | None = None  # whether the alias's guard allowed it; None: it had none then
     evidence: Any = None
     move_id: str | None = None
     problem: str | None = None
@@ -154,6 +155,7 @@ def as_file(row: AliasRow) -> AliasRow:
         source=FILE,
         who=None,
         forced=None,
+        guarded=None,
         evidence=None,
         move_id=None,
         previous_version=None,

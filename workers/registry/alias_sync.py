@@ -8,6 +8,7 @@ generation that the bucket no longer keeps stays.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from mlsys.artifact.aliases import read_object
 from mlsys.artifact.refs import ALIASES, AliasRef, aliases_prefix
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import AliasInvalid, InvalidRequest, ObjectNotFound, TryAgain
+from mlsys.settings import Settings
+from workers.announcements import Event, announce
 from workers.registry.alias_history import (
     FILE,
     SERVICE,
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
 GLOB = "*/aliases/*.json"
+
+log = logging.getLogger(__name__)
 
 
 class _Gone(Exception):
@@ -63,6 +68,10 @@ class AliasLook:
     def differs(self) -> bool:
         """Return whether rows have to be written."""
         return bool(self.differing() or self.stale())
+
+    def news(self) -> list[AliasRow]:
+        """Return the rows that the log lacked."""
+        return [row for key, row in self.wanted.items() if key not in self.recorded]
 
     def now(self) -> list[AliasRow]:
         """Return the last row of each alias that exists now."""
@@ -98,11 +107,38 @@ def rescan_aliases(clients: Clients, env: str) -> AliasLook:
 def _settle(
     clients: Clients, env: str, trigger: Trigger, model: str = "", alias: str = ""
 ) -> AliasLook:
-    return settle(
+    first = settle(
         env,
         lambda: look(clients, env, trigger, model, alias),
         lambda seen: write(clients, env, seen.differing(), seen.stale()),
     )
+    news = first.news()
+    for row in news:
+        if row.guarded is False:
+            log.warning(
+                "The alias %s was %s in the bucket of %s past its guard: move it by the service",
+                *(row.name, "deleted" if row.deleted else f"set to {row.version}", env),
+                extra={"event": "alias.unguarded", "alias": row.name, "version": row.version},
+            )
+    announce(clients, env, *map(_event, news))
+    return first
+
+
+def _event(row: AliasRow) -> Event:
+    """Return the announcement of a row of the log."""
+    data = {
+        "env": row.environment,
+        "model_name": row.model_name,
+        "alias": row.alias,
+        "version": row.version,
+        "previous_version": row.previous_version,
+        "who": row.who,
+        "why": row.why,
+        "source": row.source,
+        "guarded": row.guarded,
+        "moved_at": row.moved_at.isoformat(),
+    }
+    return Event("alias.moved", row.name, data)
 
 
 def look(
@@ -138,9 +174,24 @@ def look(
     wanted: dict[str, AliasRow] = {}
     for name, each in generations.items():
         for row in log_of(each, deletions[name], now, trigger):
-            wanted[row.key] = row
+            known = next(iter(rows.get(row.key, ())), None)
+            if known is not None and known.source == row.source:
+                guarded = known.guarded
+            else:
+                guarded = _guarded(clients.settings, row)
+            wanted[row.key] = replace(row, guarded=guarded)
     objects = sum(blob.time_deleted is None for each in blobs.values() for blob in each)
     return AliasLook(wanted, rows, objects, foreign)
+
+
+def _guarded(settings: Settings, row: AliasRow) -> bool | None:
+    """Return whether the alias's guard allowed a change that the log does not have yet."""
+    if row.source == SERVICE and isinstance(row.evidence, Mapping) and "guard" in row.evidence:
+        return True
+    if settings.alias_guard(row.environment, row.model_name, row.alias) is None:
+        return None
+    # The service asks the guard, if it had one then: other changes are past the service.
+    return None if row.source == SERVICE else False
 
 
 def _list(

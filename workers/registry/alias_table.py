@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -12,6 +13,8 @@ from workers.query import json_rows, run
 from workers.registry.alias_history import AliasRow
 from workers.registry.table import MAX_LISTED_BYTES, grouped, replace
 from workers.sql import statement
+
+NEVER = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 
 
 def recorded(clients: Clients, env: str, model: str = "", alias: str = "") -> list[AliasRow]:
@@ -47,10 +50,36 @@ def write(
         replace(clients, env, changes, "replace_aliases")
 
 
+def current(clients: Clients, env: str, model: str = "", *, limit: int) -> list[dict[str, Any]]:
+    """Return what aliases name now by the log, of a model or of all, the broken ones first.
+
+    Raises:
+        TryAgain: see `workers.query.run`.
+    """
+    from google.cloud import bigquery
+
+    selected = run(
+        clients,
+        env,
+        statement("current_aliases"),
+        bigquery.ScalarQueryParameter("model", "STRING", model),
+        bigquery.ScalarQueryParameter("limit", "INT64", limit),
+    )
+    return [dict(row.items()) for row in selected]
+
+
 def list_history(
-    clients: Clients, env: str, model: str, alias: str, *, limit: int
+    clients: Clients,
+    env: str,
+    model: str,
+    alias: str,
+    *,
+    limit: int,
+    after: dt.datetime | None = None,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return the versions that an alias named, the latest first, and whether there are more.
+
+    They follow `after`, the `valid_from` of the last one that is given.
 
     Raises:
         TryAgain: see `workers.query.run`.
@@ -63,6 +92,7 @@ def list_history(
         statement("list_alias_history"),
         bigquery.ScalarQueryParameter("model", "STRING", model),
         bigquery.ScalarQueryParameter("alias", "STRING", alias),
+        bigquery.ScalarQueryParameter("after", "TIMESTAMP", after or NEVER),
         bigquery.ScalarQueryParameter("limit", "INT64", limit + 1),
     )
     return json_rows(selected, ("evidence",), limit=limit, most_bytes=MAX_LISTED_BYTES)

@@ -12,7 +12,7 @@ from mlsys.artifact.refs import LATEST, VERSION, ModelRef
 from mlsys.artifact.versions import MAX_NAMED
 from mlsys.cloud.clients import Clients
 from mlsys.errors import InvalidRequest, MlsysError, ModelNotFound, bounded
-from workers.json_values import json_value
+from workers.json_values import flat, json_value
 from workers.query import run
 from workers.sql import statement
 from workers.verification.opened import opened
@@ -121,7 +121,7 @@ class _Side:
 
     def metrics(self) -> dict[str, Any]:
         metrics = json.loads(self._row["metrics"]) if self._row["metrics"] else {}
-        return dict(_flat(metrics)) if isinstance(metrics, Mapping) else {"metrics": metrics}
+        return dict(flat(metrics)) if isinstance(metrics, Mapping) else {"metrics": metrics}
 
     def parameters(self) -> dict[str, Any]:
         """Return those of metadata.json, else of the model itself, in a sandbox."""
@@ -157,7 +157,8 @@ class _Side:
 
     def profile(self) -> dict[str, Any]:
         """Return the figures of the training data: `Age.mean`."""
-        return dict(_flat(figures(self._document)))
+        known = flat(figures(self._document))
+        return {name.removeprefix("columns."): value for name, value in known}
 
     def about(self) -> dict[str, Any]:
         known = {name: self._row[name] for name in _ABOUT}
@@ -204,14 +205,6 @@ def _differences(
         if _is_number(a) and _is_number(b):
             fact["change"] = json_value(b - a)
         yield fact
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}".removeprefix("columns."), value
 
 
 def _categories(feature: Mapping[str, Any]) -> str | None:

@@ -1,84 +1,170 @@
-"""May an alias be moved to a version? Asked after it was read, before anything is written."""
+"""May an alias be moved to a version? Asked after it was read, before anything is written.
+
+Without a guard the version must be ready, which `force` with a reason overrides. A guard of the
+settings has more clauses, and `force` overrides none of them (docs/decisions/0098).
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlsys.artifact.refs import AliasRef, ModelRef
-from mlsys.artifact.versions import listed, versions_in
-from mlsys.cloud.clients import TIMEOUT, Clients
-from mlsys.errors import InvalidRequest, ModelNotFound, ModelUnusable
-from workers.query import run
-from workers.sql import statement
+from mlsys.cloud.clients import Clients
+from mlsys.errors import GuardRefused, InvalidRequest, ModelNotFound, ModelUnusable
+from mlsys.settings.guards import AliasGuard
+from workers.registry import clauses
+from workers.registry.alias_history import AliasRow
+from workers.registry.clauses import Clause
+from workers.registry.evidence import (
+    MAX_METRICS,
+    agreement_with,
+    find_version,
+    last_moved,
+    metrics_of,
+    recorded_metrics,
+    runs_by_ledger,
+    status_of,
+)
+from workers.registry.rows import ModelRow
+from workers.registry.verify import judge
+
+log = logging.getLogger(__name__)
+
+Evidence = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A move that somebody asks for, with what the alias names now."""
+    """A move that somebody asks for."""
 
     ref: AliasRef
     version: str | None  # None: the alias is to be removed
-    current: str | None  # the version that it names; None: it does not exist, or names none
     who: str  # a verified identity
     why: str | None
     force: bool
+    dry_run: bool = False
 
 
-def check(clients: Clients, env: str, move: Move) -> dict[str, Any]:
+def check(clients: Clients, env: str, move: Move) -> Evidence:
     """Return what speaks for a move: the evidence goes into its record and into the log.
+
+    `registry` has the generation of the version's model.pkl that all of it is about.
 
     Raises:
         InvalidRequest: it is forced without a reason.
         ModelNotFound: the version does not exist.
-        ModelUnusable: the version is not ready, and the move is not forced.
+        ModelUnusable: the version is not ready, and the move of an unguarded alias is not forced.
+        GuardRefused: a clause of the alias's guard does not hold.
     """
     if move.force and not (move.why or "").strip():
         raise InvalidRequest(("why", "is missing: pass the reason for force=true"))
-    if move.version is None:
-        return {}
-    ref = ModelRef(move.ref.model, move.version)
-    verdict = status(clients, env, ref)
-    if verdict["status"] != "ready" and not move.force:
-        reason = f": {verdict['reason']}" if verdict["reason"] else ""
-        raise ModelUnusable(
-            f"{ref} is {verdict['status']} in {env}{reason}. Move {move.ref.alias} to a version "
-            "that is ready, or pass force=true with the reason as why"
-        )
-    return {"registry": verdict}
+    guard = clients.settings.alias_guard(env, move.ref.model, move.ref.alias)
+    evidence: Evidence = {}
+    about = [] if guard is None else list(_about_the_request(guard, move))
+    if move.version is not None:
+        model = find_version(clients, env, ModelRef(move.ref.model, move.version))
+        evidence = _of(model, guard) | {"registry": status_of(clients, env, model)}
+        if guard is None:
+            _check_ready(env, move, evidence["registry"])
+        else:
+            about += _about_the_version(clients, env, guard, move.ref, model, evidence)
+    if guard is not None:
+        _refuse(env, move, about)
+        evidence["guard"] = [clause.to_dict() for clause in about]
+    return evidence
 
 
-def status(clients: Clients, env: str, ref: ModelRef) -> dict[str, Any]:
-    """Return the registry's verdict on the model that the bucket holds now.
+def _of(model: ModelRow, guard: AliasGuard | None) -> Evidence:
+    """Return what the bucket says of the version: its metrics, and where it was promoted from."""
+    known = metrics_of(model)
+    named = [bounds.name for bounds in guard.metrics] if guard else []
+    first = [name for name in dict.fromkeys([*named, *known]) if name in known][:MAX_METRICS]
+    metrics = {name: known[name] for name in first}
+    promoted = {"from": model.promoted_from, "by": model.promoted_by, "at": model.promoted_at}
+    evidence: Evidence = {"crc32c": model.crc32c}
+    evidence |= {"metrics": metrics} if metrics else {}
+    return evidence | ({"promoted": promoted} if model.promoted_from else {})
 
-    `status` is ready, rejected, or not registered: then the registry does not know these bytes.
 
-    Raises:
-        ModelNotFound: the bucket does not hold the version; the message names those it holds.
-    """
-    from google.cloud import bigquery
-
-    bucket = clients.storage.bucket(clients.settings.models_bucket(env))
-    blob = bucket.get_blob(ref.path, timeout=TIMEOUT)
-    if blob is None:
-        raise ModelNotFound(_missing(clients, env, ref))
-    generation = int(blob.generation or 0)
-    rows = run(
-        clients,
-        env,
-        statement("version_status"),
-        bigquery.ScalarQueryParameter("model", "STRING", ref.name),
-        bigquery.ScalarQueryParameter("version", "STRING", ref.version),
+def _check_ready(env: str, move: Move, verdict: dict[str, Any]) -> None:
+    if verdict["status"] == "ready" or move.force:
+        return
+    reason = f": {verdict['reason']}" if verdict["reason"] else ""
+    raise ModelUnusable(
+        f"{move.ref.model}/{move.version} is {verdict['status']} in {env}{reason}. Move "
+        f"{move.ref.alias} to a version that is ready, or pass force=true with the reason as why"
     )
-    verdict: dict[str, Any] = {"version": ref.version, "generation": generation}
-    for row in rows:
-        if row["generation"] == generation:
-            return verdict | {"status": row["status"], "reason": row["status_reason"]}
-    return verdict | {"status": "not registered", "reason": None}
 
 
-def _missing(clients: Clients, env: str, ref: ModelRef) -> str:
-    bucket = clients.settings.models_bucket(env)
-    versions = versions_in(clients.storage.bucket(bucket), ref.name)
-    others = f"pass {listed(versions)}" if versions else "upload it first"
-    return f"The model gs://{bucket}/{ref.path} does not exist: {others}"
+def _about_the_request(guard: AliasGuard, move: Move) -> Iterator[Clause]:
+    if guard.movers is not None:
+        yield clauses.movers(guard, move.who)
+    if guard.why:
+        yield clauses.reason(move.why)
+
+
+def _about_the_version(
+    clients: Clients,
+    env: str,
+    guard: AliasGuard,
+    ref: AliasRef,
+    model: ModelRow,
+    evidence: Evidence,
+) -> Iterator[Clause]:
+    version = model.model_version
+    yield clauses.ready(evidence["registry"])
+    if guard.golden_rows:
+        yield _golden_rows(clients, model)
+    if guard.runs:
+        counts = runs_by_ledger(clients, env, model, guard.ledgers)
+        yield clauses.runs(guard, version, counts)
+    compares = guard.agreement is not None or any(m.worse_by is not None for m in guard.metrics)
+    before = last_moved(clients, env, ref) if compares else None
+    if before is not None and _is(before, model):
+        before = None
+    champion = before.version if before is not None else None
+    metrics, of_champion = metrics_of(model), {} if before is None else recorded_metrics(before)
+    for bounds in guard.metrics:
+        yield from clauses.metric(bounds, version, metrics, champion, of_champion)
+    if guard.agreement is not None:
+        compared = agreement_with(clients, env, model, champion) if champion else (0, 0, 0)
+        yield clauses.shadow(guard, version, champion, *compared)
+
+
+def _is(row: AliasRow, model: ModelRow) -> bool:
+    """Return whether the alias named these bytes: they need no comparison with themselves."""
+    evidence = row.evidence if isinstance(row.evidence, Mapping) else {}
+    return (row.version, evidence.get("crc32c")) == (model.model_version, model.crc32c)
+
+
+def _golden_rows(clients: Clients, model: ModelRow) -> Clause:
+    try:
+        verdict = judge(clients, model, again=True)
+    except ModelNotFound as exc:
+        return clauses.golden_rows("rejected", str(exc), 0)
+    return clauses.golden_rows(verdict.status, verdict.reason, verdict.golden_rows)
+
+
+def _refuse(env: str, move: Move, about: list[Clause]) -> None:
+    """Raise, and log, if a clause does not hold."""
+    failed = [clause for clause in about if not clause.ok]
+    if not failed:
+        return
+    what = f"{move.version}" if move.version else "the removal"
+    passed = ", ".join(clause.name for clause in about if clause.ok)
+    error = GuardRefused(
+        f"The guard of {move.ref.alias} of {move.ref.model} in {env} refuses {what}. "
+        + "; ".join(f"{clause.name}: {clause.problem}" for clause in failed)
+        + (f". Satisfied: {passed}" if passed else ""),
+        [clause.to_dict() for clause in about],
+    )
+    fields: dict[str, Any] = {"alias": str(move.ref), "version": move.version, "who": move.who}
+    log.warning(
+        "%s (asked by %s%s)",
+        *(error, move.who, ", dry run" if move.dry_run else ""),
+        extra=fields | {"event": "alias.refused", "clauses": error.clauses},
+    )
+    raise error

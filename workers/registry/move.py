@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsys.artifact.aliases import AliasDocument, read_object
-from mlsys.artifact.refs import AliasRef
+from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
 from mlsys.errors import (
     AliasInvalid,
@@ -70,16 +70,18 @@ class _Current:
     generation: int | None = None
     version: str | None = None
     move: str | None = None
+    model_generation: int | None = None
 
 
 def move_alias(clients: Clients, env: str, request: MoveRequest) -> Moved:
     """Move an alias to a version, or remove it.
 
     Raises:
-        InvalidRequest, ModelNotFound, ModelUnusable: see `guard.check`.
+        InvalidRequest, ModelNotFound, ModelUnusable, GuardRefused: see `guard.check`.
         AliasNotFound: the alias to remove does not exist.
         AliasMoved: it names another version than expected, or somebody else moved it first.
-        Conflict: the same `request_id` came with other values.
+        Conflict: the same `request_id` came with other values, or the version was uploaded again
+            since the guard judged it.
         ObjectNotFound: the environment's models bucket does not exist.
         TryAgain: Google Cloud is busy; the same request can be repeated.
     """
@@ -92,9 +94,9 @@ def move_alias(clients: Clients, env: str, request: MoveRequest) -> Moved:
         raise _moved(clients, env, request)
     if request.version is None and current.version is None:
         raise AliasNotFound(f"{ref.model} has no alias {ref.alias} in {env}: nothing to remove")
-    if request.version == current.version and not request.dry_run:
+    if not request.dry_run and _stands(clients, env, request, current):
         return Moved(request.version, current.version, False, {}, generation=current.generation)
-    evidence = guard.check(clients, env, _for_guard(request, current))
+    evidence = guard.check(clients, env, _for_guard(request))
     if request.dry_run:
         return Moved(request.version, current.version, False, evidence)
     record = MoveRecord(
@@ -135,23 +137,59 @@ def _repeat(clients: Clients, env: str, request: MoveRequest, known: MoveRecord)
     if (done := _own(clients, env, request, known)) is not None:
         return done
     # The record may be old: what the guard saw then need not hold now.
-    guard.check(clients, env, _for_guard(request, _read(clients, env, request.ref)))
+    guard.check(clients, env, _for_guard(request))
     return _carry_out(clients, env, request, known)
 
 
-def _for_guard(request: MoveRequest, current: _Current) -> guard.Move:
+def _for_guard(request: MoveRequest) -> guard.Move:
     return guard.Move(
-        request.ref, request.version, current.version, request.who, request.why, request.force
+        *(request.ref, request.version, request.who, request.why, request.force, request.dry_run)
     )
 
 
+def _stands(clients: Clients, env: str, request: MoveRequest, current: _Current) -> bool:
+    """Return whether the alias names the version already, by a move that its guard allowed.
+
+    A guarded alias can be moved to the version that it names, so that the guard judges a file that
+    somebody put into the bucket, or a model that was uploaded again.
+    """
+    ref = request.ref
+    if request.version != current.version:
+        return False
+    if clients.settings.alias_guard(env, ref.model, ref.alias) is None:
+        return True
+    rows = look(clients, env, "move", ref.model, ref.alias).rows(ref)
+    return bool(rows and rows[-1].guarded) and _is_current(clients, env, request, current)
+
+
+def _is_current(
+    clients: Clients, env: str, request: MoveRequest, known: _Current | MoveRecord
+) -> bool:
+    """Return whether the version's model.pkl is still the one that a move was decided on."""
+    if request.version is None:
+        return True
+    path = ModelRef(request.ref.model, request.version).path
+    bucket = clients.storage.bucket(clients.settings.models_bucket(env))
+    blob = bucket.get_blob(path, timeout=TIMEOUT)
+    return blob is not None and int(blob.generation or 0) == known.model_generation
+
+
 def _carry_out(clients: Clients, env: str, request: MoveRequest, record: MoveRecord) -> Moved:
-    """Write the alias's object in place of exactly the generation that was read."""
+    """Write the alias's object in place of exactly the generation that was read.
+
+    The object names the generation of the model's file: one that is uploaded after this check is
+    not what the alias stands for (docs/decisions/0099).
+    """
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
     ref = request.ref
-    move = record.move(request.request_id)
-    document = AliasDocument(record.version, record.why, move, record.replaced)
+    if not _is_current(clients, env, request, record):
+        raise Conflict(
+            f"{ref.model}/{request.version} was uploaded again, or deleted, while {ref.alias} was "
+            "moved: look at it, and move the alias by a new request"
+        )
+    move, generation = record.move(request.request_id), record.model_generation
+    document = AliasDocument(record.version, record.why, move, record.replaced, generation)
     name = clients.settings.models_bucket(env)
     blob = clients.storage.bucket(name).blob(ref.path)
     try:
@@ -230,7 +268,8 @@ def _read(clients: Clients, env: str, ref: AliasRef) -> _Current:
             continue  # replaced or deleted since
         except AliasInvalid:
             return _Current(int(blob.generation or 0))
-        return _Current(int(blob.generation or 0), document.version, document.move)
+        generation = int(blob.generation or 0)
+        return _Current(generation, document.version, document.move, document.model_generation)
     raise TryAgain(f"The alias {ref} kept being moved: try again")
 
 

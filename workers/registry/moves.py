@@ -10,6 +10,7 @@ the models bucket by somebody else, whatever it says about who did it (docs/deci
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -37,6 +38,11 @@ class MoveRecord:
         """Return what the object carries: the record's name, and its secret."""
         return f"{name}.{self.secret}"
 
+    @property
+    def model_generation(self) -> int | None:
+        """The generation of the version's model.pkl that the evidence is about."""
+        return generation_in(self.evidence)
+
     @classmethod
     def parse(cls, content: bytes) -> Self | None:
         """Return the record, or None if it was not written by this service."""
@@ -45,6 +51,12 @@ class MoveRecord:
             return cls(**{field.name: values[field.name] for field in fields(cls)})
         except (ValueError, KeyError, TypeError):
             return None
+
+
+def generation_in(evidence: Mapping[str, Any]) -> int | None:
+    """Return the generation of the model.pkl that a move's evidence is about."""
+    verdict = evidence.get("registry")
+    return verdict.get("generation") if isinstance(verdict, Mapping) else None
 
 
 def record_path(ref: AliasRef, name: str) -> str:

@@ -32,6 +32,28 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
     """
     if row is None:
         return None
+    try:
+        verdict = judge(clients, row)
+    except ModelNotFound:
+        return row
+    reasons = [r for r in (verdict.reason, row.status_reason) if r]
+    return replace(
+        row,
+        status=verdict.status,
+        status_reason=short("; ".join(reasons) or None),
+        sklearn_version=row.sklearn_version or verdict.sklearn_version,
+    )
+
+
+def judge(clients: Clients, row: ModelRow, *, again: bool = False) -> Verdict:
+    """Return the verdict on exactly the row's generation of a model.
+
+    One that this process has given is given again, unless the sandbox is to be asked `again`.
+
+    Raises:
+        ModelNotFound: that generation was replaced or deleted.
+        TryAgain: the object arrived damaged, or the verifier is busy.
+    """
     settings = clients.settings
     bucket = row.gcs_uri.removeprefix("gs://").split("/", 1)[0]
     ref = ModelRef(row.model_name, row.model_version)
@@ -48,19 +70,12 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
                 settings.trusted_globals,
                 machine.max_model_bytes(settings.max_model_bytes),
                 settings.models,
+                again=again,
             )
-    except ModelNotFound:
-        return row
     except ModelUnusable as exc:
         verdict = Verdict("rejected", str(exc))
     if verdict.crashed is not None:
         env = settings.env_of_models_bucket(bucket)
         assert env is not None  # the row is of one of the service's buckets
         remember_crash(clients, env, ref, row.generation, settings.models, verdict.crashed)
-    reasons = [r for r in (verdict.reason, row.status_reason) if r]
-    return replace(
-        row,
-        status=verdict.status,
-        status_reason=short("; ".join(reasons) or None),
-        sklearn_version=row.sklearn_version or verdict.sklearn_version,
-    )
+    return verdict

@@ -173,10 +173,15 @@ class SandboxedModel:
         """Return the verdict on the model: see `workers.inference.verdict.judge`."""
 
         def read(answer: Mapping[str, Any]) -> Verdict:
-            status = answer.get("status")
-            if status not in ("ready", "rejected"):
+            status, golden_rows = answer.get("status"), answer.get("golden_rows")
+            if status not in ("ready", "rejected") or type(golden_rows) is not int:
                 raise ValueError("status")
-            return Verdict(status, _text(answer.get("reason")), self.sklearn_version)
+            return Verdict(
+                status,
+                _text(answer.get("reason")),
+                self.sklearn_version,
+                golden_rows=max(0, golden_rows),
+            )
 
         return self._read("judge", {"metadata": dict(metadata.document)}, read)
 

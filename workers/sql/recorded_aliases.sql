@@ -16,6 +16,7 @@ SELECT
   source,
   move_id,
   problem,
-  learnt_by
+  learnt_by,
+  guarded
 FROM model_aliases
 WHERE (@model = '' OR model_name = @model) AND (@alias = '' OR alias = @alias)

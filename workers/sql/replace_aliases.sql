@@ -21,7 +21,8 @@ USING (
     JSON_VALUE(item, '$.source') AS source,
     JSON_VALUE(item, '$.move_id') AS move_id,
     JSON_VALUE(item, '$.problem') AS problem,
-    JSON_VALUE(item, '$.learnt_by') AS learnt_by
+    JSON_VALUE(item, '$.learnt_by') AS learnt_by,
+    CAST(JSON_VALUE(item, '$.guarded') AS BOOL) AS guarded
   FROM UNNEST(JSON_QUERY_ARRAY(@rows)) AS item
 ) AS live
 ON FALSE
@@ -33,8 +34,10 @@ WHEN NOT MATCHED BY SOURCE
   THEN DELETE
 WHEN NOT MATCHED THEN INSERT (
   model_name, alias, environment, version, previous_version, who, why, forced, evidence, moved_at,
-  generation, previous_generation, deleted, source, move_id, problem, learnt_by, recorded_at
+  generation, previous_generation, deleted, source, move_id, problem, learnt_by, guarded,
+  recorded_at
 ) VALUES (
   model_name, alias, environment, version, previous_version, who, why, forced, evidence, moved_at,
-  generation, previous_generation, deleted, source, move_id, problem, learnt_by, CURRENT_TIMESTAMP()
+  generation, previous_generation, deleted, source, move_id, problem, learnt_by, guarded,
+  CURRENT_TIMESTAMP()
 )

@@ -44,23 +44,25 @@ class Verifier:
         trusted: tuple[str, ...] = (),
         max_bytes: int = MAX_MODEL_BYTES,
         loader: str = "listed",
+        *,
+        again: bool = False,
     ) -> Verdict:
         """Return the verdict on the model that `fetch` gives, with its metadata's document.
 
-        `key` identifies both; a verdict that was given for it is given again. At most
-        `AT_ONCE` models are fetched and judged at the same time.
+        `key` identifies both; a verdict that was given for it is given again, unless the model is
+        to be judged `again`. At most `AT_ONCE` models are fetched and judged at the same time.
 
         Raises:
             TryAgain: others took too long, or a sandbox does not start.
             Exception: what `fetch` raises.
         """
-        if (known := self._known_verdict(key)) is not None:
+        if not again and (known := self._known_verdict(key)) is not None:
             return known
         if not self._judging.acquire(timeout=WAIT_SECONDS):
             raise TryAgain("Other models are still being verified")
         try:
             with self._one(key):
-                if (known := self._known_verdict(key)) is not None:
+                if not again and (known := self._known_verdict(key)) is not None:
                     return known
                 file = ModelFile(fetch(), "model.pkl", trusted, max_bytes, loader)
                 verdict = self._judge(key, file, ModelMetadata.from_document(document))

@@ -44,4 +44,5 @@ module "mlsys" {
   notification_channels = []
   alert_emails          = []
   scheduled_predictions = {}
+  alias_guards          = {} # who may move an alias such as champion, and on what evidence
 }

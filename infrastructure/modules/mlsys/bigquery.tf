@@ -135,3 +135,14 @@ resource "google_bigquery_dataset_iam_member" "model_writers" {
   role       = "roles/bigquery.dataViewer"
   member     = each.value
 }
+
+# The guards of the next environment's aliases count the runs of a version here.
+resource "google_bigquery_table_iam_member" "ledger_readers" {
+  for_each = toset(var.ledger_readers)
+
+  project    = var.project
+  dataset_id = google_bigquery_dataset.this.dataset_id
+  table_id   = google_bigquery_table.this["prediction_runs"].table_id
+  role       = "roles/bigquery.dataViewer"
+  member     = each.value
+}

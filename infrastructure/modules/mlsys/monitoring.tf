@@ -20,6 +20,12 @@ locals {
     "jsonPayload.logger=\"mlsys.request\"",
   ])
 
+  # A change of a guarded alias that did not come through the service, as workers/registry logs it.
+  unguarded_filter = join(" AND ", [
+    "(resource.labels.service_name=\"${local.name}\" OR resource.labels.service_name=\"${local.console}\")",
+    "jsonPayload.event=\"alias.unguarded\"",
+  ])
+
   # A run that failed for good, in the service or in the job, as workers/scoring logs it. A
   # suspended run is resumed.
   failed_run_filter = join(" AND ", [
@@ -71,6 +77,11 @@ locals {
       filter = "resource.type=\"cloud_scheduler_job\" AND resource.labels.job_id=~\"^mlsys-.*-${var.env}$\" AND severity>=ERROR"
       labels = { job = "EXTRACT(resource.labels.job_id)" }
       advice = "With `job`: the service's log has the answer that the scheduled job got: 400, 404, 409 and 422 say what to change, 503 that Google Cloud or the service did not answer."
+    }
+    "an alias was changed past its guard" = {
+      filter = local.unguarded_filter
+      labels = { alias = "EXTRACT(jsonPayload.alias)" }
+      advice = "With `alias`: somebody wrote or deleted the alias's object in the models bucket past the service. It counts. Look at `mlsys alias history`, and move it by the service, whose guard then judges the version; Cloud Storage's audit logs name the account, if they are on."
     }
     "a message was not understood" = {
       filter = "${local.request_log_filter} AND jsonPayload.outcome=\"quarantined\""

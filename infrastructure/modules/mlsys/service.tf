@@ -5,6 +5,7 @@ locals {
     GCP_REGION                            = var.region
     "GCS_BUCKET_MODELS_${upper(var.env)}" = google_storage_bucket.models.name
     "GCS_BUCKET_RUNS_${upper(var.env)}"   = google_storage_bucket.runs.name
+    MLSYS_ALIAS_GUARDS                    = length(var.alias_guards) == 0 ? "" : jsonencode({ (var.env) = var.alias_guards })
     MLSYS_ENVS                            = var.env
     MLSYS_INPUT_DATASETS                  = join(",", local.input_datasets)
     MLSYS_JOB                             = local.job

@@ -1,3 +1,51 @@
+variable "alias_guards" {
+  description = <<-EOT
+    Who may move an alias, and on what evidence: by alias, such as "champion", or by model and alias,
+    "titanic-survival/champion", which then counts alone. Every part is optional: docs/deploying.md.
+    An empty list of movers is nobody.
+  EOT
+  type = map(object({
+    movers      = optional(list(string)) # e-mails
+    why         = optional(bool, false)  # a reason is required
+    golden_rows = optional(bool, false)  # the stored predictions are right, when it is moved
+    runs = optional(object({
+      at_least = number                     # that succeeded with the version
+      ledgers  = optional(list(string), []) # lower environments whose runs count too: project.mlsys_staging
+    }))
+    metrics = optional(map(object({
+      at_least = optional(number)
+      at_most  = optional(number)
+      worse_by = optional(number) # at most, than the version that the alias named before
+      better   = optional(string, "higher")
+    })), {})
+    shadow = optional(object({
+      agreement = number # with the version that the alias named before, as its challenger
+      rows      = optional(number, 1)
+    }))
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.alias_guards) : can(regex("^([a-z0-9]+(-[a-z0-9]+)*/)?[a-z0-9]+(-[a-z0-9]+)*$", name)) && !can(regex("(^|/)(latest|v?[0-9]+)$", name))])
+    error_message = "This is not an alias. Pass a name such as champion, or titanic-survival/champion."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for g in values(var.alias_guards) : [for m in coalesce(g.movers, []) : can(regex("^[^@ ]+@[^@ ]+$", m))]]))
+    error_message = "A mover is not an e-mail address. Pass addresses such as you@example.com, as in the accounts' tokens."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for g in values(var.alias_guards) : [for d in try(g.runs.ledgers, []) : can(regex("^[a-z][a-z0-9-]*\\.[A-Za-z0-9_]+$", d))]]))
+    error_message = "A ledger is not in the form project.dataset. Pass the dataset of a lower environment, such as my-staging.mlsys_staging."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for g in values(var.alias_guards) : [for m in values(g.metrics) : contains(["higher", "lower"], m.better) && !(m.at_least == null && m.at_most == null && m.worse_by == null)]]))
+    error_message = "A metric bounds nothing, or is better in an unknown way. Pass at_least, at_most or worse_by, and higher or lower as better."
+  }
+}
+
 variable "alert_emails" {
   description = "Addresses that get the alerts by e-mail. Each becomes a notification channel."
   type        = set(string)
@@ -153,6 +201,17 @@ variable "job_timeout" {
   validation {
     condition     = var.job_timeout >= 600 && var.job_timeout <= 604800
     error_message = "job_timeout is out of range. Pass 600 to 604800."
+  }
+}
+
+variable "ledger_readers" {
+  description = "IAM members that may read the ledger of runs: the runtime account of the next environment, whose alias_guards count runs here."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for m in var.ledger_readers : can(regex("^(user|group|serviceAccount):.+", m))])
+    error_message = "A member has another form. Pass user:, group: or serviceAccount: members."
   }
 }
 

@@ -6,8 +6,9 @@
 
 `"version": null` is an alias that was removed: the service then deletes the object, and until it is
 gone, it counts as missing. The service adds `move`, the name of its record of the move with a
-secret, and `replaced`, the generation that the move replaced; who moved it is in that record, not
-here. Other keys stay in the object and are ignored.
+secret; `replaced`, the generation that the move replaced; and `model_generation`, that of the
+version's model.pkl. Who moved it is in that record, not here. Other keys stay in the object and are
+ignored.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class AliasDocument:
     why: str | None = None
     move: str | None = None  # the service's record of the move, and its secret
     replaced: int | None = None  # the generation that the move replaced
+    model_generation: int | None = None  # of the version's model.pkl that the move was decided on
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
@@ -67,14 +69,20 @@ class AliasDocument:
             raise AliasInvalid(f"its why has {len(why):,} characters: write at most {MAX_WHY:,}")
         if move is not None and not MOVE.fullmatch(move):
             raise AliasInvalid(f"its move is {shown(move)}: leave it to the service to write it")
-        if replaced is not None and type(replaced) is not int:
-            raise AliasInvalid("its replaced is not a number: leave it to the service to write it")
-        return cls(version, why, move, replaced)
+        generation = document.get("model_generation")
+        for name, number in (("replaced", replaced), ("model_generation", generation)):
+            if number is not None and type(number) is not int:
+                raise AliasInvalid(
+                    f"its {name} is not a number: leave it to the service to write it"
+                )
+        return cls(version, why, move, replaced, generation)
 
     def content(self) -> bytes:
         """Return the bytes of the object."""
         values: dict[str, Any] = {"version": self.version, "why": self.why}
-        values |= {"move": self.move, "replaced": self.replaced} if self.move else {}
+        if self.move:
+            values |= {"move": self.move, "replaced": self.replaced}
+            values |= {"model_generation": self.model_generation}
         return json.dumps(values, indent=1).encode()
 
 
@@ -89,6 +97,7 @@ class Alias:
     why: str | None = None
     move: str | None = None
     replaced: int | None = None
+    model_generation: int | None = None
     moved_at: dt.datetime | None = None  # when this generation was written
 
     @property
@@ -131,6 +140,7 @@ def read_alias(bucket: Bucket, model: str, alias: str) -> Alias:
         document.why,
         document.move,
         document.replaced,
+        document.model_generation,
         blob.time_created,
     )
 

@@ -56,7 +56,9 @@ def add_to(commands: Any) -> None:
             "--expected", metavar="VERSION", help="the version that it names now, or none"
         )
         parser.add_argument(
-            "--force", action="store_true", help="although a check refuses it; needs --why"
+            "--force",
+            action="store_true",
+            help="although the version is not ready; needs --why, and overrides no guard",
         )
         parser.add_argument("--dry-run", action="store_true", help="only ask whether it would")
 
@@ -101,6 +103,8 @@ def _print_move(options: argparse.Namespace, move: AliasMove) -> int:
     change = "unchanged" if move.version == before else f"{before} -> {move.version or 'removed'}"
     if options.dry_run:
         print(f"{name}: {change} is allowed; nothing was moved")
+        for clause in move.evidence.get("guard", ()):
+            print(f"  {clause['name']}: {clause['seen']}")
     else:
         print(f"{name}: {change}, by {move.who}" if move.moved else f"{name}: {change}")
     return 0
@@ -116,8 +120,9 @@ def _list(options: argparse.Namespace) -> int:
     if not rows:
         print(f"{options.name} has no alias in {options.env}.")
     for row in rows:
-        version = row["version"] or f"no version ({row['problem']})"
-        print(f"{row['alias']}  {version}  {_by(row, 'moved_at')}")
+        version = row["version"] or "no version"
+        fault = f"  broken: {row['problem']}" if row.get("broken") else ""
+        print(f"{row['alias']}  {version}  {_by(row, 'moved_at')}{fault}")
     return 0
 
 

@@ -110,6 +110,7 @@ def _versions(rows: Sequence[Mapping[str, Any]]) -> str:
         [
             row["model_version"],
             row["status"],
+            ", ".join(row.get("aliases") or ()),
             moment(row.get("uploaded_at")),
             row.get("size_bytes"),
             row.get("model_class"),
@@ -117,7 +118,9 @@ def _versions(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return table(["VERSION", "STATUS", "UPLOADED (UTC)", "BYTES", "CLASS", "METRICS"], lines)
+    return table(
+        ["VERSION", "STATUS", "ALIASES", "UPLOADED (UTC)", "BYTES", "CLASS", "METRICS"], lines
+    )
 
 
 def _one(options: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> int:

@@ -10,8 +10,9 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING
 
+from mlsys.artifact.aliases import MAX_WHY
 from mlsys.artifact.refs import PROMOTION_KEY, ModelRef
-from mlsys.cloud.clients import TIMEOUT, Clients
+from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.cloud.errors import cloud_errors
 from mlsys.cloud.messages import Use
 from mlsys.cloud.progress import progress
@@ -60,6 +61,42 @@ def promote(
     if row.status != "ready":
         raise ModelUnusable(f"{ref} was copied to {target} and {row.status}: {row.status_reason}")
     return row
+
+
+_MOVED = """
+SELECT version, who, why, valid_from
+FROM model_alias_history
+WHERE model_name = @model_name AND alias = @alias AND valid_to IS NULL
+"""
+
+
+def reason_in(clients: Clients, env: str, ref: ModelRef, alias: str) -> str:
+    """Return the reason for an alias of a promoted version: who moved it in `env`, and why.
+
+    Raises:
+        CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
+    """
+    from google.cloud import bigquery
+
+    names = {"model_name": ref.name, "alias": alias}
+    config = bigquery.QueryJobConfig(
+        default_dataset=clients.settings.dataset(env),
+        query_parameters=[
+            bigquery.ScalarQueryParameter(name, "STRING", value) for name, value in names.items()
+        ],
+    )
+    view = f"{clients.settings.dataset(env)}.model_alias_history"
+    with cloud_errors(Use("BigQuery", view, ("bigquery.jobs.create", "bigquery.tables.getData"))):
+        retry = bigquery_retry()
+        job = clients.bigquery.query(_MOVED, job_config=config, timeout=TIMEOUT, retry=retry)
+        rows = list(job.result(timeout=TIMEOUT, retry=retry))
+    reason = f"promoted from {env}"
+    for row in rows:
+        if row["version"] == ref.version:
+            who = row["who"] or "somebody, past the service"
+            because = f": {row['why']}" if row["why"] else ""
+            reason += f", where {who} moved {alias} to it on {row['valid_from']:%Y-%m-%d}{because}"
+    return reason[:MAX_WHY]
 
 
 _LIST, _GET = "storage.objects.list", "storage.objects.get"

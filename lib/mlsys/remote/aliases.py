@@ -5,11 +5,15 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import TryAgain
 from mlsys.remote.answers import Fields
-from mlsys.remote.service import Service
+from mlsys.remote.lists import pages
+from mlsys.remote.service import RefusedByService, Service
+
+if TYPE_CHECKING:
+    from mlsys.artifact.refs import ModelRef
 
 TRIES = 5
 _TEXT = (str, type(None))
@@ -24,9 +28,9 @@ MOVED: Fields = {
     "why": _TEXT,
     "generation": _NUMBER,
     "moved_at": _TEXT,
+    "evidence": dict,
 }
 LISTED: Fields = {"aliases": list}
-HISTORY: Fields = {"history": list, "more": bool}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class AliasMove:
     why: str | None
     generation: int | None
     moved_at: str | None
+    evidence: dict[str, Any]  # what the checks saw; `guard` has every clause of the alias's guard
 
 
 class Aliases:
@@ -92,9 +97,8 @@ class Aliases:
 
     def history(self, model: str, alias: str, limit: int) -> tuple[list[dict[str, Any]], bool]:
         """Return the versions that the alias named, the latest first, and whether more exist."""
-        params = {"env": self._env, "limit": str(limit)}
-        answer = self._service.ask(f"{_path(model, alias)}/history", params, fields=[HISTORY])
-        return [dict(row) for row in answer["history"]], answer["more"]
+        path = f"{_path(model, alias)}/history"
+        return pages(self._service, path, "history", {"env": self._env}, limit)
 
     def _change(self, method: str, model: str, alias: str, values: dict[str, Any]) -> AliasMove:
         """Send a change; repeated with the same request_id, it takes effect once."""
@@ -116,6 +120,29 @@ class Aliases:
                     raise
                 time.sleep(exc.retry_after)
         return AliasMove(**{field.name: answer[field.name] for field in fields(AliasMove)})
+
+
+def move_to_new(
+    aliases: Aliases,
+    ref: ModelRef,
+    alias: str,
+    why: str | None,
+    expected: str | None = None,
+    done: str = "uploaded",
+) -> AliasMove:
+    """Have the alias name a version that was just uploaded or promoted.
+
+    Raises:
+        RefusedByService, TryAgain: the alias was not moved; the message says that the version is
+            there all the same.
+    """
+    text = f"{ref} is {done}, and {alias} was not moved"
+    try:
+        return aliases.move(ref.name, alias, ref.version, why, expected)
+    except RefusedByService as exc:
+        raise RefusedByService(f"{text}: {exc}", exc.body, exc.status) from exc
+    except TryAgain as exc:
+        raise TryAgain(f"{text}: {exc}. Move it by `mlsys alias set` or set_alias") from exc
 
 
 def _path(model: str, alias: str) -> str:

@@ -107,7 +107,8 @@ def faults(problem: Any) -> list[str]:
     """Return the columns, parameters or rows that a problem names, one line each."""
     if not isinstance(problem, Mapping):
         return []
-    lists = [value for value in problem.values() if isinstance(value, list)]
+    # The detail has the clauses of a guard.
+    lists = [v for key, v in problem.items() if isinstance(v, list) and key != "clauses"]
     more = problem.get("more")
     last = [f"and {more:,} more"] if isinstance(more, int) and more else []
     return [_fault(item) for items in lists for item in items] + last

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from mlsys.errors import SettingsError
 from mlsys.safe_pickle.forbidden_names import why_never_trusted
+from mlsys.settings.guards import VARIABLE, read_guards
 
 ENVS = ("dev", "staging", "prod")
 PUSH_AUTH_MODES = ("app", "platform", "off")
@@ -142,6 +143,7 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
         )
     audience = read("MLSYS_PUSH_AUDIENCE")
     url = read("MLSYS_URL") or (audience if _ORIGIN.fullmatch(audience or "") else None)
+    alias_guards = read_guards(read(VARIABLE), envs, errors)
     limits = {key: read(key) for key in LIMITS}
     job = read("MLSYS_JOB", "") or ""
     if job and not _JOB.fullmatch(job):
@@ -176,6 +178,7 @@ def read_settings(values: Mapping[str, str]) -> dict[str, Any]:
         "signing_keys": signing_keys,
         "max_model_bytes": _whole_number(limits["MLSYS_MAX_MODEL_BYTES"]),
         "max_runs": _whole_number(limits["MLSYS_MAX_RUNS"]),
+        "alias_guards": alias_guards,
         "job": job,
         "job_tasks": _whole_number(limits["MLSYS_JOB_TASKS"]) or JOB_TASKS,
         "job_cpus": _whole_number(limits["MLSYS_JOB_CPUS"]) or JOB_CPUS,

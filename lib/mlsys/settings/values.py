@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from mlsys.errors import InvalidRequest, NotAllowed, SettingsError
+from mlsys.settings.guards import AliasGuard, AliasGuards
 from mlsys.settings.reading import (
     ENVS,
     JOB_CPUS,
@@ -50,6 +51,7 @@ class Settings:
     job: str = ""  # the Cloud Run job that scores what one instance cannot; empty: none
     job_tasks: int = JOB_TASKS  # at most, of one execution
     job_cpus: int = JOB_CPUS  # of a task
+    alias_guards: AliasGuards = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -123,6 +125,11 @@ class Settings:
                 ("env", f"{env!r} is not served here: pass {' or '.join(self.envs)}")
             )
         return env
+
+    def alias_guard(self, env: str, model: str, alias: str) -> AliasGuard | None:
+        """Return the guard of a model's alias: its own, else that of every model's, else None."""
+        guards = {name: guard for each, name, guard in self.alias_guards if each == env}
+        return guards.get(f"{model}/{alias}") or guards.get(alias)
 
     def models_bucket(self, env: str) -> str:
         """Return the bucket of the environment's models, `mlsys-models-{env}` unless configured."""

@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from app.auth import LOCAL_ACCOUNT
 from mlsys.artifact.pickling import pickled
 from mlsys.artifact.signing import new_key
 from mlsys.cli import main
 from mlsys.local.stack import LocalStack, local_stack
-from mlsys.models import upload_model
+from mlsys.models import set_alias, upload_model
+from mlsys.remote.service import Service
 from workers.registry.table import list_models
 
 X = pd.DataFrame({"a": np.linspace(0, 1, 30)})
@@ -61,7 +63,16 @@ def test_a_version_is_promoted_unchanged_to_staging_and_then_to_prod(
     upload_model(MODEL, "churn", "v1", X=X, metrics={"r2": 1.0}, signing_key=tmp_path / "key.pem")
     assert promote("churn", "dev", "staging") == 0
     assert capsys.readouterr().out == "churn/v1 is in staging, ready\n"
-    assert promote("churn", "staging", "prod", "--confirm", "churn/v1") == 0
+    assert stack.url is not None
+    set_alias("churn", "champion", "v1", why="the best", env="staging", url=stack.url)
+    move = ("--alias", "champion", "--url", stack.url)
+    assert promote("churn", "staging", "prod", "--confirm", "churn/v1", *move) == 0
+    assert capsys.readouterr().out.endswith(f"champion: none -> v1, by {LOCAL_ACCOUNT}\n")
+    moved = Service(stack.url).ask("/models/churn/aliases/champion", {"env": "prod"})
+    assert moved["why"].startswith(f"promoted from staging, where {LOCAL_ACCOUNT} moved champion")
+    assert moved["why"].endswith(": the best")
+    assert moved["evidence"]["metrics"] == {"r2": 1.0}
+    assert moved["evidence"]["promoted"]["by"] == "ada@example.com"
     for file in ("model.pkl", "metadata.json", "model.sig"):
         assert content(stack, "prod", "churn", file) == content(stack, "dev", "churn", file)
     first, second, third = (row(stack, env, "churn") for env in ("dev", "staging", "prod"))

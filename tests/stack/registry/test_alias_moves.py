@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from google.cloud import bigquery
+from sklearn.linear_model import LinearRegression
 
 from app.auth import LOCAL_ACCOUNT
 from mlsys.artifact.aliases import read_alias
+from mlsys.artifact.refs import AliasRef
 from mlsys.cli import main
-from mlsys.cloud.clients import bigquery_retry
-from mlsys.errors import AliasNotFound
+from mlsys.cloud.clients import bigquery_retry, clients_for
+from mlsys.errors import AliasNotFound, GuardRefused
 from mlsys.local.stack import LocalStack
-from mlsys.models import set_alias
-from mlsys.remote.service import RefusedByService
+from mlsys.models import set_alias, upload_model
+from mlsys.remote.service import RefusedByService, Service
+from mlsys.settings.guards import read_guards
 from registry_cases import ModelCase, model_case, notifications_lost
+from workers.registry.move import Moved, MoveRequest, move_alias
 from workers.registry.sync import rescan
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "models.md"
@@ -57,7 +65,10 @@ def log(case: ModelCase) -> list[dict[str, Any]]:
 
 
 def test_an_alias_is_moved_dropped_and_removed_and_keeps_its_history(
-    case: ModelCase, url: str, capsys: pytest.CaptureFixture[str]
+    case: ModelCase,
+    url: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for version in ("v1", "v2"):
         case.upload(version=version)
@@ -116,6 +127,97 @@ def test_an_alias_is_moved_dropped_and_removed_and_keeps_its_history(
     assert [row["version"] for row in shown] == ["v1", "v2", "v1"]
     assert shown[0]["valid_to"] is not None and shown[2]["evidence"] == evidence
     assert len(command("history", "champion", "--limit", "2").splitlines()) == 3
+    monkeypatch.setattr("mlsys.remote.lists.PAGE", 2)
+    assert json.loads(command("history", "champion", "--json", "--limit", "9")) == shown
+
+    command("set", "champion", "v1")
+    case.delete("v1/model.pkl")
+    case.settle()
+    service = Service(url)
+    answer = service.ask("/models", {"env": "dev", "model_name": case.name})
+    gone = {"model_name": case.name, "alias": "champion", "version": "v1"}
+    assert answer["broken_aliases"] == [gone]
+    assert [(row["model_version"], row["aliases"]) for row in answer["models"]] == [
+        ("v3", []),
+        ("v2", []),
+    ]
+    assert "broken: " in command("list")
+    path = f"/models/{case.name}/aliases/champion/history"
+    assert [row["broken"] for row in service.ask(path, {"env": "dev"})["history"]] == [
+        *(True, False, False, False),
+    ]
+    command("set", "champion", "v2")
+    answer = service.ask("/models", {"env": "dev", "model_name": case.name})
+    assert answer["broken_aliases"] == [] and answer["models"][1]["aliases"] == ["champion"]
+
+
+@pytest.mark.usefixtures("url")
+def test_a_guard_asks_the_sandbox_the_ledgers_and_the_reports(case: ModelCase) -> None:
+    X = pd.DataFrame({"x": np.linspace(0, 1, 20)})
+    for version in ("v1", "v2"):
+        model = LinearRegression().fit(X, X["x"])
+        named = "last" if version == "v2" else None
+        upload_model(model, case.name, version, X=X, y=X["x"], metrics={"mae": 0.25}, alias=named)
+    model_blob = case.blob("v2")
+    assert model_blob is not None
+    crc32c, generation = model_blob.crc32c, int(model_blob.generation or 0)
+    guard = {
+        "movers": [LOCAL_ACCOUNT],
+        "golden_rows": True,
+        "runs": {"at_least": 1, "ledgers": [case.stack.settings.dataset("dev"), "p.nowhere"]},
+        "metrics": {"mae": {"at_most": 0.3, "worse_by": 0, "better": "lower"}},
+        "shadow": {"agreement": 1, "rows": 20},
+    }
+    text, errors = json.dumps({"dev": {f"{case.name}/champion": guard}}), list[str]()
+    guards = read_guards(text, ("dev",), errors)
+    assert not errors
+    clients = clients_for(replace(case.stack.settings, alias_guards=guards))
+
+    def move(version: str) -> Moved:
+        ref = AliasRef(case.name, "champion")
+        request = MoveRequest(ref, version, LOCAL_ACCOUNT, secrets.token_hex(16), why="x")
+        return move_alias(clients, "dev", request)
+
+    def refused(version: str) -> dict[str, Any]:
+        with pytest.raises(GuardRefused) as caught:
+            move(version)
+        return {each["name"]: each["seen"] for each in caught.value.clauses if not each["ok"]}
+
+    assert read_alias(case.clients.storage.bucket(case.bucket), case.name, "last").version == "v2"
+    assert refused("v2") == {"runs": 0}
+    set_alias(case.name, "champion", "v1")  # the service has no guard
+    assert refused("v2") == {"runs": 0, "shadow": {"agreement": None, "rows": 0, "runs": 0}}
+    shadow_run = f"{case.name}-shadow"
+    shadow = {
+        "model_version": "v2",
+        "model_generation": generation,
+        "report": {"rows": 20, "equal": 20},
+    }
+    runs = case.clients.storage.bucket(case.stack.settings.runs_bucket("dev"))
+    runs.blob(f"{shadow_run}/result.json").upload_from_string(
+        json.dumps({"shadow": shadow}), timeout=10
+    )
+    values = [
+        f"'{case.name}-run', 'v2', 'succeeded', {generation}, '{crc32c}', 10, NULL",
+        f"'{case.name}-failed', 'v2', 'failed', {generation}, '{crc32c}', NULL, NULL",
+        f"""'{shadow_run}', 'v1', 'succeeded', 1, 'x', 20, JSON '{{"shadow": "v2"}}'""",
+    ]
+    tables = "@name, 'p.d.i', 'p.d.o', 'WRITE_APPEND', CURRENT_TIMESTAMP(), CURRENT_TIMESTAMP()"
+    case.sql(
+        "INSERT INTO prediction_runs (run_id, model_version, state, model_generation, "
+        "model_crc32c, rows_scored, request, model_name, input_table, output_table, "
+        "write_disposition, started_at, finished_at) VALUES "
+        + ", ".join(f"({each}, {tables})" for each in values)
+    )
+    try:
+        done = move("v2")
+    finally:
+        case.sql("DELETE FROM prediction_runs WHERE model_name = @name")
+    seen = {each["name"]: each["seen"] for each in done.evidence["guard"]}
+    assert seen["runs"] == 1  # the environment's own ledger is counted once
+    assert seen["golden_rows"] > 0 and seen["metrics.mae.at_most"] == 0.25
+    assert seen["shadow"] == {"agreement": 1, "rows": 20, "runs": 1}
+    assert [row["guarded"] for row in log(case) if row["alias"] == "champion"] == [None, True]
 
 
 def test_a_rescan_logs_what_lost_events_did_not(case: ModelCase, stack: LocalStack) -> None:

@@ -74,6 +74,7 @@ class Hostile:
 def test_a_model_that_reproduces_its_golden_rows_is_ready(verifier: Verifier) -> None:
     verdict = verifier.verdict("good", of(pickled(MODEL)), document(), ())
     assert (verdict.status, verdict.reason) == ("ready", None)
+    assert verdict.golden_rows == len(document()["golden"]["rows"]) > 0
 
 
 def test_a_model_with_different_answers_is_rejected(verifier: Verifier) -> None:
@@ -134,6 +135,8 @@ def test_a_verdict_is_cached_for_the_same_files(
     first = verifier.verdict("same", of(pickled(MODEL)), document(), ())
     monkeypatch.setattr(verifier, "_judge", lambda *_: pytest.fail("judged again"))
     assert verifier.verdict("same", of(pickled(MODEL)), document(), ()) == first
+    with pytest.raises(pytest.fail.Exception, match="judged again"):
+        verifier.verdict("same", of(pickled(MODEL)), document(), (), again=True)
 
 
 def test_a_sandbox_that_cannot_be_started_gives_no_verdict(
@@ -152,10 +155,12 @@ def test_a_sandbox_that_cannot_be_started_gives_no_verdict(
 @pytest.mark.parametrize(
     "body",
     [
-        {"status": "fine", "reason": None},
-        {"status": "ready", "reason": 1},
-        {"status": ["ready"], "reason": None},
-        {"reason": None},
+        {"status": "fine", "reason": None, "golden_rows": 0},
+        {"status": "ready", "reason": 1, "golden_rows": 0},
+        {"status": ["ready"], "reason": None, "golden_rows": 0},
+        {"status": "ready", "reason": None, "golden_rows": True},
+        {"status": "ready", "reason": None},
+        {"reason": None, "golden_rows": 0},
         {},
     ],
 )

@@ -60,7 +60,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def read_model(*_: Any, **__: Any) -> bytes:
         raise ModelUnusable("it is too large")
 
-    monkeypatch.setattr(module, "read_model", read_model)
+    monkeypatch.setattr("workers.verification.opened.read_model", read_model)
     return held
 
 

@@ -47,6 +47,7 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
 
     Raises:
         ModelNotFound: it does not exist; the message names the versions that do.
+        ModelUnusable: its alias is guarded, and the version was uploaded again since it was moved.
         AliasNotFound, AliasInvalid: see `read_alias`.
     """
     bucket = clients.storage.bucket(clients.settings.models_bucket(request.env))
@@ -63,6 +64,8 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
     existing: Blob | None = bucket.get_blob(ref.path, timeout=TIMEOUT)
     if existing is None:
         raise _missing(bucket, request, ref, alias)
+    if alias is not None:
+        _check_judged(clients, request, alias, int(existing.generation or 0))
     signature = signature_of(clients, bucket.name, ref)
     return ModelPin(
         bucket=bucket.name,
@@ -87,6 +90,18 @@ def _alias(bucket: Bucket, request: ScoringRequest) -> Alias:
         if not versions_in(bucket, request.model_name):  # a wrong model name, rather
             raise _no_version(bucket, request) from None
         raise
+
+
+def _check_judged(clients: Clients, request: ScoringRequest, alias: Alias, generation: int) -> None:
+    """Refuse a file that the alias's guard has not judged (docs/decisions/0099)."""
+    guard = clients.settings.alias_guard(request.env, alias.model, alias.alias)
+    if guard is None or alias.model_generation in (None, generation):
+        return
+    raise ModelUnusable(
+        f"{alias.target} was uploaded again after {alias.alias} was moved to it, and the alias is "
+        f"guarded in {request.env}: move {alias.alias} to {alias.version} again, so that its guard "
+        "judges the new file, or pass a version"
+    )
 
 
 def _no_version(bucket: Bucket, request: ScoringRequest) -> ModelNotFound:

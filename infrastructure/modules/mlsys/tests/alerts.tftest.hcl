@@ -55,7 +55,7 @@ run "each_failure_for_good_is_reported_with_its_advice" {
     error_message = "A failure raises no alert, or its advice is missing."
   }
   assert {
-    condition     = toset(keys(google_monitoring_alert_policy.logged.conditions[0].condition_matched_log[0].label_extractors)) == toset(["run_id", "job", "subscription"])
+    condition     = toset(keys(google_monitoring_alert_policy.logged.conditions[0].condition_matched_log[0].label_extractors)) == toset(["alias", "run_id", "job", "subscription"])
     error_message = "Two failures would be one notification: each combination of the labels' values is notified for itself."
   }
   assert {

@@ -42,6 +42,27 @@ run "the_service_has_its_settings" {
   }
 }
 
+run "guards_of_aliases_are_of_the_environment" {
+  command = plan
+  variables {
+    alias_guards = { champion = { movers = ["ada@example.com"], metrics = { auc = { worse_by = 0.01 } } } }
+  }
+  assert {
+    condition = jsondecode(one([
+      for e in google_cloud_run_v2_service.this.template[0].containers[0].env : e.value if e.name == "MLSYS_ALIAS_GUARDS"
+    ])).dev.champion.metrics.auc.worse_by == 0.01
+    error_message = "The service does not get the guards of its environment."
+  }
+}
+
+run "a_guard_of_no_alias_is_refused" {
+  command = plan
+  variables {
+    alias_guards = { latest = {} }
+  }
+  expect_failures = [var.alias_guards]
+}
+
 run "the_service_has_its_resources_and_limits" {
   assert {
     condition = (
