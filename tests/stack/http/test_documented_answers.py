@@ -104,19 +104,21 @@ class Known:
                 },
             )
         if path == "/evaluate":
-            return st.fixed_dictionaries(
-                {
-                    "env": st.just("dev"),
-                    "labels_table": st.sampled_from(self.tables),
-                    "label_column": st.sampled_from(["a", "b", "missing"]),
-                },
-                optional={
-                    "run_id": st.sampled_from([self.run_id, self.run_id, "mine"]),
-                    "model_name": st.just(self.regressor),
-                    "since": st.sampled_from(["2026-01-01", "2026-01-01T10:00:00+01:00", "today"]),
-                    "id_columns": st.sampled_from(["id", "missing"]),
-                    "task": st.sampled_from(["regression", "classification"]),
-                },
+            run = st.sampled_from([self.run_id, self.run_id, self.run_id, self.cancelled])
+            model = {"model_name": st.just(self.regressor)}
+            since = st.sampled_from(["2026-01-01", "2026-01-01T10:00:00+01:00", "today"])
+            labels = {
+                "env": st.just("dev"),
+                "labels_table": st.sampled_from(self.tables[:4]),
+                "label_column": st.sampled_from(["a", "a", "b", "missing"]),
+            }
+            others = {
+                "id_columns": st.sampled_from(["id", "id", "missing"]),
+                "task": st.sampled_from(["regression", "classification"]),
+            }
+            return st.one_of(
+                st.fixed_dictionaries(labels | {"run_id": run}, optional=others),
+                st.fixed_dictionaries(labels | model, optional=others | {"since": since}),
             )
         if path == "/models":
             return st.fixed_dictionaries(
