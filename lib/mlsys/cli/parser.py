@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from mlsys.cli import compare, evaluate, models, runs
+    from mlsys.cli import compare, drift, evaluate, models, runs
 
     parser = _Parser(prog="mlsys", description=__doc__)
     parser.add_argument("--version", action="version", version=f"mlsys {__version__}")
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add_to(groups)
     compare.add_to(groups)
     evaluate.add_to(groups)
+    drift.add_to(groups)
     local.add_to(groups)
     return parser
 

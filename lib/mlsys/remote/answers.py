@@ -56,6 +56,8 @@ COMPARISON: Fields = {
         ("metrics", "parameters", "columns", "versions", "profile", "about", "runs", "notes"), list
     ),
 }
+PROFILE: Fields = {"run_id": str, "model_name": str, "model_version": str, "columns": list}
+DRIFT: Fields = {"columns": list, "more": bool}
 EVALUATIONS: Fields = {"evaluations": list, "not_evaluated": list}
 
 

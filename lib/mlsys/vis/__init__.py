@@ -16,6 +16,7 @@ the functions raise a `ModuleNotFoundError` that says what to install.
 """
 
 from mlsys.vis.classes import plot_class_balance, plot_confusion_matrix, plot_roc
+from mlsys.vis.drift import plot_drift, plot_drift_history
 from mlsys.vis.history import plot_metric_history
 from mlsys.vis.models import plot_feature_importance, plot_prediction_distribution
 from mlsys.vis.style import setup_plot_style
@@ -23,6 +24,8 @@ from mlsys.vis.style import setup_plot_style
 __all__ = [
     "plot_class_balance",
     "plot_confusion_matrix",
+    "plot_drift",
+    "plot_drift_history",
     "plot_feature_importance",
     "plot_metric_history",
     "plot_prediction_distribution",

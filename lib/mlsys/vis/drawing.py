@@ -10,7 +10,10 @@ from mlsys.vis.style import COLORS, pyplot
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from matplotlib.axes import Axes
+
+MARKERS = "osD^vPX*"  # one more than colours: a pair repeats only after 56 lines
 
 
 def axes(ax: Axes | None, *, bars: int = 0, size: tuple[float, float] | None = None) -> Axes:
@@ -81,6 +84,33 @@ def histogram(
     ax.set_ylim(bottom=0)
     _share_axis(ax.yaxis, shares)
     return ax
+
+
+def over_time(ax: Axes, at: pd.Series, values: pd.Series, number: int) -> None:
+    """Draw the `number`-th line over time, which its colour, marker and dashes tell apart."""
+    ax.plot(
+        at.to_numpy(),
+        values.to_numpy(),
+        color=COLORS[number % len(COLORS)],
+        marker=MARKERS[number % len(MARKERS)],
+        linestyle=("-", "--", ":", "-.")[number // len(COLORS) % 4],
+        markersize=5,
+    )
+
+
+def time_axis(ax: Axes, times: pd.Series) -> None:
+    """Show the times of runs below the axes."""
+    import datetime as dt
+
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    first = times.min()
+    if first == times.max():  # matplotlib would show four years
+        ax.set_xlim(first - dt.timedelta(days=1), first + dt.timedelta(days=1))
+    locator = AutoDateLocator()
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    ax.set_xlabel("Predicted at (UTC)")
 
 
 def legend(ax: Axes, handles: Sequence[Any], labels: Sequence[str], where: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import InvalidRequest
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-MARKERS = "osD^vPX*"  # one more than colours: a pair repeats only after 56 lines
 LEGEND_ROWS = 18
 MAX_NAMED = 15  # metrics that an error lists
 
@@ -54,25 +52,11 @@ def plot_metric_history(
 
 
 def _over_time(ax: Axes, lines: dict[str, pd.DataFrame]) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    import pandas as pd
 
     for i, part in enumerate(lines.values()):
-        ax.plot(
-            part["predicted_at"].to_numpy(),
-            part["value"].to_numpy(),
-            color=COLORS[i % len(COLORS)],
-            marker=MARKERS[i % len(MARKERS)],
-            linestyle=("-", "--", ":", "-.")[i // len(COLORS) % 4],
-            markersize=5,
-        )
-    times = [at for part in lines.values() for at in part["predicted_at"]]
-    if len(set(times)) == 1:  # matplotlib would show four years
-        day = dt.timedelta(days=1)
-        ax.set_xlim(times[0] - day, times[0] + day)
-    locator = AutoDateLocator()
-    ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    ax.set_xlabel("Predicted at (UTC)")
+        drawing.over_time(ax, part["predicted_at"], part["value"], i)
+    drawing.time_axis(ax, pd.concat([part["predicted_at"] for part in lines.values()]))
 
 
 def _over_versions(ax: Axes, lines: dict[str, pd.DataFrame]) -> None:
