@@ -21,7 +21,9 @@ from mlsys.errors import InvalidRequest
 
 ACTING = ("predictions.predict", "evaluation.evaluate", "registry.model_registry")
 # Whose GET and DELETE take parameters of the URL
-BY_PARAMETERS = ("aliases", "checks", "evaluation", "predictions", "registry", "runs")
+BY_PARAMETERS = frozenset(
+    ("aliases", "checks", "drift", "evaluation", "predictions", "registry", "runs")
+)
 BY_URL = ("GET", "HEAD", "DELETE")
 EVENTS = "events"  # Eventarc adds parameters of its own, which do not matter
 

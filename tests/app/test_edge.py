@@ -14,6 +14,7 @@ from edge_cases import did as did
 
 GETS = [
     *("/predict", "/runs", "/runs/a-run", "/models", "/model-registry", "/check", "/evaluate"),
+    *("/runs/a-run/profile", "/models/titanic-survival/drift"),
     "/models/titanic-survival/compare",
 ]
 ACTING = ["/predict", "/evaluate", "/model-registry"]

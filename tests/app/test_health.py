@@ -32,6 +32,8 @@ def test_the_api_description_has_every_route_and_parameter(client: FlaskClient) 
         "/runs",
         "/runs/{run_id}",
         "/evaluate",
+        "/runs/{run_id}/profile",
+        "/models/{model_name}/drift",
         "/model-registry",
         "/models",
         "/models/{model_name}/compare",

@@ -103,8 +103,8 @@ def plot_drift_history(
     lines = list(ax.lines)
     for level, word in ((WARN_AT, "warn"), (DRIFT_AT, "drift")):
         ax.axhline(level, color="black", linewidth=0.8, linestyle="--")
-        at = ("axes fraction", "data")
-        ax.annotate(f" {word}", (1, level), xycoords=at, va="center", fontsize=8)
+        place = ("axes fraction", "data")
+        ax.annotate(f" {word}", (1, level), xycoords=place, va="center", fontsize=8)
     runs = known["predicted_at"].nunique()
     ax.set(
         title=f"Distance to the {other}, {'1 run' if runs == 1 else f'{runs:,} runs'}",

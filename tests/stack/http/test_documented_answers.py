@@ -30,6 +30,8 @@ ROUTES = [
     ("GET", "/predict"),
     ("POST", "/predict"),
     ("GET", "/evaluate"),
+    ("GET", "/runs/{run_id}/profile"),
+    ("GET", "/models/{model_name}/drift"),
     ("GET", "/runs"),
     ("GET", "/runs/{run_id}"),
     ("DELETE", "/runs/{run_id}"),

@@ -127,3 +127,33 @@ def test_a_model_without_a_profile_is_compared_with_its_last_run(lab: Lab) -> No
     assert previous["previous_run_id"] == first["run_id"]
     assert previous["distance_previous"] == pytest.approx(row["distance"])
     assert previous["distance_week"] is None
+
+
+def test_the_profile_of_a_run_and_the_drift_of_a_models_runs_are_answered(lab: Lab) -> None:
+    model = lab.upload(MODEL, X)
+    runs = []
+    for number, shift in enumerate((0.0, 2.0)):
+        table = lab.put(frame(100 + number, shift))
+        runs.append(lab.here(lab.params(table, model)).done()["run_id"])
+    path = f"/runs/{runs[1]}/profile"
+    profile = lab.here({"env": "dev"}, path).json
+    assert (profile["run_id"], profile["model_name"]) == (runs[1], model)
+    first, *others = profile["columns"]
+    assert (first["column_name"], first["level"], first["row_count"]) == ("fare", "drift", 101)
+    assert {row["column_name"] for row in others} == {"sex", "prediction"}
+    assert sum(b["rows"] for b in first["bins"]) == 101
+    answer = lab.here({"env": "dev", "runs": "5"}, f"/models/{model}/drift").json
+    assert not answer["more"] and len(answer["columns"]) == 6
+    assert [row["run_id"] for row in answer["columns"]] == [runs[1]] * 3 + [runs[0]] * 3
+    latest = answer["columns"][0]
+    assert (latest["column_name"], latest["previous_run_id"]) == ("fare", runs[0])
+    assert latest["distance"] == pytest.approx(first["distance"])
+    assert latest["distance_previous"] > 0.2 and latest["distance_week"] is None
+    one = lab.here({"env": "dev", "runs": "1"}, f"/models/{model}/drift").json["columns"]
+    assert {row["run_id"] for row in one} == {runs[1]}
+    none = lab.here({"env": "dev", "model_version": "v9"}, f"/models/{model}/drift").json
+    assert none["columns"] == []
+    lab.here({"env": "dev"}, "/runs/nobody/profile").problem(404, "run-not-found")
+    without = lab.here(lab.params(table, model, profile="false")).done()["run_id"]
+    refused = lab.here({"env": "dev"}, f"/runs/{without}/profile")
+    refused.problem(409, "conflict", "profile=false")
