@@ -40,7 +40,7 @@ def plot_drift(
         columns: the names to show, in this order; default: the first `top` that have bins.
 
     Raises:
-        InvalidRequest: there are no such columns, or they are of several runs.
+        InvalidRequest: a column is unknown, or the rows are of several runs.
     """
     rows = _panels(profile, columns, top)
     across = min(PER_ROW, len(rows))
