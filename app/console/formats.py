@@ -82,12 +82,14 @@ def lasted(seconds: Any) -> str:
     """Return a duration with its two largest units.
 
     >>> [lasted(s) for s in (0.04, 9.96, 192, 7500, 100_000)]
-    ['0.04 s', '10 s', '3 min 12 s', '2 h 5 min', '1 day 3 h']
+    ['40 ms', '10 s', '3 min 12 s', '2 h 5 min', '1 day 3 h']
     """
     if not is_number(seconds) or seconds < 0:
         return NOTHING
+    if 0 < round(seconds, 3) < 1:
+        return f"{1000 * seconds:.0f} ms"
     if round(seconds, 1) < 10:
-        return f"{seconds:.2g} s" if seconds < 1 else f"{seconds:.1f} s"
+        return f"{seconds:.1f} s" if seconds else "0 s"
     whole = round(seconds)
     days, rest = divmod(whole, 86_400)
     hours, rest = divmod(rest, 3_600)

@@ -15,7 +15,7 @@ from typing import Literal
 
 from workers.scoring.attempts import Attempt
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Decision, Result
+from workers.scoring.records import Decision, Failure, Result
 
 MAX_STREAMS = 40  # that a timeline names one by one
 MAX_PARTS = 100  # of a stream whose times are given
@@ -64,6 +64,9 @@ def timeline(
         spans += streams
         reached = max([opened, *(s.end for s in streams if s.end)])
     decided, done = written.get(Decision.NAME), written.get(Result.NAME)
+    failed = written.get(Failure.NAME)
+    if sessions and decided is None and (failed is None or failed > reached):
+        spans.append(Span("stream", "read and score rows", reached, failed))
     if decided is not None:
         spans.append(Span("decide", "count the parts and decide", min(reached, decided), decided))
         spans.append(Span("load", "load job and ledger", decided, done))

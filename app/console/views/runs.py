@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -94,7 +94,7 @@ def run(run_id: str) -> Page:
         "progress": progress_of(state),
         "attempts": [attempt(each) for each in attempts],
         "timeline": timeline_of(store, plan, attempts, state["state"]),
-        "failed_rows": (state.get("failure") or {}).get("rows") or [],
+        "failed_rows": examples((state.get("failure") or {}).get("rows") or []),
         "cost": cost(result, plan.is_copied),
         "repeat": {name: value for name, value in request.items() if name != "env"},
         "calls": calls.calls(request),
@@ -117,6 +117,17 @@ def rejects(run_id: str) -> Page:
     names = decision.rejects if isinstance(decision, Decision) else ()
     rows = [{"row": dict(each.row), "reason": each.reason} for each in read_rejects(store, names)]
     return Page(f"Rows that {run_id} set aside", "rejects.html", {"run_id": run_id, "rows": rows})
+
+
+def examples(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows that a failed run names, the reason of each beside its values."""
+    return [
+        {
+            "row": {name: value for name, value in row.items() if name != "reason"},
+            "reason": str(row.get("reason", "")),
+        }
+        for row in rows
+    ]
 
 
 def attempt(each: Any) -> dict[str, Any]:

@@ -275,7 +275,8 @@ def test_a_failed_run_says_why_and_which_rows(running: World) -> None:
     }
     running.put("a-run/failure.json", failure)
     page = seen(client_of(running), "/ui/runs/a-run")
-    assert "3 of 1000 rows cannot be scored" in page.text and "PassengerId=7" in page.text
+    assert "3 of 1000 rows cannot be scored" in page.text
+    assert '{"PassengerId": 7}' in page.text
     assert "Age is <script>" in page.text  # as text
 
 

@@ -50,6 +50,10 @@ def test_a_step_that_lasts_has_no_end() -> None:
     written = {"plan.json": moment(19), "publish.json": moment(18)}
     assert steps(written)[-1] == ("load job and ledger", 2, None)
     assert steps({}) == []
+    written = {"plan.json": moment(19), "session-0.json": moment(15)}
+    assert steps(written)[-1] == ("read and score rows", 5, None)
+    assert steps(written | {"failure.json": moment(14)})[-1] == ("read and score rows", 5, 6)
+    assert steps(written | {"failure.json": moment(18)})[-1][0] == "open read session 0"
 
 
 def test_several_attempts_are_steps_of_their_own() -> None:
@@ -72,5 +76,5 @@ def test_a_run_of_many_parts_has_a_timeline_of_bounded_size() -> None:
         for part in range(110):
             written[f"parts/0/{stream:05}-{part:012}.parquet"] = moment(18 - stream / 100)
     spans = timeline(PLAN, written)
-    assert len(spans) == 42 and all(len(span.parts) <= 100 for span in spans)
-    assert spans[-1].name == "stream 99"  # the last ones to end
+    assert len(spans) == 43 and all(len(span.parts) <= 100 for span in spans)
+    assert spans[-2].name == "stream 99"  # the last ones to end
