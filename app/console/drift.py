@@ -15,26 +15,28 @@ FIGURES = (
 
 
 def compared(
-    profile: Sequence[Mapping[str, Any]], since: Iterable[Mapping[str, Any]] = ()
+    profile: Sequence[Mapping[str, Any]],
+    since: Iterable[Mapping[str, Any]] = (),
+    previous: Iterable[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Return each column of a run's profile with its bins as shares, the farthest first.
 
-    `since` are its rows of `prediction_drift`: how far it is from earlier runs. Predictions come
-    before features.
+    `since` are its rows of `prediction_drift`: how far it is from earlier runs; `previous` is the
+    profile of the run before it. Predictions come before features.
     """
     before = {(row["role"], row["column_name"]): row for row in since}
+    earlier = {(row["role"], row["column_name"], row.get("bins_id")): row for row in previous}
     rows = [
         {
             "role": row["role"],
             "column": row["column_name"],
             **{name: row.get(name) for name in FIGURES},
-            **shares(row.get("bins")),
-            "distance_previous": None,
-            "distance_week": None,
-        }
-        | {
-            name: before.get((row["role"], row["column_name"]), {}).get(name)
-            for name in ("distance_previous", "distance_week")
+            **(shown := shares(row.get("bins"))),
+            "previous": _previous(row, earlier, shown["labels"]),
+            **{
+                name: before.get((row["role"], row["column_name"]), {}).get(name)
+                for name in ("distance_previous", "distance_week")
+            },
         }
         for row in profile
     ]
@@ -55,6 +57,18 @@ def shares(bins: Any) -> dict[str, Any]:
         "now": _parts(now),
         "before": _parts(before) if any(before) else None,
     }
+
+
+def _previous(
+    row: Mapping[str, Any], earlier: Mapping[Any, Mapping[str, Any]], labels: Sequence[str]
+) -> list[float] | None:
+    """Return the shares of the run before in the same bins, or None if it has others."""
+    known = earlier.get((row["role"], row["column_name"], row.get("bins_id")))
+    if known is None or not row.get("bins_id"):
+        return None
+    shown = shares(known.get("bins"))
+    by_label = dict(zip(shown["labels"], shown["now"], strict=True))
+    return [by_label.get(label, 0.0) for label in labels]
 
 
 def _rows(each: Mapping[str, Any], name: str) -> float:

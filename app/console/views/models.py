@@ -95,10 +95,10 @@ def move(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names} | {"moved_at": row.moved_at.isoformat()}
 
 
-def metrics_over(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return each metric that is a number in several versions, with its value in each.
+def metrics_over(versions: Sequence[Mapping[str, Any]], least: int = 2) -> list[dict[str, Any]]:
+    """Return each metric that is a number in at least `least` versions, with its value in each.
 
-    `versions` are in the order of their numbers. None stands for a version without the metric.
+    `versions` are in the order of their numbers; one without the metric is left out.
     """
     numbers: dict[str, dict[str, float]] = {}
     for row in versions:
@@ -110,7 +110,7 @@ def metrics_over(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     for name, by in numbers.items():
         having = [version for version in names if version in by]
-        if len(having) > 1 and len(out) < MAX_METRICS:
+        if len(having) >= least and len(out) < MAX_METRICS:
             values = [by[version] for version in having]
             out.append(
                 {"name": name, "versions": having, "values": values, "change": change(values)}
@@ -118,8 +118,10 @@ def metrics_over(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def change(values: Sequence[float]) -> float:
+def change(values: Sequence[float]) -> float | None:
     """Return the last value less the one before it, without the noise of binary fractions."""
+    if len(values) < 2:
+        return None
     step = values[-1] - values[-2]
     largest = max(abs(values[-1]), abs(values[-2]), 1e-290)
     return round(step, 12 - math.ceil(math.log10(largest)))

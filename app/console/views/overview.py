@@ -48,19 +48,32 @@ def numbers() -> Page:
 
 @page("/checks")
 def checks() -> Page:
-    """Show what a look at the buckets tells, a part of the overview."""
+    """Show drift, and what a look at the buckets tells, a part of the overview."""
     from mlsys.events import quarantine
+    from workers.monitoring.looking_back import drifted_runs
     from workers.registry.difference import difference
 
     clients, name = service().clients, env()
     differs = difference(clients, name)
     waiting = len(quarantine.objects(clients, name))
+    drifted = drifted_runs(clients, name, since=formats.now() - RECENT, limit=MAX_NAMED)
     kinds = {
         "not registered": differs.missing,
         "changed since": differs.outdated,
         "in the registry only": differs.gone,
     }
-    attention = []
+    attention = [
+        _item(
+            "drift",
+            "warn",
+            f"{row['model_name']} {row['model_version']} scored rows of {row['input_table']} that "
+            "drifted",
+            row["columns_drifted"],
+            link("console.run", run_id=row["run_id"]),
+            row["predicted_at"],
+        )
+        for row in drifted
+    ]
     if differs.total:
         named = "; ".join(
             f"{kind}: {', '.join(keys[:MAX_NAMED])}{' …' if len(keys) > MAX_NAMED else ''}"
