@@ -27,7 +27,7 @@ from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import REJECTS, Destination
 from workers.scoring.planning.model_pin import ModelPin
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Counts, Result
+from workers.scoring.records import Counts, Decision, Result
 from workers.scoring.shards.part import Footer
 from workers.scoring.shards.read_session import Session
 from workers.sql import statement
@@ -35,8 +35,9 @@ from workers.sql import statement
 NOW = dt.datetime(2026, 11, 28, 20, 0, tzinfo=dt.UTC)
 STATEMENTS = (
     *("list_models", "list_runs", "models_at_a_glance", "daily_runs", "recorded_models"),
-    *("recorded_aliases", "versions_of_model", "runs_of_versions"),
-    *("runs_of_table", "last_run_of_partitions"),
+    *("recorded_aliases", "versions_of_model", "runs_of_versions", "distances_of_run"),
+    *("drifted_runs", "metrics_of_run", "metrics_of_versions", "runs_of_table"),
+    "last_run_of_partitions",
 )
 MODELS, RUNS = "mlsys-models-dev", "mlsys-runs-dev"
 
@@ -370,3 +371,34 @@ class Seen(HTMLParser):
     @property
     def text(self) -> str:
         return re.sub(r"\s+", " ", html.unescape("".join(self.words)))
+
+
+def profile_row(column: str, role: str = "feature", **values: Any) -> dict[str, Any]:
+    """Return a row of a run's profile, as its decision holds it."""
+    bins = [{"bin": "missing", "rows": 86, "before": 177}, {"bin": "above", "rows": 0}]
+    bins += [{"bin": "(0, 30]", "rows": 200, "before": 400}, {"bin": "(30, 80]", "rows": 132}]
+    row = {
+        "column_name": column,
+        "role": role,
+        "level": "ok",
+        "distance": 0.1,
+        "psi": 0.01,
+        "null_share": 0.2,
+        "null_share_before": 0.19,
+        "unseen_share": None,
+        "out_of_range_share": 0.0,
+        "mean_shift": 0.1,
+        "importance": None,
+        "why": None,
+        "reference": "training",
+        "row_count": 418,
+        "bins_id": "abc",
+        "bins": bins,
+    }
+    return row | values
+
+
+def decision_of(profile: list[dict[str, Any]], rejects: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return a `publish.json`."""
+    counts = Counts(1000, 990, 10, 9_000)
+    return Decision("0123456789abcdef", (), rejects, counts, "10", profile=tuple(profile)).to_dict()

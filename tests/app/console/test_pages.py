@@ -17,10 +17,12 @@ from console_cloud import (
     World,
     alias_row,
     client_of,
+    decision_of,
     model_row,
     moment,
     parquet,
     plan_of,
+    profile_row,
     put_run,
     result_of,
     run_row,
@@ -86,7 +88,7 @@ def test_an_empty_environment_says_what_to_do_next(address: str) -> None:
         "/ui/models": "upload_model(model",
         "/ui/runs": "mlsys predict --env dev",
         "/ui/numbers": "Rows scored",
-        "/ui/checks": "The registry equals the bucket, and quarantine is empty.",
+        "/ui/checks": "the registry equals the bucket, and quarantine is empty.",
     }
     assert said[address] in page.text
     assert len(world.queries) <= 2
@@ -284,16 +286,67 @@ def test_some_of_the_rows_that_a_run_set_aside_are_shown(running: World) -> None
     name = "rejects/0/00000-000000000000-ab.parquet"
     rows = {"row": ['{"Age": "x"}'], "reason": ["Age is not a number"]}
     running.put(f"a-run/{name}", parquet({}, **rows))
-    decision = {
-        "token": "t",
-        "parts": [],
-        "rejects": [name],
-        "counts": {"read": 1, "scored": 0, "rejected": 1, "bytes": 1},
-        "max_rejects": "1",
-    }
-    running.put("a-run/publish.json", decision)
+    running.put("a-run/publish.json", decision_of([], (name,)))
     page = seen(client_of(running), "/ui/runs/a-run/rejects")
     assert "Age is not a number" in page.text and '{"Age": "x"}' in page.text
+
+
+def test_drift_is_shown_beside_the_training_data_and_the_run_before(running: World) -> None:
+    fare = profile_row("Fare", level="drift", distance=0.31, why="distance 0.31")
+    answer = profile_row("Survived", "prediction")
+    running.put("a-run/publish.json", decision_of([profile_row("Age"), fare, answer]))
+    running.put("before/publish.json", decision_of([answer]))
+    since = {"role": "feature", "previous_run_id": "before", "distance_previous": 0.07}
+    more = {"week_run_id": None, "distance_week": None}
+    running.rows["distances_of_run"] = [{"column_name": "Fare"} | since | more]
+    page = seen(client_of(running), "/ui/runs/a-run/drift")
+    order = [page.text.index(text) for text in ("Survived", "Fare", "Age")]
+    assert order == sorted(order)
+    for text in ("distance 0.31", "0.07", "was 19%", "(0, 30]: 69.3% in training"):
+        assert text in page.text, text
+    assert "(0, 30]: 47.8% in the run before" in page.text
+    assert "/ui/runs/before" in page.links and len(running.queries) == 1
+
+
+def test_a_run_without_a_profile_says_how_to_get_one(running: World) -> None:
+    assert "upload_model writes one" in seen(client_of(running), "/ui/runs/a-run/drift").text
+    running.put("a-run/result.json", result_of(plan_of()))
+    assert "The run counted no columns" in seen(client_of(running), "/ui/runs/a-run").text
+    drift = {"level": "drift", "columns": 3, "over": [], "text": "1 of 3 columns (Fare 0.31)"}
+    running.put("a-run/result.json", result_of(plan_of(), drift=drift))
+    page = seen(client_of(running), "/ui/runs/a-run")
+    assert "1 of 3 columns (Fare 0.31)" in page.text and "/ui/runs/a-run/drift" in page.links
+
+
+def test_a_run_that_drifted_needs_attention(world: World) -> None:
+    about = {"run_id": "second", "model_name": "titanic-survival", "model_version": "v1"}
+    more = {"predicted_at": moment(60), "columns_drifted": "Fare, Age", "number_drifted": 2}
+    world.rows["drifted_runs"] = [about | more | {"input_table": "p.d.t"}]
+    page = seen(client_of(world), "/ui/checks")
+    assert "titanic-survival v1 scored rows of p.d.t that drifted" in page.text
+    assert "Fare, Age" in page.text and "/ui/runs/second" in page.links
+
+
+def test_what_labels_say_is_shown_of_runs_and_of_versions(running: World) -> None:
+    client = client_of(running)
+    assert "mlsys evaluate a-run --env dev" in seen(client, "/ui/runs/a-run/measured").text
+    assert "was measured yet" in seen(client, "/ui/models/titanic-survival/measured").text
+    about = {"labels_table": "p.d.labels", "label_column": "y", "prediction_column": "Survived"}
+    more = {"rows_evaluated": 400, "evaluated_at": moment(3)}
+    running.rows["metrics_of_run"] = [
+        about | more | {"metric": metric, "value": value}
+        for metric, value in (("accuracy", 0.8125), ("roc_auc", 0.87))
+    ]
+    page = seen(client, "/ui/runs/a-run/measured")
+    assert "0.8125" in page.text and "p.d.labels" in page.text and "400 rows" in page.text
+    running.rows["metrics_of_versions"] = [
+        more
+        | {"model_name": "titanic-survival", "model_version": version, "metric": "accuracy"}
+        | {"mean": mean, "runs": 2, "last_predicted_at": moment(9)}
+        for version, mean in (("v10", 0.85), ("v2", 0.8))
+    ]
+    page = seen(client, "/ui/models/titanic-survival/measured")
+    assert "v10: 0.85" in page.text and "+0.05" in page.text  # v2 comes before v10
 
 
 def test_a_run_that_does_not_exist_is_a_404_page(world: World) -> None:
@@ -334,6 +387,9 @@ def pages(world: World) -> list[str]:
         "/ui/runs/a-run",
         "/ui/runs/a-run/progress",
         "/ui/runs/a-run/rejects",
+        "/ui/runs/a-run/drift",
+        "/ui/runs/a-run/measured",
+        "/ui/models/titanic-survival/measured",
     ]
 
 
