@@ -13,6 +13,9 @@ from app.console.views.models import metrics_over
 from mlsys.artifact.refs import ModelRef
 from workers.scoring.request import check_run_id
 
+# Of these metrics first, if they were measured
+FIRST = ("accuracy", "roc_auc", "f1", "log_loss", "brier", "r2", "rmse", "mae", "mean_error")
+
 
 @page("/runs/<run_id>/drift")
 def drift(run_id: str) -> Page:
@@ -49,7 +52,7 @@ def measured_versions(model_name: str) -> Page:
     ModelRef(model_name, "v1")  # the name
     rows = metrics_of_versions(service().clients, env(), model_name)
     by_version: dict[str, dict[str, Any]] = {}
-    for row in rows:
+    for row in sorted(rows, key=_place):
         by_version.setdefault(row["model_version"], {})[row["metric"]] = row["mean"]
     versions = sorted(by_version, key=lambda v: ModelRef(model_name, v).number)
     listed = [{"model_version": v, "metrics": by_version[v]} for v in versions]
@@ -86,7 +89,13 @@ def evaluations(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "prediction_column": prediction,
                 "rows_evaluated": each[0]["rows_evaluated"],
                 "evaluated_at": each[0]["evaluated_at"],
-                "metrics": {row["metric"]: row["value"] for row in each},
+                "metrics": {row["metric"]: row["value"] for row in sorted(each, key=_place)},
             }
         )
     return out
+
+
+def _place(row: Mapping[str, Any]) -> tuple[int, str]:
+    """Return where the metric stands among those of a page."""
+    name = row["metric"]
+    return (FIRST.index(name) if name in FIRST else len(FIRST)), name

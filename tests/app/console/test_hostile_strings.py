@@ -19,7 +19,17 @@ from flask.testing import FlaskClient
 from action_world import World, console, world
 from app.console import rendering
 from console_cloud import World as Cloud
-from console_cloud import alias_row, client_of, model_row, plan_of, put_run, run_row
+from console_cloud import (
+    alias_row,
+    client_of,
+    decision_of,
+    model_row,
+    moment,
+    plan_of,
+    profile_row,
+    put_run,
+    run_row,
+)
 from hostile_strings import STRINGS
 from mlsys.doctor.check import Finding
 
@@ -102,6 +112,19 @@ def cloud() -> Cloud:
     failed = plan_of("failed-run")
     put_run(made, failed)
     made.put("failed-run/failure.json", FAILURE)
+    made.put(
+        "drifted/publish.json", decision_of([profile_row("x"), profile_row("x", "prediction")])
+    )
+    made.rows["metrics_of_run"] = [{**MEASURED, "metric": "x", "value": 1.0}]
+    made.rows["metrics_of_versions"] = [
+        MEASURED
+        | {"model_name": "titanic-survival", "model_version": version, "metric": "x", "mean": 1.0}
+        for version in ("v1", "v2")
+    ]
+    made.rows["drifted_runs"] = [
+        {"run_id": "drifted", "model_name": "m", "model_version": "v1", "input_table": "x"}
+        | {"predicted_at": moment(9), "columns_drifted": "x", "number_drifted": 1}
+    ]
     return made
 
 
@@ -109,6 +132,10 @@ FAILURE = {
     **{"run_id": "failed-run", "state": "failed", "detail": "x", "max_rejects": "0"},
     **{"seconds": 12.0, "finished_at": "2026-11-28T10:00:00+00:00"},
     "rows": [{"PassengerId": 7, "reason": "x"}],
+}
+MEASURED = {
+    **{"labels_table": "x", "label_column": "x", "prediction_column": "x"},
+    **{"rows_evaluated": 9, "evaluated_at": "2026-11-28T10:00:00+00:00"},
 }
 LOOKS = [
     *("/ui/", "/ui/numbers", "/ui/checks", "/ui/models", "/ui/runs"),
@@ -123,6 +150,8 @@ LOOKS = [
         "/ui/rescan",
         "/ui/health",
     ),
+    *("/ui/runs/drifted/drift", "/ui/runs/a-run/measured"),
+    "/ui/models/titanic-survival/measured",
     *("/ui/quarantine/message?name=quarantine/2026-11-28/ab.json", "/ui/nothing"),
 ]
 RUN = {"input_table": "p.d.t", "output_table": "my-project.d.o", "model_name": "m"}

@@ -48,6 +48,9 @@ def test_the_pages_show_a_model_and_its_run(lab: Lab, environment: dict[str, str
     assert "alpha" in shown(f"/models/{name}/compare", a="v1", b="v2")
     page = shown(f"/runs/{run['run_id']}")
     assert "stream 0" in page and "load job and ledger" in page
+    assert "Features" in shown(f"/runs/{run['run_id']}/drift")
+    assert "Not measured yet" in shown(f"/runs/{run['run_id']}/measured")
+    assert "was measured yet" in shown(f"/models/{name}/measured")
     assert run["run_id"] in shown("/runs", model_name=name)
     assert run["run_id"] in shown("/")
     assert "Rows scored" in shown("/numbers") and shown("/checks")
