@@ -23,7 +23,7 @@ def distances(clients: Clients, env: str, run_id: str) -> list[dict[str, Any]]:
 def drifted_runs(
     clients: Clients, env: str, *, since: dt.datetime, limit: int
 ) -> list[dict[str, Any]]:
-    """Return the runs planned since then of which a column drifted, the latest first.
+    """Return the runs planned since then with a column that drifted, the latest first.
 
     Raises:
         TryAgain: see `workers.query.run`.

@@ -1,4 +1,4 @@
--- The runs planned since then of which a column drifted, the latest first.
+-- The runs planned since then with a column that drifted, the latest first.
 SELECT
   run_id,
   model_name,
