@@ -66,6 +66,7 @@ class RunResult(BaseModel):
     engine_reason: str = ""
     shadow: dict[str, Any] | None = None
     drift: dict[str, Any] | None = None
+    contract: dict[str, Any] | None = None
     reused: bool
 
 
@@ -99,6 +100,7 @@ class DryRun(BaseModel):
     rejects_table: str | None = None
     shadow: dict[str, Any] | None = None
     drift: dict[str, Any] | None = None
+    contract: dict[str, Any] | None = None
 
 
 class Answer(RootModel[RunResult | DryRun | Preview]):

@@ -40,6 +40,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.SchemaMismatch, 422, "The table does not fit"),
     (errors.ModelUnusable, 422, "The model cannot be used"),
     (errors.AliasInvalid, 422, "The alias cannot be used"),
+    (errors.ContractBroken, 422, "The input breaks the model's contract"),
     (errors.PredictionFailed, 422, "The model failed on the table's rows"),
     (errors.InputDrifted, 422, "The input has drifted"),
     (errors.NoProgress, 422, "The run makes no progress"),
@@ -61,9 +62,9 @@ class Problem(BaseModel):
     parameters: list[dict[str, str]] | None = None
     columns: list[dict[str, str]] | None = None
     rows: list[dict[str, Any]] | None = None
-    more: int | None = None  # parameters, columns or rows that are not listed
+    more: int | None = None  # parameters, columns, rows or clauses that are not listed
     progress: dict[str, Any] | None = None
-    clauses: list[dict[str, Any]] | None = None  # of the guard that refuses a move of an alias
+    clauses: list[dict[str, Any]] | None = None  # of the guard of an alias, or of a contract
 
 
 def documented(*statuses: int) -> dict[Any, Any]:
@@ -143,6 +144,8 @@ def answer(exc: Exception) -> BaseResponse:
         listed["columns"] = [{"name": n, "problem": p} for n, p in exc.columns]
     if isinstance(exc, errors.PredictionFailed) and exc.rows:
         listed["rows"] = exc.rows
+    if isinstance(exc, errors.ContractBroken):
+        listed["clauses"] = exc.clauses
     for key, items in listed.items():
         body[key] = items[: errors.MAX_LISTED]
         if len(items) > errors.MAX_LISTED:

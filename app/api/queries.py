@@ -138,6 +138,13 @@ class PredictQuery(BaseModel):
             "counts in prediction_profiles"
         ),
     ] = True
+    contract: Annotated[
+        Literal["enforce", "warn", "off"],
+        Field(
+            description="What follows from the model's contract: enforce its clauses, only warn, "
+            "or do not look at it. A run that a clause stopped is published by a repeat with warn"
+        ),
+    ] = "enforce"
     dry_run: Annotated[bool, Field(description="Only check whether it would work")] = False
     check_ids: Annotated[
         bool, Field(description="With dry_run: also count rows with duplicate ids, by a query")
@@ -192,6 +199,7 @@ class PredictQuery(BaseModel):
             shadow=self.shadow,
             max_drift=self.max_drift,
             profile=self.profile,
+            contract=self.contract,
         )
 
 

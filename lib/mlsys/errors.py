@@ -25,6 +25,8 @@ MlsysError
 ├── InputDrifted             the input is further from the training data than `max_drift`
 ├── NoProgress               the run's last tries all ended where they began
 ├── MetadataInvalid          a metadata.json that cannot be read
+├── ContractInvalid          a contract.json with a part of the wrong form; its place is named
+├── ContractBroken           the input breaks a clause whose action is stop; nothing was published
 ├── NotRegistered            an upload that the registry did not show in time
 ├── CloudRefused             Google Cloud refuses a call for another reason
 ├── RefusedByService         the service refuses `mlsys predict` (`mlsys.remote.service`)
@@ -215,6 +217,38 @@ class RunFailed(MlsysError):
 
 class MetadataInvalid(MlsysError, ValueError):
     """A metadata.json that is not a JSON object or has a part of the wrong form."""
+
+
+class ContractInvalid(MlsysError, ValueError):
+    """A contract.json that is not a JSON object or has a part of the wrong form.
+
+    `problems` is a sequence of (JSON pointer, what is wrong) pairs.
+    """
+
+    def __init__(self, *problems: tuple[str, str]) -> None:
+        self.problems: Sequence[tuple[str, str]] = problems
+        texts = [f"{pointer} {text}".lstrip() for pointer, text in problems[:MAX_LISTED]]
+        more = [f"and {len(problems) - MAX_LISTED:,} more"] if len(problems) > MAX_LISTED else []
+        super().__init__(bounded(f"contract.json: {'; '.join([*texts, *more])}"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error travel between processes."""
+        return type(self), tuple(self.problems)
+
+
+class ContractBroken(MlsysError):
+    """The input breaks a clause of the model's contract whose action is stop.
+
+    `clauses` holds those that fail, as the run's result would.
+    """
+
+    def __init__(self, message: str, clauses: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.clauses = [dict(clause) for clause in clauses]
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error travel between processes."""
+        return type(self), (str(self), self.clauses)
 
 
 class NotRegistered(MlsysError, TimeoutError):

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from google.cloud.storage import Bucket
 
+    from mlsys.artifact.contract import Contract
+
 __all__ = ["AliasMove", "ModelRef", "list_models", "set_alias", "sign_model", "upload_model"]
 
 STATUSES = ("ready", "rejected")
@@ -83,6 +85,9 @@ def upload_model(
     a few rows of X with the model's answers (`golden`, by which the service sees that the answers
     are still the same). False leaves them out: who can read the registry can read both.
 
+    A draft of the contract of the model's input is written too, `contract.json`. All of its clauses
+    only warn; edit them with `mlsys contract edit` or `mlsys.contracts`. An edited contract stays.
+
     `metadata.json` is written first and `model.pkl` last, so a reader who sees the model finds its
     metadata; the metadata holds the model's checksum and applies to that model only.
 
@@ -97,6 +102,7 @@ def upload_model(
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
     from mlsys.artifact import describe, metadata, pickling, signing, training
+    from mlsys.artifact.contract_draft import draft
 
     ModelRef(name, "v1" if version is None else version)  # before any work is done
     check_choice(env, ENVS, "env")
@@ -129,7 +135,8 @@ def upload_model(
     use = _use(f"gs://{bucket}/{name}", *_WRITE)
     with cloud_errors(use), progress(doing, len(content)) as done:
         ref, generation = _write(
-            clients, env, name, version, overwrite, content, described, about, signing_key, done
+            *(clients, env, name, version, overwrite, content, described, draft(document)),
+            *(about, signing_key, done),
         )
     if wait:
         try:
@@ -281,6 +288,7 @@ def _write(
     overwrite: bool,
     content: bytes,
     described: str,
+    contract: Contract,
     about: str,
     signing_key: str | Path | None,
     done: Done,
@@ -294,6 +302,7 @@ def _write(
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
     from mlsys.artifact import signing
+    from mlsys.registry.contract_file import write_draft
 
     bucket = clients.storage.bucket(clients.settings.models_bucket(env))
     ref = ModelRef(name, version or "v1")
@@ -306,6 +315,7 @@ def _write(
         # Most concurrent uploads of one version end here. Otherwise the checksum in the metadata
         # keeps one upload's metadata from applying to the other's model.
         _replace(bucket, ref.metadata_path, described, "application/json")
+        drafted = write_draft(bucket, ref, contract)
         if signing_key is not None:
             signature = signing.sign(ref, content, signing_key)
             _replace(bucket, ref.signature_path, signature, "text/plain")
@@ -325,6 +335,9 @@ def _write(
             f"The bucket gs://{bucket.name} does not exist: set up {env} in "
             f"{clients.settings.project} (docs/deploying.md), or pass another env"
         ) from exc
+    if not drafted:
+        text = f"contract.json of {ref} was edited, and stays: see `mlsys contract show`"
+        warnings.warn(text, stacklevel=3)
     return ref, int(blob.generation)
 
 

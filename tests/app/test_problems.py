@@ -27,6 +27,7 @@ ANSWERS: dict[type[Exception], int] = {
     errors.CredentialsMissing: 500,
     errors.CloudRefused: 500,
     errors.MetadataInvalid: 500,
+    errors.ContractInvalid: 500,
     errors.NotRegistered: 500,
     errors.InvalidRequest: 400,
     errors.NotAllowed: 403,
@@ -45,6 +46,7 @@ ANSWERS: dict[type[Exception], int] = {
     errors.SchemaMismatch: 422,
     errors.ModelUnusable: 422,
     errors.AliasInvalid: 422,
+    errors.ContractBroken: 422,
     errors.PredictionFailed: 422,
     errors.InputDrifted: 422,
     errors.NoProgress: 422,
@@ -62,7 +64,8 @@ ANSWERS: dict[type[Exception], int] = {
 
 def error_of(kind: type[Exception]) -> Exception:
     """Return an instance of one of our errors."""
-    return kind(("env", "is wrong")) if kind is errors.InvalidRequest else kind("is wrong")
+    paired = kind in (errors.InvalidRequest, errors.ContractInvalid)
+    return kind(("env", "is wrong")) if paired else kind("is wrong")
 
 
 @pytest.fixture

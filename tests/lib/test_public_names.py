@@ -5,7 +5,10 @@ import inspect
 
 import pytest
 
-PUBLIC = ("mlsys.bq", "mlsys.gcs", "mlsys.models", "mlsys.runs", "mlsys.settings", "mlsys.vis")
+PUBLIC = (
+    *("mlsys.bq", "mlsys.contracts", "mlsys.gcs", "mlsys.models", "mlsys.runs"),
+    *("mlsys.settings", "mlsys.vis"),
+)
 
 
 @pytest.mark.parametrize("module", PUBLIC)

@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mlsys.contracts import set_contract
 from mlsys.local.stack import LocalStack
 from rules import Rules
 from scoring_cases import Lab, rejected_ids
@@ -76,6 +77,11 @@ def differences(found: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
     return problems
 
 
+def failing(result: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many rows fail each broken clause of the contract."""
+    return {broken["clause"]: broken["failing"] for broken in result["contract"]["broken"]}
+
+
 class Bench:
     """A table to score behind `rules.Rules`, its callers, and the result of a clean run."""
 
@@ -87,6 +93,11 @@ class Bench:
         self.table = self.lab.put(frame)
         ids = ["id", "word", "weight"]
         self.name = self.lab.upload(self.model, frame[["a", "b"]], id_columns=ids)
+        # The contract sets one of the bad rows aside, which the model could not score either.
+        ids_but_one = {"column": "id", "check": "notin", "values": [BAD[1]], "action": "reject"}
+        weighed = {"column": "weight", "check": "not_null", "action": "warn"}
+        contract = {"version": 1, "clauses": [ids_but_one, weighed]}
+        set_contract(self.name, "v1", contract)
         for _ in range(2):  # the first caller waits for the zygote
             output = self.output()
             began = time.monotonic()
@@ -95,6 +106,7 @@ class Bench:
             assert outcome.kind == "result", outcome.value
         assert (outcome.value["streams"], outcome.value["shards"]) == (STREAMS, PARTS)
         self.calls = outcome.calls
+        self.contract = failing(outcome.value)
         self.clean = self.lab.rows(output)
         self.profile = self.lab.profile(output)
         assert len(self.profile) == 6  # two features, the label, and three probabilities
@@ -164,6 +176,8 @@ class Bench:
         for _ in range(3):
             outcome = self.start(output, **options).end()
             if outcome.kind == "result":
+                if options.get("table") is None:
+                    assert failing(outcome.value) == self.contract
                 return outcome.value
             assert outcome.kind == "again", outcome.value
         raise AssertionError(f"the repeated request has no result: {outcome.value}")

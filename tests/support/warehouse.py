@@ -33,6 +33,7 @@ from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
 
 from mlsys.settings import Settings
 from turns import Turn, current_turn, pause
+from workers.registry.rows import IDENTITY
 from workers.sql import statement
 
 RUNNING = 2  # concurrent statements that change rows of one table
@@ -306,8 +307,7 @@ class Warehouse:
             return SimpleNamespace(result=lambda **_: self._wait(job, self.aliases))
         if sql == statement("recorded_models"):
             rows = [
-                {"metadata_generation": None, "signature_generation": None, "key": row.key}
-                | row.values
+                dict.fromkeys(IDENTITY) | {"key": row.key} | row.values
                 for row in self.registry.rows
                 if given["key"] in ("", row.key)
             ]

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import mlsys
 from mlsys.artifact.documents import unstorable
-from mlsys.artifact.metadata import library_versions
+from mlsys.artifact.metadata import ModelMetadata, library_versions
 from mlsys.artifact.refs import DESCRIPTION_KEY, PROMOTION_KEY, ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients
-from mlsys.errors import InvalidRequest, ObjectNotFound
+from mlsys.errors import ContractInvalid, InvalidRequest, ObjectNotFound
 from mlsys.settings import Settings
 from workers import machine
-from workers.verification.version import read_metadata
+from workers.verification.version import read_contract, read_metadata
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
@@ -27,9 +27,10 @@ log = logging.getLogger(__name__)
 
 # The columns that make a recorded row the current one, in the order of an identity
 IDENTITY = (
-    *("gcs_uri", "generation", "metadata_generation", "signature_generation", "verified_with"),
+    *("gcs_uri", "generation", "metadata_generation", "signature_generation"),
+    *("contract_generation", "verified_with"),
 )
-Identity = tuple[str, int, int | None, int | None, str]
+Identity = tuple[str, int, int | None, int | None, int | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +40,23 @@ class Objects:
     model: Blob
     metadata: Blob | None = None
     signature: Blob | None = None
+    contract: Blob | None = None
 
     @property
     def number(self) -> int:
         """The number of objects."""
-        return 1 + (self.metadata is not None) + (self.signature is not None)
+        beside = (self.metadata, self.signature, self.contract)
+        return 1 + sum(blob is not None for blob in beside)
 
     def identity(self, settings: Settings) -> Identity:
         """Return the identity that a recorded row must have to be current."""
-        metadata, signature = (
+        metadata, signature, contract = (
             None if blob is None else int(blob.generation)
-            for blob in (self.metadata, self.signature)
+            for blob in (self.metadata, self.signature, self.contract)
         )
         uri = f"gs://{self.model.bucket.name}/{self.model.name}"
-        return uri, int(self.model.generation), metadata, signature, verified_with(settings)
+        basis = verified_with(settings)
+        return uri, int(self.model.generation), metadata, signature, contract, basis
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class ModelRow:
     generation: int
     metadata_generation: int | None
     signature_generation: int | None
+    contract_generation: int | None
     verified_with: str
     loader: str
     size_bytes: int | None
@@ -85,6 +90,7 @@ class ModelRow:
     promoted_at: str | None
     metrics: Any
     metadata: Any
+    contract: Any
 
     @property
     def identity(self) -> Identity:
@@ -145,7 +151,10 @@ def read_row(settings: Settings, env: str, objects: Objects | None) -> ModelRow 
     described = _described(blob, DESCRIPTION_KEY)
     promoted = _described(blob, PROMOTION_KEY)
     ref, _ = ModelRef.of_object(blob.name)
-    uri, generation, metadata_generation, signature_generation, basis = objects.identity(settings)
+    uri, generation, described_by, signed_by, contract_generation, basis = objects.identity(
+        settings
+    )
+    contract, malformed = _contract(objects.contract, metadata)
     listed = described.get("feature_names")
     names: Iterable[str] = metadata.feature_names or (listed if isinstance(listed, list) else ())
     return ModelRow(
@@ -155,16 +164,17 @@ def read_row(settings: Settings, env: str, objects: Objects | None) -> ModelRow 
         environment=env,
         gcs_uri=uri,
         generation=generation,
-        metadata_generation=metadata_generation,
-        signature_generation=signature_generation,
+        metadata_generation=described_by,
+        signature_generation=signed_by,
+        contract_generation=contract_generation,
         verified_with=basis,
         loader=settings.models,
         size_bytes=blob.size,
         crc32c=blob.crc32c,
         md5=blob.md5_hash,
         uploaded_at=blob.time_created.isoformat() if blob.time_created else None,
-        status="ready",
-        status_reason=reason,
+        status="ready" if malformed is None else "rejected",
+        status_reason="; ".join(filter(None, (malformed, reason))) or None,
         model_class=metadata.model_class or described.get("model_class"),
         feature_names=tuple(str(n) for n in names),
         target=metadata.target,
@@ -175,7 +185,21 @@ def read_row(settings: Settings, env: str, objects: Objects | None) -> ModelRow 
         promoted_at=promoted.get("at"),
         metrics=metadata.document.get("metrics"),
         metadata=dict(metadata.document) or None,
+        contract=contract,
     )
+
+
+def _contract(
+    blob: Blob | None, metadata: ModelMetadata
+) -> tuple[dict[str, Any] | None, str | None]:
+    """Return a model's contract as JSON values, None without one, and why it is refused if so."""
+    if blob is None:
+        return None, None
+    try:
+        contract = read_contract(blob, metadata)
+    except ContractInvalid as exc:
+        return None, str(exc)
+    return (None if contract is None else contract.to_dict()), None
 
 
 def _described(blob: Blob, key: str) -> Mapping[str, Any]:

@@ -107,7 +107,7 @@ def list_models(
     Also returns whether there are more: beyond `limit`, or beyond `MAX_LISTED_BYTES` of JSON. They
     follow `after`, the name and number of the last row that is given.
     `feature_names` holds the first `MAX_NAMES`, `features` their number; `metadata` adds all of
-    metadata.json.
+    metadata.json and contract.json.
 
     Raises:
         TryAgain: see `workers.query.run`.
@@ -127,14 +127,14 @@ def list_models(
     )
     rows, more = json_rows(
         map(_shortened, selected),
-        ("metrics", "metadata"),
+        ("metrics", "metadata", "contract"),
         limit=limit,
         most_bytes=MAX_LISTED_BYTES,
-        keep=("metadata",),
+        keep=("metadata", "contract"),
     )
     if not metadata:
         for row in rows:
-            del row["metadata"]
+            del row["metadata"], row["contract"]
     return rows, more
 
 

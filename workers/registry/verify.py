@@ -39,7 +39,7 @@ def verify_row(clients: Clients, row: ModelRow | None) -> ModelRow | None:
     reasons = [r for r in (verdict.reason, row.status_reason) if r]
     return replace(
         row,
-        status=verdict.status,
+        status="rejected" if row.status == "rejected" else verdict.status,
         status_reason=short("; ".join(reasons) or None),
         sklearn_version=row.sklearn_version or verdict.sklearn_version,
     )

@@ -17,6 +17,7 @@ from mlsys.columns.names import fold
 from mlsys.errors import (
     MAX_LISTED,
     Conflict,
+    ContractBroken,
     InvalidRequest,
     MlsysError,
     ModelUnusable,
@@ -25,17 +26,19 @@ from mlsys.errors import (
     TableNotFound,
     bounded,
 )
+from workers.monitoring.contract import contract_summary, warnings_of
 from workers.monitoring.reference import ROLES, Reference
 from workers.query import column_sql, dry_run, select
 from workers.scoring.engines.choice import choose
+from workers.scoring.planning.contract import CHEAP_BYTES, known_broken, with_newest
 from workers.scoring.planning.destination import output_location
-from workers.scoring.planning.find_run import FoundRun, find_run
+from workers.scoring.planning.find_run import FoundRun, find_run, notes_for
 from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.make_plan import make_plan
 from workers.scoring.planning.model_pin import ModelPin, read_metadata
 from workers.scoring.planning.partition_filter import requires_filter
 from workers.scoring.planning.plan import Plan, Shadow
-from workers.scoring.planning.shadow import add_shadow, planned_otherwise
+from workers.scoring.planning.shadow import add_shadow
 from workers.scoring.records import read_failure
 from workers.scoring.request import ScoringRequest
 from workers.scoring.shards.read_session import probe
@@ -50,10 +53,11 @@ PRICE_BASIS = (
     "reads. If a query copies the rows first (a view, or column names beyond letters, digits and "
     "underscores): 6.25 USD per TiB that the query reads, plus reading its result"
 )
-CHEAP_BYTES = 10 * 2**30  # NULLs are always counted up to here: a query of some cents
 
 # A plan may be refused for these; any other error is raised, not reported.
-_PROBLEMS = (InvalidRequest, SchemaMismatch, ModelUnusable, Conflict, PermissionMissing)
+_PROBLEMS = (
+    *(InvalidRequest, SchemaMismatch, ModelUnusable, Conflict, PermissionMissing, ContractBroken),
+)
 
 
 def preflight(
@@ -71,12 +75,12 @@ def preflight(
     run = find_run(clients, request, run_id)
     if run.result is not None or run.resolved is None:
         assert run.plan is not None  # without a plan find_run resolves the request
-        known = _known(clients, run, run.plan, planned_otherwise(run.plan, request))
+        known = _known(clients, run, run.plan, notes_for(run.plan, request))
         return known | _engine(clients, request, run.plan.rows_expected)
     resolved = run.resolved
     plan = run.plan
     problems: list[MlsysError] = []
-    note = None if plan is None else planned_otherwise(plan, request)
+    notes = [] if plan is None else notes_for(plan, request)
     if plan is None:
         plan, problems = _plan(clients, resolved, run.store.run_id)
     if plan is not None:
@@ -100,7 +104,8 @@ def preflight(
     if plan is None:
         return verdict
     size = _bytes(clients, resolved, plan)
-    warnings = [*_failed_before(run), *plan.warnings, *([note] if note else [])]
+    warnings = [*_failed_before(run), *plan.warnings, *notes]
+    contract = _contract(clients, resolved, plan, warnings)
     nulls = _count_nulls(clients, resolved, plan, warnings)
     duplicate_ids = _count_duplicate_ids(clients, resolved, plan, warnings) if check_ids else None
     usd_per_tib = USD_PER_TIB_QUERIED if plan.is_copied else USD_PER_TIB_READ
@@ -113,18 +118,31 @@ def preflight(
             "price_basis": PRICE_BASIS,
             "nulls": nulls,
             "duplicate_ids": duplicate_ids,
+            "contract": contract,
             "warnings": list(dict.fromkeys(map(bounded, warnings))),
         }
     )
 
 
-def _known(clients: Clients, run: FoundRun, plan: Plan, note: str | None) -> dict[str, Any]:
+def _contract(
+    clients: Clients, resolved: Resolved, plan: Plan, warnings: list[str]
+) -> dict[str, Any] | None:
+    """Return what is known of the contract before a row is read, as a run's result says it."""
+    contract = plan.contract
+    if contract is None:
+        return None
+    broken = known_broken(with_newest(clients, resolved, contract, contract.counted))
+    warnings += warnings_of(broken)
+    return contract_summary(contract, broken, resolved.request.contract)
+
+
+def _known(clients: Clients, run: FoundRun, plan: Plan, notes: list[str]) -> dict[str, Any]:
     """Return the verdict on a run that is done, or resumes its plan whatever the input is now."""
     verdict = _head(run, plan.model) | _tables(clients, plan)
     return verdict | {
         "ok": True,
         "problems": [],
-        "warnings": [*_failed_before(run), *plan.warnings, *([note] if note else [])],
+        "warnings": [*_failed_before(run), *plan.warnings, *notes],
         "run_id_required": False,
         "versions": [],
         "rows": plan.rows_expected if run.result is None else run.result.rows_read,
@@ -228,7 +246,9 @@ def _plan(
 def _problem(exc: MlsysError) -> dict[str, Any]:
     faults = getattr(exc, "columns", ())
     columns = [{"name": c, "problem": p} for c, p in faults[:MAX_LISTED]]
-    problem = {"detail": bounded(str(exc)), "columns": columns}
+    problem: dict[str, Any] = {"detail": bounded(str(exc)), "columns": columns}
+    if isinstance(exc, ContractBroken):
+        problem["clauses"] = exc.clauses
     left_out = len(faults) - len(columns)
     return problem | {"more": left_out} if left_out else problem
 

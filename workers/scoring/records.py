@@ -71,6 +71,7 @@ class Decision:
     shadow: ShadowParts | None = None  # None: the run has no challenger
     profile: tuple[Mapping[str, Any], ...] = ()  # its rows of prediction_profiles
     drift: Mapping[str, Any] | None = None  # for the result; None: the run counted nothing
+    contract: Mapping[str, Any] | None = None  # as `monitoring.contract.summary` returns it
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as JSON values."""
@@ -177,6 +178,7 @@ class Result:
     engine_reason: str = ""
     shadow: Mapping[str, Any] | None = None  # as `publishing.shadow` returns it
     drift: Mapping[str, Any] | None = None  # as `publishing.profile` returns it
+    contract: Mapping[str, Any] | None = None  # as `monitoring.contract.summary` returns it
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,11 +206,13 @@ class Failure:
     finished_at: str | None  # None: the object is damaged
     attempts: int = 0
     rows: list[dict[str, Any]] | None = None  # examples of rows that could not be scored
+    clauses: list[dict[str, Any]] | None = None  # of the contract, that stopped the run
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the failure as JSON values, without `rows` if it is None."""
-        value = asdict(self)
-        return value if self.rows is not None else {k: v for k, v in value.items() if k != "rows"}
+        """Return the failure as JSON values, without `rows` and `clauses` if they are None."""
+        optional = {"rows": self.rows, "clauses": self.clauses}
+        left_out = [name for name, value in optional.items() if value is None]
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:

@@ -10,11 +10,15 @@ from typing import Any, Self
 from mlsys.artifact.refs import LATEST as LATEST
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
+from workers.monitoring.contract import ENFORCE
 
 MAX_RUN_ID = 128
 RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
 OUTPUTS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
-TOLERANCES = ("max_rejects", "max_drift", "allow_rejected", "allow_version_mismatch")
+TOLERANCES = (
+    *("max_rejects", "max_drift", "contract"),
+    *("allow_rejected", "allow_version_mismatch"),
+)
 AUTO, SERVICE, JOB = ENGINES = ("auto", "service", "job")
 
 _DISTANCE = re.compile(r"0?\.[0-9]{1,4}|[01](\.0{1,4})?")
@@ -95,6 +99,7 @@ class ScoringRequest:
     shadow: str | None = None  # another version, which scores the same rows to be compared
     max_drift: float | None = None  # the distance of a column at which the run publishes nothing
     profile: bool = True  # count the columns, and compare them with the training data
+    contract: str = ENFORCE  # of MODES: what follows from the clauses of the model's contract
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as the texts that `GET /predict` takes, without defaults."""
@@ -119,9 +124,10 @@ class ScoringRequest:
 
         Defaults are left out, so that a parameter that a later version adds changes nothing for
         those who do not pass it. Tolerances are not part of it: a run that failed over
-        its bad rows can be resumed with a larger `max_rejects`. Nor is the engine, which changes
-        only how long it takes, nor the challenger (`shadow`) and the counting (`profile`), which
-        never change the run's rows.
+        its bad rows can be resumed with a larger `max_rejects`, one that the model's contract
+        stopped with another `contract`. Nor is the engine, which changes only how long it takes,
+        nor the challenger (`shadow`) and the counting (`profile`), which never change the run's
+        rows.
         """
         beside = (*TOLERANCES, "engine", "shadow", "profile")
         return {k: v for k, v in self.to_dict().items() if k not in beside}

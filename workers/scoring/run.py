@@ -80,6 +80,7 @@ def execute(
         RunInterrupted: out of time; carries the progress.
         PredictionFailed: more rows than `max_rejects` cannot be scored; nothing was published.
         InputDrifted: a column is further from the training data than `max_drift`; nor was then.
+        ContractBroken: the rows break the model's contract; nothing was published.
         NoProgress: the last tries ended without any.
         SchemaMismatch, ModelUnusable, Conflict, InvalidRequest: nothing was published.
     """
@@ -174,7 +175,8 @@ def _work(work: _Work) -> Result:
     decision = read_decision(store)
     if decision is None:
         session = _score(work)
-        decision = decide(clients, store, plan, session, prepared.max_rejects, prepared.max_drift)
+        limits = prepared.max_rejects, prepared.max_drift, prepared.contract
+        decision = decide(clients, store, plan, session, *limits)
         if not store.create(Decision.NAME, decision.to_dict()):
             decision = read_decision(store)  # another was first: it counts
     if decision is None:
@@ -234,6 +236,7 @@ def _work(work: _Work) -> Result:
         engine_reason=work.engine.reason,
         shadow=shadow,
         drift=decision.drift,
+        contract=decision.contract,
     )
     if store.create(Result.NAME, result.to_dict()):
         return result

@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 
 from mlsys.cloud.clients import Clients
-from mlsys.errors import MlsysError, PredictionFailed, bounded
+from mlsys.errors import ContractBroken, MlsysError, PredictionFailed, bounded
 from workers.announcements import Event, announce
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import Plan
@@ -37,6 +37,7 @@ def record_failure(clients: Clients, prepared: Prepared, exc: Exception) -> None
         seconds=seconds_since(plan, finished_at),
         finished_at=finished_at.isoformat(),
         rows=exc.rows if isinstance(exc, PredictionFailed) else None,
+        clauses=exc.clauses if isinstance(exc, ContractBroken) else None,
     )
     try:
         failure = replace(failure, attempts=store.attempts())

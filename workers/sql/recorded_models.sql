@@ -5,6 +5,7 @@ SELECT
   generation,
   metadata_generation,
   signature_generation,
+  contract_generation,
   verified_with
 FROM model_registry
 WHERE @key = '' OR CONCAT(model_name, '/', model_version) = @key

@@ -14,6 +14,7 @@ USING (
     CAST(JSON_VALUE(item, '$.generation') AS INT64) AS generation,
     CAST(JSON_VALUE(item, '$.metadata_generation') AS INT64) AS metadata_generation,
     CAST(JSON_VALUE(item, '$.signature_generation') AS INT64) AS signature_generation,
+    CAST(JSON_VALUE(item, '$.contract_generation') AS INT64) AS contract_generation,
     JSON_VALUE(item, '$.verified_with') AS verified_with,
     JSON_VALUE(item, '$.loader') AS loader,
     CAST(JSON_VALUE(item, '$.size_bytes') AS INT64) AS size_bytes,
@@ -32,7 +33,8 @@ USING (
     JSON_VALUE(item, '$.promoted_by') AS promoted_by,
     SAFE_CAST(JSON_VALUE(item, '$.promoted_at') AS TIMESTAMP) AS promoted_at,
     PARSE_JSON(JSON_QUERY(item, '$.metrics'), wide_number_mode => 'round') AS metrics,
-    PARSE_JSON(JSON_QUERY(item, '$.metadata'), wide_number_mode => 'round') AS metadata
+    PARSE_JSON(JSON_QUERY(item, '$.metadata'), wide_number_mode => 'round') AS metadata,
+    PARSE_JSON(JSON_QUERY(item, '$.contract'), wide_number_mode => 'round') AS contract
   FROM UNNEST(JSON_QUERY_ARRAY(@rows)) AS item
 ) AS live
 ON FALSE
@@ -41,12 +43,12 @@ WHEN NOT MATCHED BY SOURCE
   THEN DELETE
 WHEN NOT MATCHED THEN INSERT (
   model_name, model_version, version_number, environment, gcs_uri, generation,
-  metadata_generation, signature_generation, verified_with, loader, size_bytes, crc32c, md5, uploaded_at,
-  registered_at, registered_by, status, status_reason, model_class, feature_names, target, sklearn_version,
-  python_version, promoted_from, promoted_by, promoted_at, metrics, metadata
+  metadata_generation, signature_generation, contract_generation, verified_with, loader, size_bytes, crc32c,
+  md5, uploaded_at, registered_at, registered_by, status, status_reason, model_class, feature_names, target,
+  sklearn_version, python_version, promoted_from, promoted_by, promoted_at, metrics, metadata, contract
 ) VALUES (
   model_name, model_version, version_number, environment, gcs_uri, generation,
-  metadata_generation, signature_generation, verified_with, loader, size_bytes, crc32c, md5, uploaded_at,
-  CURRENT_TIMESTAMP(), registered_by, status, status_reason, model_class, feature_names, target,
-  sklearn_version, python_version, promoted_from, promoted_by, promoted_at, metrics, metadata
+  metadata_generation, signature_generation, contract_generation, verified_with, loader, size_bytes, crc32c,
+  md5, uploaded_at, CURRENT_TIMESTAMP(), registered_by, status, status_reason, model_class, feature_names,
+  target, sklearn_version, python_version, promoted_from, promoted_by, promoted_at, metrics, metadata, contract
 )

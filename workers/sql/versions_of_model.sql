@@ -1,6 +1,6 @@
 -- A model's rows in the registry, newest first; metrics and metadata of only some versions, as text.
 SELECT
-  * EXCEPT (metrics, metadata),
+  * EXCEPT (metrics, metadata, contract),
   IF(model_version IN UNNEST(@versions), TO_JSON_STRING(metrics), NULL) AS metrics,
   IF(model_version IN UNNEST(@versions), TO_JSON_STRING(metadata), NULL) AS metadata
 FROM model_registry

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlsys.artifact import signing
+from mlsys.artifact.contract import MAX_BYTES, Contract
 from mlsys.artifact.documents import check_size
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refs import ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients
-from mlsys.errors import MetadataInvalid, ModelNotFound, ModelUnusable, TryAgain
+from mlsys.errors import ContractInvalid, MetadataInvalid, ModelNotFound, ModelUnusable, TryAgain
 from mlsys.settings import Settings
 from workers import admission, machine
 
@@ -118,3 +119,24 @@ def read_metadata(blob: Blob | None, model_crc32c: str | None) -> tuple[ModelMet
     if not metadata.describes(model_crc32c):
         return ModelMetadata(), "metadata.json is about another model.pkl: its checksum differs"
     return metadata, None
+
+
+def read_contract(blob: Blob, metadata: ModelMetadata) -> Contract | None:
+    """Return the contract in `blob`, which fits the model's signature; None: it was replaced since.
+
+    Raises:
+        ContractInvalid: it is malformed; the places are named.
+    """
+    from google.api_core.exceptions import NotFound, PreconditionFailed
+
+    if (blob.size or 0) > MAX_BYTES:
+        raise ContractInvalid(("", f"it has {blob.size:,} bytes, and the limit is {MAX_BYTES:,}"))
+    try:
+        content = blob.download_as_bytes(if_generation_match=blob.generation, timeout=TIMEOUT)
+    except (NotFound, PreconditionFailed):
+        return None
+    contract = Contract.parse(content)
+    signature = metadata.signature
+    if signature is not None and not signature.positional:
+        contract.check_types({f.name: f.type for f in signature.features})
+    return contract

@@ -365,6 +365,7 @@ variable "scheduled_predictions" {
     prediction_column = optional(string)
     class_columns     = optional(string)
     where             = optional(string)
+    contract          = optional(string)
     max_rejects       = optional(string)
     max_drift         = optional(string)
     profile           = optional(string)

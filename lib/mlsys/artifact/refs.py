@@ -26,7 +26,13 @@ _RESERVED = re.compile(rf"{LATEST}|v?[0-9]+")
 DESCRIPTION_KEY = "mlsys"
 PROMOTION_KEY = "mlsys-promotion"  # and for where a promoted model came from, and who promoted it
 ALIASES, _JSON = "aliases", ".json"
-_FILES = {"model.pkl": "model", "metadata.json": "metadata", "model.sig": "signature"}
+DRAFT_KEY = "mlsys-draft"  # and for a contract that upload_model wrote and nobody has edited
+_FILES = {
+    "model.pkl": "model",
+    "metadata.json": "metadata",
+    "model.sig": "signature",
+    "contract.json": "contract",
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,16 +53,18 @@ class ModelRef:
             raise InvalidRequest(*problems)
 
     @classmethod
-    def of_object(cls, path: str) -> tuple[Self, Literal["model", "metadata", "signature"]]:
+    def of_object(
+        cls, path: str
+    ) -> tuple[Self, Literal["model", "metadata", "signature", "contract"]]:
         """Parse an object's path into its model version and its role.
 
         Raises:
-            InvalidRequest: the path is not `{model-name}/v{N}/model.pkl`, nor a `metadata.json` or
-                `model.sig` beside it.
+            InvalidRequest: the path is not `{model-name}/v{N}/model.pkl`, nor a `metadata.json`,
+                `model.sig` or `contract.json` beside it.
         """
         parts = path.split("/")
         if len(parts) != 3 or parts[2] not in _FILES:
-            expected = "{model-name}/v{N}/model.pkl, or metadata.json or model.sig beside it"
+            expected = "{model-name}/v{N}/model.pkl, or metadata.json, model.sig or contract.json"
             raise InvalidRequest(("path", f"{path[:200]!r} is not {expected}: pass such a path"))
         kind: Any = _FILES[parts[2]]
         return cls(parts[0], parts[1]), kind
@@ -80,6 +88,11 @@ class ModelRef:
     def signature_path(self) -> str:
         """The path of the model's signature, if it has one."""
         return f"{self.name}/{self.version}/model.sig"
+
+    @property
+    def contract_path(self) -> str:
+        """The path of the contract of the model's input, if it has one."""
+        return f"{self.name}/{self.version}/contract.json"
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"

@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from mlsys.cli import compare, drift, evaluate, models, runs
+    from mlsys.cli import compare, contract, drift, evaluate, models, runs
 
     parser = _Parser(prog="mlsys", description=__doc__)
     parser.add_argument("--version", action="version", version=f"mlsys {__version__}")
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     runs.add_to(groups)
     models.add_to(groups)
     compare.add_to(groups)
+    contract.add_to(groups)
     evaluate.add_to(groups)
     drift.add_to(groups)
     local.add_to(groups)

@@ -39,6 +39,7 @@ OPTIONAL = {
     "engine": ("E", "auto (default), service, or job: the tasks of a Cloud Run job"),
     "max_drift": ("D", "publish nothing if a column is further from the training data, 0 to 1"),
     "profile": ("BOOL", "false: neither count the columns nor compare them (default: true)"),
+    "contract": ("C", "enforce the model's contract (default), only warn, or off"),
     "shadow": ("V", "another version or alias that scores the same rows, into P.D.T_shadow"),
 }
 FLAGS = {
@@ -241,6 +242,8 @@ def _print_result(result: Mapping[str, Any]) -> None:
         print(f"warning       {warning}")
     if rejected := result.get("rows_rejected"):
         print(f"rejected      {rejected:,} rows, in {result.get('rejects_table')}")
+    if (contract := result.get("contract")) is not None:
+        print(f"contract      {contract['text']}")
     print(f"output table  {result['output_table']}")
     print(f"run_id        {result['run_id']}")
     print(f"seconds       {result.get('seconds')}")

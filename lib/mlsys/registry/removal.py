@@ -21,7 +21,7 @@ from mlsys.errors import Conflict, InvalidRequest, ModelNotFound, ObjectNotFound
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket
 
-ORDER = ("model", "signature", "metadata")
+ORDER = ("model", "signature", "contract", "metadata")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def copy_version(ref: ModelRef, model: Blob, target: Bucket, mark: dict[str, str
             f"{_url(existing)} differs from {_url(model)}, and a promotion never replaces a model: "
             "upload it under a new version and promote that"
         )
-    for path in (ref.metadata_path, ref.signature_path):
+    for path in (ref.metadata_path, ref.contract_path, ref.signature_path):
         source = model.bucket.get_blob(path, timeout=TIMEOUT)
         beside = target.get_blob(path, timeout=TIMEOUT)
         if existing is None:

@@ -46,6 +46,7 @@ def predict(
     allow_version_mismatch: bool = False,
     engine: str | None = None,
     shadow: str | None = None,
+    contract: str | None = None,
     run_id: str | None = None,
     check_ids: bool = False,
     dry_run: bool = False,
@@ -91,6 +92,7 @@ def predict(
             "allow_version_mismatch": allow_version_mismatch,
             "engine": engine,
             "shadow": shadow,
+            "contract": contract,
             "run_id": run_id,
         }
     )

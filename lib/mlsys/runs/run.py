@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 100_000  # of a frame, unless more are asked for
 _SHOWN = (
     *("run_id", "state", "model", "input_table", "output_table", "rows", "rows_rejected"),
-    *("rejects_table", "seconds", "reused", "failure", "status_url"),
+    *("rejects_table", "contract", "seconds", "reused", "failure", "status_url"),
 )
 
 
@@ -126,6 +126,8 @@ class Run:
         info = self.info | {"state": self.state}
         if "model_name" in info:
             info["model"] = f"{info['model_name']} {info.get('model_version', '')}".strip()
+        if isinstance(contract := info.get("contract"), Mapping):
+            info["contract"] = contract["text"]
         if self.state in ("running", "cancelled", "failed"):
             total = info.get("rows_total")
             done = f"{info.get('rows_done') or 0:,}"

@@ -88,7 +88,7 @@ def test_the_metadata_is_written_before_the_model(case: ModelCase) -> None:
     assert metadata.time_created < blob.time_created
     case.settle()
     announced = [m.attributes["objectId"].split("/")[-1] for m in case.events()]
-    assert announced == ["metadata.json", "model.pkl"]
+    assert announced == ["metadata.json", "contract.json", "model.pkl"]
 
 
 def test_without_a_version_the_highest_plus_one_is_used(case: ModelCase) -> None:
@@ -108,7 +108,8 @@ def test_a_model_whose_name_has_the_same_prefix_is_ignored(case: ModelCase) -> N
         upload_model(fitted(), longer, "v7", X=X, wait=False)
         assert upload_model(fitted(), case.name, X=X, wait=False).version == "v1"
     finally:
-        for path in (ModelRef(longer, "v7").path, ModelRef(longer, "v7").metadata_path):
+        ref = ModelRef(longer, "v7")
+        for path in (ref.path, ref.metadata_path, ref.contract_path):
             case.clients.storage.bucket(case.bucket).blob(path).delete(timeout=10)
         case.settle()
 
@@ -178,7 +179,7 @@ def test_an_upload_not_registered_in_time_is_reported_and_kept(
     with notifications_lost(case.stack), raises:
         upload_model(fitted(), case.name, X=X)
     assert case.rows() == []
-    assert objects(case) == ["v1/metadata.json", "v1/model.pkl"]
+    assert objects(case) == ["v1/contract.json", "v1/metadata.json", "v1/model.pkl"]
     rescan(case.clients, "dev")
     assert case.registered() == case.stored() != []
 

@@ -93,6 +93,7 @@ def test_an_upload_is_registered_with_every_column(case: ModelCase) -> None:
         "generation": blob.generation,
         "metadata_generation": None,
         "signature_generation": None,
+        "contract_generation": None,
         "loader": "listed",
         "size_bytes": blob.size,
         "crc32c": blob.crc32c,
@@ -111,6 +112,7 @@ def test_an_upload_is_registered_with_every_column(case: ModelCase) -> None:
         "promoted_at": None,
         "metrics": None,
         "metadata": None,
+        "contract": None,
     }
 
 

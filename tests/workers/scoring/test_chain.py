@@ -104,7 +104,11 @@ WHOLE = [
 
 def decided(monkeypatch: pytest.MonkeyPatch, *footers: tuple[int, Footer]) -> Any:
     store, _ = chains(monkeypatch, *footers)
-    plan: Any = type("Plan", (), {"run_id": "run", "token": "t", "shadow": None})
+    plan: Any = type(
+        "Plan",
+        (),
+        {"run_id": "run", "token": "t", "shadow": None, "reference": None, "contract": None},
+    )
     return decision.decide(None, store, plan, SESSION, MaxRejects())  # type: ignore[arg-type]
 
 

@@ -53,6 +53,8 @@ class Bomb:
 def our_errors() -> Iterator[Exception]:
     special = {
         errors.InvalidRequest: (("where", "is not a filter"), ("env", "is missing")),
+        errors.ContractInvalid: (("/clauses/0/check", "is 7"),),
+        errors.ContractBroken: ("1 clause fails", [{"clause": "/clauses/0"}]),
         errors.SchemaMismatch: ("They do not fit.", (("a", "is missing"),)),
         errors.PredictionFailed: ("1 row failed", [ROW]),
         errors.RunInterrupted: ("Out of time", {"rows_done": 5}),

@@ -18,6 +18,7 @@ from functools import cache, partial
 from mlsys.cloud.clients import clients_for, is_passing
 from mlsys.errors import MlsysError, RunNotFound, SessionOver, TryAgain
 from mlsys.settings import Settings
+from workers.monitoring.contract import ENFORCE, MODES
 from workers.scoring.cancellation import check_not_cancelled
 from workers.scoring.engines.task import require_walls
 from workers.scoring.planning.find_run import Prepared
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--env", required=True)
     parser.add_argument("--max-rejects", type=MaxRejects.parse, default=MaxRejects())
     parser.add_argument("--max-drift", type=read_max_drift)
+    parser.add_argument("--contract", choices=MODES, default=ENFORCE)
     parser.add_argument("--cores", type=int, help="of all workers; default: of this machine")
     options, of_beam = parser.parse_known_args(arguments)
     settings = Settings.from_env()
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         if read_result(store) is None:
             scoring = prepare(settings, store, options.max_rejects, options.cores)
-            scoring = replace(scoring, max_drift=options.max_drift)
+            scoring = replace(scoring, max_drift=options.max_drift, contract=options.contract)
             score(scoring, range(scoring.session.shards), of_beam)
             check_not_cancelled(store, scoring.plan)
         failure = read_failure(store)
@@ -127,7 +129,11 @@ def publish(scoring: Scoring, streams: int) -> None:
     try:
         execute(
             store.clients,
-            Prepared(store, scoring.plan, scoring.max_rejects, max_drift=scoring.max_drift),
+            Prepared(
+                *(store, scoring.plan, scoring.max_rejects),
+                max_drift=scoring.max_drift,
+                contract=scoring.contract,
+            ),
             share=share,
             engine=engine,
         )

@@ -23,6 +23,7 @@ from mlsys.errors import (
     RunInterrupted,
     TryAgain,
 )
+from workers.monitoring.contract import ENFORCE
 from workers.scoring.attempts import count_again, progress_of
 from workers.scoring.cancellation import Looks, check_not_cancelled, end_execution
 from workers.scoring.engines.execution import (
@@ -172,6 +173,8 @@ def _start(
         arguments = [store.run_id, "--env", store.env, "--max-rejects", str(prepared.max_rejects)]
         if prepared.max_drift is not None:
             arguments += ["--max-drift", str(prepared.max_drift)]
+        if prepared.contract != ENFORCE:
+            arguments += ["--contract", prepared.contract]
         name = run_job(clients, arguments, tasks)
     except Exception as exc:
         execution.not_started(store, str(exc) if isinstance(exc, MlsysError) else "refused")

@@ -1,6 +1,7 @@
 """Score one task's share of a run: what each task of the Cloud Run job executes.
 
     python -m workers.scoring.engines.task RUN_ID --env dev [--max-rejects 100] [--max-drift 0.3]
+        [--contract warn]
 
 Cloud Run says which task it is by CLOUD_RUN_TASK_INDEX and CLOUD_RUN_TASK_COUNT. The exit code is 0
 once nothing is left for this task, also if the run failed for good, and 1 for a fault that may
@@ -22,6 +23,7 @@ from mlsys.cloud.clients import clients_for, is_passing
 from mlsys.errors import OthersAtWork, RunCancelled, RunInterrupted, SettingsError, TryAgain
 from mlsys.settings import Settings
 from workers import logs
+from workers.monitoring.contract import ENFORCE, MODES
 from workers.sandbox import walls
 from workers.scoring.engines.execution import latest_execution
 from workers.scoring.planning.find_run import Prepared
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     parser.add_argument("--env", required=True)
     parser.add_argument("--max-rejects", type=MaxRejects.parse, default=MaxRejects())
     parser.add_argument("--max-drift", type=read_max_drift)
+    parser.add_argument("--contract", choices=MODES, default=ENFORCE)
     options = parser.parse_args(arguments)
     share = Share(
         int(environ.get("CLOUD_RUN_TASK_INDEX", "0")),
@@ -56,7 +59,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     store = RunStore(clients_for(settings), settings.require_env(options.env), options.run_id)
-    return work(store, share, options.max_rejects, stopping.is_set, options.max_drift)
+    limits = options.max_drift, options.contract
+    return work(store, share, options.max_rejects, stopping.is_set, *limits)
 
 
 def require_walls(settings: Settings) -> None:
@@ -77,6 +81,7 @@ def work(
     max_rejects: MaxRejects,
     stopping: Callable[[], bool],
     max_drift: float | None = None,
+    contract: str = ENFORCE,
 ) -> int:
     """Score the share of a planned run, and return the exit code."""
     clients, about = store.clients, {"run_id": store.run_id}
@@ -87,7 +92,7 @@ def work(
             return DONE
         execution = latest_execution(store)
         engine = Engine(JOB, execution.reason if execution else "")
-        prepared = Prepared(store, plan, max_rejects, max_drift=max_drift)
+        prepared = Prepared(store, plan, max_rejects, max_drift=max_drift, contract=contract)
         execute(
             *(clients, prepared),
             stopping=lambda: stopping() or failed(),

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import find_table
 from mlsys.errors import Conflict, TryAgain
+from workers.monitoring.contract import ENFORCE
 from workers.query import select
 from workers.sandbox.client import SandboxedModel
+from workers.scoring.planning.contract import contract_note
 from workers.scoring.planning.lookup import Resolved, resolve
 from workers.scoring.planning.make_plan import check_model, make_plan
 from workers.scoring.planning.model_pin import ask_pinned, read_metadata
@@ -52,6 +54,7 @@ class Prepared:
     challenger: SandboxedModel | None = None  # the shadow's model, as `model`
     notes: tuple[str, ...] = ()  # for this caller, beside the run's warnings
     max_drift: float | None = None
+    contract: str = ENFORCE  # what follows from the clauses of the model's contract
 
     def close(self) -> None:
         """End the sandboxes that hold the models."""
@@ -150,23 +153,30 @@ def prepare(
                 raise TryAgain(f"The plan of {store.run_id} was deleted just now: try again")
             if differing := _differing(plan, request, run.resolved):
                 raise _taken(plan, differing)
-    note = planned_otherwise(plan, request)
-    notes = () if note is None else (note,)
+    prepared = Prepared(
+        store,
+        plan,
+        request.max_rejects,
+        engine=request.engine,
+        notes=tuple(notes_for(plan, request)),
+        max_drift=request.max_drift,
+        contract=request.contract,
+    )
     if run.result is not None:
-        result = replace(run.result, reused=True)
-        return Prepared(
-            store, plan, request.max_rejects, result, engine=request.engine, notes=notes
-        )
+        return replace(prepared, result=replace(run.result, reused=True))
     if model is None and read_decision(store) is None:
         # Planned by a request that may have allowed more, or by another release of the service.
         metadata, _ = read_metadata(clients, plan.model)
         _, model = ask_pinned(
             clients, plan.model, lambda model: check_model(model, metadata, request)
         )
-    return Prepared(
-        *(store, plan, request.max_rejects, None, model, request.engine, challenger, notes),
-        max_drift=request.max_drift,
-    )
+    return replace(prepared, model=model, challenger=challenger)
+
+
+def notes_for(plan: Plan, request: ScoringRequest) -> list[str]:
+    """Return what to tell a caller whose request differs from the one that planned the run."""
+    notes = (planned_otherwise(plan, request), contract_note(plan, request))
+    return [note for note in notes if note is not None]
 
 
 def _close(*models: SandboxedModel | None) -> None:

@@ -21,6 +21,7 @@ from workers.scoring.planning.columns import (
     needs_aliases,
     takes_series,
 )
+from workers.scoring.planning.contract import columns_of_contract, pin_contract
 from workers.scoring.planning.destination import (
     output_destination,
     output_location,
@@ -49,6 +50,7 @@ def make_plan(
         InvalidRequest: the model cannot give the outputs, or the filter is not valid.
         Conflict: WRITE_EMPTY, and the output table has rows.
         TableNotFound: the output's dataset does not exist.
+        ContractBroken: the input breaks the model's contract, as is known before a row is read.
     """
     check_where(clients, resolved)
     return ask_pinned(
@@ -82,7 +84,8 @@ def _plan(
         matching += left_out
     columns = with_ids(ids, written)
     check_output_names(columns)
-    read = columns_to_read(table, features, ids)
+    contract, unchecked = pin_contract(clients, resolved, metadata, table) if writes else (None, [])
+    read = columns_to_read(table, features, [*ids, *columns_of_contract(contract, table)])
     aliased = needs_aliases(table, read, request.where)
     if writes and (aliased or resolved.is_query):
         check_copy(clients, request.env, request.input_table)
@@ -129,6 +132,7 @@ def _plan(
             *output_warnings(request.output_table, existing, request.write_disposition),
             *warnings,
             *matching,
+            *unchecked,
         ),
         labels={c.name: c.label for c in columns if c.label is not None},
         path=path,
@@ -136,6 +140,7 @@ def _plan(
         series=series,
         frames=golden_rows(metadata, features) is not None,
         reference=reference,
+        contract=contract,
     )
 
 

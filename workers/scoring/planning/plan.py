@@ -16,6 +16,7 @@ from mlsys.cloud.tables import TableRef
 from mlsys.columns.features import Feature
 from mlsys.columns.names import fold
 from workers.inference.predictor import PredictionSpec
+from workers.monitoring.contract import PlannedContract
 from workers.monitoring.reference import Reference
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
@@ -76,7 +77,7 @@ class Plan:
     rows_expected: int | None  # about, and before any filter; None: unknown
     features: tuple[Feature, ...]
     ids: tuple[Column, ...]
-    # Features and ids, the challenger's too, each once, as the input table spells them.
+    # Features, ids, and the challenger's and contract's columns, each once, as the table spells it.
     read_columns: tuple[str, ...]
     outputs: Mapping[str, tuple[str, ...]]  # the model's methods, and the columns each one fills
     output: Destination
@@ -91,6 +92,7 @@ class Plan:
     frames: bool = False  # golden rows have proven the model with frames within: `restore_output`
     shadow: Shadow | None = None  # another version that scores the same rows
     reference: Reference | None = None  # the columns that the run counts; None: it counts nothing
+    contract: PlannedContract | None = None  # of the model's input, as it was when planned
 
     @property
     def input_table(self) -> TableRef:
@@ -104,7 +106,7 @@ class Plan:
 
     @property
     def own_columns(self) -> list[str]:
-        """The columns of `read_columns` that the run has without its challenger."""
+        """The columns of `read_columns` that the run's model and its output need."""
         own = {fold(f.name) for f in self.features} | {fold(c.name) for c in self.ids}
         return [name for name in self.read_columns if fold(name) in own]
 
@@ -147,12 +149,13 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values, as `plan.json` holds it."""
-        value = asdict(replace(self, shadow=None, reference=None)) | {
+        value = asdict(replace(self, shadow=None, reference=None, contract=None)) | {
             "features": [f.to_dict() for f in self.features],
             "output": self.output.to_dict(),
             "rejects": self.rejects.to_dict(),
         }
-        for name, part in (("shadow", self.shadow), ("reference", self.reference)):
+        for name in ("shadow", "reference", "contract"):
+            part = getattr(self, name)
             if part is None:
                 del value[name]
             else:
@@ -176,6 +179,9 @@ class Plan:
                 "warnings": tuple(value["warnings"]),
                 "shadow": Shadow.from_dict(value["shadow"]) if value.get("shadow") else None,
                 "reference": Reference.from_dict(counted) if counted else None,
+                "contract": (
+                    PlannedContract.from_dict(value["contract"]) if value.get("contract") else None
+                ),
             }
         )
 

@@ -152,7 +152,8 @@ def _shadow(
     )
     columns = with_ids(first.ids, written)
     check_output_names(columns)
-    read = columns_to_read(table, [*first.features, *features], first.ids)
+    own = [column for column in table if column.name in first.read_columns]
+    read = columns_to_read(table, features, own)
     aliased = first.aliased or needs_aliases(table, read, request.where)
     if aliased and not first.is_copied:
         check_copy(clients, request.env, request.input_table)
@@ -182,6 +183,7 @@ def _shadow(
         aliased=aliased,
         series=series,
         frames=golden_rows(metadata, features) is not None,
+        contract=None,
     )
     assert request.shadow is not None
     return Shadow(request.shadow, plan, pairs_of(first, plan, description))

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+from collections.abc import Sequence
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict
+from workers.monitoring.contract import (
+    ENFORCE,
+    Broken,
+    ContractCounts,
+    contract_summary,
+    judge,
+    stop_error,
+    stopped_by,
+    warnings_of,
+)
 from workers.scoring.planning.destination import rejects_destination
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.profile import (
@@ -20,7 +32,7 @@ from workers.scoring.publishing.shadow import decide_shadow
 from workers.scoring.records import Counts, Decision
 from workers.scoring.request import MaxRejects
 from workers.scoring.shards.chain import Chain, read_chains
-from workers.scoring.shards.part import PartDamaged, PartGone
+from workers.scoring.shards.part import Footer, PartDamaged, PartGone
 from workers.scoring.shards.read_session import Session, give_up, given_up
 from workers.scoring.shards.rejects import read_rejects, too_many
 from workers.scoring.store import RunStore
@@ -35,12 +47,14 @@ def decide(
     session: Session,
     max_rejects: MaxRejects,
     max_drift: float | None = None,
+    contract: str = ENFORCE,
 ) -> Decision:
     """Return what is to be published, once every stream of the session has all its parts.
 
     Raises:
         PredictionFailed: more rows than `max_rejects` cannot be scored.
         InputDrifted: a column is further from the training data than `max_drift`.
+        ContractBroken: the rows break a clause with `stop`, and `contract` enforces it.
         SchemaMismatch: the table of rejects has other columns.
         Conflict: rows were read and neither scored nor rejected.
         TryAgain: a part was deleted or is damaged, or BigQuery did not send every row: the next
@@ -67,6 +81,13 @@ def decide(
         raise too_many(plan, examples, max_rejects, total.rejected, total.read)
     judged = judge_all(plan, add_up(plan, footers))
     check_drift(plan, judged, max_drift)
+    broken = _broken(plan, footers, total.read)
+    if stops := stopped_by(broken, contract):
+        raise stop_error(
+            stops,
+            "To publish nevertheless, repeat the request with contract=warn: no row is scored "
+            "again. To check the rows by an edited contract, pass a run_id of your own.",
+        )
     if rejects:  # publish nothing if the rejects do not fit their table
         rejects_destination(clients, plan.output.table)
     return Decision(
@@ -78,16 +99,29 @@ def decide(
         path="; ".join(sorted({footer.path for footer in footers if footer.path})),
         streams=len(session.streams),
         streams_requested=session.requested[1],
-        warnings=tuple(
-            f"the read session {over.number} was given up ({over.why}): {over.rows:,} rows were "
-            "read again"
-            for over in given_up(store, session.number)
-            if over.rows
+        warnings=(
+            *(
+                f"the read session {over.number} was given up ({over.why}): {over.rows:,} rows "
+                "were read again"
+                for over in given_up(store, session.number)
+                if over.rows
+            ),
+            *warnings_of(broken),
         ),
         shadow=decide_shadow(store, plan, footers, total.read, max_rejects),
         profile=rows_of(plan, judged),
         drift=summary(judged),
+        contract=contract_summary(plan.contract, broken, contract),
     )
+
+
+def _broken(plan: Plan, footers: Sequence[Footer], rows: int) -> list[Broken]:
+    """Return the clauses of the plan's contract that the rows of all parts break."""
+    if plan.contract is None:
+        return []
+    counts = (footer.contract or ContractCounts() for footer in footers)
+    at = dt.datetime.fromisoformat(plan.snapshot_at)
+    return judge(plan.contract, sum(counts, ContractCounts()), rows, at)
 
 
 def _complete_chains(store: RunStore, session: Session) -> list[Chain]:

@@ -95,7 +95,7 @@ def list_runs(
         bigquery.ScalarQueryParameter("after_time", "TIMESTAMP", after[0] if after else EPOCH),
         bigquery.ScalarQueryParameter("after_run", "STRING", after[1] if after else ""),
     )
-    return json_rows(rows, ("request",), limit=limit, most_bytes=MAX_LISTED_BYTES)
+    return json_rows(rows, ("request", "contract"), limit=limit, most_bytes=MAX_LISTED_BYTES)
 
 
 def daily_runs(clients: Clients, env: str, *, since: dt.datetime) -> list[dict[str, Any]]:
@@ -145,7 +145,9 @@ def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
         "failure rejects_table rows_read rows_scored rows_rejected bytes_read shards job_id".split()
     )
     if not isinstance(end, Result):
-        return row | nothing | {"failure": end.detail}
+        clauses = end.clauses if isinstance(end, Failure) else None
+        contract = None if clauses is None else {"failing": len(clauses), "broken": clauses}
+        return row | nothing | {"failure": end.detail, "contract": contract}
     return row | {
         "failure": None,
         "rejects_table": end.rejects_table,
@@ -156,4 +158,5 @@ def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
         "shards": end.shards,
         "path": end.path or plan.path or None,
         "job_id": end.job_id,
+        "contract": end.contract,
     }

@@ -51,6 +51,8 @@ def judge_all(plan: Plan, counts: Sequence[Counts]) -> list[Judged]:
 
 def rows_of(plan: Plan, judged: Sequence[Judged]) -> tuple[dict[str, Any], ...]:
     """Return the run's rows of `prediction_profiles`, as JSON values."""
+    if not judged:
+        return ()
     about = {
         "snapshot_at": plan.snapshot_at,
         "model_name": plan.model.name,

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Self
 
 from mlsys.errors import TryAgain
+from workers.monitoring.contract import ContractCounts
 from workers.scoring.records import Counts
 from workers.scoring.shards.overlap import Behind
 
@@ -24,6 +25,7 @@ REJECTS, PATH, STREAM = "mlsys.rejects", "mlsys.path", "mlsys.stream"
 OFFSET, LAST = "mlsys.offset", "mlsys.last"
 PROFILE = "mlsys.profile"
 SHADOW, SHADOW_REJECTED, ASIDE = "mlsys.shadow", "mlsys.shadow_rejected", "mlsys.aside"
+CONTRACT = "mlsys.contract"
 
 
 class PartWriter:
@@ -125,7 +127,8 @@ class Footer:
     `shadow` is the name of the challenger's rows, None without a challenger, and `shadow_rejected`
     how many it could not score. Those rows note in `aside` which ones, by their places in the
     part, the run's model and the challenger could not score. `profile` are the counts of its
-    columns as text (`Tally`), "" if the run counts nothing.
+    columns as text (`Tally`), "" if the run counts nothing; `contract` is what the clauses of the
+    model's contract counted, None without one.
     """
 
     counts: Counts
@@ -138,6 +141,7 @@ class Footer:
     shadow_rejected: int = 0
     aside: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     profile: str = ""
+    contract: ContractCounts | None = None
 
     def notes(self) -> dict[str, str]:
         """Return the metadata of the Parquet file."""
@@ -148,6 +152,8 @@ class Footer:
             notes |= {SHADOW: self.shadow, SHADOW_REJECTED: str(self.shadow_rejected)}
         notes |= {ASIDE: json.dumps(self.aside)} if any(self.aside) else {}
         notes |= {PROFILE: self.profile} if self.profile else {}
+        if self.contract is not None:
+            notes[CONTRACT] = json.dumps(self.contract.to_dict())
         return counts | place | notes
 
     @classmethod
@@ -159,6 +165,7 @@ class Footer:
         """
         notes = {key.decode(): value.decode() for key, value in metadata.items()}
         first, second = json.loads(notes.get(ASIDE, "[[], []]"))
+        contract = notes.get(CONTRACT)
         return cls(
             Counts(*(int(notes[f"mlsys.{f.name}"]) for f in fields(Counts))),
             notes[REJECTS] or None,
@@ -170,6 +177,7 @@ class Footer:
             int(notes.get(SHADOW_REJECTED, "0")),
             (tuple(first), tuple(second)),
             notes.get(PROFILE, ""),
+            None if contract is None else ContractCounts.from_dict(json.loads(contract)),
         )
 
 

@@ -21,6 +21,7 @@ from mlsys.errors import RunInterrupted, RunWaiting, TryAgain
 from mlsys.settings import Settings
 from workers import admission, logs, machine
 from workers.forking import context, kill
+from workers.monitoring.contract import ENFORCE
 from workers.sandbox import died, nursery, walls
 from workers.sandbox.client import SandboxedModel
 from workers.sandbox.died import Cause
@@ -52,7 +53,8 @@ class Scoring:
     plan: Plan
     session: Session
     max_rejects: MaxRejects
-    max_drift: float | None = None  # for the process that decides what is published
+    max_drift: float | None = None  # both for the process that decides what is published
+    contract: str = ENFORCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def score_rows(
     """
     scored: list[pa.Table] = []
     rejects: list[Reject] = []
-    waiting = [batch]
+    waiting = [batch] if batch.table.num_rows else []
     place = 0  # of the first row that waits
     while waiting and len(rejects) <= max(room, EXAMPLES):
         rows = waiting.pop()
@@ -87,12 +87,14 @@ def too_many(
     ]
     first = shown[0]
     where = ", ".join(f"{name}={first[name]!r}" for name in ids[:3])
+    contract = plan.contract is not None and plan.contract.rejects
+    what, edit = (" or fail its contract", "edit the contract, ") if contract else ("", "")
     limit = f"{allowed} ({allowed.limit(rows)} rows)" if allowed.share else str(allowed)
     return PredictionFailed(
-        f"{'At least ' if at_least else ''}{bad} of {rows} rows cannot be scored, and "
+        f"{'At least ' if at_least else ''}{bad} of {rows} rows cannot be scored{what}, and "
         f"max_rejects is {limit}: nothing was published. The first one"
-        f"{' has ' + where if where else ''}: {first['reason']} Correct the rows, train the model "
-        f"with such rows, or pass max_rejects to set them aside in {plan.rejects.table}.",
+        f"{' has ' + where if where else ''}: {first['reason']} Correct the rows, {edit}train the "
+        f"model with such rows, or pass max_rejects to set them aside in {plan.rejects.table}.",
         shown,
     )
 

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING
 from mlsys.cloud.clients import Clients
 from mlsys.columns.bins import Counts as ColumnCounts
 from mlsys.errors import RunInterrupted
+from workers.monitoring.contract import ContractCounts
 from workers.monitoring.counting import Tally, count_features
 from workers.scoring.planning.model_pin import read_metadata
 from workers.scoring.records import Counts
 from workers.scoring.request import MaxRejects
 from workers.scoring.shards.chain import Chain, read_chain
 from workers.scoring.shards.challenger import Challenger
+from workers.scoring.shards.contract import Checked, InputCheck
 from workers.scoring.shards.fault import check_model_answers
 from workers.scoring.shards.overlap import ahead
 from workers.scoring.shards.part import Footer, PartWriter
 from workers.scoring.shards.read_rows import batch_rows, read_batches
 from workers.scoring.shards.read_session import Session
-from workers.scoring.shards.rejects import RejectsTable, score_rows, too_many
+from workers.scoring.shards.rejects import EXAMPLES, RejectsTable, score_rows, too_many
 from workers.scoring.shards.scorer import Batch, Scorer
 from workers.scoring.store import RunStore
 
@@ -116,7 +118,7 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
     plan, shard, offset = scorer.plan, chain.shard, chain.end
     form = RejectsTable(plan)
     began = time.monotonic()
-    counts, name, tally = Counts(), "", Tally(plan.reference)
+    counts, name, tally, clauses = Counts(), "", Tally(plan.reference), ContractCounts()
     with ExitStack() as writers:
         # Left in reverse order: the part is published after the rejects and the challenger's rows.
         part = writers.enter_context(
@@ -128,14 +130,22 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
             if work.stop():
                 raise RunInterrupted("The run was stopped between two batches")
             # A streaming buffer's rows are only estimated, so there may be more than planned.
-            rows = before.read + counts.read + batch.table.num_rows
-            allowed = work.max_rejects.limit(max(session.rows, rows))
+            read, checked = reader.rows.num_rows, reader.checked
+            allowed = work.max_rejects.limit(max(session.rows, before.read + counts.read + read))
             rejected = before.rejected + counts.rejected
-            scored, bad = score_rows(scorer, batch, allowed - rejected, work.stop)
+            refused = checked.rejects(reader.rows, max(allowed - rejected, EXAMPLES) + 1)
+            room = allowed - rejected - len(refused)
+            if room < 0:
+                raise too_many(
+                    *(plan, refused, work.max_rejects, rejected + len(refused), session.rows),
+                    at_least=True,
+                )
+            scored, bad = score_rows(scorer, batch, room, work.stop)
             if bad and not scored and not before.scored + counts.scored:
                 check_model_answers(
                     scorer, batch.table, lambda: read_metadata(work.clients, plan.model)[0]
                 )
+            bad = checked.merged(refused, bad)
             rejected += len(bad)
             if rejected > allowed:
                 raise too_many(plan, bad, work.max_rejects, rejected, session.rows, at_least=True)
@@ -147,8 +157,8 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
                     name = store.rejects_name(session.number, shard, offset)
                     rejects = writers.enter_context(PartWriter(store.blob(name), form.schema))
                 rejects.write(form.rows(bad))
-            read = batch.table.num_rows
             counts += Counts(read, read - len(bad), len(bad), reader.rows.nbytes)
+            clauses += checked.counts
             shadow.add(reader.rows, [reject.place for reject in bad], work.stop)
             del batch
             reader.advance()  # the next batch tells whether this one was the last
@@ -166,6 +176,7 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
             shadow=shadow_name,
             shadow_rejected=shadow.rejected,
             profile=tally.text(),
+            contract=None if plan.contract is None else clauses.explained(),
         )
         part.note(footer)
     pa.default_memory_pool().release_unused()
@@ -175,8 +186,9 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
 class _Reader:
     """The batches of a stream from an offset on; `batch` is the current one.
 
-    `rows` are its rows with all columns that were read, also those for the challenger; `features`
-    are the counts of the columns that the run watches.
+    `rows` are its rows with all columns that were read, also those for the challenger and the
+    contract; `features` are the counts of the columns that the run watches, and `checked` is what
+    the contract says of the rows: `batch` has only those that are kept.
     """
 
     def __init__(self, clients: Clients, session: Session, chain: Chain, scorer: Scorer) -> None:
@@ -184,21 +196,25 @@ class _Reader:
         self._over = False
         most = batch_rows(plan, scorer.predictor.rows_at_once)
 
-        own = plan.own_columns if plan.shadow is not None else None
+        own = plan.own_columns if len(plan.own_columns) < len(plan.read_columns) else None
+        contract = InputCheck(plan)
 
-        def batches() -> Iterator[tuple[Batch, pa.Table, list[ColumnCounts]]]:
+        def batches() -> Iterator[tuple[Batch, pa.Table, list[ColumnCounts], Checked]]:
             if not session.streams:  # the input is empty
                 return
             for table in read_batches(clients, session, chain.shard, chain.end, most, plan.aliases):
                 if self._over:
                     return
-                rows = table if own is None else table.select(own)
-                yield scorer.put(rows), table, count_features(plan.reference, table)
+                checked = contract.check(table)
+                kept = checked.kept(table if own is None else table.select(own))
+                batch = scorer.put(kept) if kept.num_rows else Batch(kept)
+                yield batch, table, count_features(plan.reference, table), checked
 
         self._batches = ahead(batches())
         self.batch: Batch | None = None
         self.rows: pa.Table = None
         self.features: list[ColumnCounts] = []
+        self.checked = Checked()
 
     def __enter__(self) -> _Reader:
         self.advance()
@@ -207,7 +223,8 @@ class _Reader:
     def advance(self) -> None:
         """Let `batch` be the next one, or None at the end of the stream."""
         self.batch = self.rows = None
-        self.batch, self.rows, self.features = next(self._batches, (None, None, []))
+        nothing: tuple[None, None, list[ColumnCounts], Checked] = (None, None, [], Checked())
+        self.batch, self.rows, self.features, self.checked = next(self._batches, nothing)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Release what was read ahead, if the rows are skipped."""
