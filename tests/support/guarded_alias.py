@@ -62,6 +62,14 @@ class Guarded:
         content = json.dumps({"metrics": metrics}).encode()
         self.cloud.bucket.put(f"m/{version}/metadata.json", content=content)
 
+    def measure(self, version: str, rows: int = 100, **metrics: float) -> None:
+        """Let the version, as it is now, have these metrics by labels."""
+        generation = self.cloud.bucket.objects[f"m/{version}/model.pkl"].generation
+        assert generation is not None
+        self.cloud.measured["m", version, generation] = [
+            {"metric": name, "value": value, "evaluated": rows} for name, value in metrics.items()
+        ]
+
     def run(self, version: str, dataset: str = "p.mlsys_dev", **changes: Any) -> str:
         """Add a run of the version as it is now to a ledger."""
         model = self.cloud.bucket.objects[f"m/{version}/model.pkl"]

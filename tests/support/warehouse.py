@@ -275,6 +275,8 @@ class Warehouse:
         self.announced: list[str] = []
         self.ledgers: dict[str, list[dict[str, Any]]] = {"p.mlsys_dev": []}  # by dataset
         self.ledger_faults: dict[str, Exception] = {}
+        # By model, version and generation
+        self.measured: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
         self.storage = SimpleNamespace(
             bucket=lambda name: self.bucket if name == BUCKET else self.runs,
             list_blobs=self._list,
@@ -312,6 +314,10 @@ class Warehouse:
                 if given["key"] in ("", row.key)
             ]
             return SimpleNamespace(result=lambda **_: self._answer(rows))
+        if sql == statement("measured_metrics"):
+            key = (given["model"], given["version"], given["generation"])
+            answer = self.measured.get(key, [])
+            return SimpleNamespace(result=lambda **_: self._answer(answer))
         if sql in (statement("count_runs"), statement("shadow_runs")):
             answer = self._runs(sql, given, job_config)
             return SimpleNamespace(result=lambda **_: self._answer(answer))

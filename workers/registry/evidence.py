@@ -14,6 +14,7 @@ from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.artifact.versions import listed, versions_in
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import ModelNotFound
+from mlsys.settings.guards import MEASURED
 from workers.json_values import flat
 from workers.query import run, select
 from workers.registry.alias_history import SERVICE, AliasRow
@@ -70,10 +71,38 @@ def status_of(clients: Clients, env: str, model: ModelRow) -> dict[str, Any]:
 def metrics_of(model: ModelRow) -> dict[str, float]:
     """Return the version's metrics by name, `test.roc_auc` for one inside another.
 
-    They are those of its metadata.json: what its author says. This is the one place that knows
-    where metrics come from; another source adds its own here, under names of its own.
+    They are those of its metadata.json: what its author says. Its names cannot be those of
+    `measured_metrics`, which the author does not write.
     """
-    return _numbers(model.metrics)
+    known = _numbers(model.metrics)
+    return {name: value for name, value in known.items() if not name.startswith(MEASURED)}
+
+
+def measured_metrics(
+    clients: Clients, env: str, ref: ModelRef, generation: int
+) -> dict[str, float]:
+    """Return what `/evaluate` measured of one generation of a version: `measured.roc_auc`.
+
+    Over its runs in this environment, weighted by rows; `measured.rows` is how many rows.
+
+    Raises:
+        TryAgain: see `workers.query.run`.
+    """
+    from google.cloud import bigquery
+
+    rows = list(
+        run(
+            clients,
+            env,
+            statement("measured_metrics"),
+            bigquery.ScalarQueryParameter("model", "STRING", ref.name),
+            bigquery.ScalarQueryParameter("version", "STRING", ref.version),
+            bigquery.ScalarQueryParameter("generation", "INT64", generation),
+        )
+    )
+    metrics = {f"{MEASURED}{row['metric']}": float(row["value"]) for row in rows}
+    most = max((int(row["evaluated"]) for row in rows), default=0)
+    return metrics | ({f"{MEASURED}rows": float(most)} if rows else {})
 
 
 def recorded_metrics(row: AliasRow) -> dict[str, float]:

@@ -23,6 +23,7 @@ from workers.registry.evidence import (
     agreement_with,
     find_version,
     last_moved,
+    measured_metrics,
     metrics_of,
     recorded_metrics,
     runs_by_ledger,
@@ -66,20 +67,23 @@ def check(clients: Clients, env: str, move: Move) -> Evidence:
     about = [] if guard is None else list(_about_the_request(guard, move))
     if move.version is not None:
         model = find_version(clients, env, ModelRef(move.ref.model, move.version))
-        evidence = _of(model, guard) | {"registry": status_of(clients, env, model)}
+        metrics = metrics_of(model)
+        if guard is not None and guard.needs_labels:
+            ref = ModelRef(model.model_name, model.model_version)
+            metrics |= measured_metrics(clients, env, ref, model.generation)
+        evidence = _of(model, metrics, guard) | {"registry": status_of(clients, env, model)}
         if guard is None:
             _check_ready(env, move, evidence["registry"])
         else:
-            about += _about_the_version(clients, env, guard, move.ref, model, evidence)
+            about += _about_the_version(clients, env, guard, move.ref, model, metrics, evidence)
     if guard is not None:
         _refuse(env, move, about)
         evidence["guard"] = [clause.to_dict() for clause in about]
     return evidence
 
 
-def _of(model: ModelRow, guard: AliasGuard | None) -> Evidence:
-    """Return what the bucket says of the version: its metrics, and where it was promoted from."""
-    known = metrics_of(model)
+def _of(model: ModelRow, known: Mapping[str, float], guard: AliasGuard | None) -> Evidence:
+    """Return what is known of the version: its metrics, and where it was promoted from."""
     named = [bounds.name for bounds in guard.metrics] if guard else []
     first = [name for name in dict.fromkeys([*named, *known]) if name in known][:MAX_METRICS]
     metrics = {name: known[name] for name in first}
@@ -112,6 +116,7 @@ def _about_the_version(
     guard: AliasGuard,
     ref: AliasRef,
     model: ModelRow,
+    metrics: Mapping[str, float],
     evidence: Evidence,
 ) -> Iterator[Clause]:
     version = model.model_version
@@ -126,12 +131,25 @@ def _about_the_version(
     if before is not None and _is(before, model):
         before = None
     champion = before.version if before is not None else None
-    metrics, of_champion = metrics_of(model), {} if before is None else recorded_metrics(before)
+    of_champion = {} if before is None else _of_champion(clients, env, guard, before)
     for bounds in guard.metrics:
         yield from clauses.metric(bounds, version, metrics, champion, of_champion)
     if guard.agreement is not None:
         compared = agreement_with(clients, env, model, champion) if champion else (0, 0, 0)
         yield clauses.shadow(guard, version, champion, *compared)
+
+
+def _of_champion(clients: Clients, env: str, guard: AliasGuard, row: AliasRow) -> dict[str, float]:
+    """Return the metrics of the version that the alias named: as recorded then, or measured since.
+
+    Labels may have arrived after it was moved. They are those of the file that was judged.
+    """
+    known = recorded_metrics(row)
+    registry = row.evidence.get("registry") if isinstance(row.evidence, Mapping) else None
+    if guard.needs_labels and row.version is not None and isinstance(registry, Mapping):
+        ref = ModelRef(row.model_name, row.version)
+        known |= measured_metrics(clients, env, ref, int(registry["generation"]))
+    return known
 
 
 def _is(row: AliasRow, model: ModelRow) -> bool:

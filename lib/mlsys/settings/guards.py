@@ -14,8 +14,9 @@ alias, `titanic-survival/champion`, which then counts alone:
 }}}
 ```
 
-Every part is optional, and null is as if it was missing. An unknown part is refused: a misspelt one
-would guard nothing.
+A metric is one of metadata.json, or one that `/evaluate` measured, `measured.roc_auc`;
+`measured.rows` is on how many rows. Every part is optional, and null is as if it was missing. An
+unknown part is refused: a misspelt one would guard nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 
 VARIABLE = "MLSYS_ALIAS_GUARDS"
 HIGHER, LOWER = "higher", "lower"
+MEASURED = "measured."  # begins the names of metrics that the service measured by labels
 _COUNT = "a whole number above 0"
 # The rules of `mlsys.artifact.refs`, which lies above the settings
 _NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
@@ -60,6 +62,11 @@ class AliasGuard:
     metrics: tuple[MetricBounds, ...] = ()
     agreement: float | None = None  # with the version that the alias named before, in shadow runs
     shadow_rows: int = 1  # compared in them, at least
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a metric is one that the service measured by labels."""
+        return any(metric.name.startswith(MEASURED) for metric in self.metrics)
 
 
 # (environment, "champion" or "titanic-survival/champion", guard)

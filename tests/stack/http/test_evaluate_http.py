@@ -9,8 +9,10 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
+from mlsys.artifact.refs import ModelRef
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
+from workers.registry.evidence import measured_metrics
 from workers.scoring.store import RunStore
 
 RNG = np.random.default_rng(5)
@@ -99,6 +101,11 @@ def test_metrics_are_answered_and_kept_once_for_each_state_of_the_labels(
     )
     assert {r["rows_evaluated"] for r in latest} == {60}
     assert len(latest) == 14 and {"f1", "brier"} < {r["metric"] for r in latest}
+    of_file = ModelRef(run["model_name"], "v1"), run["model_generation"]
+    measured = measured_metrics(lab.clients, "dev", *of_file)
+    assert measured["measured.rows"] == 60 and len(measured) == 15
+    assert measured["measured.accuracy"] == pytest.approx(accuracy_score(Y, MODEL.predict(X)))
+    assert measured_metrics(lab.clients, "dev", of_file[0], 5) == {}
     [mean] = rows_of(
         lab,
         "SELECT * FROM `mlsys_dev.model_version_metrics` WHERE metric = 'accuracy' "

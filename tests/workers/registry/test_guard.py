@@ -537,3 +537,23 @@ def test_the_request_is_all_that_the_guard_is_asked(world: Guarded) -> None:
     assert names == {
         *("ref", "version", "who", "request_id", "expected", "why", "force", "dry_run"),
     }
+
+
+def test_metrics_measured_by_labels_count_for_the_file_that_was_evaluated(world: Guarded) -> None:
+    bounds = {"auc": {"at_least": 0.8, "worse_by": 0.02}, "rows": {"at_least": 50}}
+    world.guard_by({"metrics": {f"measured.{name}": each for name, each in bounds.items()}})
+    world.describe("v2", measured={"auc": 1.0, "rows": 1000}, **{"measured.auc": 1.0})
+    with pytest.raises(GuardRefused, match="v2 has no such metric, and at least 0.8 is needed"):
+        world.ask()
+    world.measure("v2", rows=60, auc=0.85)
+    with pytest.raises(GuardRefused, match="v1 has no such metric: it cannot be compared"):
+        world.ask()
+    world.measure("v1", auc=0.9)
+    with pytest.raises(GuardRefused, match="v2 has 0.85, and v1 has 0.9: worse by 0.05"):
+        world.ask()
+    world.measure("v1", auc=0.86)
+    assert world.ask().moved
+    assert world.log[-1]["evidence"]["metrics"] == {"measured.auc": 0.85, "measured.rows": 60.0}
+    world.upload("v2", auc=0.9)  # another file, which was never evaluated
+    with pytest.raises(GuardRefused, match=r"measured.rows.at_least: v2 has no such metric"):
+        world.ask()
