@@ -73,6 +73,12 @@ def test_a_guard_is_of_one_environment_and_one_alias() -> None:
         (champion(metrics={"auc": {"worse_by": -1}}), "metrics.auc.worse_by is -1: pass 0 or more"),
         (champion(metrics={"auc": {"at_least": 1, "better": "up"}}), "auc.better is 'up'"),
         (champion(metrics={"auc": {"at_least": 1, "better": []}}), r"auc.better is \[\]"),
+        (
+            champion(metrics={"measured.f1": {"at_least": 1}}),
+            "champion lacks labels for measured.f1",
+        ),
+        (champion(labels="p.d.t.c"), "champion.labels is for metrics that begin with measured."),
+        (champion(labels="p.d.t"), "champion.labels is 'p.d.t': pass project.dataset.table.column"),
         (champion(shadow={"rows": 1}), "prod.champion.shadow lacks agreement"),
         (champion(shadow={"agreement": 95}), "prod.champion.shadow.agreement is 95: pass 0 to 1"),
     ],

@@ -140,10 +140,13 @@ def test_a_guard_of_an_alias_has_the_parts_that_the_code_reads() -> None:
         "why": True,
         "golden_rows": True,
         "runs": {"at_least": 1, "ledgers": ["p.d"]},
-        "metrics": {"auc": {"at_least": 0, "at_most": 1, "worse_by": 0.1, "better": "lower"}},
+        "metrics": {
+            "measured.auc": {"at_least": 0, "at_most": 1, "worse_by": 0.1, "better": "lower"}
+        },
+        "labels": "p.d.t.c",
         "shadow": {"agreement": 0.9, "rows": 10},
     }
-    assert names == {*guard, *guard["runs"], *guard["metrics"]["auc"], *guard["shadow"]}
+    assert names == {*guard, *guard["runs"], *guard["metrics"]["measured.auc"], *guard["shadow"]}
     errors: list[str] = []
     [(_, _, read)] = read_guards(json.dumps({"dev": {"champion": guard}}), ("dev",), errors)
     assert not errors

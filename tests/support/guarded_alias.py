@@ -17,6 +17,7 @@ from workers.registry.move import Moved, MoveRequest, move_alias
 REF = AliasRef("m", "champion")
 ADA = "ada@example.com"
 LOWER = "lower.mlsys_staging"
+LABELS = "p.d.truth.label"
 # A guard with every clause, which v2 satisfies and v3 does not
 FULL: dict[str, Any] = {
     "movers": [ADA, "ben@example.com"],
@@ -62,11 +63,13 @@ class Guarded:
         content = json.dumps({"metrics": metrics}).encode()
         self.cloud.bucket.put(f"m/{version}/metadata.json", content=content)
 
-    def measure(self, version: str, rows: int = 100, **metrics: float) -> None:
+    def measure(
+        self, version: str, labels: str = LABELS, rows: int = 100, **metrics: float
+    ) -> None:
         """Let the version, as it is now, have these metrics by labels."""
         generation = self.cloud.bucket.objects[f"m/{version}/model.pkl"].generation
         assert generation is not None
-        self.cloud.measured["m", version, generation] = [
+        self.cloud.measured["m", version, generation, labels] = [
             {"metric": name, "value": value, "evaluated": rows} for name, value in metrics.items()
         ]
 

@@ -275,8 +275,8 @@ class Warehouse:
         self.announced: list[str] = []
         self.ledgers: dict[str, list[dict[str, Any]]] = {"p.mlsys_dev": []}  # by dataset
         self.ledger_faults: dict[str, Exception] = {}
-        # By model, version and generation
-        self.measured: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+        # By model, version, generation, and the column with the labels
+        self.measured: dict[tuple[str, str, int, str], list[dict[str, Any]]] = {}
         self.storage = SimpleNamespace(
             bucket=lambda name: self.bucket if name == BUCKET else self.runs,
             list_blobs=self._list,
@@ -315,7 +315,7 @@ class Warehouse:
             ]
             return SimpleNamespace(result=lambda **_: self._answer(rows))
         if sql == statement("measured_metrics"):
-            key = (given["model"], given["version"], given["generation"])
+            key = (given["model"], given["version"], given["generation"], given["labels"])
             answer = self.measured.get(key, [])
             return SimpleNamespace(result=lambda **_: self._answer(answer))
         if sql in (statement("count_runs"), statement("shadow_runs")):

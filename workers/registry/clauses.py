@@ -69,7 +69,7 @@ def runs(guard: AliasGuard, version: str, counts: Mapping[str, int | None]) -> C
     known = sum(count or 0 for count in counts.values())
     problem = None
     if known < guard.runs:
-        problem = f"{known} runs of {version} succeeded: score tables with it first"
+        problem = f"{known} of {guard.runs} runs of {version}: score tables with it first"
         if unreadable := [name for name, count in counts.items() if count is None]:
             problem += f". The ledger of {', '.join(unreadable)} cannot be read and counts as 0"
     return Clause("runs", guard.runs, known, problem)

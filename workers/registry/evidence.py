@@ -79,11 +79,12 @@ def metrics_of(model: ModelRow) -> dict[str, float]:
 
 
 def measured_metrics(
-    clients: Clients, env: str, ref: ModelRef, generation: int
+    clients: Clients, env: str, ref: ModelRef, generation: int, labels: str
 ) -> dict[str, float]:
     """Return what `/evaluate` measured of one generation of a version: `measured.roc_auc`.
 
-    Over its runs in this environment, weighted by rows; `measured.rows` is how many rows.
+    Over its runs in this environment, weighted by rows; `measured.rows` is how many rows. `labels`
+    is the column with which they were evaluated, project.dataset.table.column.
 
     Raises:
         TryAgain: see `workers.query.run`.
@@ -97,6 +98,7 @@ def measured_metrics(
             statement("measured_metrics"),
             bigquery.ScalarQueryParameter("model", "STRING", ref.name),
             bigquery.ScalarQueryParameter("version", "STRING", ref.version),
+            bigquery.ScalarQueryParameter("labels", "STRING", labels),
             bigquery.ScalarQueryParameter("generation", "INT64", generation),
         )
     )

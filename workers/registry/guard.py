@@ -68,9 +68,9 @@ def check(clients: Clients, env: str, move: Move) -> Evidence:
     if move.version is not None:
         model = find_version(clients, env, ModelRef(move.ref.model, move.version))
         metrics = metrics_of(model)
-        if guard is not None and guard.needs_labels:
+        if guard is not None and guard.labels:
             ref = ModelRef(model.model_name, model.model_version)
-            metrics |= measured_metrics(clients, env, ref, model.generation)
+            metrics |= measured_metrics(clients, env, ref, model.generation, guard.labels)
         evidence = _of(model, metrics, guard) | {"registry": status_of(clients, env, model)}
         if guard is None:
             _check_ready(env, move, evidence["registry"])
@@ -146,9 +146,10 @@ def _of_champion(clients: Clients, env: str, guard: AliasGuard, row: AliasRow) -
     """
     known = recorded_metrics(row)
     registry = row.evidence.get("registry") if isinstance(row.evidence, Mapping) else None
-    if guard.needs_labels and row.version is not None and isinstance(registry, Mapping):
+    if guard.labels and row.version is not None and isinstance(registry, Mapping):
         ref = ModelRef(row.model_name, row.version)
-        known |= measured_metrics(clients, env, ref, int(registry["generation"]))
+        generation = int(registry["generation"])
+        known |= measured_metrics(clients, env, ref, generation, guard.labels)
     return known
 
 

@@ -18,6 +18,7 @@ variable "alias_guards" {
       worse_by = optional(number) # at most, than the version that the alias named before
       better   = optional(string, "higher")
     })), {})
+    labels = optional(string) # project.dataset.table.column that the metrics measured.… are about
     shadow = optional(object({
       agreement = number # with the version that the alias named before, as its challenger
       rows      = optional(number, 1)

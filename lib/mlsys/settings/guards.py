@@ -9,14 +9,17 @@ alias, `titanic-survival/champion`, which then counts alone:
   "why": true,
   "golden_rows": true,
   "runs": {"at_least": 3, "ledgers": ["my-staging.mlsys_staging"]},
-  "metrics": {"roc_auc": {"at_least": 0.8, "worse_by": 0.01}},
+  "metrics": {"roc_auc": {"at_least": 0.8, "worse_by": 0.01}, "measured.f1": {"at_least": 0.7}},
+  "labels": "my-prod.titanic.truth.Survived",
   "shadow": {"agreement": 0.95, "rows": 1000}
 }}}
 ```
 
 A metric is one of metadata.json, or one that `/evaluate` measured, `measured.roc_auc`;
-`measured.rows` is on how many rows. Every part is optional, and null is as if it was missing. An
-unknown part is refused: a misspelt one would guard nothing.
+`measured.rows` is on how many rows. `labels` is the column that such a metric is about: everybody
+who may evaluate chooses the labels of an evaluation, and others do not count. Every part is
+optional, and null is as if it was missing. An unknown part is refused: a misspelt one would guard
+nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ _COUNT = "a whole number above 0"
 _NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 _ALIAS = re.compile(rf"({_NAME}/)?(?!(latest|v?[0-9]+)\Z){_NAME}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_LABELS = re.compile(r"[a-z0-9.:-]+\.[A-Za-z0-9_]+\.[^.`]+\.[^.`]+")
 _LEDGER = re.compile(r"[a-z0-9.:-]+\.[A-Za-z0-9_]+")
 
 
@@ -60,13 +64,9 @@ class AliasGuard:
     runs: int = 0  # that succeeded, at least
     ledgers: tuple[str, ...] = ()  # datasets of lower environments, whose runs count too
     metrics: tuple[MetricBounds, ...] = ()
+    labels: str = ""  # project.dataset.table.column that measured metrics are about
     agreement: float | None = None  # with the version that the alias named before, in shadow runs
     shadow_rows: int = 1  # compared in them, at least
-
-    @property
-    def needs_labels(self) -> bool:
-        """Whether a metric is one that the service measured by labels."""
-        return any(metric.name.startswith(MEASURED) for metric in self.metrics)
 
 
 # (environment, "champion" or "titanic-survival/champion", guard)
@@ -106,7 +106,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _guard(value: Any, place: str) -> AliasGuard:
     if not _ALIAS.fullmatch(place.partition(".")[2]):
         raise _Wrong(f"{place} is not an alias: pass champion, or titanic-survival/champion")
-    known = ("movers", "why", "golden_rows", "runs", "metrics", "shadow")
+    known = ("movers", "why", "golden_rows", "runs", "metrics", "labels", "shadow")
     values = _object(value, place, known)
     runs = _object(values.get("runs") or {}, f"{place}.runs", ("at_least", "ledgers"))
     shadow = _object(values.get("shadow") or {}, f"{place}.shadow", ("agreement", "rows"))
@@ -115,14 +115,20 @@ def _guard(value: Any, place: str) -> AliasGuard:
         raise _Wrong(f"{place}.runs lacks at_least: pass the number of runs")
     if shadow and "agreement" not in shadow:
         raise _Wrong(f"{place}.shadow lacks agreement: pass a share, such as 0.95")
-    movers = _texts(values, "movers", place, _EMAIL, "e-mails")
+    labels = _part(values, "labels", place, _is_column, "project.dataset.table.column", "")
+    measured = [name for name in metrics if name.startswith(MEASURED)]
+    if measured and not labels:
+        raise _Wrong(f"{place} lacks labels for {measured[0]}: name the column that holds them")
+    if labels and not measured:
+        raise _Wrong(f"{place}.labels is for metrics that begin with {MEASURED}: name one")
     return AliasGuard(
-        movers=movers,
+        movers=_texts(values, "movers", place, _EMAIL, "e-mails"),
         why=_part(values, "why", place, _is_bool, "true or false", False),
         golden_rows=_part(values, "golden_rows", place, _is_bool, "true or false", False),
         runs=_part(runs, "at_least", f"{place}.runs", _is_count, _COUNT, 0),
         ledgers=_texts(runs, "ledgers", f"{place}.runs", _LEDGER, "project.dataset names") or (),
         metrics=tuple(_metric(n, v, f"{place}.metrics.{n}") for n, v in metrics.items()),
+        labels=labels,
         agreement=_part(shadow, "agreement", f"{place}.shadow", _is_share, "0 to 1", None),
         shadow_rows=_part(shadow, "rows", f"{place}.shadow", _is_count, _COUNT, 1),
     )
@@ -195,6 +201,10 @@ def _is_bool(value: Any) -> bool:
 def _is_number(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and abs(value) < 1e300 and math.isfinite(value)
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, str) and bool(_LABELS.fullmatch(value))
 
 
 def _is_count(value: Any) -> bool:

@@ -102,10 +102,12 @@ def test_metrics_are_answered_and_kept_once_for_each_state_of_the_labels(
     assert {r["rows_evaluated"] for r in latest} == {60}
     assert len(latest) == 14 and {"f1", "brier"} < {r["metric"] for r in latest}
     of_file = ModelRef(run["model_name"], "v1"), run["model_generation"]
-    measured = measured_metrics(lab.clients, "dev", *of_file)
+    column = f"{later['labels_table']}.{later['label_column']}"
+    measured = measured_metrics(lab.clients, "dev", *of_file, column)
     assert measured["measured.rows"] == 60 and len(measured) == 15
     assert measured["measured.accuracy"] == pytest.approx(accuracy_score(Y, MODEL.predict(X)))
-    assert measured_metrics(lab.clients, "dev", of_file[0], 5) == {}
+    assert measured_metrics(lab.clients, "dev", of_file[0], 5, column) == {}
+    assert measured_metrics(lab.clients, "dev", *of_file, f"{column}2") == {}
     [mean] = rows_of(
         lab,
         "SELECT * FROM `mlsys_dev.model_version_metrics` WHERE metric = 'accuracy' "

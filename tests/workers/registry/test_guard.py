@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from google.api_core.exceptions import Forbidden
 
-from guarded_alias import ADA, FULL, GONE, LOWER, REF, Guarded
+from guarded_alias import ADA, FULL, GONE, LABELS, LOWER, REF, Guarded
 from mlsys.cloud.tables import TableRef
 from mlsys.doctor.check import Outcome, failed
 from mlsys.errors import Conflict, GuardRefused, InvalidRequest, ModelNotFound, ModelUnusable
@@ -343,7 +343,7 @@ def test_a_file_uploaded_after_the_move_is_not_scored_by_the_alias(world: Guarde
     world.upload("v2", auc=0.89, rmse=1)
     with pytest.raises(ModelUnusable, match="m/v2 was uploaded again after champion was moved"):
         find_model(clients, request)
-    with pytest.raises(GuardRefused, match="runs: 0 runs of v2"):
+    with pytest.raises(GuardRefused, match="runs: 0 of 3 runs of v2"):
         world.ask()  # not answered as a move that changes nothing
     assert find_model(clients, request.for_version("v2")).version == "v2"
     world.guard_by({}, "other")
@@ -541,8 +541,10 @@ def test_the_request_is_all_that_the_guard_is_asked(world: Guarded) -> None:
 
 def test_metrics_measured_by_labels_count_for_the_file_that_was_evaluated(world: Guarded) -> None:
     bounds = {"auc": {"at_least": 0.8, "worse_by": 0.02}, "rows": {"at_least": 50}}
-    world.guard_by({"metrics": {f"measured.{name}": each for name, each in bounds.items()}})
+    metrics = {f"measured.{name}": each for name, each in bounds.items()}
+    world.guard_by({"metrics": metrics, "labels": LABELS})
     world.describe("v2", measured={"auc": 1.0, "rows": 1000}, **{"measured.auc": 1.0})
+    world.measure("v2", labels="p.d.of_its_own.label", rows=60, auc=1.0)
     with pytest.raises(GuardRefused, match="v2 has no such metric, and at least 0.8 is needed"):
         world.ask()
     world.measure("v2", rows=60, auc=0.85)
