@@ -46,7 +46,7 @@ class World:
     """What the workers answer, and what they were asked to do."""
 
     verdict: dict[str, Any] = field(default_factory=lambda: dict(VERDICT))
-    planned: bool = False
+    taken: bool = False
     fault: Exception | None = None  # that the next action raises
     done: list[Any] = field(default_factory=list)
     difference: Difference = field(default_factory=lambda: DIFFERENCE)
@@ -84,7 +84,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "app.logs.configure": lambda: None,
         "app.console.views.new_run.publish_request": lambda *a: made.did("published", *a),
         "workers.scoring.dry_run.preflight": made.preflight,
-        "app.console.views.new_run.is_planned": lambda *_: made.planned,
+        "app.console.views.new_run.is_taken": lambda *_: made.taken,
         "workers.scoring.cancellation.cancel": lambda _, env, run_id, by, why: (
             made.did("cancelled", run_id, by, why),
             True,

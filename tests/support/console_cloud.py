@@ -178,6 +178,7 @@ def model_row(version: int = 1, name: str = "titanic-survival", **values: Any) -
         "metrics": json.dumps({"accuracy": 0.78 + version / 100, "auc": 0.85 - version / 100}),
         "metadata": json.dumps(DOCUMENT),
         "loader": "listed",
+        "contract": None,
     }
     return row | values
 
@@ -236,6 +237,7 @@ def run_row(run_id: str = "a-run", **values: Any) -> dict[str, Any]:
         "job_id": "job",
         "loader": "listed",
         "model_alias": None,
+        "contract": None,
     }
     return row | values
 

@@ -1,5 +1,5 @@
 -- The runs that wrote a table or one of its partitions (`table$20261122`), the latest first.
-SELECT * EXCEPT (request), TO_JSON_STRING(request) AS request
+SELECT * EXCEPT (request, contract)
 FROM prediction_runs
 WHERE output_table = @table OR STARTS_WITH(output_table, CONCAT(@table, '$'))
 ORDER BY finished_at DESC, run_id DESC

@@ -14,6 +14,7 @@ from app.console.pages import Page, env, page
 from workers.sandbox import walls
 
 PACKAGES = ("scikit-learn", "numpy", "pandas", "pyarrow")
+ORDER = ("failed", "warning", "ok", "skipped")
 # What the console's own account lacks on purpose, so that it says nothing about the service
 # (docs/decisions/0121).
 OF_THE_SERVICE = ("runs-bucket", "run-job")
@@ -44,6 +45,7 @@ def doctor() -> Page:
     checks: list[dict[str, Any]] = [
         asdict(finding) for finding in findings if not (alone and finding.id in OF_THE_SERVICE)
     ]
+    checks.sort(key=lambda each: ORDER.index(each["state"]))
     bad = sum(each["state"] == "failed" for each in checks)
     view = {"checks": checks, "failed": bad, "alone": alone}
     return Page(f"Checks of {env()}", "doctor.html", view)

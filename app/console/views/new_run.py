@@ -17,6 +17,7 @@ from app import logs, service
 from app.api.problems import invalid
 from app.api.queries import EnvQuery, PredictQuery
 from app.console import forms
+from app.console.formats import moment
 from app.console.pages import Page, blueprint, env, page, query, render, see
 from app.console.rendering import link
 from app.continuations import publish_request
@@ -79,13 +80,13 @@ class Since(EnvQuery):
 
 @page("/requested/<run_id>")
 def requested(run_id: str) -> Page:
-    """Wait for the plan of a run that was requested, then lead to its page."""
+    """Wait until the service has taken a run that was requested, then lead to its page."""
     passed = query(Since)
-    planned = is_planned(passed.env, check_run_id(run_id))
+    taken = is_taken(passed.env, check_run_id(run_id), passed.since)
     waited = max(0.0, time.time() - passed.since) if passed.since else 0.0
     view = {
         "run_id": run_id,
-        "planned": planned,
+        "taken": taken,
         "waited": round(waited, 1),
         "long": waited > LONG,
         "address": link("console.run", run_id=run_id),
@@ -93,12 +94,18 @@ def requested(run_id: str) -> Page:
     return Page(f"Run {run_id} is requested", "requested.html", view)
 
 
-def is_planned(env: str, run_id: str) -> bool:
-    """Tell whether the service has planned the run."""
+def is_taken(env: str, run_id: str, since: float) -> bool:
+    """Tell whether the service has planned the run, and forgotten a failure from before."""
     from workers.scoring.planning.plan import read_plan
+    from workers.scoring.records import read_failure
     from workers.scoring.store import RunStore
 
-    return read_plan(RunStore(service().clients, env, run_id)) is not None
+    store = RunStore(service().clients, env, run_id)
+    if read_plan(store) is None:
+        return False
+    failure = read_failure(store)
+    failed_at = moment(failure.finished_at) if failure is not None else None
+    return failed_at is None or failed_at.timestamp() >= since
 
 
 def form(

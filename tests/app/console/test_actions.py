@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any
 
@@ -10,8 +11,11 @@ from flask.testing import FlaskClient
 
 from action_world import MESSAGE, World, console, world
 from app.auth import LOCAL_ACCOUNT
+from console_cloud import World as Cloud
+from console_cloud import client_of, plan_of, put_run
 from mlsys.errors import (
     AliasMoved,
+    GuardRefused,
     InvalidRequest,
     ModelUnusable,
     RunPublished,
@@ -107,12 +111,12 @@ def test_what_is_wrong_with_a_request_is_said_on_the_form(
     assert ("Retry-After" in answer.headers) is (status == 503)
 
 
-def test_a_page_waits_for_the_plan_of_a_run(console: FlaskClient, world: World) -> None:
+def test_a_page_waits_until_the_service_has_taken_a_run(console: FlaskClient, world: World) -> None:
     text = console.get("/ui/requested/run-1", query_string={"since": 9_000_000_000}).text
     assert 'http-equiv="refresh" content="2"' in text
     text = console.get("/ui/requested/run-1", query_string={"since": 1}).text
     assert "/ui/quarantine" in text
-    world.planned = True
+    world.taken = True
     assert 'content="0;url=/ui/runs/run-1"' in console.get("/ui/requested/run-1").text
     assert console.get("/ui/requested/..%2Fx").status_code in (400, 404)
 
@@ -163,13 +167,15 @@ def test_another_move_than_the_checked_one_is_checked_first(
     assert hidden(console.post(FORM, data=MOVE | {"alias": "new"}).text)["expected"] == "none"
 
 
-class Refused(ModelUnusable):
-    """A guard's refusal, with its clauses."""
-
-    clauses = (
+def test_the_clauses_of_a_guard_are_shown(console: FlaskClient, world: World) -> None:
+    clauses = [
         {"name": "runs", "ok": False, "wanted": 3, "seen": 1, "problem": "only 1 run"},
         {"name": "ready", "ok": True, "wanted": "ready", "seen": "ready", "problem": None},
-    )
+    ]
+    world.fault = GuardRefused("The guard of champion refuses v2.", clauses)
+    answer = console.post(FORM, data=MOVE | {"do": "check"})
+    assert answer.status_code == 403 and "only 1 run" in answer.text
+    assert re.findall(r'data-label="Clause">(\w+)<', answer.text) == ["runs", "ready"]
 
 
 @pytest.mark.parametrize(
@@ -249,3 +255,27 @@ def test_no_action_is_done_for_another_site_or_by_get(
         sent: Any = console.post(path, data="{}", content_type=kind)
         assert sent.status_code in (400, 415)
     assert world.done == []
+
+
+@pytest.mark.parametrize(
+    ("objects", "taken"),
+    [
+        ({}, False),
+        ({"plan.json": {}}, True),
+        ({"plan.json": {}, "failure.json": "2026-11-28T10:00:00+00:00"}, False),  # an old one
+        ({"plan.json": {}, "failure.json": "2026-11-28T10:00:02+00:00"}, True),
+    ],
+)
+def test_a_failure_from_before_is_not_the_requested_run(
+    objects: dict[str, Any], taken: bool
+) -> None:
+    """A repeated request resumes a failed run, whose page says why it failed until then."""
+    since = dt.datetime(2026, 11, 28, 10, 0, 1, tzinfo=dt.UTC).timestamp()
+    cloud = Cloud()
+    if objects:
+        put_run(cloud, plan_of())
+    if failed_at := objects.get("failure.json"):
+        failure = {"run_id": "a-run", "state": "failed", "detail": "x", "max_rejects": "0"}
+        cloud.put("a-run/failure.json", failure | {"seconds": 1.0, "finished_at": failed_at})
+    address = f"/ui/requested/a-run?since={int(since)}"
+    assert ("0;url=/ui/runs/a-run" in client_of(cloud).get(address).text) is taken

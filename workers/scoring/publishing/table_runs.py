@@ -16,10 +16,12 @@ def runs_of_table(
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return the runs that wrote a table or a partition of it, and whether there are more.
 
+    Their requests and contracts are left out.
+
     Raises:
         TryAgain: the ledger's table does not exist.
     """
-    return _rows(clients, env, "runs_of_table", table, ("request",), limit)
+    return _rows(clients, env, "runs_of_table", table, limit)
 
 
 def last_runs_of_partitions(
@@ -33,13 +35,13 @@ def last_runs_of_partitions(
     Raises:
         TryAgain: the ledger's table does not exist.
     """
-    rows, more = _rows(clients, env, "last_run_of_partitions", table, (), limit)
+    rows, more = _rows(clients, env, "last_run_of_partitions", table, limit)
     named = [row | {"partition": row["output_table"].partition("$")[2]} for row in rows]
     return named, more
 
 
 def _rows(
-    clients: Clients, env: str, name: str, table: TableRef, documents: tuple[str, ...], limit: int
+    clients: Clients, env: str, name: str, table: TableRef, limit: int
 ) -> tuple[list[dict[str, Any]], bool]:
     from google.cloud import bigquery
 
@@ -50,4 +52,4 @@ def _rows(
         bigquery.ScalarQueryParameter("table", "STRING", str(table.base)),
         bigquery.ScalarQueryParameter("limit", "INT64", limit + 1),
     )
-    return json_rows(rows, documents, limit=limit, most_bytes=MAX_LISTED_BYTES)
+    return json_rows(rows, (), limit=limit, most_bytes=MAX_LISTED_BYTES)
