@@ -247,35 +247,46 @@ def _column(series: Any) -> ColumnProfile:
 def _predictions(
     model: Any, X: Any, frame: Any, signature: Signature
 ) -> tuple[int, dict[str, list[ColumnProfile]]]:
-    """Return how many training rows were predicted, and the columns of each method."""
+    """Return how many training rows were predicted, and the columns of each method.
+
+    A model that cannot take some of the rows is asked for those without a missing value.
+    """
     import numpy as np
 
     step = -(-len(frame) // MAX_PREDICTED)
-    places = np.arange(0, len(frame), step)
-    sample: Any = X.iloc[places] if hasattr(X, "iloc") else np.asarray(X)[places]
-    if not hasattr(sample, "iloc") and not signature.positional and not signature.series:
-        sample = frame.iloc[places].set_axis(signature.names, axis=1)
-    given = model_input(model, sample, signature.series)
-    out: dict[str, list[ColumnProfile]] = {}
-    for method in ("predict", "predict_proba"):
-        try:
-            answers = np.asarray(getattr(model, method)(given))
-            columns = answers[:, None] if answers.ndim == 1 else answers
-            if columns.ndim != 2 or len(columns) != len(places):
-                continue
-            if method == "predict_proba" and columns.shape[1] > MAX_CLASSES:
-                continue
-            labels = method == "predict" and hasattr(model, "classes_")
-            out[method] = [_prediction(columns[:, i], labels) for i in range(columns.shape[1])]
-        except Exception:  # the model lacks the method, or an estimator raises anything
-            continue
-    return (len(places) if out else 0), out
+    every = np.arange(0, len(frame), step)
+    whole = every[frame.iloc[every].notna().all(axis=1).to_numpy()]
+    for places in (every, whole):
+        sample: Any = X.iloc[places] if hasattr(X, "iloc") else np.asarray(X)[places]
+        if not hasattr(sample, "iloc") and not signature.positional and not signature.series:
+            sample = frame.iloc[places].set_axis(signature.names, axis=1)
+        given = model_input(model, sample, signature.series)
+        answers = {method: _answers(model, method, given) for method in _METHODS}
+        out = {m: columns for m, columns in answers.items() if columns is not None}
+        if out:
+            return len(places), out
+    return 0, {}
 
 
-def _prediction(answers: np.ndarray, labels: bool) -> ColumnProfile:
+_METHODS = ("predict", "predict_proba")
+
+
+def _answers(model: Any, method: str, given: Any) -> list[ColumnProfile] | None:
+    """Return the columns of the model's answers, or None if it gives none that can be counted."""
+    import numpy as np
     import pandas as pd
 
     try:
-        return describe(stored(pd.Series(answers), "y"), labels=labels)
-    except ColumnFault:
-        raise ValueError("predictions of no type of BigQuery") from None
+        answers = np.asarray(getattr(model, method)(given))
+    except Exception:  # the model lacks the method, or an estimator raises anything
+        return None
+    columns = answers[:, None] if answers.ndim == 1 else answers
+    most = MAX_CLASSES if method == "predict_proba" else MAX_VALUES
+    if columns.ndim != 2 or len(columns) != len(given) or not 0 < columns.shape[1] <= most:
+        return None
+    labels = method == "predict" and hasattr(model, "classes_")
+    try:
+        arrays = [stored(pd.Series(columns[:, i]), "y") for i in range(columns.shape[1])]
+    except ColumnFault:  # of no type of BigQuery
+        return None
+    return [describe(array, labels=labels) for array in arrays]

@@ -161,6 +161,14 @@ def test_predictions_on_the_training_rows_are_described_by_method() -> None:
     assert profile["predicted_rows"] == 400
 
 
+def test_rows_that_the_model_cannot_take_do_not_prevent_the_profile_of_its_predictions() -> None:
+    model, X = trained(LogisticRegression())
+    X.loc[::10, "a"] = None
+    profile = profile_of(X, model)
+    assert profile["predicted_rows"] == 360
+    assert sum(profile["predictions"]["predict"][0]["counts"]) == 360
+
+
 def test_the_importance_of_a_feature_is_that_of_its_columns() -> None:
     for classifier in (LogisticRegression(), RandomForestClassifier(20, random_state=0)):
         model, X = trained(classifier)
