@@ -45,7 +45,7 @@ VALUES_OF_A_STACK = 400_000_000
 
 
 # The other measurements, which `make bench ARGS=...` runs in place of the comparison
-OTHERS = ("image", "job", "memory", "neighbours", "preprocessing", "start", "trees")
+OTHERS = ("counting", "image", "job", "memory", "neighbours", "preprocessing", "start", "trees")
 
 
 def main() -> int:
