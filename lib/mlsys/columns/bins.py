@@ -238,21 +238,20 @@ def _count_numbers(
     def how_many(compare: Callable[..., Any], to: Any) -> int:
         return int(np.count_nonzero(compare(values, to, out=is_true)))
 
-    missing = how_many(np.not_equal, values) if values.dtype.kind == "f" else 0
-    low, high = (np.fmin, np.fmax) if missing else (np.minimum, np.maximum)
+    missing, low, high = 0, values.min(), values.max()
+    if low != low:  # a minimum is NaN if any value is
+        missing = how_many(np.not_equal, values)
+        low, high = np.fmin.reduce(values), np.fmax.reduce(values)
     extremes = {}
     if missing < len(values):
-        extremes = {
-            "minimum": scalar(low.reduce(values), kind),
-            "maximum": scalar(high.reduce(values), kind),
-        }
+        extremes = {"minimum": scalar(low, kind), "maximum": scalar(high, kind)}
     below = above = 0
     inner: list[int] = []
     if bins.kind == CATEGORY:
         inner = [how_many(np.equal, value) for value in bins.values]
     elif bins.kind == NUMBER:
         edges = edges_as(bins.edges, kind)
-        below = how_many(np.less, edges[0])
+        below = 0 if low >= edges[0] else how_many(np.less, edges[0])
         sums = [how_many(np.less_equal, edge) for edge in edges[1:]]
         inner = [n - before for n, before in zip(sums, [below, *sums], strict=False)]
         above = len(values) - missing - sums[-1]

@@ -120,6 +120,16 @@ def test_a_run_is_announced_once_when_it_is_done(lab: Lab, stack: LocalStack) ->
     assert json.loads(event.data) == result
 
 
+def test_a_run_whose_input_has_drifted_is_announced_as_such_too(
+    lab: Lab, stack: LocalStack
+) -> None:
+    params = lab.params(lab.put((X + 100).assign(id=range(30))), lab.upload(MODEL, X))
+    result = lab.here(params).done()
+    assert types(stack, result["run_id"]) == ["mlsys.run.finished", "mlsys.run.drifted"]
+    assert json.loads(announced(stack, result["run_id"])[1].data) == result
+    assert result["drift"]["text"] == "3 of 3 columns (prediction 1.00, b 1.00, a 1.00)"
+
+
 def test_a_run_that_fails_is_announced_with_the_reason(lab: Lab, stack: LocalStack) -> None:
     rows = X.assign(id=range(30), a=np.nan)
     params = lab.params(lab.put(rows), lab.upload(MODEL, X))

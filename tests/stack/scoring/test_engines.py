@@ -58,19 +58,21 @@ def test_the_output_is_the_same_bits_by_every_engine(
     elif engine == "inline":
         monkeypatch.setattr(machine, "cores", lambda: 1)
     assert len(bench.challenger) == SCORED
-    request = params(bench, "job" if engine == "job" else "service", shadow="v2")
+    request = params(bench, "job" if engine == "job" else "service", shadow="v2", max_drift="0.9")
     result = bench.lab.here(request).done()
     assert (result["rows"], result["rows_rejected"]) == (SCORED, len(BAD))
     assert (result["streams"], result["shards"]) == (2, PARTS)
     assert result["engine"] == ("job" if engine == "job" else "service")
     assert differences(bench.lab.rows(request["output_table"]), bench.clean) == []
     assert bench.shadow_problems(request["output_table"], result["shadow"]) == []
+    assert bench.lab.profile(request["output_table"]) == bench.profile
     if engine == "job":
         execution = latest_execution(bench.lab.store(result["run_id"]))
         assert execution is not None
         assert (execution.number, execution.tasks) == (0, 2)
         started = stack.jobs.executions[execution.name]
         assert started.arguments[0] == result["run_id"]
+        assert started.arguments[-2:] == ("--max-drift", "0.9")
         assert look_up(bench.lab.clients, execution) in (None, look_up(stack.clients, execution))
 
 
@@ -95,6 +97,7 @@ def test_the_functions_of_a_beam_pipeline_write_the_same_bits_in_any_order_and_t
     assert result is not None
     assert (result.rows, result.engine) == (SCORED, "beam")
     assert differences(bench.lab.rows(output), bench.clean) == []
+    assert bench.lab.profile(output) == bench.profile
 
 
 def test_a_push_that_is_too_slow_in_the_service_moves_to_the_job_and_is_acknowledged(
