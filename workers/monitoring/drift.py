@@ -26,6 +26,7 @@ MIN_ROWS = 30
 # Of a difference by chance in any column of a run, so that a thousand runs have no false alarm.
 CHANCE = 1e-5
 RARE = 5  # rows of a category
+EXPECTED = 2  # rows of a bin, for a test of chance
 SMALLEST = 1e-4  # share of an empty bin, for PSI
 
 
@@ -142,15 +143,41 @@ def _beyond_chance(first: Sequence[int], second: Sequence[int], columns: int) ->
     """Return whether two samples of one distribution would hardly differ so much.
 
     By the chi-square test of two samples, which is about N*M/(N+M) times the PSI (Yurdakul 2018)
-    and is defined for empty bins too.
+    and is defined for empty bins too. It holds only where the smaller sample is expected to have
+    some rows: the rare ones are joined, and each is tested for itself.
     """
-    n, m = sum(first), sum(second)
-    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a or b]
-    if len(pairs) < 2:
+    small, large = sorted((first, second), key=sum)
+    n, m = sum(small), sum(large)
+    share, chance = n / (n + m), CHANCE / max(1, columns)
+    pairs = [(a, b) for a, b in zip(small, large, strict=True) if a or b]
+    common = [(a, b) for a, b in pairs if (a + b) * share >= EXPECTED]
+    rare = [(a, b) for a, b in pairs if (a + b) * share < EXPECTED]
+    if any(_surprise(a, a + b, share) > math.log(len(pairs) / chance) for a, b in rare):
+        return True
+    if rare:
+        joined = sum(a for a, _ in rare), sum(b for _, b in rare)
+        if sum(joined) * share < EXPECTED and common:
+            least = min(common, key=sum)
+            common.remove(least)
+            joined = joined[0] + least[0], joined[1] + least[1]
+        common.append(joined)
+    if len(common) < 2:
         return False
     ratio = math.sqrt(m / n)
-    statistic = sum((a * ratio - b / ratio) ** 2 / (a + b) for a, b in pairs)
-    return statistic > chi2_quantile(CHANCE / max(1, columns), len(pairs) - 1)
+    statistic = sum((a * ratio - b / ratio) ** 2 / (a + b) for a, b in common)
+    return statistic > chi2_quantile(chance, len(common) - 1)
+
+
+def _surprise(rows: int, of: int, share: float) -> float:
+    """Return how improbable it is that `rows` or more of `of` rows fall into a share, as -log(p).
+
+    At least: by Chernoff's bound.
+    """
+    part = rows / of
+    if part <= share:
+        return 0.0
+    rest = (1 - part) * math.log((1 - part) / (1 - share)) if part < 1 else 0.0
+    return of * (part * math.log(part / share) + rest)
 
 
 _STRANGE = ("unseen_share", "out_of_range_share")
@@ -167,8 +194,8 @@ def _strange(bins: Bins, before: Counts | None, counts: Counts) -> dict[str, flo
 
 def _is_strange(number: int, rows: int, before: Counts, columns: int) -> bool:
     """Return whether the `number` of values that the reference lacks is more than chance."""
-    # The chance that of both samples' rows these happen to be all in this one
-    if number * math.log1p(before.rows / rows) <= math.log(columns / CHANCE):
+    share = rows / (rows + before.rows)
+    if _surprise(number, number, share) <= math.log(max(1, columns) / CHANCE):
         return False
     # Values that occur once are as frequent as those that do not occur (Good and Turing 1953).
     once = sum(n == 1 for n in before.bins)

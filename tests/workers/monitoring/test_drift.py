@@ -143,6 +143,18 @@ def test_a_level_has_its_reasons(counts: Counts, level: str, why: list[str]) -> 
     assert (said.level, list(said.why)) == (level, why)
 
 
+@pytest.mark.parametrize(("nulls", "level"), [(1, OK), (12, DRIFT)])
+def test_a_few_rows_against_a_long_history_are_judged_by_what_it_never_had(
+    nulls: int, level: str
+) -> None:
+    """By the chi-square test alone one row of 100 that 20,000 did not have would be drift."""
+    before = Counts(20_000, bins=(2_000,) * 10)
+    after = Counts(100, nulls, bins=(10 - nulls, *(10,) * 9) if nulls < 10 else (*(9,) * 8, 8, 8))
+    assert judge(watched(TEN, before), after, 14).level == level
+    beyond = Counts(100, above=nulls, bins=after.bins)
+    assert judge(watched(TEN, before), beyond, 14).level == level
+
+
 def test_null_and_nan_are_one_bin() -> None:
     """A table that pandas has written may have NaN in place of NULL: models see no difference."""
     before = Counts(1_000, nulls=500, bins=(50,) * 10)
