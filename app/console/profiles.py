@@ -56,8 +56,11 @@ def training(profile: Any) -> dict[str, Any] | None:
         facts.insert(0, f"{figure(low)} to {figure(high)}")
     if is_number(mean := profile.get("mean")):
         facts.insert(1, f"mean {figure(mean)}")
-    if is_number(distinct := profile.get("distinct")):
-        facts.append(f"{figure(distinct)} different values")
+    distinct = profile.get("distinct")
+    if isinstance(values := profile.get("values"), list) and not profile.get("other"):
+        distinct = len(values)
+    if is_number(distinct):
+        facts.append(f"{figure(distinct)} different value{'s' if distinct != 1 else ''}")
     return {"labels": labels, "counts": counts, "text": ", ".join(facts)}
 
 

@@ -262,6 +262,7 @@ def alias_row(minutes: float = 5.0, **values: Any) -> dict[str, Any]:
         "move_id": None,
         "problem": None,
         "learnt_by": "move",
+        "guarded": None,
     }
     return row | values
 

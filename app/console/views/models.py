@@ -90,7 +90,7 @@ def move(row: Any) -> dict[str, Any]:
     """Return a row of the log of an alias as the page shows it."""
     names = (
         *("alias", "version", "previous_version", "who", "why", "forced", "evidence"),
-        *("deleted", "source", "problem", "generation"),
+        *("deleted", "source", "problem", "generation", "guarded"),
     )
     return {name: getattr(row, name) for name in names} | {"moved_at": row.moved_at.isoformat()}
 

@@ -74,3 +74,11 @@ def test_the_image_holds_the_templates_and_the_static_files() -> None:
             if line and not line.startswith(("#", "!")) and "app" in line.split("/")
         ]
         assert not left_out, name
+
+
+def test_the_pictures_of_the_documents_are_small() -> None:
+    pictures = list((ROOT / "docs/images").glob("console-*.png"))
+    assert len(pictures) == 4
+    for path in pictures:
+        assert path.stat().st_size <= 150_000, path
+        assert path.name in (ROOT / "docs/console.md").read_text()

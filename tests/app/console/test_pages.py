@@ -161,6 +161,13 @@ def test_a_model_shows_its_versions_aliases_and_their_history(world: World) -> N
     assert [name for name, _ in world.queries] == ["list_models", "recorded_aliases"]
 
 
+def test_a_move_past_the_guard_of_an_alias_is_marked(world: World) -> None:
+    assert "past its guard" not in seen(client_of(world), "/ui/models/titanic-survival").text
+    world.rows["recorded_aliases"] = [alias_row(guarded=False, who=None, source="file")]
+    page = seen(client_of(world), "/ui/models/titanic-survival")
+    assert "past its guard" in page.text and "somebody, past the service" in page.text
+
+
 def test_a_model_with_many_versions_is_paged(world: World) -> None:
     world.rows["list_models"] = [model_row(n) for n in range(70, 0, -1)]
     world.rows["recorded_aliases"] = [alias_row(n, generation=n) for n in range(70)]
@@ -316,6 +323,17 @@ def test_a_run_without_a_profile_says_how_to_get_one(running: World) -> None:
     running.put("a-run/result.json", result_of(plan_of(), drift=drift))
     page = seen(client_of(running), "/ui/runs/a-run")
     assert "1 of 3 columns (Fare 0.31)" in page.text and "/ui/runs/a-run/drift" in page.links
+
+
+def test_a_run_with_a_challenger_says_how_far_both_agree(running: World) -> None:
+    report = {"rows": 990, "equal": 950, "agreement": 0.9595959}
+    shadow = {"requested": "challenger", "model_version": "v5", "output_table": "p.d.t_shadow"}
+    running.put("a-run/result.json", result_of(plan_of(), shadow=shadow | {"report": report}))
+    page = seen(client_of(running), "/ui/runs/a-run")
+    assert "96%" in page.text and "950 of 990 rows" in page.text and "p.d.t_shadow" in page.text
+    gone = {"report": None, "reason": "the model raised", "model_version": None}
+    running.put("a-run/result.json", result_of(plan_of(), shadow=shadow | gone))
+    assert "the model raised" in seen(client_of(running), "/ui/runs/a-run").text
 
 
 def test_a_run_that_drifted_needs_attention(world: World) -> None:
