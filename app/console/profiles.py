@@ -14,6 +14,7 @@ from app.console.formats import figure, is_number
 
 MAX_COLUMNS = 200  # that a page shows
 MAX_BARS = 24
+MAX_CLAUSES = 200
 MAX_GOLDEN, MAX_GOLDEN_COLUMNS = 10, 30
 
 
@@ -62,6 +63,22 @@ def training(profile: Any) -> dict[str, Any] | None:
     if is_number(distinct):
         facts.append(f"{figure(distinct)} different value{'s' if distinct != 1 else ''}")
     return {"labels": labels, "counts": counts, "text": ", ".join(facts)}
+
+
+def clauses_of(contract: Any) -> list[dict[str, str]]:
+    """Return the clauses of a `contract.json`: what each is about, its check, and what follows."""
+    clauses = contract.get("clauses") if isinstance(contract, Mapping) else None
+    known = ("column", "check", "action")
+    return [
+        {name: _short(clause.get(name)) for name in known}
+        | {
+            "limits": _short(
+                ", ".join(f"{k} {figure(v)}" for k, v in clause.items() if k not in known)
+            )
+        }
+        for clause in (clauses if isinstance(clauses, list) else [])[:MAX_CLAUSES]
+        if isinstance(clause, Mapping)
+    ]
 
 
 def golden_of(document: Any) -> dict[str, Any] | None:

@@ -177,6 +177,8 @@ def model_row(version: int = 1, name: str = "titanic-survival", **values: Any) -
         "promoted_at": None,
         "metrics": json.dumps({"accuracy": 0.78 + version / 100, "auc": 0.85 - version / 100}),
         "metadata": json.dumps(DOCUMENT),
+        "contract_generation": 1,
+        "contract": json.dumps(CONTRACT),
         "loader": "listed",
         "contract": None,
     }
@@ -205,6 +207,21 @@ DOCUMENT: dict[str, Any] = {
         },
     },
     "golden": {"rows": [[3, "male", 22.0], [1, "female", None]], "predictions": [0, 1]},
+}
+
+
+CONTRACT = {
+    "version": 1,
+    "clauses": [
+        {
+            "column": "Age",
+            "check": "in_range",
+            "min_value": 0,
+            "max_value": 120,
+            "action": "reject",
+        },
+        {"check": "row_count", "min_value": 300, "action": "stop"},
+    ],
 }
 
 

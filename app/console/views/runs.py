@@ -95,6 +95,7 @@ def run(run_id: str) -> Page:
         "attempts": [attempt(each) for each in attempts],
         "timeline": timeline_of(store, plan, attempts, state["state"]),
         "failed_rows": examples((state.get("failure") or {}).get("rows") or []),
+        "contract": contract_of(state),
         "cost": cost(result, plan.is_copied),
         "repeat": {name: value for name, value in request.items() if name != "env"},
         "calls": calls.calls(request),
@@ -117,6 +118,25 @@ def rejects(run_id: str) -> Page:
     names = decision.rejects if isinstance(decision, Decision) else ()
     rows = [{"row": dict(each.row), "reason": each.reason} for each in read_rejects(store, names)]
     return Page(f"Rows that {run_id} set aside", "rejects.html", {"run_id": run_id, "rows": rows})
+
+
+def contract_of(state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how the input kept the model's contract: the clauses, and those that it broke.
+
+    None without a contract, and before the run has ended.
+    """
+    if clauses := (state.get("failure") or {}).get("clauses"):
+        return {"clauses": None, "broken": [clause_of(each) for each in clauses]}
+    known = (state.get("result") or {}).get("contract")
+    if not known:
+        return None
+    broken = [clause_of(each) for each in known.get("broken") or ()]
+    return {"clauses": known.get("clauses"), "broken": broken}
+
+
+def clause_of(each: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a broken clause as the page shows it."""
+    return {name: each.get(name) for name in ("name", "action", "problem", "failing", "rows")}
 
 
 def examples(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from app import service
 from app.console import calls
 from app.console.pages import Page, env, page
-from app.console.profiles import columns_of, golden_of
+from app.console.profiles import clauses_of, columns_of, golden_of
 from mlsys.artifact.refs import ModelRef
 from mlsys.errors import ModelNotFound
 
@@ -25,11 +25,12 @@ def version(model_name: str, version: str) -> Page:
     view = {
         "model_name": model_name,
         "version": version,
-        "row": {name: value for name, value in row.items() if name != "metadata"},
+        "row": {name: value for name, value in row.items() if name not in ("metadata", "contract")},
         "description": _text(document.get("description")),
         "parameters": _mapping(document.get("parameters")),
         "libraries": _mapping(document.get("versions")),
         "columns": columns_of(document, row["feature_names"]),
+        "clauses": clauses_of(row["contract"]),
         "golden": golden_of(document),
         "digests": {name: row[name] for name in DIGESTS},
         "origin": {name: row[name] for name in ORIGIN} if row["promoted_from"] else None,

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from console_cloud import (
     NOW,
+    RUNS,
     Seen,
     World,
     alias_row,
@@ -198,6 +199,7 @@ def test_a_version_shows_its_input_golden_rows_and_calls(world: World) -> None:
         "mlsys predict",
         "from mlsys.runs import predict",
         'WHERE model_name = "titanic-survival" AND model_version = "v1"',
+        "min_value 0, max_value 120",
         "gs://b/o#7",
         "by grace",
     ):
@@ -334,6 +336,21 @@ def test_a_run_with_a_challenger_says_how_far_both_agree(running: World) -> None
     gone = {"report": None, "reason": "the model raised", "model_version": None}
     running.put("a-run/result.json", result_of(plan_of(), shadow=shadow | gone))
     assert "the model raised" in seen(client_of(running), "/ui/runs/a-run").text
+
+
+def test_a_run_shows_how_its_input_kept_the_contract(running: World) -> None:
+    clause = {"name": "Age in_range 0 to 120", "action": "stop", "problem": "2 of 8 rows fail"}
+    clause |= {"failing": 2, "rows": 8}
+    kept = {"generation": 1, "clauses": 5, "failing": 0, "broken": []}
+    running.put("a-run/result.json", result_of(plan_of(), contract=kept))
+    assert "keeps all 5 clauses" in seen(client_of(running), "/ui/runs/a-run").text
+    running.put("a-run/result.json", result_of(plan_of(), contract=kept | {"broken": [clause]}))
+    assert "2 of 8 rows fail" in seen(client_of(running), "/ui/runs/a-run").text
+    del running.objects[RUNS, "a-run/result.json"]
+    failure = {"run_id": "a-run", "state": "failed", "detail": "the contract", "max_rejects": "0"}
+    more = {"seconds": 1.0, "finished_at": NOW.isoformat(), "clauses": [clause]}
+    running.put("a-run/failure.json", failure | more)
+    assert "Age in_range 0 to 120" in seen(client_of(running), "/ui/runs/a-run").text
 
 
 def test_a_run_that_drifted_needs_attention(world: World) -> None:
