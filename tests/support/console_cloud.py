@@ -254,7 +254,6 @@ def run_row(run_id: str = "a-run", **values: Any) -> dict[str, Any]:
         "job_id": "job",
         "loader": "listed",
         "model_alias": None,
-        "contract": None,
     }
     return row | values
 
