@@ -180,7 +180,6 @@ def model_row(version: int = 1, name: str = "titanic-survival", **values: Any) -
         "contract_generation": 1,
         "contract": json.dumps(CONTRACT),
         "loader": "listed",
-        "contract": None,
     }
     return row | values
 
@@ -254,6 +253,7 @@ def run_row(run_id: str = "a-run", **values: Any) -> dict[str, Any]:
         "job_id": "job",
         "loader": "listed",
         "model_alias": None,
+        "contract": None,
     }
     return row | values
 
