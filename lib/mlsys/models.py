@@ -1,4 +1,4 @@
-"""Upload a fitted model together with its metadata."""
+"""Upload, list and sign models, and move their aliases."""
 
 from __future__ import annotations
 
@@ -10,31 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import check_choice, kind_of
 from mlsys.artifact.documents import text_of
-from mlsys.artifact.refs import DESCRIPTION_KEY, VERSION, AliasRef, ModelRef
-from mlsys.cloud.clients import TIMEOUT, Clients, default_clients
+from mlsys.artifact.refs import AliasRef, ModelRef
+from mlsys.cloud.clients import default_clients
 from mlsys.cloud.errors import cloud_errors
-from mlsys.cloud.messages import Use
-from mlsys.cloud.progress import Done, progress
-from mlsys.cloud.uploads import upload
-from mlsys.errors import (
-    InvalidRequest,
-    MetadataInvalid,
-    ModelExists,
-    ModelNotFound,
-    ModelUnusable,
-    NotRegistered,
-    ObjectNotFound,
-)
+from mlsys.cloud.progress import progress
+from mlsys.errors import InvalidRequest, MetadataInvalid, ModelUnusable, NotRegistered
 from mlsys.registry.row import wait_until_registered
+from mlsys.registry.version_upload import WRITE, VersionFiles, use, write_signature, write_version
 from mlsys.remote.aliases import Aliases, AliasMove, move_to_new
 from mlsys.remote.service import Service, service_url
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from google.cloud.storage import Bucket
-
-    from mlsys.artifact.contract import Contract
 
 __all__ = ["AliasMove", "ModelRef", "list_models", "set_alias", "sign_model", "upload_model"]
 
@@ -132,11 +120,11 @@ def upload_model(
     clients = default_clients()
     bucket = clients.settings.models_bucket(env)
     doing = f"Uploading {name} ({len(content):,} bytes) to gs://{bucket}"
-    use = _use(f"gs://{bucket}/{name}", *_WRITE)
-    with cloud_errors(use), progress(doing, len(content)) as done:
-        ref, generation = _write(
-            *(clients, env, name, version, overwrite, content, described, draft(document)),
-            *(about, signing_key, done),
+    files = VersionFiles(content, described, draft(document), about, signing_key)
+    writing = use(f"gs://{bucket}/{name}", *WRITE)
+    with cloud_errors(writing), progress(doing, len(content)) as done:
+        ref, generation = write_version(
+            clients, env, name, version, files, overwrite=overwrite, done=done
         )
     if wait:
         try:
@@ -192,7 +180,6 @@ def list_models(
     """
     from mlsys.remote.frames import listed
     from mlsys.remote.lists import pages
-    from mlsys.remote.service import Service, service_url
     from mlsys.remote.texts import texts
     from mlsys.remote.verdict import in_full
 
@@ -246,23 +233,12 @@ def sign_model(ref: ModelRef, env: str, key: str | Path) -> str:
         ModelNotFound: the model does not exist.
         CredentialsMissing, PermissionMissing, CloudUnavailable: see `mlsys.errors`.
     """
-    from google.api_core.exceptions import NotFound
-
-    from mlsys.artifact import signing
-
     _check_ref(ref)
     check_choice(env, ENVS, "env")
     clients = default_clients()
     name = clients.settings.models_bucket(env)
-    with cloud_errors(_use(f"gs://{name}/{ref}", "storage.objects.get", *_WRITE)):
-        bucket = clients.storage.bucket(name)
-        try:
-            content = bucket.blob(ref.path).download_as_bytes(checksum="crc32c", timeout=TIMEOUT)
-        except NotFound as exc:
-            raise ModelNotFound(
-                f"The model gs://{bucket.name}/{ref.path} does not exist: upload it first"
-            ) from exc
-        _replace(bucket, ref.signature_path, signing.sign(ref, content, key), "text/plain")
+    with cloud_errors(use(f"gs://{name}/{ref}", "storage.objects.get", *WRITE)):
+        write_signature(clients.storage.bucket(name), ref, key)
     return f"gs://{name}/{ref.signature_path}"
 
 
@@ -270,93 +246,3 @@ def _check_ref(ref: Any) -> None:
     if not isinstance(ref, ModelRef):
         text = f"is {kind_of(ref)}: pass ModelRef('titanic-survival', 'v1')"
         raise InvalidRequest(("ref", text))
-
-
-# To list versions, and to replace objects
-_WRITE = ("storage.objects.list", "storage.objects.create", "storage.objects.delete")
-
-
-def _use(resource: str, *permissions: str) -> Use:
-    return Use("Cloud Storage", resource, permissions)
-
-
-def _write(
-    clients: Clients,
-    env: str,
-    name: str,
-    version: str | None,
-    overwrite: bool,
-    content: bytes,
-    described: str,
-    contract: Contract,
-    about: str,
-    signing_key: str | Path | None,
-    done: Done,
-) -> tuple[ModelRef, int]:
-    """Write a version's objects, `model.pkl` last; return the version and the model's generation.
-
-    Raises:
-        ModelExists: the version exists already.
-        ObjectNotFound: the environment's bucket does not exist.
-    """
-    from google.api_core.exceptions import NotFound, PreconditionFailed
-
-    from mlsys.artifact import signing
-    from mlsys.registry.contract_file import write_draft
-
-    bucket = clients.storage.bucket(clients.settings.models_bucket(env))
-    ref = ModelRef(name, version or "v1")
-    try:
-        if version is None:
-            ref = ModelRef(name, _next_version(bucket, name))
-        existing = bucket.get_blob(ref.path, timeout=TIMEOUT)
-        if existing is not None and not overwrite:
-            raise ModelExists(f"{ref} exists in {env}: pass overwrite=True or another version")
-        # Most concurrent uploads of one version end here. Otherwise the checksum in the metadata
-        # keeps one upload's metadata from applying to the other's model.
-        _replace(bucket, ref.metadata_path, described, "application/json")
-        drafted = write_draft(bucket, ref, contract)
-        if signing_key is not None:
-            signature = signing.sign(ref, content, signing_key)
-            _replace(bucket, ref.signature_path, signature, "text/plain")
-        blob = bucket.blob(ref.path)
-        blob.metadata = {DESCRIPTION_KEY: about}
-        upload(
-            blob,
-            content,
-            "application/octet-stream",
-            done,
-            if_generation_match=int(existing.generation or 0) if existing is not None else 0,
-        )
-    except PreconditionFailed as exc:
-        raise ModelExists(f"Somebody else just uploaded {ref}: try again") from exc
-    except NotFound as exc:
-        raise ObjectNotFound(
-            f"The bucket gs://{bucket.name} does not exist: set up {env} in "
-            f"{clients.settings.project} (docs/deploying.md), or pass another env"
-        ) from exc
-    if not drafted:
-        text = f"contract.json of {ref} was edited, and stays: see `mlsys contract show`"
-        warnings.warn(text, stacklevel=3)
-    return ref, int(blob.generation)
-
-
-def _replace(bucket: Bucket, path: str, content: str | bytes, content_type: str) -> None:
-    """Replace the object's current generation, and no later one."""
-    existing = bucket.get_blob(path, timeout=TIMEOUT)
-    bucket.blob(path).upload_from_string(
-        content,
-        content_type=content_type,
-        if_generation_match=existing.generation if existing is not None else 0,
-        timeout=TIMEOUT,
-    )
-
-
-def _next_version(bucket: Bucket, name: str) -> str:
-    """Return the version after the highest one that has an object, even only a metadata.json."""
-    highest = 0
-    for blob in bucket.list_blobs(prefix=f"{name}/", timeout=TIMEOUT):
-        version = blob.name.split("/")[1]
-        if VERSION.fullmatch(version):
-            highest = max(highest, int(version[1:]))
-    return f"v{highest + 1}"

@@ -1,5 +1,6 @@
 """`.github/`: the checkers find no fault, find injected ones, and every name in it exists."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -187,7 +188,7 @@ def test_every_token_for_the_service_names_its_account() -> None:
     tokens = [
         s["with"] for n in NAMES for s in steps(n) if "id_token_audience" in s.get("with", {})
     ]
-    assert len(tokens) == 2
+    assert len(tokens) == 3
     assert all(token["id_token_include_email"] is True for token in tokens)
 
 
@@ -276,6 +277,32 @@ def test_the_options_passed_to_mlsys_promote_exist() -> None:
     options = set(re.findall(r"--[a-z][a-z-]*", script))
     assert {"--from", "--to", "--confirm"} <= options
     assert options <= set(re.findall(r"--[a-z][a-z-]*", done.stdout))
+
+
+@pytest.mark.parametrize(
+    ("alias", "why", "options"),
+    [
+        ("", "", []),
+        ("champion", "", ["--alias=champion"]),
+        ("champion", 'it\'s $5 "better"', ["--alias=champion", '--why=it\'s $5 "better"']),
+        ("--by=me", "", ["--alias=--by=me"]),
+    ],
+)
+def test_the_promotion_passes_the_alias_and_the_reason_as_they_are(
+    tmp_path: Path, alias: str, why: str, options: list[str]
+) -> None:
+    (step,) = [s for s in steps("promote.yml") if "mlsys promote" in s.get("run", "")]
+    mlsys = tmp_path / ".venv" / "bin" / "mlsys"
+    mlsys.parent.mkdir(parents=True)
+    mlsys.write_text('#!/bin/sh\nprintf \'%s\\n\' "$GCP_PROJECT_ID" "$@"\n')
+    mlsys.chmod(0o755)
+    given = dict.fromkeys(step["env"], "") | {"NAME": "m", "VERSION": "v2", "FROM": "staging"}
+    given |= {"TO": "prod", "PROJECT_STAGING": "p-s", "PROJECT_PROD": "p-p", "CONFIRMATION": "m/v2"}
+    given |= {"ALIAS": alias, "WHY": why, "PATH": os.environ["PATH"]}
+    command = ["bash", "-e", "-u", "-o", "pipefail", "-c", step["run"]]
+    done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True)
+    whole = "--from staging --from-project p-s --to prod --to-project p-p --confirm m/v2".split()
+    assert done.stdout.splitlines() == ["p-p", "promote", *whole, *options, "--", "m", "v2"]
 
 
 def test_dependabot_covers_every_ecosystem_in_use() -> None:

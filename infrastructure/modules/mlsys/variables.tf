@@ -206,7 +206,7 @@ variable "job_timeout" {
 }
 
 variable "ledger_readers" {
-  description = "IAM members that may read the ledger of runs: the runtime account of the next environment, whose alias_guards count runs here."
+  description = "IAM members that may read the ledger of runs: the accounts of the next environment's service and console, mlsys-sa-{env} and mlsys-web-{env}, whose alias_guards count runs here."
   type        = list(string)
   default     = []
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from mlsys.cloud.credentials import check_file
 from mlsys.errors import CredentialsMissing
 
+TOKEN = "MLSYS_ID_TOKEN"  # the variable with a token that somebody else has got
 GCLOUD_TIMEOUT = 60.0  # seconds
 TOKEN_MARGIN = 300.0  # seconds before its expiry from which a token is replaced
 
@@ -39,14 +40,20 @@ class IdentityToken:
 
 
 def identity_token(audience: str) -> str:
-    """Return an identity token of this machine's service account, else of gcloud's account.
+    """Return `MLSYS_ID_TOKEN`, else a token of this machine's service account or gcloud's account.
 
+    The variable is for a job of GitHub Actions: neither Google's library nor gcloud gets an
+    identity token by workload identity federation, and the action that signs in does.
     A service account's token is valid only for `audience`. A person's token has no audience of its
     own, and Cloud Run accepts it (https://cloud.google.com/run/docs/authenticating/developers).
 
     Raises:
         CredentialsMissing: nobody is signed in.
     """
+    if given := os.environ.get(TOKEN):
+        if _expiry(given) <= time.time():
+            raise CredentialsMissing(f"{TOKEN} has expired: set another one, or unset it")
+        return given
     if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS") or _on_google_cloud():
         import google.auth.transport.requests
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
@@ -110,6 +117,6 @@ def _expiry(token: str) -> float:
         return float(jwt.decode(token, verify=False)["exp"])
     except (ValueError, KeyError) as exc:
         raise CredentialsMissing(
-            "gcloud or Google returned an invalid identity token: run `gcloud auth login` and try "
-            "again"
+            f"{TOKEN}, gcloud or Google gave an invalid identity token: unset {TOKEN}, run `gcloud "
+            "auth login` and try again"
         ) from exc

@@ -788,7 +788,8 @@ def signer() -> Signer:
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return a folder that is the PATH of a machine without a service account."""
-    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "MLSYS_ID_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(identity_token, "_on_google_cloud", lambda: False)
     monkeypatch.setattr("google.auth.compute_engine._metadata.ping", lambda *_, **__: False)
     folder = tmp_path / "bin"
@@ -849,6 +850,19 @@ def test_a_service_accounts_token_has_the_services_address_as_audience(
     assert jwt.decode(token, verify=False)["aud"] == audience
     form = dict(parse_qsl(stub.bodies[-1].decode()))
     assert jwt.decode(form["assertion"], verify=False)["target_audience"] == audience
+
+
+def test_a_token_that_a_job_got_is_used_until_it_expires(
+    nobody: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = signer.token("https://x.example", 60)
+    monkeypatch.setenv("MLSYS_ID_TOKEN", given)
+    token = identity_token.IdentityToken("https://x.example")
+    assert (token.get(), token.get()) == (given, given)
+    for bad, says in ((signer.token("x", -1), "has expired"), ("nonsense", "invalid")):
+        monkeypatch.setenv("MLSYS_ID_TOKEN", bad)
+        with pytest.raises(CredentialsMissing, match=f"MLSYS_ID_TOKEN.* {says}"):
+            identity_token.IdentityToken("https://x.example").get()
 
 
 def test_a_token_is_renewed_before_it_expires(nobody: Path, signer: Signer, tmp_path: Path) -> None:

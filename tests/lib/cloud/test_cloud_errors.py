@@ -43,7 +43,7 @@ from mlsys.errors import (
     TableNotFound,
 )
 from mlsys.events import quarantine
-from mlsys.registry import promotion, row
+from mlsys.registry import promotion, row, version_upload
 
 X = pd.DataFrame({"a": [1.0, 2.0]})
 DENIED = (
@@ -357,7 +357,7 @@ def test_every_permission_that_a_function_needs_has_a_role() -> None:
     needed = {
         *("storage.objects.get", "storage.objects.list"),
         *mlsys.gcs._WRITE,
-        *mlsys.models._WRITE,
+        *version_upload.WRITE,
         *mlsys.bq._QUERY.permissions,
         *mlsys.bq._load_of(mlsys.bq.TableRef("p-project", "d", "t")).permissions,
     }

@@ -39,7 +39,7 @@ class World:
         self.fault: Exception | None = None
         self.named: list[dict[str, Any]] = []
 
-    def write(self, clients: Any, env: str, name: str, *_: Any) -> Any:
+    def write(self, clients: Any, env: str, name: str, *_: Any, **__: Any) -> Any:
         self.uploaded.append(name)
         return models.ModelRef(name, "v3"), 1
 
@@ -71,7 +71,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     it = World()
     clients = SimpleNamespace(settings=Settings("p"))
     monkeypatch.setattr(models, "default_clients", lambda: clients)
-    monkeypatch.setattr(models, "_write", it.write)
+    monkeypatch.setattr(models, "write_version", it.write)
     monkeypatch.setattr(models, "wait_until_registered", it.wait)
     monkeypatch.setattr("mlsys.cloud.clients.default_clients", lambda: clients)
     monkeypatch.setattr("mlsys.cloud.clients.clients_for", lambda settings: clients)
