@@ -76,10 +76,11 @@ def _seen(profile: Mapping[str, Any], feature: Feature, place: int) -> Mapping[s
     seen = dict(column) | {"min": edges[0], "max": edges[-1]}
     if column.get("kind") == "category" and column.get("other"):
         seen.pop("values", None)  # there were others
-    elif column.get("kind") == "category" and feature.type in NUMBERS:
-        numbers = [v for v in column.get("values") or () if is_number(v)]
-        if numbers:  # of few values in training, as a child's age in years: not the only ones
-            return seen | {"min": min(numbers), "max": max(numbers), "values": None}
+    elif column.get("kind") == "category" and feature.type in (*NUMBERS, *AGED):
+        kind = str if feature.type in AGED else (int, float)
+        values = [v for v in column.get("values") or () if isinstance(v, kind)]
+        if values:  # of few values in training, as a child's age in years: not the only ones
+            return seen | {"min": min(values), "max": max(values), "values": None}
     return seen
 
 

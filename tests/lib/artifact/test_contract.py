@@ -235,7 +235,10 @@ def test_a_draft_without_a_profile_holds_no_values(metadata: dict[str, Any]) -> 
 def test_a_draft_reads_the_second_form_of_a_profile() -> None:
     features = [
         {"name": name, "type": kind, "dtype": "object", "nullable": False}
-        for name, kind in (("n", "FLOAT64"), ("s", "STRING"), ("o", "STRING"), ("at", "TIMESTAMP"))
+        for name, kind in (
+            *(("n", "FLOAT64"), ("s", "STRING"), ("o", "STRING"), ("at", "TIMESTAMP")),
+            *(("few", "INT64"), ("days", "DATE")),
+        )
     ]
     columns = [
         {"kind": "number", "edges": [0.5, 2, 80]},
@@ -243,12 +246,18 @@ def test_a_draft_reads_the_second_form_of_a_profile() -> None:
         {"kind": "category", "values": ["a", "b"], "other": 9},
         {"kind": "number", "edges": ["2026-11-01T00:00:00+00:00", "2026-11-28T00:00:00+00:00"]},
     ]
+    columns += [
+        {"kind": "category", "values": [3, 1, 2]},
+        {"kind": "category", "values": ["2026-11-27", "2026-11-28"]},
+    ]
     profile = {"version": 2, "rows": 10, "columns": columns, "created_at": "2026-11-28T10:00:00Z"}
     document = {"signature": {"features": features}, "profile": profile}
     found = {(c.column, c.check): dict(c.parameters) for c in draft(document).clauses}
     assert found["n", "in_range"] == {"min_value": 0.5, "max_value": 80}
     assert found["s", "isin"] == {"values": ["S", "C"]}
     assert ("o", "isin") not in found
+    assert found["few", "in_range"] == {"min_value": 1, "max_value": 3}
+    assert found["days", "freshness"] == {"max_age_hours": 34}
     assert found["at", "freshness"] == {"max_age_hours": 34}
 
 

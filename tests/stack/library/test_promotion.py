@@ -73,7 +73,7 @@ def test_a_version_is_promoted_unchanged_to_staging_and_then_to_prod(
     assert moved["why"].endswith(": the best")
     assert moved["evidence"]["metrics"] == {"r2": 1.0}
     assert moved["evidence"]["promoted"]["by"] == "ada@example.com"
-    for file in ("model.pkl", "metadata.json", "model.sig"):
+    for file in ("model.pkl", "metadata.json", "contract.json", "model.sig"):
         assert content(stack, "prod", "churn", file) == content(stack, "dev", "churn", file)
     first, second, third = (row(stack, env, "churn") for env in ("dev", "staging", "prod"))
     for column in ("crc32c", "md5", "size_bytes", "model_class", "metrics", "metadata", "status"):

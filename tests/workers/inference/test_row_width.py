@@ -81,7 +81,9 @@ def test_a_shard_is_read_in_batches_of_the_models_size(monkeypatch: pytest.Monke
         predictor=SimpleNamespace(rows_at_once=rows_at_once(wide)),
         put=None,
         plan=SimpleNamespace(
-            output=SimpleNamespace(columns=["prediction"]), aliases=None, shadow=None
+            output=SimpleNamespace(columns=["prediction"]),
+            **dict.fromkeys(("aliases", "shadow", "reference", "contract")),
+            **dict.fromkeys(("ids", "own_columns", "read_columns"), ()),
         ),
         schema=None,
     )
