@@ -200,6 +200,7 @@ def test_a_version_shows_its_input_golden_rows_and_calls(world: World) -> None:
         "from mlsys.runs import predict",
         'WHERE model_name = "titanic-survival" AND model_version = "v1"',
         "min_value 0, max_value 120",
+        "2 clauses: 1 reject, 1 stop",
         "gs://b/o#7",
         "by grace",
     ):
@@ -344,8 +345,10 @@ def test_a_run_shows_how_its_input_kept_the_contract(running: World) -> None:
     kept = {"generation": 1, "clauses": 5, "failing": 0, "broken": []}
     running.put("a-run/result.json", result_of(plan_of(), contract=kept))
     assert "keeps all 5 clauses" in seen(client_of(running), "/ui/runs/a-run").text
-    running.put("a-run/result.json", result_of(plan_of(), contract=kept | {"broken": [clause]}))
-    assert "2 of 8 rows fail" in seen(client_of(running), "/ui/runs/a-run").text
+    warned = {"contract": kept | {"broken": [clause]}, "warnings": ("contract: 8 rows", "other")}
+    running.put("a-run/result.json", result_of(plan_of(), **warned))
+    page = seen(client_of(running), "/ui/runs/a-run")
+    assert page.text.count("2 of 8 rows fail") == 2  # in the table, and in the JSON
     del running.objects[RUNS, "a-run/result.json"]
     failure = {"run_id": "a-run", "state": "failed", "detail": "the contract", "max_rejects": "0"}
     more = {"seconds": 1.0, "finished_at": NOW.isoformat(), "clauses": [clause]}
