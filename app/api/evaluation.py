@@ -92,6 +92,9 @@ class EvaluateQuery(EnvQuery):
         Literal["classification", "regression"] | None,
         Field(description="By default regression for FLOAT64 without scores of classes"),
     ] = None
+    shadow: Annotated[
+        bool, Field(description="Evaluate the challenger that scored the same rows")
+    ] = False
 
     @field_validator(*OF_A_MODEL)
     @classmethod

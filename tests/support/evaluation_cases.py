@@ -84,7 +84,7 @@ class Group:
         )
 
     def runs(self) -> list[ScoredRun]:
-        model = SimpleNamespace(name="m", version="v1", alias=None)
+        model = SimpleNamespace(name="m", version="v1", generation=7, alias=None)
         return [
             ScoredRun(
                 cast(

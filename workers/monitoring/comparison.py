@@ -106,6 +106,7 @@ def _evaluation(scored: ScoredRun, join: Join, sums: Mapping[str, Any] | None) -
         "run_id": plan.run_id,
         "model_name": plan.model.name,
         "model_version": plan.model.version,
+        "model_generation": plan.model.generation,
         "model_alias": plan.model.alias,
         "predicted_at": plan.created_at,
         "task": target.task,

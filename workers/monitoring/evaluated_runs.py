@@ -32,12 +32,12 @@ class ScoredRun:
         return dt.datetime.fromisoformat(self.plan.created_at)
 
 
-def scored_run(clients: Clients, env: str, run_id: str) -> ScoredRun:
-    """Return a run that can be evaluated.
+def scored_run(clients: Clients, env: str, run_id: str, *, shadow: bool = False) -> ScoredRun:
+    """Return a run that can be evaluated; with `shadow` its challenger, with the rows it wrote.
 
     Raises:
         RunNotFound: this environment has no such run.
-        Conflict: it has not succeeded, or predicted no rows.
+        Conflict: it has not succeeded, predicted no rows, or its challenger did not.
     """
     state = status(clients, env, run_id)["state"]
     store = RunStore(clients, env, run_id)
@@ -45,9 +45,18 @@ def scored_run(clients: Clients, env: str, run_id: str) -> ScoredRun:
     if plan is None or result is None:
         wait = "wait for its end" if state == "running" else "score the table again"
         raise Conflict(f"The run {run_id} is {state}, and published no predictions: {wait}.")
-    if not result.rows:
+    if not shadow:
+        scored = ScoredRun(plan, result.rows)
+    elif plan.shadow is None:
+        raise Conflict(f"The run {run_id} has no challenger: leave out shadow.")
+    elif plan.shadow.plan is None or not result.shadow or not result.shadow["job_id"]:
+        reason = (result.shadow or {}).get("reason") or plan.shadow.fault
+        raise Conflict(f"The challenger of {run_id} published no rows: {reason}")
+    else:
+        scored = ScoredRun(plan.shadow.plan, int(result.shadow["rows"]))
+    if not scored.rows:
         raise Conflict(f"The run {run_id} predicted no rows: evaluate another run.")
-    return ScoredRun(plan, result.rows)
+    return scored
 
 
 def runs_of_model(

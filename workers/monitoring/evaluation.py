@@ -47,6 +47,7 @@ class EvaluationRequest:
     id_columns: tuple[str, ...] | None = None
     prediction_column: str | None = None
     task: str | None = None
+    shadow: bool = False  # the challengers of the runs, by the rows that they wrote
 
 
 def evaluate(clients: Clients, request: EvaluationRequest) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def evaluate(clients: Clients, request: EvaluationRequest) -> dict[str, Any]:
     joined: dict[Join, list[ScoredRun]] = {}
     for run_id in _run_ids(clients, request):
         try:
-            scored = scored_run(clients, request.env, run_id)
+            scored = scored_run(clients, request.env, run_id, shadow=request.shadow)
             joined.setdefault(_join(request, scored, labels, tables), []).append(scored)
         except _REFUSALS as exc:
             refused[run_id] = exc

@@ -7,6 +7,7 @@ USING (
     JSON_VALUE(item, '$.run_id') AS run_id,
     JSON_VALUE(item, '$.model_name') AS model_name,
     JSON_VALUE(item, '$.model_version') AS model_version,
+    CAST(JSON_VALUE(item, '$.model_generation') AS INT64) AS model_generation,
     JSON_VALUE(item, '$.model_alias') AS model_alias,
     CAST(JSON_VALUE(item, '$.predicted_at') AS TIMESTAMP) AS predicted_at,
     CAST(JSON_VALUE(item, '$.evaluated_at') AS TIMESTAMP) AS evaluated_at,
@@ -45,14 +46,16 @@ USING (
 ) AS live
 ON recorded.evaluation_id = live.evaluation_id
 WHEN NOT MATCHED THEN INSERT (
-  evaluation_id, run_id, model_name, model_version, model_alias, predicted_at, evaluated_at,
+  evaluation_id, run_id, model_name, model_version, model_generation, model_alias, predicted_at,
+  evaluated_at,
   task, labels_table, label_column, output_table, prediction_column, id_columns, rows_evaluated,
   rows_without_label, rows_with_null_label, rows_without_prediction, labels_without_prediction,
   accuracy, balanced_accuracy, precision, recall, f1, precision_macro, recall_macro, f1_macro,
   precision_weighted, recall_weighted, f1_weighted, roc_auc, roc_auc_weighted, log_loss, brier,
   rmse, mae, r2, mean_error, details
 ) VALUES (
-  evaluation_id, run_id, model_name, model_version, model_alias, predicted_at, evaluated_at,
+  evaluation_id, run_id, model_name, model_version, model_generation, model_alias, predicted_at,
+  evaluated_at,
   task, labels_table, label_column, output_table, prediction_column, id_columns, rows_evaluated,
   rows_without_label, rows_with_null_label, rows_without_prediction, labels_without_prediction,
   accuracy, balanced_accuracy, precision, recall, f1, precision_macro, recall_macro, f1_macro,

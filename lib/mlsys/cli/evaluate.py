@@ -54,6 +54,9 @@ def add_to(commands: Any) -> None:
         "--prediction-column", metavar="COLUMN", help="if the run predicted several"
     )
     parser.add_argument("--task", choices=("classification", "regression"), help="of the model")
+    parser.add_argument(
+        "--shadow", action="store_true", help="evaluate the challenger that scored the same rows"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--url", help="the service's address (default: MLSYS_URL)")
 
@@ -66,6 +69,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     service = Service(service_url(options.url))
     given = {name: getattr(options, name) for name in _PARAMETERS}
     params = {name: value for name, value in given.items() if value is not None}
+    params |= {"shadow": "true"} if options.shadow else {}
     with in_full():
         answer = service.ask("/evaluate", params, timeout=3600, fields=[EVALUATIONS])
     rows = answer["evaluations"]

@@ -36,6 +36,7 @@ def evaluate(
     id_columns: str | Sequence[str] | None = None,
     prediction_column: str | None = None,
     task: str | None = None,
+    shadow: bool = False,
     env: str = "dev",
     url: str | None = None,
 ) -> pd.DataFrame:
@@ -43,6 +44,7 @@ def evaluate(
 
     Pass a `run`, or a `model` and a period: then each of its runs that finished from `since` until
     before `until` (dates or times, in UTC) is compared, also only those of one `version` or alias.
+    With `shadow` the challengers of these runs are compared, by the rows that they wrote.
     BigQuery joins the predictions with the labels by `id_columns`, and only sums leave it.
 
     The columns are those of `prediction_evaluations` (docs/api.md), which keeps the metrics; a
@@ -72,6 +74,7 @@ def evaluate(
             "id_columns": id_columns,
             "prediction_column": prediction_column,
             "task": task,
+            "shadow": shadow,
         }
     )
     service = Service(service_url(url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ DISTANCES = {
     "previous": ("distance_previous", "run before"),
     "week": ("distance_week", "run a week before"),
 }
-_MISSING = "missing"
+_DECIMAL = re.compile(r"-?\d+\.\d+(?:[eE][-+]?\d+)?")
 
 
 def plot_drift(
@@ -154,7 +155,11 @@ def _shown_bins(bins: Any, kind: str) -> list[dict[str, Any]]:
     """Return the bins to draw: without empty ends, the rest of many categories as one."""
     every = json.loads(bins) if isinstance(bins, str) else list(bins)
     shown = [
-        {"bin": "NULL" if i == 0 else str(b["bin"]), "rows": b["rows"], "before": b.get("before")}
+        {
+            "bin": "NULL" if i == 0 else _label(b["bin"], kind),
+            "rows": b["rows"],
+            "before": b.get("before"),
+        }
         for i, b in enumerate(every)
     ]
     ends = {0, len(shown) - 1, *((1,) if kind == "number" else ())}
@@ -171,6 +176,13 @@ def _shown_bins(bins: Any, kind: str) -> list[dict[str, Any]]:
         "before": None if None in known else sum(known),
     }
     return [*first, *kept, more]
+
+
+def _label(name: Any, kind: str) -> str:
+    """Return the name of a bin; the limits of numbers with at most five digits."""
+    if kind != "number":
+        return str(name)
+    return _DECIMAL.sub(lambda match: f"{float(match[0]):.5g}", str(name))
 
 
 def _panels(profile: Any, columns: str | Sequence[str] | None, top: int) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ AGE = [
     ("missing", 25, 10),
     ("below", 0, 0),
     ("(1, 2]", 50, 45),
-    ("(2, 3]", 25, 45),
+    ("(2, 3.000123456789]", 25, 45),
     ("above", 0, 0),
 ]
 PORTS = [("missing", 0, 0), ("$C", 60, 30), ("_S", 30, 70), ("other", 10, 0)]
@@ -66,7 +66,7 @@ def heights(ax: Axes) -> list[list[float]]:
 
 def test_each_column_has_paired_bars_with_null_first() -> None:
     age, port, ticket = plot_drift(PROFILE)
-    assert labels(age) == ["NULL", "(1, 2]", "(2, 3]"]
+    assert labels(age) == ["NULL", "(1, 2]", "(2, 3.0001]"]
     assert heights(age) == [[0.1, 0.45, 0.45], [0.25, 0.5, 0.25]]
     assert age.get_title(loc="left") + age.get_title() == "age\ndistance 0.31: drift"
     assert labels(port) == ["$C", "_S", "other"]

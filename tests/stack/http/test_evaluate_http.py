@@ -18,8 +18,9 @@ from workers.scoring.store import RunStore
 RNG = np.random.default_rng(5)
 X = pd.DataFrame({"a": RNG.normal(size=60), "b": RNG.normal(size=60)})
 Y = (X["a"] + RNG.normal(size=60) > 0).astype(int)
-DATA = X.assign(id=range(60), name=[f"n{i}" for i in range(60)])
+DATA = X.assign(id=range(60), name=[f"n{i}" for i in range(60)], pair=np.arange(60) // 2)
 MODEL = LogisticRegression().fit(X, Y)
+CHALLENGER = LogisticRegression().fit(X, (X["b"] > 0.3).astype(int))
 OUTPUTS = "predict,predict_proba"
 
 
@@ -33,14 +34,16 @@ def lab(stack: LocalStack) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def model(lab: Lab) -> str:
-    return lab.upload(MODEL, X, unique("evaluated"), target="survived")
+    name = unique("evaluated")
+    lab.upload(CHALLENGER, X, name, "v2", target="survived")
+    return lab.upload(MODEL, X, name, target="survived")
 
 
 @pytest.fixture(scope="module")
 def run(lab: Lab, model: str) -> dict[str, Any]:
-    """Return the result of a run over the rows, whose ids are `id` and `name`."""
-    params = lab.params(lab.put(DATA), model, outputs=OUTPUTS, id_columns="id,name")
-    return lab.here(params).done()
+    """Return the result of a run over the rows, which v2 scored too, with its ids."""
+    more = {"outputs": OUTPUTS, "id_columns": "id,name,pair", "shadow": "v2"}
+    return lab.here(lab.params(lab.put(DATA), model, **more)).done()
 
 
 def query(run: dict[str, Any], labels: str, **more: str) -> dict[str, str]:
@@ -101,6 +104,10 @@ def test_metrics_are_answered_and_kept_once_for_each_state_of_the_labels(
     )
     assert {r["rows_evaluated"] for r in latest} == {60}
     assert len(latest) == 14 and {"f1", "brier"} < {r["metric"] for r in latest}
+    shadow = lab.here(params | {"shadow": "true"}, "/evaluate").json["evaluations"][0]
+    assert (shadow["model_version"], shadow["rows_evaluated"]) == ("v2", 60)
+    of_v2 = CHALLENGER.predict(X)
+    assert shadow["accuracy"] == pytest.approx(accuracy_score(Y, of_v2))
     of_file = ModelRef(run["model_name"], "v1"), run["model_generation"]
     column = f"{later['labels_table']}.{later['label_column']}"
     measured = measured_metrics(lab.clients, "dev", *of_file, column)
@@ -111,7 +118,7 @@ def test_metrics_are_answered_and_kept_once_for_each_state_of_the_labels(
     [mean] = rows_of(
         lab,
         "SELECT * FROM `mlsys_dev.model_version_metrics` WHERE metric = 'accuracy' "
-        f"AND model_name = '{run['model_name']}'",
+        f"AND model_name = '{run['model_name']}' AND model_version = 'v1'",
     )
     assert (mean["runs"], mean["rows_evaluated"]) == (1, 60)
     assert mean["mean"] == pytest.approx(accuracy_score(Y, MODEL.predict(X)), rel=1e-9)
@@ -134,8 +141,11 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(lab: Lab, run: dict[
     refused(labels="other-project.a.b").problem(403, "not-allowed", "labels_table: the service may")
     refused(label_column="z").problem(422, "schema-mismatch", "no column z", "id, name, y, text")
     refused(label_column="text").problem(422, "schema-mismatch", "text: is STRING", "INT64")
-    assert refused(id_columns="").status == 200  # those of the run's request
-    refused(id_columns="a").problem(400, "invalid-request", "pass any of id, name")
+    refused(id_columns="").problem(422, "schema-mismatch", "pair: is missing")  # of the request
+    refused(id_columns="a").problem(400, "invalid-request", "pass any of id, name, pair")
+    pairs = lab.put(frame.assign(pair=range(60)))
+    several = refused(pairs, id_columns="pair").problem(422, "schema-mismatch", "60 rows of")
+    assert "(pair=" in several["detail"] and "pass more id_columns" in several["detail"]
     refused(prediction_column="z").problem(400, "invalid-request", "pass one of survived")
     twice = lab.put(pd.concat([frame, frame[4:6]]))
     problem = refused(twice).problem(422, "schema-mismatch", "2 rows of", "pass a view with one")

@@ -1,8 +1,9 @@
--- The metrics of each run by its latest evaluation, a row each: over time by predicted_at, over versions
+-- The metrics of each run, and of its challenger, by its latest evaluation, a row each: over time by predicted_at, over versions
 -- by model_version. Terraform and the local stack fill in the dataset.
 SELECT
   model_name,
   model_version,
+  model_generation,
   model_alias,
   metric.name AS metric,
   metric.value AS value,
@@ -18,7 +19,7 @@ FROM (
   SELECT
     *,
     ROW_NUMBER() OVER (
-      PARTITION BY run_id, labels_table, label_column, prediction_column, task
+      PARTITION BY run_id, model_version, labels_table, label_column, prediction_column, task
       ORDER BY evaluated_at DESC, evaluation_id
     ) AS place
   FROM `${dataset}.prediction_evaluations`
