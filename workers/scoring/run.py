@@ -93,7 +93,6 @@ def execute(
 
     def done(result: Result) -> Result:
         record(clients, store, plan, just_ended=not result.reused)
-        record_profile(clients, store, plan, result, just_ended=not result.reused)
         if not result.reused:
             announce(clients, store.env, *_events(result))
         return result
@@ -200,6 +199,7 @@ def _work(work: _Work) -> Result:
             ) from exc
         raise
     shadow = publish_shadow(clients, store, plan, decision, stop)
+    record_profile(clients, store.env, plan, decision)
     finished_at = dt.datetime.now(dt.UTC)
     result = Result(
         run_id=plan.run_id,

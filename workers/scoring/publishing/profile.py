@@ -7,15 +7,14 @@ from typing import Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.columns.bins import Counts
-from mlsys.errors import InputDrifted, TryAgain
+from mlsys.errors import InputDrifted
 from workers.monitoring.counting import added, read_text
 from workers.monitoring.drift import DRIFT, OK, TOO_FEW, UNKNOWN, WARN, Verdict, judge
 from workers.monitoring.reference import Watched
-from workers.monitoring.table import recorded_columns, replace_rows, row_of
+from workers.monitoring.table import replace_rows, row_of
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Decision, Result, read_decision
+from workers.scoring.records import Decision
 from workers.scoring.shards.part import Footer, PartDamaged
-from workers.scoring.store import RunStore
 
 SHOWN = 10  # columns of an answer
 
@@ -113,24 +112,15 @@ def check_drift(plan: Plan, judged: Sequence[Judged], most: float | None) -> Non
     )
 
 
-def record_profile(
-    clients: Clients, store: RunStore, plan: Plan, result: Result, *, just_ended: bool = False
-) -> None:
-    """Make the rows of `prediction_profiles` those of the run's decision.
+def record_profile(clients: Clients, env: str, plan: Plan, decision: Decision) -> None:
+    """Write the run's rows of `prediction_profiles`; a repetition changes nothing.
 
-    `just_ended`: the caller has ended the run, so that nothing is looked up first.
+    Called before the result is written, so that the rows are there once the result is.
 
     Raises:
         TryAgain: BigQuery is busy, or the table does not exist.
     """
-    if result.drift is None:
-        return
-    decision = read_decision(store)
-    if not isinstance(decision, Decision):
-        raise TryAgain(f"{store.uri(Decision.NAME)} was deleted just now: try again")
-    key = plan.run_id, plan.created_at
-    if just_ended or recorded_columns(clients, store.env, *key) != len(decision.profile):
-        replace_rows(clients, store.env, *key, decision.profile)
+    replace_rows(clients, env, plan.run_id, plan.created_at, decision.profile)
 
 
 def _text(judged: Sequence[Judged], over: Sequence[Judged]) -> str:
