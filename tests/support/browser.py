@@ -92,7 +92,8 @@ class Browser:
     def darken(self, dark: bool) -> None:
         """Show pages as to somebody who prefers dark colours, or light ones."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.devtools("Emulation.setEmulatedMedia", {"features": [scheme]})
+        still = {"name": "prefers-reduced-motion", "value": "reduce"}  # no colour on its way
+        self.devtools("Emulation.setEmulatedMedia", {"features": [scheme, still]})
 
     def devtools(self, command: str, parameters: dict[str, Any]) -> Any:
         """Execute a command of the DevTools protocol."""
