@@ -42,8 +42,9 @@ def read_contract_file(clients: Clients, env: str, ref: ModelRef) -> ContractFil
     """
     from google.api_core.exceptions import NotFound, PreconditionFailed
 
-    bucket = clients.storage.bucket(clients.settings.models_bucket(env))
-    with cloud_errors(_use(bucket, ref, "storage.objects.get")):
+    name = clients.settings.models_bucket(env)
+    with cloud_errors(_use(name, ref, "storage.objects.get")):
+        bucket = clients.storage.bucket(name)
         blob = bucket.get_blob(ref.contract_path, timeout=TIMEOUT)
         if blob is None:
             if bucket.get_blob(ref.path, timeout=TIMEOUT) is None:
@@ -76,8 +77,9 @@ def write_contract_file(
     from google.api_core.exceptions import PreconditionFailed
 
     contract = Contract.parse(content)
-    bucket = clients.storage.bucket(clients.settings.models_bucket(env))
-    with cloud_errors(_use(bucket, ref, "storage.objects.create", "storage.objects.delete")):
+    name = clients.settings.models_bucket(env)
+    with cloud_errors(_use(name, ref, "storage.objects.create", "storage.objects.delete")):
+        bucket = clients.storage.bucket(name)
         contract.check_types(_types(bucket, ref))
         blob = bucket.blob(ref.contract_path)
         try:
@@ -133,5 +135,5 @@ def _types(bucket: Bucket, ref: ModelRef) -> dict[str, str]:
     return {feature.name: feature.type for feature in signature.features}
 
 
-def _use(bucket: Bucket, ref: ModelRef, *permissions: str) -> Use:
-    return Use("Cloud Storage", f"gs://{bucket.name}/{ref.contract_path}", permissions)
+def _use(bucket: str, ref: ModelRef, *permissions: str) -> Use:
+    return Use("Cloud Storage", f"gs://{bucket}/{ref.contract_path}", permissions)

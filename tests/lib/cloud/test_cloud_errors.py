@@ -21,6 +21,7 @@ from sklearn.dummy import DummyRegressor
 
 import mlsys.artifact.describe
 import mlsys.bq
+import mlsys.contracts
 import mlsys.gcs
 import mlsys.models
 import mlsys.remote.identity_token
@@ -151,6 +152,10 @@ def upload(key: Path) -> Any:
 CALLS: dict[str, Callable[[Path], Any]] = {
     "mlsys.bq.bq_get": lambda _: mlsys.bq.bq_get("SELECT 1"),
     "mlsys.bq.bq_put": lambda _: mlsys.bq.bq_put(pd.DataFrame({"a": [1]}), "demo-project.d.t"),
+    "mlsys.contracts.get_contract": lambda _: mlsys.contracts.get_contract("demo", "v1"),
+    "mlsys.contracts.set_contract": lambda _: mlsys.contracts.set_contract(
+        "demo", "v1", {"version": 1, "clauses": []}
+    ),
     "mlsys.gcs.gcs_get": lambda _: mlsys.gcs.gcs_get("demo-bucket", "a/b"),
     "mlsys.gcs.gcs_put": lambda _: mlsys.gcs.gcs_put(b"x", "demo-bucket", "a/b"),
     "mlsys.gcs.gcs_get_pickle": lambda _: mlsys.gcs.gcs_get_pickle("demo-bucket", "a/b"),
@@ -244,14 +249,14 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def with_cloud(monkeypatch: pytest.MonkeyPatch, cloud: BrokenCloud) -> None:
-    for module in (mlsys.bq, mlsys.gcs, mlsys.models):
+    for module in (mlsys.bq, mlsys.contracts, mlsys.gcs, mlsys.models):
         monkeypatch.setattr(module, "default_clients", lambda: cloud)
 
 
 def test_every_public_function_that_calls_google_is_tested() -> None:
     public = {
         f"{module.__name__}.{name}"
-        for module in (mlsys.bq, mlsys.gcs, mlsys.models)
+        for module in (mlsys.bq, mlsys.contracts, mlsys.gcs, mlsys.models)
         for name in module.__all__
         if not isinstance(getattr(module, name), type)
     }
@@ -269,14 +274,17 @@ def test_any_google_error_at_any_call_becomes_one_sentence(
         build, model = mlsys.artifact.describe.build, DummyRegressor().fit(X, [1, 2])
         document = build(model, X=X)
         monkeypatch.setattr("mlsys.artifact.describe.build", lambda *_, **__: document)
-    well = BrokenCloud(0, None)
+    held: dict[str, Any] = {}
+    if name.startswith("mlsys.contracts."):
+        held = {"mlsys-models-dev/demo/v1/contract.json": (b'{"version": 1, "clauses": []}',)}
+    well = BrokenCloud(0, None, held)
     with_cloud(monkeypatch, well)
     CALLS[name](key)
     assert len(well.made) >= 2
     for at, what in enumerate(well.made, 1):
         for exc, expected in RAISED[at % every :: every]:
             case = f"{type(exc).__name__} at {what} of {name}"
-            with_cloud(monkeypatch, BrokenCloud(at, exc))
+            with_cloud(monkeypatch, BrokenCloud(at, exc, held))
             try:
                 CALLS[name](key)
             except MlsysError as said:
