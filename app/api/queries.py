@@ -157,6 +157,13 @@ class PredictQuery(BaseModel):
             raise ValueError("is the input table: pass another one")
         return self
 
+    @field_validator("profile")
+    @classmethod
+    def _for_max_drift(cls, value: bool, info: ValidationInfo) -> bool:
+        if not value and info.data.get("max_drift") is not None:
+            raise ValueError("counts nothing that max_drift could look at: pass one of them")
+        return value
+
     @field_validator("check_ids")
     @classmethod
     def _for_a_dry_run(cls, value: bool, info: ValidationInfo) -> bool:

@@ -40,6 +40,12 @@ def test_the_required_parameters_are_enough() -> None:
     )
 
 
+def test_max_drift_is_refused_where_nothing_is_counted() -> None:
+    assert PredictQuery.model_validate(GOOD | {"profile": "false"}).profile is False
+    with pytest.raises(ValidationError, match="counts nothing that max_drift could look at"):
+        PredictQuery.model_validate(GOOD | {"max_drift": "0.3", "profile": "false"})
+
+
 def test_every_parameter_reaches_the_request() -> None:
     query = PredictQuery.model_validate(
         GOOD

@@ -57,16 +57,17 @@ def judge(watched: Watched, counts: Counts, columns: int) -> Verdict:
     shares["null_share_before"] = before.missing / before.rows
     if not rows:
         return Verdict(TOO_FEW, **shares)
+    few = min(rows, before.rows) < MIN_ROWS
     now, then = pooled(watched.bins, counts, before), pooled(watched.bins, before, before)
     distance = js_distance(now, then)
-    beyond = rows >= MIN_ROWS and _beyond_chance(now, then, columns)
+    beyond = not few and _beyond_chance(now, then, columns)
     shares |= {
         "distance": distance,
         "beyond_chance": beyond,
         "psi": psi(now, then),
         "mean_shift": _mean_shift(watched.bins, counts, before),
     }
-    if rows < MIN_ROWS:
+    if few:
         return Verdict(TOO_FEW, **shares)
     why = [f"distance {distance:.2f}"] if beyond and distance >= WARN_AT else []
     if shares["null_share"] - shares["null_share_before"] > MORE_NULLS and _beyond_chance(
@@ -76,9 +77,11 @@ def judge(watched: Watched, counts: Counts, columns: int) -> Verdict:
             f"NULL in {shares['null_share']:.1%} of the rows, before in "
             f"{shares['null_share_before']:.1%}"
         )
-    strange = counts.other, counts.below + counts.above
+    outside = 0 if before.below or before.above else counts.below + counts.above  # infinities
+    strange = counts.other, outside
     for share, text, number in zip(_STRANGE, ("unseen", "out of range"), strange, strict=True):
-        if shares.get(share, 0.0) > STRANGE and _is_strange(number, rows, before, columns):
+        is_much = number and shares.get(share, 0.0) > STRANGE
+        if is_much and _is_strange(number, rows, before, columns):
             why.append(f"{shares[share]:.1%} of the rows are {text}")
     drifted = beyond and distance >= DRIFT_AT
     return Verdict(DRIFT if drifted else WARN if why else OK, why=tuple(why), **shares)

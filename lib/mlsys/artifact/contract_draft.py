@@ -55,7 +55,10 @@ def _of_feature(feature: Feature, profile: Mapping[str, Any], place: int) -> Ite
         return
     low, high = seen.get("min"), seen.get("max")
     if feature.type in NUMBERS and is_number(low) and is_number(high):
-        yield Clause("in_range", WARN, name, {"min_value": low, "max_value": high}, OUTSIDE)
+        infinite = (seen.get("below", 0) + seen.get("above", 0)) / rows
+        if (share := round(infinite + OUTSIDE, 4)) < 1:
+            bounds = {"min_value": low, "max_value": high}
+            yield Clause("in_range", WARN, name, bounds, share)
     elif feature.type in AGED and isinstance(high, str):
         hours = {"max_age_hours": _age(high, profile.get("created_at"))}
         yield Clause("freshness", WARN, name, hours)

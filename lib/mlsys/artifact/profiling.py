@@ -10,6 +10,7 @@ import datetime as dt
 import itertools
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -45,7 +46,7 @@ MAX_VALUE = 128  # bytes of a category's name
 MAX_PREDICTED = 10_000  # training rows that the model predicts for the profile
 MAX_CLASSES = 20  # whose probabilities are described
 MOST_JOINS = 3  # of neighbouring bins, until two are left
-DIGITS = (4, 6, 9, 17)  # of an edge between bins: as few as move hardly a row
+DIGITS = (4, 6, 9, 19)  # of an edge between bins: as few as move hardly a row
 
 
 def build_profile(model: Any, X: Any, signature: Signature) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def _of_numbers(column: pa.Array, values: pa.Array, labels: bool | None) -> Colu
     plain = not pa.types.is_temporal(column.type)
     about: dict[str, Any] = {}
     if plain and len(finite):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             about = {"mean": _short_number(finite.mean()), "std": _short_number(finite.std())}
     distinct = np.unique(finite)
     few = plain and len(distinct) <= MAX_DISTINCT and len(distinct) * 2 <= len(finite)
@@ -188,10 +189,11 @@ def _edges(values: np.ndarray, kind: pa.DataType, *, spare: bool) -> tuple[Any, 
     low, high = quantiles[0], quantiles[-1]
     inner = np.unique(quantiles[1:-1])
     inner = inner[inner < high]
-    if spare:
-        low, high = low - 1e-9 * abs(low), high + 1e-9 * abs(high)
     if pa.types.is_temporal(kind):
         return tuple(scalar(np.int64(edge), kind) for edge in (low, *inner, high))
+    if spare:
+        most, low, high = sys.float_info.max, float(low), float(high)
+        low, high = max(-most, low - 1e-9 * abs(low)), min(most, high + 1e-9 * abs(high))
     return (_number(low), *_rounded(inner, values, low, high), _number(high))
 
 
@@ -210,7 +212,7 @@ def _rounded(inner: np.ndarray, values: np.ndarray, low: Any, high: Any) -> list
     return edges
 
 
-def _number(value: Any, digits: int = 17) -> int | float:
+def _number(value: Any, digits: int = 19) -> int | float:
     """Return a number rounded to `digits`, in the shortest form that JSON has: 14 for 14.0."""
     number = value.item() if hasattr(value, "item") else value
     if isinstance(number, int):

@@ -69,6 +69,26 @@ def array_of(
         raise
 
 
+def floats_of(column: Any) -> Any:
+    """Return an Arrow column of decimals as the nearest floats, as Python's float() gives them.
+
+    Arrow's own cast misses the last bit of two out of five values such as 0.07.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if isinstance(column, pa.ChunkedArray):
+        return pa.chunked_array([floats_of(chunk) for chunk in column.chunks], pa.float64())
+    if column.type.bit_width == 128 and 0 <= column.type.scale <= 22 and len(column):
+        words = np.frombuffer(column.buffers()[1], np.int64).reshape(-1, 2)
+        low, high = words[column.offset : column.offset + len(column)].T
+        if ((high == low >> 63) & (low > -(2**53)) & (low < 2**53)).all():
+            # Both numbers are floats, so that their quotient is rounded only once.
+            floats = low / float(10**column.type.scale)
+            return pa.array(floats, mask=column.is_null().to_numpy(zero_copy_only=False))
+    return column.cast(pa.string()).cast(pa.float64())
+
+
 def floats_and_decimals(column: pa.ChunkedArray, given: str, kind: str) -> pa.ChunkedArray:
     """Convert floats to decimals, or decimals to floats, if every value reads back the same.
 

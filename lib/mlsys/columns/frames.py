@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import as_pandas, kind_of
 from mlsys.columns import dtypes
+from mlsys.columns.decimals import floats_of
 from mlsys.columns.features import UNKNOWN, Feature
 from mlsys.columns.kinds import ColumnFault
 from mlsys.columns.names import check_column_names, fold
@@ -140,7 +141,9 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
     import pyarrow as pa
 
     if feature.type == "FLOAT64":
-        column = column.cast(pa.float64())  # safe: refuses an integer that a double cannot hold
+        is_decimal = pa.types.is_decimal(column.type)
+        # The cast is safe: it refuses an integer that a double cannot hold.
+        column = floats_of(column) if is_decimal else column.cast(pa.float64())
     dtype = feature.dtype
     if dtypes.is_arrow(dtype):
         return pd.Series(pd.arrays.ArrowExtensionArray(_cast(column, dtypes.arrow_of(dtype))))

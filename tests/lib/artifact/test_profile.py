@@ -1,6 +1,7 @@
 """The profile of training data: bins with counts, small, and read back as it was written."""
 
 import json
+import sys
 from typing import Any
 
 import numpy as np
@@ -221,3 +222,29 @@ def test_the_figures_for_people_are_by_the_columns_names() -> None:
     }
     assert figures({"profile": {"rows": 3}}) == {"rows": 3}
     assert figures({}) == {}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param([2**63 - 1] * 100, id="one value"),
+        pytest.param(range(2**63 - 100, 2**63), id="neighbours"),
+        pytest.param([-(2**63), *range(98), 2**63 - 1], id="every extreme"),
+        pytest.param(range(10**18, 10**18 + 7_000, 7), id="19 digits"),
+    ],
+)
+def test_whole_numbers_of_19_digits_keep_their_digits(values: Any) -> None:
+    """Fingerprints as FARM_FINGERPRINT gives them are such."""
+    column = described(list(values))
+    assert "other" not in column and "above" not in column and "below" not in column
+    assert max(column["counts"]) <= len(values) * (0.2 if len(set(values)) > 1 else 1)
+    ends = column.get("values") or column["edges"]
+    assert (ends[0], ends[-1]) == (min(values), max(values))
+
+
+@pytest.mark.parametrize("labels", [None, False])
+def test_the_greatest_floats_give_a_profile_that_json_can_hold(labels: bool | None) -> None:
+    values = [*(1.7e308 / 50 * i for i in range(-50, 51)), sys.float_info.max]
+    column = described(values, labels=labels)
+    json.dumps(column, allow_nan=False)
+    assert sum(column["counts"]) == 102

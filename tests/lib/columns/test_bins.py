@@ -156,3 +156,18 @@ def test_bins_have_names_and_an_id() -> None:
     assert Bins(CATEGORY, values=("a", 1, True)).labels == ("a", "1", "true")
     assert EDGES.id == Bins.from_dict(json.loads(json.dumps(EDGES.to_dict()))).id
     assert EDGES.id != Bins(NUMBER, edges=(0, 10, 21)).id
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.decimal128(38, 9)])
+def test_categories_with_fractions_are_those_of_every_type(kind: pa.DataType) -> None:
+    """0.1 of training data in float32 is 0.10000000149 as FLOAT64."""
+    values = [Decimal(i).scaleb(-1) for i in range(1, 8)]
+    column = pa.array([*map(float, values), 0.15] if kind != pa.decimal128(38, 9) else values, kind)
+    for known in (map(float, values), (float(np.float32(value)) for value in values)):
+        said = count(Bins(CATEGORY, values=tuple(known)), column)
+        assert (said.bins, said.other) == ((1,) * 7, len(column) - 7)
+
+
+def test_categories_that_float32_does_not_tell_apart_are_compared_as_they_are() -> None:
+    bins = Bins(CATEGORY, values=(0.5, 0.5 + 1e-12, 1e300))
+    assert counted(bins, [0.5, 0.5 + 1e-12, 1e300, 2e300], pa.float64())["bins"] == [1, 1, 1]

@@ -15,6 +15,7 @@ from mlsys.artifact.signatures import Signature
 from mlsys.bq import bq_put
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.arrow_types import arrow_type, sql_name
+from mlsys.columns.decimals import floats_of
 from mlsys.columns.features import UNKNOWN, Feature
 from mlsys.columns.frames import from_frame, to_frame, to_model_frame
 from mlsys.errors import InvalidRequest, SchemaMismatch
@@ -176,6 +177,25 @@ def test_whole_numbers_and_decimals_are_widened_to_floats() -> None:
         seen = given_to_model(column(kind, value, None), "FLOAT64", "float64")
         assert str(seen.dtype) == "float64"
         assert seen[0] == float(value)
+
+
+DECIMALS = [Decimal(i).scaleb(-2) for i in range(-200, 200)] + [
+    *(Decimal(7).scaleb(power) for power in range(-9, 29)),
+    *(Decimal(-(2**53) - 1).scaleb(-9), None),
+]
+
+
+@pytest.mark.parametrize("kind", ["NUMERIC", "BIGNUMERIC"])
+def test_decimals_become_the_floats_that_python_makes_of_them(kind: str) -> None:
+    """Arrow's cast makes 0.06999999999999999 of 0.07."""
+    table = column(kind, *DECIMALS)
+    floats = [None if value is None else float(value) for value in DECIMALS]
+    decimals = table.column(0)
+    assert floats_of(decimals).to_pylist() == floats
+    assert floats_of(decimals.slice(7, 90)).to_pylist() == floats[7:97]
+    assert floats_of(decimals.slice(0, 0)).to_pylist() == []
+    seen = given_to_model(table, "FLOAT64", "float64")
+    assert seen[:-1].tolist() == floats[:-1]
 
 
 @pytest.mark.parametrize(

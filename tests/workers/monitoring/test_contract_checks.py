@@ -9,12 +9,19 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.dummy import DummyRegressor
 
 from mlsys.artifact.contract import Clause
+from mlsys.artifact.contract_draft import draft
+from mlsys.artifact.profiling import build_profile
+from mlsys.artifact.signatures import Signature
+from mlsys.columns.stored import stored
 from mlsys.errors import ContractBroken
 from workers.monitoring.contract import (
     ContractCounts,
@@ -228,3 +235,36 @@ def test_a_planned_contract_is_read_as_it_was_written() -> None:
     assert PlannedContract.from_dict(json.loads(json.dumps(contract.to_dict()))) == contract
     assert not contract.rejects
     assert CONTRACT.rejects
+
+
+INFINITE = [*map(float, range(97)), math.inf, -math.inf, math.inf]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(INFINITE, id="infinities"),
+        pytest.param([*[0.5] * 60, *[math.inf] * 40], id="one value and infinity"),
+        pytest.param(range(2**63 - 50, 2**63), id="the greatest integers"),
+        pytest.param([Decimal(i).scaleb(-2) for i in range(1, 90)], id="decimals"),
+        pytest.param([0.1, 0.7, None] * 30, id="fractions with NULL"),
+        pytest.param([None] * 40, id="no value"),
+        pytest.param([True, None, False] * 9, id="flags"),
+        pytest.param(["", "a" * 9_999, None] * 20, id="texts"),
+        pytest.param([dt.date(1, 1, 1), dt.date(9999, 12, 31)] * 20, id="dates"),
+        pytest.param([3.5], id="one row"),
+    ],
+)
+def test_training_data_meet_their_own_draft(values: Any) -> None:
+    X = pd.DataFrame({"c": pd.Series(list(values), dtype=object).infer_objects()})
+    signature = Signature.from_data(X)
+    model = DummyRegressor().fit(np.zeros((len(X), 1)), np.zeros(len(X)))
+    document = {"signature": signature.to_dict(), "profile": build_profile(model, X, signature)}
+    contract = draft(document)
+    column = pa.chunked_array([stored(X["c"], "c")])
+    contract.check_types({"c": signature.features[0].type})
+    checked = [clause for clause in contract.clauses if clause.of_values]
+    for clause in checked:
+        mask = failing(clause, column.type)(column)
+        assert mask is None or pc.sum(mask).as_py() <= clause.allowed(len(X)), clause
+    assert contract.clauses and (values is not INFINITE or len(checked) == 2)

@@ -33,7 +33,14 @@ from workers.monitoring.reference import (
 from workers.monitoring.table import counts_of
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.watched import of_training
-from workers.scoring.publishing.profile import add_up, check_drift, judge_all, rows_of, summary
+from workers.scoring.publishing.profile import (
+    add_up,
+    check_drift,
+    judge_all,
+    rows_of,
+    summary,
+    unchecked,
+)
 from workers.scoring.records import Counts as RowCounts
 from workers.scoring.shards.part import Footer, PartDamaged
 
@@ -167,6 +174,22 @@ def test_max_drift_names_the_columns_with_their_distances() -> None:
     check_drift(plan(REFERENCE), judged(rows=20, shift=2), 0.1)  # too few to tell
     with pytest.raises(InputDrifted, match=r"1 of 3 columns .* training data: fare 0\.69\."):
         check_drift(plan(REFERENCE), far, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "most", "warnings"),
+    [
+        ({"shift": 2}, 0.5, []),
+        ({"rows": 20}, None, []),
+        ({"rows": 20}, 0.5, ["max_drift=0.5 checked nothing: too few rows to compare"]),
+    ],
+)
+def test_a_run_says_that_max_drift_checked_nothing(
+    given: Any, most: float | None, warnings: list[str]
+) -> None:
+    assert unchecked(judged(**given), most) == warnings
+    [nothing] = unchecked([], 0.3)
+    assert nothing == "max_drift=0.3 checked nothing: the run counts no columns"
 
 
 def test_a_row_of_the_table_has_the_counts_and_both_distributions() -> None:

@@ -181,6 +181,20 @@ def test_the_shift_of_the_mean_is_in_standard_deviations() -> None:
     assert judge(watched(TEN, EVEN), endless, 1).mean_shift is None
 
 
+def test_infinities_that_training_had_too_are_not_strange() -> None:
+    before = Counts(1_000, above=30, bins=(97,) * 10)
+    assert judge(watched(TEN, before), before, 1).level == OK
+    gone = Counts(1_000, above=500, bins=(50,) * 10)
+    assert judge(watched(TEN, before), gone, 1).level == DRIFT
+
+
+@pytest.mark.parametrize("rows", [1, 29])
+def test_a_few_training_rows_are_not_judged(rows: int) -> None:
+    before = Counts(rows, bins=(rows, *(0,) * 9))
+    said = judge(watched(TEN, before), Counts(900, above=900, bins=(0,) * 10), 1)
+    assert (said.level, said.beyond_chance, said.distance) == (TOO_FEW, False, 1.0)
+
+
 def test_without_a_reference_the_level_is_unknown() -> None:
     said = judge(watched(TEN, None), EVEN, 0)
     assert (said.level, said.distance, said.null_share) == (UNKNOWN, None, 0)

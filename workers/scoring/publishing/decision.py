@@ -26,6 +26,7 @@ from workers.scoring.publishing.profile import (
     judge_all,
     rows_of,
     summary,
+    unchecked,
 )
 from workers.scoring.publishing.row_count import check_row_count
 from workers.scoring.publishing.shadow import decide_shadow
@@ -106,6 +107,7 @@ def decide(
                 for over in given_up(store, session.number)
                 if over.rows
             ),
+            *unchecked(judged, max_drift),
             *warnings_of(broken),
         ),
         shadow=decide_shadow(store, plan, footers, total.read, max_rejects),

@@ -112,6 +112,14 @@ def check_drift(plan: Plan, judged: Sequence[Judged], most: float | None) -> Non
     )
 
 
+def unchecked(judged: Sequence[Judged], most: float | None) -> list[str]:
+    """Return a warning if `max_drift` was passed and no column could be compared."""
+    if most is None or any(verdict.level in (OK, WARN, DRIFT) for _, _, verdict in judged):
+        return []
+    why = _text(judged, ()) if judged else "the run counts no columns"
+    return [f"max_drift={most:g} checked nothing: {why}"]
+
+
 def record_profile(clients: Clients, env: str, plan: Plan, decision: Decision) -> None:
     """Write the run's rows of `prediction_profiles`; a repetition changes nothing.
 
