@@ -54,10 +54,10 @@ def measured(workload: Workload, rows: int, repeat: int) -> str:
             Path(folder) / "input", map(from_frame, slices(workload.features, rows))
         )
         table = make_table(stack, "input", files)
-        score(stack, workload, table, "true")  # starts the processes
+        score(stack, workload, table, profile="true")  # starts the processes
         for turn in range(repeat):
             for way in WAYS if turn % 2 else WAYS[::-1]:
-                seconds[way].append(score(stack, workload, table, way))
+                seconds[way].append(score(stack, workload, table, profile=way))
     on, off = seconds["true"], seconds["false"]
     more = statistics.median(a - b for a, b in zip(on, off, strict=True))
     median = statistics.median(off)
@@ -65,7 +65,7 @@ def measured(workload: Workload, rows: int, repeat: int) -> str:
     return f"| ({workload.key}) | {shown[0]} | {shown[1]} | {more:.3f} | {more / median:.1%} |"
 
 
-def score(stack: LocalStack, workload: Workload, table: str, way: str) -> float:
+def score(stack: LocalStack, workload: Workload, table: str, **more: str) -> float:
     """Score the table, and return the CPU seconds of the service and its processes."""
     output = f"{stack.settings.project}.bench.out_{time.monotonic_ns()}"
     parameters = {
@@ -74,8 +74,7 @@ def score(stack: LocalStack, workload: Workload, table: str, way: str) -> float:
         "output_table": output,
         "model_name": workload.name,
         "model_version": "v1",
-        "profile": way,
-    }
+    } | more
     session = requests.Session()
     session.trust_env = False
     before = cpu_seconds(service_processes(stack))

@@ -116,9 +116,9 @@ def fit(workload: Workload) -> tuple[pd.DataFrame, pd.Series]:
     return X, y
 
 
-def upload(workload: Workload, X: pd.DataFrame, y: pd.Series) -> None:
+def upload(workload: Workload, X: pd.DataFrame, y: pd.Series, version: str = "v1") -> None:
     """Upload the fitted model, and wait until it is registered."""
-    upload_model(workload.model, workload.name, "v1", X=X, y=y, target=TARGET, id_columns=["id"])
+    upload_model(workload.model, workload.name, version, X=X, y=y, target=TARGET, id_columns=["id"])
 
 
 @contextlib.contextmanager

@@ -44,6 +44,7 @@ from workers.scoring.records import (
     read_decision,
     read_result,
 )
+from workers.scoring.shards.agreement import Agreements
 from workers.scoring.shards.chain import Share, all_complete, read_chains
 from workers.scoring.shards.part import PartDamaged
 from workers.scoring.shards.pool import Scoring, score_shards
@@ -171,9 +172,9 @@ def _work(work: _Work) -> Result:
     """
     clients, prepared, stop = work.clients, work.prepared, work.stop
     store, plan = prepared.store, prepared.plan
-    decision = read_decision(store)
+    decision, agreements = read_decision(store), Agreements()
     if decision is None:
-        session = _score(work)
+        session, agreements = _score(work)
         limits = prepared.max_rejects, prepared.max_drift, prepared.contract
         decision = decide(clients, store, plan, session, *limits)
         if not store.create(Decision.NAME, decision.to_dict()):
@@ -198,7 +199,7 @@ def _work(work: _Work) -> Result:
                 f"{plan.run_id} cannot be finished: pass a run_id of your own to start another one"
             ) from exc
         raise
-    shadow = publish_shadow(clients, store, plan, decision, stop)
+    shadow = publish_shadow(clients, store, plan, decision, agreements, stop)
     record_profile(clients, store.env, plan, decision)
     finished_at = dt.datetime.now(dt.UTC)
     result = Result(
@@ -243,8 +244,10 @@ def _work(work: _Work) -> Result:
     return replace(read_result(store) or result, reused=True)
 
 
-def _score(work: _Work) -> Session:
+def _score(work: _Work) -> tuple[Session, Agreements]:
     """Score the rows that have no part yet, and return the session that all parts belong to.
+
+    And how far the model and its challenger agree on the parts of this try.
 
     Raises:
         OthersAtWork: rows of other shares have no part yet.
@@ -253,6 +256,7 @@ def _score(work: _Work) -> Session:
     store, plan = prepared.store, prepared.plan
     cores = None if share == WHOLE else share.count * machine.cores()
     session = current_session(clients, store, plan, stop, work.deadline, cores)
+    agreements = Agreements()
     try:
         chains = read_chains(store, session, share.parts(store.parts(session.number)))
         if todo := [chain for chain in chains if share.has(chain.shard) and not chain.complete]:
@@ -260,7 +264,7 @@ def _score(work: _Work) -> Session:
             watch = Watch(store, plan, session, chains, work.pace)
             # One task watches for all: each look reads the new parts of every task.
             look = watch.look if share.index == 0 else _look_nowhere
-            score_shards(
+            agreements = score_shards(
                 *(clients, scoring, prepared.model, todo),
                 stop=stop,
                 look=look,
@@ -271,7 +275,7 @@ def _score(work: _Work) -> Session:
     except (PartDamaged, SessionOver) as exc:
         give_up_for(exc, store, session)
         raise
-    return session
+    return session, agreements
 
 
 def give_up_for(exc: PartDamaged | SessionOver, store: RunStore, session: Session) -> None:

@@ -21,8 +21,10 @@ from mlsys.local.stack import LocalStack
 from samples import sampled
 from scoring_cases import Lab, rejected_ids, unique
 from team_models import Ending
-from workers.scoring.publishing.agreement import SHARES
+from workers.scoring.publishing import shadow as shadow_of_runs
 from workers.scoring.publishing.shadow import read_shadow_report
+from workers.scoring.shards.agreement import Agreements
+from workers.scoring.shards.compared_columns import SHARES
 
 ROWS = 3_000
 BEYOND = 1e6  # no value of the frame
@@ -101,10 +103,16 @@ def distribution(differences: list[float]) -> dict[str, Any]:
 
 
 def test_the_report_of_regressors_is_that_of_a_join_of_two_runs(
-    lab: Lab, table: str, regressors: str
+    lab: Lab, table: str, regressors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = lab.params(table, regressors, shadow="v2")
-    result = lab.here(params).done()
+    with monkeypatch.context() as patch:
+        patch.setattr(shadow_of_runs, "_rows", None)  # what was counted is not read again
+        result = lab.here(params).done()
+    with monkeypatch.context() as patch:
+        patch.setattr(Agreements, "of", lambda *_: None)  # as where another process scored
+        read = lab.here(lab.params(table, regressors, shadow="v2")).done()
+    assert read["shadow"]["report"] == result["shadow"]["report"]
     both = joined(lab, table, regressors)
     shadow = result["shadow"]
     assert (shadow["model_version"], shadow["rows"], shadow["reason"]) == ("v2", ROWS, None)

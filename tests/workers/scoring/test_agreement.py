@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -15,9 +16,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from workers.scoring.planning.plan import Pair
-from workers.scoring.publishing import agreement, quantiles
-from workers.scoring.publishing.agreement import Rows, compare
-from workers.scoring.publishing.quantiles import exact_sum, rank, select
+from workers.scoring.shards import agreement, compared_columns, quantiles
+from workers.scoring.shards.agreement import Agreement, Agreements, Rows
+from workers.scoring.shards.quantiles import exact_sums, rank, select
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 ANY = st.none() | st.floats() | st.sampled_from([0.0, -0.0, 1.5])
@@ -45,7 +46,24 @@ def report(
                 lambda mask, some=some: some.filter(pa.array(mask)),
             )
 
-    return compare([pair], ["id"], parts)
+    whole = compare([pair], ["id"], parts)
+    merged = Agreement([pair], ["id"])
+    for part in parts():
+        one = Agreement([pair], ["id"])
+        one.add(part)
+        merged.merge(one)
+    assert merged.report(parts) == whole
+    return whole
+
+
+def compare(
+    pairs: Sequence[Pair], ids: Sequence[str], parts: Callable[[], Iterable[Rows]]
+) -> dict[str, Any]:
+    """Return the report of the parts."""
+    total = Agreement(pairs, ids)
+    for part in parts():
+        total.add(part)
+    return total.report(parts)
 
 
 def difference(a: float | None, b: float | None) -> Fraction | None:
@@ -103,7 +121,7 @@ def test_labels_are_counted_by_pairs(
 
 
 def test_too_many_pairs_of_labels_have_no_confusion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agreement, "MAX_PAIRS", 3)
+    monkeypatch.setattr(compared_columns, "MAX_PAIRS", 3)
     words = list("abcd")
     (column,) = report(WORDS, words, words, cuts=[2])["columns"]
     assert (column["confusion"], column["label_pairs"], column["equal"]) == (None, None, 4)
@@ -115,8 +133,8 @@ def test_labels_of_two_types_are_compared_as_numbers_or_as_text() -> None:
     whole, parts = pa.chunked_array([pa.array([1, 2])]), pa.chunked_array([pa.array([1.0, 2.5])])
     words = pa.chunked_array([pa.array(["1", "3"])])
     for other, equal in ((parts, [1, 2.5]), (words, ["1", "3"])):
-        assert agreement.alike(whole, other)[1].to_pylist() == equal
-    assert agreement.alike(whole, words)[0].to_pylist() == ["1", "2"]
+        assert compared_columns.alike(whole, other)[1].to_pylist() == equal
+    assert compared_columns.alike(whole, words)[0].to_pylist() == ["1", "2"]
 
 
 @pytest.mark.parametrize("in_memory", [0, 3, 10**6])
@@ -136,11 +154,27 @@ def test_numbers_beyond_the_memory_are_selected_by_their_bits(
 @settings(max_examples=50)
 @given(st.lists(FINITE, max_size=50))
 def test_sums_are_exact_in_any_order(numbers: list[float]) -> None:
-    total = Fraction(exact_sum(np.array(numbers)), 2**1074)
-    assert total == sum(map(Fraction, numbers))
-    assert exact_sum(np.array(numbers[:7])) + exact_sum(np.array(numbers[7:])) == exact_sum(
-        np.array(numbers[::-1])
-    )
+    def sums(some: list[float]) -> list[Fraction]:
+        return [Fraction(total, 2**1074) for total in exact_sums(np.array(some))]
+
+    above = sum(Fraction(x) for x in numbers if x > 0)
+    assert sums(numbers) == [above, above - sum(map(Fraction, numbers))]
+    pieces = zip(sums(numbers[:7]), sums(numbers[7:]), strict=True)
+    assert [one + two for one, two in pieces] == sums(numbers[::-1])
+
+
+def test_agreements_are_held_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement, "HELD_BYTES", 100)
+    rows = Rows([pa.chunked_array([[1.0] * 6])], [pa.chunked_array([[1.0] * 6])], 6, pa.table)
+    one, two = Agreements(), Agreements()
+    for held, names in ((one, "ab"), (two, "cde")):
+        for name in names:
+            part = Agreement([NUMBERS], ["id"])
+            part.add(rows)
+            held.keep(name, part)
+    one.merge(pickle.loads(pickle.dumps(two)))  # as from a process of the pool
+    assert [one.of(name) is not None for name in "abcde"] == [True, True, False, False, False]
+    assert [two.of(name) is not None for name in "cde"] == [True, True, False]
 
 
 @pytest.mark.parametrize(

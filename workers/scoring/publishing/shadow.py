@@ -1,7 +1,8 @@
 """Publish the challenger's rows after the run's own, and report how far the two agree.
 
-The report is made of the two files of each part, so it is that of a join of two separate runs. It
-takes the memory of one part, and is the same wherever and however often it is made.
+The report is made of what this process counted of each part as it was scored, and of the two files
+of any other part. So it is that of a join of two separate runs, the same wherever and however often
+it is made. It takes the memory of one part, and of the counts.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
-from mlsys.columns.names import fold
 from mlsys.errors import RunInterrupted, RunNotFound, TryAgain
-from workers.scoring.planning.plan import Plan, Shadow
+from workers.scoring.planning.plan import Pair, Plan, Shadow
 from workers.scoring.planning.shadow import reason_of
-from workers.scoring.publishing.agreement import Rows, compare
 from workers.scoring.publishing.load import load_once
 from workers.scoring.records import Decision, ShadowParts, read_result
 from workers.scoring.request import MaxRejects, check_run_id
+from workers.scoring.shards.agreement import (
+    Agreement,
+    Agreements,
+    Rows,
+    both_scored,
+    ids_in_file,
+)
 from workers.scoring.shards.challenger import over_because, too_many
 from workers.scoring.shards.overlap import ahead
 from workers.scoring.shards.part import CHUNK_BYTES, Footer, PartDamaged, PartGone
@@ -29,7 +35,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-MAX_IDS = 20  # id columns of a row that is named
 BATCH = 65_536  # rows whose ids are in memory at once
 WHOLE_BYTES = 8 * 2**20  # of a part that is read by one request
 
@@ -57,9 +62,16 @@ def decide_shadow(
 
 
 def publish_shadow(
-    clients: Clients, store: RunStore, plan: Plan, decision: Decision, stop: Callable[[], bool]
+    clients: Clients,
+    store: RunStore,
+    plan: Plan,
+    decision: Decision,
+    agreements: Agreements,
+    stop: Callable[[], bool],
 ) -> dict[str, Any] | None:
     """Load the challenger's rows, and return its part of the result: the report, or why not.
+
+    Only the files of parts that `agreements` lacks are read.
 
     Raises:
         TryAgain, RunInterrupted: the next try of the run does it.
@@ -98,7 +110,7 @@ def publish_shadow(
             *(clients, shadow.plan, into, f"{plan.job_stem}_S", uris, parts.scored, stop)
         )
         about |= {"rows": parts.scored, "rows_rejected": parts.rejected, "job_id": job.job_id}
-        return about | {"report": _report(store, plan, shadow, decision, stop)}
+        return about | {"report": _report(store, plan, shadow, decision, agreements, stop)}
     except Exception as exc:
         lost = isinstance(exc, PartGone | PartDamaged)
         passing = not lost and (isinstance(exc, TryAgain) or is_passing(exc))
@@ -128,67 +140,50 @@ def _report(
     plan: Plan,
     shadow: Shadow,
     decision: Decision,
+    agreements: Agreements,
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
     assert decision.shadow is not None
-    pairs = list(zip(decision.parts, decision.shadow.parts, strict=True))
-    ids = _ids_in_file(plan)
-    first = [pair.first for pair in shadow.pairs]
-    second = [pair.second for pair in shadow.pairs]
+    files = list(zip(decision.parts, decision.shadow.parts, strict=True))
+    ids = ids_in_file(plan)
 
-    def parts() -> Iterator[Rows]:
-        def read() -> Iterator[Rows]:
-            for own, others in pairs:
-                yield _rows(store, own, others, first, second, ids)
-
-        for rows in ahead(read()):
+    def read(some: Sequence[tuple[str, str]]) -> Iterator[Rows]:
+        for rows in ahead(_rows(store, own, others, shadow.pairs, ids) for own, others in some):
             if stop():
                 raise RunInterrupted("The run was stopped while its models were compared")
             yield rows
 
-    return compare(shadow.pairs, list(ids), parts)
+    total, unknown = Agreement(shadow.pairs, list(ids)), []
+    for own, others in files:
+        if (known := agreements.of(others)) is not None:
+            total.merge(known)
+        else:
+            unknown.append((own, others))
+    for rows in read(unknown):
+        total.add(rows)
+    return total.report(lambda: read(files))
 
 
 def _rows(
-    store: RunStore,
-    own: str,
-    others: str,
-    first: Sequence[str],
-    second: Sequence[str],
-    ids: dict[str, str],
+    store: RunStore, own: str, others: str, pairs: Sequence[Pair], ids: dict[str, str]
 ) -> Rows:
     """Return the rows of a part that both models have scored."""
-    import numpy as np
-
     content = _whole(store, own)
     with _opened(store, own, content) as file:
-        one = file.read(columns=list(dict.fromkeys(first)))
+        one = file.read(columns=list(dict.fromkeys(pair.first for pair in pairs)))
     with _opened(store, others, _whole(store, others)) as file:
-        two = file.read(columns=list(dict.fromkeys(second)))
+        two = file.read(columns=list(dict.fromkeys(pair.second for pair in pairs)))
         footer = Footer.of_notes(file.metadata.metadata)
-    kept = []
-    for aside in footer.aside:
-        keep = np.ones(footer.counts.read, bool)
-        keep[list(aside)] = False
-        kept.append(keep)
-    both = kept[0] & kept[1]
-    if (one.num_rows, two.num_rows) != (int(kept[0].sum()), int(kept[1].sum())):
-        raise PartDamaged(f"{store.uri(others)} does not hold the rows of {store.uri(own)}")
-    mine, theirs = both[kept[0]], both[kept[1]]
 
-    def ids_at(mask: np.ndarray) -> pa.Table:
-        places = np.flatnonzero(mine)[mask]
+    def ids_at(places: np.ndarray) -> pa.Table:
         with _opened(store, own, content) as file:
             return _take(file, ids, places)
 
-    return Rows(_where(one, first, mine), _where(two, second, theirs), int(both.sum()), ids_at)
-
-
-def _where(table: pa.Table, names: Sequence[str], mask: np.ndarray) -> list[pa.ChunkedArray]:
-    import pyarrow as pa
-
-    columns = [table.column(name) for name in names]
-    return columns if mask.all() else [c.filter(pa.array(mask)) for c in columns]
+    try:
+        return both_scored(one, two, pairs, footer.aside, footer.counts.read, ids_at)
+    except ValueError as exc:
+        lost = f"{store.uri(others)} does not hold the rows of {store.uri(own)}"
+        raise PartDamaged(lost) from exc
 
 
 def _take(file: Any, ids: dict[str, str], places: np.ndarray) -> pa.Table:
@@ -241,9 +236,3 @@ def _opened(store: RunStore, name: str, content: bytes | None) -> Iterator[Any]:
         raise PartGone(f"{store.uri(name)} was deleted") from exc
     except (pa.ArrowException, RequestRangeNotSatisfiable, KeyError) as exc:
         raise PartDamaged(f"{store.uri(name)} is damaged") from exc
-
-
-def _ids_in_file(plan: Plan) -> dict[str, str]:
-    """Return the id columns as the files of the parts spell them."""
-    spelt = {fold(c.name): c.name for c in plan.output.columns}
-    return {c.name: spelt[fold(c.name)] for c in plan.ids[:MAX_IDS]}

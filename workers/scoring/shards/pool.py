@@ -29,6 +29,7 @@ from workers.scoring.planning.model_pin import ModelPin, load_pinned
 from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Counts
 from workers.scoring.request import MaxRejects
+from workers.scoring.shards.agreement import Agreements
 from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.challenger import Challenger
 from workers.scoring.shards.part import Footer
@@ -65,6 +66,7 @@ class Shard:
     counts: Counts
     seconds: float
     deaths: Mapping[Cause, int] = field(default_factory=dict)  # of the process's sandboxes
+    agreements: Agreements = field(default_factory=Agreements)  # of its parts with a challenger
 
 
 def score_shards(
@@ -76,10 +78,10 @@ def score_shards(
     stop: Callable[[], bool],
     look: Callable[[], None],
     challenger: SandboxedModel | None = None,
-) -> None:
+) -> Agreements:
     """Score the rows that the streams' chains lack; `model` is the plan's, if it is loaded already.
 
-    So is `challenger`, the model of the plan's shadow.
+    So is `challenger`, the model of the plan's shadow. Return how far both agree on new parts.
     `look` is called often meanwhile; what it raises ends the work.
 
     Raises:
@@ -101,8 +103,7 @@ def score_shards(
             # Other runs may have taken the memory of some.
             granted = admission.fit(_pool.place, [pin.size for pin in models], processes)
             if granted > 1:
-                _in_processes(scoring, todo, granted, stop, look)
-                return
+                return _in_processes(scoring, todo, granted, stop, look)
             _pool.end()
         except BaseException:
             _pool.end()  # with their unfinished work
@@ -112,7 +113,7 @@ def score_shards(
         model = challenger = None  # they are closed
     if fitting < 2:
         _pool.end_if_idle()  # their models' memory is needed here
-    plan = scoring.plan
+    plan, agreements = scoring.plan, Agreements()
     with (
         closing(Scorer(plan, lambda: load_pinned(clients, plan.model), model)) as scorer,
         closing(_challenger(clients, scoring, challenger)) as second,
@@ -120,7 +121,9 @@ def score_shards(
         for chain in todo:
             if stop():
                 raise RunInterrupted("The run was stopped between two parts")
-            _score(clients, scoring, chain, scorer, second, stop, lambda _: look())
+            shard = _score(clients, scoring, chain, scorer, second, stop, lambda _: look())
+            agreements.merge(shard.agreements)
+    return agreements
 
 
 def _cores() -> int:
@@ -252,8 +255,9 @@ def _in_processes(
     processes: int,
     stop: Callable[[], bool],
     look: Callable[[], None],
-) -> None:
+) -> Agreements:
     """Score the streams in the pool, which the caller has reserved."""
+    agreements = Agreements()
     try:
         executor = _pool.executor(processes)
         fields = logs.about() | {"run_id": scoring.plan.run_id}
@@ -271,6 +275,7 @@ def _in_processes(
                 died.add(shard.deaths)
                 if isinstance(shard, RemoteError):
                     raise shard.error()
+                agreements.merge(shard.agreements)
             if waiting:
                 _pool.check()
                 if stop():
@@ -281,6 +286,7 @@ def _in_processes(
             "A scoring process died, perhaps for lack of memory: try again, or give the service "
             "more memory (memory in Terraform, job_memory for a job)"
         ) from exc
+    return agreements
 
 
 def _start_worker(logs_json: bool) -> None:
@@ -331,7 +337,8 @@ def _score(
         stop=stop,
         on_part=on_part,
     )
-    return Shard(chain.shard, counts, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Shard(chain.shard, counts, seconds, agreements=challenger.take_agreements())
 
 
 _kept: list[Scorer] = []  # by a process of the pool: the scorer of its last run

@@ -26,6 +26,7 @@ from workers.scoring.shards.read_rows import batch_rows, read_batches
 from workers.scoring.shards.read_session import Session
 from workers.scoring.shards.rejects import EXAMPLES, RejectsTable, score_rows, too_many
 from workers.scoring.shards.scorer import Batch, Scorer
+from workers.scoring.shards.shadow_part import ShadowPart
 from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
         part = writers.enter_context(
             PartWriter(store.blob(store.part_name(session.number, shard, offset)), scorer.schema)
         )
-        shadow = writers.enter_context(work.challenger.part(shard, offset))
+        shadow = writers.enter_context(ShadowPart(work.challenger, store, session, shard, offset))
         rejects: PartWriter | None = None
         while (batch := reader.batch) is not None:
             if work.stop():
@@ -159,7 +160,7 @@ def _score_part(work: _Work, reader: _Reader, chain: Chain, before: Counts) -> t
                 rejects.write(form.rows(bad))
             counts += Counts(read, read - len(bad), len(bad), reader.rows.nbytes)
             clauses += checked.counts
-            shadow.add(reader.rows, [reject.place for reject in bad], work.stop)
+            shadow.add(reader.rows, scored, [reject.place for reject in bad], work.stop)
             del batch
             reader.advance()  # the next batch tells whether this one was the last
             is_full = (offset + counts.read) % session.part_rows == 0

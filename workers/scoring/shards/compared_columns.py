@@ -1,45 +1,27 @@
-"""How far two models agree on the same rows: counts, exact figures, and the rows that differ most.
+"""Two columns of predictions compared: pairs of labels, or the differences of numbers, counted.
 
-Nothing depends on the order of the rows or on how they are split into parts, so that the report of
-a run is that of a join of two runs, bit for bit.
+Nothing depends on the order of the rows or on how they are split into parts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from workers.scoring.planning.plan import Pair
-from workers.scoring.publishing.quantiles import IN_MEMORY, exact_sum, mean, quantiles
+from workers.scoring.shards.quantiles import IN_MEMORY, exact_sums, mean, quantiles
 from workers.scoring.shards.rejects import plain, short
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-MOST_DIFFERENT = 50  # rows that are named
 MAX_PAIRS = 10_000  # of labels that are counted; beyond it the report lacks the confusion
+PAIR_BYTES = 250  # of memory, about, if the labels are short
 MAX_SHOWN_PAIRS = 400  # of labels, the most frequent ones
 SHARES = ("0", "0.01", "0.05", "0.25", "0.5", "0.75", "0.95", "0.99", "1")
-
-DIFFERENCE = "difference"
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of one part that both models have scored: the compared columns, and their ids.
-
-    `first` and `second` have the pairs' columns in their order; `ids` returns the id columns of the
-    rows at which a mask is True.
-    """
-
-    first: Sequence[pa.ChunkedArray]
-    second: Sequence[pa.ChunkedArray]
-    count: int
-    ids: Callable[[np.ndarray], pa.Table]
 
 
 class Labels:
@@ -70,6 +52,22 @@ class Labels:
             if len(self._pairs) > MAX_PAIRS:
                 self._pairs = None
         return unequal.astype(np.float64)
+
+    def merge(self, other: Labels) -> None:
+        """Add what another part counted."""
+        self.rows += other.rows
+        self.equal += other.equal
+        if self._pairs is None or other._pairs is None:
+            self._pairs = None
+            return
+        self._pairs.update(other._pairs)
+        if len(self._pairs) > MAX_PAIRS:
+            self._pairs = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return PAIR_BYTES * len(self._pairs or ())
 
     def report(self, _: Callable[[], Iterable[np.ndarray]]) -> dict[str, Any]:
         """Return the counts; the pairs of labels are in order of their rows."""
@@ -109,9 +107,9 @@ class Numbers:
         self.rows += len(found)
         self.equal += int((found == 0).sum())
         self.compared += len(finite)
-        above, below = exact_sum(finite[finite > 0]), exact_sum(finite[finite < 0])
-        self._sum += above + below
-        self._sum_of_sizes += above - below
+        above, below = exact_sums(finite)
+        self._sum += above - below
+        self._sum_of_sizes += above + below
         sizes = np.abs(found)
         sizes[np.isnan(sizes)] = np.inf
         self._most = max(self._most, float(sizes.max(initial=0.0, where=is_finite)))
@@ -120,6 +118,24 @@ class Numbers:
             if self.compared > IN_MEMORY:
                 self._held = None
         return sizes
+
+    def merge(self, other: Numbers) -> None:
+        """Add what another part counted."""
+        self.rows += other.rows
+        self.equal += other.equal
+        self.compared += other.compared
+        self._sum += other._sum
+        self._sum_of_sizes += other._sum_of_sizes
+        self._most = max(self._most, other._most)
+        if self._held is None or other._held is None or self.compared > IN_MEMORY:
+            self._held = None
+        else:
+            self._held += other._held
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return sum(numbers.nbytes for numbers in self._held or ())
 
     def report(self, passes: Callable[[], Iterable[np.ndarray]]) -> dict[str, Any]:
         """Return the distribution; `passes` yields the finite differences again, part by part."""
@@ -142,99 +158,6 @@ class Numbers:
             "max_absolute": self._most,
             "quantiles": dict(zip(SHARES, found, strict=True)),
         }
-
-
-class MostDifferent:
-    """The rows that differ most; of equal differences, those with the smallest ids."""
-
-    def __init__(self, ids: Sequence[str]) -> None:
-        self._ids = list(ids)
-        self._rows: pa.Table | None = None
-
-    def add(self, sizes: np.ndarray, rows: Rows) -> None:
-        """Take the rows of one part; `sizes` are their differences."""
-        import numpy as np
-        import pyarrow as pa
-
-        if not self._ids or not sizes.any():
-            return
-        least = self._least()
-        candidates = sizes >= least if least > 0 else sizes > 0
-        if candidates.sum() > MOST_DIFFERENT:
-            highest = np.partition(sizes[candidates], -MOST_DIFFERENT)[-MOST_DIFFERENT]
-            candidates &= sizes >= highest
-        if not candidates.any():
-            return
-        table = rows.ids(candidates)
-        places = pa.array(np.flatnonzero(candidates))
-        columns = {f"id{i}": table.column(name) for i, name in enumerate(self._ids)}
-        for side, arrays in (("first", rows.first), ("shadow", rows.second)):
-            columns |= {f"{side}{i}": array.take(places) for i, array in enumerate(arrays)}
-        found = pa.table(columns | {DIFFERENCE: pa.array(sizes[candidates])})
-        if self._rows is not None:
-            found = pa.concat_tables([self._rows, found])
-        order = [(DIFFERENCE, "descending")]
-        order += [(name, "ascending") for name in found.column_names if name != DIFFERENCE]
-        self._rows = found.sort_by(order).slice(0, MOST_DIFFERENT).combine_chunks()
-
-    def report(self, pairs: Sequence[Pair]) -> list[dict[str, Any]] | None:
-        """Return the rows, the most different first, or None without id columns."""
-        if not self._ids:
-            return None
-        rows = self._rows.to_pylist() if self._rows is not None else []
-        return [
-            {
-                "ids": {name: short(plain(r[f"id{i}"])) for i, name in enumerate(self._ids)},
-                "first": {p.first: short(plain(r[f"first{i}"])) for i, p in enumerate(pairs)},
-                "shadow": {p.second: short(plain(r[f"shadow{i}"])) for i, p in enumerate(pairs)},
-                "difference": plain(r[DIFFERENCE]),
-            }
-            for r in rows
-        ]
-
-    def _least(self) -> float:
-        """Return the difference that a row needs at least to be among them."""
-        if self._rows is None or self._rows.num_rows < MOST_DIFFERENT:
-            return 0.0
-        return float(self._rows.column(DIFFERENCE)[-1].as_py())
-
-
-def compare(
-    pairs: Sequence[Pair], ids: Sequence[str], parts: Callable[[], Iterable[Rows]]
-) -> dict[str, Any]:
-    """Return the report of the rows. Each call of `parts` yields all of them."""
-    import numpy as np
-
-    columns = [Labels(pair) if pair.labels else Numbers(pair) for pair in pairs]
-    most = MostDifferent(ids)
-    rows = equal = 0
-    for part in parts():
-        sizes = np.zeros(part.count)
-        for column, first, second in zip(columns, part.first, part.second, strict=True):
-            sizes = np.maximum(sizes, column.add(first, second))
-        rows += part.count
-        equal += int((sizes == 0).sum())
-        most.add(sizes, part)
-
-    def passes(place: int) -> Callable[[], Iterable[np.ndarray]]:
-        def again() -> Iterable[np.ndarray]:
-            for part in parts():
-                found = differences(part.first[place], part.second[place])
-                yield found[np.isfinite(found)]
-
-        return again
-
-    return {
-        "rows": rows,
-        "equal": equal,
-        "agreement": equal / rows if rows else None,
-        "columns": [
-            {"column": column.pair.first, "shadow_column": column.pair.second}
-            | column.report(passes(i))
-            for i, column in enumerate(columns)
-        ],
-        "most_different": most.report(pairs),
-    }
 
 
 def differences(first: pa.ChunkedArray, second: pa.ChunkedArray) -> np.ndarray:

@@ -73,34 +73,35 @@ def select(
     return found
 
 
-def exact_sum(numbers: np.ndarray) -> int:
-    """Return the exact sum of finite floats, in units of 2**-1074: it can be added up in any order.
+def exact_sums(numbers: np.ndarray) -> tuple[int, int]:
+    """Return the exact sums of finite floats: of those above zero, and of the others' sizes.
+
+    They are in units of 2**-1074, so that sums can be added up in any order.
 
     >>> import numpy as np
-    >>> float(Fraction(exact_sum(np.array([1e100, 1.5, -1e100])), 2**1074))
+    >>> above, below = exact_sums(np.array([1e100, 1.5, -1e100]))
+    >>> float(Fraction(above - below, 2**1074))
     1.5
     """
     import numpy as np
 
-    if not len(numbers):
-        return 0
-    fractions, exponents = np.frexp(numbers)
-    whole = np.ldexp(fractions, 53).astype(np.int64)
-    least = int(exponents.min())
-    places = exponents - least
+    bits = np.ascontiguousarray(numbers, np.float64).view(np.int64)
+    exponents, digits = (bits >> 52) & 0xFFF, bits & (2**52 - 1)  # the sign is an exponent's bit
+    counts = np.bincount(exponents)
     # In two halves: the floats of their sums are exact.
-    high = np.bincount(places, whole >> 27)
-    low = np.bincount(places, whole & (2**27 - 1))
-    total = 0
-    for place in np.flatnonzero((high != 0) | (low != 0)):
-        part = (int(high[place]) << 27) + int(low[place])
-        shift = int(place) + least - 53 + _SMALLEST
-        total += part << shift if shift >= 0 else part >> -shift  # the bits below are zeros
-    return total
+    high = np.bincount(exponents, digits >> 26)
+    low = np.bincount(exponents, digits & (2**26 - 1))
+    sums = [0, 0]
+    for place in np.flatnonzero(counts).tolist():
+        exponent = place & 0x7FF
+        leading = int(counts[place]) << 52 if exponent else 0  # the smallest floats have none
+        digit_sum = leading + (int(high[place]) << 26) + int(low[place])
+        sums[place >> 11] += digit_sum << max(exponent - 1, 0)
+    return sums[0], sums[1]
 
 
 def mean(total: int, count: int) -> float:
-    """Return the mean of `count` numbers with the `exact_sum` total, rounded once."""
+    """Return the mean of `count` numbers whose `exact_sums` give the total, rounded once."""
     return float(Fraction(total, count << _SMALLEST))
 
 
