@@ -12,7 +12,7 @@ from workers import checks
 
 IDS = [
     *("apis", *TABLES, "queries", "clock", "read-session"),
-    *("models-bucket", "runs-bucket", "location", "datasets"),
+    *("models-bucket", "runs-bucket", "aliases", "location", "datasets"),
     *("publish-predictions", "publish-events", "run-job", "walls", "machine"),
 ]
 
