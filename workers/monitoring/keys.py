@@ -28,7 +28,8 @@ def choose_keys(
     both tables have.
 
     Raises:
-        InvalidRequest: it is not clear which columns are meant, or the run did not carry one over.
+        InvalidRequest: it is not clear which columns are meant, the run did not carry one over, or
+            one has the labels.
         SchemaMismatch: the table with labels lacks a column, or has it with another type.
     """
     carried = {fold(c.name): c for c in plan.ids}
@@ -44,6 +45,9 @@ def choose_keys(
     if wrong := [name for name in named if fold(name) not in carried]:
         text = f"the run has no {', '.join(wrong)}: pass any of {_names(plan.ids)}"
         raise InvalidRequest(("id_columns", text))
+    if fold(label_column) in map(fold, named):
+        text = f"{label_column} is an id column, too: pass another, or id_columns without it"
+        raise InvalidRequest(("label_column", text))
     if missing := [name for name in named if fold(name) not in offered]:
         raise SchemaMismatch(
             f"{labels_table} lacks id columns: pass a view that has them, or other id_columns.",

@@ -16,6 +16,7 @@ from workers.scoring.planning.plan import Plan
 
 LABELS = TableRef.parse("my-project.titanic.labels")
 ID, NAME, FARE = Column("Id", "INT64"), Column("Name", "STRING"), Column("Fare", "FLOAT64")
+TRUTH = Column("truth", "INT64")
 
 
 def plan(
@@ -125,6 +126,8 @@ def test_ids_are_those_named_else_the_only_one_in_both_tables() -> None:
         (plan(), [ID], ("Name",), InvalidRequest, "pass any of Id"),
         (plan(ids=(ID, NAME)), [ID], ("Id", "Name"), SchemaMismatch, "Name: is missing"),
         (plan(), [Column("Id", "STRING")], ("Id",), SchemaMismatch, "STRING, and INT64"),
+        (plan(ids=(ID, TRUTH)), [ID], ("Id", "TRUTH"), InvalidRequest, "truth is an id column"),
+        (plan(ids=(TRUTH,), id_columns="Truth"), [], None, InvalidRequest, "id_columns without it"),
     ],
 )
 def test_ids_that_are_not_clear_are_refused(
