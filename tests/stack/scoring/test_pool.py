@@ -31,6 +31,7 @@ from scoring_cases import Lab
 from workers import machine
 from workers.inference.predictor import Predictor
 from workers.scoring.planning.find_run import prepare
+from workers.scoring.publishing import shadow
 from workers.scoring.run import execute
 from workers.scoring.shards import pool, read_session
 from workers.scoring.shards.overlap import Behind, ahead
@@ -104,6 +105,20 @@ def test_the_processes_are_reused_by_the_next_run(
     scored(lab, table, name)
     assert first <= pids(workers)
     assert len(pids(workers)) <= 2
+
+
+def test_the_processes_say_how_far_a_challenger_agrees(
+    lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.upload(SLOW, DATA[["a"]], name, "v2")
+    monkeypatch.setattr(shadow, "_rows", None)  # the report reads no file
+    report = lab.here(lab.params(table, name, shadow="v2")).done()["shadow"]["report"]
+    assert pids(workers)
+    found = SLOW.predict(DATA[["a"]]) - MODEL.predict(DATA[["a", "b"]])
+    assert (report["rows"], len(report["most_different"])) == (ROWS, 50)
+    (column,) = report["columns"]
+    np.testing.assert_allclose(column["mean"], found.mean())
+    np.testing.assert_allclose(column["quantiles"]["1"], found.max())
 
 
 def of_a_notebook() -> bytes:
