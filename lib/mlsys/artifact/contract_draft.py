@@ -13,7 +13,7 @@ from typing import Any
 from mlsys.artifact.contract import MAX_BYTES, MAX_CLAUSES, WARN, Clause, Contract
 from mlsys.artifact.contract_values import AGED, MAX_TEXT, NUMBERS, is_number
 from mlsys.artifact.metadata import ModelMetadata
-from mlsys.columns.features import ACCEPTED, Feature
+from mlsys.columns.features import ACCEPTED, Feature, precision_of
 
 MAX_KNOWN = 50  # values that a draft lists
 OUTSIDE = 0.01  # of the rows may lie out of the training data's range, or have an unseen value
@@ -53,10 +53,13 @@ def _of_feature(feature: Feature, profile: Mapping[str, Any], place: int) -> Ite
     if values := _known_values(feature, seen):
         yield Clause("isin", WARN, name, {"values": values}, OUTSIDE)
         return
-    low, high = seen.get("min"), seen.get("max")
+    low: Any = seen.get("min")
+    high: Any = seen.get("max")
     if feature.type in NUMBERS and is_number(low) and is_number(high):
         infinite = (seen.get("below", 0) + seen.get("above", 0)) / rows
         if (share := round(infinite + OUTSIDE, 4)) < 1:
+            if near := precision_of(feature.dtype):
+                low, high = low - near * abs(low), high + near * abs(high)
             bounds = {"min_value": low, "max_value": high}
             yield Clause("in_range", WARN, name, bounds, share)
     elif feature.type in AGED and isinstance(high, str):

@@ -29,6 +29,7 @@ from mlsys.columns.bins import (
     numbers,
     scalar,
 )
+from mlsys.columns.features import precision_of
 from mlsys.columns.kinds import ColumnFault
 from mlsys.columns.stored import stored
 from mlsys.estimators.importance import importances
@@ -45,6 +46,7 @@ MAX_VALUES = 100  # categories of a column
 MAX_VALUE = 128  # bytes of a category's name
 MAX_PREDICTED = 10_000  # training rows that the model predicts for the profile
 MAX_CLASSES = 20  # whose probabilities are described
+SAME_ANSWER = 1e-9  # the last bits of a prediction may differ on another machine
 MOST_JOINS = 3  # of neighbouring bins, until two are left
 DIGITS = (4, 6, 9, 19)  # of an edge between bins: as few as move hardly a row
 
@@ -72,16 +74,19 @@ def build_profile(model: Any, X: Any, signature: Signature) -> dict[str, Any]:
     return fitted(document, max(1.0, len(columns) / FOR_COLUMNS) * BYTES)
 
 
-def describe(column: pa.Array, *, labels: bool | None = None) -> ColumnProfile:
+def describe(
+    column: pa.Array, *, labels: bool | None = None, precision: float = 0.0
+) -> ColumnProfile:
     """Return the bins and counts of a training column.
 
     `labels` says whether numbers are categories; None: if they have at most 20 distinct values.
+    `precision` is how far, as a share of it, a float may differ from the same value in a table.
     """
     import pyarrow as pa
 
     values = column.drop_null()
     if is_ordered(column.type):
-        return _of_numbers(column, values, labels)
+        return _of_numbers(column, values, labels, precision)
     if pa.types.is_binary(column.type):
         return ColumnProfile(Bins(PLAIN), count(Bins(PLAIN), column))
     pairs = _value_counts(values)
@@ -156,7 +161,9 @@ def _joined(column: ColumnProfile, times: int) -> ColumnProfile:
     return column
 
 
-def _of_numbers(column: pa.Array, values: pa.Array, labels: bool | None) -> ColumnProfile:
+def _of_numbers(
+    column: pa.Array, values: pa.Array, labels: bool | None, precision: float
+) -> ColumnProfile:
     import numpy as np
     import pyarrow as pa
 
@@ -172,15 +179,15 @@ def _of_numbers(column: pa.Array, values: pa.Array, labels: bool | None) -> Colu
     if not len(finite) or (few if labels is None else labels):
         bins = Bins(CATEGORY, values=tuple(map(_number, distinct[:MAX_VALUES])))
     else:
-        bins = Bins(NUMBER, edges=_edges(finite, column.type, spare=labels is False))
+        bins = Bins(NUMBER, edges=_edges(finite, column.type, precision))
     return ColumnProfile(bins, count(bins, column), **about)
 
 
-def _edges(values: np.ndarray, kind: pa.DataType, *, spare: bool) -> tuple[Any, ...]:
+def _edges(values: np.ndarray, kind: pa.DataType, precision: float) -> tuple[Any, ...]:
     """Return the edges of about ten bins with as many rows each, from the minimum to the maximum.
 
-    Between these they are rounded to as few digits as move hardly a row. With `spare` the ends are
-    a little apart: the last bits of a prediction may differ on another machine.
+    Between these they are rounded to as few digits as move hardly a row. With `precision` each is
+    that much beyond the value that it is made of.
     """
     import numpy as np
     import pyarrow as pa
@@ -191,9 +198,12 @@ def _edges(values: np.ndarray, kind: pa.DataType, *, spare: bool) -> tuple[Any, 
     inner = inner[inner < high]
     if pa.types.is_temporal(kind):
         return tuple(scalar(np.int64(edge), kind) for edge in (low, *inner, high))
-    if spare:
+    if precision:
         most, low, high = sys.float_info.max, float(low), float(high)
-        low, high = max(-most, low - 1e-9 * abs(low)), min(most, high + 1e-9 * abs(high))
+        low = max(-most, low - precision * abs(low))
+        high = min(most, high + precision * abs(high))
+        if values.dtype.kind == "f":
+            inner = inner + precision * np.abs(inner)
     return (_number(low), *_rounded(inner, values, low, high), _number(high))
 
 
@@ -241,7 +251,7 @@ def _is_short(value: Any) -> bool:
 def _column(series: Any) -> ColumnProfile:
     """Return the profile of a training column."""
     try:
-        return describe(stored(series, "X"))
+        return describe(stored(series, "X"), precision=precision_of(str(series.dtype)))
     except ColumnFault:  # a value that no table holds exactly
         return ColumnProfile(Bins(PLAIN), Counts(len(series), int(series.isna().sum())))
 
@@ -291,4 +301,4 @@ def _answers(model: Any, method: str, given: Any) -> list[ColumnProfile] | None:
         arrays = [stored(pd.Series(columns[:, i]), "y") for i in range(columns.shape[1])]
     except ColumnFault:  # of no type of BigQuery
         return None
-    return [describe(array, labels=labels) for array in arrays]
+    return [describe(array, labels=labels, precision=SAME_ANSWER) for array in arrays]

@@ -39,6 +39,15 @@ UNKNOWN = "unknown"
 _LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
 
 
+# Floats of these dtypes differ from the same value in FLOAT64, at most by this share
+_PRECISIONS = {"float16": 2.0**-10, "halffloat": 2.0**-10, "float32": 2.0**-23, "float": 2.0**-23}
+
+
+def precision_of(dtype: str) -> float:
+    """Return how far a float of the dtype may differ from the same value as FLOAT64, as a share."""
+    return _PRECISIONS.get(dtype.lower().removesuffix("[pyarrow]"), 0.0)
+
+
 def sql_type(field_type: str) -> str:
     """Return the standard SQL name for the API's name of a type: `INTEGER` becomes `INT64`."""
     return _LEGACY.get(field_type.upper(), field_type.upper())

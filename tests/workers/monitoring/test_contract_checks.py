@@ -19,8 +19,10 @@ from sklearn.dummy import DummyRegressor
 
 from mlsys.artifact.contract import Clause
 from mlsys.artifact.contract_draft import draft
+from mlsys.artifact.profile import Profile
 from mlsys.artifact.profiling import build_profile
 from mlsys.artifact.signatures import Signature
+from mlsys.columns.bins import count
 from mlsys.columns.stored import stored
 from mlsys.errors import ContractBroken
 from workers.monitoring.contract import (
@@ -268,3 +270,24 @@ def test_training_data_meet_their_own_draft(values: Any) -> None:
         mask = failing(clause, column.type)(column)
         assert mask is None or pc.sum(mask).as_py() <= clause.allowed(len(X)), clause
     assert contract.clauses and (values is not INFINITE or len(checked) == 2)
+
+
+@pytest.mark.parametrize("kinds", [1, 60])
+@pytest.mark.parametrize("written", ["float32", "float64"])
+def test_training_data_in_float32_is_like_the_table_that_it_came_from(
+    kinds: int, written: str
+) -> None:
+    """0.99 of float32 is 0.9900000095 as FLOAT64: many rows at an end are not out of range."""
+    prices = np.repeat([0.99 + 0.5 * i for i in range(kinds)], [40, *[2] * (kinds - 1)])
+    X = pd.DataFrame({"c": prices.astype("float32")})
+    signature = Signature.from_data(X)
+    model = DummyRegressor().fit(np.zeros((len(X), 1)), np.zeros(len(X)))
+    document = {"signature": signature.to_dict(), "profile": build_profile(model, X, signature)}
+    table = pa.chunked_array([pa.array(prices.astype(written).astype("float64"))])
+    profile = Profile.of_document(document)
+    assert profile is not None
+    [column] = profile.columns
+    assert count(column.bins, table).bins == column.counts.bins
+    assert sum(column.counts.bins) == len(X)
+    [range_] = [clause for clause in draft(document).clauses if clause.check == "in_range"]
+    assert failing(range_, table.type)(table) is None
