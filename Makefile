@@ -24,7 +24,7 @@ PINS = grep -oE '^[A-Za-z0-9._-]+==[^ ;]+' requirements-dev.lock | grep -vE '^(n
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install beam demo local notebook check check-types check-tests test test-long test-image test-browser lint format bench bench-peers \
+.PHONY: help install beam demo local notebook check check-types check-tests test test-long test-image test-browser simulate lint format bench bench-peers \
 	check-infrastructure lock upgrade check-locks vendor clean
 
 help: ## list the verbs
@@ -67,6 +67,10 @@ test-browser: $(STAMP) node_modules/axe-core ## walk through the console in Chro
 
 node_modules/axe-core: package-lock.json
 	npm ci --silent || echo "npm cannot install axe-core: the tests in a browser are skipped" >&2
+
+SEEDS := 0-2000
+simulate: $(STAMP) ## play histories of crashes by SEEDS (docs/simulation.md)
+	PYTHONPATH=tests/support $(BIN)/python -m simulator $(SEEDS)
 
 test-image: $(STAMP) ## build the image with podman (or CONTAINER_ENGINE) and run it
 	$(BIN)/pytest -m image tests/project/test_image.py

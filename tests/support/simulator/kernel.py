@@ -1,0 +1,406 @@
+"""One baton: of all actors one runs at a time, and a list of choices decides which and how.
+
+An actor is a thread that gives the baton away at every call of a client. Time is virtual: a call
+takes a chosen latency, and the actor whose time is the earliest goes on. So the order of all calls
+follows from the choices, and these from a seed; waiting costs nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import heapq
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, NamedTuple
+
+LATENCIES = (0.04, 0.01, 0.15, 0.6, 2.5, 9.0)  # seconds; the first one is the plainest
+LIKELY = (10, 10, 8, 5, 2, 1)
+START = dt.datetime(2026, 3, 2, 9, tzinfo=dt.UTC)
+MOST_CALLS = 6_000  # of one history: more are a loop without an end
+FAULTS_AT_MOST = 5  # of one history
+HOURS = 3600.0
+
+# What may happen at a call. The first is nothing.
+NONE, CRASH, CRASH_AFTER, BUSY, LOST, REPEATED, STALL = range(7)
+NAMES = (
+    "",
+    "crash before the call took effect",
+    "crash after the call took effect",
+    "503 before it took effect",
+    "answer lost, 503",
+    "answer lost, the client repeats the call",
+    "stalled for hours",
+)
+STALLS = (1.5 * HOURS, 20.0, 700.0, 7 * HOURS)
+KINDS = (CRASH, CRASH_AFTER, BUSY, LOST, REPEATED, STALL)
+
+POINTS: dict[str, tuple[int, ...]] = {}  # where faults can happen, and which ones
+
+
+class Crashed(BaseException):
+    """The process of an actor was killed: nothing that it does from now on has an effect."""
+
+
+class EndlessHistory(AssertionError):
+    """The actors made too many calls without coming to an end."""
+
+
+class Step(NamedTuple):
+    """A line of a history."""
+
+    at: float
+    actor: str
+    call: str
+    fault: str
+    answer: str
+
+
+class Choices:
+    """A list of small numbers: drawn from a seed, or given; 0 is always the plainest."""
+
+    def __init__(self, seed: int | None = None, given: list[int] | None = None) -> None:
+        self._random = Random(seed) if given is None else None
+        self._given = given or []
+        self.made: list[int] = []
+
+    def pick(self, number: int, weights: tuple[int, ...] | None = None) -> int:
+        """Return a number below `number`."""
+        if self._random is None:
+            place = len(self.made)
+            choice = self._given[place] % number if place < len(self._given) else 0
+        elif weights is None:
+            choice = int(self._random.random() * number)
+        else:
+            choice = self._random.choices(range(number), weights)[0]
+        self.made.append(choice)
+        return choice
+
+    def happens(self, probability: float) -> bool:
+        """Return True with this probability; False is the plainest."""
+        if self._random is None:
+            return bool(self.pick(2))
+        choice = self._random.random() < probability
+        self.made.append(int(choice))
+        return choice
+
+
+class _Thread:
+    """A thread that runs one actor after the other, because starting one costs time."""
+
+    idle: list[_Thread] = []  # noqa: RUF012 - of all simulations
+
+    def __init__(self) -> None:
+        self.go = threading.Lock()
+        self.go.acquire()
+        self.actor: Actor | None = None
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self.go.acquire()
+            actor = self.actor
+            assert actor is not None
+            _running.actor = actor
+            actor.run()
+            _running.actor = None
+            self.actor = None
+            _Thread.idle.append(self)
+            actor.simulation.next(None)
+
+
+_running = threading.local()
+
+
+@dataclass(eq=False)
+class Actor:
+    """One thread of work: a handler, a caller, an uploader."""
+
+    simulation: Simulation
+    name: str
+    work: Callable[[], Any]
+    instance: str
+    faulty: bool
+    ended: Callable[[Actor], None]
+    thread: _Thread | None = None
+    crashed: bool = False
+    done: bool = False
+    error: Exception | None = None
+    answer: Any = None
+    offset: float = 0.0  # of its wall clock, in seconds
+    began: float = 0.0
+
+    def run(self) -> None:
+        """Do the work, in the actor's thread."""
+        self.began = self.simulation.now
+        try:
+            self.answer = self.work()
+        except Crashed:
+            pass
+        except Exception as exc:
+            self.error = exc
+        self.done = True
+        if not self.simulation.over:
+            try:
+                self.ended(self)
+            except BaseException as exc:
+                self.simulation.fail(exc)
+
+
+@dataclass(eq=False)
+class Simulation:
+    """A world of actors with one baton, one clock and one list of choices."""
+
+    choices: Choices
+    seed: int | None = None
+    now: float = 0.0
+    history: list[Step] = field(default_factory=list)
+    # How often each point was reached, and with which fault; and the faults that it can have.
+    reached: Counter[tuple[str, int]] = field(default_factory=Counter)
+    faults: int = 0  # so far
+    kinds: tuple[int, ...] = ()  # of faults, that this history has
+    often: float = 0.0  # the probability of one at a call
+    over: bool = False
+
+    def __post_init__(self) -> None:
+        self.random = Random(f"values {self.seed}")  # of names, which decide nothing
+        self._agenda: list[tuple[float, int, Actor | Callable[[], None]]] = []
+        self._number = self._calls = 0
+        self._alive: list[Actor] = []
+        self._main = threading.Lock()
+        self._main.acquire()
+        self._failure: BaseException | None = None
+
+    # Actors and time
+
+    def start(
+        self,
+        name: str,
+        work: Callable[[], Any],
+        *,
+        after: float = 0.0,
+        instance: str | None = None,
+        faulty: bool = True,
+        ended: Callable[[Actor], None] = lambda actor: None,
+    ) -> Actor:
+        """Add an actor that begins its work after some time."""
+        actor = Actor(self, name, work, instance or name, faulty, ended)
+        self._alive.append(actor)
+        self.schedule(after, actor)
+        return actor
+
+    def schedule(self, after: float, what: Actor | Callable[[], None]) -> None:
+        """Have an actor go on, or something happen, after some time."""
+        self._number += 1
+        heapq.heappush(self._agenda, (self.now + after, self._number, what))
+
+    def run(self) -> None:
+        """Let everybody work until nobody has anything left to do."""
+        self.next(None)
+        self._main.acquire()
+        self._alive = [actor for actor in self._alive if not actor.done]
+        if self._failure is not None:
+            raise self._failure
+        assert not self._alive, f"blocked for ever: {[actor.name for actor in self._alive]}"
+
+    def close(self) -> None:
+        """End all threads, also in the middle of a history that failed."""
+        self.over = True
+        for actor in self._alive:
+            if not actor.done and actor.thread is not None:
+                actor.thread.go.release()
+                self._main.acquire()
+
+    def fail(self, failure: BaseException) -> None:
+        """Stop the history: `run` raises the failure."""
+        self._failure = self._failure or failure
+
+    def next(self, last: Actor | None) -> None:
+        """Give the baton to the actor whose time is the earliest; `last` is the one that has it."""
+        while self._agenda and self._failure is None and not self.over:
+            self.now, _, what = heapq.heappop(self._agenda)
+            if not isinstance(what, Actor):
+                _running.actor = None
+                try:
+                    what()
+                except BaseException as exc:
+                    self.fail(exc)
+                _running.actor = last
+                continue
+            if what.done or what is last:
+                if what is last:
+                    return
+                continue
+            if what.thread is None:
+                what.thread = _Thread.idle.pop() if _Thread.idle else _Thread()
+                what.thread.actor = what
+            what.thread.go.release()
+            break
+        else:
+            self._main.release()
+        if last is not None:
+            assert last.thread is not None
+            last.thread.go.acquire()
+            if self.over or self._failure is not None:
+                raise Crashed
+
+    def sleep(self, seconds: float) -> None:
+        """Let the others work for some time."""
+        actor = self.actor()
+        self.check(actor)
+        self.schedule(max(0.0, seconds), actor)
+        self.next(actor)
+
+    def wait(self, until: list[Actor]) -> None:
+        """Wait until somebody wakes the actors in `until`, to which this one is added."""
+        actor = self.actor()
+        self.check(actor)
+        until.append(actor)
+        self.next(actor)
+
+    def actor(self) -> Actor:
+        """Return the actor that runs."""
+        actor: Actor = _running.actor
+        return actor
+
+    def check(self, actor: Actor) -> None:
+        """End an actor that was killed, or whose simulation is over."""
+        if actor.crashed or self.over or self._failure is not None:
+            raise Crashed
+
+    def crash(self, actor: Actor) -> None:
+        """Kill an actor where it stands."""
+        actor.crashed = True
+        raise Crashed
+
+    # Calls
+
+    def latency(self) -> float:
+        """Return how long a message travels."""
+        return LATENCIES[self.choices.pick(len(LATENCIES), LIKELY)]
+
+    def fault(self, point: str, kinds: tuple[int, ...]) -> int:
+        """Return what happens at a point, of the kinds that can."""
+        POINTS[point] = kinds
+        actor = self.actor()
+        possible = [kind for kind in kinds if kind in self.kinds]
+        if not actor.faulty or not possible:
+            return NONE
+        if not self.choices.happens(self.often):
+            return NONE
+        kind = possible[self.choices.pick(len(possible))]
+        if self.faults >= FAULTS_AT_MOST:
+            return NONE
+        self.faults += 1
+        self.reached[point, kind] += 1
+        return kind
+
+    def note(self, call: str, answer: str, fault: int = NONE) -> None:
+        """Add a line to the history."""
+        actor = getattr(_running, "actor", None)
+        name = actor.name if actor is not None else "the world"
+        self.history.append(Step(round(self.now, 3), name, call, NAMES[fault], answer))
+
+    def lines(self) -> list[str]:
+        """Return the history as text, a numbered line a step."""
+        out = []
+        for number, step in enumerate(self.history, 1):
+            at = START + dt.timedelta(seconds=step.at)
+            fault = f" [{step.fault}]" if step.fault else ""
+            answer = f" -> {step.answer}" if step.answer else ""
+            what = f"{at:%d %H:%M:%S}.{at.microsecond // 1000:03} {step.actor}: {step.call}"
+            out.append(f"{number:3}. {what}{fault}{answer}")
+        return out
+
+
+def current() -> Simulation | None:
+    """Return the simulation of the running actor, or None outside of one."""
+    actor = getattr(_running, "actor", None)
+    return actor.simulation if actor is not None else None
+
+
+def call[T](
+    name: str,
+    effect: Callable[[], T],
+    *,
+    about: str = "",
+    what: str = "",
+    kinds: tuple[int, ...] = KINDS,
+    answer: Callable[[T], str] = lambda _: "",
+) -> T:
+    """Make a call of a client: it travels, takes effect at once or fails, and is answered.
+
+    `about` is what the history shows with the name, `what` the same without names and numbers.
+    """
+    simulation = current()
+    if simulation is None:
+        return effect()
+    return _call(simulation, name, effect, about, what or about, kinds, answer)
+
+
+def _call[T](
+    simulation: Simulation,
+    name: str,
+    effect: Callable[[], T],
+    about: str,
+    what: str,
+    kinds: tuple[int, ...],
+    answer: Callable[[T], str],
+) -> T:
+    from google.api_core.exceptions import GoogleAPICallError, ServiceUnavailable
+
+    actor = simulation.actor()
+    simulation._calls += 1
+    if simulation._calls > MOST_CALLS:
+        raise EndlessHistory(f"{MOST_CALLS} calls, the last ones of {actor.name}: {name}")
+    text, point = f"{name} {about}".rstrip(), f"{name} {what}".rstrip()
+    simulation.reached[point, NONE] += 1
+    simulation.sleep(simulation.latency())
+    fault = simulation.fault(point, kinds)
+    if fault == CRASH:
+        simulation.note(text, "", fault)
+        simulation.crash(actor)
+    if fault == BUSY:
+        simulation.note(text, "503", fault)
+        raise ServiceUnavailable("The service is unavailable")
+    if fault == STALL:
+        hours = STALLS[simulation.choices.pick(len(STALLS))]
+        simulation.note(text, f"asleep for {hours:.0f} s", fault)
+        simulation.sleep(hours)
+    try:
+        value = effect()
+        if fault == REPEATED:
+            simulation.note(text, answer(value), fault)
+            simulation.sleep(simulation.latency())
+            value = effect()
+    except GoogleAPICallError as exc:
+        simulation.note(text, f"{exc.code and int(exc.code)} {type(exc).__name__}", fault)
+        raise
+    except Crashed:
+        raise
+    except Exception as exc:
+        simulation.note(text, type(exc).__name__, fault)
+        raise
+    simulation.note(text, answer(value), fault)
+    if fault == CRASH_AFTER:
+        simulation.crash(actor)
+    simulation.sleep(simulation.latency())
+    if fault == LOST:
+        raise ServiceUnavailable("The answer was lost")
+    return value
+
+
+@contextmanager
+def simulation(seed: int | None = None, given: list[int] | None = None) -> Iterator[Simulation]:
+    """Yield a simulation by a seed, or by a given list of choices, and end its threads."""
+    world = Simulation(Choices(seed, given), seed)
+    # Each history has a random subset of the kinds of faults, and perhaps none.
+    world.kinds = tuple(kind for kind in KINDS if world.choices.happens(0.5))
+    world.often = (0.0, 0.01, 0.03, 0.08)[world.choices.pick(4)]
+    try:
+        yield world
+    finally:
+        world.close()

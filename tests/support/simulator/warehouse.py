@@ -1,0 +1,166 @@
+"""BigQuery in memory: tables, statements as jobs, and what concurrent ones do to each other.
+
+- A statement works on a snapshot taken at its start, and its changes become visible at once, at
+  its end. It ends whether its caller waits or not, and its answer can be lost.
+- Two statements that change rows of one partition conflict if they overlap; the later one fails. A
+  MERGE that only inserts conflicts with none. Two of them run at a time and 20 wait
+  (https://cloud.google.com/bigquery/docs/data-manipulation-language#dml-limitations).
+- The texts are those of https://cloud.google.com/bigquery/docs/error-messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.api_core.exceptions import BadRequest
+
+from simulator.kernel import KINDS, REPEATED, Actor, Simulation, call, current
+from simulator.statements import FUNCTIONS, Replace, Values, names
+
+RUNNING, QUEUED = 2, 20
+SECONDS = (1.0, 0.5, 2.0, 4.0, 30.0)  # that a statement takes
+OFTEN = (10, 10, 8, 4, 1)
+CONFLICT = "Could not serialize access to table {} due to concurrent update; reason: invalidQuery"
+TOO_MANY = "Too many DML statements outstanding against table {}, limit is 20."
+# The client repeats the start of a query by the id that it gave it: the answer is found again.
+STARTS = tuple(kind for kind in KINDS if kind != REPEATED)
+
+
+class UnknownStatement(AssertionError):
+    """The code under test ran SQL that has no function in `statements`."""
+
+
+@dataclass(eq=False)
+class Row:
+    """A row of a table, with the day that is its partition."""
+
+    values: Values
+    day: int
+
+
+@dataclass(eq=False)
+class Merge:
+    """A statement that replaces rows."""
+
+    name: str
+    change: Replace
+    owner: Actor | None
+    table: Table
+    state: str = "queued"  # running, done, failed
+    deletes: list[Row] = field(default_factory=list)  # by its snapshot
+    changed: set[int] = field(default_factory=set)  # partitions that others changed meanwhile
+    waiting: list[Actor] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Table:
+    """Rows, and the statements on them that have not ended."""
+
+    name: str
+    simulation: Simulation
+    rows: list[Row] = field(default_factory=list)
+    merges: list[Merge] = field(default_factory=list)
+    ended: list[Merge] = field(default_factory=list)
+    changed: Callable[[Merge, list[Values]], None] = lambda merge, before: None
+
+    def values(self) -> list[Values]:
+        """Return the rows that everybody sees now."""
+        return [row.values for row in self.rows]
+
+    def begin(self, merge: Merge) -> None:
+        """Accept a statement: it runs, or it waits."""
+        if len(self.merges) >= RUNNING + QUEUED:
+            raise BadRequest(TOO_MANY.format(self.name))
+        self.merges.append(merge)
+        self._start()
+
+    def _start(self) -> None:
+        for merge in self.merges[:RUNNING]:
+            if merge.state == "queued":
+                merge.state = "running"
+                merge.deletes = [row for row in self.rows if merge.change.deletes(row.values)]
+                seconds = SECONDS[self.simulation.choices.pick(len(SECONDS), OFTEN)]
+                self.simulation.schedule(seconds, lambda merge=merge: self._end(merge))
+
+    def _end(self, merge: Merge) -> None:
+        self.merges.remove(merge)
+        self.ended.append(merge)
+        days = {row.day for row in merge.deletes}
+        merge.state = "failed" if days & merge.changed else "done"
+        before = self.values()
+        if merge.state == "done":
+            self.rows = [row for row in self.rows if row not in merge.deletes]
+            today = int(self.simulation.now // 86_400)
+            self.rows += [Row(values, today) for values in merge.change.rows]
+            for other in self.merges:
+                if other.state == "running":
+                    other.changed |= days
+        owner = merge.owner.name if merge.owner is not None else "somebody"
+        removed, added = len(merge.deletes), len(merge.change.rows)
+        what = f"-{removed} +{added} rows" if merge.state == "done" else "conflict"
+        self.simulation.note(f"{merge.name} of {owner} ends", what)
+        self.changed(merge, before)
+        for actor in merge.waiting:
+            self.simulation.schedule(0.0, actor)
+        self._start()
+
+
+class QueryJob:
+    """The client's class: a query that was started."""
+
+    def __init__(self, result: Callable[[], list[Values]]) -> None:
+        self._result = result
+
+    def result(self, **_: Any) -> list[Values]:
+        return self._result()
+
+
+class BigQueryClient:
+    """The client of all tables of one dataset."""
+
+    def __init__(self, simulation: Simulation, *tables: str) -> None:
+        self.tables = {name: Table(name, simulation) for name in tables}
+
+    def query(self, sql: str, job_config: Any, **_: Any) -> QueryJob:
+        name = names().get(sql)
+        if name is None or name not in FUNCTIONS:
+            raise UnknownStatement(name or sql)
+        given = {
+            p.name: p.values if hasattr(p, "values") else p.value
+            for p in job_config.query_parameters
+        }
+
+        def start() -> Any:
+            made = FUNCTIONS[name](
+                {table.name: table.values() for table in self.tables.values()}, given
+            )
+            if not isinstance(made, Replace):
+                return made
+            table, simulation = self.tables[made.table], current()
+            owner = simulation.actor() if simulation is not None else None
+            merge = Merge(name, made, owner, table)
+            table.begin(merge)
+            return merge
+
+        started = call("query", start, about=name, kinds=STARTS, answer=_started)
+        if isinstance(started, Merge):
+            return QueryJob(lambda: self._wait(started))
+        return QueryJob(lambda: started)
+
+    def _wait(self, merge: Merge) -> list[Values]:
+        simulation = current()
+        if simulation is not None and merge.state in ("queued", "running"):
+            simulation.wait(merge.waiting)
+
+        def answer() -> list[Values]:
+            if merge.state == "failed":
+                raise BadRequest(CONFLICT.format(merge.table.name))
+            return []
+
+        return call("result", answer, about=merge.name, kinds=STARTS)
+
+
+def _started(made: Any) -> str:
+    return "a job" if isinstance(made, Merge) else f"{len(made)} rows"
