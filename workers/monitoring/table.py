@@ -95,6 +95,16 @@ def last_counts(
     return {(row["column_name"], row["bins_id"]): (row["run_id"], counts_of(row)) for row in rows}
 
 
+def recorded_columns(clients: Clients, env: str, run_id: str, predicted_at: str) -> int:
+    """Return how many rows the table has of a run that was planned at `predicted_at`.
+
+    Raises:
+        TryAgain: the table does not exist.
+    """
+    [row] = run(clients, env, statement("recorded_profile"), *_key(run_id, predicted_at))
+    return int(row["columns"])
+
+
 def replace_rows(
     clients: Clients, env: str, run_id: str, predicted_at: str, rows: Sequence[Mapping[str, Any]]
 ) -> None:

@@ -53,7 +53,8 @@ def ten_uploads(case: ModelCase) -> None:
         case.upload(slope=slope, version="v1")
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("times", [2, 10])
 def test_ten_uploads_with_duplicate_announcements_give_one_row_a_version(
     case: ModelCase, times: int
 ) -> None:
@@ -85,7 +86,8 @@ def test_ten_uploads_redelivered_in_any_order_give_one_row_a_version(
     assert case.registered() == case.stored()
 
 
-@pytest.mark.parametrize("changes", [8, pytest.param(24, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("changes", [8, 24])
 def test_messages_delivered_during_changes_leave_the_buckets_final_state(
     case: ModelCase, changes: int
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_late_finalize_does_not_register_a_deleted_model(case: ModelCase) -> N
         assert case.rows() == []
 
 
+@pytest.mark.long
 def test_a_stale_delete_does_not_remove_a_live_model(case: ModelCase) -> None:
     case.upload(slope=1.0)
     case.settle()
@@ -135,6 +138,7 @@ def test_a_stale_delete_does_not_remove_a_live_model(case: ModelCase) -> None:
         assert case.registered() == [("v1", live.generation, None)]
 
 
+@pytest.mark.long
 def test_every_order_of_messages_gives_the_same_rows(case: ModelCase) -> None:
     """The last change of the object decides, not its last message."""
     with notifications_lost(case.stack):

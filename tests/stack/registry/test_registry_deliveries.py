@@ -164,6 +164,7 @@ def test_a_registry_whose_service_is_killed_twice_in_50_deliveries_needs_no_resc
     killed(case, 12, 50, kills=2)
 
 
+@pytest.mark.long
 def test_60_deliveries_with_a_fifth_of_calls_failing_leave_one_row_a_version(
     case: ModelCase, tmp_path: Path
 ) -> None:

@@ -113,9 +113,8 @@ def test_callers_that_reach_the_same_write_together_write_it_once(
     check(bench, output, outcomes)
 
 
-@pytest.mark.parametrize(
-    "design", sampled(["random job id", "checkpoint after append", "fresh run id"], 1, __file__)
-)
+@pytest.mark.long
+@pytest.mark.parametrize("design", ["random job id", "checkpoint after append", "fresh run id"])
 def test_a_weaker_design_duplicates_rows_of_concurrent_callers(bench: Bench, design: str) -> None:
     output = bench.output()
     at_the_same_point(bench, output, "POST load", design)

@@ -85,7 +85,7 @@ CRITICAL = [
 
 
 @pytest.mark.parametrize(
-    ("point", "job_seconds"), sampled(CRITICAL, 4, __file__, kind=lambda p: p.values[0]["moment"])
+    ("point", "job_seconds"), sampled(CRITICAL, 2, __file__, kind=lambda p: p.values[0]["moment"])
 )
 def test_a_caller_killed_at_a_critical_call_is_followed_by_one_that_finishes(
     bench: Bench, point: dict[str, Any], job_seconds: float
@@ -134,18 +134,15 @@ def test_fifty_killed_runs_with_a_challenger_write_both_once(bench: Bench) -> No
         killed_run(bench, 5_000 + seed, shadow="v2")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("design", "expected"),
-    sampled(
-        [
-            ("", []),
-            ("checkpoint after append", ["799 ids more than once"]),
-            ("fresh run id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
-            ("random job id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
-        ],
-        *(2, __file__),
-        kind=lambda case: case[0] == "",
-    ),
+    [
+        ("", []),
+        ("checkpoint after append", ["799 ids more than once"]),
+        ("fresh run id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
+        ("random job id", ["2 load jobs succeeded", f"{SCORED} ids more than once"]),
+    ],
 )
 def test_weaker_designs_fail_the_kill_test_and_ours_passes(
     bench: Bench, design: str, expected: list[str]
@@ -158,9 +155,8 @@ def test_weaker_designs_fail_the_kill_test_and_ours_passes(
     assert set(expected) <= set(problems) if expected else problems == []
 
 
-@pytest.mark.parametrize(
-    "design", sampled(["checkpoint after append", "fresh run id", "random job id"], 1, __file__)
-)
+@pytest.mark.long
+@pytest.mark.parametrize("design", ["checkpoint after append", "fresh run id", "random job id"])
 def test_random_kills_expose_a_weaker_design_too(bench: Bench, design: str) -> None:
     for seed in range(30):
         try:
@@ -201,7 +197,7 @@ def stopped_run(bench: Bench, point: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(
-    "point", sampled({f"{p['moment']} {p['name']}": p for p in ZOMBIES}, 2, __file__)
+    "point", sampled({f"{p['moment']} {p['name']}": p for p in ZOMBIES}, 1, __file__)
 )
 def test_a_caller_that_resumes_after_another_has_finished_changes_nothing(
     bench: Bench, point: dict[str, Any]

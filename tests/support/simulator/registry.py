@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from simulator.kernel import Actor, Simulation
 from simulator.statements import Values, alias_key, model_key
 from simulator.storage import Bucket, StorageClient, Stored
 from simulator.topics import Message, PublisherClient, Subscription, may_pass
-from simulator.warehouse import BigQueryClient, Merge
+from simulator.warehouse import BigQueryClient, Merge, Table
 from workers.registry import alias_sync, move, sync
 
 SETTINGS = Settings(
@@ -37,6 +37,17 @@ class Mismatch(AssertionError):
 
 class Gap(AssertionError):
     """The mismatch of a statement that took effect after everybody's last look (decision 19)."""
+
+
+def outlived(tables: Iterable[Table]) -> bool:
+    """Return whether a statement took effect that its owner did not look at afterwards."""
+    return any(
+        merge.state == "done"
+        and merge.owner is not None
+        and (merge.owner.crashed or merge.owner.error is not None)
+        for table in tables
+        for merge in table.ended
+    )
 
 
 @dataclass(frozen=True)
@@ -222,7 +233,7 @@ class Registry:
         try:
             self.check()
         except Mismatch as exc:
-            if not self._outlived():
+            if not outlived(self.bigquery.tables.values()):
                 raise
             self._rescan_now()  # this much is guaranteed
             self.check()
@@ -231,16 +242,6 @@ class Registry:
     def _rescan_now(self) -> None:
         self.simulation.start("last rescan", self._rescan, faulty=False)
         self.simulation.run()
-
-    def _outlived(self) -> bool:
-        """Return whether a statement took effect that its owner did not look at afterwards."""
-        return any(
-            merge.state == "done"
-            and merge.owner is not None
-            and (merge.owner.crashed or merge.owner.error is not None)
-            for table in self.bigquery.tables.values()
-            for merge in table.ended
-        )
 
     def check(self) -> None:
         """Check the registry and the log against the bucket.

@@ -15,11 +15,15 @@ import pytest
 from simulator.kernel import NONE, Simulation, simulation
 from simulator.mutants import Mutant
 from simulator.registry import Gap, Registry
+from simulator.scoring import Scoring, shrink_runs
 from simulator.virtual import virtual_time
 from workers.inference.verdict import Verdict
 from workers.registry import verify
 
-SCENARIOS: dict[str, Callable[[Simulation], Any]] = {"registry": Registry}
+SCENARIOS: dict[str, Callable[[Simulation], Any]] = {
+    "registry": Registry,
+    "scoring": Scoring,
+}
 
 
 class _AllReady:
@@ -37,6 +41,7 @@ def world() -> Iterator[pytest.MonkeyPatch]:
     try:
         with virtual_time() as patch:
             patch.setattr(verify, "verifier", _AllReady)
+            shrink_runs(patch)
             yield patch
     finally:
         logging.disable(level)

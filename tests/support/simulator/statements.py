@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import workers.sql
+from workers.registry.rows import IDENTITY
 from workers.sql import statement
 
 Values = dict[str, Any]
@@ -25,9 +26,6 @@ ALIAS_COLUMNS = (
     *("model_name", "alias", "environment", "version", "previous_version", "who", "why", "forced"),
     *("evidence", "moved_at", "generation", "previous_generation", "deleted", "source", "move_id"),
     *("problem", "learnt_by", "guarded"),
-)
-IDENTITY = (
-    *("gcs_uri", "generation", "metadata_generation", "signature_generation", "verified_with"),
 )
 
 

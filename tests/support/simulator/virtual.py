@@ -70,7 +70,7 @@ class _Datetime(dt.datetime, metaclass=_IsDatetime):
 
 
 class _Module:
-    """A module of which some names are replaced."""
+    """A module with some names replaced."""
 
     def __init__(self, real: ModuleType, **instead: Any) -> None:
         self.__dict__.update(instead)

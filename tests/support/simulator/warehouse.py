@@ -16,9 +16,11 @@ from typing import Any
 
 from google.api_core.exceptions import BadRequest
 
+from simulator import run_statements, statements
 from simulator.kernel import KINDS, REPEATED, Actor, Simulation, call, current
-from simulator.statements import FUNCTIONS, Replace, Values, names
+from simulator.statements import Replace, Values, names
 
+FUNCTIONS = statements.FUNCTIONS | run_statements.FUNCTIONS
 RUNNING, QUEUED = 2, 20
 SECONDS = (1.0, 0.5, 2.0, 4.0, 30.0)  # that a statement takes
 OFTEN = (10, 10, 8, 4, 1)

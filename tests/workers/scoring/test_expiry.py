@@ -251,3 +251,14 @@ def test_a_run_that_worked_for_a_whole_session_does_not_begin_again(
         with pytest.raises(Conflict, match=r"1,000 of 5,000 rows"):
             current(store)
     assert given_up(store) == []
+
+
+def test_a_process_that_was_stopped_for_an_hour_does_not_take_the_hour_for_work(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    seen = watching(store, 200_000)
+    looked(store, clock, seen, 60)  # 1,000 rows a minute
+    clock.now += 3_600
+    store.add(0, 10_000, 1_000)
+    seen.look()

@@ -12,7 +12,7 @@ from workers import machine
 from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Counts
 from workers.scoring.shards.chain import Chain
-from workers.scoring.shards.expiry import LASTS, TOLERANCE, check_pace
+from workers.scoring.shards.expiry import IDLE, LASTS, TOLERANCE, check_pace
 from workers.scoring.shards.part import Footer, readable_footers
 from workers.scoring.shards.read_session import Session
 from workers.scoring.store import RunStore
@@ -45,6 +45,7 @@ class Watch:
         for chain in chains:
             self._footers |= zip(chain.parts, chain.footers, strict=True)
         self._began = self._looked_at = time.monotonic()
+        self._worked = 0.0  # seconds, without pauses of this process
         self._rows_before = self.counts.read
         self._first: tuple[float, int] | None = None  # when new parts were seen: time and rows
 
@@ -60,8 +61,10 @@ class Watch:
             Conflict: at this pace the run cannot end within a read session.
             SessionOver: it cannot end before this one does, but within another.
         """
-        if time.monotonic() - self._looked_at < EVERY:
+        since = time.monotonic() - self._looked_at
+        if since < EVERY:
             return
+        self._worked += min(since, IDLE.total_seconds())
         before = len(self._footers)
         self._look_up()
         self._looked_at = time.monotonic()
@@ -76,7 +79,7 @@ class Watch:
                 self._footers[name] = footer
 
     def _check_pace(self) -> None:
-        rows, at = self.counts.read, self._looked_at
+        rows, at = self.counts.read, self._worked
         if self._first is None:
             self._first = at, rows
         since, rows_then = self._first

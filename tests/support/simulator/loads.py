@@ -1,0 +1,180 @@
+"""BigQuery's load jobs in memory: atomic as they end, under ids that are taken once."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from google.api_core.exceptions import Conflict, InternalServerError, NotFound
+from google.cloud import bigquery
+
+from simulator.kernel import KINDS, Simulation, call
+from simulator.storage import PLAIN, START, Bucket, at
+from simulator.warehouse import BigQueryClient, QueryJob
+
+SECONDS = (2.0, 0.5, 6.0, 20.0, 400.0)  # that a load takes
+OFTEN = (10, 10, 8, 4, 1)
+TYPES = {"int64": "INT64", "double": "FLOAT64"}
+# As the client's `_ERROR_REASON_TO_EXCEPTION` has them
+ERRORS = {"backendError": InternalServerError, "notFound": NotFound}
+
+
+@dataclass(eq=False)
+class Loaded:
+    """A table that runs read and write."""
+
+    schema: list[dict[str, Any]]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    created: float = 0.0
+    modified: float = 0.0
+
+
+@dataclass(eq=False)
+class LoadJob:
+    """The client's class, and the job."""
+
+    job_id: str
+    uris: list[str]
+    table: str
+    config: Any
+    simulation: Simulation
+    state: str = "RUNNING"
+    error_result: dict[str, str] | None = None
+    output_rows: int | None = None
+    ended: Any = None
+
+    def done(self, **_: Any) -> bool:
+        def look() -> bool:
+            return self.state == "DONE"
+
+        return call("job.done", look, about=self.job_id[-12:], what="load", kinds=PLAIN, answer=str)
+
+    def result(self, **_: Any) -> LoadJob:
+        def answer() -> LoadJob:
+            if self.error_result is not None:
+                raise ERRORS[self.error_result["reason"]](self.job_id)
+            return self
+
+        return call("job.result", answer, about=self.job_id[-12:], what="load", kinds=PLAIN)
+
+
+class LoadingClient(BigQueryClient):
+    """The client of tables, jobs and statements."""
+
+    def __init__(self, simulation: Simulation, runs: Bucket, *statements: str) -> None:
+        super().__init__(simulation, *statements)
+        self._simulation, self._runs = simulation, runs
+        self.loaded: dict[str, Loaded] = {}
+        self.jobs: dict[str, LoadJob] = {}
+
+    def get_table(self, name: str, **_: Any) -> bigquery.Table:
+        def get() -> bigquery.Table:
+            table = self.loaded.get(name)
+            if table is None:
+                raise NotFound(name)
+            project, dataset, table_id = name.split(".")
+            reference = {"projectId": project, "datasetId": dataset, "tableId": table_id}
+            return bigquery.Table.from_api_repr(
+                {
+                    "tableReference": reference,
+                    "type": "TABLE",
+                    "location": "US",
+                    "schema": {"fields": table.schema},
+                    "numRows": str(len(table.rows)),
+                    "creationTime": _milliseconds(table.created),
+                    "lastModifiedTime": _milliseconds(table.modified),
+                }
+            )
+
+        return call("get_table", get, about=name.rpartition(".")[2], kinds=PLAIN)
+
+    def get_dataset(self, name: str, **_: Any) -> Any:
+        return call("get_dataset", lambda: SimpleNamespace(location="US"), about=name, kinds=PLAIN)
+
+    def get_job(self, job_id: str, **_: Any) -> LoadJob:
+        def get() -> LoadJob:
+            if job_id not in self.jobs:
+                raise NotFound(job_id)
+            return self.jobs[job_id]
+
+        return call(
+            *("get_job", get),
+            about=job_id[-12:],
+            what="load",
+            kinds=PLAIN,
+            answer=lambda job: job.state,
+        )
+
+    def load_table_from_uri(
+        self, uris: list[str], table: str, job_id: str, job_config: Any, **_: Any
+    ) -> LoadJob:
+        def start() -> LoadJob:
+            if job_id in self.jobs:
+                raise Conflict(f"Already Exists: Job {job_id}")
+            job = LoadJob(job_id, uris, table, job_config, self._simulation)
+            self.jobs[job_id] = job
+            seconds = SECONDS[self._simulation.choices.pick(len(SECONDS), OFTEN)]
+            self._simulation.schedule(seconds, lambda: self._end(job))
+            return job
+
+        return call(
+            *("load_table_from_uri", start),
+            about=f"{len(uris)} files, {job_id[-12:]}",
+            what="load",
+            kinds=KINDS,
+        )
+
+    def _end(self, job: LoadJob) -> None:
+        job.state, job.ended = "DONE", at(self._simulation.now)
+        if self._simulation.choices.happens(0.03):
+            job.error_result = {"reason": "backendError"}
+            self._simulation.note(f"the load job {job.job_id[-12:]} ends", "failed")
+            return
+        rows: list[dict[str, Any]] = []
+        for uri in job.uris:
+            stored = self._runs.objects.get(uri.removeprefix(f"gs://{self._runs.name}/"))
+            if stored is None:
+                job.error_result = {"reason": "notFound"}
+                return
+            rows += pq.read_table(io.BytesIO(stored.content)).to_pylist()
+        schema = [field.to_api_repr() for field in job.config.schema]
+        table = self.loaded.setdefault(job.table, Loaded(schema, created=self._simulation.now))
+        replaces = job.config.write_disposition.startswith("WRITE_TRUNCATE")
+        table.rows = [*([] if replaces else table.rows), *rows]
+        table.modified = self._simulation.now
+        job.output_rows = len(rows)
+        self._simulation.note(f"the load job {job.job_id[-12:]} ends", f"+{len(rows)} rows")
+
+    def query(self, sql: str, job_config: Any, **options: Any) -> Any:
+        for start, select in (
+            ("SELECT COUNT(*) AS n FROM", lambda rows, given: [{"n": len(rows)}]),
+            ("SELECT 1 FROM", _of_run),
+        ):
+            if sql.startswith(start):
+                name = sql.split("`")[1]
+                given = {p.name: p.value for p in job_config.query_parameters}
+                rows = call(
+                    *("query", lambda n=name, s=select, g=given: s(self.loaded[n].rows, g)),
+                    about=start.lower(),
+                    kinds=PLAIN,
+                )
+                return QueryJob(lambda rows=rows: rows)
+        return super().query(sql, job_config, **options)
+
+
+def _of_run(rows: list[dict[str, Any]], given: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"f0_": 1} for row in rows if row["run_id"] == given["run_id"]][:1]
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int((START.timestamp() + seconds) * 1000))
+
+
+def input_of(rows: pa.Table) -> Loaded:
+    """Return Arrow rows as a table."""
+    schema = [{"name": f.name, "type": TYPES[str(f.type)], "mode": "NULLABLE"} for f in rows.schema]
+    return Loaded(schema, rows.to_pylist(), created=-1000.0, modified=-500.0)

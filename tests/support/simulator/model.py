@@ -1,0 +1,97 @@
+"""A model at the sandbox's door: a fixed function of the rows, described as scikit-learn's is."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from sklearn.linear_model import LinearRegression
+
+from in_process import described
+from mlsys.artifact.describe import build
+from mlsys.errors import PredictionFailed
+from workers.inference.description import output_values
+from workers.inference.verdict import Verdict
+
+BAD = -999.0  # a value that the model raises on
+CONTENT = b"the model"
+
+
+def answer(x: float | None) -> float:
+    """Return the prediction for a value."""
+    return 0.5 if x is None else 2.0 * x + 1.0
+
+
+@functools.cache
+def fitted() -> LinearRegression:
+    """Return the model that is described."""
+    X = pd.DataFrame({"x": [float(n) for n in range(40)]})
+    return LinearRegression().fit(X, 2 * X["x"] + 1)
+
+
+@functools.cache
+def metadata() -> dict[str, Any]:
+    """Return the model's metadata.json."""
+    X = pd.DataFrame({"x": [float(n) for n in range(40)]})
+    y = (2 * X["x"] + 1).rename("y")
+    return build(fitted(), X=X, y=y, metrics={}, artifact=CONTENT) | {
+        "created_at": "2026-01-01T00:00:00+00:00"
+    }
+
+
+@functools.cache
+def _description(predictions: int) -> Any:
+    return described(fitted(), predictions)
+
+
+@functools.cache
+def _values(methods: tuple[str, ...], names: tuple[str, ...]) -> Any:
+    return output_values(fitted(), methods, names)
+
+
+class Model:
+    """What `SandboxedModel` offers, in the place of one that has been loaded."""
+
+    alive = True
+    warnings = ()
+    version_mismatch = sklearn_version = None
+
+    def __init__(self, file: Any = None) -> None:
+        self.sandbox = self
+        self.pid = -1
+
+    def judge(self, metadata: Any) -> Verdict:
+        return Verdict("ready")
+
+    def describe(self, predictions: int) -> Any:
+        return _description(predictions)
+
+    def output_values(self, methods: Any, names: Any) -> Any:
+        return _values(tuple(methods), tuple(names))
+
+    def choose_route(self, *_: Any) -> str:
+        return "simulated"
+
+    def predictor(self, spec: Any) -> Predictor:
+        return Predictor()
+
+    def close(self) -> None:
+        pass
+
+
+class Predictor:
+    """What `SandboxedPredictor` offers."""
+
+    path = "simulated"
+    rows_at_once = 3
+
+    def put(self, rows: Any) -> None:
+        return None
+
+    def predict(self, rows: Any, slot: Any = None) -> dict[str, Any]:
+        values = rows.column("x").to_pylist()
+        if BAD in values:
+            raise PredictionFailed("a value that the model does not take")
+        return {"y": pa.array([answer(x) for x in values], pa.float64())}

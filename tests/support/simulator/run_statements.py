@@ -1,0 +1,71 @@
+"""The statements about runs of `workers/sql` as Python functions, as in `statements`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from typing import Any
+
+from simulator.statements import Parameters, Replace, Tables, Values
+
+
+def recorded_run(tables: Tables, given: Parameters) -> list[Values]:
+    return [
+        {"state": row["state"], "finished_at": row["finished_at"]}
+        for row in tables["prediction_runs"]
+        if row["run_id"] == given["run_id"] and row["finished_at"] >= given["since"]
+    ]
+
+
+def replace_run(tables: Tables, given: Parameters) -> Replace:
+    run_id, since = given["run_id"], given["since"]
+    row: dict[str, Any] = {name: given[name] for name in given if name != "since"}
+    row["finished_at"] = dt.datetime.fromisoformat(row["finished_at"])
+    for name in ("rows_read", "rows_scored", "rows_rejected", "attempts"):
+        row[name] = None if row[name] is None else int(row[name])
+    return Replace(
+        "prediction_runs",
+        lambda known: known["run_id"] == run_id and known["finished_at"] >= since,
+        [row],
+    )
+
+
+def last_profile(tables: Tables, given: Parameters) -> list[Values]:
+    rows = [
+        row
+        for row in tables["prediction_profiles"]
+        if row["model_name"] == given["model_name"]
+        and row["role"] == "prediction"
+        and row["row_count"] >= given["rows"]
+    ]
+    assert not rows, "no history has 30 rows"
+    return rows
+
+
+def recorded_profile(tables: Tables, given: Parameters) -> list[Values]:
+    columns = sum(_key(row) == _key(given) for row in tables["prediction_profiles"])
+    return [{"columns": columns}]
+
+
+def replace_profile(tables: Tables, given: Parameters) -> Replace:
+    keys = set(given["keys"])
+    key = {"run_id": given["run_id"], "predicted_at": given["predicted_at"]}
+    return Replace(
+        "prediction_profiles",
+        lambda row: _key(row) == _key(given) and f"{row['role']}/{row['column_name']}" in keys,
+        [row | key for row in json.loads(given["rows"])],
+    )
+
+
+def _key(values: Any) -> tuple[Any, Any]:
+    return values["run_id"], values["predicted_at"]
+
+
+FUNCTIONS: dict[str, Callable[[Tables, Parameters], Any]] = {
+    function.__name__: function
+    for function in (
+        *(recorded_run, replace_run),
+        *(last_profile, recorded_profile, replace_profile),
+    )
+}
