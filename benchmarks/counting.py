@@ -1,14 +1,17 @@
-"""`make bench ARGS=counting`: the CPU seconds that counting the columns costs a run.
+"""`make bench ARGS=counting`: the CPU seconds that the counts and the contract cost a run.
 
-Each workload's table is scored in turn with `profile=true` and `profile=false`, by one service.
+Each workload's table is scored in turn with both on, as the model's upload left them, and with
+`profile=false&contract=off`, by one service.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import requests
@@ -27,18 +30,21 @@ from benchmarks.workloads import (
 from mlsys.columns.frames import from_frame
 from mlsys.local.stack import LocalStack
 
-WAYS = ("true", "false")  # of `profile`
+WAYS = {
+    "on": {"profile": "true", "contract": "enforce"},
+    "off": {"profile": "false", "contract": "off"},
+}
 
 
 def main() -> None:
-    """Print a table with the medians of the CPU seconds."""
+    """Print a table with the medians of the CPU seconds, and of the pairs' ratios."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.counting", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="default: %(default)s")
     parser.add_argument("--repeat", type=int, default=5, help="rounds; default: %(default)s")
     parser.add_argument("--only", default="abcde", help="workloads; default: %(default)s")
     options = parser.parse_args()
-    print("| workload | off, CPU s | on, CPU s | median of the differences | share |")
-    print("|---|---|---|---|---|", flush=True)
+    print("| workload | off, CPU s | on, CPU s | pairs | median on/off (range) | load |")
+    print("|---|---|---|---|---|---|", flush=True)
     for key, workload in workloads().items():
         if key in options.only:
             print(measured(workload, options.rows, options.repeat), flush=True)
@@ -54,15 +60,15 @@ def measured(workload: Workload, rows: int, repeat: int) -> str:
             Path(folder) / "input", map(from_frame, slices(workload.features, rows))
         )
         table = make_table(stack, "input", files)
-        score(stack, workload, table, profile="true")  # starts the processes
+        score(stack, workload, table, **WAYS["on"])  # starts the processes
         for turn in range(repeat):
-            for way in WAYS if turn % 2 else WAYS[::-1]:
-                seconds[way].append(score(stack, workload, table, profile=way))
-    on, off = seconds["true"], seconds["false"]
-    more = statistics.median(a - b for a, b in zip(on, off, strict=True))
-    median = statistics.median(off)
-    shown = [f"{statistics.median(s):.2f} ({min(s):.2f} to {max(s):.2f})" for s in (off, on)]
-    return f"| ({workload.key}) | {shown[0]} | {shown[1]} | {more:.3f} | {more / median:.1%} |"
+            for way in WAYS if turn % 2 else reversed(WAYS):
+                seconds[way].append(score(stack, workload, table, **WAYS[way]))
+    on, off = seconds["on"], seconds["off"]
+    ratios = [a / b for a, b in zip(on, off, strict=True)]
+    shown = [_median_and_range(values) for values in (off, on)]
+    cells = [*shown, str(repeat), _median_and_range(ratios), f"{os.getloadavg()[0]:.0f}"]
+    return f"| ({workload.key}) | {' | '.join(cells)} |"
 
 
 def score(stack: LocalStack, workload: Workload, table: str, **more: str) -> float:
@@ -83,6 +89,10 @@ def score(stack: LocalStack, workload: Workload, table: str, **more: str) -> flo
     answer.raise_for_status()
     stack.clients.bigquery.delete_table(output)
     return after - before
+
+
+def _median_and_range(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ class PlannedContract:
 class ContractCounts:
     """What the clauses counted, by their places: failing rows, and newest values.
 
-    `newest` is in microseconds since 1970. `examples` are a few failing rows, the first ones.
+    `newest` is in microseconds since 1970. `examples` are a few failing rows, the first ones of the
+    batches where more fail than the clause allows.
     """
 
     failing: Mapping[int, int] = field(default_factory=dict)

@@ -35,7 +35,7 @@ _ORDER: dict[str, tuple[str, str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Bound:
+class Bound:
     """A comparison that fails a row: `less` than `value`, for instance."""
 
     comparison: str
@@ -43,6 +43,7 @@ class _Bound:
     extreme: str  # "min" or "max" of the column, which decides whether any row fails
 
     def fails(self, column: Any) -> Any:
+        """Return which values fail, as a mask or a scalar."""
         import pyarrow.compute as pc
 
         if self.value is None:
@@ -61,8 +62,14 @@ def failing(clause: Clause, kind: pa.DataType) -> Failing:
         return _in_set(parameters["values"], kind, within=clause.check == "notin")
     if clause.check == "str_length":
         return _length(parameters)
+    return _out_of(bounds_of(clause, kind))
+
+
+def bounds_of(clause: Clause, kind: pa.DataType) -> list[Bound]:
+    """Return the bounds of a clause that compares, for a column of Arrow type `kind`."""
+    parameters = clause.parameters
     given = {clause.check: parameters["value"]} if "value" in parameters else parameters
-    return _out_of(_bounds(given, kind))
+    return _bounds(given, kind)
 
 
 def newest(column: pa.ChunkedArray) -> int | None:
@@ -150,7 +157,7 @@ def _length(parameters: Mapping[str, Any]) -> Failing:
     return marked
 
 
-def _out_of(bounds: list[_Bound]) -> Failing:
+def _out_of(bounds: list[Bound]) -> Failing:
     def marked(column: Any) -> Any:
         import pyarrow.compute as pc
 
@@ -189,7 +196,7 @@ def _any(value: Any) -> bool:
     return bool(value.as_py())
 
 
-def _bounds(parameters: Mapping[str, Any], kind: pa.DataType) -> list[_Bound]:
+def _bounds(parameters: Mapping[str, Any], kind: pa.DataType) -> list[Bound]:
     import pyarrow as pa
 
     bounds = []
@@ -201,12 +208,12 @@ def _bounds(parameters: Mapping[str, Any], kind: pa.DataType) -> list[_Bound]:
             smallest, largest = _limits(kind)
             if not smallest <= bound <= largest:
                 if (bound > largest) == (extreme == "min"):  # beyond every value: all fail
-                    bounds.append(_Bound(comparison, None, extreme))
+                    bounds.append(Bound(comparison, None, extreme))
                 continue
             bound = _typed(bound, kind)
         else:
             bound = float(value) if pa.types.is_floating(kind) else _read(value, kind)
-        bounds.append(_Bound(comparison, pa.scalar(bound, kind), extreme))
+        bounds.append(Bound(comparison, pa.scalar(bound, kind), extreme))
     return bounds
 
 

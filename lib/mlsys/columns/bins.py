@@ -255,9 +255,13 @@ def _count_numbers(
     elif bins.kind == NUMBER:
         edges = edges_as(bins.edges, kind)
         below = 0 if low >= edges[0] else how_many(np.less, edges[0])
-        sums = [how_many(np.less_equal, edge) for edge in edges[1:]]
+        valid = len(values) - missing
+        sums = [
+            valid if high <= edge else 0 if low > edge else how_many(np.less_equal, edge)
+            for edge in edges[1:]
+        ]
         inner = [n - before for n, before in zip(sums, [below, *sums], strict=False)]
-        above = len(values) - missing - sums[-1]
+        above = valid - sums[-1]
     other = len(values) - missing - below - above - sum(inner)
     nans = rows - nulls - (len(values) - missing)
     return Counts(rows, nulls, nans, below, above, other, tuple(inner), **extremes)

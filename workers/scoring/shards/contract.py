@@ -7,8 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mlsys.artifact.contract import REJECT, Clause
+from mlsys.columns.bins import Counts as ColumnCounts
+from mlsys.columns.names import fold
 from workers.monitoring.contract import MAX_EXAMPLES, ContractCounts
 from workers.monitoring.contract_checks import Failing, failing, newest
+from workers.monitoring.contract_known import Known, known
+from workers.monitoring.reference import FEATURE
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.rejects import Reject, plain, short
 
@@ -84,16 +88,22 @@ class InputCheck:
 
     def __init__(self, plan: Plan) -> None:
         self._contract, self._ids = plan.contract, [c.name for c in plan.ids[:MAX_IDS]]
-        self._checks: dict[int, Failing] | None = None
+        watched = () if plan.reference is None else plan.reference.of(FEATURE)
+        self._bins = {fold(column.name): (i, column.bins) for i, column in enumerate(watched)}
+        self._checks: dict[int, _Check] | None = None
 
-    def check(self, rows: pa.Table) -> Checked:
-        """Return what the clauses say of a batch."""
+    def check(self, rows: pa.Table, features: Sequence[ColumnCounts]) -> Checked:
+        """Return what the clauses say of a batch; `features` are its counts (`count_features`).
+
+        A clause looks at the values only if the counts do not tell how many rows fail it, or if
+        they are more than may fail: then it names some.
+        """
         contract = self._contract
         if contract is None or not contract.counted:
             return Checked()
         if self._checks is None:
             self._checks = {
-                place: failing(clause, rows.schema.field(clause.column).type)
+                place: self._check(clause, rows.schema.field(clause.column).type)
                 for place in contract.counted
                 if (clause := contract.clauses[place]).of_values
             }
@@ -107,12 +117,26 @@ class InputCheck:
             if place not in self._checks:
                 if (value := newest(column)) is not None:
                     latest[place] = value
-            elif (mask := self._checks[place](column)) is not None:
-                counts[place] = _count(mask)
-                examples[place] = self._examples(rows, clause, mask)
-                if contract.rejects and clause.action == REJECT:
+                continue
+            check = self._checks[place]
+            if (number := check.known(features)) == 0:
+                continue
+            allowed = clause.allowed(rows.num_rows)
+            if number is None or number > allowed:
+                mask = check.failing(column)
+                number = 0 if mask is None else _count(mask)
+                if number > allowed:
+                    examples[place] = self._examples(rows, clause, mask)
+                if number and contract.rejects and clause.action == REJECT:
                     refusing[place] = mask
+            if number:
+                counts[place] = number
         return Checked(ContractCounts(counts, latest, examples), refusing, contract.clauses)
+
+    def _check(self, clause: Clause, kind: pa.DataType) -> _Check:
+        place, bins = self._bins.get(fold(clause.column or ""), (0, None))
+        of_counts = None if bins is None else known(clause, kind, bins)
+        return _Check(failing(clause, kind), of_counts, place)
 
     def _examples(self, rows: pa.Table, clause: Clause, mask: Any) -> list[dict[str, Any]]:
         import pyarrow.compute as pc
@@ -132,3 +156,15 @@ def _count(mask: Any) -> int:
     import pyarrow.compute as pc
 
     return int(pc.sum(mask).as_py())
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A clause of a column: what marks its failing rows, and what reads them off its counts."""
+
+    failing: Failing
+    of_counts: Known | None
+    place: int  # of the column among the features that are counted
+
+    def known(self, features: Sequence[ColumnCounts]) -> int | None:
+        return None if self.of_counts is None else self.of_counts(features[self.place])

@@ -206,10 +206,11 @@ class _Reader:
             for table in read_batches(clients, session, chain.shard, chain.end, most, plan.aliases):
                 if self._over:
                     return
-                checked = contract.check(table)
+                features = count_features(plan.reference, table)
+                checked = contract.check(table, features)
                 kept = checked.kept(table if own is None else table.select(own))
                 batch = scorer.put(kept) if kept.num_rows else Batch(kept)
-                yield batch, table, count_features(plan.reference, table), checked
+                yield batch, table, features, checked
 
         self._batches = ahead(batches())
         self.batch: Batch | None = None
