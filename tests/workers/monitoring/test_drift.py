@@ -181,6 +181,15 @@ def test_the_shift_of_the_mean_is_in_standard_deviations() -> None:
     assert judge(watched(TEN, EVEN), endless, 1).mean_shift is None
 
 
+def test_deciles_of_a_few_training_rows_give_no_alarm() -> None:
+    """By Pearson's statistic alone, one of 1,000 such columns is beyond chance."""
+    random = np.random.default_rng(8)
+    for _ in range(3_000):
+        shares = random.gamma(3, size=10)  # of a decile of three rows: they vary so much
+        after = Counts(1_000, bins=tuple(random.multinomial(1_000, shares / shares.sum()).tolist()))
+        assert judge(watched(TEN, Counts(30, bins=(3,) * 10)), after, 1).level == OK
+
+
 def test_infinities_that_training_had_too_are_not_strange() -> None:
     before = Counts(1_000, above=30, bins=(97,) * 10)
     assert judge(watched(TEN, before), before, 1).level == OK
