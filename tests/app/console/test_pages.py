@@ -283,13 +283,15 @@ def test_a_failed_run_says_why_and_which_rows(running: World) -> None:
         "max_rejects": "0",
         "seconds": 12.0,
         "finished_at": NOW.isoformat(),
-        "rows": [{"PassengerId": 7, "reason": "Age is <script>"}],
+        "rows": [{"PassengerId": 7, "reason": "Age is <script>"}, {"reason": "no columns"}],
     }
     running.put("a-run/failure.json", failure)
     page = seen(client_of(running), "/ui/runs/a-run")
     assert "3 of 1000 rows cannot be scored" in page.text
     assert '{"PassengerId": 7}' in page.text
     assert "Age is <script>" in page.text  # as text
+    assert "no columns" in page.text and "{}" not in page.text
+    assert "Repeat the run with columns to carry over" in page.text
 
 
 def test_some_of_the_rows_that_a_run_set_aside_are_shown(running: World) -> None:
