@@ -137,9 +137,14 @@ def _settle(
 
 
 def _look(clients: Clients, env: str, key: str) -> _Look:
+    """Look at the registry, then at the bucket.
+
+    The other way round, a model that is uploaded and registered between the two would look removed.
+    """
+    rows = recorded(clients, env, key)
     objects, skipped = list_objects(clients, env, f"{key}/" if key else "")
     live = {key: version.identity(clients.settings) for key, version in objects.items()}
-    return _Look(objects, live, recorded(clients, env, key), skipped)
+    return _Look(objects, live, rows, skipped)
 
 
 def _verified(

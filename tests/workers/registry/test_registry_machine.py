@@ -14,7 +14,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from mlsys.artifact.refs import ModelRef
 from registry_machine import RegistryMachine
-from registry_world import Design, Message, Mismatch, nothing_takes_time
+from registry_world import Design, Message, Mismatch, World, nothing_takes_time
 from workers.registry.rows import ModelRow, Objects, list_objects, read_row
 from workers.registry.sync import converge
 from workers.registry.table import in_statements, recorded, replace
@@ -160,3 +160,22 @@ def trust_in_the_event(clients: Any, message: Message, acknowledge: Callable[[],
 def test_the_machines_expose_a_weaker_design(design: Design, text: str) -> None:
     with pytest.raises(Mismatch, match=text):
         run_machines(MANY, 0, design, shrink=False)
+
+
+@pytest.mark.parametrize("begun", range(1, 5))
+@pytest.mark.parametrize("more", range(5))
+def test_a_rescan_that_dies_leaves_a_model_that_was_registered_while_it_looked(
+    begun: int, more: int
+) -> None:
+    world = World()
+    rescan = world.start_rescan()
+    world.step(rescan, begun)
+    world.put("m/v1/model.pkl")
+    [message] = world.messages
+    world.run(world.deliver(message))
+    world.step(rescan, more)
+    if not rescan.turn.ended:
+        world.kill(rescan)
+    world.end_orphans()
+    assert world.registered() == world.stored()
+    world.close()
