@@ -46,6 +46,8 @@ def test_a_failing_seed_prints_a_short_history_that_a_person_can_read() -> None:
     assert failed is not None
     with seeds.world() as patch:
         mutant.change(patch)
+        again = seeds.play(failed.scenario, failed.seed, list(failed.choices))
+        assert again.lines == failed.lines
         shortest = seeds.shrink(failed, most=120)
     lines = shortest.text().splitlines()
     assert lines[0].startswith(f"seed {failed.seed} of registry: Mismatch: ")
@@ -53,7 +55,7 @@ def test_a_failing_seed_prints_a_short_history_that_a_person_can_read() -> None:
     number = lines[-1].split(maxsplit=1)[0]
     assert number == f"{len(lines) - 1}."
     assert len(lines) <= len(failed.lines)
-    assert any("upload _aliases/" in line and "[crash before" in line for line in lines)
+    assert any("upload m/aliases/" in line for line in lines)
 
 
 def test_a_statement_that_the_simulator_does_not_know_ends_the_history() -> None:

@@ -166,7 +166,7 @@ class Simulation:
     over: bool = False
 
     def __post_init__(self) -> None:
-        self.random = Random(f"values {self.seed}")  # of names, which decide nothing
+        self.random = Random(f"values {self.seed}")  # of names and of waits
         self._agenda: list[tuple[float, int, Actor | Callable[[], None]]] = []
         self._number = self._calls = 0
         self._alive: list[Actor] = []

@@ -106,7 +106,7 @@ def shrink(ended: Ended, most: int = 600) -> Ended:
     kind = type(ended.failure)
 
     def fails(choices: list[int]) -> Ended | None:
-        again = play(ended.scenario, None, choices)
+        again = play(ended.scenario, ended.seed, choices)
         return again if type(again.failure) is kind else None
 
     def size(history: Ended) -> tuple[int, int]:
@@ -132,7 +132,6 @@ def shrink(ended: Ended, most: int = 600) -> Ended:
             shorter = False
         else:
             block //= 2
-    best.seed = ended.seed
     return best
 
 
