@@ -189,8 +189,12 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def container(image: str) -> Iterator[Container]:
-    """Yield the service in a container, without a backend."""
-    with run(free_port(), UNCONNECTED, memory="512m") as running:
+    """Yield the service in a container, without a backend.
+
+    It has room for the service and for a command with a sandbox of its own. With less, files that
+    are read for the first time push each other out, and every command takes minutes.
+    """
+    with run(free_port(), UNCONNECTED, memory="2g") as running:
         yield running
 
 
