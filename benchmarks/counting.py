@@ -38,16 +38,23 @@ WAYS = {
 
 def main() -> None:
     """Print a table with the medians of the CPU seconds, and of the pairs' ratios."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.counting", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="default: %(default)s")
-    parser.add_argument("--repeat", type=int, default=5, help="rounds; default: %(default)s")
-    parser.add_argument("--only", default="abcde", help="workloads; default: %(default)s")
-    options = parser.parse_args()
+    options, chosen = arguments("counting", __doc__, repeat=5, only="abcde")
     print("| workload | off, CPU s | on, CPU s | pairs | median on/off (range) | load |")
     print("|---|---|---|---|---|---|", flush=True)
-    for key, workload in workloads().items():
-        if key in options.only:
-            print(measured(workload, options.rows, options.repeat), flush=True)
+    for workload in chosen:
+        print(measured(workload, options.rows, options.repeat), flush=True)
+
+
+def arguments(
+    name: str, description: str | None, *, repeat: int, only: str
+) -> tuple[argparse.Namespace, list[Workload]]:
+    """Parse the command line of a benchmark that compares runs; return the workloads too."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="default: %(default)s")
+    parser.add_argument("--repeat", type=int, default=repeat, help="rounds; default: %(default)s")
+    parser.add_argument("--only", default=only, help="workloads; default: %(default)s")
+    options = parser.parse_args()
+    return options, [w for key, w in workloads().items() if key in options.only]
 
 
 def measured(workload: Workload, rows: int, repeat: int) -> str:

@@ -5,7 +5,6 @@ The bound is the sum of both runs alone less one read of the table.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from google.cloud.bigquery_storage_v1 import types
 
-from benchmarks.counting import score
+from benchmarks.counting import arguments, score
 from benchmarks.workloads import (
     Workload,
     bench_stack,
@@ -21,7 +20,6 @@ from benchmarks.workloads import (
     make_table,
     slices,
     upload,
-    workloads,
     write_parts,
 )
 from mlsys.cloud.tables import TableRef
@@ -39,17 +37,12 @@ RUNS = {
 
 def main() -> None:
     """Print a table with the medians of the CPU seconds."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.shadow", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="default: %(default)s")
-    parser.add_argument("--repeat", type=int, default=3, help="rounds; default: %(default)s")
-    parser.add_argument("--only", default="d", help="workloads; default: %(default)s")
-    options = parser.parse_args()
+    options, chosen = arguments("shadow", __doc__, repeat=3, only="d")
     print("| workload | profile | v1 | v2 | one read | bound | with the challenger | ratio |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    for key, workload in workloads().items():
-        if key in options.only:
-            for profile in ("true", "false"):
-                print(measured(workload, options.rows, options.repeat, profile), flush=True)
+    for workload in chosen:
+        for profile in ("true", "false"):
+            print(measured(workload, options.rows, options.repeat, profile), flush=True)
 
 
 def measured(workload: Workload, rows: int, repeat: int, profile: str) -> str:
