@@ -140,6 +140,17 @@ console_traffic() {
   describe "$1" | traffic
 }
 
+# Switch Identity-Aware Proxy in front of a console on again if it expects it: Terraform's apply may have
+# switched it off (docs/decisions/0149). The console stays closed while it is off, so this fails no release.
+keep_proxy() {
+  local state
+  state=$(describe "$1")
+  jq -e '[.spec.template.spec.containers[]?.env[]?.name] | index("MLSYS_IAP_AUDIENCE") != null' <<<"$state" >/dev/null || return 0
+  [ "$(jq -r '.metadata.annotations["run.googleapis.com/iap-enabled"]' <<<"$state")" != true ] || return 0
+  gcloud run services update "$1" --iap --quiet ||
+    echo "deploy: Identity-Aware Proxy in front of $1 is off: gcloud run services update $1 --iap" >&2
+}
+
 # However release ends, remove the tag; unless it succeeded, move the traffic and the job's image back.
 leave() {
   local code=$?
@@ -211,6 +222,7 @@ release() {
   if [ -n "$console_before" ]; then
     console_moved=true
     gcloud run services update-traffic "$console" --to-revisions="$console_revision=100" --quiet
+    keep_proxy "$console"
   fi
   echo "deploy: $service runs $image as $revision (before: ${before:-nothing})"
   if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then

@@ -113,6 +113,29 @@ def test_a_service_without_a_console_is_released(cloud: Cloud) -> None:
     assert not [call for call in cloud.changes if CONSOLE in call]
 
 
+@pytest.mark.parametrize(
+    ("env", "iap", "refuse", "moved"),
+    [
+        (["MLSYS_ROLE", "MLSYS_IAP_AUDIENCE"], False, [], True),
+        (["MLSYS_IAP_AUDIENCE"], True, ["iap"], False),
+        (["MLSYS_ROLE"], False, ["iap"], False),
+        (["MLSYS_IAP_AUDIENCE"], False, ["iap"], False),
+    ],
+    ids=["switched off by an apply", "on", "not expected", "may not be switched on"],
+)
+def test_a_release_switches_the_proxy_on_again(
+    cloud: Cloud, env: list[str], iap: bool, refuse: list[str], moved: bool
+) -> None:
+    consoles = cloud.state["consoles"]
+    consoles[CONSOLE] |= {"env": env, "iap": iap, "refuse": refuse}
+    change(cloud, consoles=consoles)
+    done = cloud.run("release", "mlsys-dev", NEW)
+    assert done.returncode == 0, done.stderr
+    assert cloud.state["consoles"][CONSOLE]["iap"] is (iap or moved)
+    failed = bool(refuse) and not iap and "MLSYS_IAP_AUDIENCE" in env
+    assert (f"gcloud run services update {CONSOLE} --iap" in done.stderr) is failed
+
+
 def test_a_console_that_does_not_start_changes_no_traffic(cloud: Cloud) -> None:
     consoles = cloud.state["consoles"]
     consoles[CONSOLE]["unready"] = [NEW]

@@ -75,10 +75,17 @@ def gcloud(state: dict[str, Any], arguments: list[str]) -> int:
         return fail("refused, as the test wants it")
     if verb == ["run", "services", "describe"]:
         assert options == {"format": "json"}
-        print(json.dumps({"status": status(state)}))
+        annotations = {"run.googleapis.com/iap-enabled": "true"} if state.get("iap") else {}
+        env = [{"name": name, "value": "x"} for name in state.get("env", ())]
+        spec = {"template": {"spec": {"containers": [{"env": env}]}}}
+        about = {"metadata": {"annotations": annotations}, "spec": spec}
+        print(json.dumps(about | {"status": status(state)}))
         return 0
     options.pop("quiet")  # without it gcloud may prompt
     if verb == ["run", "services", "update"]:
+        if options == {"iap": ""}:
+            state["iap"] = True
+            return 0
         image = options.pop("image")
         assert options == {"no-traffic": ""}
         state["traffic"] = split(state)  # the share of LATEST is pinned to its revision

@@ -22,6 +22,7 @@ URL = "https://mlsys-dev-1.us-central1.run.app"
 PROJECT = "my-project"
 DATASET = f"{PROJECT}.mlsys_dev"
 SERVICE = f"projects/{PROJECT}/locations/us-central1/services/mlsys-dev"
+CONSOLE = f"projects/{PROJECT}/locations/us-central1/services/mlsys-web-dev"
 JOB = f"projects/{PROJECT}/locations/us-central1/jobs/mlsys-score-dev"
 TOPICS = f"projects/{PROJECT}/topics"
 KINDS = {"model-events": "/events/storage", "predictions": "/events/predictions"}
@@ -100,6 +101,15 @@ class Project:
                 SimpleNamespace(revision="mlsys-dev-00007-abc", percent=100),
             ],
         )
+        self.console = SimpleNamespace(
+            template=SimpleNamespace(
+                containers=[
+                    SimpleNamespace(env=[SimpleNamespace(name="MLSYS_IAP_AUDIENCE", value="/p")])
+                ]
+            ),
+            iap_enabled=True,
+        )
+        self.services = {SERVICE: self.service, CONSOLE: self.console}
         self.revisions = {f"{SERVICE}/revisions/mlsys-dev-00007-abc": [self.image]}
         self.task = SimpleNamespace(
             service_account=account,
@@ -148,7 +158,7 @@ class Project:
         return self.get("get_job", self.jobs, name)
 
     def _get_service(self, name: str, **_: Any) -> Any:
-        return self.get("get_service", {SERVICE: self.service}, name)
+        return self.get("get_service", self.services, name)
 
     def _get_revision(self, name: str, **_: Any) -> Any:
         images = self.get("get_revision", self.revisions, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlsys.cloud.messages import Use
 from mlsys.doctor.buckets import bucket_checks
 from mlsys.doctor.check import Check, Finding, Outcome, ok, run_checks
+from mlsys.doctor.console import console_checks
 from mlsys.doctor.deployment import Deployment
 from mlsys.doctor.job import job_checks
 from mlsys.doctor.messages import message_checks
@@ -21,6 +22,7 @@ def examine(at: Deployment) -> list[Finding]:
         *bucket_checks(at),
         *warehouse_checks(at),
         *job_checks(at),
+        *console_checks(at),
         *message_checks(at),
     ]
     findings = run_checks(checks, at.clients.settings.project)

@@ -280,6 +280,17 @@ BROKEN: dict[str, tuple[Callable[[Project], object], str, str]] = {
         "dead-letters-model-events",
         APPLY,
     ),
+    "no console": (lambda p: p.services.pop(fake_project.CONSOLE), "console", APPLY),
+    "an apply has switched the proxy off": (
+        lambda p: setattr(p.console, "iap_enabled", False),
+        "console",
+        f"gcloud run services update mlsys-web-dev --project={PROJECT} --region=us-central1 --iap",
+    ),
+    "a proxy that the console does not expect": (
+        lambda p: p.console.template.containers[0].env.clear(),
+        "console",
+        "--no-iap",
+    ),
     "no job": (lambda p: p.jobs.clear(), "job", APPLY),
     "the service has no job": (lambda p: p.container.env.clear(), "job-setting", APPLY),
     "the service has another job": (
