@@ -11,7 +11,14 @@ from mlsys.artifact.profile import figures
 from mlsys.artifact.refs import LATEST, VERSION, ModelRef
 from mlsys.artifact.versions import MAX_NAMED
 from mlsys.cloud.clients import Clients
-from mlsys.errors import InvalidRequest, MlsysError, ModelNotFound, bounded
+from mlsys.errors import (
+    AliasInvalid,
+    AliasNotFound,
+    InvalidRequest,
+    MlsysError,
+    ModelNotFound,
+    bounded,
+)
 from workers.json_values import flat, json_value
 from workers.query import run
 from workers.sql import statement
@@ -40,13 +47,12 @@ def compare(
         AliasNotFound, AliasInvalid: see `read_alias`.
         TryAgain: see `workers.query.run`.
     """
-    rows = _rows(clients, env, name, a, b)
-    sides = [_version(clients, env, name, each, rows) for each in (a, b)]
+    named = [_named(clients, env, name, each) for each in (a, b)]
+    rows = _rows(clients, env, name, *(each for each in named if isinstance(each, str)))
+    sides = [_version(env, name, each, rows) for each in named]
     if sides[0] == sides[1]:
         text = f"{a!r} and {b!r} are both {sides[0]}: pass two versions"
         raise InvalidRequest(("b", text))
-    if not {a, b} <= rows.keys():  # the metadata of a version that was named otherwise
-        rows = _rows(clients, env, name, *sides)
     left, right = (_Side(clients, env, name, rows[version]) for version in sides)
     runs = _runs(clients, env, name, sides)
     facts = {
@@ -69,7 +75,10 @@ def compare(
 
 
 def _rows(clients: Clients, env: str, name: str, *versions: str) -> dict[str, Mapping[str, Any]]:
-    """Return the model's rows by version, newest first, with the metadata of some versions."""
+    """Return the model's rows by version, newest first, with the metadata of some versions.
+
+    `latest` may be among these.
+    """
     from google.cloud import bigquery
 
     selected = run(
@@ -85,21 +94,29 @@ def _rows(clients: Clients, env: str, name: str, *versions: str) -> dict[str, Ma
     return rows
 
 
+def _named(clients: Clients, env: str, name: str, given: str) -> str | MlsysError:
+    """Return the version that `given` names, or `latest`; for an alias without one, the error."""
+    if given == LATEST or VERSION.fullmatch(given):
+        return given
+    bucket = clients.storage.bucket(clients.settings.models_bucket(env))
+    try:
+        return read_alias(bucket, name, given).version
+    except (AliasNotFound, AliasInvalid) as exc:  # that the model is not there is said first
+        return exc
+
+
 def _version(
-    clients: Clients, env: str, name: str, given: str, rows: Mapping[str, Mapping[str, Any]]
+    env: str, name: str, named: str | MlsysError, rows: Mapping[str, Mapping[str, Any]]
 ) -> str:
-    known = ", ".join(list(rows)[:MAX_NAMED])
     if not rows:
         raise ModelNotFound(
             f"{name} is not in the registry of {env}: GET /models?env={env} lists the models"
         )
-    if given == LATEST:
-        return next(iter(rows))
-    version = given
-    if not VERSION.fullmatch(given):
-        bucket = clients.storage.bucket(clients.settings.models_bucket(env))
-        version = read_alias(bucket, name, given).version
+    if isinstance(named, MlsysError):
+        raise named
+    version = next(iter(rows)) if named == LATEST else named
     if version not in rows:
+        known = ", ".join(list(rows)[:MAX_NAMED])
         raise ModelNotFound(f"{name} {version} is not in the registry of {env}: it has {known}")
     return version
 

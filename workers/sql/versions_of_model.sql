@@ -1,9 +1,17 @@
 -- A model's rows in the registry, newest first; metrics and metadata of only some versions, as text.
+-- The newest one is among these if @versions has latest.
 SELECT
-  * EXCEPT (metrics, metadata, contract),
-  IF(model_version IN UNNEST(@versions), TO_JSON_STRING(metrics), NULL) AS metrics,
-  IF(model_version IN UNNEST(@versions), TO_JSON_STRING(metadata), NULL) AS metadata
-FROM model_registry
-WHERE model_name = @model_name
+  * EXCEPT (metrics, metadata, contract, wanted),
+  IF(wanted, TO_JSON_STRING(metrics), NULL) AS metrics,
+  IF(wanted, TO_JSON_STRING(metadata), NULL) AS metadata
+FROM (
+  SELECT
+    *,
+    model_version IN UNNEST(@versions)
+      OR ('latest' IN UNNEST(@versions) AND ROW_NUMBER() OVER (ORDER BY version_number DESC) = 1)
+      AS wanted
+  FROM model_registry
+  WHERE model_name = @model_name
+)
 ORDER BY version_number DESC
 LIMIT 1000

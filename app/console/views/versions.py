@@ -10,10 +10,10 @@ from app.console import calls
 from app.console.pages import Page, env, page
 from app.console.profiles import clauses_of, columns_of, golden_of
 from mlsys.artifact.refs import ModelRef
+from mlsys.cloud.clients import TIMEOUT
 from mlsys.errors import ModelNotFound
 
 DIGESTS = ("gcs_uri", "generation", "size_bytes", "crc32c", "md5", "verified_with", "loader")
-ORIGIN = ("promoted_from", "promoted_by", "promoted_at")
 
 
 @page("/models/<model_name>/<version>")
@@ -33,7 +33,7 @@ def version(model_name: str, version: str) -> Page:
         "clauses": clauses_of(row["contract"]),
         "golden": golden_of(document),
         "digests": {name: row[name] for name in DIGESTS},
-        "origin": {name: row[name] for name in ORIGIN} if row["promoted_from"] else None,
+        "promotions": promotions(ModelRef(model_name, version), row),
         "calls": calls.calls(named)
         | {"SQL": calls.rows_of_model(named["output_table"], model_name, version)},
     }
@@ -79,6 +79,24 @@ def row_of(ref: ModelRef) -> dict[str, Any]:
             "versions; a rescan (GET /model-registry) registers what the bucket holds."
         )
     return rows[0]
+
+
+def promotions(ref: ModelRef, row: Mapping[str, Any]) -> list[dict[str, str | None]]:
+    """Return each object that the version was before it was copied, and who copied it when.
+
+    The registry's row has the last step, the object's custom metadata those before it too.
+    """
+    from mlsys.registry.promotion import promotions_of
+
+    if not row["promoted_from"]:
+        return []
+    clients = service().clients
+    bucket = clients.storage.bucket(clients.settings.models_bucket(env()))
+    blob = bucket.get_blob(ref.path, timeout=TIMEOUT)
+    if blob is not None and blob.generation == row["generation"]:
+        if steps := promotions_of(blob):
+            return steps
+    return [{"from": row["promoted_from"], "by": row["promoted_by"], "at": row["promoted_at"]}]
 
 
 def request_of(model_name: str, version: str, document: Mapping[str, Any]) -> dict[str, str]:

@@ -1,14 +1,14 @@
 """Promote a model version: copy its bytes into the next environment's bucket.
 
 The copy registers itself there like any upload. The object's custom metadata, and from there the
-registry, records the source, the author and the time of the promotion.
+registry, records the source, the author and the time of the promotion, and those before it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlsys.artifact.aliases import MAX_WHY
 from mlsys.artifact.refs import PROMOTION_KEY, ModelRef
@@ -99,6 +99,25 @@ def reason_in(clients: Clients, env: str, ref: ModelRef, alias: str) -> str:
     return reason[:MAX_WHY]
 
 
+def promotions_of(model: Blob) -> list[dict[str, str | None]]:
+    """Return the promotions that led to a model's object, the first one first.
+
+    Each has `from`, the object that was copied, `by` and `at`.
+    """
+    try:
+        last = json.loads((model.metadata or {}).get(PROMOTION_KEY, "{}"))
+    except (ValueError, RecursionError):
+        return []
+    before = last.get("before") if isinstance(last, dict) else None
+    steps = [*(before if isinstance(before, list) else ()), last]
+    return [
+        {name: value if isinstance(value := step.get(name), str) else None for name in _STEP}
+        for step in steps
+        if isinstance(step, dict) and isinstance(step.get("from"), str)
+    ][-len(ENVS) :]
+
+
+_STEP = ("from", "by", "at")
 _LIST, _GET = "storage.objects.list", "storage.objects.get"
 _WRITE = ("storage.objects.create", "storage.objects.delete")
 
@@ -115,11 +134,13 @@ def _copied(ref: ModelRef, model: Blob, clients: Clients, target: str, by: str) 
     """
     from google.api_core.exceptions import NotFound
 
-    origin = {
+    origin: dict[str, Any] = {
         "from": f"gs://{model.bucket.name}/{model.name}#{model.generation}",
         "by": by,
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
+    if before := promotions_of(model):
+        origin["before"] = before
     name = clients.settings.models_bucket(target)
     where = f"gs://{name}/{ref} (a copy of gs://{model.bucket.name}/{ref})"
     with cloud_errors(_use(where, _GET, *_WRITE)), progress(f"Copying {ref} to gs://{name}"):
