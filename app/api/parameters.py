@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -21,8 +20,6 @@ from workers.scoring.request import (
     check_run_id,
     read_max_drift,
 )
-
-EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 
 Env = Annotated[Literal["dev", "staging", "prod"], Field(description="The environment")]
 
@@ -87,17 +84,11 @@ def _models_after(value: Any) -> tuple[str, int]:
     return name, int(number)
 
 
-def _runs_after(value: Any) -> tuple[dt.datetime, str]:
-    micros, _, run_id = str(value).partition(".")
-    if not run_id or not micros.isascii() or not micros.isdigit() or len(micros) > 17:
+def _runs_after(value: Any) -> tuple[int, str]:
+    place, _, run_id = str(value).partition(".")
+    if not run_id or not place.isascii() or not place.isdigit() or len(place) > 17:
         raise ValueError(f"{str(value)[:80]!r}: pass the `next` of an answer of this route")
-    return EPOCH + dt.timedelta(microseconds=int(micros)), run_id
-
-
-def after_run(finished_at: str, run_id: str) -> str:
-    """Return a text for `RunsAfter`: a time in microseconds, and the run's name."""
-    since = dt.datetime.fromisoformat(finished_at) - EPOCH
-    return f"{since // dt.timedelta(microseconds=1)}.{run_id}"
+    return int(place), run_id
 
 
 def _schema(example: str, description: str, **more: Any) -> WithJsonSchema:
@@ -213,7 +204,7 @@ ModelsAfter = Annotated[
     _schema("titanic-survival/v3", "The rows after this one: the last answer's `next`"),
 ]
 RunsAfter = Annotated[
-    tuple[dt.datetime, str],
+    tuple[int, str],
     BeforeValidator(_runs_after),
     _schema(
         "1796000000000000.titanic-2026-11", "The runs after this one: the last answer's `next`"

@@ -67,6 +67,7 @@ class RunResult(BaseModel):
     shadow: dict[str, Any] | None = None
     drift: dict[str, Any] | None = None
     contract: dict[str, Any] | None = None
+    loads: list[dict[str, Any]] = []
     reused: bool
 
 

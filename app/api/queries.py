@@ -63,16 +63,25 @@ class RunPath(BaseModel):
 
 
 class RunsQuery(EnvQuery):
-    """The filter of the finished runs."""
+    """The filter of the runs, and their order."""
 
     model_name: ModelName | None = None
     state: Annotated[
-        Literal["succeeded", "failed", "cancelled"] | None, Field(description="Only these")
+        Literal["running", "succeeded", "failed", "cancelled"] | None,
+        Field(description="Only these; without it those that have ended"),
     ] = None
-    limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="At most this many, the latest")] = (
-        100
-    )
+    sort: Annotated[
+        Literal["finished", "rows", "seconds"],
+        Field(description="The latest first, or the most rows scored, or the most seconds"),
+    ] = "finished"
+    limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="At most this many")] = 100
     after: RunsAfter | None = None
+
+    @model_validator(mode="after")
+    def _one_page(self) -> RunsQuery:
+        if self.state == "running" and (self.after is not None or self.sort != "finished"):
+            raise ValueError("lists running runs on one page, the latest first: leave it out")
+        return self
 
 
 class ModelsQuery(EnvQuery):

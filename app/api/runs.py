@@ -8,7 +8,6 @@ from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel
 
 from app import auth, logs, service
-from app.api.parameters import after_run
 from app.api.predictions import RunResult
 from app.api.problems import documented
 from app.api.queries import CancelQuery, EnvQuery, RunPath, RunsQuery
@@ -52,10 +51,11 @@ class Cancelled(BaseModel):
 
 
 class RunList(BaseModel):
-    """The ledger's rows, the latest first; runs that are not finished are not in it.
+    """The ledger's rows; runs that still work are listed by `state=running`, at most 100.
 
     `more` says that rows are missing, for `limit` or because the answer would be too large: pass
-    `next` as `after`. A row's `left_out` names columns whose value is too large.
+    `next` as `after`. A row's `left_out` names columns whose value is too large. A running run's
+    row has those columns that are known, and `stage`: planned, reading or loading.
     """
 
     env: str
@@ -66,23 +66,33 @@ class RunList(BaseModel):
 
 @api.get(
     "/runs",
-    summary="List the runs that finished, well or not, or were cancelled",
+    summary="List the runs that finished, well or not, or were cancelled; or those that work",
     responses={200: RunList, **documented(400, 403, 503)},
 )
 def runs(query: RunsQuery) -> dict[str, Any]:
-    from workers.scoring.publishing.ledger import list_runs
+    return RunList(**list_of(query)).model_dump()
 
-    env = service().settings.require_env(query.env)
+
+def list_of(query: RunsQuery) -> dict[str, Any]:
+    """Return the runs that a query asks for, as `RunList`."""
+    from workers.scoring.at_work import runs_at_work
+    from workers.scoring.publishing.ledger import list_runs, place_of
+
+    clients, env = service().clients, service().settings.require_env(query.env)
+    if query.state == "running":
+        rows, more = runs_at_work(clients, env, model_name=query.model_name, limit=query.limit)
+        return {"env": env, "runs": rows, "more": more, "next": None}
     rows, more = list_runs(
-        service().clients,
+        clients,
         env,
         model_name=query.model_name,
         state=query.state,
         limit=query.limit,
+        sort=query.sort,
         after=query.after,
     )
-    following = after_run(rows[-1]["finished_at"], rows[-1]["run_id"]) if more else None
-    return RunList(env=env, runs=rows, more=more, next=following).model_dump()
+    following = f"{place_of(rows[-1], query.sort)}.{rows[-1]['run_id']}" if more else None
+    return {"env": env, "runs": rows, "more": more, "next": following}
 
 
 @api.get(

@@ -23,6 +23,7 @@ from app import create_app
 from edge_cases import SERVICE
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.features import Feature
+from workers.scoring.at_work import mark
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import REJECTS, Destination
 from workers.scoring.planning.model_pin import ModelPin
@@ -30,6 +31,7 @@ from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Counts, Decision, Result
 from workers.scoring.shards.part import Footer
 from workers.scoring.shards.read_session import Session
+from workers.scoring.store import RunStore
 from workers.sql import statement
 
 NOW = dt.datetime(2026, 11, 28, 20, 0, tzinfo=dt.UTC)
@@ -56,12 +58,16 @@ class Blob:
     name: str
     size: int = 10
     generation: int = 1
-    metadata = md5_hash = time_deleted = None
+    md5_hash = time_deleted = None
     crc32c = "AAAAAA=="
 
     @property
     def bucket(self) -> SimpleNamespace:
         return SimpleNamespace(name=self.bucket_name)
+
+    @property
+    def metadata(self) -> dict[str, str] | None:
+        return self.world.metadata.get(self.name)
 
     @property
     def _stored(self) -> tuple[bytes, dt.datetime]:
@@ -75,6 +81,13 @@ class Blob:
         return self._stored[1]
 
     updated = time_created
+
+    def upload_from_string(self, data: str, **_: Any) -> None:
+        self.world.objects[self.bucket_name, self.name] = (data.encode(), NOW)
+
+    def delete(self, **_: Any) -> None:
+        self._stored  # noqa: B018 - raises if it does not exist
+        del self.world.objects[self.bucket_name, self.name]
 
     def download_as_bytes(self, **_: Any) -> bytes:
         return self._stored[0]
@@ -90,6 +103,7 @@ class World:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     objects: dict[tuple[str, str], tuple[bytes, dt.datetime]] = field(default_factory=dict)
     queries: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)  # of objects, by name
 
     settings = SERVICE
 
@@ -116,7 +130,13 @@ class World:
         return SimpleNamespace(result=lambda **_: rows)
 
     def _bucket(self, bucket: str) -> SimpleNamespace:
-        return SimpleNamespace(name=bucket, blob=lambda name, **_: Blob(self, bucket, name))
+        def get_blob(name: str, **_: Any) -> Blob | None:
+            return Blob(self, bucket, name) if (bucket, name) in self.objects else None
+
+        def blob(name: str, **_: Any) -> Blob:
+            return Blob(self, bucket, name)
+
+        return SimpleNamespace(name=bucket, blob=blob, get_blob=get_blob)
 
     def _list(self, bucket: str, prefix: str | None = None, **_: Any) -> list[Blob]:
         return [
@@ -327,6 +347,16 @@ def put_run(world: World, plan: Plan) -> None:
     world.put(f"{plan.run_id}/session-0.json", asdict(session), 18.5)
     footer = Footer(Counts(600, 590, 10, 9_000), "rejects/0/00000-000000000000-ab.parquet", "arrow")
     world.put(f"{plan.run_id}/parts/0/00000-000000000000.parquet", parquet(footer.notes()), 18)
+
+
+def put_working(world: World, run_id: str, minutes: float = 19, **values: str) -> None:
+    """Store a run that reads rows, with its marker, which may have other values."""
+    plan = plan_of(run_id)
+    put_run(world, plan)
+    mark(RunStore(world, "dev", run_id), plan)  # type: ignore[arg-type]
+    name = f"_running/{run_id}.json"
+    marker = json.loads(world.objects[RUNS, name][0])
+    world.put(name, marker | {"started_at": moment(minutes).isoformat()} | values, minutes)
 
 
 def result_of(plan: Plan, **values: Any) -> dict[str, Any]:

@@ -87,6 +87,7 @@ def _rows(clients: Clients, env: str, name: str, *versions: str) -> dict[str, Ma
         statement("versions_of_model"),
         bigquery.ScalarQueryParameter("model_name", "STRING", name),
         bigquery.ArrayQueryParameter("versions", "STRING", list(versions)),
+        bigquery.ScalarQueryParameter("newest", "BOOL", LATEST in versions),
     )
     rows: dict[str, Mapping[str, Any]] = {}
     for row in selected:

@@ -27,6 +27,7 @@ End = Literal[
     "waiting",  # out of time, for BigQuery or for another run
     "passing",  # Google Cloud or the machine was busy
     "cancelled",
+    "done",  # the ledger has the result
     "failed",  # recorded: who repeats the request since starts the count again
 ]
 

@@ -15,6 +15,7 @@ import time
 from mlsys.cloud.clients import Clients
 from mlsys.errors import RunNotFound, RunPublished, TryAgain
 from workers.announcements import Event, announce
+from workers.scoring.at_work import unmark
 from workers.scoring.engines.execution import latest_execution
 from workers.scoring.planning.find_run import another_plan, cancellation_of
 from workers.scoring.planning.plan import Plan, read_plan
@@ -70,6 +71,7 @@ def cancel(
         announce(clients, env, Event("run.cancelled", run_id, {"env": env} | decision.to_dict()))
     end_execution(store)
     record(clients, store, plan, just_ended=is_ours)
+    unmark(store)
     return decision, is_ours
 
 

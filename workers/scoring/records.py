@@ -179,17 +179,18 @@ class Result:
     shadow: Mapping[str, Any] | None = None  # as `publishing.shadow` returns it
     drift: Mapping[str, Any] | None = None  # as `publishing.profile` returns it
     contract: Mapping[str, Any] | None = None  # as `monitoring.contract.summary` returns it
+    loads: tuple[Mapping[str, Any], ...] = ()  # as `publishing.load.load_times` returns them
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
-        return asdict(self) | {"warnings": list(self.warnings)}
+        return asdict(self) | {"warnings": list(self.warnings), "loads": list(self.loads)}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """Read a `result.json`."""
-        known = _known(cls, value)
-        return cls(**known | {"warnings": tuple(value.get("warnings", ()))})
+        lists = {name: tuple(value.get(name, ())) for name in ("warnings", "loads")}
+        return cls(**_known(cls, value) | lists)
 
 
 @dataclass(frozen=True, slots=True)

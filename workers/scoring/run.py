@@ -25,13 +25,14 @@ from mlsys.errors import (
 from workers import machine
 from workers.announcements import Event, announce
 from workers.monitoring.drift import DRIFT
+from workers.scoring.at_work import unmark
 from workers.scoring.attempts import HOUR, End, begin, end
 from workers.scoring.cancellation import Looks, check_not_cancelled
 from workers.scoring.planning.find_run import Prepared, another_plan, check_result
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
-from workers.scoring.publishing.load import publish_output, publish_rejects
+from workers.scoring.publishing.load import load_times, publish_output, publish_rejects
 from workers.scoring.publishing.profile import record_profile
 from workers.scoring.publishing.shadow import publish_shadow
 from workers.scoring.records import (
@@ -96,6 +97,7 @@ def execute(
         record(clients, store, plan, just_ended=not result.reused)
         if not result.reused:
             announce(clients, store.env, *_events(result))
+        unmark(store)
         return result
 
     if prepared.result is not None:
@@ -132,7 +134,9 @@ def execute(
             if not passing:
                 record_failure(clients, prepared, exc)
             raise
-        return done(result)
+        done(result)
+        end(store, attempt, "done")
+        return result
 
 
 def _events(result: Result) -> list[Event]:
@@ -189,9 +193,11 @@ def _work(work: _Work) -> Result:
     try:
         uris = [store.uri(name) for name in decision.parts]
         job, table = publish_output(clients, plan, uris, total.scored, stop)
+        loads = [load_times("output", job)]
         if decision.rejects:
             uris = [store.uri(name) for name in decision.rejects]
-            publish_rejects(clients, plan, uris, total.rejected, stop)
+            aside, _ = publish_rejects(clients, plan, uris, total.rejected, stop)
+            loads.append(load_times("rejects", aside))
     except (SchemaMismatch, TableNotFound, TryAgain) as exc:
         if missing := store.missing([*decision.parts, *decision.rejects]):
             raise Conflict(
@@ -238,6 +244,7 @@ def _work(work: _Work) -> Result:
         shadow=shadow,
         drift=decision.drift,
         contract=decision.contract,
+        loads=tuple(loads),
     )
     if store.create(Result.NAME, result.to_dict()):
         return result

@@ -17,6 +17,7 @@ gs://mlsys-runs-{env}/{run_id}/
     attempts/{time}.json       a try began, and how it ended (`attempts`)
     result.json                the run is done, and how it went
     failure.json               why the last try failed; the next one may succeed
+gs://mlsys-runs-{env}/_running/{run_id}.json   a hint that it still works (`at_work`)
 ```
 
 The bucket's lifecycle deletes the Parquet files after 30 days and keeps the JSON objects, which
@@ -156,6 +157,10 @@ class RunStore:
         """Return the names of all objects of the run, below the run."""
         return list(self._list(""))
 
+    def top_names(self) -> set[str]:
+        """Return the names of the run's objects without those in folders: one page, never more."""
+        return {name for name in self._list("", delimiter="/") if "/" not in name}
+
     def created(self) -> dict[str, dt.datetime]:
         """Return when each object of the run was written last, by its name below the run."""
         return {
@@ -168,10 +173,10 @@ class RunStore:
         """Return how many tries of the run have begun."""
         return len(self._list("attempts/"))
 
-    def _list(self, folder: str) -> dict[str, Blob]:
+    def _list(self, folder: str, **options: str) -> dict[str, Blob]:
         prefix = f"{self.run_id}/"
         blobs = self.clients.storage.list_blobs(
-            self.bucket_name, prefix=f"{prefix}{folder}", timeout=TIMEOUT
+            self.bucket_name, prefix=f"{prefix}{folder}", timeout=TIMEOUT, **options
         )
         return {blob.name.removeprefix(prefix): blob for blob in blobs}
 

@@ -1,7 +1,8 @@
 """When the steps of a run took place, by when its objects were written: for people.
 
-A part is written when its rows are scored, so that a stream's span ends with its last part. When
-work on it began is not recorded: the span begins as its read session opens.
+The times of load jobs are BigQuery's own, which the result has. A part is written when its rows are
+scored, so that a stream's span ends with its last part. When work on it began is not recorded: the
+span begins as its read session opens.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from workers.scoring.attempts import Attempt
 from workers.scoring.planning.plan import Plan
@@ -23,7 +24,14 @@ MAX_PARTS = 100  # of a stream whose times are given
 _SESSION = re.compile(r"session-(\d+)\.json")
 _PART = re.compile(r"parts/(\d+)/(\d+)-(\d+)\.parquet")
 
-Step = Literal["plan", "wait", "session", "stream", "decide", "load", "attempt"]
+Step = Literal["plan", "wait", "session", "stream", "decide", "load", "record", "attempt"]
+
+LOADS = {
+    "output": "load job",
+    "rejects": "load rows set aside",
+    "challenger": "load challenger's rows",
+}
+QUEUED = dt.timedelta(seconds=1)  # from which on a job's wait in BigQuery is a step of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +49,15 @@ class Span:
 
 
 def timeline(
-    plan: Plan, written: Mapping[str, dt.datetime], attempts: Iterable[Attempt] = ()
+    plan: Plan,
+    written: Mapping[str, dt.datetime],
+    attempts: Iterable[Attempt] = (),
+    result: Mapping[str, Any] | None = None,
 ) -> list[Span]:
     """Return the steps of a run, in order, by when its objects were written (`RunStore.created`).
 
-    `attempts` are the latest tries. Of more than `MAX_STREAMS` streams the last to end are given.
+    `attempts` are the latest tries, `result` is `result.json`, which has the times of the load
+    jobs. Of more than `MAX_STREAMS` streams the last to end are given.
     """
     if "plan.json" not in written:
         return []
@@ -69,7 +81,10 @@ def timeline(
         spans.append(Span("stream", "read and score rows", reached, failed))
     if decided is not None:
         spans.append(Span("decide", "count the parts and decide", min(reached, decided), decided))
-        spans.append(Span("load", "load job and ledger", decided, done))
+        spans += _publication(decided, done, result or {})
+        ended = [written[a.name] for a, _ in tries if a.end == "done" and a.name in written]
+        if done is not None and ended:
+            spans.append(Span("record", "record in the ledger", done, max(done, *ended)))
     if len(tries) > 1:
         named = sorted(tries, key=lambda each: each[1])
         spans += [_attempt(i, each, at, written) for i, (each, at) in enumerate(named, 1)]
@@ -83,6 +98,34 @@ def moment(text: str) -> dt.datetime | None:
     except ValueError:
         return None
     return at if at.tzinfo else None
+
+
+def _publication(
+    decided: dt.datetime, done: dt.datetime | None, result: Mapping[str, Any]
+) -> list[Span]:
+    """Return the load jobs, and what follows them until the result is written.
+
+    A result of an older release has no times: one span is all of it.
+    """
+    loads = [*(result.get("loads") or ()), (result.get("shadow") or {}).get("load")]
+    spans: list[Span] = []
+    for load in filter(None, loads):
+        created, started, ended = (
+            moment(load.get(name) or "") for name in ("created_at", "started_at", "ended_at")
+        )
+        name = LOADS.get(load.get("step"), "load job")
+        if created is None or ended is None:
+            continue
+        if started is not None and started - created >= QUEUED:
+            spans.append(Span("wait", f"{name}: BigQuery's queue", created, started))
+            created = started
+        spans.append(Span("load", name, created, max(created, ended)))
+    if not spans:
+        return [Span("load", "load job", decided, done)]
+    loaded = max(span.end for span in spans if span.end is not None)
+    if done is not None and done > loaded:
+        spans.append(Span("record", "profile and result", loaded, done))
+    return spans
 
 
 def _sessions(written: Mapping[str, dt.datetime]) -> dict[int, dt.datetime]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from mlsys.cloud.clients import Clients
 from mlsys.errors import ContractBroken, MlsysError, PredictionFailed, bounded
 from workers.announcements import Event, announce
+from workers.scoring.at_work import unmark
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.ledger import record
@@ -43,6 +44,7 @@ def record_failure(clients: Clients, prepared: Prepared, exc: Exception) -> None
         failure = replace(failure, attempts=store.attempts())
         store.note(Failure.NAME, failure.to_dict())
         record(clients, store, plan, just_ended=True)
+        unmark(store)
     except Exception:  # the caller must get the run's own failure
         log.exception("The failure of the run was not recorded", extra={"run_id": plan.run_id})
     event = {"event": "run.failed", "run_id": plan.run_id}  # alerts look for it
@@ -55,6 +57,7 @@ def record_cancelled(clients: Clients, store: RunStore, plan: Plan) -> None:
     """Record the cancellation, if the process that cancelled the run did not live to do it."""
     try:
         record(clients, store, plan)
+        unmark(store)
     except Exception:
         about = {"run_id": plan.run_id}
         log.warning("The cancellation was not recorded", exc_info=True, extra=about)

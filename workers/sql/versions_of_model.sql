@@ -1,5 +1,5 @@
 -- A model's rows in the registry, newest first; metrics and metadata of only some versions, as text.
--- The newest one is among these if @versions has latest.
+-- newest: the newest one is among these.
 SELECT
   * EXCEPT (metrics, metadata, contract, wanted),
   IF(wanted, TO_JSON_STRING(metrics), NULL) AS metrics,
@@ -8,8 +8,7 @@ FROM (
   SELECT
     *,
     model_version IN UNNEST(@versions)
-      OR ('latest' IN UNNEST(@versions) AND ROW_NUMBER() OVER (ORDER BY version_number DESC) = 1)
-      AS wanted
+      OR (@newest AND ROW_NUMBER() OVER (ORDER BY version_number DESC) = 1) AS wanted
   FROM model_registry
   WHERE model_name = @model_name
 )

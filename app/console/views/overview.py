@@ -23,13 +23,20 @@ Row = Mapping[str, Any]
 def overview() -> Page:
     """Show what needs attention, and the latest runs."""
     from workers.registry.table import list_models
+    from workers.scoring.at_work import runs_at_work
     from workers.scoring.publishing.ledger import list_runs
 
     clients, name = service().clients, env()
     runs, _ = list_runs(clients, name, limit=STRIP)
     rejected, more = list_models(clients, name, status="rejected", limit=MAX_NAMED)
     attention = [*of_rejected(rejected, more), *of_failed(runs, formats.now())]
-    view = {"attention": attention, "strip": brief(runs), "runs": runs[:SHOWN]}
+    working, _ = runs_at_work(clients, name, limit=SHOWN)
+    view = {
+        "attention": attention,
+        "strip": brief(runs),
+        "working": working,
+        "runs": runs[:SHOWN],
+    }
     return Page(f"Overview of {name}", "overview.html", view)
 
 

@@ -1,4 +1,4 @@
-"""The finished runs, and one run in whatever state."""
+"""The runs, and one run in whatever state."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from app import service
-from app.api.parameters import after_run
 from app.api.queries import RunsQuery
+from app.api.runs import list_of
 from app.console import calls
 from app.console.formats import now
 from app.console.pages import Page, env, page, query
@@ -17,6 +17,7 @@ from app.console.views.progress import progress_of
 from workers.scoring.request import check_run_id
 
 EACH = 50  # runs of a page
+MAX_WORKING = 20  # runs that still work, above those that ended
 MAX_ATTEMPTS = 20
 
 
@@ -34,23 +35,21 @@ class Filter(RunsQuery):
 
 @page("/runs")
 def runs() -> Page:
-    """List the finished runs, the latest first."""
-    from workers.scoring.publishing.ledger import list_runs
+    """List the runs: those that still work, then those that ended."""
+    from workers.scoring.at_work import runs_at_work
 
     passed = query(Filter)
-    rows, more = list_runs(
-        service().clients,
-        passed.env,
-        model_name=passed.model_name,
-        state=passed.state,
-        limit=passed.limit,
-        after=passed.after,
-    )
-    following = after_run(rows[-1]["finished_at"], rows[-1]["run_id"]) if more else None
+    listed = list_of(passed)
+    working: list[dict[str, Any]] = []
+    if passed.state is None and passed.after is None:
+        working, _ = runs_at_work(
+            service().clients, passed.env, model_name=passed.model_name, limit=MAX_WORKING
+        )
     view = {
-        "filters": {"model_name": passed.model_name, "state": passed.state},
-        "runs": rows,
-        "next": following,
+        "filters": passed.model_dump(include={"model_name", "state", "sort"}),
+        "working": working,
+        "runs": listed["runs"],
+        "next": listed["next"],
         "first": passed.after is None,
     }
     return Page(f"Runs in {passed.env}", "runs.html", view)
@@ -93,7 +92,7 @@ def run(run_id: str) -> Page:
         "about": about,
         "progress": progress_of(state),
         "attempts": [attempt(each) for each in attempts],
-        "timeline": timeline_of(store, plan, attempts, state["state"]),
+        "timeline": timeline_of(store, plan, attempts, state),
         "failed_rows": examples((state.get("failure") or {}).get("rows") or []),
         "contract": contract_of(state),
         "cost": cost(result, plan.is_copied),
@@ -155,16 +154,16 @@ def attempt(each: Any) -> dict[str, Any]:
     return {"at": each.at, "until": each.until, "progress": each.progress, "end": each.end}
 
 
-def timeline_of(store: Any, plan: Any, attempts: Any, state: str) -> dict[str, Any]:
+def timeline_of(store: Any, plan: Any, attempts: Any, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the steps of the run on one axis, in seconds since it was planned."""
     from workers.scoring.timeline import timeline
 
-    spans = timeline(plan, store.created(), attempts)
+    spans = timeline(plan, store.created(), attempts, state.get("result"))
     if not spans:
         return {"seconds": 0.0, "spans": []}
     begin = min(span.start for span in spans)
     ends = [span.end for span in spans if span.end is not None]
-    last = now() if state == "running" else max([begin, *ends])
+    last = now() if state["state"] == "running" else max([begin, *ends])
 
     def since(moment: Any) -> float:
         return round((moment - begin).total_seconds(), 3)

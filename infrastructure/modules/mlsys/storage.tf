@@ -50,6 +50,17 @@ resource "google_storage_bucket" "runs" {
     }
   }
 
+  # Markers of runs that still work. A killed process may leave its own: docs/decisions/0147.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = 7
+      matches_prefix = ["_running/"]
+    }
+  }
+
   # Deleted parts would be kept, and billed, for another week.
   soft_delete_policy {
     retention_duration_seconds = 0

@@ -1,4 +1,4 @@
-"""`mlsys runs`: the runs that finished, or one run in any state."""
+"""`mlsys runs`: the runs that still work and those that finished, or one run in any state."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mlsys.cli.tables import moment, pairs, table
 from mlsys.errors import InvalidRequest
 from mlsys.settings import ENVS
 
+STATES = ("running", "succeeded", "failed", "cancelled")
 _FILTERS = ("model_name", "state")
 _ONE = (
     *("run_id", "state", "failure", "model_name", "model_version", "input_table", "output_table"),
@@ -24,24 +25,24 @@ def add_to(commands: Any) -> None:
     """Add the command to the parser's others."""
     parser = commands.add_parser(
         "runs",
-        help="list the runs that finished, or show one run",
-        description="List the runs that finished, the latest first; or show one run, also while it "
-        "is at work.",
+        help="list runs, or show one run",
+        description="List the runs that still work, then those that finished, the latest first; or "
+        "show one run.",
     )
     parser.set_defaults(run=_runs)
     parser.add_argument("run_id", nargs="?", help="one run")
     parser.add_argument("--env", required=True, choices=ENVS, help="the environment")
     parser.add_argument("--model-name", metavar="NAME", help="only the runs of this model")
-    parser.add_argument("--state", choices=("succeeded", "failed", "cancelled"), help="only these")
+    parser.add_argument("--state", choices=STATES, help="only these")
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="at most N, the latest ones (default: 20)"
+        "--limit", type=int, metavar="N", help="at most N that finished (default: 20)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--url", help="the service's address (default: MLSYS_URL)")
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from mlsys.remote.lists import pages
+    from mlsys.remote.lists import runs_of
     from mlsys.remote.service import Service, service_url
     from mlsys.remote.verdict import in_full
 
@@ -55,11 +56,11 @@ def _runs(options: argparse.Namespace) -> int:
         return _one(service, options)
     params = {"env": options.env} | {name: given[name] for name in _FILTERS if name in given}
     with in_full():
-        rows, more = pages(service, "/runs", "runs", params, given.get("limit", 20))
+        rows, more = runs_of(service, params, given.get("limit", 20))
     if options.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
     elif not rows:
-        print(f"No run of {options.env} has finished, with these filters.", file=sys.stderr)
+        print(f"No run of {options.env} passes these filters.", file=sys.stderr)
     else:
         print(_listed(rows))
     if more:
@@ -75,8 +76,8 @@ def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
             row.get("model_version"),
             row.get("rows_scored"),
             row.get("seconds"),
-            moment(row.get("finished_at")),
-            row.get("output_table") if row["state"] == "succeeded" else row.get("failure"),
+            moment(row.get("finished_at")) or row.get("stage"),
+            row.get("failure") or row.get("output_table"),
         ]
         for row in rows
     ]

@@ -152,10 +152,10 @@ class _Buckets:
 def _deletes_live(condition: Mapping[str, Any]) -> bool:
     """Return whether a lifecycle rule deletes current objects of runs.
 
-    Quarantined messages lie beside them.
+    Quarantined messages lie beside them, and markers of the runs that work.
     """
     prefixes = condition.get("matchesPrefix", ())
-    if prefixes and all(prefix.startswith("quarantine/") for prefix in prefixes):
+    if prefixes and all(prefix.startswith(("quarantine/", "_running/")) for prefix in prefixes):
         return False
     noncurrent = ("daysSinceNoncurrentTime", "noncurrentTimeBefore", "numNewerVersions")
     return condition.get("isLive") is not False and not any(key in condition for key in noncurrent)

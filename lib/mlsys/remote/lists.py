@@ -11,6 +11,22 @@ from mlsys.remote.answers import page_of
 from mlsys.remote.service import Service
 
 PAGE = 1000  # rows that the service gives at most
+RUNNING = "running"
+
+
+def runs_of(
+    service: Service, params: Mapping[str, str], limit: int | None
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return runs by `pages`; without a `state`, those that still work come first, beside `limit`.
+
+    Raises:
+        InvalidRequest, RefusedByService, TryAgain, CredentialsMissing: see `pages`.
+    """
+    rows, more = pages(service, "/runs", "runs", params, limit)
+    if "state" in params:
+        return rows, more
+    working, _ = pages(service, "/runs", "runs", dict(params) | {"state": RUNNING}, None)
+    return working + rows, more
 
 
 def pages(

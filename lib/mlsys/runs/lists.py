@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mlsys.arguments import check_choice
 from mlsys.remote.answers import STATUS
 from mlsys.remote.frames import listed
-from mlsys.remote.lists import pages
+from mlsys.remote.lists import runs_of
 from mlsys.remote.service import Service, service_url
 from mlsys.remote.texts import texts
 from mlsys.remote.verdict import in_full
@@ -17,7 +17,7 @@ from mlsys.settings import ENVS
 if TYPE_CHECKING:
     import pandas as pd
 
-STATES = ("succeeded", "failed", "cancelled")
+STATES = ("running", "succeeded", "failed", "cancelled")
 
 
 def list_runs(
@@ -28,11 +28,11 @@ def list_runs(
     env: str = "dev",
     url: str | None = None,
 ) -> pd.DataFrame:
-    """Return the latest runs that finished, a row each, the latest first.
+    """Return the runs that still work, then the latest that finished, a row each.
 
-    The columns are those of the ledger, `prediction_runs` (docs/api.md). At most `limit` runs; only
-    those of one `model`, or in one `state` (succeeded, failed or cancelled), if they are given.
-    `get_run` finds a run that is still at work.
+    The columns are those of the ledger, `prediction_runs` (docs/api.md). At most `limit` finished
+    runs; only those of one `model`, or in one `state` (running, succeeded, failed or cancelled), if
+    they are given.
 
     Raises:
         RefusedByService, SettingsError, CredentialsMissing, TryAgain: as `predict`.
@@ -42,7 +42,7 @@ def list_runs(
         check_choice(state, STATES, "state")
     params = texts({"env": env, "model_name": model, "state": state})
     with in_full():
-        rows, _ = pages(Service(service_url(url)), "/runs", "runs", params, limit)
+        rows, _ = runs_of(Service(service_url(url)), params, limit)
     return listed(rows, "prediction_runs")
 
 

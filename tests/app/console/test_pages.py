@@ -25,6 +25,7 @@ from console_cloud import (
     plan_of,
     profile_row,
     put_run,
+    put_working,
     result_of,
     run_row,
 )
@@ -183,6 +184,16 @@ def test_a_model_with_many_versions_is_paged(world: World) -> None:
     assert (listed[-1]["after_name"], listed[-1]["after_number"]) == ("titanic-survival", 21)
 
 
+def test_versions_are_compared_by_two_queries_whatever_names_them(world: World) -> None:
+    world.rows["versions_of_model"] = [model_row(2), model_row(1)]
+    alias = {"version": "v1"}
+    world.put("titanic-survival/aliases/champion.json", alias, bucket="mlsys-models-dev")
+    page = seen(client_of(world), "/ui/models/titanic-survival/compare?a=champion&b=latest")
+    assert "titanic-survival v1 and v2" in page.text
+    assert [name for name, _ in world.queries] == ["versions_of_model", "runs_of_versions"]
+    assert world.queries[0][1]["versions"] == ["v1", "latest"]
+
+
 def test_a_model_that_is_not_registered_is_a_404_page() -> None:
     page = seen(client_of(World()), "/ui/models/nobody", 404)
     assert "nobody is not in the registry of dev" in page.text
@@ -209,6 +220,27 @@ def test_a_version_shows_its_input_golden_rows_and_calls(world: World) -> None:
     assert len(world.queries) == 1 and world.queries[0][1]["after_number"] == 2
 
 
+def test_a_version_shows_every_step_of_its_promotion(world: World) -> None:
+    first = {"from": "gs://dev/o#1", "by": "ada", "at": moment(90).isoformat()}
+    last = {"from": "gs://staging/o#2", "by": "grace", "at": moment(60).isoformat()}
+    row = model_row(1, promoted_from=last["from"], promoted_by="grace", generation=1)
+    world.rows["list_models"] = [row]
+    name = "titanic-survival/v1/model.pkl"
+    world.put(name, b"x", bucket="mlsys-models-dev")
+    for before, steps in (
+        ([first], [first, last]),
+        ("odd", [last]),
+        ([3, {"from": 5}, {"by": "x"}], [last]),
+    ):
+        world.metadata[name] = {"mlsys-promotion": json.dumps(last | {"before": before})}
+        answer = client_of(world).get("/ui/models/titanic-survival/v1.json")
+        assert answer.json["promotions"] == steps
+    world.metadata[name] = {"mlsys-promotion": json.dumps(last | {"before": [first]})}
+    text = seen(client_of(world), "/ui/models/titanic-survival/v1").text
+    places = ["Uploaded as gs://dev/o#1", "Copied to gs://staging/o#2", "by ada", "by grace"]
+    assert [text.index(place) for place in places] == sorted(text.index(p) for p in places)
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
@@ -223,6 +255,30 @@ def test_a_version_shows_its_input_golden_rows_and_calls(world: World) -> None:
 def test_a_version_with_any_metadata_has_a_page(world: World, metadata: Any) -> None:
     world.rows["list_models"] = [model_row(1, metadata=json.dumps(metadata), metrics="3")]
     seen(client_of(world), "/ui/models/titanic-survival/v1")
+
+
+def test_runs_that_work_are_on_the_overview_the_list_and_their_tables_page(world: World) -> None:
+    put_working(world, "at-work")
+    client = client_of(world)
+    for address in ("/ui/", "/ui/runs", "/ui/tables/my-project.titanic.scored"):
+        page = seen(client, address)
+        assert "At work" in page.text and "/ui/runs/at-work" in page.links, address
+    assert [row["run_id"] for row in client.get("/ui/runs.json").json["working"]] == ["at-work"]
+    page = seen(client, "/ui/runs?state=running")
+    assert "/ui/runs/at-work" in page.links and "/ui/runs/second" not in page.links
+    for address in ("/ui/runs?state=failed", "/ui/runs?model_name=other"):
+        assert "/ui/runs/at-work" not in seen(client, address).links
+    world.put("at-work/result.json", result_of(plan_of("at-work")))
+    assert "No run is at work" in seen(client, "/ui/runs?state=running").text
+
+
+@pytest.mark.parametrize(("sort", "place"), [("rows", 418), ("seconds", 192_000)])
+def test_runs_are_sorted_by_the_address(world: World, sort: str, place: int) -> None:
+    page = seen(client_of(world), f"/ui/runs?sort={sort}&limit=2")
+    assert world.queries[-1][1]["sort"] == sort
+    assert ("option", {"value": sort, "selected": None}) in page.elements
+    [following] = [link for link in page.links if "after=" in link]
+    assert f"sort={sort}" in following and f"after={place}.second" in following
 
 
 def test_runs_are_paged_by_a_cursor(world: World) -> None:
@@ -260,12 +316,15 @@ def test_a_running_run_is_refreshed_and_a_finished_one_is_not(running: World) ->
 def test_a_run_shows_its_steps_request_lineage_and_cost(running: World) -> None:
     running.put("a-run/publish.json", {}, 17)
     running.put("a-run/result.json", result_of(plan_of()), 16.8)
+    attempt = {"at": moment(19).isoformat(), "end": "done"}
+    running.put("a-run/attempts/20261128T194100000000.json", attempt, 16.7)
     page = seen(client_of(running), "/ui/runs/a-run")
     for text in (
         "wait for work to begin",
         "open read session 0",
         "stream 0",
-        "load job and ledger",
+        "load job",
+        "record in the ledger",
         "FOR SYSTEM_TIME AS OF TIMESTAMP",
         "--data-urlencode input_table=my-project.titanic.test",
         "below $0.01",

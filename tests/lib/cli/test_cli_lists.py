@@ -44,6 +44,17 @@ RUNS = [
     }
     for number, state in enumerate(("succeeded", "failed"))
 ]
+WORKING = [
+    {
+        "run_id": "titanic-v1-2",
+        "state": "running",
+        "stage": "reading",
+        "model_version": "v1",
+        "seconds": 7.5,
+        "finished_at": None,
+        "output_table": "my-project.titanic.scored",
+    }
+]
 STATUS = {
     "run_id": "titanic-v1-0",
     "env": "dev",
@@ -79,6 +90,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
             rows = [row for row in MODELS if name in (None, row["model_name"])]
             return {"models": rows, "next": None}
         if path == "/runs":
+            if params.get("state") == "running":
+                return {"runs": WORKING, "next": None}
             last = "after" in params
             rows = [] if last else RUNS[: int(params["limit"])]
             return {"runs": rows, "next": None if last else "1.a"}
@@ -126,7 +139,7 @@ def test_models_lists_the_versions_of_one_model_and_shows_one_version(
 def test_json_is_the_services_rows(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     for words, rows in (
         (["models"], MODELS),
-        (["runs"], RUNS),
+        (["runs"], WORKING + RUNS),
         (["models", "diabetes"], MODELS[:1]),
     ):
         assert cli.main([*words, "--env", "dev", "--json"]) == 0
@@ -149,6 +162,19 @@ def test_runs_lists_the_runs_by_filters(
     assert "pass a larger --limit" in said.err
     params = {"env": "dev", "model_name": "titanic", "state": "failed", "limit": "2"}
     assert asked == [("/runs", params)]
+
+
+def test_runs_lists_those_that_work_first(
+    asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["runs", "--env", "dev", "--limit", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == [
+        *("titanic-v1-2", "running", "v1", "7.5", "reading", "my-project.titanic.scored")
+    ]
+    assert lines[2].startswith("titanic-v1-0") and len(lines) == 3
+    assert cli.main(["runs", "--env", "dev", "--state", "running", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == WORKING
 
 
 def test_runs_shows_one_run(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,7 +167,7 @@ def test_a_model_is_a_name_or_what_upload_model_returned(service: Answers) -> No
         (lambda: predict(*TABLES, "a", outputs=[1]), "outputs: holds an int"),  # type: ignore[list-item]
         (lambda: preview(TABLES[0], "a", rows=1.5), "rows: is a float"),  # type: ignore[arg-type]
         (lambda: list_runs(limit=0), "limit: 0: pass a number above 0"),
-        (lambda: list_runs(state="done"), "state: 'done': pass succeeded, failed or cancelled"),
+        (lambda: list_runs(state="done"), "state: 'done': pass running, succeeded, failed or"),
     ],
 )
 def test_a_value_that_the_route_cannot_take_is_refused_before_any_request(
@@ -410,6 +410,8 @@ def test_lists_follow_every_page_and_have_the_types_of_their_table(
     def ask(_: Service, path: str, params: Any, **__: Any) -> Any:
         asked.append(params)
         after = params.get("after")
+        if params.get("state") == "running":
+            return {"runs": [{"run_id": "c", "stage": "reading"}], "next": None}
         return pages[after] | {"next": None if after else "1.b"}
 
     monkeypatch.setattr(Service, "ask", ask)
@@ -423,7 +425,8 @@ def test_lists_follow_every_page_and_have_the_types_of_their_table(
         "after": "1.b",
     }
     assert str(frame["finished_at"].dtype) == "datetime64[us, UTC]"
-    assert list_runs(limit=1)["run_id"].tolist() == ["b"]
+    assert list_runs(limit=1)["run_id"].tolist() == ["c", "b"]
+    assert list_runs(state="running")["stage"].tolist() == ["reading"]
 
 
 def test_an_empty_list_has_the_columns_of_its_table(

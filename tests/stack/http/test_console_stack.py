@@ -47,7 +47,7 @@ def test_the_pages_show_a_model_and_its_run(lab: Lab, environment: dict[str, str
     assert "names.CLASSES['sklearn.linear_model._ridge']" in shown(f"/models/{name}/v1/contents")
     assert "alpha" in shown(f"/models/{name}/compare", a="v1", b="v2")
     page = shown(f"/runs/{run['run_id']}")
-    assert "stream 0" in page and "load job and ledger" in page
+    assert "stream 0" in page and "load job" in page and "record in the ledger" in page
     assert "Features" in shown(f"/runs/{run['run_id']}/drift")
     assert "Not measured yet" in shown(f"/runs/{run['run_id']}/measured")
     assert "was measured yet" in shown(f"/models/{name}/measured")

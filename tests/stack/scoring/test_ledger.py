@@ -218,7 +218,8 @@ def test_concurrent_runs_leave_one_row_each(
     [
         ({"env": "dev", "limit": "0"}, "limit"),
         ({"env": "dev", "limit": "many"}, "limit"),
-        ({"env": "dev", "state": "running"}, "state"),
+        ({"env": "dev", "state": "odd"}, "state"),
+        ({"env": "dev", "sort": "odd"}, "sort"),
         ({"env": "dev", "model_name": "Titanic"}, "model_name"),
         ({}, "env"),
         ({"env": "prod"}, "env"),

@@ -45,6 +45,8 @@ class LoadJob:
     state: str = "RUNNING"
     error_result: dict[str, str] | None = None
     output_rows: int | None = None
+    created: Any = None
+    started: Any = None
     ended: Any = None
 
     def done(self, **_: Any) -> bool:

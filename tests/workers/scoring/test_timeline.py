@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from console_cloud import moment, plan_of
 from workers.scoring.attempts import Attempt
@@ -12,10 +13,12 @@ PLAN = plan_of()
 FIRST = "attempts/20261128T194100000000.json"
 
 
-def steps(written: dict[str, dt.datetime], *attempts: Attempt) -> list[tuple[str, float, float]]:
+def steps(
+    written: dict[str, dt.datetime], *attempts: Attempt, result: dict[str, Any] | None = None
+) -> list[tuple[str, float, float]]:
     """Return each step with its start and its end, in minutes since the run was planned."""
     out = []
-    for span in timeline(PLAN, written, attempts):
+    for span in timeline(PLAN, written, attempts, result):
         ends = span.end and (span.end - moment(20)).total_seconds() / 60
         out.append((span.name, (span.start - moment(20)).total_seconds() / 60, ends))
     return out
@@ -40,7 +43,7 @@ def test_the_steps_follow_each_other() -> None:
         ("stream 0", 5, 8),
         ("stream 1", 5, 7),
         ("count the parts and decide", 8, 9),
-        ("load job and ledger", 9, 10),
+        ("load job", 9, 10),
     ]
     [stream] = [s for s in timeline(PLAN, written) if s.name == "stream 0"]
     assert stream.parts == ((moment(14), 0), (moment(12), 262_144))
@@ -48,12 +51,43 @@ def test_the_steps_follow_each_other() -> None:
 
 def test_a_step_that_lasts_has_no_end() -> None:
     written = {"plan.json": moment(19), "publish.json": moment(18)}
-    assert steps(written)[-1] == ("load job and ledger", 2, None)
+    assert steps(written)[-1] == ("load job", 2, None)
     assert steps({}) == []
     written = {"plan.json": moment(19), "session-0.json": moment(15)}
     assert steps(written)[-1] == ("read and score rows", 5, None)
     assert steps(written | {"failure.json": moment(14)})[-1] == ("read and score rows", 5, 6)
     assert steps(written | {"failure.json": moment(18)})[-1][0] == "open read session 0"
+
+
+def load(step: str, *minutes: float) -> dict[str, Any]:
+    """Return when a load job was taken, begun and ended, those minutes before now."""
+    names = ("created_at", "started_at", "ended_at")
+    return {"step": step} | dict(zip(names, (moment(m).isoformat() for m in minutes), strict=True))
+
+
+def test_each_load_job_and_the_ledger_are_steps_of_their_own() -> None:
+    written = {"plan.json": moment(19), "publish.json": moment(11), "result.json": moment(4)}
+    done = Attempt(FIRST, moment(17).isoformat(), end="done")
+    result = {
+        "loads": [load("output", 11, 9, 8), load("rejects", 8, 8, 7)],
+        "shadow": {"load": load("challenger", 7, 7, 6)},
+    }
+    assert steps(written | {FIRST: moment(3)}, done, result=result)[-7:] == [
+        ("count the parts and decide", 3, 9),
+        ("load job: BigQuery's queue", 9, 11),
+        ("load job", 11, 12),
+        ("load rows set aside", 12, 13),
+        ("load challenger's rows", 13, 14),
+        ("profile and result", 14, 16),
+        ("record in the ledger", 16, 17),
+    ]
+
+
+def test_a_result_without_usable_times_has_one_step_of_loading() -> None:
+    written = {"plan.json": moment(19), "publish.json": moment(11), "result.json": moment(4)}
+    unknown = dict.fromkeys(("created_at", "started_at", "ended_at")) | {"step": "output"}
+    for result in ({}, {"loads": [unknown], "shadow": None}, {"shadow": {"load": None}}):
+        assert steps(written, result=result)[-1] == ("load job", 9, 16)
 
 
 def test_several_attempts_are_steps_of_their_own() -> None:

@@ -12,6 +12,7 @@ from mlsys.errors import Conflict, TryAgain
 from workers.monitoring.contract import ENFORCE
 from workers.query import select
 from workers.sandbox.client import SandboxedModel
+from workers.scoring.at_work import mark
 from workers.scoring.planning.contract import contract_note
 from workers.scoring.planning.lookup import Resolved, resolve
 from workers.scoring.planning.make_plan import check_model, make_plan
@@ -164,6 +165,7 @@ def prepare(
     )
     if run.result is not None:
         return replace(prepared, result=replace(run.result, reused=True))
+    mark(store, plan)
     if model is None and read_decision(store) is None:
         # Planned by a request that may have allowed more, or by another release of the service.
         metadata, _ = read_metadata(clients, plan.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.cloud.messages import words_of
@@ -77,6 +77,14 @@ def load_once(
                 f"{rows}: remove the rows of {plan.run_id} and pass a run_id of your own"
             )
         return job, table
+
+
+def load_times(step: str, job: LoadJob) -> dict[str, Any]:
+    """Return when BigQuery took a load job, began it, and ended it, as a member of the result."""
+    times = {"created_at": job.created, "started_at": job.started, "ended_at": job.ended}
+    return {"step": step, "job_id": job.job_id} | {
+        name: None if at is None else at.isoformat() for name, at in times.items()
+    }
 
 
 def job_disposition(into: Destination) -> str:

@@ -15,7 +15,7 @@ from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
 from mlsys.errors import RunInterrupted, RunNotFound, TryAgain
 from workers.scoring.planning.plan import Pair, Plan, Shadow
 from workers.scoring.planning.shadow import reason_of
-from workers.scoring.publishing.load import load_once
+from workers.scoring.publishing.load import load_once, load_times
 from workers.scoring.records import Decision, ShadowParts, read_result
 from workers.scoring.request import MaxRejects, check_run_id
 from workers.scoring.shards.agreement import (
@@ -88,6 +88,7 @@ def publish_shadow(
         "rows": None,
         "rows_rejected": None,
         "job_id": None,
+        "load": None,
         "warnings": [],
         "report": None,
         "reason": parts.fault or None,
@@ -110,6 +111,7 @@ def publish_shadow(
             *(clients, shadow.plan, into, f"{plan.job_stem}_S", uris, parts.scored, stop)
         )
         about |= {"rows": parts.scored, "rows_rejected": parts.rejected, "job_id": job.job_id}
+        about["load"] = load_times("challenger", job)
         return about | {"report": _report(store, plan, shadow, decision, agreements, stop)}
     except Exception as exc:
         lost = isinstance(exc, PartGone | PartDamaged)

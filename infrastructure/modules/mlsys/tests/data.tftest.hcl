@@ -37,12 +37,20 @@ run "buckets" {
   }
   assert {
     condition = (
-      length(google_storage_bucket.runs.lifecycle_rule) == 1 &&
+      length(google_storage_bucket.runs.lifecycle_rule) == 2 &&
       one(google_storage_bucket.runs.lifecycle_rule[0].condition).age == 30 &&
       toset(one(google_storage_bucket.runs.lifecycle_rule[0].condition).matches_suffix) == toset([".parquet"]) &&
       one(google_storage_bucket.runs.lifecycle_rule[0].action).type == "Delete"
     )
     error_message = "Parts and rejects must be deleted after 30 days, and nothing else of a run."
+  }
+  assert {
+    condition = (
+      toset(one(google_storage_bucket.runs.lifecycle_rule[1].condition).matches_prefix) == toset(["_running/"]) &&
+      length(one(google_storage_bucket.runs.lifecycle_rule[1].condition).matches_suffix) == 0 &&
+      one(google_storage_bucket.runs.lifecycle_rule[1].condition).age == 7
+    )
+    error_message = "Only markers of runs are deleted after a week."
   }
 }
 

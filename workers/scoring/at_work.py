@@ -1,0 +1,129 @@
+"""The runs that still work: a marker of each, `gs://mlsys-runs-{env}/_running/{run_id}.json`.
+
+A marker is a hint, as a message is: it is written before each try, removed once the ledger has the
+run's end, and decides nothing. Whether the run works is read from its own objects. So a marker that
+is missing hides a run from a list, and one that a killed process left shows nothing.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures as cf
+import datetime as dt
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from mlsys.cloud.clients import TIMEOUT, Clients
+from workers.scoring.records import Decision, Failure, Result, read_cancellation
+from workers.scoring.request import RUN_ID
+from workers.scoring.store import RunStore
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
+
+    from mlsys.cloud.tables import TableRef
+    from workers.scoring.planning.plan import Plan
+
+log = logging.getLogger(__name__)
+
+FOLDER = "_running/"  # cannot be the name of a run
+MOST = 100  # markers that are looked at, the latest
+THREADS = 8  # that look at them
+# Columns of the ledger that a plan knows
+_KNOWN = (
+    *("run_id", "model_name", "model_version", "model_alias", "input_table", "output_table"),
+    *("write_disposition", "started_at"),
+)
+_UNKNOWN = ("failure", "rows_read", "rows_scored", "rows_rejected", "finished_at")
+
+
+def mark(store: RunStore, plan: Plan) -> None:
+    """Note that the run is about to be worked on."""
+    known = (
+        *(plan.run_id, plan.model.name, plan.model.version, plan.model.alias),
+        *(str(plan.input_table), str(plan.output.table)),
+        *(plan.output.write_disposition, plan.created_at),
+    )
+    try:
+        _marker(store).upload_from_string(
+            json.dumps(dict(zip(_KNOWN, known, strict=True))),
+            content_type="application/json",
+            timeout=TIMEOUT,
+        )
+    except Exception:  # only lists miss it
+        log.warning("The run is not marked", exc_info=True, extra={"run_id": store.run_id})
+
+
+def unmark(store: RunStore) -> None:
+    """Remove the run's marker: the ledger has its end. The console's account may not."""
+    from google.api_core.exceptions import Forbidden, NotFound
+
+    try:
+        _marker(store).delete(timeout=TIMEOUT)
+    except (Forbidden, NotFound):
+        pass
+    except Exception:  # the bucket's lifecycle deletes it
+        log.warning("The marker stays", exc_info=True, extra={"run_id": store.run_id})
+
+
+def runs_at_work(
+    clients: Clients,
+    env: str,
+    *,
+    model_name: str | None = None,
+    table: TableRef | None = None,
+    limit: int = MOST,
+) -> tuple[list[dict[str, Any]], bool]:
+    """Return the runs that still work, the latest first, and whether there are more.
+
+    A row has the ledger's columns, as far as they are known, and `stage`: planned, reading or
+    loading. `table` is the output's. It costs one listing, and two requests for each marker.
+    """
+    markers = sorted(
+        clients.storage.list_blobs(
+            clients.settings.runs_bucket(env), prefix=FOLDER, max_results=1000, timeout=TIMEOUT
+        ),
+        key=lambda blob: (blob.time_created, blob.name),
+        reverse=True,
+    )
+    if not markers:
+        return [], False
+    with cf.ThreadPoolExecutor(THREADS) as pool:
+        seen = pool.map(lambda marker: _row(clients, env, marker), markers[:MOST])
+        rows = [
+            row
+            for row in seen
+            if row is not None
+            and model_name in (None, row["model_name"])
+            and (table is None or row["output_table"].partition("$")[0] == str(table.base))
+        ]
+    return rows[:limit], len(markers) > MOST or len(rows) > limit
+
+
+def _row(clients: Clients, env: str, marker: Blob) -> dict[str, Any] | None:
+    """Return a run's row, or None if it has ended."""
+    from google.api_core.exceptions import NotFound
+
+    run_id = marker.name.removeprefix(FOLDER).removesuffix(".json")
+    try:
+        known = json.loads(marker.download_as_bytes(timeout=TIMEOUT))
+        row = {name: known[name] for name in _KNOWN} | dict.fromkeys(_UNKNOWN)
+        began = dt.datetime.fromisoformat(row["started_at"])
+    except (NotFound, ValueError, KeyError, TypeError):  # it has just ended; or it is not ours
+        return None
+    if row["run_id"] != run_id or not RUN_ID.fullmatch(run_id):
+        return None
+    store = RunStore(clients, env, run_id)
+    names = store.top_names()
+    if "plan.json" not in names or {Result.NAME, Failure.NAME} & names:
+        return None
+    if Decision.NAME in names and read_cancellation(store) is not None:
+        return None
+    opened = any(name.startswith("session-") for name in names)
+    stage = "loading" if Decision.NAME in names else "reading" if opened else "planned"
+    seconds = round((dt.datetime.now(dt.UTC) - began).total_seconds(), 3)
+    return row | {"state": "running", "stage": stage, "seconds": seconds}
+
+
+def _marker(store: RunStore) -> Blob:
+    return store.clients.storage.bucket(store.bucket_name).blob(f"{FOLDER}{store.run_id}.json")
