@@ -447,11 +447,6 @@ def copy(tmp_path: Path) -> Iterator[Path]:
     return tmp_path
 
 
-@pytest.mark.parametrize("root", ROOTS)
-def test_terraform_is_valid_and_its_own_tests_pass(root: str) -> None:
-    assert "Success!" in _check(ROOT, root)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
