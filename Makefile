@@ -24,7 +24,7 @@ PINS = grep -oE '^[A-Za-z0-9._-]+==[^ ;]+' requirements-dev.lock | grep -vE '^(n
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install beam demo local notebook check check-types check-tests test test-long test-image test-browser simulate lint format bench bench-peers \
+.PHONY: help install beam demo local notebook check check-types check-tests test test-slow test-long test-image test-browser simulate lint format bench bench-peers \
 	check-infrastructure lock upgrade check-locks vendor clean
 
 help: ## list the verbs
@@ -58,6 +58,9 @@ check-types: $(STAMP)
 
 check-tests: $(STAMP)
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m 'not stack and not process and not long and not image'
+
+test-slow: $(STAMP) ## run what takes seconds a test: kills, races, processes, many cases; the gate does too
+	$(BIN)/pytest -n $(STACKS) --dist loadfile --no-loadscope-reorder -m 'slow and not long and not image and not browser'
 
 test-long: $(STAMP) ## run the long tests: hundreds of runs, a thousand kills, about half an hour
 	$(BIN)/pytest -m long -s

@@ -25,7 +25,7 @@ from mlsys.local.stack import LocalStack
 from registry_cases import notifications_lost
 from scoring_cases import Lab, unique
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
 HEALTHY = 1.0  # seconds in which the service answers
 

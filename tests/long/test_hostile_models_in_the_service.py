@@ -26,7 +26,7 @@ REASONS = {
     "keys of keys": "it was not loaded",
 }
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
 
 def content(name: str, canary: Path) -> bytes:

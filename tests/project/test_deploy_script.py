@@ -19,7 +19,10 @@ OLD, NEW = (f"example.com/p/mlsys/mlsys@sha256:{digit * 64}" for digit in "ab")
 CONSOLE = "mlsys-web-dev"
 FIRST, SECOND = "mlsys-dev-00001-abc", "mlsys-dev-00002-abc"
 
-pytestmark = pytest.mark.skipif(shutil.which("jq") is None, reason="deploy.sh needs jq")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("jq") is None, reason="deploy.sh needs jq"),
+    pytest.mark.slow,
+]
 
 
 class Cloud:

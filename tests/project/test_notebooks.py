@@ -10,6 +10,7 @@ from mlsys.cloud.clients import Clients
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_runs_from_top_to_bottom(
     path: Path, environment: dict[str, str], clients: Clients

@@ -68,6 +68,7 @@ def test_a_rescan_announces_what_it_repairs_and_nothing_else(stack: LocalStack) 
         assert types(stack, str(case.ref())) == ["mlsys.model.registered"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "version"), [("{}/extra", "v1"), ("{}", "v1/extra"), ("{}", ""), ("/{}", "latest")]
 )

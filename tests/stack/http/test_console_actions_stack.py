@@ -38,6 +38,7 @@ def eventually(seen: Callable[[], Any], seconds: float = 60.0) -> Any:
     return value
 
 
+@pytest.mark.slow
 def test_forms_have_the_service_score_look_and_read_again(
     lab: Lab, environment: dict[str, str]
 ) -> None:

@@ -22,6 +22,7 @@ def lab(stack: LocalStack) -> Lab:
     return Lab(stack)
 
 
+@pytest.mark.slow
 def test_the_pages_show_a_model_and_its_run(lab: Lab, environment: dict[str, str]) -> None:
     X, y, name = DATA[["a"]], DATA["b"], unique("shown")
     lab.upload(Ridge(alpha=1.0).fit(X, y), X, name, metrics={"r2": 0.5})

@@ -239,6 +239,7 @@ def test_every_described_route_is_tested(lab: Lab) -> None:
     assert sorted(described) == sorted(ROUTES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_twenty_generated_requests_to_a_route_get_documented_answers(
     lab: Lab, document: BaseSchema, known: Known, method: str, path: str

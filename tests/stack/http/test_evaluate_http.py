@@ -124,6 +124,7 @@ def test_metrics_are_answered_and_kept_once_for_each_state_of_the_labels(
     assert mean["mean"] == pytest.approx(accuracy_score(Y, MODEL.predict(X)), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_refused_with_what_to_do(lab: Lab, run: dict[str, Any]) -> None:
     frame = pd.DataFrame({"id": range(60), "name": DATA["name"], "y": Y, "text": "x"})
     good, run_id = lab.put(frame), run["run_id"]
@@ -160,6 +161,7 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(lab: Lab, run: dict[
     refused(run_id=copy.run_id).problem(409, "conflict", "is running, and published no")
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_period_are_evaluated_unless_their_rows_were_replaced(lab: Lab) -> None:
     name = lab.upload(LinearRegression().fit(X, X["b"]), X, unique("evaluated"), target="y_hat")
     table, output = lab.put(DATA), lab.name("output")

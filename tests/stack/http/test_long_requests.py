@@ -40,6 +40,7 @@ def long_filter(length: int, sign: str) -> str:
     return f"{start}{sign * (length - len(start) - 2)}')"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [

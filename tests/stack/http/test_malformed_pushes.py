@@ -30,7 +30,7 @@ from registry_cases import ModelCase, model_case, notifications_lost
 from scoring_cases import Lab
 from tokens import GOOGLES, SERVICE, signed
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
 FEW, MANY = 350, 5_000
 ROWS = pd.DataFrame({"id": range(5), "a": np.arange(5) / 2})

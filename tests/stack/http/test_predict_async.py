@@ -92,6 +92,7 @@ def test_a_request_with_wait_false_is_accepted_and_scored_later(
     assert_each_row_is_there_once(lab, params)
 
 
+@pytest.mark.slow
 def test_a_request_with_wait_false_can_be_repeated_before_its_run_ends(
     lab: Lab, stack: LocalStack, params: dict[str, str]
 ) -> None:
@@ -162,6 +163,7 @@ def test_a_redelivered_message_adds_no_rows(lab: Lab, params: dict[str, str]) ->
         assert_each_row_is_there_once(lab, params)
 
 
+@pytest.mark.slow
 def test_two_concurrent_deliveries_of_a_message_write_every_row_once(
     lab: Lab, params: dict[str, str]
 ) -> None:
@@ -187,6 +189,7 @@ def test_a_message_without_a_run_id_is_scored_too(lab: Lab, params: dict[str, st
     assert_each_row_is_there_once(lab, params)
 
 
+@pytest.mark.slow
 def test_a_message_to_a_stopping_service_is_continued_by_another_instance(
     stack: LocalStack, params: dict[str, str]
 ) -> None:

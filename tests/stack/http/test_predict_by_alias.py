@@ -79,6 +79,7 @@ def test_the_run_is_that_of_the_version(lab: Lab, params: dict[str, str]) -> Non
     assert first["model_alias"] is None
 
 
+@pytest.mark.slow
 def test_a_moved_alias_is_another_run(lab: Lab, params: dict[str, str]) -> None:
     first = lab.here(params).done()
     move(lab, params, "v2")
@@ -88,6 +89,7 @@ def test_a_moved_alias_is_another_run(lab: Lab, params: dict[str, str]) -> None:
     assert predictions(lab, params) == sorted([*V1.predict(X), *V2.predict(X)])
 
 
+@pytest.mark.slow
 def test_a_run_that_has_begun_keeps_its_version(lab: Lab, params: dict[str, str]) -> None:
     params |= {"run_id": unique("begun")}
     accepted = lab.here(params | {"wait": "false"})

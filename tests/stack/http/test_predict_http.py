@@ -78,6 +78,7 @@ def test_an_identical_request_reuses_the_run_and_adds_no_rows(
     assert found(lab, params) == expected()
 
 
+@pytest.mark.slow
 def test_concurrent_identical_requests_publish_once(lab: Lab, params: dict[str, str]) -> None:
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(lambda _: lab.http(params).done(), range(4)))
@@ -96,6 +97,7 @@ def test_a_changed_input_table_gives_a_new_run(lab: Lab, fresh: dict[str, str]) 
     assert found(lab, fresh) == sorted(2 * expected() + expected(more))
 
 
+@pytest.mark.slow
 def test_different_requests_are_different_runs(lab: Lab, params: dict[str, str]) -> None:
     first = lab.here(params).done()
     second = lab.here(params | {"id_columns": "id,a"}).problem(
@@ -128,6 +130,7 @@ def test_a_run_id_of_the_caller_names_the_run(lab: Lab, params: dict[str, str]) 
     assert not lab.exists(other["output_table"])
 
 
+@pytest.mark.slow
 def test_a_run_whose_output_table_was_deleted_runs_again(lab: Lab, params: dict[str, str]) -> None:
     first = lab.here(params).done()
     for suffix in ("-2", "-3"):
@@ -140,6 +143,7 @@ def test_a_run_whose_output_table_was_deleted_runs_again(lab: Lab, params: dict[
         assert set(lab.rows(params["output_table"])["run_id"]) == {again["run_id"]}
 
 
+@pytest.mark.slow
 def test_a_run_whose_output_table_was_recreated_runs_again(
     lab: Lab, params: dict[str, str]
 ) -> None:
@@ -151,6 +155,7 @@ def test_a_run_whose_output_table_was_recreated_runs_again(
     assert found(lab, params) == expected()
 
 
+@pytest.mark.slow
 def test_latest_is_the_highest_version_number(lab: Lab, fresh: dict[str, str]) -> None:
     name = fresh["model_name"]
     lab.upload(MODEL, X, name, "v9")
@@ -275,6 +280,7 @@ def test_truncate_does_not_replace_an_unrelated_table(lab: Lab, params: dict[str
 # Columns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prediction", "run_id", "Model_Name"])
 def test_an_id_column_with_the_name_of_an_output_column_is_refused_or_left_out(
     lab: Lab, name: str
@@ -474,6 +480,7 @@ def put_model(lab: Lab, content: bytes) -> str:
     return name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", [b"", b"no pickle at all", b"\x80\x05", b"PK\x03\x04zip", b"\x1f\x8b\x08gzip"]
 )

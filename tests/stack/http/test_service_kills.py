@@ -18,6 +18,8 @@ from mlsys.local.service import kill_service, start_service
 from mlsys.local.stack import LocalStack
 from workers.scoring.shards import read_session
 
+pytestmark = pytest.mark.slow
+
 ROWS = 250_000
 PARTS = read_session.streams_to_request(ROWS)[1]  # the number that the service itself chooses
 GRACE = 10.0  # seconds from SIGTERM to SIGKILL on Cloud Run

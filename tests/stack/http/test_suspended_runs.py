@@ -23,7 +23,7 @@ from workers.scoring.planning.find_run import prepare
 from workers.scoring.shards import read_session
 from workers.scoring.store import RunStore
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
 ROWS = 60_000
 DATA = pd.DataFrame(

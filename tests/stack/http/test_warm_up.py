@@ -22,7 +22,7 @@ from mlsys.local.service import start_service
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
 X = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": [2.0, 1.0, 4.0, 3.0]})
 MODELS = (

@@ -174,6 +174,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "given", "problem"), REFUSED)
 def test_values_that_do_not_fit_their_column_are_refused_by_its_name(
     clients: Clients, table: str, kind: str, given: list[Any], problem: str

@@ -71,6 +71,7 @@ BROKEN: dict[str, Callable[[Settings], Settings]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("id", BROKEN)
 def test_a_bucket_that_does_not_exist_is_named(rescanned: LocalStack, id: str) -> None:
     settings = BROKEN[id](rescanned.settings)

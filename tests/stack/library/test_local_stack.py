@@ -187,6 +187,7 @@ def test_a_restarted_service_keeps_its_address(stack: LocalStack) -> None:
     assert answers(f"{stack.url}/health")
 
 
+@pytest.mark.slow
 def test_a_persistent_folder_belongs_to_one_stack_and_survives_a_restart(tmp_path: Path) -> None:
     """Its ports are the same too, and stopping it leaves no process."""
     events = []
@@ -218,6 +219,7 @@ def test_a_persistent_folder_belongs_to_one_stack_and_survives_a_restart(tmp_pat
     assert processes(str(tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_each_environment_gets_only_its_own_buckets_notifications(receiver: Receiver) -> None:
     with local_stack(envs=("dev", "staging"), with_service=False) as stack:
         folder = stack.logs.parent
@@ -231,6 +233,7 @@ def test_each_environment_gets_only_its_own_buckets_notifications(receiver: Rece
     assert processes(str(folder)) == []
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_exports_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     env_file = tmp_path / "local.env"
     with command_up("--no-service", "--env-file", str(env_file)) as (process, lines):
@@ -257,6 +260,7 @@ def test_the_command_prints_the_exports_and_stops_on_ctrl_c(tmp_path: Path) -> N
         assert processes(logs) == []
 
 
+@pytest.mark.slow
 def test_a_killed_command_leaves_no_process() -> None:
     with command_up("--no-service") as (process, lines):
         [folder] = re.findall(r"^Logs: (.+)/logs$", "\n".join(lines), re.MULTILINE)
@@ -282,6 +286,7 @@ def exported(lines: list[str]) -> dict[str, str]:
     return dict(re.findall(r"^export (\w+)=(.+)$", "\n".join(lines), re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_a_killed_stack_restarts_at_once_with_its_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from mlsys.local.bigquery import SCHEMAS, create_tables
 from mlsys.local.stack import LocalStack
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["model_registry", "prediction_runs"])
 def test_a_table_of_an_older_release_gets_the_columns_that_it_lacks(
     stack: LocalStack, table: str

@@ -32,6 +32,7 @@ def objects(case: ModelCase) -> list[str]:
     return [blob.name.removeprefix(f"{case.name}/") for blob in blobs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
@@ -81,6 +82,7 @@ def test_an_upload_is_in_the_registry_when_the_call_returns(case: ModelCase) -> 
     assert np.array_equal(model.predict(X), fitted().predict(X))
 
 
+@pytest.mark.slow
 def test_the_metadata_is_written_before_the_model(case: ModelCase) -> None:
     upload_model(fitted(), case.name, X=X)
     blob, metadata = case.blob(), case.blob(file="metadata.json")
@@ -102,6 +104,7 @@ def test_without_a_version_the_highest_plus_one_is_used(case: ModelCase) -> None
     assert upload_model(fitted(), case.name, X=X, wait=False).version == "v13"
 
 
+@pytest.mark.slow
 def test_a_model_whose_name_has_the_same_prefix_is_ignored(case: ModelCase) -> None:
     longer = f"{case.name}-2"
     try:
@@ -114,6 +117,7 @@ def test_a_model_whose_name_has_the_same_prefix_is_ignored(case: ModelCase) -> N
         case.settle()
 
 
+@pytest.mark.slow
 def test_a_version_with_only_metadata_is_skipped_but_can_be_uploaded(case: ModelCase) -> None:
     """An interrupted upload leaves such metadata: its number is never chosen again."""
     case.put("{}", "v3/metadata.json")
@@ -135,6 +139,7 @@ def test_an_existing_version_is_refused_and_unchanged(case: ModelCase) -> None:
     assert case.stored() == before
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_the_model_and_its_metadata(case: ModelCase) -> None:
     upload_model(fitted(1.0), case.name, "v1", X=X, metrics={"r2": 1})
     [before] = case.stored()
@@ -147,6 +152,7 @@ def test_overwrite_replaces_the_model_and_its_metadata(case: ModelCase) -> None:
     upload_model(fitted(3.0), case.name, "v2", X=X, overwrite=True)  # nothing to replace is fine
 
 
+@pytest.mark.slow
 def test_of_concurrent_uploads_of_one_version_one_succeeds(case: ModelCase) -> None:
     def upload(slope: int) -> bool:
         try:
@@ -168,6 +174,7 @@ def test_of_concurrent_uploads_of_one_version_one_succeeds(case: ModelCase) -> N
     assert (row["metrics"], row["status_reason"]) in (({"n": slope}, None), (None, foreign))
 
 
+@pytest.mark.slow
 def test_an_upload_not_registered_in_time_is_reported_and_kept(
     case: ModelCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +259,7 @@ def shout(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.slow
 def test_an_upload_that_the_service_rejects_raises_at_once(case: ModelCase) -> None:
     model = make_pipeline(FunctionTransformer(shout), fitted()).fit(X, X["height"])
     with pytest.warns(UserWarning, match=r"/v1 is rejected in dev: .*test_models\.shout"):

@@ -20,6 +20,8 @@ from mlsys.models import set_alias, upload_model
 from mlsys.remote.service import Service
 from workers.registry.table import list_models
 
+pytestmark = pytest.mark.slow
+
 X = pd.DataFrame({"a": np.linspace(0, 1, 30)})
 MODEL = LinearRegression().fit(X, X["a"])
 
@@ -56,6 +58,7 @@ def put(stack: LocalStack, env: str, path: str, what: bytes) -> None:
     stack.pubsub.wait_until_quiet(30)
 
 
+@pytest.mark.slow
 def test_a_version_is_promoted_unchanged_to_staging_and_then_to_prod(
     stack: LocalStack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +89,7 @@ def test_a_version_is_promoted_unchanged_to_staging_and_then_to_prod(
     assert dt.timedelta(0) <= age < dt.timedelta(minutes=5)
 
 
+@pytest.mark.slow
 def test_promoting_again_changes_nothing(stack: LocalStack) -> None:
     upload_model(MODEL, "again", "v1", X=X)
     assert promote("again", "dev", "staging") == 0
@@ -97,6 +101,7 @@ def test_promoting_again_changes_nothing(stack: LocalStack) -> None:
     assert after["promoted_at"] == before["promoted_at"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_promotion_is_resumed(stack: LocalStack) -> None:
     upload_model(MODEL, "cut", "v1", X=X)
     put(stack, "staging", "cut/v1/metadata.json", content(stack, "dev", "cut", "metadata.json"))
@@ -120,6 +125,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         assert promote(name, "dev", "staging") == 130
 
 
+@pytest.mark.slow
 def test_an_interrupted_promotion_is_finished_even_if_the_source_has_changed(
     stack: LocalStack,
     tmp_path: Path,
@@ -141,6 +147,7 @@ def test_an_interrupted_promotion_is_finished_even_if_the_source_has_changed(
     assert not bucket.blob("halfway/v1/model.sig").exists(timeout=10)
 
 
+@pytest.mark.slow
 def test_a_lost_answer_to_a_copy_does_not_fail_the_promotion(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +165,7 @@ def test_a_lost_answer_to_a_copy_does_not_fail_the_promotion(
     assert promote("lost", "dev", "staging") == 0
 
 
+@pytest.mark.slow
 def test_a_signature_of_the_target_environment_is_kept(stack: LocalStack, tmp_path: Path) -> None:
     for name in ("dev", "staging"):
         new_key(tmp_path / name)
@@ -172,6 +180,7 @@ def test_a_signature_of_the_target_environment_is_kept(stack: LocalStack, tmp_pa
     assert content(stack, "staging", "twice", "model.sig") == own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["metadata.json", "model.sig"])
 def test_foreign_files_are_named_and_not_overwritten(
     stack: LocalStack, capsys: pytest.CaptureFixture[str], file: str
@@ -198,6 +207,7 @@ def test_an_existing_version_with_other_bytes_is_not_replaced(
     assert content(stack, "staging", "taken") == other
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_ready_is_not_promoted(
     stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:

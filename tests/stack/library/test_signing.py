@@ -146,6 +146,7 @@ def test_an_unsigned_model_is_rejected_until_it_is_signed(
         assert (row["status"], row["signature_generation"]) == ("rejected", None)
 
 
+@pytest.mark.slow
 def test_any_code_needs_a_signature_too(case: ModelCase, strict: Clients, key: Path) -> None:
     free = clients_for(dataclasses.replace(strict.settings, models="any"))
     with notifications_lost(case.stack):
@@ -166,6 +167,7 @@ def test_uploading_only_a_signature_updates_the_registry(case: ModelCase, key: P
     assert case.row()["signature_generation"] is not None
 
 
+@pytest.mark.slow
 def test_an_overwritten_model_needs_a_new_signature(
     case: ModelCase, strict: Clients, key: Path
 ) -> None:

@@ -14,6 +14,7 @@ from strict_stack import UNREGISTERED, StrictStack
 from workers.registry.table import list_models
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("environment")
 def test_models_without_a_name_stay_out_of_the_registry(stack: LocalStack) -> None:
     assert isinstance(stack, StrictStack)
@@ -33,6 +34,7 @@ def test_models_without_a_name_stay_out_of_the_registry(stack: LocalStack) -> No
     assert bucket.get_blob(f"{names[0]}/v1/model.pkl", timeout=30) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
 def test_rules_that_end_leave_no_connection(stack: LocalStack) -> None:
     def used() -> int:

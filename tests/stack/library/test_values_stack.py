@@ -59,6 +59,7 @@ def check_round_trip(clients: Clients, df: pd.DataFrame) -> None:
         assert_same(df[name], result[name])
 
 
+@pytest.mark.slow
 @settings(ON_THE_STACK, max_examples=3)
 @given(df=frames(30))
 def test_a_table_returns_the_frames_values(
@@ -131,6 +132,7 @@ def scored(lab: Lab, df: pd.DataFrame) -> None:
         np.testing.assert_allclose(result["prediction"], model.predict(seen), rtol=1e-9)
 
 
+@pytest.mark.slow
 @settings(ON_THE_STACK, max_examples=1)
 @given(df=training())
 def test_the_service_scores_the_notebooks_values(

@@ -64,6 +64,7 @@ def log(case: ModelCase) -> list[dict[str, Any]]:
     return query(case, sql, name=case.name)
 
 
+@pytest.mark.slow
 def test_an_alias_is_moved_dropped_and_removed_and_keeps_its_history(
     case: ModelCase,
     url: str,
@@ -151,6 +152,7 @@ def test_an_alias_is_moved_dropped_and_removed_and_keeps_its_history(
     assert answer["broken_aliases"] == [] and answer["models"][1]["aliases"] == ["champion"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("url")
 def test_a_guard_asks_the_sandbox_the_ledgers_and_the_reports(case: ModelCase) -> None:
     X = pd.DataFrame({"x": np.linspace(0, 1, 20)})

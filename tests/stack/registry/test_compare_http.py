@@ -19,6 +19,7 @@ def lab(stack: LocalStack) -> Lab:
     return Lab(stack)
 
 
+@pytest.mark.slow
 def test_versions_are_compared_with_and_without_metadata(
     lab: Lab, environment: dict[str, str]
 ) -> None:

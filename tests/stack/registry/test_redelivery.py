@@ -15,6 +15,8 @@ from mlsys.local.stack import LocalStack
 from mlsys.local.topics import dead_letter
 from registry_cases import TOPIC, ModelCase, model_case, notifications_lost, push, shuffled
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = [f"v{n}" for n in range(1, 6)]
 THREADS = 8
 MAX_DELIVERIES = 200  # of one message; Pub/Sub's dead-letter policy would end it sooner

@@ -23,6 +23,8 @@ from mlsys.local.stack import LocalStack
 from registry_cases import ModelCase, fitted, model_case, notifications_lost, push
 from rules import Rules
 
+pytestmark = pytest.mark.slow
+
 THREADS = 16
 ATTEMPTS = 2_000  # for one message; each kill costs some of the concurrent ones
 

@@ -84,6 +84,7 @@ def test_models_returns_the_registrys_rows_as_json(case: ModelCase) -> None:
     assert isinstance(mine[0]["generation"], int)
 
 
+@pytest.mark.slow
 def test_models_can_be_filtered_and_include_metadata_on_request(case: ModelCase) -> None:
     for version in ("v1", "v2", "v3"):
         case.upload(version=version)
@@ -141,6 +142,7 @@ def test_pages_of_models_contain_each_row_once(case: ModelCase) -> None:
     assert paged == keys
 
 
+@pytest.mark.slow
 def test_columns_added_by_users_are_json_in_the_answer(case: ModelCase) -> None:
     case.upload()
     case.settle()
@@ -188,6 +190,7 @@ def test_a_malformed_filter_of_models_is_named(stack: LocalStack, query: str, na
     assert [p["name"] for p in answer["parameters"]] == [name]
 
 
+@pytest.mark.slow
 def test_an_answer_of_models_is_bounded(case: ModelCase, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound counts bytes, and the columns of one model; a first row is always returned."""
     names = [f"c{i}" for i in range(150)]
@@ -366,6 +369,7 @@ def test_a_notification_updates_the_registry_whatever_its_payload(
     assert case.registered() == case.stored()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bucket", "path", "event_type"),
     [

@@ -154,6 +154,7 @@ METADATA = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_metadata_is_in_the_row_whether_it_came_before_or_after_the_model(
     case: ModelCase, order: str
@@ -196,6 +197,7 @@ def test_overwritten_and_deleted_metadata_update_the_row(case: ModelCase) -> Non
 NESTED = b'{"x": ' + b"[" * 600 + b"]" * 600 + b"}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -229,6 +231,7 @@ def test_unusable_metadata_leaves_a_ready_row_with_the_reason(
     assert converge(case.clients, "dev", case.ref()) == "unchanged"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "kept"),
     [
@@ -252,6 +255,7 @@ def test_metrics_of_any_form_reach_the_row(case: ModelCase, content: bytes, kept
     assert row["status_reason"] is None
 
 
+@pytest.mark.slow
 def test_metadata_of_another_file_is_ignored_with_a_reason(case: ModelCase) -> None:
     blob = case.upload(slope=1.0)
     document = {"metrics": {"r2": 1}, "artifact": {"crc32c": blob.crc32c}}
@@ -267,6 +271,7 @@ def test_metadata_of_another_file_is_ignored_with_a_reason(case: ModelCase) -> N
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "description",
     ['{"feature_names": 5}', '{"model_class": NaN}', '{"a": "\\ud800"}', "no JSON", "[" * 2000],
@@ -356,6 +361,7 @@ def test_a_rescan_updates_stale_rows_and_removes_rows_of_deleted_objects(
     assert [row["model_version"] for row in case.rows()] == ["v4", "v2", "v1"]
 
 
+@pytest.mark.slow
 def test_a_rescan_removes_duplicate_and_foreign_rows(case: ModelCase) -> None:
     case.upload(version="v1")
     case.upload(version="v2")
@@ -388,6 +394,7 @@ def test_a_rescan_counts_every_object(case: ModelCase) -> None:
     assert len(after.skipped) == len(before.skipped) + 1
 
 
+@pytest.mark.slow
 def test_a_rescan_splits_its_writes_into_statements_within_bigquerys_limits(
     case: ModelCase, own_clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +422,7 @@ def test_a_rescan_of_a_missing_bucket_raises(settings: Settings) -> None:
 # Converge
 
 
+@pytest.mark.slow
 def test_concurrent_updates_of_one_version_leave_one_row(case: ModelCase) -> None:
     with notifications_lost(case.stack):
         case.upload()
@@ -459,6 +467,7 @@ def test_converge_follows_a_bucket_that_changes_meanwhile(
     assert case.registered() == case.stored()
 
 
+@pytest.mark.slow
 def test_converge_gives_up_on_a_bucket_that_changes_at_every_read(
     case: ModelCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -477,6 +486,7 @@ def test_converge_gives_up_on_a_bucket_that_changes_at_every_read(
     assert case.registered() == case.stored()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

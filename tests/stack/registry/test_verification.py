@@ -110,6 +110,7 @@ def test_a_model_that_takes_too_long_is_rejected_and_the_next_one_is_not() -> No
     assert hasty.verdict("good", of(pickled(MODEL)), document(), ()).status == "ready"
 
 
+@pytest.mark.slow
 def test_a_model_that_needs_too_much_memory_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     large = LinearRegression().fit(X, X["a"])
     large.ballast_ = np.zeros(60_000_000)
@@ -208,6 +209,7 @@ def test_a_reason_fits_into_a_registry_row(verifier: Verifier) -> None:
     assert "\n" not in str(verdict.reason) and len(str(verdict.reason)) < 2100
 
 
+@pytest.mark.slow
 def test_a_version_mismatch_is_detected_while_other_threads_ignore_warnings() -> None:
     content = pickled(MODEL).replace(sklearn.__version__.encode(), b"1.2.1")
     stop = threading.Event()
@@ -232,6 +234,7 @@ def test_a_version_mismatch_is_detected_while_other_threads_ignore_warnings() ->
 # In the registry
 
 
+@pytest.mark.slow
 def test_a_model_is_verified_again_after_the_settings_change(case: ModelCase) -> None:
     model = make_pipeline(FunctionTransformer(untrusted_function), LinearRegression()).fit(
         X, X["a"]
@@ -273,6 +276,7 @@ def test_a_model_that_fails_its_golden_rows_is_rejected_in_the_registry(
     assert "and predicted" in row["status_reason"]
 
 
+@pytest.mark.slow
 def test_a_hostile_file_is_rejected_in_the_registry_and_the_service_survives(
     case: ModelCase,
 ) -> None:

@@ -23,7 +23,7 @@ from scoring_cases import Lab
 from workers.registry.sync import converge
 from workers.scoring.planning.find_run import prepare
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
 ROWS = pd.DataFrame({"id": np.arange(300), "a": np.linspace(0, 1, 300), "b": 2.0})
 NOTEBOOK = """

@@ -34,7 +34,7 @@ from workers.scoring.run import execute
 from workers.scoring.shards import pool, read_session, watch
 from workers.scoring.shards.chain import Share
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
 ROWS = 4_000
 DATA = pd.DataFrame({"id": range(ROWS), "a": np.arange(ROWS) / 7})

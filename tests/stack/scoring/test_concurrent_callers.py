@@ -13,6 +13,8 @@ from mlsys.local.stack import LocalStack
 from samples import sampled
 from zygote import Outcome
 
+pytestmark = pytest.mark.slow
+
 LONG_RUNS = 500
 
 

@@ -92,6 +92,7 @@ def test_a_draft_only_warns_and_an_edit_survives_the_next_upload(
         edit(model, {"column": "a", "check": "isin", "values": ["x"], "action": "warn"})
 
 
+@pytest.mark.slow
 def test_reject_sets_rows_aside_with_the_clause_as_reason(lab: Lab, table: str, model: str) -> None:
     known = {"column": "SOURCE", "check": "isin", "values": ["web"], "action": "reject"}
     edit(model, RANGE | {"action": "reject"}, known)

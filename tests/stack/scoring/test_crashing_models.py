@@ -35,7 +35,7 @@ from workers.sandbox.process import Sandbox
 from workers.scoring.shards import pool, read_session, scorer
 from workers.verification import crashes
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
 ROWS = 40
 SICK = 1234.5  # a value that a model may be unable to take

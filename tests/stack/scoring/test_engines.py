@@ -25,6 +25,8 @@ from workers.scoring.request import MaxRejects
 from workers.scoring.shards import pool, read_session, watch
 from workers.scoring.shards.chain import Share
 
+pytestmark = pytest.mark.slow
+
 LONG_RUNS = 100
 
 

@@ -17,6 +17,7 @@ from workers.monitoring.comparison import compare
 GROUPS = groups()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(GROUPS)))
 def test_metrics_are_those_of_scikit_learn(stack: LocalStack, number: int) -> None:
     lab, group = Lab(stack), GROUPS[number]

@@ -52,6 +52,7 @@ def scored(lab: Lab, params: dict[str, str]) -> pd.DataFrame:
     return lab.rows(params["output_table"], by="id")
 
 
+@pytest.mark.slow
 def test_features_ids_and_a_filter_with_flexible_names_are_scored(
     lab: Lab, table: str, model: str
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_view_with_flexible_names_is_scored(lab: Lab, table: str, model: str) 
     np.testing.assert_allclose(rows["prediction"], MODEL.predict(X[:10]), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_filter_on_a_flexible_name_alone_is_run_as_a_query(lab: Lab, table: str) -> None:
     plain = pd.DataFrame({"id": range(ROWS)})
     name = lab.put_pickle(LinearRegression().fit(plain, plain["id"]))
@@ -128,6 +130,7 @@ def test_columns_with_plain_names_are_read_without_a_copy(lab: Lab, table: str) 
     assert plan.aliases == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["INTERVAL", "GEOGRAPHY", "JSON"])
 @pytest.mark.parametrize("role", ["feature", "id", "default id"])
 def test_types_without_a_flat_form_are_refused_by_name(lab: Lab, kind: str, role: str) -> None:

@@ -27,7 +27,7 @@ from workers.scoring.run import execute
 from workers.scoring.shards import read_session
 from workers.scoring.store import RunStore
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
 ROWS, LONG_ROWS = 200_000, 2_000_000
 FEW_ROWS = 24_000

@@ -48,6 +48,7 @@ def assert_scored(lab: Lab, params: dict[str, str], data: pd.DataFrame = DATA) -
 # Filters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "keep"),
     [
@@ -67,6 +68,7 @@ def test_a_filter_may_name_any_column(
     assert lab.http(params).done() == result | {"reused": True}
 
 
+@pytest.mark.slow
 def test_a_different_filter_gives_a_new_run(lab: Lab, params: dict[str, str]) -> None:
     ids = {lab.here(params | w).done()["run_id"] for w in ({}, {"where": "id < 5"})}
     ids.add(lab.here(params | {"where": "id < 6"}).done()["run_id"])
@@ -182,6 +184,7 @@ def test_the_rows_of_a_view_are_scored(lab: Lab, params: dict[str, str], view: s
     assert any("VIEW" in w and "run_id" in w for w in result["warnings"])
 
 
+@pytest.mark.slow
 def test_a_filter_of_a_view_may_name_any_of_its_columns(
     lab: Lab, params: dict[str, str], view: str
 ) -> None:
@@ -292,6 +295,7 @@ class TimeTravel:
         return self.create(request, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("session_expires", [False, True])
 def test_an_input_that_changes_during_the_run_is_scored_as_of_its_start(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, session_expires: bool

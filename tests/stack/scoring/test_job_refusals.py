@@ -68,6 +68,7 @@ def status_of(lab: Lab, run_id: str) -> Any:
     return lab.here({"env": "dev"}, f"/runs/{run_id}").json
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("refusal", "status", "slug", "word"),
     [
@@ -107,6 +108,7 @@ def run_of(lab: Lab, request: dict[str, str]) -> str:
     return find_run(lab.clients, lab.request(request)).store.run_id
 
 
+@pytest.mark.slow
 def test_an_execution_that_may_not_be_seen_is_a_403_and_one_that_is_not_seen_is_awaited(
     lab: Lab, stack: LocalStack, request_for_job: dict[str, str], short_of_memory: None
 ) -> None:
@@ -124,6 +126,7 @@ def test_an_execution_that_may_not_be_seen_is_a_403_and_one_that_is_not_seen_is_
     assert status_of(lab, run_id)["state"] == "running"
 
 
+@pytest.mark.slow
 def test_tasks_without_memory_fail_the_run_and_the_answer_names_what_to_raise(
     lab: Lab, request_for_job: dict[str, str], short_of_memory: None
 ) -> None:
@@ -134,6 +137,7 @@ def test_tasks_without_memory_fail_the_run_and_the_answer_names_what_to_raise(
     assert state["failure"]["detail"] == answer.json["detail"]
 
 
+@pytest.mark.slow
 def test_a_run_without_a_caller_is_failed_once_its_job_has_ended_and_a_repeat_starts_another(
     lab: Lab,
     stack: LocalStack,
@@ -163,6 +167,7 @@ def pushed(request: dict[str, str]) -> bytes:
     return json.dumps({"message": {"data": data, "messageId": "1"}}).encode()
 
 
+@pytest.mark.slow
 def test_a_pushed_run_whose_job_used_up_its_tries_is_recorded_and_acknowledged(
     lab: Lab, request_for_job: dict[str, str], short_of_memory: None
 ) -> None:

@@ -17,6 +17,8 @@ from mlsys.local.stack import LocalStack
 from process_kills import KINDS, run_with_killed_processes
 from samples import sampled
 
+pytestmark = pytest.mark.slow
+
 KILL, STOP = int(signal.SIGKILL), int(signal.SIGSTOP)
 LONG_RUNS, LONG_KILLS, LONG_PROCESS_KILLS = 200, 1_000, 300
 

@@ -184,6 +184,7 @@ def test_the_latest_runs_come_first_up_to_the_limit(lab: Lab, params: dict[str, 
     assert [row["run_id"] for row in rows(lab, params, limit="2")] == ids[:0:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("just_ended", [False, True])
 def test_concurrent_runs_leave_one_row_each(
     lab: Lab, params: dict[str, str], just_ended: bool

@@ -82,6 +82,7 @@ def test_rows_of_another_partition_are_refused(lab: Lab, params: dict[str, str])
     assert lab.count(params["output_table"].partition("$")[0]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "partition", "words"),
     [
@@ -153,6 +154,7 @@ def replaced(lab: Lab, table: str, partition: str, inside: list[Any], outside: l
     assert lab.rows(table)["run_id"].tolist() == runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "kind"), [*(("statement", kind) for kind in HOURS), ("api", "MONTH")]
 )
@@ -172,6 +174,7 @@ def test_partitions_by_hour_day_month_and_year_can_be_replaced(
     replaced(lab, table, partition, keys[:2], keys[2:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["statement", "api"])
 def test_partitions_by_integer_range_can_be_replaced(lab: Lab, how: str) -> None:
     table = lab.name()
@@ -191,6 +194,7 @@ def test_partitions_by_integer_range_can_be_replaced(lab: Lab, how: str) -> None
         lab.here(params).problem(422, "schema-mismatch", "in ranges of 10 from 0", f"not ${wrong}")
 
 
+@pytest.mark.slow
 def test_a_table_created_by_a_run_is_partitioned(lab: Lab, params: dict[str, str]) -> None:
     table = lab.name()
     today = f"{dt.datetime.now(dt.UTC):%Y%m%d}"

@@ -142,6 +142,7 @@ def test_a_resumed_stream_is_read_after_its_last_part(
     assert_scored(lab, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [PART, 2 * PART])
 def test_rows_that_end_at_a_boundary_need_no_empty_part(
     lab: Lab, model: str, reads: Reads, rows: int
@@ -155,6 +156,7 @@ def test_rows_that_end_at_a_boundary_need_no_empty_part(
     assert_scored(lab, params, DATA[:rows])
 
 
+@pytest.mark.slow
 def test_empty_streams_and_messages_without_a_schema_are_read(
     lab: Lab, table: str, model: str, reads: Reads
 ) -> None:
@@ -213,6 +215,7 @@ def test_a_try_skips_the_parts_that_another_one_has_written_meanwhile(
     assert_scored(lab, params)
 
 
+@pytest.mark.slow
 def test_slow_parts_are_closed_between_batches(
     lab: Lab, table: str, model: str, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,6 +237,7 @@ def longer(lab: Lab) -> str:
     return lab.put(LONGER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_stream_that_ends_early_publishes_nothing(
     lab: Lab, longer: str, model: str, reads: Reads, monkeypatch: pytest.MonkeyPatch, times: int
@@ -255,6 +259,7 @@ def test_a_stream_that_ends_early_publishes_nothing(
     assert lab.count(params["output_table"]) == len(LONGER)
 
 
+@pytest.mark.slow
 def test_rows_read_twice_publish_nothing(
     lab: Lab, table: str, model: str, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:

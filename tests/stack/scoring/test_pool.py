@@ -107,6 +107,7 @@ def test_the_processes_are_reused_by_the_next_run(
     assert len(pids(workers)) <= 2
 
 
+@pytest.mark.slow
 def test_the_processes_say_how_far_a_challenger_agrees(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,7 @@ def of_a_notebook() -> bytes:
     return cloudpickle.dumps(Scaled())
 
 
+@pytest.mark.slow
 def test_a_model_with_its_own_code_is_scored_in_the_pool(
     stack: LocalStack, table: str, workers: pool._Pool
 ) -> None:
@@ -153,6 +155,7 @@ def test_a_model_with_its_own_code_is_scored_in_the_pool(
     )
 
 
+@pytest.mark.slow
 def test_a_process_that_died_between_runs_is_replaced(
     lab: Lab, table: str, name: str, workers: pool._Pool
 ) -> None:
@@ -166,6 +169,7 @@ def test_a_process_that_died_between_runs_is_replaced(
     assert not first & pids(workers)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_at_work_ends_the_pool_and_the_run_can_be_retried(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +201,7 @@ def _wait(*_: Any) -> None:
     time.sleep(60)
 
 
+@pytest.mark.slow
 def test_a_small_run_does_not_wait_for_a_large_one(
     lab: Lab, table: str, name: str, workers: pool._Pool
 ) -> None:
@@ -210,6 +215,7 @@ def test_a_small_run_does_not_wait_for_a_large_one(
         workers.give_back()
 
 
+@pytest.mark.slow
 def test_idle_processes_are_ended(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +238,7 @@ def test_the_number_of_processes_is_limited_by_memory(
     assert pool._processes_that_fit([SimpleNamespace(size=80 * 2**20)] * 2) == 0
 
 
+@pytest.mark.slow
 def test_idle_processes_are_ended_for_a_model_that_fits_only_once(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +249,7 @@ def test_idle_processes_are_ended_for_a_model_that_fits_only_once(
     assert pids(workers) == set()
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_be_started_raises_try_again(
     lab: Lab, table: str, name: str, workers: pool._Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,6 +430,7 @@ def test_background_work_runs_in_order_and_raises_its_error_once() -> None:
     assert done == [1, 2]
 
 
+@pytest.mark.slow
 def test_two_concurrent_runs_are_both_scored(
     lab: Lab, table: str, name: str, workers: pool._Pool
 ) -> None:

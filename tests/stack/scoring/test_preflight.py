@@ -38,6 +38,7 @@ def verdict(lab: Lab, params: dict[str, str], **more: str) -> dict[str, Any]:
     return answer.json
 
 
+@pytest.mark.slow
 def test_a_verdict_names_the_run_that_a_request_would_start(
     lab: Lab, params: dict[str, str]
 ) -> None:

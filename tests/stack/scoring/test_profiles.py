@@ -104,6 +104,7 @@ def test_rows_that_a_killed_caller_did_not_write_are_written_by_the_next(
     assert recorded(lab, result["run_id"]) == rows
 
 
+@pytest.mark.slow
 def test_a_model_without_a_profile_is_compared_with_its_last_run(lab: Lab) -> None:
     model = lab.put_pickle(MODEL)
     table = lab.put(frame(400)[["id", "fare", "sex"]])
@@ -129,6 +130,7 @@ def test_a_model_without_a_profile_is_compared_with_its_last_run(lab: Lab) -> No
     assert previous["distance_week"] is None
 
 
+@pytest.mark.slow
 def test_the_profile_of_a_run_and_the_drift_of_a_models_runs_are_answered(lab: Lab) -> None:
     model = lab.upload(MODEL, X)
     runs = []

@@ -37,6 +37,7 @@ def plain(lab: Lab) -> dict[str, str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [exceptions.InvalidArgument, exceptions.FailedPrecondition, exceptions.OutOfRange],
@@ -55,6 +56,7 @@ def test_a_refusal_that_is_not_about_the_snapshot_is_permanent(
     assert plain["input_table"] in body["detail"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
@@ -127,6 +129,7 @@ def test_a_recreated_table_is_refused_without_a_retry(
         execute(lab.clients, prepared)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
@@ -158,6 +161,7 @@ def test_a_refused_stream_raises_the_matching_error(
     assert words in answer.json["detail"]
 
 
+@pytest.mark.slow
 def test_rows_of_ordinary_width_are_read_from_the_local_bigquery(lab: Lab) -> None:
     """The server's own limit is 11 MB for a message of 65,536 rows."""
     rows = 3_000

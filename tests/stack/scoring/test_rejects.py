@@ -184,6 +184,7 @@ def test_bad_rows_are_rejected_with_the_reason(
     assert set(bad_rows["model_version"]) == {"v1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allowed", ["2", "0.4%"])
 def test_one_bad_row_too_many_publishes_nothing(
     lab: Lab, params: dict[str, str], allowed: str
@@ -213,6 +214,7 @@ def test_a_run_that_failed_for_bad_rows_resumes_with_a_larger_max_rejects(
     assert lab.count(params["output_table"]) == 100 * ROWS - 1
 
 
+@pytest.mark.slow
 def test_bad_rows_of_all_shards_are_counted_together(
     lab: Lab, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +228,7 @@ def test_bad_rows_of_all_shards_are_counted_together(
     assert lab.here(params | {"max_rejects": "2"}).done()["rows_rejected"] == 2
 
 
+@pytest.mark.slow
 def test_a_second_runs_rejects_are_appended(lab: Lab, params: dict[str, str]) -> None:
     params |= {"max_rejects": "3", "write_disposition": "WRITE_TRUNCATE"}
     first = lab.here(params | {"run_id": f"first-{params['model_name']}"}).done()
@@ -259,6 +262,7 @@ def test_a_crash_between_the_two_loads_loses_and_duplicates_nothing(
     assert rejected_ids(lab, result["rejects_table"]) == BAD
 
 
+@pytest.mark.slow
 def test_id_columns_of_any_name_and_type_fit_every_table_of_rejects(lab: Lab, model: str) -> None:
     rows = X.assign(id=range(ROWS), Reason="late", row=range(ROWS), rejected_at=1.5)
     rows.loc[BAD, "a"] = np.nan
@@ -295,6 +299,7 @@ def test_a_view_with_the_rejects_tables_name_is_refused(lab: Lab, params: dict[s
     lab.here(params | {"output_table": name}).problem(422, "schema-mismatch", "VIEW")
 
 
+@pytest.mark.slow
 def test_an_unusable_rejects_table_keeps_the_output_unpublished(
     lab: Lab, params: dict[str, str]
 ) -> None:
@@ -316,6 +321,7 @@ def test_a_decision_to_publish_stands_whatever_the_next_callers_max_rejects(
     assert lab.count(params["output_table"]) == ROWS - len(BAD)
 
 
+@pytest.mark.slow
 def test_a_part_is_published_with_the_rejects_of_the_same_try(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +345,7 @@ def test_a_part_is_published_with_the_rejects_of_the_same_try(
     assert rejected_ids(lab, result["rejects_table"]) == BAD
 
 
+@pytest.mark.slow
 def test_many_bad_rows_give_one_row_group_a_batch(lab: Lab, model: str) -> None:
     rows = X.assign(id=range(ROWS))
     rows.loc[::7, "a"] = np.nan

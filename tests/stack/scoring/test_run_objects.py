@@ -129,6 +129,7 @@ def stopped_after_the_parts(
     return store_of(lab, params)
 
 
+@pytest.mark.slow
 def test_a_small_run_reads_each_footer_once(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +159,7 @@ def test_after_the_lifecycle_rules_the_same_request_reuses_the_run(
     assert status(lab.clients, "dev", first["run_id"])["state"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_loaded_run_without_a_result_is_not_loaded_again_after_the_lifecycle_rules(
     lab: Lab, params: dict[str, str]
 ) -> None:
@@ -178,6 +180,7 @@ def test_a_decided_run_without_its_parts_raises_a_conflict(
         resume(lab, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", [["plan.json"], ["publish.json"], ["plan.json", "publish.json"]])
 def test_a_finished_run_that_lost_some_objects_is_reused(
     lab: Lab, params: dict[str, str], gone: list[str]
@@ -188,6 +191,7 @@ def test_a_finished_run_that_lost_some_objects_is_reused(
     assert_each_row_is_there_once(lab, params)
 
 
+@pytest.mark.slow
 def test_a_decision_of_a_deleted_plan_is_not_loaded_again(lab: Lab, params: dict[str, str]) -> None:
     resume(lab, params)
     delete(store_of(lab, params), "plan.json", "result.json")
@@ -205,6 +209,7 @@ def test_the_result_of_another_request_is_not_returned(lab: Lab, params: dict[st
         resume(lab, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what", ["parts/0/00000-000000000000.parquet", "parts/*", "session-0.json"]
 )
@@ -222,6 +227,7 @@ def test_objects_deleted_before_the_decision_are_scored_again(
     assert_each_row_is_there_once(lab, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["parts listed", "footers read"])
 def test_a_part_deleted_during_the_run_can_be_retried(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, when: str
@@ -249,6 +255,7 @@ def test_a_part_deleted_during_the_run_can_be_retried(
     assert_each_row_is_there_once(lab, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("garbage", [b"", b"no Parquet at all" * 100])
 def test_a_damaged_part_is_scored_again(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, garbage: bytes
@@ -262,6 +269,7 @@ def test_a_damaged_part_is_scored_again(
     assert_each_row_is_there_once(lab, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plan.json", "session-0.json", "publish.json", "result.json"])
 def test_a_damaged_object_is_named(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str
@@ -275,6 +283,7 @@ def test_a_damaged_object_is_named(
     assert not lab.exists(params["output_table"])
 
 
+@pytest.mark.slow
 def test_a_damaged_failure_is_reported_and_does_not_stop_the_run(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

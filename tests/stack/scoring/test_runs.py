@@ -114,6 +114,7 @@ def assert_each_row_is_there_once(lab: Lab, params: dict[str, str]) -> None:
 # Stopping and resuming
 
 
+@pytest.mark.slow
 def test_a_stopped_run_reports_its_progress_and_resumes_in_another_process(
     lab: Lab, params: dict[str, str]
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_stopped_run_reports_its_progress_and_resumes_in_another_process(
     assert state["result"]["job_id"] == result["job_id"]
 
 
+@pytest.mark.slow
 def test_a_run_in_several_processes_stops_and_resumes(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_run_past_its_deadline_writes_no_part(lab: Lab, params: dict[str, str]
     assert_each_row_is_there_once(lab, params)
 
 
+@pytest.mark.slow
 def test_a_service_that_is_stopping_answers_503_with_the_progress(
     stack: LocalStack, params: dict[str, str]
 ) -> None:
@@ -236,6 +239,7 @@ def test_a_failed_load_is_retried_under_the_next_job_id(lab: Lab, params: dict[s
 # Sessions
 
 
+@pytest.mark.slow
 def test_an_expired_session_is_replaced_and_its_parts_are_ignored(
     lab: Lab, params: dict[str, str]
 ) -> None:
@@ -255,6 +259,7 @@ def test_an_expired_session_is_replaced_and_its_parts_are_ignored(
     assert_each_row_is_there_once(lab, params)
 
 
+@pytest.mark.slow
 def test_a_session_that_expires_within_minutes_is_not_used(
     lab: Lab, params: dict[str, str]
 ) -> None:
@@ -292,6 +297,7 @@ def one_long_shard(lab: Lab, table: str, monkeypatch: pytest.MonkeyPatch) -> dic
     return lab.params(table, lab.upload(SLOPE, LONG[FEATURES]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 3])
 def test_a_part_that_a_concurrent_caller_has_written_is_kept(
     lab: Lab, long_table: str, monkeypatch: pytest.MonkeyPatch, chunk: int
@@ -342,6 +348,7 @@ def break_off(monkeypatch: pytest.MonkeyPatch, exc: Exception, chunk: int) -> li
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("exc", "chunk"),
     [(ConnectionError("the line is dead"), 1), (ConnectionError("it is"), 3), (refusal(503), 2)],
@@ -360,6 +367,7 @@ def test_an_interrupted_upload_leaves_no_part(
     assert lab.rows(params["output_table"])["id"].tolist() == LONG["id"].tolist()
 
 
+@pytest.mark.slow
 def test_a_model_that_raises_in_the_middle_of_a_shard_leaves_no_part(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -516,6 +524,7 @@ def test_a_run_keeps_the_model_it_was_planned_with(lab: Lab, params: dict[str, s
 # Ownership
 
 
+@pytest.mark.slow
 def test_a_run_of_the_same_name_in_another_environment_is_another_run(
     lab: Lab, params: dict[str, str]
 ) -> None:
@@ -554,6 +563,7 @@ def test_a_run_of_the_same_name_in_another_environment_is_another_run(
     assert lab.count(str(request.output_table)) == ROWS
 
 
+@pytest.mark.slow
 def test_a_run_whose_objects_were_deleted_is_not_reported_as_done(
     lab: Lab, params: dict[str, str]
 ) -> None:
@@ -567,6 +577,7 @@ def test_a_run_whose_objects_were_deleted_is_not_reported_as_done(
     assert lab.count(params["output_table"]) == 2 * ROWS
 
 
+@pytest.mark.slow
 def test_a_run_that_has_begun_to_publish_needs_neither_input_nor_model_nor_session(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -606,6 +617,7 @@ def test_a_transient_error_does_not_fail_the_run(
     assert status(lab.clients, "dev", prepared.plan.run_id)["state"] == "running"
 
 
+@pytest.mark.slow
 def test_a_foreign_run_with_the_suffixed_name_is_skipped(lab: Lab, params: dict[str, str]) -> None:
     run_id = unique("mine")
     lab.here(params | {"run_id": f"{run_id}-2", "output_table": lab.name()}).done()
@@ -614,6 +626,7 @@ def test_a_foreign_run_with_the_suffixed_name_is_skipped(lab: Lab, params: dict[
     assert lab.here(params | {"run_id": run_id}).done()["run_id"] == f"{run_id}-3"
 
 
+@pytest.mark.slow
 def test_a_run_id_too_long_for_a_suffix_is_refused(lab: Lab, params: dict[str, str]) -> None:
     run_id = "x" * 128
     lab.here(params | {"run_id": run_id}).done()

@@ -178,6 +178,7 @@ def test_boolean_classes_are_written_as_bool(lab: Lab) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_regression_of_several_outputs_has_a_column_each(lab: Lab) -> None:
     data = load_linnerud(as_frame=True)
     X, y = data.data, data.target
@@ -192,6 +193,7 @@ def test_a_regression_of_several_outputs_has_a_column_each(lab: Lab) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_a_classification_of_several_outputs_has_a_column_each(lab: Lab) -> None:
     X, y = iris()
     both = pd.DataFrame({"species": y, "long": (X.iloc[:, 0] > 6).astype("int64")})
@@ -314,6 +316,7 @@ def test_a_bare_pickle_of_a_model_trained_on_a_frame_is_matched_by_name(lab: Lab
     assert [c["name"] for c in body["columns"]] == ["c"]
 
 
+@pytest.mark.slow
 def test_metadata_of_another_model_is_left_out_with_a_warning(lab: Lab) -> None:
     X, y = iris()
     name = lab.upload(DecisionTreeClassifier(max_depth=1).fit(X, y), X)
@@ -380,6 +383,7 @@ def test_a_table_of_several_streams_is_scored_whole_over_http(lab: Lab) -> None:
     np.testing.assert_array_equal(rows["prediction"], model.predict(data[["a", "b", "c"]]))
 
 
+@pytest.mark.slow
 def test_the_process_pool_gives_the_same_rows_as_one_process(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -445,6 +449,7 @@ def test_a_duplicate_row_is_scored_twice(lab: Lab) -> None:
     assert Counter(rows["id"]) == dict.fromkeys(range(len(X)), 2)
 
 
+@pytest.mark.slow
 def test_a_parallel_forest_gives_the_same_bytes_each_time(lab: Lab) -> None:
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     model = RandomForestRegressor(30, random_state=0, n_jobs=2).fit(X, y)

@@ -75,6 +75,7 @@ def test_a_job_is_looked_up_in_its_location(
     assert set(locations) == {prepared.plan.location} != {None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raised", "days", "expected", "words"),
     [
@@ -201,6 +202,7 @@ def test_a_google_failure_is_reported_without_its_text_and_cleared_by_the_next_t
     assert status(lab.clients, "dev", prepared.plan.run_id)["state"] == "succeeded"
 
 
+@pytest.mark.slow
 def test_rows_that_another_run_has_replaced_are_written_again(
     lab: Lab, params: dict[str, str]
 ) -> None:

@@ -159,6 +159,7 @@ def test_nulls_that_the_training_did_not_have_are_missing_values(lab: Lab, every
     assert seen[-1]["flag"].dtype == "object"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "dtype",
     ["Int64", "Float64", "boolean", "string", "int32", "float32", "object"],
@@ -210,6 +211,7 @@ def test_a_column_of_another_type_is_refused_by_name(lab: Lab, trained: str, fou
     assert not lab.exists(params["output_table"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("found", ["INT64", "NUMERIC"])
 def test_a_number_is_widened_if_the_training_had_floats(lab: Lab, found: str) -> None:
     X = pd.DataFrame({"a": [0.5, 1.5]})

@@ -102,6 +102,7 @@ def distribution(differences: list[float]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_the_report_of_regressors_is_that_of_a_join_of_two_runs(
     lab: Lab, table: str, regressors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +133,7 @@ def test_the_report_of_regressors_is_that_of_a_join_of_two_runs(
         assert set(rows["model_version"]) == {f"v{side}"}
 
 
+@pytest.mark.slow
 def test_the_report_of_classifiers_is_that_of_a_join_of_two_runs(
     lab: Lab, table: str, classifiers: str
 ) -> None:
@@ -165,6 +167,7 @@ def test_the_report_of_classifiers_is_that_of_a_join_of_two_runs(
     assert lab.count(params["output_table"]) == lab.count(shadow["output_table"]) == ROWS
 
 
+@pytest.mark.slow
 def test_rows_that_one_of_the_models_cannot_score_are_not_compared(
     lab: Lab, frame: pd.DataFrame
 ) -> None:
@@ -219,6 +222,7 @@ def failing(lab: Lab, frame: pd.DataFrame, kind: str) -> tuple[str, dict[str, st
     return name, more | {"shadow": "v7"}, "does not exist"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", sampled(FAILURES, 2, __file__, kind=lambda kind: kind in ("rejects", "dies"))
 )
