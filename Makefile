@@ -57,7 +57,7 @@ check-types: $(STAMP)
 	$(BIN)/mypy
 
 check-tests: $(STAMP)
-	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m 'not stack and not process and not long and not image'
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m 'not stack and not process and not slow and not long and not image'
 
 test-slow: $(STAMP) ## run what takes seconds a test: kills, races, processes, many cases; the gate does too
 	$(BIN)/pytest -n $(STACKS) --dist loadfile --no-loadscope-reorder -m 'slow and not long and not image and not browser'

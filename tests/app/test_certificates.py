@@ -79,6 +79,7 @@ def push(app: Flask, token: str) -> int:
     return app.test_client().post("/events/storage", json=MESSAGE, headers=headers).status_code
 
 
+@pytest.mark.slow
 def test_a_thousand_pushes_fetch_the_certificates_once(
     app: Flask, certificates: Certificates
 ) -> None:

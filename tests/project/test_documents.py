@@ -61,6 +61,7 @@ def test_the_documents_have_calls_to_check() -> None:
     assert len(CALLS) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("call", "answer"), CALLS, ids=lambda text: text[:40])
 def test_a_call_gives_the_documented_answer(
     stack: LocalStack, model: None, call: str, answer: str

@@ -40,6 +40,7 @@ def test_a_seed_plays_the_same_history_again() -> None:
     assert first.lines and first.lines == second.lines
 
 
+@pytest.mark.slow
 def test_a_failing_seed_prints_a_short_history_that_a_person_can_read() -> None:
     [mutant] = [m for m in REGISTRY if m.name == "record after the alias's object"]
     failed = seeds.find(mutant, WITHIN)

@@ -209,6 +209,7 @@ def render(page: Shown, text: str) -> str:
     return rendering.render(page.template, text, "dev", view, part=False)
 
 
+@pytest.mark.slow
 def test_every_page_stays_what_it_is_whatever_its_texts_are(shown: list[Shown]) -> None:
     templates = {page.template for page in shown}
     sources = [path.read_text() for path in (rendering.FOLDER.parent / "views").glob("*.py")]

@@ -418,6 +418,7 @@ def test_retry_after_is_respected_up_to_ten_minutes(header: str | None, seconds:
     assert service._seconds(header, 5) == seconds
 
 
+@pytest.mark.slow
 def test_parameters_too_long_for_a_url_are_sent_by_post(
     lab: Lab, environment: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,6 +59,7 @@ def test_a_filter_that_needs_too_much_memory_is_refused_as_a_bad_request(
     assert sum(process.memory_info().rss for process in family) < LIMIT + 2**29
 
 
+@pytest.mark.slow
 def test_cached_results_reserve_only_the_memory_they_hold(
     small: tuple[Server, Clients],
 ) -> None:

@@ -91,6 +91,7 @@ def test_predictions_beyond_an_axis_are_refused() -> None:
         vis.plot_prediction_distribution([1e308, 0.5])
 
 
+@pytest.mark.slow
 def test_fifty_classes_of_long_names_leave_room_for_the_axes() -> None:
     names = [f"class {i:02} with a name that goes on and on and on $x_{i}$" for i in range(50)]
     scores = np.eye(50)
@@ -124,6 +125,7 @@ def all_plots(names: Any) -> list[Axes]:
     ]
 
 
+@pytest.mark.slow
 def test_characters_without_a_font_are_named_in_one_warning_for_each_plot() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -200,6 +200,7 @@ BAD_ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bare", "change"),
     sampled(

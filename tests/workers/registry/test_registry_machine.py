@@ -54,6 +54,7 @@ def run_machines(
     )
 
 
+@pytest.mark.slow
 def test_the_registry_is_the_bucket_after_40_machines() -> None:
     run_machines(FEW, 0)
 
