@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,7 @@ from mlsys.artifact.refs import NAME, NAME_RULE, VERSION, is_alias
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.names import name_fault
 from mlsys.errors import InvalidRequest
+from workers.scoring.limits import read_max_bytes, read_max_cost
 from workers.scoring.planning.labels import read_class_columns
 from workers.scoring.request import (
     LATEST,
@@ -217,5 +219,23 @@ MaxDrift = Annotated[
         "0.3",
         "Publish nothing if a column is further from the training data, by the Jensen-Shannon "
         "distance and beyond chance; the repeated request with a larger value scores nothing again",
+    ),
+]
+MaxBytes = Annotated[
+    int,
+    _reading(read_max_bytes, "pass a number of bytes: 500000, 10GB or 5GiB"),
+    _schema(
+        "10GB",
+        "Refuse the run if BigQuery would charge for more bytes, by the estimate of dry_run: a "
+        "number, or one with a unit, KB to PB (powers of 1000) or KiB to PiB (powers of 1024)",
+    ),
+]
+MaxCost = Annotated[
+    decimal.Decimal,
+    _reading(read_max_cost, "pass an amount of US dollars: 0.5"),
+    _schema(
+        "0.5",
+        "Refuse the run if BigQuery would charge more US dollars for reading the input, by the "
+        "estimate of dry_run",
     ),
 ]

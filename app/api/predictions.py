@@ -68,6 +68,9 @@ class RunResult(BaseModel):
     drift: dict[str, Any] | None = None
     contract: dict[str, Any] | None = None
     loads: list[dict[str, Any]] = []
+    bytes_billed: int | None = None
+    estimated_cost: float | None = None
+    vcpu_seconds: float | None = None
     reused: bool
 
 

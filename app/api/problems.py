@@ -36,6 +36,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.ObjectNotFound, 404, "Bucket or object not found"),
     (errors.RunCancelled, 409, "The run was cancelled"),
     (errors.RunPublished, 409, "The run cannot be cancelled any more"),
+    (errors.PriceLimit, 409, "The run would cost more than the request allows"),
     (errors.Conflict, 409, "The request conflicts with existing data"),
     (errors.SchemaMismatch, 422, "The table does not fit"),
     (errors.ModelUnusable, 422, "The model cannot be used"),
@@ -65,6 +66,7 @@ class Problem(BaseModel):
     more: int | None = None  # parameters, columns, rows or clauses that are not listed
     progress: dict[str, Any] | None = None
     clauses: list[dict[str, Any]] | None = None  # of the guard of an alias, or of a contract
+    price: dict[str, Any] | None = None  # the estimate of a run, and the limits of its request
 
 
 def documented(*statuses: int) -> dict[Any, Any]:
@@ -152,6 +154,8 @@ def answer(exc: Exception) -> BaseResponse:
             body["more"] = len(items) - errors.MAX_LISTED
     if isinstance(exc, errors.TryAgain) and exc.progress:
         body["progress"] = exc.progress
+    if isinstance(exc, errors.PriceLimit):
+        body["price"] = exc.price
     if isinstance(exc, errors.GuardRefused):
         body["clauses"] = exc.clauses
     response = Response(

@@ -12,6 +12,8 @@ from app.api.parameters import (
     ClassColumns,
     Env,
     IdColumns,
+    MaxBytes,
+    MaxCost,
     MaxDrift,
     ModelName,
     ModelsAfter,
@@ -32,6 +34,7 @@ from workers.scoring.request import MaxRejects, ScoringRequest
 MAX_WHERE = 10_000  # characters; a URL should not hold more
 MAX_WHY = 500  # characters
 MAX_RUNS = 1000
+MAX_MONTHS = 120
 MAX_MODELS = 1000
 MAX_PREVIEW = 100  # rows
 
@@ -76,6 +79,20 @@ class RunsQuery(EnvQuery):
     ] = "finished"
     limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="At most this many")] = 100
     after: RunsAfter | None = None
+    sum: Annotated[
+        Literal["month"] | None,
+        Field(description="Answer with what the runs cost by month and model, not with a list"),
+    ] = None
+    months: Annotated[
+        int, Field(ge=1, le=MAX_MONTHS, description="With sum: the last months, this one too")
+    ] = 12
+
+    @field_validator("sum")
+    @classmethod
+    def _of_all_runs(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and (info.data.get("state") or info.data.get("after")):
+            raise ValueError("adds up runs in every state: pass it without state and after")
+        return value
 
     @model_validator(mode="after")
     def _one_page(self) -> RunsQuery:
@@ -154,6 +171,8 @@ class PredictQuery(BaseModel):
             "or do not look at it. A run that a clause stopped is published by a repeat with warn"
         ),
     ] = "enforce"
+    max_bytes: MaxBytes | None = None
+    max_cost: MaxCost | None = None
     dry_run: Annotated[bool, Field(description="Only check whether it would work")] = False
     check_ids: Annotated[
         bool, Field(description="With dry_run: also count rows with duplicate ids, by a query")
@@ -216,6 +235,8 @@ class PredictQuery(BaseModel):
             max_drift=self.max_drift,
             profile=self.profile,
             contract=self.contract,
+            max_bytes=self.max_bytes,
+            max_cost=self.max_cost,
         )
 
 

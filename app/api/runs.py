@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from app import auth, logs, service
 from app.api.predictions import RunResult
@@ -64,13 +64,41 @@ class RunList(BaseModel):
     next: str | None
 
 
+class RunCosts(BaseModel):
+    """What runs cost, a member for each month and model, the latest month first.
+
+    `bytes_billed` and `estimated_cost` (US dollars) are what BigQuery charges for reading the
+    inputs, `vcpu_seconds` what Cloud Run does for scoring them. Failed and cancelled runs count.
+    """
+
+    env: str
+    costs: list[dict[str, Any]]
+    price_basis: str
+
+
+class Runs(RootModel[RunList | RunCosts]):
+    """The ledger's rows, or with `sum=month` their costs."""
+
+
 @api.get(
     "/runs",
-    summary="List the runs that finished, well or not, or were cancelled; or those that work",
-    responses={200: RunList, **documented(400, 403, 503)},
+    summary="List the runs that finished, well or not, or those that work; or sum what they cost",
+    responses={200: Runs, **documented(400, 403, 503)},
 )
 def runs(query: RunsQuery) -> dict[str, Any]:
+    if query.sum is not None:
+        return _costs(query)
     return RunList(**list_of(query)).model_dump()
+
+
+def _costs(query: RunsQuery) -> dict[str, Any]:
+    """Return what the runs cost."""
+    from workers.scoring.planning.price import PRICE_BASIS
+    from workers.scoring.publishing.costs_table import costs_by_month
+
+    clients, env = service().clients, service().settings.require_env(query.env)
+    costs = costs_by_month(clients, env, model_name=query.model_name, months=query.months)
+    return RunCosts(env=env, costs=costs, price_basis=PRICE_BASIS).model_dump()
 
 
 def list_of(query: RunsQuery) -> dict[str, Any]:

@@ -18,6 +18,7 @@ MlsysError
 │   ├── ModelExists          an upload would replace a model version
 │   ├── RunCancelled         the run was cancelled: it publishes nothing
 │   ├── RunPublished         the run cannot be cancelled: what it publishes is decided
+│   ├── PriceLimit           the run would cost more than `max_bytes` or `max_cost` allows
 │   └── AliasMoved           the alias names another version than the move expects
 ├── SchemaMismatch           a table does not fit the model, or the output does not fit its table
 ├── ModelUnusable            the model's file cannot be loaded or cannot predict
@@ -161,6 +162,21 @@ class RunCancelled(Conflict):
 
 class RunPublished(Conflict):
     """The run cannot be cancelled any more: what it publishes is decided."""
+
+
+class PriceLimit(Conflict):
+    """The run would cost more than its request allows; nothing was read.
+
+    `price` has the estimate and the limits: `bytes`, `max_bytes`, `price_usd`, `max_cost`.
+    """
+
+    def __init__(self, message: str, price: Mapping[str, Any] | None = None) -> None:
+        self.price = dict(price or {})
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let the error travel between processes."""
+        return type(self), (str(self), self.price)
 
 
 class AliasMoved(Conflict):

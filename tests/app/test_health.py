@@ -63,6 +63,8 @@ def test_the_api_description_has_every_route_and_parameter(client: FlaskClient) 
         "allow_version_mismatch": False,
         "engine": False,
         "shadow": False,
+        "max_bytes": False,
+        "max_cost": False,
         "max_drift": False,
         "contract": False,
         "profile": False,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any, Literal, Self
 
 from mlsys.errors import Conflict, NoProgress
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 
 MOST = 5  # tries in a row that may end without progress
 LOOK = 4 * MOST  # of the latest tries
+_FOLDER = "attempts/"
+_NAME = f"{_FOLDER}%Y%m%dT%H%M%S%f.json"
 HOUR = 3600.0  # seconds that a try may last, where nobody limits it
 
 End = Literal[
@@ -56,7 +60,7 @@ def begin(store: RunStore, seconds: float = HOUR) -> Attempt:
     """
     names = store.names()
     progress = progress_of(names)
-    tries = sorted((name for name in names if name.startswith("attempts/")), reverse=True)
+    tries = sorted((name for name in names if name.startswith(_FOLDER)), reverse=True)
     now = dt.datetime.now(dt.UTC)
     if len(tries) >= MOST:
         latest = (_read(store, name) for name in tries[:LOOK])
@@ -77,7 +81,7 @@ def begin(store: RunStore, seconds: float = HOUR) -> Attempt:
 
 def latest(store: RunStore, most: int) -> list[Attempt]:
     """Return the run's latest tries, the last one first; a damaged object is left out."""
-    names = sorted((name for name in store.names() if name.startswith("attempts/")), reverse=True)
+    names = sorted((name for name in store.names() if name.startswith(_FOLDER)), reverse=True)
     return [_read(store, name) for name in names[:most]]
 
 
@@ -89,7 +93,7 @@ def count_again(store: RunStore) -> None:
 
 def begun_after(names: Iterable[str], moment: dt.datetime) -> bool:
     """Return whether a try began after `moment`, by the names of the run's objects."""
-    return max((n for n in names if n.startswith("attempts/")), default="") > _name(moment)
+    return max((n for n in names if n.startswith(_FOLDER)), default="") > _name(moment)
 
 
 def end(store: RunStore, attempt: Attempt, how: End) -> None:
@@ -110,6 +114,33 @@ def without_progress(latest: Iterable[Attempt], progress: str, now: dt.datetime)
         if count >= MOST:
             break
     return count
+
+
+def machine_seconds(
+    written: Mapping[str, dt.datetime], now: dt.datetime, running: str | None = None
+) -> float:
+    """Return how long the run's tries have lasted together, by when its objects were written.
+
+    The object of a try is written as it begins and as it ends. A try that was killed lasted until
+    the last object that was written before the next one began. `running` is a try's name: it lasts
+    until `now`.
+    """
+    begun = {}
+    for name in written:
+        try:
+            begun[name] = dt.datetime.strptime(name, _NAME).replace(tzinfo=dt.UTC)
+        except ValueError:  # another object of the run
+            continue
+    others = sorted(at for name, at in written.items() if name not in begun)
+    tries = sorted(begun, key=begun.__getitem__)
+    seconds = 0.0
+    for name, following in zip_longest(tries, tries[1:]):
+        until = begun.get(following, now)
+        before = bisect_left(others, until)
+        ends = [begun[name], written[name], *others[max(0, before - 1) : before]]
+        last = now if name == running else max(ends)
+        seconds += (last - begun[name]).total_seconds()
+    return max(0.0, seconds)
 
 
 def progress_of(names: Iterable[str]) -> str:
@@ -148,7 +179,7 @@ def _note(store: RunStore, attempt: Attempt) -> None:
 
 
 def _name(now: dt.datetime) -> str:
-    return f"attempts/{now:%Y%m%dT%H%M%S%f}.json"
+    return now.strftime(_NAME)
 
 
 def _document(attempt: Attempt) -> dict[str, Any]:

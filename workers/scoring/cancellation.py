@@ -11,11 +11,13 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
+from dataclasses import asdict
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import RunNotFound, RunPublished, TryAgain
 from workers.announcements import Event, announce
 from workers.scoring.at_work import unmark
+from workers.scoring.costs import costs_so_far
 from workers.scoring.engines.execution import latest_execution
 from workers.scoring.planning.find_run import another_plan, cancellation_of
 from workers.scoring.planning.plan import Plan, read_plan
@@ -139,6 +141,7 @@ def _cancellation(store: RunStore, plan: Plan, by: str | None, why: str | None) 
         by=by,
         why=why,
         attempts=store.attempts(),
+        **asdict(costs_so_far(store)),
     )
 
 

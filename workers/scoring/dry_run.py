@@ -22,6 +22,7 @@ from mlsys.errors import (
     MlsysError,
     ModelUnusable,
     PermissionMissing,
+    PriceLimit,
     SchemaMismatch,
     TableNotFound,
     bounded,
@@ -38,21 +39,11 @@ from workers.scoring.planning.make_plan import make_plan
 from workers.scoring.planning.model_pin import ModelPin, read_metadata
 from workers.scoring.planning.partition_filter import requires_filter
 from workers.scoring.planning.plan import Plan, Shadow
+from workers.scoring.planning.price import PRICE_BASIS, check_price, estimate
 from workers.scoring.planning.shadow import add_shadow
 from workers.scoring.records import read_failure
 from workers.scoring.request import ScoringRequest
 from workers.scoring.shards.read_session import probe
-
-TIB = 2**40
-# List prices in the US multi-region, before each month's free use (1 TiB of queries, 300 TiB of
-# the Storage Read API); loading is free: https://cloud.google.com/bigquery/pricing
-USD_PER_TIB_READ = 1.10
-USD_PER_TIB_QUERIED = 6.25
-PRICE_BASIS = (
-    "US list prices, before the monthly free tier: 1.10 USD per TiB that the Storage Read API "
-    "reads. If a query copies the rows first (a view, or column names beyond letters, digits and "
-    "underscores): 6.25 USD per TiB that the query reads, plus reading its result"
-)
 
 # A plan may be refused for these; any other error is raised, not reported.
 _PROBLEMS = (
@@ -103,18 +94,21 @@ def preflight(
     )
     if plan is None:
         return verdict
-    size = _bytes(clients, resolved, plan)
+    expected = estimate(clients, plan, resolved.table)
+    try:
+        check_price(expected, request)
+    except PriceLimit as exc:
+        verdict |= {"ok": False, "problems": [*verdict["problems"], _problem(exc)]}
     warnings = [*_failed_before(run), *plan.warnings, *notes]
     contract = _contract(clients, resolved, plan, warnings)
     nulls = _count_nulls(clients, resolved, plan, warnings)
     duplicate_ids = _count_duplicate_ids(clients, resolved, plan, warnings) if check_ids else None
-    usd_per_tib = USD_PER_TIB_QUERIED if plan.is_copied else USD_PER_TIB_READ
     return (
         verdict
         | _tables(clients, plan)
         | {
-            "bytes": size,
-            "price_usd": round(size / TIB * usd_per_tib, 4),
+            "bytes": expected.bytes,
+            "price_usd": round(expected.usd, 4),
             "price_basis": PRICE_BASIS,
             "nulls": nulls,
             "duplicate_ids": duplicate_ids,
@@ -249,23 +243,10 @@ def _problem(exc: MlsysError) -> dict[str, Any]:
     problem: dict[str, Any] = {"detail": bounded(str(exc)), "columns": columns}
     if isinstance(exc, ContractBroken):
         problem["clauses"] = exc.clauses
+    if isinstance(exc, PriceLimit):
+        problem["price"] = exc.price
     left_out = len(faults) - len(columns)
     return problem | {"more": left_out} if left_out else problem
-
-
-def _bytes(clients: Clients, resolved: Resolved, plan: Plan) -> int:
-    """Return the bytes of the columns that are read; for a view, those that its query reads.
-
-    Both are charged by the columns' logical size, whatever `where` lets through.
-    """
-    columns = ", ".join(column_sql(plan.input_table, n) for n in plan.read_columns) or "1"
-    later = plan.is_query and not plan.aliased  # the filter is applied, and may name any column
-    if plan.where and later:
-        columns = "*"
-    sql = f"SELECT {columns} FROM `{plan.input_table}`"
-    if plan.where and not later:
-        sql += f" WHERE (\n{plan.where}\n)"  # some tables cannot be queried without
-    return dry_run(clients, sql).bytes or resolved.table.num_bytes or 0
 
 
 def _versions(metadata: ModelMetadata) -> list[dict[str, str]]:

@@ -21,6 +21,7 @@ from workers.scoring.planning.lookup import resolve
 from workers.scoring.planning.make_plan import make_plan
 from workers.scoring.planning.model_pin import load_pinned, read_metadata
 from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.price import check_price, estimate, has_limit
 from workers.scoring.planning.table_kinds import input_warnings
 from workers.scoring.request import ScoringRequest
 from workers.scoring.shards.fault import check_model_answers
@@ -45,11 +46,14 @@ def preview(
 
     Raises:
         MlsysError: as planning a run does, or reading its rows.
+        PriceLimit: the query of a view's rows would cost more than the request allows.
         ModelUnusable: the model answers neither these rows nor valid ones.
     """
     resolved = resolve(clients, request)
     plan, model = make_plan(clients, resolved, resolved.run_id, writes=writes)
     with closing(model):
+        if plan.is_copied and has_limit(request):  # only a query reads more than the rows
+            check_price(estimate(clients, plan, resolved.table), request)
         table = first_rows(clients, plan, rows)
         with closing(Scorer(plan, lambda: load_pinned(clients, plan.model), model)) as scorer:
             scored = _scored(clients, scorer, table)

@@ -109,6 +109,9 @@ class Cancellation:
     why: str | None = None  # in the caller's words
     attempts: int = 0
     state: str = "cancelled"
+    bytes_billed: int | None = None  # of `Costs`, as the next two
+    estimated_cost: float | None = None
+    vcpu_seconds: float | None = None
 
     @property
     def detail(self) -> str:
@@ -180,6 +183,9 @@ class Result:
     drift: Mapping[str, Any] | None = None  # as `publishing.profile` returns it
     contract: Mapping[str, Any] | None = None  # as `monitoring.contract.summary` returns it
     loads: tuple[Mapping[str, Any], ...] = ()  # as `publishing.load.load_times` returns them
+    bytes_billed: int | None = None  # of `Costs`, as the next two
+    estimated_cost: float | None = None
+    vcpu_seconds: float | None = None
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:
@@ -208,6 +214,9 @@ class Failure:
     attempts: int = 0
     rows: list[dict[str, Any]] | None = None  # examples of rows that could not be scored
     clauses: list[dict[str, Any]] | None = None  # of the contract, that stopped the run
+    bytes_billed: int | None = None  # of `Costs`, as the next two
+    estimated_cost: float | None = None
+    vcpu_seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the failure as JSON values, without `rows` and `clauses` if they are None."""

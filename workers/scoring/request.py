@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields, replace
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Self
 
@@ -17,7 +18,7 @@ RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
 OUTPUTS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
 TOLERANCES = (
     *("max_rejects", "max_drift", "contract"),
-    *("allow_rejected", "allow_version_mismatch"),
+    *("allow_rejected", "allow_version_mismatch", "max_bytes", "max_cost"),
 )
 AUTO, SERVICE, JOB = ENGINES = ("auto", "service", "job")
 
@@ -100,6 +101,8 @@ class ScoringRequest:
     max_drift: float | None = None  # the distance of a column at which the run publishes nothing
     profile: bool = True  # count the columns, and compare them with the training data
     contract: str = ENFORCE  # of MODES: what follows from the clauses of the model's contract
+    max_bytes: int | None = None  # that BigQuery may charge for
+    max_cost: Decimal | None = None  # in US dollars, at list prices
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as the texts that `GET /predict` takes, without defaults."""

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from weakref import WeakValueDictionary
 
 from mlsys.cloud.clients import Clients, is_passing
@@ -28,6 +28,7 @@ from workers.monitoring.drift import DRIFT
 from workers.scoring.at_work import unmark
 from workers.scoring.attempts import HOUR, End, begin, end
 from workers.scoring.cancellation import Looks, check_not_cancelled
+from workers.scoring.costs import costs_so_far
 from workers.scoring.planning.find_run import Prepared, another_plan, check_result
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.decision import decide
@@ -113,7 +114,7 @@ def execute(
         attempt = None
         try:
             attempt = begin(store, HOUR if deadline is None else deadline - time.monotonic())
-            work = _Work(clients, prepared, stop, deadline, share, engine, pace)
+            work = _Work(clients, prepared, stop, deadline, share, engine, pace, attempt.name)
             result = _work(work)
         except RunCancelled:
             if attempt is not None:
@@ -166,6 +167,7 @@ class _Work:
     share: Share
     engine: Engine
     pace: Callable[[float, int], None]
+    attempt: str  # its name
 
 
 def _work(work: _Work) -> Result:
@@ -245,6 +247,7 @@ def _work(work: _Work) -> Result:
         drift=decision.drift,
         contract=decision.contract,
         loads=tuple(loads),
+        **asdict(costs_so_far(store, work.attempt)),
     )
     if store.create(Result.NAME, result.to_dict()):
         return result

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import ContractBroken, MlsysError, PredictionFailed, bounded
 from workers.announcements import Event, announce
 from workers.scoring.at_work import unmark
+from workers.scoring.costs import costs_so_far
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.ledger import record
@@ -41,7 +42,8 @@ def record_failure(clients: Clients, prepared: Prepared, exc: Exception) -> None
         clauses=exc.clauses if isinstance(exc, ContractBroken) else None,
     )
     try:
-        failure = replace(failure, attempts=store.attempts())
+        costs = asdict(costs_so_far(store))
+        failure = replace(failure, attempts=store.attempts(), **costs)
         store.note(Failure.NAME, failure.to_dict())
         record(clients, store, plan, just_ended=True)
         unmark(store)

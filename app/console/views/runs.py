@@ -189,10 +189,10 @@ def cost(result: Mapping[str, Any], copied: bool) -> dict[str, Any] | None:
 
     It is an estimate: the size is that of the rows in memory.
     """
-    from workers.scoring.dry_run import PRICE_BASIS, TIB, USD_PER_TIB_QUERIED, USD_PER_TIB_READ
+    from workers.scoring.planning.price import PRICE_BASIS, price_of
 
     size = result.get("bytes_read")
     if not isinstance(size, int):
         return None
-    usd_per_tib = USD_PER_TIB_QUERIED if copied else USD_PER_TIB_READ
-    return {"bytes": size, "usd": size / TIB * usd_per_tib, "basis": PRICE_BASIS}
+    usd = price_of(0, size) if copied else price_of(size)
+    return {"bytes": size, "usd": usd, "basis": PRICE_BASIS}

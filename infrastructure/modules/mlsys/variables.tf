@@ -369,6 +369,8 @@ variable "scheduled_predictions" {
     contract          = optional(string)
     max_rejects       = optional(string)
     max_drift         = optional(string)
+    max_bytes         = optional(string)
+    max_cost          = optional(string)
     profile           = optional(string)
     engine            = optional(string)
     shadow            = optional(string)

@@ -41,6 +41,8 @@ OPTIONAL = {
     "profile": ("BOOL", "false: neither count the columns nor compare them (default: true)"),
     "contract": ("C", "enforce the model's contract (default), only warn, or off"),
     "shadow": ("V", "another version or alias that scores the same rows, into P.D.T_shadow"),
+    "max_bytes": ("N", "refuse the run if BigQuery would charge for more bytes, such as 10GB"),
+    "max_cost": ("USD", "refuse the run if BigQuery would charge more US dollars, such as 0.5"),
 }
 FLAGS = {
     "allow_rejected": "use a model although its golden rows no longer match",

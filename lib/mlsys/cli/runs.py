@@ -10,6 +10,7 @@ from typing import Any
 
 from mlsys.cli.tables import moment, pairs, table
 from mlsys.errors import InvalidRequest
+from mlsys.remote.lists import COSTS
 from mlsys.settings import ENVS
 
 STATES = ("running", "succeeded", "failed", "cancelled")
@@ -37,6 +38,12 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--limit", type=int, metavar="N", help="at most N that finished (default: 20)"
     )
+    parser.add_argument(
+        "--costs", action="store_true", help="print what the runs cost, by month and model"
+    )
+    parser.add_argument(
+        "--months", type=int, metavar="N", help="with --costs: the last N months (default: 12)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--url", help="the service's address (default: MLSYS_URL)")
 
@@ -46,7 +53,8 @@ def _runs(options: argparse.Namespace) -> int:
     from mlsys.remote.service import Service, service_url
     from mlsys.remote.verdict import in_full
 
-    given = {name: getattr(options, name) for name in (*_FILTERS, "limit")}
+    given = {name: getattr(options, name) for name in (*_FILTERS, "limit", "months")}
+    given |= {"costs": True if options.costs else None}
     given = {name: value for name, value in given.items() if value is not None}
     if options.run_id is not None and given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -54,6 +62,9 @@ def _runs(options: argparse.Namespace) -> int:
     service = Service(service_url(options.url))
     if options.run_id is not None:
         return _one(service, options)
+    _check_fit(given)
+    if options.costs:
+        return _costs(service, options, given)
     params = {"env": options.env} | {name: given[name] for name in _FILTERS if name in given}
     with in_full():
         rows, more = runs_of(service, params, given.get("limit", 20))
@@ -66,6 +77,40 @@ def _runs(options: argparse.Namespace) -> int:
     if more:
         print("More runs are not shown: pass a larger --limit.", file=sys.stderr)
     return 0
+
+
+def _check_fit(given: Mapping[str, Any]) -> None:
+    """Check that the options are about one thing: a list, or costs.
+
+    Raises:
+        InvalidRequest: they are not.
+    """
+    if "months" in given and "costs" not in given:
+        raise InvalidRequest(("months", "works only with --costs: pass both"))
+    if "costs" in given and (others := [name for name in ("state", "limit") if name in given]):
+        names = ", ".join(f"--{name}" for name in others)
+        raise InvalidRequest(("costs", f"adds up all runs: leave out {names}"))
+
+
+def _costs(service: Any, options: argparse.Namespace, given: Mapping[str, Any]) -> int:
+    from mlsys.remote.lists import costs
+    from mlsys.remote.verdict import in_full
+
+    with in_full():
+        rows, basis = costs(service, options.env, given.get("model_name"), given.get("months"))
+    if options.json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif not rows:
+        print(f"No run of {options.env} has finished in these months.", file=sys.stderr)
+    else:
+        headings = ["MONTH", "MODEL", "RUNS", "ROWS", "BYTES", "USD", "VCPU SECONDS"]
+        print(table(headings, [[_figure(row.get(name)) for name in COSTS] for row in rows]))
+        print(f"USD: {basis}.", file=sys.stderr)
+    return 0
+
+
+def _figure(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _listed(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -4,11 +4,12 @@ import os
 
 from bqemulator.cli import main
 
-from mlsys.local import job_ids, parsing, partitions, streams
+from mlsys.local import job_ids, parsing, partitions, snapshots, streams
 from mlsys.local.bounded import bound
 
 if __name__ == "__main__":
     partitions.install()
+    snapshots.install()
     streams.install()
     job_ids.install()
     parsing.install()

@@ -163,7 +163,9 @@ def _statements(sync: Any) -> Any:
         ddl = importlib.import_module("bqemulator.catalog.ddl_sync")
         target = ddl._detect_plain_create_table(sql)
         if target is not None:
-            _keep(ctx, ddl._split_target(target, project_id), _stated(sql))
+            key = ddl._split_target(target, project_id)
+            _keep(ctx, key, _stated(sql))
+            ctx.snapshots.record_change(*key)
 
     return sync_created_table
 

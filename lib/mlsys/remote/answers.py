@@ -58,6 +58,7 @@ COMPARISON: Fields = {
 }
 PROFILE: Fields = {"run_id": str, "model_name": str, "model_version": str, "columns": list}
 DRIFT: Fields = {"columns": list, "more": bool}
+SUMS: Fields = {"costs": list, "price_basis": str}
 EVALUATIONS: Fields = {"evaluations": list, "not_evaluated": list}
 
 

@@ -7,11 +7,15 @@ from typing import Any
 
 from mlsys.arguments import kind_of
 from mlsys.errors import InvalidRequest
-from mlsys.remote.answers import page_of
+from mlsys.remote.answers import SUMS, page_of
 from mlsys.remote.service import Service
 
 PAGE = 1000  # rows that the service gives at most
 RUNNING = "running"
+COSTS = (  # the members of a month's costs of a model
+    *("month", "model_name", "runs", "rows_scored", "bytes_billed", "estimated_cost"),
+    "vcpu_seconds",
+)
 
 
 def runs_of(
@@ -59,3 +63,18 @@ def pages(
             return rows, False
         if limit is not None and len(rows) >= limit:
             return rows, True
+
+
+def costs(
+    service: Service, env: str, model_name: str | None = None, months: int | None = None
+) -> tuple[list[dict[str, Any]], str]:
+    """Return what runs cost, a row for each month and model, and the prices that they follow.
+
+    Raises:
+        RefusedByService, TryAgain, CredentialsMissing: see `Service.ask`.
+    """
+    params = {"env": env, "sum": "month"}
+    params |= {"model_name": model_name} if model_name is not None else {}
+    params |= {"months": str(months)} if months is not None else {}
+    answer = service.ask("/runs", params, fields=[SUMS])
+    return list(answer["costs"]), str(answer["price_basis"])

@@ -13,8 +13,18 @@ signed in by `gcloud auth login`, or by the service account of the machine, as `
 
 from mlsys.runs.calls import predict, preview
 from mlsys.runs.evaluations import evaluate
-from mlsys.runs.lists import get_run, list_runs
+from mlsys.runs.lists import costs, get_run, list_runs
 from mlsys.runs.profiles import drift, profile
 from mlsys.runs.run import Run
 
-__all__ = ["Run", "drift", "evaluate", "get_run", "list_runs", "predict", "preview", "profile"]
+__all__ = [
+    "Run",
+    "costs",
+    "drift",
+    "evaluate",
+    "get_run",
+    "list_runs",
+    "predict",
+    "preview",
+    "profile",
+]

@@ -47,6 +47,8 @@ def predict(
     engine: str | None = None,
     shadow: str | None = None,
     contract: str | None = None,
+    max_bytes: int | str | None = None,
+    max_cost: float | str | None = None,
     run_id: str | None = None,
     check_ids: bool = False,
     dry_run: bool = False,
@@ -62,7 +64,8 @@ def predict(
     `model` is a name or what `upload_model` returned; `version` is v1, v2, ..., latest or an alias.
     A name without a version means its alias `champion`. The other parameters are those of
     `/predict` (docs/api.md): names are a list or a text with commas, `class_columns` may be a dict,
-    `max_rejects` a count (100) or a share (0.01). `dry_run` returns the verdict of the check as a
+    `max_rejects` a count (100) or a share (0.01), `max_bytes` a number or a text such as "10GB",
+    `max_cost` US dollars. `dry_run` returns the verdict of the check as a
     dict, `wait=False` returns at once, and `get_run` shows the run's state. The service's address
     is `url`, or else MLSYS_URL.
 
@@ -93,6 +96,8 @@ def predict(
             "engine": engine,
             "shadow": shadow,
             "contract": contract,
+            "max_bytes": max_bytes,
+            "max_cost": max_cost,
             "run_id": run_id,
         }
     )
@@ -151,6 +156,8 @@ def preview(
     where: str | None = None,
     allow_rejected: bool = False,
     allow_version_mismatch: bool = False,
+    max_bytes: int | str | None = None,
+    max_cost: float | str | None = None,
     url: str | None = None,
 ) -> pd.DataFrame:
     """Score the first `rows` rows of a table, at most 100, and return them; nothing is written.
@@ -158,7 +165,8 @@ def preview(
     The frame has the ids and the predictions as the output table would have them, then the columns
     that the model reads. A row that the model cannot score has NULLs, and the column `reason`. Its
     `attrs` has the model's version and the warnings. With `output_table` that table is checked, as
-    before a run. A view is queried for its first rows, at the price of its query.
+    before a run. A view is queried for its first rows, at the price of its query, which
+    `max_bytes` and `max_cost` limit.
 
     Raises:
         RefusedByService, InvalidRequest, SettingsError, CredentialsMissing, TryAgain: as `predict`.
@@ -177,6 +185,8 @@ def preview(
             "where": where,
             "allow_rejected": allow_rejected,
             "allow_version_mismatch": allow_version_mismatch,
+            "max_bytes": max_bytes,
+            "max_cost": max_cost,
             "preview": rows,
         }
     )

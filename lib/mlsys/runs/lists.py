@@ -1,13 +1,15 @@
-"""`list_runs` and `get_run`: runs that were started earlier, or by others."""
+"""`list_runs`, `get_run` and `costs`: runs that were started earlier, or by others."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlsys.arguments import check_choice
+from mlsys.arguments import check_choice, kind_of
+from mlsys.errors import InvalidRequest
 from mlsys.remote.answers import STATUS
-from mlsys.remote.frames import listed
-from mlsys.remote.lists import runs_of
+from mlsys.remote.frames import frame_of, listed
+from mlsys.remote.lists import COSTS, runs_of
+from mlsys.remote.lists import costs as remote_costs
 from mlsys.remote.service import Service, service_url
 from mlsys.remote.texts import texts
 from mlsys.remote.verdict import in_full
@@ -44,6 +46,31 @@ def list_runs(
     with in_full():
         rows, _ = runs_of(Service(service_url(url)), params, limit)
     return listed(rows, "prediction_runs")
+
+
+def costs(
+    model: str | None = None, *, months: int = 12, env: str = "dev", url: str | None = None
+) -> pd.DataFrame:
+    """Return what runs cost, a row for each month and model, the latest month first.
+
+    `estimated_cost` is in US dollars: what BigQuery charges at list prices for `bytes_billed`, the
+    bytes that were read. `vcpu_seconds` are those of Cloud Run. Runs that failed or were cancelled
+    count. Only the runs of one `model`, if it is given, and of the last `months` months.
+
+    Raises:
+        InvalidRequest: `months` is not a number.
+        RefusedByService, SettingsError, CredentialsMissing, TryAgain: as `predict`.
+    """
+    check_choice(env, ENVS, "env")
+    if isinstance(months, bool) or not isinstance(months, int):
+        raise InvalidRequest(("months", f"is {kind_of(months)}: pass a number"))
+    with in_full():
+        rows, basis = remote_costs(Service(service_url(url)), env, model, months)
+    kinds = {"runs": "INT64", "rows_scored": "INT64", "bytes_billed": "INT64"}
+    kinds |= {"estimated_cost": "FLOAT64", "vcpu_seconds": "FLOAT64"}
+    frame = frame_of(rows, [(name, kinds.get(name, "STRING")) for name in COSTS])
+    frame.attrs["price_basis"] = basis
+    return frame
 
 
 def get_run(run_id: str, *, env: str = "dev", url: str | None = None) -> Run:

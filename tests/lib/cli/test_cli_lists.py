@@ -12,6 +12,7 @@ from mlsys.cli import parser as cli
 from mlsys.cli.tables import pairs, table
 from mlsys.registry import removal
 from mlsys.remote.service import RefusedByService, Service
+from mlsys.runs import costs
 
 MODELS = [
     {
@@ -66,6 +67,18 @@ STATUS = {
     "shards_done": 1,
     "shards_total": None,
 }
+COSTS = [
+    {
+        "month": "2026-11",
+        "model_name": name,
+        "runs": runs,
+        "rows_scored": 1_000 * runs,
+        "bytes_billed": runs * 2**40,
+        "estimated_cost": 1.1 * runs,
+        "vcpu_seconds": 12.3456789,
+    }
+    for name, runs in (("titanic", 3), ("diabetes", 1))
+]
 FACTS = {
     "metrics": [{"name": "r2", "a": 0.5, "b": 0.75, "differs": True, "change": 0.25}],
     "parameters": [{"name": "alpha", "a": "1.0", "b": "x" * 100, "differs": True}],
@@ -89,6 +102,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
             name = params.get("model_name")
             rows = [row for row in MODELS if name in (None, row["model_name"])]
             return {"models": rows, "next": None}
+        if "sum" in params:
+            return {"costs": COSTS, "price_basis": "US list prices"}
         if path == "/runs":
             if params.get("state") == "running":
                 return {"runs": WORKING, "next": None}
@@ -175,6 +190,25 @@ def test_runs_lists_those_that_work_first(
     assert lines[2].startswith("titanic-v1-0") and len(lines) == 3
     assert cli.main(["runs", "--env", "dev", "--state", "running", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == WORKING
+
+
+def test_runs_sums_what_they_cost(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["runs", "--env", "dev", "--costs", "--months", "3"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[:2] == [
+        "MONTH    MODEL     RUNS   ROWS              BYTES  USD  VCPU SECONDS",
+        "2026-11  titanic      3  3,000  3,298,534,883,328  3.3       12.3457",
+    ]
+    assert said.err == "USD: US list prices.\n"
+    assert asked == [("/runs", {"env": "dev", "sum": "month", "months": "3"})]
+    assert costs(months=3)["bytes_billed"].tolist() == [3 * 2**40, 2**40]
+    for wrong, reason in (
+        (["--costs", "--limit", "3"], "adds up all runs: leave out --limit"),
+        (["--months", "3"], "works only with --costs"),
+        (["x", "--costs"], "names one run: leave out --costs"),
+    ):
+        assert cli.main(["runs", "--env", "dev", *wrong]) == 1
+        assert reason in capsys.readouterr().err
 
 
 def test_runs_shows_one_run(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:

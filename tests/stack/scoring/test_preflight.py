@@ -14,6 +14,7 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
 from workers import query
 from workers.scoring import dry_run
+from workers.scoring.planning import price
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -181,13 +182,14 @@ def test_required_columns_are_not_counted(
 def test_an_expensive_count_is_left_to_the_caller(
     lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The local BigQuery reports no bytes; here a dry run reports those of a large table."""
+    """The local BigQuery does not estimate queries; here a dry run reports a large table."""
     terabytes = 3 * 2**40
 
     def large(clients: Any, sql: str) -> query.DryRun:
         return query.DryRun((), terabytes)
 
-    monkeypatch.setattr(dry_run, "dry_run", large)
+    for module in (dry_run, price):
+        monkeypatch.setattr(module, "dry_run", large)
     answer = verdict(lab, params)
     assert answer["nulls"] is None
     assert "3,072 GiB" in answer["warnings"][0]

@@ -68,6 +68,7 @@ class ReadClient:
         return SimpleNamespace(
             streams=[SimpleNamespace(name=name) for name in opened.streams],
             expire_time=at(opened.until),
+            estimated_total_bytes_scanned=sum(rows.nbytes for rows in opened.streams.values()),
             arrow_schema=SimpleNamespace(serialized_schema=schema.serialize().to_pybytes()),
         )
 

@@ -19,6 +19,7 @@ from workers.scoring.planning.make_plan import check_model, make_plan
 from workers.scoring.planning.model_pin import ask_pinned, read_metadata
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.plan import Plan, read_plan
+from workers.scoring.planning.price import check_price, estimate, has_limit
 from workers.scoring.planning.shadow import add_shadow, planned_otherwise
 from workers.scoring.records import (
     Cancellation,
@@ -132,6 +133,7 @@ def prepare(
     Raises:
         Conflict: `run_id` is taken by another request.
         RunCancelled: the run was cancelled, and only that one is meant.
+        PriceLimit: it would cost more than the request allows.
         TableNotFound, ModelNotFound, SchemaMismatch, ModelUnusable, InvalidRequest: see
             `resolve`, `make_plan`.
     """
@@ -142,6 +144,8 @@ def prepare(
         plan, model = make_plan(clients, run.resolved, store.run_id)
         try:
             plan, challenger = add_shadow(clients, run.resolved, plan)
+            if has_limit(request):
+                check_price(estimate(clients, plan, run.resolved.table), request)
             created = store.create("plan.json", plan.to_dict())
         except BaseException:
             _close(model, challenger)
@@ -154,6 +158,8 @@ def prepare(
                 raise TryAgain(f"The plan of {store.run_id} was deleted just now: try again")
             if differing := _differing(plan, request, run.resolved):
                 raise _taken(plan, differing)
+    elif run.result is None and has_limit(request) and store.read("session-0.json") is None:
+        check_price(estimate(clients, plan), request)
     prepared = Prepared(
         store,
         plan,

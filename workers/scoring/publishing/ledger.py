@@ -155,6 +155,9 @@ def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
         "attempts": end.attempts,
         "path": plan.path or None,
         "loader": plan.model.loader,
+        "bytes_billed": end.bytes_billed,
+        "estimated_cost": end.estimated_cost,
+        "vcpu_seconds": end.vcpu_seconds,
     }
     nothing = dict.fromkeys(
         "failure rejects_table rows_read rows_scored rows_rejected bytes_read shards job_id".split()

@@ -28,10 +28,11 @@ ROWS_LAST = dt.timedelta(days=7)
 
 def materialize(
     clients: Clients, env: str, plan: Plan, stop: Callable[[], bool]
-) -> tuple[TableRef, int]:
-    """Have BigQuery copy the input's rows into a table of the run; return it and its rows.
+) -> tuple[TableRef, int, int]:
+    """Have BigQuery copy the input's rows into a table of the run.
 
-    The table is created once, in one step, and expires after ROWS_LAST.
+    Return the table, its number of rows, and the bytes that BigQuery charges for the query. The
+    table is created once, in one step, and expires after ROWS_LAST.
 
     Raises:
         SchemaMismatch: the input cannot be queried, or lies in another location than the table.
@@ -67,15 +68,16 @@ def materialize(
 
     jobs = jobs_of(clients, f"{plan.job_stem}_V", location, start)
     while True:
+        job = next(jobs)
         try:
-            finish(next(jobs), stop)
+            finish(job, stop)
         except exceptions.Conflict:
             pass  # an earlier job created the table just before this one
         except (exceptions.BadRequest, exceptions.NotFound) as exc:
             raise _refused(clients, plan, exc) from exc
         copy = find_table(clients, table)
         if copy is not None:
-            return table, copy.num_rows or 0
+            return table, copy.num_rows or 0, job.total_bytes_billed or 0
 
 
 def copy_of(clients: Clients, env: str, plan: Plan) -> TableRef:

@@ -15,8 +15,8 @@ import datetime as dt
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mlsys.cloud.clients import Clients
@@ -58,6 +58,8 @@ class Session:
     requested: tuple[int, int] = (0, 0)  # streams: the preferred minimum, the maximum
     rows_exact: bool = False  # `rows` is what the session must send
     schema: str = ""  # of the rows as Arrow, serialized, in base64
+    bytes: int = 0  # that BigQuery charges for, by its estimate, once all rows are read
+    bytes_queried: int = 0  # that it charged for copying the rows before
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
@@ -71,6 +73,8 @@ class Session:
             tuple(value.get("requested", (0, 0))),
             bool(value.get("rows_exact", False)),
             value.get("schema", ""),
+            int(value.get("bytes", 0)),
+            int(value.get("bytes_queried", 0)),
         )
 
     @property
@@ -191,6 +195,18 @@ def latest_session(store: RunStore) -> Session | None:
     return session
 
 
+def sessions_among(store: RunStore, names: Container[str]) -> list[Session]:
+    """Return the run's sessions, given the names of its objects; a damaged one is left out."""
+    sessions = []
+    for name in (f"session-{number}.json" for number in range(MAX_SESSIONS)):
+        try:
+            if name in names and (document := store.read(name)) is not None:
+                sessions.append(store.parse(name, document, Session.from_dict))
+        except Conflict:
+            log.warning("%s is damaged", store.uri(name), extra={"run_id": store.run_id})
+    return sessions
+
+
 def streams_to_request(rows: int, cores: int | None = None) -> tuple[int, int]:
     """Return the streams to ask for, for `rows` rows: the preferred minimum, and the maximum.
 
@@ -264,14 +280,15 @@ def _open(
     stop: Callable[[], bool],
     cores: int | None,
 ) -> Session:
-    table, rows = plan.input_table, plan.rows_expected or 0
+    table, rows, queried = plan.input_table, plan.rows_expected or 0, 0
     if plan.is_copied:
-        table, rows = materialize(clients, store.env, plan, stop)
+        table, rows, queried = materialize(clients, store.env, plan, stop)
     # A copy under aliases has only the rows of the filter.
     exact = (plan.where is None or plan.aliased) and (plan.is_copied or plan.rows_exact)
     requested = streams_to_request(rows, cores) if cores else streams_to_request(rows)
     opened = open_session(clients, plan, table, requested)
-    return session_of(opened, number=number, rows=rows, requested=requested, rows_exact=exact)
+    session = session_of(opened, number=number, rows=rows, requested=requested, rows_exact=exact)
+    return replace(session, bytes_queried=queried)
 
 
 def session_of(
@@ -293,6 +310,7 @@ def session_of(
         requested=requested,
         rows_exact=rows_exact,
         schema=base64.b64encode(opened.arrow_schema.serialized_schema).decode(),
+        bytes=opened.estimated_total_bytes_scanned,
     )
 
 
