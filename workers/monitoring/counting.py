@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mlsys.columns.bins import Counts, count, nothing
+from mlsys.columns.bins import CATEGORY, Counts, count, nothing
+from mlsys.columns.coded import coded
 from mlsys.columns.names import fold
 from workers.monitoring.reference import FEATURE, PREDICTION, Reference, Watched
 
@@ -37,6 +38,22 @@ class Tally:
         if self._reference is None:
             return ""
         return json.dumps([counts.to_dict() for counts in self._sums], separators=(",", ":"))
+
+
+def with_codes(reference: Reference | None, table: pa.Table) -> pa.Table:
+    """Return the rows with text features as dictionaries, where each text is looked up once.
+
+    The counts are made of them, and the model's encoders map their few texts to its own codes.
+    """
+    if reference is None:
+        return table
+    places = {fold(name): i for i, name in enumerate(table.schema.names)}
+    for watched in reference.of(FEATURE):
+        if watched.bins.kind == CATEGORY:
+            i = places[fold(watched.name)]
+            column = coded(table.column(i), watched.bins.values)
+            table = table.set_column(i, table.schema.names[i], column)
+    return table
 
 
 def count_features(reference: Reference | None, table: pa.Table) -> list[Counts]:

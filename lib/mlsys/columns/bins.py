@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
+from mlsys.columns.coded import occurrences
 from mlsys.columns.decimals import floats_of
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NUMBER, CATEGORY, PLAIN = "number", "category", "plain"
-
-FEW = 32  # values that are counted faster one after the other
 
 type Scalar = int | float | str | bool
 
@@ -160,13 +159,13 @@ def count(bins: Bins, column: pa.Array | pa.ChunkedArray) -> Counts:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):  # without chunks
         array = pa.array([], array.type)
-    if pa.types.is_dictionary(array.type):
+    if pa.types.is_dictionary(array.type) and is_ordered(array.type.value_type):
         array = array.dictionary_decode()
     rows, nulls = len(array), array.null_count
     if rows == nulls:
         return Counts(rows, nulls, bins=(0,) * bins.count)
     if not is_ordered(array.type):
-        inner = _index_counts(bins.values, array) if bins.kind == CATEGORY else ()
+        inner = occurrences(bins.values, array) if bins.kind == CATEGORY else ()
         other = rows - nulls - sum(inner)
         return Counts(rows, nulls, other=other, bins=inner or (0,) * bins.count)
     values = numbers(_filled(array) if nulls else array)
@@ -304,20 +303,6 @@ def _filled(array: pa.Array) -> pa.Array:
     from pyarrow import types
 
     return array.fill_null(float("nan")) if types.is_float64(array.type) else array.drop_null()
-
-
-def _index_counts(values: tuple[Scalar, ...], array: pa.Array) -> tuple[int, ...]:
-    """Return how often each of the values occurs among texts or booleans."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    many = len(values)
-    places = pc.index_in(array, value_set=pa.array(values, array.type)).fill_null(many).to_numpy()
-    if many > FEW:
-        return tuple(np.bincount(places, minlength=many + 1)[:-1].tolist())
-    short = places.astype(np.int8)
-    return tuple(int(np.count_nonzero(short == place)) for place in range(many))
 
 
 def _either(choose: Callable[[Any, Any], Any], mine: Any, theirs: Any) -> Any:

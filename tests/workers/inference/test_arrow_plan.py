@@ -47,7 +47,7 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers.inference.fast_path import encoders as lookups
 from workers.inference.fast_path import one_pass
-from workers.inference.fast_path.choose import choose
+from workers.inference.fast_path.choose import Route, choose
 from workers.inference.fast_path.compiler import compile_model
 from workers.inference.fast_path.model import Compiled
 from workers.inference.fast_path.same_bits import same_bits
@@ -289,6 +289,8 @@ def check(model: Any, features: list[Feature], table: pa.Table) -> str:
         return f"falls back: {exc}"
     assert same_bits(X, fast), (X, fast)
     assert layout(X) == layout(fast)
+    dictionaries = [c.dictionary_encode() if c.type == pa.string() else c for c in table.columns]
+    assert same_bits(X, compiled.matrix(pa.table(dictionaries, table.column_names)))
     return f"the same {type(X).__name__}"
 
 
@@ -396,6 +398,17 @@ def test_outputs_of_one_pass_equal_those_of_the_methods(estimator: Any, count: i
         found = compiled.answers(table, wanted)
         for method in wanted:
             assert same_bits(found[method], getattr(model, method)(df)), method
+
+
+def test_the_plain_path_takes_dictionaries_of_text_too() -> None:
+    df = training()
+    model = make_pipeline(prepared(), LogisticRegression()).fit(df, classes(df, 2))
+    table, features = from_frame(df), Signature.from_data(df).features
+    for i, column in enumerate(table.columns):
+        if column.type == pa.string():
+            table = table.set_column(i, table.column_names[i], column.dictionary_encode())
+    given = Route(model, features, ["predict_proba"], "a test").answers(table)
+    assert same_bits(given["predict_proba"], model.predict_proba(df))
 
 
 def test_an_estimator_computes_once_for_several_outputs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from mlsys.columns.bins import CATEGORY, NUMBER, Bins, Counts
 from mlsys.columns.features import Feature
 from mlsys.columns.stored import stored
 from mlsys.errors import InputDrifted
-from workers.monitoring.counting import Tally, added, count_features, read_text
+from workers.monitoring.counting import Tally, added, count_features, read_text, with_codes
 from workers.monitoring.drift import DRIFT, OK, TOO_FEW, UNKNOWN, WARN
 from workers.monitoring.reference import (
     FEATURE,
@@ -102,6 +103,16 @@ def test_rejected_rows_are_counted_as_features_and_not_as_predictions() -> None:
     tally = Tally(REFERENCE)
     tally.add(count_features(REFERENCE, TABLE), [TABLE.slice(0, 50)])
     assert [counts.rows for counts in read_text(tally.text())] == [ROWS, ROWS, 50]
+
+
+def test_coded_texts_have_the_same_counts() -> None:
+    renamed = TABLE.rename_columns(["Fare", "id", "SEX", "prediction"])
+    sexes = renamed.filter(pc.is_in(renamed.column("SEX"), pa.array(["male", "female"])))
+    rows = with_codes(REFERENCE, sexes)
+    assert rows.column("SEX").type == pa.dictionary(pa.int32(), pa.string())
+    assert count_features(REFERENCE, rows) == count_features(REFERENCE, sexes)
+    assert with_codes(REFERENCE, renamed) == renamed, "a third of the rows has another text"
+    assert with_codes(None, renamed) is renamed
 
 
 def test_without_a_reference_nothing_is_counted() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.artifact.golden import golden_table
 from mlsys.artifact.metadata import ModelMetadata
+from mlsys.columns.coded import decoded
 from mlsys.columns.features import Feature
 from mlsys.errors import MetadataInvalid
 from workers.inference.fast_path.compiler import compile_model
@@ -79,7 +80,8 @@ class Route:
         self.path, self._compiled = f"plain: {reason}", None
 
     def _plain(self, table: pa.Table) -> dict[str, Any]:
-        return ask(self._model, self._features, table, self._methods, self._series)
+        rows = decoded(table)
+        return ask(self._model, self._features, rows, self._methods, self._series)
 
     def _prove(self, compiled: Compiled, rows: pa.Table) -> None:
         if differing := self.differences(compiled, rows):

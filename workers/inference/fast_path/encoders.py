@@ -72,10 +72,24 @@ class Lookup:
         self._codes = np.array([*(codes.get(text, -1) for text in texts), null, other], np.int64)
 
     def codes(self, column: pa.ChunkedArray) -> np.ndarray:
-        """Return the n codes of a column of n values."""
+        """Return the n codes of a column of n values: texts, or a dictionary of them."""
+        import numpy as np
+        import pyarrow as pa
+
+        if not pa.types.is_dictionary(column.type):
+            return self._codes_of(column)
+        codes = [
+            np.append(self._codes_of(chunk.dictionary), self._codes[-2]).take(
+                chunk.indices.fill_null(len(chunk.dictionary)).to_numpy()
+            )
+            for chunk in column.chunks
+        ]
+        return codes[0] if len(codes) == 1 else np.concatenate(codes)
+
+    def _codes_of(self, texts: pa.Array | pa.ChunkedArray) -> np.ndarray:
         import pyarrow.compute as pc
 
-        matches = pc.index_in(column, value_set=self._texts)  # NULL matches the last but one code
+        matches = pc.index_in(texts, value_set=self._texts)  # NULL matches the last but one code
         places = pc.fill_null(matches, len(self._codes) - 1)
         return self._codes.take(places.to_numpy())
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlsys.columns.coded import decoded
 from mlsys.columns.features import Feature
 from mlsys.columns.frames import model_columns
 from mlsys.columns.names import fold
@@ -87,9 +88,11 @@ class Compiled:
         if not table.num_rows:
             raise FallBack("the batch is empty")
         index = {fold(name): i for i, name in enumerate(table.schema.names)}
+        table = decoded(table, {table.schema.names[index[fold(name)]] for name in self.arrow})
         columns = {f.name: table.column(index[fold(f.name)]) for f in self.features}
         text = {f.name: columns[f.name] for f in self.features if is_text(f)}
-        if any(column.type != pa.string() for column in text.values()):
+        forms = pa.string(), pa.dictionary(pa.int32(), pa.string())
+        if any(column.type not in forms for column in text.values()):
             raise FallBack("a text column does not arrive as strings")
         floats = {
             f.name: columns[f.name]

@@ -12,7 +12,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.columns.bins import Counts as ColumnCounts
 from mlsys.errors import RunInterrupted
 from workers.monitoring.contract import ContractCounts
-from workers.monitoring.counting import Tally, count_features
+from workers.monitoring.counting import Tally, count_features, with_codes
 from workers.scoring.planning.model_pin import read_metadata
 from workers.scoring.records import Counts
 from workers.scoring.request import MaxRejects
@@ -206,9 +206,10 @@ class _Reader:
             for table in read_batches(clients, session, chain.shard, chain.end, most, plan.aliases):
                 if self._over:
                     return
-                features = count_features(plan.reference, table)
+                rows = with_codes(plan.reference, table)
+                features = count_features(plan.reference, rows)
                 checked = contract.check(table, features)
-                kept = checked.kept(table if own is None else table.select(own))
+                kept = checked.kept(rows if own is None else rows.select(own))
                 batch = scorer.put(kept) if kept.num_rows else Batch(kept)
                 yield batch, table, features, checked
 
