@@ -36,7 +36,8 @@ class Shift:
 def verdict(train: Any, score: Any, columns: int = 14) -> Verdict:
     """Return what a run over a table with the values `score` says."""
     profile = describe(stored(pd.Series(train), "train"))
-    watched = Watched(FEATURE, "x", profile.bins, profile.counts, source=TRAINING)
+    about = {"source": TRAINING, "identifier": profile.distinct is not None}
+    watched = Watched(FEATURE, "x", profile.bins, profile.counts, **about)
     counts = count(profile.bins, stored(pd.Series(score), "score"))
     return judge(watched, counts, columns)
 
@@ -90,8 +91,15 @@ def season(rows: int, first: int, last: int) -> Callable[..., Any]:
     return values
 
 
+def as_float32(values: Any) -> Callable[..., Any]:
+    """Return values that a table holds in single precision: none of them has moved."""
+    return lambda random: random.choice(values, N).astype(np.float32).astype(np.float64)
+
+
 ABC, RENAMED = ["a", "b", "c"], ["a", "b", "C"]
 N, M = 10_000, 20_000
+TENTHS = np.arange(1, 40) / 10
+PRICES = np.append(np.full(16, 0.7), 0.95 + 1.1 * np.arange(24))
 
 SHIFTS = [
     Shift("none, 10,000 rows", OK, normal(M), normal(N)),
@@ -142,6 +150,16 @@ SHIFTS = [
         "identifiers", OK,
         lambda r: [f"id{i}" for i in range(M)], lambda r: [f"k{i}" for i in range(N)],
     ),
+    Shift(
+        "row numbers, shuffled, the next ones", OK,
+        lambda r: r.permutation(M), lambda r: r.permutation(np.arange(M, M + N)),
+    ),
+    Shift(
+        "numbers that rise from row to row", OK,
+        lambda r: r.integers(1, 10**9, M).cumsum(), lambda r: r.integers(2**62, 2**63 - 1, N),
+    ),
+    Shift("prices, as float32", OK, lambda r: r.choice(PRICES, M), as_float32(PRICES)),
+    Shift("tenths, as float32", OK, lambda r: r.choice(TENTHS, M), as_float32(TENTHS)),
 ]  # fmt: skip
 
 

@@ -28,6 +28,7 @@ CHANCE = 1e-5
 RARE = 5  # rows of a category
 EXPECTED = 2  # rows of a bin, for a test of chance
 SMALLEST = 1e-4  # share of an empty bin, for PSI
+IDENTIFIER = "looks like an identifier: only its NULLs are compared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ def judge(watched: Watched, counts: Counts, columns: int) -> Verdict:
         if is_much and _is_strange(number, rows, before, columns):
             why.append(f"{shares[share]:.1%} of the rows are {text}")
     drifted = beyond and distance >= DRIFT_AT
-    return Verdict(DRIFT if drifted else WARN if why else OK, why=tuple(why), **shares)
+    level = DRIFT if drifted else WARN if why else OK
+    why += [IDENTIFIER] if watched.identifier else []
+    return Verdict(level, why=tuple(why), **shares)
 
 
 def vector(bins: Bins, counts: Counts) -> list[int]:

@@ -23,6 +23,7 @@ class Watched:
     counts: Counts | None = None
     importance: float | None = None
     source: str | None = None  # of `counts`: TRAINING, or the run that they are of
+    identifier: bool = False  # nearly every training row had a value of its own
 
     def to_dict(self) -> dict[str, Any]:
         """Return the column as JSON values."""
@@ -33,6 +34,7 @@ class Watched:
             "counts": None if self.counts is None else self.counts.to_dict(),
             "importance": self.importance,
             "source": self.source,
+            "identifier": self.identifier,
         }
 
     @classmethod
@@ -118,7 +120,8 @@ def of_outputs(
 
 
 def _watched(role: str, name: str, column: ColumnProfile) -> Watched:
-    return Watched(role, name, column.bins, column.counts, column.importance, TRAINING)
+    identifier = column.distinct is not None
+    return Watched(role, name, column.bins, column.counts, column.importance, TRAINING, identifier)
 
 
 def _standard_edges() -> tuple[float, ...]:

@@ -7,15 +7,15 @@ column first, by the same number of bytes for each; the profile then says so in 
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import json
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from mlsys.artifact.edges import edges_of, number
+from mlsys.artifact.identifiers import looks_like_identifier
 from mlsys.artifact.profile import VERSION, ColumnProfile
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.bins import (
@@ -27,7 +27,6 @@ from mlsys.columns.bins import (
     count,
     is_ordered,
     numbers,
-    scalar,
 )
 from mlsys.columns.features import precision_of
 from mlsys.columns.kinds import ColumnFault
@@ -36,11 +35,9 @@ from mlsys.estimators.importance import importances
 from mlsys.estimators.inputs import model_input
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
 
 BYTES, FOR_COLUMNS = 65_536, 200  # as compact JSON
-DECILES = 10
 MAX_DISTINCT = 20  # numbers of at most as many values are categories
 MAX_VALUES = 100  # categories of a column
 MAX_VALUE = 128  # bytes of a category's name
@@ -48,7 +45,6 @@ MAX_PREDICTED = 10_000  # training rows that the model predicts for the profile
 MAX_CLASSES = 20  # whose probabilities are described
 SAME_ANSWER = 1e-9  # the last bits of a prediction may differ on another machine
 MOST_JOINS = 3  # of neighbouring bins, until two are left
-DIGITS = (4, 6, 9, 19)  # of an edge between bins: as few as move hardly a row
 
 
 def build_profile(model: Any, X: Any, signature: Signature) -> dict[str, Any]:
@@ -79,7 +75,8 @@ def describe(
 ) -> ColumnProfile:
     """Return the bins and counts of a training column.
 
-    `labels` says whether numbers are categories; None: if they have at most 20 distinct values.
+    `labels` says whether numbers are categories; None: if they have at most 20 distinct values, and
+    an identifier has no bins.
     `precision` is how far, as a share of it, a float may differ from the same value in a table.
     """
     import pyarrow as pa
@@ -175,65 +172,18 @@ def _of_numbers(
         with np.errstate(over="ignore", invalid="ignore"):
             about = {"mean": _short_number(finite.mean()), "std": _short_number(finite.std())}
     distinct = np.unique(finite)
+    if plain and labels is None and looks_like_identifier(finite):
+        return ColumnProfile(Bins(PLAIN), count(Bins(PLAIN), column), distinct=len(distinct))
     few = plain and len(distinct) <= MAX_DISTINCT and len(distinct) * 2 <= len(finite)
     if not len(finite) or (few if labels is None else labels):
-        bins = Bins(CATEGORY, values=tuple(map(_number, distinct[:MAX_VALUES])))
+        bins = Bins(CATEGORY, values=tuple(map(number, distinct[:MAX_VALUES])))
     else:
-        bins = Bins(NUMBER, edges=_edges(finite, column.type, precision))
+        bins = Bins(NUMBER, edges=edges_of(finite, column.type, precision))
     return ColumnProfile(bins, count(bins, column), **about)
 
 
-def _edges(values: np.ndarray, kind: pa.DataType, precision: float) -> tuple[Any, ...]:
-    """Return the edges of about ten bins with as many rows each, from the minimum to the maximum.
-
-    Between these they are rounded to as few digits as move hardly a row. With `precision` each is
-    that much beyond the value that it is made of.
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    quantiles = np.quantile(values, np.linspace(0, 1, DECILES + 1), method="lower")
-    low, high = quantiles[0], quantiles[-1]
-    inner = np.unique(quantiles[1:-1])
-    inner = inner[inner < high]
-    if pa.types.is_temporal(kind):
-        return tuple(scalar(np.int64(edge), kind) for edge in (low, *inner, high))
-    if precision:
-        most, low, high = sys.float_info.max, float(low), float(high)
-        low = max(-most, low - precision * abs(low))
-        high = min(most, high + precision * abs(high))
-        if values.dtype.kind == "f":
-            inner = inner + precision * np.abs(inner)
-    return (_number(low), *_rounded(inner, values, low, high), _number(high))
-
-
-def _rounded(inner: np.ndarray, values: np.ndarray, low: Any, high: Any) -> list[Any]:
-    import numpy as np
-
-    before = np.array([np.count_nonzero(values <= edge) for edge in inner])
-    edges: list[Any] = []
-    for digits in DIGITS:
-        edges = [_number(edge, digits) for edge in inner]
-        after = np.array([np.count_nonzero(values <= edge) for edge in edges])
-        apart = all(a < b for a, b in itertools.pairwise(edges))
-        inside = not edges or (low <= edges[0] and edges[-1] < high)
-        if apart and inside and (np.abs(after - before) <= len(values) // 100).all():
-            break
-    return edges
-
-
-def _number(value: Any, digits: int = 19) -> int | float:
-    """Return a number rounded to `digits`, in the shortest form that JSON has: 14 for 14.0."""
-    number = value.item() if hasattr(value, "item") else value
-    if isinstance(number, int):
-        lost = len(str(abs(number))) - digits
-        return number if lost <= 0 else round(number, -lost)
-    rounded = float(f"{number:.{digits}g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
-
-
 def _short_number(value: Any) -> int | float | None:
-    return _number(float(value), 6) if math.isfinite(value) else None
+    return number(float(value), 6) if math.isfinite(value) else None
 
 
 def _value_counts(values: pa.Array) -> list[tuple[Any, int]]:

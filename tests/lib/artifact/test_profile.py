@@ -53,6 +53,7 @@ def test_a_number_has_deciles_from_the_minimum_to_the_maximum() -> None:
         (list(range(15)), NUMBER),  # 15 rows of as many values
         (["a", "b"] * 9, CATEGORY),
         ([f"id{i}" for i in range(30)], PLAIN),
+        (list(range(30)), PLAIN),
         ([f"w{i % 14}" for i in range(30)], CATEGORY),
         ([True, False], CATEGORY),
         ([b"a", b"a"], PLAIN),
@@ -63,6 +64,61 @@ def test_a_number_has_deciles_from_the_minimum_to_the_maximum() -> None:
 )
 def test_the_kind_of_a_column_follows_from_its_values(values: list[Any], kind: str) -> None:
     assert described(values)["kind"] == kind
+
+
+def shuffled(values: Any) -> Any:
+    return np.random.default_rng(0).permutation(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_identifier"),
+    [
+        pytest.param(range(1, 31), True, id="30 row numbers"),
+        pytest.param(range(1, 30), False, id="29 rows"),
+        pytest.param(shuffled(range(1, 892))[:712], True, id="a sample of row numbers"),
+        pytest.param(shuffled([*range(500), *range(20)]), True, id="a join repeated some"),
+        pytest.param(shuffled([*range(500)] * 2), False, id="two rows each"),
+        pytest.param(-(np.arange(400) ** 2), True, id="they fall"),
+        pytest.param([*range(0, 4_000, 10), np.nan], True, id="floats, and NULL"),
+        pytest.param(np.arange(400) + 0.5, False, id="fractions"),
+        pytest.param(RANDOM.permutation(10**6)[:1_000], False, id="incomes"),
+        pytest.param(RANDOM.integers(-(2**63), 2**63 - 1, 999), False, id="hashes"),
+        pytest.param(RANDOM.integers(18, 80, 400), False, id="ages"),
+        pytest.param(RANDOM.poisson(10**6, 100), False, id="counts"),
+    ],
+)
+def test_whole_numbers_that_look_like_identifiers_have_no_bins(
+    values: Any, is_identifier: bool
+) -> None:
+    column = described(values)
+    assert (column["kind"] == PLAIN) == is_identifier
+    assert ("distinct" in column) == is_identifier
+    assert described(values, labels=False)["kind"] == NUMBER, "a prediction is not an identifier"
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(np.arange(1, 40) / 10, id="tenths"),
+        pytest.param([0.7] * 30 + [0.7 + k / 99 for k in range(40)], id="a frequent minimum"),
+        pytest.param([1e6 + 0.1] * 30 + [2e6 + k * 3 / 7 for k in range(40)], id="a gap"),
+        pytest.param(2**24 + 1 + 8 * np.arange(40), id="whole numbers beyond 2^24"),
+    ],
+)
+def test_hardly_a_row_crosses_an_edge_where_float32_holds_the_values(
+    values: Any, sign: int
+) -> None:
+    rows = sign * np.repeat(values, 25)
+    profile = describe(stored(pd.Series(rows), "x"))
+    as_float32 = stored(pd.Series(rows.astype("float32").astype("float64")), "x")
+    moved = np.subtract(count(profile.bins, as_float32).bins, profile.counts.bins)
+    assert abs(moved).max() <= len(rows) // 100
+    assert count(profile.bins, as_float32).below + count(profile.bins, as_float32).above == 0
+
+
+def test_edges_at_values_that_float32_holds_stay_there() -> None:
+    assert described(np.repeat(np.arange(44) / 2, 25))["edges"][:3] == [0, 2, 4]
 
 
 def test_a_frequent_minimum_has_a_bin_of_its_own() -> None:
@@ -228,9 +284,9 @@ def test_the_figures_for_people_are_by_the_columns_names() -> None:
     "values",
     [
         pytest.param([2**63 - 1] * 100, id="one value"),
-        pytest.param(range(2**63 - 100, 2**63), id="neighbours"),
-        pytest.param([-(2**63), *range(98), 2**63 - 1], id="every extreme"),
-        pytest.param(range(10**18, 10**18 + 7_000, 7), id="19 digits"),
+        pytest.param([*range(2**63 - 100, 2**63)] * 2, id="neighbours"),
+        pytest.param([-(2**63), *range(98), 2**63 - 1] * 2, id="every extreme"),
+        pytest.param([*range(10**18, 10**18 + 7_000, 7)] * 2, id="19 digits"),
     ],
 )
 def test_whole_numbers_of_19_digits_keep_their_digits(values: Any) -> None:

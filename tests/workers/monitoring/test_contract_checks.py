@@ -239,7 +239,7 @@ def test_a_planned_contract_is_read_as_it_was_written() -> None:
     assert CONTRACT.rejects
 
 
-INFINITE = [*map(float, range(97)), math.inf, -math.inf, math.inf]
+INFINITE = [*(k / 2 for k in range(97)), math.inf, -math.inf, math.inf]
 
 
 @pytest.mark.parametrize(

@@ -67,13 +67,14 @@ def test_a_run_without_a_shift_gives_no_alarm(seed: int) -> None:
     assert set(a_run_without_a_shift(seed)) == {OK}
 
 
+# The rule was corrected on the seeds from 0; the others were drawn afterwards.
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_a_thousand_runs_without_a_shift_give_no_alarm() -> None:
-    alarms = {
-        seed: levels for seed in range(1_000) if set(levels := a_run_without_a_shift(seed)) != {OK}
-    }
-    assert alarms == {}
+@pytest.mark.parametrize("first", [0, 1_000_000, 2_000_000, 3_000_000])
+def test_a_thousand_runs_without_a_shift_give_no_alarm(first: int) -> None:
+    seeds = range(first, first + 1_000)
+    runs = {seed: a_run_without_a_shift(seed) for seed in seeds}
+    assert {seed: levels for seed, levels in runs.items() if set(levels) != {OK}} == {}
 
 
 @pytest.mark.parametrize("seed", sampled(range(10), 3, __file__))
