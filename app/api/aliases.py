@@ -121,9 +121,12 @@ BODY: dict[str, Any] = {
 )
 def aliases(path: ModelPath, query: EnvQuery) -> dict[str, Any]:
     from workers.registry.move import aliases_now
+    from workers.registry.versions import check_registered
 
     env = service().settings.require_env(query.env)
     rows = aliases_now(service().clients, env, path.model_name)
+    if not rows:
+        check_registered(service().clients, env, path.model_name)
     return AliasList(env=env, aliases=[AliasNow(**row) for row in _shown(env, rows)]).model_dump()
 
 
@@ -176,6 +179,7 @@ def remove(path: AliasPath, query: RemoveQuery) -> Any:
 )
 def history(path: AliasPath, query: HistoryQuery) -> dict[str, Any]:
     from workers.registry.alias_table import list_history
+    from workers.registry.versions import check_registered
 
     env = service().settings.require_env(query.env)
     rows, more = list_history(
@@ -183,6 +187,12 @@ def history(path: AliasPath, query: HistoryQuery) -> dict[str, Any]:
         limit=query.limit,
         after=query.after,
     )
+    if not rows and query.after is None:
+        check_registered(service().clients, env, path.model_name)
+        raise AliasNotFound(
+            f"{path.model_name} has never had an alias {path.alias} in {env}: "
+            f"GET /models/{path.model_name}/aliases lists those it has"
+        )
     return AliasHistory(
         env=env,
         model_name=path.model_name,

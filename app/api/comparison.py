@@ -59,9 +59,10 @@ class Fact(BaseModel):
 class Comparison(BaseModel):
     """What differs between the versions `a` and `b`; with `all` also what does not.
 
-    `change` is `b - a` for numbers. `columns` are those of the input with their types, `versions`
-    those of the libraries, `profile` figures of the training data, `about` the registry's row,
-    `runs` the finished runs. `notes` say what is unknown, and why.
+    `change` is `b - a` for numbers. `columns` are those of the input with their types, `contract`
+    the clauses, each with its action and limits, `versions` those of the libraries, `profile`
+    figures of the training data, `about` the registry's row, `runs` the finished runs. `notes` say
+    what is unknown, and why.
     """
 
     env: str
@@ -71,6 +72,7 @@ class Comparison(BaseModel):
     metrics: list[Fact]
     parameters: list[Fact]
     columns: list[Fact]
+    contract: list[Fact]
     versions: list[Fact]
     profile: list[Fact]
     about: list[Fact]

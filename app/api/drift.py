@@ -91,11 +91,14 @@ def profile(path: RunPath, query: EnvQuery) -> dict[str, Any]:
 @api.get(
     "/models/<model_name>/drift",
     summary="List how far the columns of a model's last runs are from the training data",
-    responses={200: DriftList, **documented(400, 403, 503)},
+    responses={200: DriftList, **documented(400, 403, 404, 503)},
 )
 def drift(path: DriftPath, query: DriftQuery) -> dict[str, Any]:
     from workers.monitoring.profiles import list_drift
+    from workers.registry.versions import check_registered
 
     env, name = service().settings.require_env(query.env), path.model_name
     columns, more = list_drift(service().clients, env, name, query.model_version, query.runs)
+    if not columns:
+        check_registered(service().clients, env, name, query.model_version)
     return DriftList(env=env, model_name=name, columns=columns, more=more).model_dump()

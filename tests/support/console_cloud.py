@@ -39,7 +39,7 @@ STATEMENTS = (
     *("list_models", "list_runs", "models_at_a_glance", "daily_runs", "recorded_models"),
     *("recorded_aliases", "versions_of_model", "runs_of_versions", "distances_of_run"),
     *("drifted_runs", "metrics_of_run", "metrics_of_versions", "runs_of_table"),
-    "last_run_of_partitions",
+    *("last_run_of_partitions", "list_drift", "list_alias_history"),
 )
 MODELS, RUNS = "mlsys-models-dev", "mlsys-runs-dev"
 

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlsys.artifact.aliases import read_alias
+from mlsys.artifact.contract import Contract
 from mlsys.artifact.profile import figures
 from mlsys.artifact.refs import LATEST, VERSION, ModelRef
-from mlsys.artifact.versions import MAX_NAMED
 from mlsys.cloud.clients import Clients
 from mlsys.errors import (
     AliasInvalid,
     AliasNotFound,
+    ContractInvalid,
     InvalidRequest,
     MlsysError,
-    ModelNotFound,
     bounded,
 )
 from workers.json_values import flat, json_value
 from workers.query import run
+from workers.registry.versions import check_version, rows_of
 from workers.sql import statement
 from workers.verification.opened import opened
 
 MAX_VALUE = 1_000  # characters of a value
 # In the order of the answer; `about` is of the registry's row.
-SECTIONS = ("metrics", "parameters", "columns", "versions", "profile", "about", "runs")
+SECTIONS = (
+    *("metrics", "parameters", "columns", "contract", "versions", "profile", "about", "runs"),
+)
 _ABOUT = (
     *("model_class", "status", "status_reason", "target", "size_bytes", "crc32c", "uploaded_at"),
     *("loader", "promoted_from"),
@@ -48,8 +52,8 @@ def compare(
         TryAgain: see `workers.query.run`.
     """
     named = [_named(clients, env, name, each) for each in (a, b)]
-    rows = _rows(clients, env, name, *(each for each in named if isinstance(each, str)))
-    sides = [_version(env, name, each, rows) for each in named]
+    rows = rows_of(clients, env, name, *(each for each in named if isinstance(each, str)))
+    sides = [_version(env, name, each, list(rows)) for each in named]
     if sides[0] == sides[1]:
         text = f"{a!r} and {b!r} are both {sides[0]}: pass two versions"
         raise InvalidRequest(("b", text))
@@ -74,27 +78,6 @@ def compare(
     }
 
 
-def _rows(clients: Clients, env: str, name: str, *versions: str) -> dict[str, Mapping[str, Any]]:
-    """Return the model's rows by version, newest first, with the metadata of some versions.
-
-    `latest` may be among these.
-    """
-    from google.cloud import bigquery
-
-    selected = run(
-        clients,
-        env,
-        statement("versions_of_model"),
-        bigquery.ScalarQueryParameter("model_name", "STRING", name),
-        bigquery.ArrayQueryParameter("versions", "STRING", list(versions)),
-        bigquery.ScalarQueryParameter("newest", "BOOL", LATEST in versions),
-    )
-    rows: dict[str, Mapping[str, Any]] = {}
-    for row in selected:
-        rows.setdefault(row["model_version"], dict(row.items()))
-    return rows
-
-
 def _named(clients: Clients, env: str, name: str, given: str) -> str | MlsysError:
     """Return the version that `given` names, or `latest`; for an alias without one, the error."""
     if given == LATEST or VERSION.fullmatch(given):
@@ -106,19 +89,12 @@ def _named(clients: Clients, env: str, name: str, given: str) -> str | MlsysErro
         return exc
 
 
-def _version(
-    env: str, name: str, named: str | MlsysError, rows: Mapping[str, Mapping[str, Any]]
-) -> str:
-    if not rows:
-        raise ModelNotFound(
-            f"{name} is not in the registry of {env}: GET /models?env={env} lists the models"
-        )
+def _version(env: str, name: str, named: str | MlsysError, known: Sequence[str]) -> str:
+    check_version(env, name, None, known)
     if isinstance(named, MlsysError):
         raise named
-    version = next(iter(rows)) if named == LATEST else named
-    if version not in rows:
-        known = ", ".join(list(rows)[:MAX_NAMED])
-        raise ModelNotFound(f"{name} {version} is not in the registry of {env}: it has {known}")
+    version = known[0] if named == LATEST else named
+    check_version(env, name, version, known)
     return version
 
 
@@ -178,12 +154,30 @@ class _Side:
         known = flat(figures(self._document))
         return {name.removeprefix("columns."): value for name, value in known}
 
+    def contract(self) -> dict[str, Any]:
+        """Return each clause: `Age in_range` is `reject: 0..120`; nothing without a contract."""
+        content = self._row["contract"]
+        try:
+            contract = Contract.from_dict(json.loads(content) if content else _NO_CONTRACT)
+        except ContractInvalid as exc:  # another release registered it
+            version = self._ref.version
+            self.notes.append(bounded(f"The contract of {version} is unknown: {exc}", MAX_VALUE))
+            return {}
+        numbers, clauses = Counter[str](), {}
+        for clause in contract.clauses:
+            numbers[clause.subject] += 1
+            more = f" ({number})" if (number := numbers[clause.subject]) > 1 else ""
+            limits = f": {clause.limits}" if clause.limits else ""
+            clauses[f"{clause.subject}{more}"] = f"{clause.action}{limits}"
+        return clauses
+
     def about(self) -> dict[str, Any]:
         known = {name: self._row[name] for name in _ABOUT}
         known |= {name: self._document.get(name) for name in _OF_METADATA}
         return {name: value for name, value in known.items() if value not in (None, [], ())}
 
 
+_NO_CONTRACT = Contract().to_dict()
 _NO_RUNS = {"succeeded": 0, "failed": 0, "rows_scored": 0}
 
 

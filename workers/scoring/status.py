@@ -26,11 +26,8 @@ from workers.scoring.store import RunStore
 log = logging.getLogger(__name__)
 
 
-def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
-    """Return a run's state (`running`, `failed`, `cancelled` or `succeeded`), progress, and result.
-
-    An interrupted run is `running` too: a repeated request resumes it. A run whose job ended
-    without a result is `failed`: nothing works on it until somebody repeats the request.
+def planned(clients: Clients, env: str, run_id: str) -> tuple[RunStore, Plan]:
+    """Return a run's objects and its plan.
 
     Raises:
         RunNotFound: this environment has no such run.
@@ -41,6 +38,19 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
         raise RunNotFound(
             f"The run {run_id} does not exist in {env}: GET /runs lists those that finished"
         )
+    return store, plan
+
+
+def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
+    """Return a run's state (`running`, `failed`, `cancelled` or `succeeded`), progress, and result.
+
+    An interrupted run is `running` too: a repeated request resumes it. A run whose job ended
+    without a result is `failed`: nothing works on it until somebody repeats the request.
+
+    Raises:
+        RunNotFound: this environment has no such run.
+    """
+    store, plan = planned(clients, env, run_id)
     answer = {"env": env, "request": dict(plan.request)}
     result, failure = read_result(store), read_failure(store)
     cancellation = read_cancellation(store) if result is None else None

@@ -1,9 +1,10 @@
--- A model's rows in the registry, newest first; metrics and metadata of only some versions, as text.
+-- A model's rows in the registry, newest first; metrics, metadata and contract of only some versions, as text.
 -- newest: the newest one is among these.
 SELECT
   * EXCEPT (metrics, metadata, contract, wanted),
   IF(wanted, TO_JSON_STRING(metrics), NULL) AS metrics,
-  IF(wanted, TO_JSON_STRING(metadata), NULL) AS metadata
+  IF(wanted, TO_JSON_STRING(metadata), NULL) AS metadata,
+  IF(wanted, TO_JSON_STRING(contract), NULL) AS contract
 FROM (
   SELECT
     *,

@@ -11,6 +11,7 @@ TITLES = {
     "metrics": "Metrics",
     "parameters": "Parameters",
     "columns": "Columns of the input",
+    "contract": "Contract",
     "versions": "Libraries",
     "profile": "Training data",
     "about": "Registry",

@@ -21,8 +21,10 @@ FIRST = ("accuracy", "roc_auc", "f1", "log_loss", "brier", "r2", "rmse", "mae", 
 def drift(run_id: str) -> Page:
     """Show how far a run's columns are from the training data and from the run before."""
     from workers.monitoring.looking_back import distances
+    from workers.scoring.status import planned
 
-    profile = profile_of(check_run_id(run_id))
+    planned(service().clients, env(), run_id)
+    profile = profile_of(run_id)
     since = distances(service().clients, env(), run_id) if profile else []
     previous = next((row["previous_run_id"] for row in since if row["previous_run_id"]), None)
     before = profile_of(previous) if previous else ()
@@ -38,8 +40,11 @@ def drift(run_id: str) -> Page:
 def measured(run_id: str) -> Page:
     """Show the metrics of a run by labels that arrived later, a part of its page."""
     from workers.monitoring.looking_back import metrics_of_run
+    from workers.scoring.status import planned
 
     rows = metrics_of_run(service().clients, env(), check_run_id(run_id))
+    if not rows:
+        planned(service().clients, env(), run_id)
     view = {"run_id": run_id, "evaluations": evaluations(rows)}
     return Page(f"Metrics of {run_id}", "measured.html", view)
 
@@ -48,9 +53,12 @@ def measured(run_id: str) -> Page:
 def measured_versions(model_name: str) -> Page:
     """Show the metrics of a model's versions by labels that arrived later, a part of its page."""
     from workers.monitoring.looking_back import metrics_of_versions
+    from workers.registry.versions import check_registered
 
     ModelRef(model_name, "v1")  # the name
     rows = metrics_of_versions(service().clients, env(), model_name)
+    if not rows:
+        check_registered(service().clients, env(), model_name)
     by_version: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=_place):
         by_version.setdefault(row["model_version"], {})[row["metric"]] = row["mean"]

@@ -110,9 +110,9 @@ def rejects(run_id: str) -> Page:
     """Show some of the rows that a run set aside, a part of its page."""
     from workers.scoring.records import Decision, read_decision
     from workers.scoring.shards.rejects import read_rejects
-    from workers.scoring.store import RunStore
+    from workers.scoring.status import planned
 
-    store = RunStore(service().clients, env(), check_run_id(run_id))
+    store, _ = planned(service().clients, env(), run_id)
     decision = read_decision(store)
     names = decision.rejects if isinstance(decision, Decision) else ()
     rows = [{"row": dict(each.row), "reason": each.reason} for each in read_rejects(store, names)]

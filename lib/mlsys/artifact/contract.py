@@ -75,10 +75,20 @@ class Clause:
         """Return how many of `rows` rows may fail."""
         return int(Fraction(str(self.max_share or 0)) * rows)
 
+    @property
+    def subject(self) -> str:
+        """The column and the check: `Age in_range`."""
+        return f"{self.column or ''} {self.check}".strip()
+
+    @property
+    def limits(self) -> str:
+        """The parameters, and the share of the rows that has to meet them: `0..120`."""
+        text = " ".join(filter(None, _shown_parameters(self.parameters)))
+        share = "" if self.max_share is None else f"for {1 - self.max_share:.4g} of rows"
+        return f"{text} {share}".strip()
+
     def __str__(self) -> str:
-        texts = [self.column or "", self.check, *_shown_parameters(self.parameters)]
-        text = " ".join(text for text in texts if text)
-        return text if self.max_share is None else f"{text} for {1 - self.max_share:.4g} of rows"
+        return f"{self.subject} {self.limits}".strip()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the clause as JSON values, as in `contract.json`."""

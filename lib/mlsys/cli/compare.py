@@ -15,6 +15,7 @@ SECTIONS = {
     "metrics": "METRIC",
     "parameters": "PARAMETER",
     "columns": "COLUMN",
+    "contract": "CONTRACT",
     "versions": "LIBRARY",
     "profile": "TRAINING DATA",
     "about": "MODEL",
@@ -29,7 +30,7 @@ def add_to(commands: Any) -> None:
         "compare",
         help="show what differs between two versions of a model",
         description="Show what differs between two versions of a model: metrics, parameters, "
-        "columns, libraries, training data, size and runs.",
+        "columns, contract, libraries, training data, size and runs.",
     )
     parser.set_defaults(run=_compare)
     parser.add_argument("name", help="the model, such as titanic-survival")
@@ -55,7 +56,11 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
         return 0
-    shown = [_section(heading, answer, name) for name, heading in SECTIONS.items() if answer[name]]
+    shown = [
+        _section(heading, answer, name)
+        for name, heading in SECTIONS.items()
+        if answer.get(name)  # an older service has no contract
+    ]
     print("\n\n".join(shown) if shown else f"{answer['a']} and {answer['b']} do not differ.")
     for note in answer["notes"]:
         print(f"note: {note}", file=sys.stderr)

@@ -429,6 +429,7 @@ def test_a_run_that_drifted_needs_attention(world: World) -> None:
 def test_what_labels_say_is_shown_of_runs_and_of_versions(running: World) -> None:
     client = client_of(running)
     assert "mlsys evaluate a-run --env dev" in seen(client, "/ui/runs/a-run/measured").text
+    running.rows["versions_of_model"] = [model_row(1)]
     assert "was measured yet" in seen(client, "/ui/models/titanic-survival/measured").text
     about = {"labels_table": "p.d.labels", "label_column": "y", "prediction_column": "Survived"}
     more = {"rows_evaluated": 400, "evaluated_at": moment(3)}

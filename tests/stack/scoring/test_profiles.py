@@ -153,9 +153,26 @@ def test_the_profile_of_a_run_and_the_drift_of_a_models_runs_are_answered(lab: L
     assert latest["distance_previous"] > 0.2 and latest["distance_week"] is None
     one = lab.here({"env": "dev", "runs": "1"}, f"/models/{model}/drift").json["columns"]
     assert {row["run_id"] for row in one} == {runs[1]}
-    none = lab.here({"env": "dev", "model_version": "v9"}, f"/models/{model}/drift").json
-    assert none["columns"] == []
+    unknown = lab.here({"env": "dev", "model_version": "v9"}, f"/models/{model}/drift")
+    unknown.problem(404, "model-not-found")
     lab.here({"env": "dev"}, "/runs/nobody/profile").problem(404, "run-not-found")
+    for earlier, days, copied in (("week", 7, runs[0]), ("days", 6, runs[1])):
+        lab.clients.bigquery.query(
+            "INSERT INTO mlsys_dev.prediction_profiles SELECT * REPLACE "
+            f"('{earlier}-{model}' AS run_id, TIMESTAMP_SUB(predicted_at, INTERVAL {days} DAY) AS "
+            f"predicted_at) FROM mlsys_dev.prediction_profiles WHERE run_id = '{copied}'"
+        ).result()
+    rows = lab.here({"env": "dev", "runs": "5"}, f"/models/{model}/drift").json["columns"]
+    fare = {row["run_id"]: row for row in rows if row["column_name"] == "fare"}
+    seen = [fare[run][name] for run in runs for name in ("previous_run_id", "week_run_id")]
+    assert seen == [f"days-{model}", f"week-{model}", runs[0], f"week-{model}"]
+    before = recorded(lab, runs[0])[0]["bins"], recorded(lab, runs[1])[0]["bins"]
+    counts = [[item["rows"] for item in json.loads(bins)] for bins in before]
+    distance = js_distance(*counts)
+    assert distance > 0.2
+    assert fare[runs[0]]["distance_previous"] == pytest.approx(distance)
+    assert fare[runs[1]]["distance_week"] == pytest.approx(distance)
+    assert fare[runs[0]]["distance_week"] == pytest.approx(0, abs=1e-7)
     without = lab.here(lab.params(table, model, profile="false")).done()["run_id"]
     refused = lab.here({"env": "dev"}, f"/runs/{without}/profile")
     refused.problem(409, "conflict", "profile=false")

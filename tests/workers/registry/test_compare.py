@@ -18,7 +18,7 @@ from workers.registry.compare import compare
 
 def row(version: str, **document: Any) -> dict[str, Any]:
     document = {"parameters": {"alpha": "1.0", "fit_intercept": "True"}} | document
-    metrics = document.pop("metrics", {"r2": 0.5})
+    metrics, contract = document.pop("metrics", {"r2": 0.5}), document.pop("contract", None)
     return {
         "model_version": version,
         "model_class": "Ridge",
@@ -35,6 +35,7 @@ def row(version: str, **document: Any) -> dict[str, Any]:
         "sklearn_version": "1.9.1",
         "python_version": "3.12.1",
         "metrics": json.dumps(metrics),
+        "contract": json.dumps(contract) if contract else None,
         "metadata": json.dumps(document) if document.get("parameters") is not None else None,
     }
 
@@ -54,7 +55,7 @@ OLD = row("v3", parameters=None)
 def registry(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Let the registry and the ledger hold some rows, and keep the clients unused."""
     held = SimpleNamespace(rows={"v3": OLD, "v2": V2, "v1": V1}, runs={}, sandbox=None)
-    monkeypatch.setattr(module, "_rows", lambda *_: held.rows)
+    monkeypatch.setattr(module, "rows_of", lambda *_: held.rows)
     monkeypatch.setattr(module, "_runs", lambda *_: held.runs)
 
     def read_model(*_: Any, **__: Any) -> bytes:
@@ -85,6 +86,45 @@ def test_only_differences_are_named_with_both_values(registry: SimpleNamespace) 
         ("rows_scored", 0, 836),
     ]
     assert answer["versions"] == answer["columns"] == answer["about"] == answer["notes"] == []
+
+
+def contract(*clauses: dict[str, Any]) -> dict[str, Any]:
+    return {"version": 1, "clauses": list(clauses)}
+
+
+AGE = {"column": "Age", "check": "in_range", "min_value": 0, "max_value": 120, "action": "warn"}
+FARE = {"column": "Fare", "check": "not_null", "max_share": 0.05, "action": "warn"}
+ROWS = {"check": "row_count", "min_value": 300, "action": "stop"}
+
+
+def test_clauses_of_the_contracts_that_differ_are_named(registry: SimpleNamespace) -> None:
+    lower = AGE | {"max_value": 100, "action": "reject", "note": "asked for by the owner"}
+    registry.rows = {
+        "v1": row("v1", contract=contract(AGE, FARE, ROWS)),
+        "v2": row("v2", contract=contract(ROWS, lower, FARE, FARE | {"max_share": 0.5})),
+        "v3": row("v3"),
+    }
+    differ = [(f["name"], f["a"], f["b"]) for f in compared("v1", "v2")["contract"]]
+    assert differ == [
+        ("Age in_range", "warn: 0..120", "reject: 0..100"),
+        ("Fare not_null (2)", None, "warn: for 0.5 of rows"),
+    ]
+    every = [f["name"] for f in compared("v1", "v2", everything=True)["contract"]]
+    assert every == ["Age in_range", "Fare not_null", "row_count", "Fare not_null (2)"]
+    without = compared("v1", "v3")["contract"]
+    assert [(f["a"], f["b"]) for f in without] == [
+        ("warn: 0..120", None),
+        ("warn: for 0.95 of rows", None),
+        ("stop: 300..", None),
+    ]
+
+
+def test_a_contract_of_another_release_is_noted(registry: SimpleNamespace) -> None:
+    registry.rows = {"v1": row("v1", contract=contract(AGE | {"check": "is_odd"})), "v2": V2}
+    answer = compared("v1", "v2")
+    assert answer["contract"] == []
+    [note] = answer["notes"]
+    assert note.startswith("The contract of v1 is unknown: contract.json: /clauses/0/check is ")
 
 
 def test_all_names_also_what_does_not_differ(registry: SimpleNamespace) -> None:
