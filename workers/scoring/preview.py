@@ -101,12 +101,12 @@ def _queried(clients: Clients, plan: Plan, rows: int) -> pa.Table:
     """Return the first rows by a query, for what the Storage Read API does not read."""
     from google.api_core.exceptions import BadRequest, NotFound
 
-    source = plan.input_table
+    source = plan.input_table.base
     names = {f"c{i}": name for i, name in enumerate(plan.read_columns)}
     columns = ", ".join(f"{column_sql(source, name)} AS {alias}" for alias, name in names.items())
     sql = f"SELECT {columns or '1 AS c'} FROM `{source}` AS `{source.table}`"
-    if plan.where:
-        sql += f" WHERE (\n{plan.where}\n)"
+    if plan.restriction:
+        sql += f" WHERE (\n{plan.restriction}\n)"
     try:
         result = select(clients, f"{sql} LIMIT {rows}")
         table = result.to_arrow(create_bqstorage_client=False)

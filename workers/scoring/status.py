@@ -132,7 +132,7 @@ def progress(store: RunStore, plan: Plan) -> dict[str, Any]:
     return {
         "run_id": plan.run_id,
         "rows_done": sum(c.read for c in counts),
-        "rows_total": None if plan.where else total,
+        "rows_total": None if plan.is_filtered else total,
         "rows_rejected": sum(c.rejected for c in counts),
         "shards_done": len(footers),
         "shards_total": None,

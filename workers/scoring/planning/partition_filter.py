@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import Table
 
 
+def all_of(*conditions: str | None) -> str | None:
+    """Return the SQL conditions that are given, joined by AND; None if none is.
+
+    >>> all_of("age > 30", None), all_of(None)
+    ('age > 30', None)
+    """
+    given = [condition for condition in conditions if condition]
+    if len(given) < 2:
+        return given[0] if given else None
+    return " AND ".join(f"(\n{condition}\n)" for condition in given)  # one may end in a comment
+
+
 def requires_filter(table: Table) -> bool:
     """Return whether the table can be queried only with a filter on its partitions.
 

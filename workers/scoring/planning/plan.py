@@ -21,6 +21,7 @@ from workers.monitoring.reference import Reference
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.model_pin import ModelPin
+from workers.scoring.planning.partition_filter import all_of
 from workers.scoring.store import RunStore
 
 
@@ -93,11 +94,12 @@ class Plan:
     shadow: Shadow | None = None  # another version that scores the same rows
     reference: Reference | None = None  # the columns that the run counts; None: it counts nothing
     contract: PlannedContract | None = None  # of the model's input, as it was when planned
+    partition_filter: str | None = None  # the condition of the input's partition, if it names one
 
     @property
     def input_table(self) -> TableRef:
-        """The table or view that is scored."""
-        return TableRef.parse(self.request["input_table"])
+        """The table or view that is scored, or the partition of it."""
+        return TableRef.parse(self.request["input_table"], partition=True)
 
     @property
     def job_stem(self) -> str:
@@ -112,8 +114,20 @@ class Plan:
 
     @property
     def where(self) -> str | None:
-        """The filter of the input's rows."""
+        """The request's filter of the input's rows."""
         return self.request.get("where")
+
+    @property
+    def restriction(self) -> str | None:
+        """The SQL condition on the rows that are scored; None: all rows of the table."""
+        return all_of(self.where, self.partition_filter)
+
+    @property
+    def is_filtered(self) -> bool:
+        """True if fewer rows may be scored than `rows_expected`; how many is not known before."""
+        return self.where is not None or (
+            self.partition_filter is not None and not self.rows_exact
+        )
 
     @property
     def is_copied(self) -> bool:

@@ -48,11 +48,11 @@ def estimate(clients: Clients, plan: Plan, table: Table | None = None) -> Estima
     """
     columns = ", ".join(column_sql(plan.input_table, n) for n in plan.read_columns) or "1"
     later = plan.is_query and not plan.aliased  # the filter is applied, and may name any column
-    if plan.where and later:
+    if plan.restriction and later:
         columns = "*"
-    sql = f"SELECT {columns} FROM `{plan.input_table}`"
-    if plan.where and not later:
-        sql += f" WHERE (\n{plan.where}\n)"  # some tables cannot be queried without
+    sql = f"SELECT {columns} FROM `{plan.input_table.base}`"
+    if plan.restriction and not later:
+        sql += f" WHERE (\n{plan.restriction}\n)"  # some tables cannot be queried without
     size = dry_run(clients, sql).bytes
     if not size:  # the local BigQuery does not estimate queries
         table = table or find_table(clients, plan.input_table)

@@ -64,12 +64,14 @@ def _count(clients: Clients, store: RunStore, plan: Plan) -> int | None:
     """
     from google.api_core.exceptions import BadRequest, Forbidden, NotFound
 
-    table = copy_of(clients, store.env, plan) if plan.is_copied else plan.input_table
+    table = copy_of(clients, store.env, plan) if plan.is_copied else plan.input_table.base
     sql = f"SELECT COUNT(*) AS n FROM `{table}`"
     # The local BigQuery reads a table as it is now.
     if not plan.is_copied and not clients.settings.emulators.bigquery:
         at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
         sql += f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
+    if plan.restriction and not plan.is_copied:
+        sql += f" WHERE (\n{plan.restriction}\n)"
     try:
         [row] = select(clients, sql)
     except (BadRequest, Forbidden, NotFound) as exc:

@@ -92,12 +92,12 @@ def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
     All columns of a view without aliases are copied if the request has a filter: it is applied as
     the rows are read, and may name any column.
     """
-    source = plan.input_table
+    source = plan.input_table.base
     if plan.aliased:
         columns = ", ".join(
             f"{column_sql(source, name)} AS {alias}" for alias, name in plan.aliases.items()
         )
-    elif plan.where:
+    elif plan.restriction:
         columns = "*"
     else:
         columns = ", ".join(column_sql(source, name) for name in plan.read_columns)
@@ -106,8 +106,8 @@ def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
     if snapshot and not plan.is_query:
         at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
         sql += f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
-    if where and plan.aliased and plan.where:
-        sql += f" WHERE (\n{plan.where}\n)"
+    if where and plan.aliased and plan.restriction:
+        sql += f" WHERE (\n{plan.restriction}\n)"
     return sql
 
 

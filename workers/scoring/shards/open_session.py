@@ -101,7 +101,7 @@ def _create(
     # A copy did not exist at the snapshot, and never changes; a copy under aliases has only
     # the rows of the filter.
     at_snapshot = snapshot and not plan.is_copied
-    restriction = plan.where if where and not plan.aliased else None
+    restriction = plan.restriction if where and not plan.aliased else None
     if without_rows and clients.settings.emulators.bigquery_storage:
         # The local BigQuery reads all rows as the session is opened, and keeps them.
         restriction = f"({restriction}) AND FALSE" if restriction else "FALSE"

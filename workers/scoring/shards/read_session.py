@@ -284,7 +284,7 @@ def _open(
     if plan.is_copied:
         table, rows, queried = materialize(clients, store.env, plan, stop)
     # A copy under aliases has only the rows of the filter.
-    exact = (plan.where is None or plan.aliased) and (plan.is_copied or plan.rows_exact)
+    exact = plan.aliased or (not plan.is_filtered and (plan.is_copied or plan.rows_exact))
     requested = streams_to_request(rows, cores) if cores else streams_to_request(rows)
     opened = open_session(clients, plan, table, requested)
     session = session_of(opened, number=number, rows=rows, requested=requested, rows_exact=exact)

@@ -54,7 +54,7 @@ def why_refused(
     """
     log.warning("The input cannot be read: %s", exc, extra={"run_id": plan.run_id})
     readable = not plan.is_query and works(where=True, snapshot=False)
-    if plan.where is not None and not readable and works(where=False, snapshot=False):
+    if plan.restriction is not None and not readable and works(where=False, snapshot=False):
         return bad_where(plan.input_table)
     if not readable:
         return SchemaMismatch(

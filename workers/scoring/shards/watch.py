@@ -83,7 +83,7 @@ class Watch:
         if self._first is None:
             self._first = at, rows
         since, rows_then = self._first
-        if self._plan.where is not None or at - since < PACE_SECONDS or rows == rows_then:
+        if self._plan.is_filtered or at - since < PACE_SECONDS or rows == rows_then:
             return  # the number of rows that a filter lets through is unknown
         rate, left = (rows - rows_then) / max(at - since, 0.001), self._session.rows - rows
         self._pace(rate, left)
@@ -99,7 +99,7 @@ class Watch:
 
     def _log(self) -> None:
         rows, seconds = self.counts.read, self._looked_at - self._began
-        known = self._plan.where is None and self._session.rows
+        known = not self._plan.is_filtered and self._session.rows
         log.info(
             "%s: %s%s rows are done, in %s parts, %.0f rows a second",
             self._plan.run_id,
