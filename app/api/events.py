@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from werkzeug.wrappers import Response
 
 from app import auth, logs, service
+from app.api import due
 from app.api.bodies import once, read_body
 from app.api.notifications import DIRECT, StorageEvent
 from app.api.problems import answer, documented
@@ -152,6 +153,7 @@ def predictions() -> tuple[str, int] | Response:
         message = PushMessage.parse(body, dict(request.headers))
         if _is_storage_event(message):
             raise Malformed("it is an event of Cloud Storage: push it to /events/storage")
+        due.published(message.published_at)
         query = PredictQuery.model_validate_json(message.data)
         json.loads(message.data, object_pairs_hook=once)
         if query.dry_run:

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from app.api.due import due_at
 from mlsys.artifact.refs import NAME, NAME_RULE, VERSION, is_alias
+from mlsys.cloud.partitions import concrete
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.names import name_fault
 from mlsys.errors import InvalidRequest
@@ -49,6 +51,10 @@ def _reading(read: Callable[[str], Any], instead: str) -> BeforeValidator:
             raise ValueError(exc.problems[0][1]) from exc
 
     return BeforeValidator(parse)
+
+
+def _table_or_partition(text: str) -> TableRef:
+    return TableRef.parse(concrete(text, due_at()), partition=True)
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -103,12 +109,23 @@ Table = Annotated[
     _reading(TableRef.parse, "pass project.dataset.table"),
     _schema("my-project.titanic.test", "A BigQuery table or view, project.dataset.table"),
 ]
+_TABLE_OR_PARTITION = _reading(_table_or_partition, "pass project.dataset.table")
+InputTable = Annotated[
+    TableRef,
+    _TABLE_OR_PARTITION,
+    _schema(
+        "my-project.titanic.test",
+        "A BigQuery table or view, project.dataset.table; followed by $20261122 or $yesterday, one "
+        "of its partitions",
+    ),
+]
 OutputTable = Annotated[
     TableRef,
-    _reading(lambda text: TableRef.parse(text, partition=True), "pass project.dataset.table"),
+    _TABLE_OR_PARTITION,
     _schema(
         "my-project.titanic.predictions",
-        "A BigQuery table, project.dataset.table; followed by $20261122, one of its partitions",
+        "A BigQuery table, project.dataset.table; followed by $20261122 or $yesterday, one of its "
+        "partitions",
     ),
 ]
 ModelName = Annotated[

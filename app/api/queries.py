@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -12,6 +13,7 @@ from app.api.parameters import (
     ClassColumns,
     Env,
     IdColumns,
+    InputTable,
     MaxBytes,
     MaxCost,
     MaxDrift,
@@ -25,7 +27,6 @@ from app.api.parameters import (
     RunId,
     RunsAfter,
     Shadow,
-    Table,
 )
 from mlsys.settings import Settings
 from workers.scoring.engines.choice import check_engine
@@ -111,27 +112,22 @@ class ModelsQuery(EnvQuery):
     after: ModelsAfter | None = None
 
 
-class PredictQuery(BaseModel):
-    """A scoring request: the input, the model and the output."""
+class ScoringQuery(BaseModel):
+    """What decides the rows of a run: the input, the model, the output, and how it is scored."""
 
     model_config = ConfigDict(
         extra="forbid", arbitrary_types_allowed=True, json_schema_extra=as_passed
     )
 
     env: Env
-    input_table: Table
+    input_table: InputTable
     output_table: OutputTable
     model_name: ModelName
     model_version: ModelVersion
-    run_id: RunId | None = None
     id_columns: IdColumns | None = None
     prediction_column: PredictionColumn | None = None
     class_columns: ClassColumns | None = None
     outputs: Outputs = ("predict",)
-    write_disposition: Annotated[
-        Literal["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"],
-        Field(description="Append to the output table, replace its rows, or refuse one with rows"),
-    ] = "WRITE_APPEND"
     where: Annotated[
         str | None,
         Field(
@@ -173,15 +169,10 @@ class PredictQuery(BaseModel):
     ] = "enforce"
     max_bytes: MaxBytes | None = None
     max_cost: MaxCost | None = None
-    dry_run: Annotated[bool, Field(description="Only check whether it would work")] = False
-    check_ids: Annotated[
-        bool, Field(description="With dry_run: also count rows with duplicate ids, by a query")
-    ] = False
-    wait: Annotated[bool, Field(description="false: answer 202 at once, score later")] = True
 
     @model_validator(mode="after")
-    def _two_tables(self) -> PredictQuery:
-        if self.input_table == self.output_table.base:
+    def _two_tables(self) -> Self:
+        if self.input_table.base == self.output_table.base:
             raise ValueError("is the input table: pass another one")
         return self
 
@@ -190,13 +181,6 @@ class PredictQuery(BaseModel):
     def _for_max_drift(cls, value: bool, info: ValidationInfo) -> bool:
         if not value and info.data.get("max_drift") is not None:
             raise ValueError("counts nothing that max_drift could look at: pass one of them")
-        return value
-
-    @field_validator("check_ids")
-    @classmethod
-    def _for_a_dry_run(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and not info.data.get("dry_run"):
-            raise ValueError("works only with dry_run=true: pass both")
         return value
 
     @property
@@ -225,7 +209,6 @@ class PredictQuery(BaseModel):
             outputs=self.outputs,
             prediction_column=self.prediction_column,
             class_columns=self.class_columns,
-            write_disposition=self.write_disposition,
             where=self.where,
             max_rejects=self.max_rejects,
             allow_rejected=self.allow_rejected,
@@ -238,6 +221,33 @@ class PredictQuery(BaseModel):
             max_bytes=self.max_bytes,
             max_cost=self.max_cost,
         )
+
+
+class PredictQuery(ScoringQuery):
+    """A scoring request, and how it is answered."""
+
+    run_id: RunId | None = None
+    write_disposition: Annotated[
+        Literal["WRITE_APPEND", "WRITE_TRUNCATE", "WRITE_EMPTY"],
+        Field(description="Append to the output table, replace its rows, or refuse one with rows"),
+    ] = "WRITE_APPEND"
+    dry_run: Annotated[bool, Field(description="Only check whether it would work")] = False
+    check_ids: Annotated[
+        bool, Field(description="With dry_run: also count rows with duplicate ids, by a query")
+    ] = False
+    wait: Annotated[bool, Field(description="false: answer 202 at once, score later")] = True
+
+    @field_validator("check_ids")
+    @classmethod
+    def _for_a_dry_run(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("dry_run"):
+            raise ValueError("works only with dry_run=true: pass both")
+        return value
+
+    def to_request(self, settings: Settings) -> ScoringRequest:
+        """Return the request as the workers take it, as `ScoringQuery.to_request` does."""
+        request = super().to_request(settings)
+        return replace(request, write_disposition=self.write_disposition)
 
 
 # A preview needs no output table: this stands for it, and is neither looked up nor written.

@@ -134,11 +134,14 @@ class Lab:
         self.clients.bigquery.create_table(view, timeout=TIMEOUT)
         return f"{view.project}.{view.dataset_id}.{view.table_id}"
 
-    def create(self, schema: Mapping[str, str], table: str | None = None) -> str:
-        """Create a table without rows and return its id."""
+    def create(self, schema: Mapping[str, str], table: str | None = None, **about: Any) -> str:
+        """Create a table without rows, with more attributes if they are given; return its id."""
         table = table or self.name()
         fields = [bigquery.SchemaField(name, kind) for name, kind in schema.items()]
-        self.clients.bigquery.create_table(bigquery.Table(table, fields), timeout=TIMEOUT)
+        made = bigquery.Table(table, fields)
+        for name, value in about.items():
+            setattr(made, name, value)
+        self.clients.bigquery.create_table(made, timeout=TIMEOUT)
         return table
 
     def arrow(self, table: str) -> pa.Table:

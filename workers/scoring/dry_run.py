@@ -272,14 +272,14 @@ def _count_nulls(
     ]
     if not names:
         return {}
-    if requires_filter(resolved.table):
+    if requires_filter(resolved.table) and plan.partition_filter is None:
         warnings.append(f"NULLs were not counted: {plan.input_table} needs a filter to be queried")
         return None
     counts = ", ".join(
         f"COUNTIF({column_sql(plan.input_table, name)} IS NULL) AS n{i}"
         for i, name in enumerate(names)
     )
-    sql = f"SELECT {counts} FROM `{plan.input_table}`"
+    sql = f"SELECT {counts} FROM `{plan.input_table.base}`{_of_partition(plan)}"
     size = dry_run(clients, sql).bytes
     if size > CHEAP_BYTES:
         warnings.append(
@@ -289,12 +289,17 @@ def _count_nulls(
         return None
     row = next(iter(select(clients, sql)))
     nulls = {name: row[f"n{i}"] for i, name in enumerate(names) if row[f"n{i}"]}
-    everywhere = " of the whole table" if plan.where else ""
+    whole = "table" if plan.partition_filter is None else "partition"
+    everywhere = f" of the whole {whole}" if plan.where else ""
     for name, count in nulls.items():
         warnings.append(
             f"{name} is NULL in {_rows(count)}{everywhere}, and the model saw no NULLs there"
         )
     return nulls
+
+
+def _of_partition(plan: Plan) -> str:
+    return f" WHERE {plan.partition_filter}" if plan.partition_filter else ""
 
 
 def _rows(count: int) -> str:
@@ -305,7 +310,7 @@ def _count_duplicate_ids(
     clients: Clients, resolved: Resolved, plan: Plan, warnings: list[str]
 ) -> int | None:
     """Return how many rows have the ids of another row; None if not counted."""
-    if requires_filter(resolved.table):
+    if requires_filter(resolved.table) and plan.partition_filter is None:
         warnings.append(f"Ids were not counted: {plan.input_table} needs a filter to be queried")
         return None
     names = ", ".join(column_sql(plan.input_table, c.name) for c in plan.ids)
@@ -314,7 +319,7 @@ def _count_duplicate_ids(
         return 0
     sql = (
         f"SELECT COUNT(*) - COUNT(DISTINCT TO_JSON_STRING(STRUCT({names}))) AS duplicates "
-        f"FROM `{plan.input_table}`"
+        f"FROM `{plan.input_table.base}`{_of_partition(plan)}"
     )
     duplicates = next(iter(select(clients, sql)))["duplicates"]
     if duplicates:

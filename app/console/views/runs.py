@@ -99,7 +99,7 @@ def run(run_id: str) -> Page:
         "repeat": {name: value for name, value in request.items() if name != "env"},
         "calls": calls.calls(request),
         "lineage": calls.lineage(
-            str(plan.input_table), str(plan.output.table), run_id, ids, plan.snapshot_at
+            str(plan.input_table.base), str(plan.output.table.base), run_id, ids, plan.snapshot_at
         ),
     }
     return Page(f"Run {run_id}: {state['state']}", "run.html", view)

@@ -352,8 +352,10 @@ variable "rescan_schedule" {
 variable "scheduled_predictions" {
   description = <<-EOT
     Scheduled predictions: a name, a cron schedule, and the parameters of GET /predict. Null parameters
-    are omitted. An unchanged table is the same run, so nothing is scored again. mlsys cannot detect
-    whether a view's rows changed, so each time is a new run: use WRITE_TRUNCATE for a view.
+    are omitted. Either table may name a partition by a word, such as "sales.d.rows$yesterday", which
+    means the day of the schedule in UTC, for retries too. An unchanged table is the same run, so
+    nothing is scored again. mlsys cannot detect whether a view's rows changed, so each time is a new
+    run: use WRITE_TRUNCATE for a view.
   EOT
   type = map(object({
     schedule          = string
@@ -388,6 +390,16 @@ variable "scheduled_predictions" {
       for p in values(var.scheduled_predictions) : contains(["WRITE_TRUNCATE", "WRITE_APPEND"], p.write_disposition)
     ])
     error_message = "A schedule writes repeatedly, so it cannot use this write_disposition. Pass WRITE_TRUNCATE or WRITE_APPEND."
+  }
+
+  validation {
+    condition = alltrue(flatten([
+      for p in values(var.scheduled_predictions) : [
+        for table in [p.input_table, p.output_table] :
+        can(regex("^[^$]+([$](today|yesterday|this_hour|last_hour|this_month|last_month|this_year|last_year))?$", table))
+      ]
+    ]))
+    error_message = "A schedule repeats, so it can name a partition only by a word. Pass the table with $today, $yesterday, $this_hour, $last_hour, $this_month, $last_month, $this_year or $last_year, or without a partition."
   }
 }
 

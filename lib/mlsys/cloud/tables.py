@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from mlsys.arguments import check_text
 from mlsys.cloud.clients import TIMEOUT, bigquery_retry
+from mlsys.cloud.partitions import WORDS
 from mlsys.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -52,6 +53,15 @@ class TableRef:
         text = check_text(text, parameter, "pass project.dataset.table")
         match = _TABLE_ID.fullmatch(text)
         if match is None:
+            table, mark, name = text.partition("$")
+            if mark and partition and _TABLE_ID.fullmatch(table):
+                raise InvalidRequest(
+                    (
+                        parameter,
+                        f"{name[:80]!r} names no partition: pass one by its time or number, such "
+                        f"as {table[:200]}$20261122, or by one of the words {', '.join(WORDS)}",
+                    )
+                )
             raise InvalidRequest(
                 (parameter, f"{text[:200]!r} is not a table id: pass project.dataset.table")
             )

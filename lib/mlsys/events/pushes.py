@@ -38,12 +38,14 @@ class PushMessage:
     """A message in any of the forms; a CloudEvent's attributes are named `ce-type`, ...
 
     `delivery_attempt` is 1, 2, … for the wrapped form of a subscription with dead letters, else 0.
+    `published_at` is the time of its publication, the same for each delivery, or "" if unknown.
     """
 
     attributes: Mapping[str, str]
     data: bytes
     subscription: str
     delivery_attempt: int = 0
+    published_at: str = ""
 
     @classmethod
     def parse(cls, body: bytes, headers: Mapping[str, str] | None = None) -> Self:
@@ -67,7 +69,8 @@ class PushMessage:
         subscription = known.get(f"{PUBSUB}subscription-name", "")
         is_bare = isinstance(document, dict) and bool(document.keys() & BARE)
         if attributes or is_bare or any(k.startswith(PUBSUB) for k in known):
-            return cls(attributes, body, subscription)
+            at = known.get(f"{PUBSUB}publish-time") or known.get(f"{EVENT}time", "")
+            return cls(attributes, body, subscription, published_at=at)
         if document is NOTHING:
             raise Malformed("the body is not JSON")
         raise Malformed("the body has no message object")
@@ -86,6 +89,7 @@ class PushMessage:
             _decoded(message.get("data")),
             str(envelope.get("subscription", "")),
             attempt if type(attempt) is int else 0,
+            str(message.get("publishTime") or message.get("publish_time") or ""),
         )
         document = NOTHING if attributes.keys() & {"ce-type", *NOTIFICATION} else _json(parsed.data)
         if _is_event(document):  # published in the structured form
@@ -93,6 +97,7 @@ class PushMessage:
                 cls._structured(document),
                 subscription=parsed.subscription,
                 delivery_attempt=parsed.delivery_attempt,
+                published_at=parsed.published_at,
             )
         return parsed
 

@@ -4,12 +4,13 @@ import os
 
 from bqemulator.cli import main
 
-from mlsys.local import job_ids, parsing, partitions, snapshots, streams
+from mlsys.local import job_ids, parsing, partition_times, partitions, snapshots, streams
 from mlsys.local.bounded import bound
 
 if __name__ == "__main__":
     partitions.install()
     snapshots.install()
+    partition_times.install()
     streams.install()
     job_ids.install()
     parsing.install()

@@ -17,7 +17,7 @@ from typing import Any
 
 from mlsys.local.loads import done, replace_parquet, transaction, truncates, whole_tables
 
-_FORMATS = {"HOUR": "%Y%m%d%H", "DAY": "%Y%m%d", "MONTH": "%Y%m", "YEAR": "%Y"}
+FORMATS = {"HOUR": "%Y%m%d%H", "DAY": "%Y%m%d", "MONTH": "%Y%m", "YEAR": "%Y"}
 
 
 def install() -> None:
@@ -143,7 +143,7 @@ def _condition(table: Any, partition: str) -> str:
         start, width = int(partition), spec.interval
         if not spec.start <= start < spec.end or (start - spec.start) % width:
             raise ValueError(f"{table.table_id} has no partition ${partition}")
-        column = _quoted(spec.field)
+        column = quoted(spec.field)
         return f"{column} >= {start} AND {column} < {min(start + width, spec.end)}"
     spec = table.time_partitioning
     if spec is None:
@@ -152,7 +152,7 @@ def _condition(table: Any, partition: str) -> str:
         raise ValueError("The local BigQuery has no partitions by ingestion time")
     if not partition.isdecimal():
         raise ValueError(f"{table.table_id} has no partition ${partition}")
-    return f"strftime({_quoted(spec.field)}, '{_FORMATS[spec.type]}') = '{partition}'"
+    return f"strftime({quoted(spec.field)}, '{FORMATS[spec.type]}') = '{partition}'"
 
 
 def _statements(sync: Any) -> Any:
@@ -228,5 +228,6 @@ def _keep(ctx: Any, key: tuple[str, str, str], partitioning: Mapping[str, Any]) 
         ctx.catalog.update_table(table.model_copy(update=dict(partitioning)))
 
 
-def _quoted(column: str) -> str:
+def quoted(column: str) -> str:
+    """Return a column as DuckDB's SQL names it."""
     return '"' + column.replace('"', '""') + '"'

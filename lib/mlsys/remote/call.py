@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mlsys.cloud.partitions import concrete
 from mlsys.errors import MlsysError, TryAgain
 from mlsys.remote.answers import ACCEPTED, RESULT, STATUS, VERDICT
 from mlsys.remote.patience import Patience
@@ -29,7 +30,9 @@ class Call:
         self, service: Service, params: Mapping[str, str], *, check_ids: bool = False
     ) -> None:
         self.service = service
-        self.params = dict(params)
+        # A request that is repeated after midnight is about the partition of the first one.
+        tables = {k: concrete(v) for k, v in params.items() if k.endswith("_table")}
+        self.params = dict(params) | tables
         self.run_id = self.params.get("run_id")  # the run, once it is known
         self.sent = False  # whether more than a dry run was requested
         self._dry = {"dry_run": "true"} | ({"check_ids": "true"} if check_ids else {})
@@ -80,8 +83,10 @@ class Call:
                 self._name_run(exc)
                 patience.wait(exc)
 
-    def score(self) -> dict[str, Any]:
+    def score(self, progress: Progress | None = None) -> dict[str, Any]:
         """Repeat the request until the run is done, showing its progress, and return the result.
+
+        The progress is a bar of its own, unless the caller shows it in another way.
 
         Raises:
             RefusedByService, CredentialsMissing: see `Service.ask`. The run may be cancelled.
@@ -89,7 +94,7 @@ class Call:
         """
         self.sent = True
         before = self._status()
-        progress = Progress()
+        progress = progress or Progress()
         try:
             patience = Patience(before, progress.note)
             while True:
@@ -134,6 +139,8 @@ class Call:
 
     def _status(self) -> dict[str, Any]:
         """Return the run's status, or an empty dictionary if it cannot be read."""
+        if self.run_id is None:
+            return {}
         try:
             path = f"/runs/{self.run_id}"
             return self.service.ask(path, {"env": self.params["env"]}, timeout=30, fields=[STATUS])

@@ -77,7 +77,7 @@ def predict(
         CredentialsMissing: an identity token cannot be fetched.
         TryAgain: the service cannot be reached, or made no progress for a long time.
     """
-    params = _named(model, version) | texts(
+    params = named(model, version) | texts(
         {
             "env": check_choice(env, ENVS, "env"),
             "input_table": input_table,
@@ -105,7 +105,7 @@ def predict(
     with in_full():
         if dry_run:
             return call.verdict()
-        return _run(call, Unfinished(call.service.url, params), wait)
+        return _run(call, Unfinished(call.service.url, call.params), wait)
 
 
 def _run(call: Call, unfinished: Unfinished, wait: bool) -> Run:
@@ -173,7 +173,7 @@ def preview(
     """
     if isinstance(rows, bool) or not isinstance(rows, int):
         raise InvalidRequest(("rows", f"is {kind_of(rows)}: pass a number from 1 to 100"))
-    params = _named(model, version) | texts(
+    params = named(model, version) | texts(
         {
             "env": check_choice(env, ENVS, "env"),
             "input_table": input_table,
@@ -232,7 +232,7 @@ def _ids(row: Mapping[str, Any], columns: Sequence[tuple[str, str]]) -> dict[str
     return {name: known.get(name.casefold()) for name, _ in columns}
 
 
-def _named(model: Any, version: Any) -> dict[str, str]:
+def named(model: Any, version: Any) -> dict[str, str]:
     """Return the parameters that name the model.
 
     Raises:

@@ -143,7 +143,7 @@ def watching(
 ) -> Watch:
     expires = (dt.datetime.now(dt.UTC) + left).isoformat()
     session = Session(0, ("s",), expires, rows, 1_000)
-    plan: Any = SimpleNamespace(run_id="run", where=where)
+    plan: Any = SimpleNamespace(run_id="run", is_filtered=where is not None)
     return Watch(store, plan, session, [Chain(0)])
 
 

@@ -47,7 +47,11 @@ def refusal(
     monkeypatch.setattr(refusals, "select", lambda *_: [{"now": time}])
     at = now - dt.timedelta(seconds=age)
     plan: Any = SimpleNamespace(
-        run_id="run", where=where, is_query=is_query, input_table=TABLE, snapshot_at=at.isoformat()
+        run_id="run",
+        restriction=where,
+        is_query=is_query,
+        input_table=TABLE,
+        snapshot_at=at.isoformat(),
     )
 
     def works(*, where: bool, snapshot: bool) -> bool:

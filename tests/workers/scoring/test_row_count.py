@@ -58,7 +58,7 @@ def checked(
         )
     )
     planned: Any = {"run_id": "run", "token": "t", "input_table": TABLE, "is_copied": False}
-    planned |= {"snapshot_at": "2026-11-28T12:00:00+00:00"} | plan
+    planned |= {"snapshot_at": "2026-11-28T12:00:00+00:00", "restriction": None} | plan
     session = Session(number, ("s",), None, 10, rows_exact=exact)
     check_row_count(clients, store, SimpleNamespace(**planned), session, read)  # type: ignore[arg-type]
 

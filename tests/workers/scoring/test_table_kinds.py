@@ -13,6 +13,7 @@ from workers.scoring.planning import destination, find_run, lookup
 from workers.scoring.planning.destination import output_location
 from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.partition_filter import (
+    all_of,
     any_partition,
     partition_column,
     requires_filter,
@@ -39,11 +40,18 @@ def table(kind: str = "TABLE", **resource: Any) -> Table:
     return Table.from_api_repr({"tableReference": reference, "type": kind, **resource})
 
 
-def resolved(of: Table, where: str | None = None) -> Any:
+def resolved(of: Table, where: str | None = None, partition: str | None = None) -> Any:
     """Return the look-up of a table for a request."""
     request = SimpleNamespace(input_table=NAME, where=where)
     is_query = Resolved.is_query.fget(SimpleNamespace(table=of))  # type: ignore[attr-defined]
-    return SimpleNamespace(request=request, table=of, schema=(), is_query=is_query)
+    return SimpleNamespace(
+        request=request,
+        table=of,
+        schema=(),
+        is_query=is_query,
+        partition_filter=partition,
+        restriction=all_of(where, partition),
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,6 +99,8 @@ def test_a_filter_on_another_column_is_told_which_one_is_required(
             check_where(None, resolved(found, where))  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest, match="BigQuery refuses it as a filter"):
         check_where(None, resolved(found, "nope > 3"))  # type: ignore[arg-type]
+    assert len(queries) == 4
+    check_where(None, resolved(found, partition="`day` = x"))  # type: ignore[arg-type]
     assert len(queries) == 4
 
 

@@ -98,10 +98,10 @@ def with_newest(
     Nothing is asked if the query is not cheap, or the input is a view: the rows tell as they pass.
     """
     aged = [i for i in places if contract.clauses[i].check == "freshness"]
-    unfiltered = resolved.request.where is None and requires_filter(resolved.table)
+    unfiltered = resolved.restriction is None and requires_filter(resolved.table)
     if not aged or resolved.is_query or unfiltered:
         return contract
-    source, where = resolved.request.input_table, resolved.request.where
+    source, where = resolved.request.input_table.base, resolved.restriction
     columns = [column_sql(source, contract.clauses[i].column or "") for i in aged]
     newest = ", ".join(f"MAX({column}) AS n{i}" for i, column in zip(aged, columns, strict=True))
     sql = f"SELECT {newest} FROM `{source}`" + (f" WHERE (\n{where}\n)" if where else "")

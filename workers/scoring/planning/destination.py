@@ -13,7 +13,8 @@ from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
 from workers.scoring.planning.columns import PARQUET_TYPES, Column, columns_of
 from workers.scoring.planning.locations import dataset_location
-from workers.scoring.planning.partition import check_partition
+from workers.scoring.planning.partition import BY_RUN, check_partition, output_partitioning
+from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.planning.table_kinds import kind_of
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ class Destination:
     columns: tuple[Column, ...]  # what a part holds
     exists: bool
     schema: tuple[Mapping[str, Any], ...]  # the table's fields, as the API has them
-    day: str  # the column that a new table is partitioned by
+    day: str  # the column that a new table is partitioned by, in days
     write_disposition: str
+    layout: Mapping[str, Any] | None = None  # how else it is partitioned, as the API has it
 
     def to_dict(self) -> dict[str, Any]:
         """Return the destination as JSON values."""
@@ -53,7 +55,7 @@ class Destination:
             "schema": list(self.schema),
             "day": self.day,
             "write_disposition": self.write_disposition,
-        }
+        } | ({} if self.layout is None else {"layout": self.layout})
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
@@ -65,6 +67,7 @@ class Destination:
             schema=tuple(value["schema"]),
             day=value["day"],
             write_disposition=value["write_disposition"],
+            layout=value.get("layout"),
         )
 
 
@@ -100,10 +103,11 @@ def output_destination(
     write_disposition: str,
     created_at: dt.datetime,
     local: bool = False,
+    like: Partitioning | None = None,
 ) -> Destination:
     """Return the destination for the output: the `existing` table, or one to be created.
 
-    `local` tells whether BigQuery is the local stack's.
+    `local` tells whether BigQuery is the local stack's, `like` how the input is partitioned.
 
     Raises:
         SchemaMismatch: the columns do not fit the table, or it has no such partition.
@@ -115,8 +119,12 @@ def output_destination(
                 f"{table} has {existing.num_rows} rows, and write_disposition is WRITE_EMPTY: pass "
                 "another output_table, WRITE_APPEND or WRITE_TRUNCATE"
             )
+    by = None
+    if existing is None:
+        by = output_partitioning(table, like, columns, created_at)
     if table.partition is not None:
-        check_partition(table, existing, columns, created_at, local)
+        now = Partitioning.of(existing) if existing is not None else by
+        check_partition(table, now, columns, created_at, local, like if existing is None else None)
     if existing is not None:  # WRITE_TRUNCATE too: it replaces the rows of a table of this kind
         columns = fit_output(columns, existing.schema, str(table.base))
     return Destination(
@@ -126,6 +134,7 @@ def output_destination(
         schema=_fields(columns, existing),
         day="predicted_at",
         write_disposition=write_disposition,
+        layout=None if by in (None, BY_RUN) else by.to_api(),
     )
 
 

@@ -79,6 +79,7 @@ def find_run(
     run_id: str | None = None,
     *,
     redelivered: bool = False,
+    resolved: Resolved | None = None,
 ) -> FoundRun:
     """Find the run that `request` means, which may not exist yet; nothing is written.
 
@@ -86,15 +87,16 @@ def find_run(
     input's state. A run that is done counts only while the output table that it wrote still
     exists; else it is the one with the next free suffix (`-2`, `-3`, ...). So it is for a run that
     was cancelled, unless the caller names it, or the request may be an old one, `redelivered`.
+    `resolved` is what the request names, if it has just been looked up.
 
     Raises:
         Conflict: `run_id` is taken by another request.
         RunCancelled: the run was cancelled, and only that one is meant.
         TableNotFound, ModelNotFound, SchemaMismatch: see `resolve`.
     """
-    resolved, is_named = None, run_id is not None
+    is_named = run_id is not None
     if run_id is None:
-        resolved = resolve(clients, request)
+        resolved = resolved or resolve(clients, request)
         run_id = resolved.run_id
     check_run_id(run_id)
     for suffix in range(1, MAX_SUFFIX):

@@ -10,21 +10,24 @@ import logging
 import re
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.columns.names import fold
-from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound
+from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound, TryAgain
 from workers.query import dry_run
 from workers.scoring.planning.model_pin import ModelPin, find_model
+from workers.scoring.planning.partition import input_filter
 from workers.scoring.planning.partition_filter import (
+    all_of,
     any_partition,
     partition_column,
     requires_filter,
 )
+from workers.scoring.planning.partition_state import PartitionState, partition_states
 from workers.scoring.planning.table_kinds import is_query, kind_of
 from workers.scoring.request import ScoringRequest
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOOKS = 5
 _LITERALS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`[^`]*`""")
 _STATEMENT = re.compile(r"--|#|/\*|;|\b(?:SELECT|UNION|FROM|WITH)\b", re.IGNORECASE)
 _WORD = re.compile(r"\b[A-Za-z_]\w*\b(?!\s*\()")
@@ -54,6 +58,8 @@ class Resolved:
     model: ModelPin
     # Unique to this look-up: it names the runs of views, and the jobs of the plan made from it.
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    partition_filter: str | None = None  # the condition of the input's partition, if it names one
+    partition: PartitionState | None = None  # its state; None: BigQuery does not tell it
 
     @property
     def is_query(self) -> bool:
@@ -65,14 +71,23 @@ class Resolved:
         """The approximate number of rows before any filter; None if unknown."""
         if self.is_query:
             return None
+        if self.partition is not None:
+            return self.partition.rows
         buffer = self.table.streaming_buffer  # its rows are read, and not in num_rows
         return (self.table.num_rows or 0) + (int(buffer.estimated_rows or 0) if buffer else 0)
 
     @property
     def rows_exact(self) -> bool:
         """True if `rows` are all rows at `snapshot_at`: a table's, and none are being streamed."""
+        if self.partition_filter is not None:
+            return self.partition is not None
         no_buffer = not self.table.streaming_buffer
         return not self.is_query and self.table.num_rows is not None and no_buffer
+
+    @property
+    def restriction(self) -> str | None:
+        """The SQL condition on the rows that are scored, as `Plan.restriction`."""
+        return all_of(self.request.where, self.partition_filter)
 
     @property
     def snapshot_at(self) -> dt.datetime:
@@ -87,20 +102,27 @@ class Resolved:
         """A hash of the request, the model's generation and the input's state.
 
         It depends neither on the clock nor on the output table's state, so an identical request on
-        an unchanged table and model is the same run. A view has no state to hash: each request is
-        a new run.
+        an unchanged table and model is the same run. Of a partition it is the partition's own state
+        that counts, where BigQuery tells it. A view has no state to hash, so each request is a new
+        run.
         """
         name = f"{self.model.name}-{self.model.version}"
         if self.is_query:
             return f"{name}-{self.token[:16]}"
-        buffer = self.table.streaming_buffer
         state = {
             "request": self.request.identity() | {"model_version": self.model.version},
             "generation": self.model.generation,
-            "modified": self.table.modified.isoformat() if self.table.modified else None,
-            "rows": self.table.num_rows,
-            "buffered": buffer.estimated_rows if buffer else 0,
         }
+        if self.partition is not None:
+            modified = self.partition.modified
+            state |= {"rows": self.partition.rows}
+        else:
+            modified, buffer = self.table.modified, self.table.streaming_buffer
+            state |= {
+                "rows": self.table.num_rows,
+                "buffered": buffer.estimated_rows if buffer else 0,
+            }
+        state["modified"] = modified.isoformat() if modified else None
         if self.model.loader != "listed":  # another run than that of the default
             state["loader"] = self.model.loader
         digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
@@ -112,18 +134,35 @@ def resolve(clients: Clients, request: ScoringRequest) -> Resolved:
 
     Raises:
         TableNotFound, ModelNotFound: one of them does not exist.
-        SchemaMismatch: the input is a view that cannot be queried.
+        SchemaMismatch: the input is a view that cannot be queried, or has no such partition.
+        TryAgain: the partition kept being written.
     """
-    looked_at = dt.datetime.now(dt.UTC)
-    table = find_table(clients, request.input_table)
-    if table is None:
-        raise TableNotFound(
-            f"The table {request.input_table} does not exist: check its project, dataset and name"
+    name, local = request.input_table, clients.settings.emulators.bigquery is not None
+    for _ in range(LOOKS):
+        looked_at = dt.datetime.now(dt.UTC)
+        table = find_table(clients, name)
+        if table is None:
+            raise TableNotFound(
+                f"The table {name.base} does not exist: check its project, dataset and name"
+            )
+        condition = input_filter(name, table, local)
+        schema = table.schema
+        if is_query(table):
+            schema = columns_of_query(clients, name, kind_of(table))
+        resolved = Resolved(
+            *(request, looked_at, table, schema, find_model(clients, request)),
+            partition_filter=condition,
         )
-    schema = table.schema
-    if is_query(table):
-        schema = columns_of_query(clients, request.input_table, kind_of(table))
-    return Resolved(request, looked_at, table, schema, find_model(clients, request))
+        if name.partition is None:
+            return resolved
+        states = partition_states(clients, name, table, name.partition)
+        if states is None:
+            return resolved
+        state = states.get(name.partition, PartitionState())
+        # Else it was written after the table was looked up: the snapshot would lack those rows.
+        if state.modified is None or state.modified <= resolved.snapshot_at:
+            return replace(resolved, partition=state)
+    raise TryAgain(f"{name} was written each time it was looked up: try again")
 
 
 def check_where(clients: Clients, resolved: Resolved) -> None:
@@ -140,7 +179,7 @@ def check_where(clients: Clients, resolved: Resolved) -> None:
 
     where, table = resolved.request.where, resolved.request.input_table
     if where is None:
-        if requires_filter(resolved.table):
+        if requires_filter(resolved.table) and resolved.partition_filter is None:
             raise _needs_partition(resolved)
         return
     bare = _LITERALS.sub("''", where)
@@ -168,9 +207,9 @@ def check_where(clients: Clients, resolved: Resolved) -> None:
 
 def _dry_run_where(clients: Clients, resolved: Resolved, also: str | None = None) -> None:
     """Have BigQuery validate a query with the request's filter, and another condition."""
-    table, where = resolved.request.input_table, resolved.request.where
     more = f" AND {also}" if also else ""
-    dry_run(clients, f"SELECT * FROM `{table}` WHERE (\n{where}\n){more}")
+    table = resolved.request.input_table.base
+    dry_run(clients, f"SELECT * FROM `{table}` WHERE (\n{resolved.restriction}\n){more}")
 
 
 def _needs_partition(resolved: Resolved) -> InvalidRequest:

@@ -31,6 +31,7 @@ from workers.scoring.planning.locations import check_bucket, check_copy
 from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.model_pin import ask_pinned, read_metadata
 from workers.scoring.planning.outputs import leave_out_equal, with_ids, written_columns
+from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.table_kinds import input_warnings, output_warnings
 from workers.scoring.planning.watched import of_last_run, of_training
@@ -86,7 +87,7 @@ def _plan(
     check_output_names(columns)
     contract, unchecked = pin_contract(clients, resolved, metadata, table) if writes else (None, [])
     read = columns_to_read(table, features, [*ids, *columns_of_contract(contract, table)])
-    aliased = needs_aliases(table, read, request.where)
+    aliased = needs_aliases(table, read, resolved.restriction)
     if writes and (aliased or resolved.is_query):
         check_copy(clients, request.env, request.input_table)
     series = takes_series(description, metadata.signature)
@@ -109,6 +110,7 @@ def _plan(
         request.write_disposition,
         created_at,
         local=clients.settings.emulators.bigquery is not None,
+        like=Partitioning.of(resolved.table),
     )
     return Plan(
         run_id=run_id,
@@ -141,6 +143,7 @@ def _plan(
         frames=golden_rows(metadata, features) is not None,
         reference=reference,
         contract=contract,
+        partition_filter=resolved.partition_filter,
     )
 
 

@@ -26,7 +26,7 @@ def all_of(*conditions: str | None) -> str | None:
     given = [condition for condition in conditions if condition]
     if len(given) < 2:
         return given[0] if given else None
-    return " AND ".join(f"(\n{condition}\n)" for condition in given)  # one may end in a comment
+    return " AND ".join(f"(\n{condition}\n)" for condition in given)
 
 
 def requires_filter(table: Table) -> bool:

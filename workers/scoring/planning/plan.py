@@ -125,9 +125,7 @@ class Plan:
     @property
     def is_filtered(self) -> bool:
         """True if fewer rows may be scored than `rows_expected`; how many is not known before."""
-        return self.where is not None or (
-            self.partition_filter is not None and not self.rows_exact
-        )
+        return self.where is not None or (self.partition_filter is not None and not self.rows_exact)
 
     @property
     def is_copied(self) -> bool:

@@ -43,6 +43,7 @@ from workers.scoring.planning.model_pin import (
     read_metadata,
 )
 from workers.scoring.planning.outputs import with_ids, written_columns
+from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.planning.plan import Pair, Plan, Shadow
 from workers.scoring.request import ScoringRequest
 
@@ -154,7 +155,7 @@ def _shadow(
     check_output_names(columns)
     own = [column for column in table if column.name in first.read_columns]
     read = columns_to_read(table, features, own)
-    aliased = first.aliased or needs_aliases(table, read, request.where)
+    aliased = first.aliased or needs_aliases(table, read, resolved.restriction)
     if aliased and not first.is_copied:
         check_copy(clients, request.env, request.input_table)
     series = takes_series(description, metadata.signature)
@@ -168,6 +169,7 @@ def _shadow(
         request.write_disposition,
         dt.datetime.fromisoformat(first.created_at),
         local=clients.settings.emulators.bigquery is not None,
+        like=Partitioning.of(resolved.table),
     )
     plan = replace(
         first,
@@ -198,7 +200,7 @@ def _table(request: ScoringRequest) -> TableRef:
             f"The name of the shadow's table would have more than {MAX_TABLE_NAME} bytes: pass a "
             "shorter output_table"
         )
-    if table.base == request.input_table:
+    if table.base == request.input_table.base:
         raise SchemaMismatch(
             f"The shadow's rows would go to {table.base}, the input table: pass another "
             "output_table"

@@ -114,7 +114,12 @@ def _start(
         labels=_labels(plan),
     )
     if not into.exists:
-        config.time_partitioning = bigquery.TimePartitioning(field=into.day)
+        layout = into.layout or {"timePartitioning": {"type": "DAY", "field": into.day}}
+        if by_time := layout.get("timePartitioning"):
+            config.time_partitioning = bigquery.TimePartitioning.from_api_repr(by_time)
+        else:
+            by_range = dict(layout["rangePartitioning"])
+            config.range_partitioning = bigquery.RangePartitioning(_properties=by_range)
         config.clustering_fields = ["model_name"]
     return clients.bigquery.load_table_from_uri(
         list(uris),

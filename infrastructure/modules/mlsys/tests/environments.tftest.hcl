@@ -16,6 +16,12 @@ variables {
       model_name   = "churn"
       where        = "age > 30 AND country = 'DE'"
     }
+    sales-nightly = {
+      schedule     = "0 2 * * *"
+      input_table  = "warehouse.sales.rows$yesterday"
+      output_table = "warehouse.scores.sales$yesterday"
+      model_name   = "sales"
+    }
   }
 }
 
@@ -65,6 +71,10 @@ run "schedules_call_as_the_scheduler" {
     error_message = "The scheduled prediction sends other parameters."
   }
   assert {
+    condition     = strcontains(google_cloud_scheduler_job.predictions["sales-nightly"].http_target[0].uri, "input_table=warehouse.sales.rows%24yesterday&")
+    error_message = "The scheduled prediction names another partition."
+  }
+  assert {
     condition = alltrue([
       for job in concat([google_cloud_scheduler_job.rescan], values(google_cloud_scheduler_job.predictions)) :
       job.http_target[0].oidc_token[0].service_account_email == "scheduler@example-dev.iam.gserviceaccount.com" &&
@@ -86,6 +96,23 @@ run "a_schedule_with_write_empty_is_refused" {
         output_table      = "a.b.d"
         model_name        = "churn"
         write_disposition = "WRITE_EMPTY"
+      }
+    }
+  }
+
+  expect_failures = [var.scheduled_predictions]
+}
+
+run "a_schedule_of_one_day_is_refused" {
+  command = plan
+
+  variables {
+    scheduled_predictions = {
+      once = {
+        schedule     = "0 5 * * *"
+        input_table  = "a.b.c$20261122"
+        output_table = "a.b.d"
+        model_name   = "churn"
       }
     }
   }
