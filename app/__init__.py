@@ -92,10 +92,30 @@ def create_app(settings: Settings | None = None, clients: Clients | None = None)
     app.extensions["mlsys"] = Service(settings, clients or clients_for(settings))
     app.register_api(health.api)
     if settings.serves_api:
-        from app.api import aliases, checks, drift, evaluation, events, predictions, registry, runs
+        from app.api import (
+            aliases,
+            backfill,
+            checks,
+            drift,
+            evaluation,
+            events,
+            predictions,
+            registry,
+            runs,
+        )
 
         app.add_url_rule("/openapi.json", "openapi_json", lambda: jsonify(app.api_doc))
-        for module in (checks, predictions, runs, drift, evaluation, registry, aliases, events):
+        for module in (
+            checks,
+            predictions,
+            backfill,
+            runs,
+            drift,
+            evaluation,
+            registry,
+            aliases,
+            events,
+        ):
             app.register_api(module.api)
     problems.register(app)
     logs.register(app)

@@ -20,6 +20,8 @@ TOLERANCES = (
     *("max_rejects", "max_drift", "contract"),
     *("allow_rejected", "allow_version_mismatch", "max_bytes", "max_cost"),
 )
+# What changes no row that a run writes
+BESIDE = (*TOLERANCES, "engine", "shadow", "profile")
 AUTO, SERVICE, JOB = ENGINES = ("auto", "service", "job")
 
 _DISTANCE = re.compile(r"0?\.[0-9]{1,4}|[01](\.0{1,4})?")
@@ -132,8 +134,7 @@ class ScoringRequest:
         nor the challenger (`shadow`) and the counting (`profile`), which never change the run's
         rows.
         """
-        beside = (*TOLERANCES, "engine", "shadow", "profile")
-        return {k: v for k, v in self.to_dict().items() if k not in beside}
+        return {k: v for k, v in self.to_dict().items() if k not in BESIDE}
 
 
 def check_run_id(run_id: str) -> str:

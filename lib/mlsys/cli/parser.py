@@ -55,12 +55,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from mlsys.cli import compare, contract, drift, evaluate, models, runs
+    from mlsys.cli import backfill, compare, contract, drift, evaluate, models, runs
 
     parser = _Parser(prog="mlsys", description=__doc__)
     parser.add_argument("--version", action="version", version=f"mlsys {__version__}")
     groups = parser.add_subparsers(metavar="COMMAND", required=True)
     predict.add_to(groups)
+    backfill.add_to(groups)
     cancel.add_to(groups)
     promote.add_to(groups)
     alias.add_to(groups)

@@ -61,7 +61,7 @@ def add_to(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     for name, (metavar, text) in REQUIRED.items():
-        parser.add_argument(_flag(name), required=True, metavar=metavar, help=text)
+        parser.add_argument(flag(name), required=True, metavar=metavar, help=text)
     parser.add_argument(
         "--model-version",
         default="latest",
@@ -69,10 +69,10 @@ def add_to(commands: Any) -> None:
         help="v1, v2, ..., latest or an alias (default: %(default)s)",
     )
     for name, (metavar, text) in OPTIONAL.items():
-        parser.add_argument(_flag(name), metavar=metavar, help=text)
+        parser.add_argument(flag(name), metavar=metavar, help=text)
     for name, text in FLAGS.items():
         parser.add_argument(
-            _flag(name), action="store_const", const="true", help=f"{text} (default: refuse)"
+            flag(name), action="store_const", const="true", help=f"{text} (default: refuse)"
         )
     parser.add_argument(
         "--check-ids", action="store_true", help="first count rows with duplicate ids, too"
@@ -145,10 +145,10 @@ def _next_steps(call: Call, options: argparse.Namespace) -> list[str]:
     """Return where to see the run's state, and the command that resumes or repeats it."""
     words = ["mlsys", "predict"]
     for name, value in call.params.items():
-        words += [_flag(name)] if name in FLAGS else [_flag(name), value]
+        words += [flag(name)] if name in FLAGS else [flag(name), value]
     words += ["--url", options.url] if options.url else []
     words += [
-        _flag(name)
+        flag(name)
         for name in ("check_ids", "dry_run", "no_wait", "json")
         if getattr(options, name) and (not call.sent or name not in ("check_ids", "dry_run"))
     ]
@@ -161,7 +161,8 @@ def _next_steps(call: Call, options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """Return the option of a parameter."""
     return f"--{name.replace('_', '-')}"
 
 

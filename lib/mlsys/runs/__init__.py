@@ -11,6 +11,7 @@ The service's address is `MLSYS_URL` of the environment or of `.env`. On Cloud R
 signed in by `gcloud auth login`, or by the service account of the machine, as `mlsys predict` is.
 """
 
+from mlsys.runs.backfills import backfill
 from mlsys.runs.calls import predict, preview
 from mlsys.runs.evaluations import evaluate
 from mlsys.runs.lists import costs, get_run, list_runs
@@ -19,6 +20,7 @@ from mlsys.runs.run import Run
 
 __all__ = [
     "Run",
+    "backfill",
     "costs",
     "drift",
     "evaluate",

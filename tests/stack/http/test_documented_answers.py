@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import schemathesis
 from flask_openapi3 import OpenAPI
+from google.cloud.bigquery import TimePartitioning
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
@@ -29,6 +30,8 @@ ROUTES = [
     ("GET", "/models/{model_name}/compare"),
     ("GET", "/predict"),
     ("POST", "/predict"),
+    ("GET", "/backfill"),
+    ("POST", "/backfill"),
     ("GET", "/evaluate"),
     ("GET", "/runs/{run_id}/profile"),
     ("GET", "/models/{model_name}/drift"),
@@ -61,6 +64,9 @@ class Known:
 
     def __init__(self, lab: Lab) -> None:
         self.table = lab.put(ROWS)
+        days = TimePartitioning(field="day")
+        columns = {"id": "INT64", "a": "FLOAT64", "b": "FLOAT64", "day": "DATE"}
+        self.by_day = lab.create(columns, time_partitioning=days)
         self.view = lab.view(f"SELECT * FROM `{self.table}`")
         self.outputs = [lab.name("output") for _ in range(40)]
         self.tables = [self.table, self.table, self.view, lab.name("missing"), "other-project.a.b"]
@@ -103,6 +109,18 @@ class Known:
                     "engine": st.sampled_from(["auto", "service"]),
                     "dry_run": st.sampled_from(["true", "false"]),
                     "wait": st.sampled_from(["true", "true", "false"]),
+                },
+            )
+        if path == "/backfill":
+            return st.fixed_dictionaries(
+                {
+                    "env": st.just("dev"),
+                    "input_table": st.sampled_from([self.by_day, self.by_day, *self.tables]),
+                    "output_table": st.sampled_from(self.outputs),
+                    "model_name": st.sampled_from([self.regressor, self.regressor, "missing"]),
+                    "model_version": st.sampled_from(["v1", "latest"]),
+                    "from": st.sampled_from(["2026-11-01", "2026-11", "yesterday", "soon"]),
+                    "to": st.sampled_from(["2026-11-05", "2026-12", "today"]),
                 },
             )
         if path == "/evaluate":
@@ -184,7 +202,7 @@ def cases(document: BaseSchema, known: Known, method: str, path: str) -> st.Sear
                     (name for name in kept if name == "dry_run"), True
                 )
             return case
-        if (method, path) == ("POST", "/predict"):
+        if method == "POST" and path in ("/predict", "/backfill"):
             made_up = case.body if isinstance(case.body, dict) else {}
             case.body = {k: v for k, v in made_up.items() if k in kept} | parameters
             return case

@@ -55,9 +55,15 @@ def rows(ids: Any) -> pd.DataFrame:
     ("field", "kind", "partition", "ids"),
     [
         ("day", "DAY", "20261124", {n for n in range(30) if n % 3 == 2}),
-        ("at", "HOUR", "2026112323", {n for n in range(30) if n % 3 == 1}),
-        ("local", "HOUR", "2026112322", {n for n in range(30) if n % 3 == 0}),
-        ("n", "RANGE", "20", set(range(20, 30))),
+        pytest.param(
+            *("at", "HOUR", "2026112323", {n for n in range(30) if n % 3 == 1}),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("local", "HOUR", "2026112322", {n for n in range(30) if n % 3 == 0}),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("n", "RANGE", "20", set(range(20, 30)), marks=pytest.mark.slow),
     ],
 )
 def test_one_partition_goes_into_the_same_one_of_a_new_table(
@@ -75,6 +81,7 @@ def test_one_partition_goes_into_the_same_one_of_a_new_table(
     assert kind == "RANGE" or by.type_ == kind
 
 
+@pytest.mark.slow
 def test_a_write_to_another_partition_leaves_a_run_as_it_is(lab: Lab, model: str) -> None:
     table = partitioned(lab, "n", "RANGE")
     params = lab.params(f"{table}$10", model, where="id > 11 OR id < 0")
@@ -96,6 +103,7 @@ def test_the_contract_and_preview_see_only_the_partition(lab: Lab, model: str) -
     assert sorted(row["output"]["id"] for row in shown["rows"]) == list(range(10, 20))
 
 
+@pytest.mark.slow
 def test_what_has_no_such_partition_is_refused_before_anything_begins(lab: Lab, model: str) -> None:
     table = partitioned(lab, "day", "DAY")
     plain, view = lab.put(rows(range(3)), types=KINDS), lab.view(f"SELECT * FROM `{table}`")
