@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,11 @@ def json_rows(
             return out, True
         out.append(values)
     return out, False
+
+
+def as_of(moment: dt.datetime) -> str:
+    """Return the clause that reads a table as it was at `moment`."""
+    return f" FOR SYSTEM_TIME AS OF TIMESTAMP '{moment.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S.%f}+00'"
 
 
 def dry_run(clients: Clients, sql: str) -> DryRun:

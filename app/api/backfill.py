@@ -64,7 +64,8 @@ class Board(BaseModel):
 
 ABOUT = (
     "Each partition of the input is one run of `/predict`, from `input_table$P` into "
-    "`output_table$P` by WRITE_TRUNCATE. The parameters say what such a run would be."
+    "`output_table$P` by WRITE_TRUNCATE (WRITE_APPEND if `incremental` is passed). The parameters "
+    "say what such a run would be."
 )
 
 

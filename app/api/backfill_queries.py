@@ -49,7 +49,8 @@ class BackfillQuery(ScoringQuery):
         Raises:
             InvalidRequest, NotAllowed: as `ScoringQuery.to_request`.
         """
-        request = replace(self.to_request(settings), write_disposition="WRITE_TRUNCATE")
+        disposition = "WRITE_APPEND" if self.incremental else "WRITE_TRUNCATE"
+        request = replace(self.to_request(settings), write_disposition=disposition)
         return Backfill(request, self.first, self.last)
 
 

@@ -22,6 +22,7 @@ from workers.scoring.request import (
     RUN_ID,
     MaxRejects,
     check_run_id,
+    read_incremental,
     read_max_drift,
 )
 
@@ -203,6 +204,15 @@ ClassColumns = Annotated[
         "Names for the model's classes, used in column names in place of the labels: a "
         "JSON object of label to name, or names separated by commas in the order of the classes; "
         "dry_run shows the labels",
+    ),
+]
+Incremental = Annotated[
+    str,
+    _reading(read_incremental, "pass a column of the input, or ids"),
+    _schema(
+        "updated_at",
+        "Score only what is new, with WRITE_APPEND: the rows above the last watermark of this "
+        "column, or, by ids, those whose ids the output lacks for this version",
     ),
 ]
 Rejects = Annotated[

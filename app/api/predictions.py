@@ -71,6 +71,11 @@ class RunResult(BaseModel):
     bytes_billed: int | None = None
     estimated_cost: float | None = None
     vcpu_seconds: float | None = None
+    incremental: str | None = None
+    watermark_before: str | None = None
+    watermark: str | None = None
+    rows_below: int | None = None
+    rows_late: int | None = None
     reused: bool
 
 
@@ -105,6 +110,7 @@ class DryRun(BaseModel):
     shadow: dict[str, Any] | None = None
     drift: dict[str, Any] | None = None
     contract: dict[str, Any] | None = None
+    incremental: dict[str, Any] | None = None
 
 
 class Answer(RootModel[RunResult | DryRun | Preview]):

@@ -13,6 +13,7 @@ from app.api.parameters import (
     ClassColumns,
     Env,
     IdColumns,
+    Incremental,
     InputTable,
     MaxBytes,
     MaxCost,
@@ -169,6 +170,7 @@ class ScoringQuery(BaseModel):
     ] = "enforce"
     max_bytes: MaxBytes | None = None
     max_cost: MaxCost | None = None
+    incremental: Incremental | None = None
 
     @model_validator(mode="after")
     def _two_tables(self) -> Self:
@@ -220,6 +222,7 @@ class ScoringQuery(BaseModel):
             contract=self.contract,
             max_bytes=self.max_bytes,
             max_cost=self.max_cost,
+            incremental=self.incremental,
         )
 
 
@@ -236,6 +239,13 @@ class PredictQuery(ScoringQuery):
         bool, Field(description="With dry_run: also count rows with duplicate ids, by a query")
     ] = False
     wait: Annotated[bool, Field(description="false: answer 202 at once, score later")] = True
+
+    @field_validator("write_disposition")
+    @classmethod
+    def _appends(cls, value: str, info: ValidationInfo) -> str:
+        if value != "WRITE_APPEND" and info.data.get("incremental") is not None:
+            raise ValueError("incremental adds rows to those of earlier runs: pass WRITE_APPEND")
+        return value
 
     @field_validator("check_ids")
     @classmethod
@@ -289,7 +299,9 @@ class PredictOrPreviewQuery(PredictQuery):
         if value is None:
             return value
         given = info.data
-        wrong = [name for name in ("run_id", "shadow") if given.get(name) is not None]
+        wrong = [
+            name for name in ("run_id", "shadow", "incremental") if given.get(name) is not None
+        ]
         wrong += ["dry_run"] if given.get("dry_run") else []
         wrong += ["wait"] if given.get("wait") is False else []
         if wrong:

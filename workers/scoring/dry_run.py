@@ -34,6 +34,7 @@ from workers.scoring.engines.choice import choose
 from workers.scoring.planning.contract import CHEAP_BYTES, known_broken, with_newest
 from workers.scoring.planning.destination import output_location
 from workers.scoring.planning.find_run import FoundRun, find_run, notes_for
+from workers.scoring.planning.increments import count_new
 from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.make_plan import make_plan
 from workers.scoring.planning.model_pin import ModelPin, read_metadata
@@ -99,6 +100,9 @@ def preflight(
         check_price(expected, request)
     except PriceLimit as exc:
         verdict |= {"ok": False, "problems": [*verdict["problems"], _problem(exc)]}
+    incremental = _incremental(clients, resolved, plan, counts=verdict["ok"])
+    if incremental is not None:
+        verdict["rows"] = incremental["rows"]
     warnings = [*_failed_before(run), *plan.warnings, *notes]
     contract = _contract(clients, resolved, plan, warnings)
     nulls = _count_nulls(clients, resolved, plan, warnings)
@@ -113,9 +117,22 @@ def preflight(
             "nulls": nulls,
             "duplicate_ids": duplicate_ids,
             "contract": contract,
+            "incremental": incremental,
             "warnings": list(dict.fromkeys(map(bounded, warnings))),
         }
     )
+
+
+def _incremental(
+    clients: Clients, resolved: Resolved, plan: Plan, *, counts: bool
+) -> dict[str, Any] | None:
+    """Return which rows are new; of a run by ids they are counted, which reads the ids."""
+    if plan.incremental is None:
+        return None
+    shown = plan.incremental.shown()
+    if plan.incremental.is_by_ids and counts:
+        shown["rows"] = count_new(clients, resolved, plan)
+    return shown
 
 
 def _contract(

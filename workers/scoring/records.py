@@ -186,6 +186,12 @@ class Result:
     bytes_billed: int | None = None  # of `Costs`, as the next two
     estimated_cost: float | None = None
     vcpu_seconds: float | None = None
+    incremental: str | None = None  # the column by which the rows were new, or `ids`
+    watermark_before: str | None = None  # the rows above it
+    watermark: str | None = None  # and up to it were scored
+    rows_below: int | None = None  # of the input, at or below `watermark_before`: not read
+    rows_late: int | None = None  # of them, those that came after it was set
+    output_modified: str | None = None  # when the output table changed last, just after the load
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from mlsys.artifact.refs import LATEST as LATEST
 from mlsys.cloud.tables import TableRef
+from mlsys.columns.names import fold, name_fault
 from mlsys.errors import InvalidRequest
 from workers.monitoring.contract import ENFORCE
 
@@ -22,6 +23,7 @@ TOLERANCES = (
 )
 # What changes no row that a run writes
 BESIDE = (*TOLERANCES, "engine", "shadow", "profile")
+IDS = "ids"  # in place of a column: the rows whose ids the output lacks
 AUTO, SERVICE, JOB = ENGINES = ("auto", "service", "job")
 
 _DISTANCE = re.compile(r"0?\.[0-9]{1,4}|[01](\.0{1,4})?")
@@ -80,6 +82,28 @@ def read_max_drift(text: str) -> float:
     raise InvalidRequest(("max_drift", f"{text[:80]!r} is not a distance from 0 to 1: pass 0.3"))
 
 
+def read_incremental(text: str) -> str:
+    """Read the column by which a run finds the rows that are new, or `ids`.
+
+    A column that is named `ids` keeps the backticks that tell it from the word.
+
+    >>> read_incremental("`updated_at`"), read_incremental("ids"), read_incremental("`ids`")
+    ('updated_at', 'ids', '`ids`')
+
+    Raises:
+        InvalidRequest: a column cannot have that name.
+    """
+    quoted = len(text) > 2 and text[0] == text[-1] == "`"
+    name = text[1:-1] if quoted else text
+    if fold(name) == IDS:
+        return f"`{name}`" if quoted else IDS
+    if (fault := name_fault(name)) is not None:
+        raise InvalidRequest(
+            ("incremental", f"{text[:80]!r} {fault}: pass a column of the input, or ids")
+        )
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class ScoringRequest:
     """A scoring request; equal requests on an unchanged table and model are the same run."""
@@ -105,6 +129,7 @@ class ScoringRequest:
     contract: str = ENFORCE  # of MODES: what follows from the clauses of the model's contract
     max_bytes: int | None = None  # that BigQuery may charge for
     max_cost: Decimal | None = None  # in US dollars, at list prices
+    incremental: str | None = None  # as `read_incremental` returns it: score only what is new
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as the texts that `GET /predict` takes, without defaults."""

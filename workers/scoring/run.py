@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 from weakref import WeakValueDictionary
 
 from mlsys.cloud.clients import Clients, is_passing
@@ -30,7 +31,7 @@ from workers.scoring.attempts import HOUR, End, begin, end
 from workers.scoring.cancellation import Looks, check_not_cancelled
 from workers.scoring.costs import costs_so_far
 from workers.scoring.planning.find_run import Prepared, another_plan, check_result
-from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.load import load_times, publish_output, publish_rejects
@@ -46,6 +47,7 @@ from workers.scoring.records import (
     read_decision,
     read_result,
 )
+from workers.scoring.request import MaxRejects
 from workers.scoring.shards.agreement import Agreements
 from workers.scoring.shards.chain import Share, all_complete, read_chains
 from workers.scoring.shards.part import PartDamaged
@@ -54,6 +56,7 @@ from workers.scoring.shards.read_session import MARGIN, Session, current_session
 from workers.scoring.shards.watch import Watch
 from workers.scoring.status import progress
 from workers.scoring.store import RunStore
+from workers.scoring.turns import claim_turn, wait_for_others
 from workers.scoring.unpublished import record_cancelled, record_failure, seconds_since
 
 WHOLE = Share()
@@ -114,7 +117,9 @@ def execute(
         attempt = None
         try:
             attempt = begin(store, HOUR if deadline is None else deadline - time.monotonic())
-            work = _Work(clients, prepared, stop, deadline, share, engine, pace, attempt.name)
+            work = _Work(
+                *(clients, prepared, stop, stopping, deadline, share, engine, pace, attempt.name)
+            )
             result = _work(work)
         except RunCancelled:
             if attempt is not None:
@@ -162,7 +167,8 @@ class _Work:
 
     clients: Clients
     prepared: Prepared
-    stop: Callable[[], bool]
+    stop: Callable[[], bool]  # also looks whether the run was cancelled
+    stopping: Callable[[], bool]
     deadline: float | None
     share: Share
     engine: Engine
@@ -180,9 +186,11 @@ def _work(work: _Work) -> Result:
     store, plan = prepared.store, prepared.plan
     decision, agreements = read_decision(store), Agreements()
     if decision is None:
+        wait_for_others(clients, store, plan, lambda run_id: _finish(work, run_id))
         session, agreements = _score(work)
         limits = prepared.max_rejects, prepared.max_drift, prepared.contract
         decision = decide(clients, store, plan, session, *limits)
+        claim_turn(clients, store, plan, decision.counts)
         if not store.create(Decision.NAME, decision.to_dict()):
             decision = read_decision(store)  # another was first: it counts
     if decision is None:
@@ -248,6 +256,8 @@ def _work(work: _Work) -> Result:
         contract=decision.contract,
         loads=tuple(loads),
         **asdict(costs_so_far(store, work.attempt)),
+        output_modified=table.modified.isoformat() if table.modified else None,
+        **_watermarks(plan),
     )
     if store.create(Result.NAME, result.to_dict()):
         return result
@@ -298,6 +308,22 @@ def give_up_for(exc: PartDamaged | SessionOver, store: RunStore, session: Sessio
 
 def _look_nowhere() -> None:
     pass
+
+
+def _watermarks(plan: Plan) -> dict[str, Any]:
+    """Return the fields of an incremental run's result."""
+    if plan.incremental is None:
+        return {}
+    return {"incremental": plan.incremental.by} | plan.incremental.outcome()
+
+
+def _finish(work: _Work, run_id: str) -> None:
+    """Take a run to its end that has decided what it publishes, for one that goes on from it."""
+    store = RunStore(work.clients, work.prepared.store.env, run_id)
+    plan = read_plan(store)
+    if plan is not None:
+        prepared = Prepared(store, plan, MaxRejects())
+        execute(work.clients, prepared, deadline=work.deadline, stopping=work.stopping)
 
 
 def _result_warnings(plan: Plan, total: Counts) -> list[str]:

@@ -29,7 +29,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -169,16 +169,24 @@ class RunStore:
             if blob.time_created is not None
         }
 
+    def first(self) -> str | None:
+        """Return the name of the run's first object in the order of names, or None without any."""
+        blob = next(iter(self._blobs("")), None)  # of a long list only the first page is read
+        return None if blob is None else blob.name.removeprefix(f"{self.run_id}/")
+
     def attempts(self) -> int:
         """Return how many tries of the run have begun."""
         return len(self._list("attempts/"))
 
     def _list(self, folder: str, **options: str) -> dict[str, Blob]:
-        prefix = f"{self.run_id}/"
-        blobs = self.clients.storage.list_blobs(
-            self.bucket_name, prefix=f"{prefix}{folder}", timeout=TIMEOUT, **options
+        blobs = self._blobs(folder, **options)
+        return {blob.name.removeprefix(f"{self.run_id}/"): blob for blob in blobs}
+
+    def _blobs(self, folder: str, **options: str) -> Iterable[Blob]:
+        blobs: Iterable[Blob] = self.clients.storage.list_blobs(
+            self.bucket_name, prefix=f"{self.run_id}/{folder}", timeout=TIMEOUT, **options
         )
-        return {blob.name.removeprefix(prefix): blob for blob in blobs}
+        return blobs
 
     def _upload(self, name: str, value: Mapping[str, Any], **preconditions: int) -> None:
         self.blob(name).upload_from_string(

@@ -355,7 +355,8 @@ variable "scheduled_predictions" {
     are omitted. Either table may name a partition by a word, such as "sales.d.rows$yesterday", which
     means the day of the schedule in UTC, for retries too. An unchanged table is the same run, so
     nothing is scored again. mlsys cannot detect whether a view's rows changed, so each time is a new
-    run: use WRITE_TRUNCATE for a view.
+    run: use WRITE_TRUNCATE for a view, or incremental with WRITE_APPEND, which scores only the rows
+    above a column's last value ("ids": those that the output lacks).
   EOT
   type = map(object({
     schedule          = string
@@ -376,6 +377,7 @@ variable "scheduled_predictions" {
     profile           = optional(string)
     engine            = optional(string)
     shadow            = optional(string)
+    incremental       = optional(string)
     write_disposition = optional(string, "WRITE_TRUNCATE")
   }))
   default = {}
@@ -400,6 +402,13 @@ variable "scheduled_predictions" {
       ]
     ]))
     error_message = "A schedule repeats, so it can name a partition only by a word. Pass the table with $today, $yesterday, $this_hour, $last_hour, $this_month, $last_month, $this_year or $last_year, or without a partition."
+  }
+
+  validation {
+    condition = alltrue([
+      for p in values(var.scheduled_predictions) : p.incremental == null || p.write_disposition == "WRITE_APPEND"
+    ])
+    error_message = "An incremental schedule adds rows to those of its earlier runs. Pass write_disposition = \"WRITE_APPEND\"."
   }
 }
 

@@ -36,6 +36,7 @@ OPTIONAL = {
         "N",
         "how many rows may be set aside, 100 or 1%% of them (default: 0)",
     ),
+    "incremental": ("COLUMN", "score only rows above its last value, or by ids those that lack"),
     "engine": ("E", "auto (default), service, or job: the tasks of a Cloud Run job"),
     "max_drift": ("D", "publish nothing if a column is further from the training data, 0 to 1"),
     "profile": ("BOOL", "false: neither count the columns nor compare them (default: true)"),
@@ -176,7 +177,7 @@ def _print_json(body: Mapping[str, Any]) -> None:
 
 
 def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
-    from mlsys.remote.verdict import headline
+    from mlsys.remote.verdict import headline, increment
 
     print(headline(call, verdict))
     state = "exists already" if verdict.get("run_exists") else "is new"
@@ -186,6 +187,8 @@ def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
         print(f"output table  {call.params['output_table']} ({state})")
         print(f"reads         {', '.join(map(str, verdict.get('reads', ())))}")
         print(f"writes        {', '.join(map(_column, verdict.get('writes', ())))}")
+        for line in increment(verdict.get("incremental")):
+            print(f"incremental   {line}")
         if verdict.get("price_usd") is not None:
             price = f"{verdict['price_usd']:.4f} USD for {verdict['bytes']:,} bytes"
             print(f"price         {price}, at US list prices")
@@ -245,6 +248,8 @@ def _print_result(result: Mapping[str, Any]) -> None:
         print(f"warning       {warning}")
     if rejected := result.get("rows_rejected"):
         print(f"rejected      {rejected:,} rows, in {result.get('rejects_table')}")
+    if result.get("watermark"):
+        print(f"watermark     {result['incremental']} = {result['watermark']}")
     if (contract := result.get("contract")) is not None:
         print(f"contract      {contract['text']}")
     print(f"output table  {result['output_table']}")

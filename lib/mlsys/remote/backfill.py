@@ -68,7 +68,8 @@ class Backfill:
     def call(self, partition: str, service: Service | None = None) -> Call:
         """Return the call of `/predict` that scores one partition."""
         tables = {k: f"{self.params[k]}${partition}" for k in ("input_table", "output_table")}
-        params = self.params | tables | {"write_disposition": "WRITE_TRUNCATE"}
+        disposition = "WRITE_APPEND" if self.params.get("incremental") else "WRITE_TRUNCATE"
+        params = self.params | tables | {"write_disposition": disposition}
         return Call(service or self.service, params)
 
     def score(self, entries: Sequence[Mapping[str, Any]], parallel: int) -> Iterator[Outcome]:

@@ -24,6 +24,22 @@ def headline(call: Call, verdict: Mapping[str, Any]) -> str:
     return f"{model} on {call.params['input_table']}: {rows}"
 
 
+def increment(incremental: Mapping[str, Any] | None) -> list[str]:
+    """Return the lines that say which rows are new."""
+    if incremental is None:
+        return []
+    by, before = incremental["by"], incremental.get("watermark_before")
+    if by == "ids":
+        return [f"by ids: {row_count(incremental['rows'])} that the output lacks"]
+    if before is None:
+        after = incremental.get("watermark")
+        return [f"by {by}: all rows, up to {after}" if after else f"by {by}: the input has no row"]
+    lines = [f"by {by}: {row_count(incremental['rows'])} above {before}"]
+    if late := incremental.get("rows_late"):
+        lines.append(f"{row_count(late)} came late, at or below it: incremental=ids scores them")
+    return lines
+
+
 def row_count(count: int) -> str:
     """Return a number of rows, in words."""
     return "1 row" if count == 1 else f"{count:,} rows"

@@ -49,6 +49,7 @@ def predict(
     contract: str | None = None,
     max_bytes: int | str | None = None,
     max_cost: float | str | None = None,
+    incremental: str | None = None,
     run_id: str | None = None,
     check_ids: bool = False,
     dry_run: bool = False,
@@ -65,9 +66,10 @@ def predict(
     A name without a version means its alias `champion`. The other parameters are those of
     `/predict` (docs/api.md): names are a list or a text with commas, `class_columns` may be a dict,
     `max_rejects` a count (100) or a share (0.01), `max_bytes` a number or a text such as "10GB",
-    `max_cost` US dollars. `dry_run` returns the verdict of the check as a
-    dict, `wait=False` returns at once, and `get_run` shows the run's state. The service's address
-    is `url`, or else MLSYS_URL.
+    `max_cost` US dollars. `incremental` names a column, and scores only the
+    rows above its last watermark; "ids" scores those whose ids the output lacks. `dry_run` returns
+    the verdict of the check as a dict, `wait=False` returns at once, and `get_run` shows the run's
+    state. The service's address is `url`, or else MLSYS_URL.
 
     Raises:
         RefusedByService: the service refuses the request; the message names each column or
@@ -98,6 +100,7 @@ def predict(
             "contract": contract,
             "max_bytes": max_bytes,
             "max_cost": max_cost,
+            "incremental": incremental,
             "run_id": run_id,
         }
     )

@@ -112,8 +112,8 @@ def test_predict_has_every_parameter_of_the_route() -> None:
     assert route - set(inspect.signature(predict).parameters) == set()
     without_a_run = {"run_id", "dry_run", "check_ids", "wait", "write_disposition", "engine"}
     of_preview = set(inspect.signature(preview).parameters)
-    # A preview shows each reason, scores by one version, and counts and checks nothing.
-    without_a_run |= {"max_rejects", "shadow", "max_drift", "profile", "contract"}
+    # A preview shows each reason, scores by one version, counts nothing, and is of all rows.
+    without_a_run |= {"max_rejects", "shadow", "max_drift", "profile", "contract", "incremental"}
     assert route - without_a_run <= of_preview
 
 

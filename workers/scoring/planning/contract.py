@@ -160,7 +160,7 @@ def _known(
     resolved: Resolved, clauses: Sequence[Clause], table: Mapping[str, Column]
 ) -> Iterator[tuple[int, str]]:
     """Yield the places of the clauses that fail whatever the rows hold, and why."""
-    exact = resolved.rows if resolved.rows_exact and resolved.request.where is None else None
+    exact = resolved.rows if _reads_all(resolved) else None
     for i, clause in enumerate(clauses):
         why = None
         if clause.column is not None:
@@ -171,6 +171,12 @@ def _known(
             why = _table_fault(clause, resolved)
         if why is not None:
             yield i, why
+
+
+def _reads_all(resolved: Resolved) -> bool:
+    """Return whether the rows of the table are those that the run reads."""
+    request = resolved.request
+    return resolved.rows_exact and request.where is None and request.incremental is None
 
 
 def _column_fault(clause: Clause, column: Column | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import find_table
@@ -13,6 +14,7 @@ from workers.monitoring.contract import ENFORCE
 from workers.query import select
 from workers.sandbox.client import SandboxedModel
 from workers.scoring.at_work import mark
+from workers.scoring.planning.claims import builds_on_rows, claims_of
 from workers.scoring.planning.contract import contract_note
 from workers.scoring.planning.lookup import Resolved, resolve
 from workers.scoring.planning.make_plan import check_model, make_plan
@@ -37,6 +39,9 @@ from workers.scoring.request import (
     check_run_id,
 )
 from workers.scoring.store import RunStore
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import Table
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +90,8 @@ def find_run(
 
     The run is the caller's `run_id`, or follows from the request, the model's generation and the
     input's state. A run that is done counts only while the output table that it wrote still
-    exists; else it is the one with the next free suffix (`-2`, `-3`, ...). So it is for a run that
+    exists, and, of an incremental run, as long as the rows that it goes on from do. Else it is the
+    one with the next free suffix (`-2`, `-3`, ...). So it is for a run that
     was cancelled, unless the caller names it, or the request may be an old one, `redelivered`.
     `resolved` is what the request names, if it has just been looked up.
 
@@ -118,7 +124,7 @@ def find_run(
             if is_named or redelivered:
                 raise cancellation.error()
             continue
-        if result is None or _output_exists(clients, plan, result):
+        if result is None or _still_counts(clients, plan, result):
             return FoundRun(store, plan, result, resolved)
     raise Conflict(f"{run_id} has no suffix left for another run: pass another run_id")
 
@@ -252,7 +258,20 @@ def _taken(plan: Plan, differing: list[str]) -> Conflict:
     )
 
 
-def _output_exists(clients: Clients, plan: Plan, result: Result) -> bool:
+def _still_counts(clients: Clients, plan: Plan, result: Result) -> bool:
+    """Tell whether a run that is done is what its request means: see `find_run`."""
+    table = find_table(clients, plan.output.table)
+    if not _output_exists(clients, plan, result, table):
+        return False
+    if plan.incremental is None:
+        return True
+    if plan.incremental.is_by_ids:  # the output may lack other rows by now
+        modified = table.modified.isoformat() if table is not None and table.modified else None
+        return modified == result.output_modified
+    return builds_on_rows(claims_of(clients, result.env, plan), plan.incremental.base, table)
+
+
+def _output_exists(clients: Clients, plan: Plan, result: Result, table: Table | None) -> bool:
     """Tell whether the run's rows are still in the output table, as far as can be seen.
 
     The table must not have been deleted or re-created since; if the run replaced its rows (or those
@@ -262,7 +281,6 @@ def _output_exists(clients: Clients, plan: Plan, result: Result) -> bool:
     from google.cloud import bigquery
 
     into = plan.output
-    table = find_table(clients, into.table)
     created = table.created.isoformat() if table is not None and table.created else None
     if table is None or created != result.output_created:
         return False

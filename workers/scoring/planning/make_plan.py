@@ -27,10 +27,13 @@ from workers.scoring.planning.destination import (
     output_location,
     rejects_destination,
 )
+from workers.scoring.planning.incremental import Incremental
+from workers.scoring.planning.increments import plan_incremental
 from workers.scoring.planning.locations import check_bucket, check_copy
 from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.model_pin import ask_pinned, read_metadata
 from workers.scoring.planning.outputs import leave_out_equal, with_ids, written_columns
+from workers.scoring.planning.partition_filter import all_of
 from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.table_kinds import input_warnings, output_warnings
@@ -87,13 +90,15 @@ def _plan(
     check_output_names(columns)
     contract, unchecked = pin_contract(clients, resolved, metadata, table) if writes else (None, [])
     read = columns_to_read(table, features, [*ids, *columns_of_contract(contract, table)])
-    aliased = needs_aliases(table, read, resolved.restriction)
-    if writes and (aliased or resolved.is_query):
-        check_copy(clients, request.env, request.input_table)
     series = takes_series(description, metadata.signature)
     path = model.choose_route(features, list(outputs), metadata, series)
     existing, location = output_location(clients, request.output_table) if writes else (None, "")
     check_bucket(clients, request.env, request.output_table, location)
+    incremental, unscored = plan_incremental(clients, resolved, ids, existing, location)
+    named = needs_aliases(table, read, _named(resolved, incremental))
+    aliased = named or (incremental is not None and incremental.is_by_ids)
+    if writes and (aliased or resolved.is_query):
+        check_copy(clients, request.env, request.input_table)
     reference = None
     if writes and request.profile:
         reference, left_out = of_training(metadata, table, features, outputs, written)
@@ -103,6 +108,7 @@ def _plan(
                 clients, resolved.model, request.env, model, description, outputs, written
             )
     created_at = dt.datetime.now(dt.UTC)
+    counted = None if incremental is None else incremental.rows
     output = output_destination(
         request.output_table,
         existing,
@@ -120,8 +126,8 @@ def _plan(
         is_query=resolved.is_query,
         snapshot_at=resolved.snapshot_at.isoformat(),
         created_at=created_at.isoformat(),
-        rows_expected=resolved.rows,
-        rows_exact=resolved.rows_exact,
+        rows_expected=resolved.rows if counted is None else counted,
+        rows_exact=resolved.rows_exact if counted is None else not resolved.is_query,
         features=tuple(features),
         ids=tuple(ids),
         read_columns=read,
@@ -130,11 +136,12 @@ def _plan(
         rejects=rejects_destination(clients, request.output_table) if writes else output,
         location=location,
         warnings=(
-            *input_warnings(request.input_table, resolved.table, aliased),
+            *input_warnings(request.input_table, resolved.table, named),
             *output_warnings(request.output_table, existing, request.write_disposition),
             *warnings,
             *matching,
             *unchecked,
+            *unscored,
         ),
         labels={c.name: c.label for c in columns if c.label is not None},
         path=path,
@@ -144,7 +151,14 @@ def _plan(
         reference=reference,
         contract=contract,
         partition_filter=resolved.partition_filter,
+        incremental=incremental,
     )
+
+
+def _named(resolved: Resolved, incremental: Incremental | None) -> str | None:
+    """Return the conditions on the rows, by which columns are named that need not be read."""
+    column = None if incremental is None else f"`{incremental.column}`"
+    return all_of(resolved.restriction, column)
 
 
 def requested_outputs(model: Description, request: ScoringRequest) -> tuple[str, ...]:

@@ -18,8 +18,10 @@ from mlsys.columns.names import fold
 from workers.inference.predictor import PredictionSpec
 from workers.monitoring.contract import PlannedContract
 from workers.monitoring.reference import Reference
+from workers.query import column_sql
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
+from workers.scoring.planning.incremental import Incremental
 from workers.scoring.planning.model_pin import ModelPin
 from workers.scoring.planning.partition_filter import all_of
 from workers.scoring.store import RunStore
@@ -95,6 +97,7 @@ class Plan:
     reference: Reference | None = None  # the columns that the run counts; None: it counts nothing
     contract: PlannedContract | None = None  # of the model's input, as it was when planned
     partition_filter: str | None = None  # the condition of the input's partition, if it names one
+    incremental: Incremental | None = None  # None: the rows are not compared with those before
 
     @property
     def input_table(self) -> TableRef:
@@ -120,11 +123,23 @@ class Plan:
     @property
     def restriction(self) -> str | None:
         """The SQL condition on the rows that are scored; None: all rows of the table."""
-        return all_of(self.where, self.partition_filter)
+        return all_of(self.where, self.partition_filter, self.bounds)
+
+    @property
+    def bounds(self) -> str | None:
+        """The SQL condition on the rows between two watermarks."""
+        if self.incremental is None:
+            return None
+        name = self.incremental.column  # of the copying query, or of the Storage Read API
+        return self.incremental.bounds(
+            column_sql(self.input_table, name) if self.aliased else f"`{name}`"
+        )
 
     @property
     def is_filtered(self) -> bool:
         """True if fewer rows may be scored than `rows_expected`; how many is not known before."""
+        if self.incremental is not None:  # BigQuery has counted the rows of a run by a column
+            return self.incremental.rows is None or self.is_query
         return self.where is not None or (self.partition_filter is not None and not self.rows_exact)
 
     @property
@@ -190,6 +205,11 @@ class Plan:
                 "rejects": Destination.from_dict(value["rejects"]),
                 "warnings": tuple(value["warnings"]),
                 "shadow": Shadow.from_dict(value["shadow"]) if value.get("shadow") else None,
+                "incremental": (
+                    Incremental.from_dict(value["incremental"])
+                    if value.get("incremental")
+                    else None
+                ),
                 "reference": Reference.from_dict(counted) if counted else None,
                 "contract": (
                     PlannedContract.from_dict(value["contract"]) if value.get("contract") else None

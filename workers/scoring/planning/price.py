@@ -9,6 +9,8 @@ from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import find_table
 from mlsys.errors import PriceLimit
 from workers.query import column_sql, dry_run
+from workers.scoring.planning.increments import lacking_rows
+from workers.scoring.planning.partition_filter import all_of
 from workers.scoring.planning.plan import Plan
 from workers.scoring.request import ScoringRequest
 
@@ -22,8 +24,9 @@ USD_PER_TIB_READ = 1.10
 USD_PER_TIB_QUERIED = 6.25
 PRICE_BASIS = (
     "US list prices, before the monthly free tier: 1.10 USD per TiB that the Storage Read API "
-    "reads. If a query copies the rows first (a view, or column names beyond letters, digits and "
-    "underscores): 6.25 USD per TiB that the query reads, plus reading its result"
+    "reads. If a query copies the rows first (a view, incremental=ids, or column names beyond "
+    "letters, digits and underscores): 6.25 USD per TiB that the query reads, plus reading its "
+    "result"
 )
 
 
@@ -51,8 +54,10 @@ def estimate(clients: Clients, plan: Plan, table: Table | None = None) -> Estima
     if plan.restriction and later:
         columns = "*"
     sql = f"SELECT {columns} FROM `{plan.input_table.base}`"
-    if plan.restriction and not later:
-        sql += f" WHERE (\n{plan.restriction}\n)"  # some tables cannot be queried without
+    by_ids = plan.incremental is not None and plan.incremental.is_by_ids
+    lacking = lacking_rows(clients, plan) if by_ids else None  # reads the output's ids, too
+    if condition := all_of(None if later else plan.restriction, lacking):
+        sql += f" WHERE (\n{condition}\n)"  # some tables cannot be queried without
     size = dry_run(clients, sql).bytes
     if not size:  # the local BigQuery does not estimate queries
         table = table or find_table(clients, plan.input_table)

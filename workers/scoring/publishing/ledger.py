@@ -158,6 +158,9 @@ def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
         "bytes_billed": end.bytes_billed,
         "estimated_cost": end.estimated_cost,
         "vcpu_seconds": end.vcpu_seconds,
+        "watermark": None,
+        "rows_below": None,
+        "rows_late": None,
     }
     nothing = dict.fromkeys(
         "failure rejects_table rows_read rows_scored rows_rejected bytes_read shards job_id".split()
@@ -177,4 +180,7 @@ def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
         "path": end.path or plan.path or None,
         "job_id": end.job_id,
         "contract": end.contract,
+        "watermark": end.watermark,
+        "rows_below": end.rows_below,
+        "rows_late": end.rows_late,
     }

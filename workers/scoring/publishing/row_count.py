@@ -12,7 +12,7 @@ from typing import Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, TryAgain
-from workers.query import select
+from workers.query import as_of, select
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.materialized_view import copy_of
 from workers.scoring.shards.read_session import Session, give_up, given_up
@@ -68,8 +68,7 @@ def _count(clients: Clients, store: RunStore, plan: Plan) -> int | None:
     sql = f"SELECT COUNT(*) AS n FROM `{table}`"
     # The local BigQuery reads a table as it is now.
     if not plan.is_copied and not clients.settings.emulators.bigquery:
-        at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
-        sql += f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
+        sql += as_of(dt.datetime.fromisoformat(plan.snapshot_at))
     if plan.restriction and not plan.is_copied:
         sql += f" WHERE (\n{plan.restriction}\n)"
     try:

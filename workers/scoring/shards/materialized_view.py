@@ -16,7 +16,8 @@ from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import SchemaMismatch, TableNotFound
 from workers.jobs import finish, jobs_of
-from workers.query import column_sql, dry_run
+from workers.query import as_of, column_sql, dry_run
+from workers.scoring.planning.increments import lacking_rows
 from workers.scoring.planning.locations import dataset_location
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.refusals import why_refused
@@ -44,11 +45,12 @@ def materialize(
     from google.cloud import bigquery
 
     table = copy_of(clients, env, plan)
+    lacking = lacking_of(clients, plan)
     expires = dt.datetime.now(dt.UTC) + ROWS_LAST
     sql = (
         f"CREATE TABLE IF NOT EXISTS `{table}`\n"
         f"OPTIONS (expiration_timestamp = TIMESTAMP '{expires:%Y-%m-%d %H:%M:%S}+00') AS\n"
-        f"{rows_sql(plan)}"
+        f"{rows_sql(plan, lacking=lacking)}"
     )
     source = plan.input_table
     location = dataset_location(clients, f"{source.project}.{source.dataset}")
@@ -86,11 +88,14 @@ def copy_of(clients: Clients, env: str, plan: Plan) -> TableRef:
     return TableRef(project, dataset, f"view_rows_{plan.run_id}_{plan.token}")
 
 
-def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
+def rows_sql(
+    plan: Plan, *, where: bool = True, snapshot: bool = True, lacking: str | None = None
+) -> str:
     """Return the query whose rows are copied.
 
     All columns of a view without aliases are copied if the request has a filter: it is applied as
-    the rows are read, and may name any column.
+    the rows are read, and may name any column. `lacking` is the condition for the rows of a run by
+    ids.
     """
     source = plan.input_table.base
     if plan.aliased:
@@ -104,11 +109,17 @@ def rows_sql(plan: Plan, *, where: bool = True, snapshot: bool = True) -> str:
     # The alias is the table's implicit one, which the local BigQuery loses at a snapshot.
     sql = f"SELECT {columns} FROM `{source}` AS `{source.table}`"
     if snapshot and not plan.is_query:
-        at = dt.datetime.fromisoformat(plan.snapshot_at).astimezone(dt.UTC)
-        sql += f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at:%Y-%m-%d %H:%M:%S.%f}+00'"
-    if where and plan.aliased and plan.restriction:
-        sql += f" WHERE (\n{plan.restriction}\n)"
+        sql += as_of(dt.datetime.fromisoformat(plan.snapshot_at))
+    restriction = plan.restriction if where and plan.aliased else None
+    if conditions := [text for text in (restriction, lacking) if text]:
+        sql += " WHERE " + " AND ".join(f"(\n{text}\n)" for text in conditions)
     return sql
+
+
+def lacking_of(clients: Clients, plan: Plan) -> str | None:
+    """Return the condition for the rows of a run by ids; None: every row of the restriction."""
+    by_ids = plan.incremental is not None and plan.incremental.is_by_ids
+    return lacking_rows(clients, plan) if by_ids else None
 
 
 def check_rows(clients: Clients, plan: Plan) -> None:
@@ -120,7 +131,7 @@ def check_rows(clients: Clients, plan: Plan) -> None:
     from google.api_core.exceptions import BadRequest, NotFound
 
     try:
-        dry_run(clients, rows_sql(plan))
+        dry_run(clients, rows_sql(plan, lacking=lacking_of(clients, plan)))
     except (BadRequest, NotFound) as exc:
         raise _refused(clients, plan, exc) from exc
 

@@ -85,6 +85,24 @@ run "schedules_call_as_the_scheduler" {
   }
 }
 
+run "an_incremental_schedule_must_append" {
+  command = plan
+
+  variables {
+    scheduled_predictions = {
+      new-rows = {
+        schedule     = "0 5 * * *"
+        input_table  = "a.b.c"
+        output_table = "a.b.d"
+        model_name   = "churn"
+        incremental  = "updated_at"
+      }
+    }
+  }
+
+  expect_failures = [var.scheduled_predictions]
+}
+
 run "a_schedule_with_write_empty_is_refused" {
   command = plan
 

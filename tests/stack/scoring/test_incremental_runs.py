@@ -1,0 +1,198 @@
+"""`incremental` scores only the rows that are new, by a column's watermark or by their ids."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from mlsys.cloud.tables import TableRef
+from mlsys.local.stack import LocalStack
+from scoring_cases import TIMEOUT, Lab
+from workers.scoring.planning.incremental import Incremental, Watermark
+from workers.scoring.planning.incremental_sql import counts_sql
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+X = pd.DataFrame({"a": np.linspace(0, 1, 40), "b": np.linspace(3, -2, 40)})
+MODEL = LinearRegression().fit(X, X["a"] + 2 * X["b"])
+NOON = pd.Timestamp("2026-11-28 12:00:00.000001", tz="UTC")
+
+
+@pytest.fixture(scope="module")
+def lab(stack: LocalStack) -> Lab:
+    return Lab(stack)
+
+
+@pytest.fixture
+def model(lab: Lab) -> str:
+    return lab.upload(MODEL, X)
+
+
+def rows(first: int, last: int, at: pd.Timestamp = NOON, **more: Any) -> pd.DataFrame:
+    """Return some rows, one a second."""
+    seconds = [at + pd.Timedelta(seconds=n) for n in range(last - first)]
+    return X[first:last].assign(id=range(first, last), at=seconds, **more)
+
+
+def ids(lab: Lab, table: str) -> list[int]:
+    return lab.rows(table)["id"].tolist()
+
+
+def test_a_table_that_grows_is_scored_once_by_a_column_and_late_rows_by_ids(
+    lab: Lab, model: str
+) -> None:
+    table = lab.put(rows(0, 20))
+    params = lab.params(table, model, incremental="at")
+    first = lab.here(params).done()
+    last = (NOON + pd.Timedelta(seconds=19)).isoformat(" ")
+    assert (first["rows"], first["incremental"], first["watermark"]) == (20, "at", last)
+    assert (first["watermark_before"], first["rows_below"], first["rows_late"]) == (None, 0, 0)
+    again = lab.here(params).done()
+    assert again["reused"] and again["run_id"] == first["run_id"]
+
+    lab.put(rows(20, 25, NOON + pd.Timedelta(hours=1)), table)
+    lab.put(rows(25, 28), table)  # late: at or below the watermark
+    verdict = lab.here(params | {"dry_run": "true"}).json
+    assert verdict["ok"] and verdict["rows"] == 5
+    assert verdict["incremental"] == {
+        "by": "at",
+        "rows": 5,
+        "watermark_before": last,
+        "watermark": (NOON + pd.Timedelta(hours=1, seconds=4)).isoformat(" "),
+        "rows_below": 23,
+        "rows_late": 3,
+    }
+    [late] = verdict["warnings"]
+    assert late.startswith("3 rows at or below the watermark at = ") and "incremental=ids" in late
+    second = lab.here(params).done()
+    assert (second["rows_read"], second["rows_below"], second["rows_late"]) == (5, 23, 3)
+    assert second["warnings"] == [late]
+    assert ids(lab, params["output_table"]) == list(range(25))
+
+    by_ids = params | {"incremental": "ids"}
+    verdict = lab.here(by_ids | {"dry_run": "true"}).json
+    assert (verdict["rows"], verdict["incremental"]["by"]) == (3, "ids")
+    third = lab.here(by_ids).done()
+    assert (third["rows_read"], third["watermark"]) == (3, second["watermark"])
+    assert lab.here(by_ids).done()["reused"]
+    _, full = lab.score(table, model)
+    output = lab.rows(params["output_table"])
+    assert output["id"].tolist() == list(range(28))
+    assert output["prediction"].tolist() == full["prediction"].tolist()  # bit by bit
+
+    lab.put(rows(28, 29), table)  # late as well, and counted since the run by ids
+    fourth = lab.here(params).done()
+    assert (fourth["rows_read"], fourth["rows_late"]) == (0, 1)
+    sql = (
+        "SELECT watermark, rows_below, rows_late FROM mlsys_dev.prediction_runs "
+        f"WHERE output_table = '{params['output_table']}' ORDER BY finished_at"
+    )
+    ledger = [tuple(r.values()) for r in lab.clients.bigquery.query(sql).result(timeout=TIMEOUT)]
+    mark = second["watermark"]
+    assert ledger == [(last, 0, 0), (mark, 23, 3), (mark, None, None), (mark, 29, 1)]
+
+
+def test_a_view_with_a_filter_and_unusual_names_goes_on_from_its_watermark(
+    lab: Lab, model: str
+) -> None:
+    table = lab.put(rows(0, 10).rename(columns={"at": "at time"}))
+    view = lab.view(f"SELECT * FROM `{table}`")
+    params = lab.params(view, model, incremental="`at time`", where="id < 30")
+    assert lab.here(params).done()["rows"] == 10
+    lab.put(rows(10, 35, NOON + pd.Timedelta(hours=1)).rename(columns={"at": "at time"}), table)
+    assert lab.here(params).done()["rows"] == 20
+    assert lab.here(params | {"incremental": "ids"}).done()["rows"] == 0
+    assert ids(lab, params["output_table"]) == list(range(30))
+
+
+def test_every_kind_of_watermark_restricts_what_is_read(lab: Lab) -> None:
+    kinds = {
+        "i": ("INT64", "5"),
+        "n": ("NUMERIC", "NUMERIC '5'"),
+        "g": ("BIGNUMERIC", "BIGNUMERIC '5.5'"),
+        "d": ("DATE", "DATE '2026-11-28'"),
+        "t": ("DATETIME", "DATETIME '2026-11-28 10:00:00.000005'"),
+        "s": ("TIMESTAMP", "TIMESTAMP '2026-11-28 10:00:00.000005+00:00'"),
+    }
+    name = lab.name()
+    values = ", ".join(f"{literal} AS {column}" for column, (_, literal) in kinds.items())
+    lab.clients.bigquery.query(f"CREATE TABLE `{name}` AS SELECT {values}").result(timeout=TIMEOUT)
+
+    ref = TableRef.parse(name)
+    for column, (kind, literal) in kinds.items():
+        sql = counts_sql(ref, [], column=column)
+        [row] = lab.clients.bigquery.query(sql).result(timeout=TIMEOUT)
+        mark = Watermark.of(column, kind, row["up_to"], 1)
+        assert mark.sql == literal
+        for above, count in ((None, 1), (mark, 0)):
+            part = Incremental(column, "s", 0, None, above=above, up_to=mark)
+            read = lab.clients.bigquery_read.create_read_session(
+                parent=f"projects/{lab.project}",
+                read_session={
+                    "table": ref.path,
+                    "data_format": "ARROW",
+                    "read_options": {"row_restriction": part.bounds(f"`{column}`")},
+                },
+                max_stream_count=1,
+            )
+            assert (
+                sum(
+                    m.row_count
+                    for stream in read.streams
+                    for m in lab.clients.bigquery_read.read_rows(stream.name)
+                )
+                == count
+            )
+
+
+def test_what_cannot_be_incremental_is_refused_and_nothing_is_written(lab: Lab, model: str) -> None:
+    table = lab.put(rows(0, 5, text="x", share=0.5))
+    lab.put(rows(4, 6, pd.NaT, text="x", share=0.5), table)
+    params = lab.params(table, model)
+    for column, words in (
+        ("at", ("at: is NULL in 2 of 7 rows", "incremental=ids")),
+        ("text", ("text: is STRING", "INT64")),
+        ("share", ("share: is FLOAT64",)),
+        ("nope", ("nope: is not in the input table",)),
+        ("ids", ("1 rows of", "have the id of another row")),
+    ):
+        request = params | {"incremental": column}
+        lab.here(request).problem(422, "schema-mismatch", *words)
+        verdict = lab.here(request | {"dry_run": "true"}).json
+        assert not verdict["ok"] and words[0] in verdict["problems"][0]["detail"]
+    lab.here(params | {"incremental": "at", "write_disposition": "WRITE_TRUNCATE"}).problem(
+        400, "invalid-request", "pass WRITE_APPEND"
+    )
+    lab.here(params | {"incremental": "at", "preview": "3"}).problem(
+        400, "invalid-request", "without incremental"
+    )
+    assert not lab.exists(params["output_table"])
+    lacking = lab.create({"id": "STRING", "prediction": "FLOAT64"})
+    lab.here(params | {"incremental": "ids", "output_table": lacking}).problem(
+        422, "schema-mismatch"
+    )
+    assert lab.objects("_incremental/") == {} or lab.count(lacking) == 0
+
+
+def test_null_ids_are_found_in_the_output_and_another_column_is_refused(
+    lab: Lab, model: str
+) -> None:
+    frame = rows(0, 4).assign(id=pd.array([0, 1, None, 3], "Int64"))
+    table = lab.put(frame)
+    params = lab.params(table, model, incremental="ids")
+    assert lab.here(params).done()["rows"] == 4
+    lab.put(rows(4, 6), table)
+    assert lab.here(params).done()["rows"] == 2
+    assert lab.count(params["output_table"]) == 6
+    lab.here(params | {"incremental": "at"}).problem(409, "conflict", "has no watermark")
+
+
+def test_a_deleted_output_begins_again(lab: Lab, model: str) -> None:
+    params = lab.params(lab.put(rows(0, 4)), model, incremental="at")
+    first = lab.here(params).done()
+    lab.clients.bigquery.delete_table(params["output_table"], timeout=TIMEOUT)
+    again = lab.here(params).done()
+    assert (again["run_id"], again["rows"]) == (f"{first['run_id']}-2", 4)
+    assert again["watermark_before"] is None

@@ -1,0 +1,177 @@
+"""Incremental runs publish no row twice and lose none, in whatever order they work and die."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from incremental_world import History, Row, World, install
+from mlsys.errors import Conflict, RunCancelled, SchemaMismatch
+from workers.scoring.planning.claims import Claims
+from workers.scoring.planning.incremental import outputs_of
+from workers.scoring.request import IDS
+
+SEEDS = range(30)  # `make test-long` plays more
+STEPS = 60
+
+
+@pytest.fixture
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+def play(patch: pytest.MonkeyPatch, seed: int, **kinds: bool) -> History:
+    world = World(random.Random(seed))
+    install(patch, world)
+    history = History(world, **kinds)
+    history.play(STEPS)
+    return history
+
+
+def written(history: History, version: str | None = None) -> Counter[int]:
+    rows = history.world.output
+    return Counter(row.id for row, v, _ in rows if version in (None, v))
+
+
+def everything(history: History) -> Counter[int]:
+    return Counter(row.id for row in history.world.rows)
+
+
+def test_rows_by_a_column_are_written_once_and_none_is_missing(patch: pytest.MonkeyPatch) -> None:
+    """Whatever version scores them: the watermark is the output's."""
+    runs = 0
+    for seed in SEEDS:
+        history = play(patch, seed, ids=False, undone=False, late=False)
+        history.score("n")
+        assert written(history) == everything(history), seed
+        runs += len(history.world.done())
+    assert runs > 3 * len(SEEDS)
+
+
+def test_rows_by_ids_are_written_once_a_version_and_none_is_missing(
+    patch: pytest.MonkeyPatch,
+) -> None:
+    for seed in SEEDS:
+        history = play(patch, seed, column=False)
+        for version in ("v1", "v2"):
+            history.score(IDS, version)
+            assert written(history, version) == everything(history), seed
+
+
+def test_runs_by_a_column_and_by_ids_write_no_row_twice(patch: pytest.MonkeyPatch) -> None:
+    """Ids repair what a column leaves: late rows, and those of runs that were undone."""
+    refused = 0
+    for seed in SEEDS:
+        history = play(patch, seed)
+        refused += history.refused
+        for version in ("v1", "v2"):
+            assert max(written(history, version).values(), default=1) == 1, seed
+            history.score(IDS, version)
+            assert written(history, version) == everything(history), seed
+    assert refused
+
+
+def test_the_newest_runs_undo_steps_the_watermark_back(patch: pytest.MonkeyPatch) -> None:
+    world = World(random.Random(0))
+    install(patch, world)
+    history = History(world)
+    world.rows += [Row(0, 1), Row(1, 2)]
+    first = history.score("n")
+    world.rows += [Row(2, 3)]
+    second = history.score("n")
+    assert first is not None and second is not None
+    assert [second.plan.incremental.above.value, second.plan.incremental.up_to.value] == ["2", "3"]
+    for _ in world.undo(second):
+        pass
+    third = history.score("n")
+    assert third is not None and third.plan.incremental.above.value == "2"
+    for run in (third, first):
+        for _ in world.undo(run):
+            pass
+    last = history.score("n")
+    assert last is not None and last.plan.incremental.above is None
+    assert written(history) == everything(history)
+
+
+def test_late_rows_are_counted_once_for_each_watermark(patch: pytest.MonkeyPatch) -> None:
+    world = World(random.Random(0))
+    install(patch, world)
+    history = History(world)
+    world.rows += [Row(0, 10), Row(1, 20)]
+    history.score("n")
+    world.rows += [Row(2, 20), Row(3, 5), Row(4, 30)]
+    run = history.score("n")
+    assert run is not None
+    part = run.plan.incremental
+    assert (part.rows, part.rows_below, part.rows_late) == (1, 4, 2)
+    empty = history.score("n")
+    assert empty is not None and not empty.plan.incremental.moves
+    assert empty.plan.incremental.rows_late == 0
+    history.score(IDS)
+    assert written(history) == everything(history)
+
+
+def test_a_run_without_rows_claims_nothing(patch: pytest.MonkeyPatch) -> None:
+    world = World(random.Random(0))
+    install(patch, world)
+    history = History(world)
+    chain = Claims(world.clients, "dev", world.request("n", "v1").output_table, "m")
+    history.score("n")
+    assert chain.newest() is None  # nor a watermark: the input is empty
+    world.rows += [Row(0, 1)]
+    for _ in range(3):
+        history.score("n")
+    newest = chain.newest()
+    assert newest is not None and (newest.number, newest.marks) == (0, {})
+    key = outputs_of("dev", "project1.d.output", "m")
+    assert f"_incremental/{key}/999999999.json" in world.clients.storage.bucket("runs").objects
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2], ids=["planned", "begun", "scored"])
+def test_a_run_gives_way_if_the_rows_before_it_are_undone(
+    patch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Else its watermark would stand above rows that nobody has scored."""
+    world = World(random.Random(0))
+    install(patch, world)
+    history = History(world)
+    world.rows += [Row(0, 1)]
+    first = history.score("n")
+    world.rows += [Row(1, 2)]
+    second = world.plan("n", "v1")
+    work = world.work(second)
+    for _ in range(steps):
+        next(work)
+    assert first is not None
+    for _ in world.undo(first):
+        pass
+    with pytest.raises(RunCancelled, match="repeat the request"):
+        for _ in work:
+            pass
+    history.score("n")
+    assert written(history) == everything(history)
+
+
+def test_a_run_that_cannot_be_finished_is_named_to_those_that_go_on_from_it(
+    patch: pytest.MonkeyPatch,
+) -> None:
+    world = World(random.Random(0))
+    install(patch, world)
+    world.rows += [Row(0, 1)]
+    work = world.work(world.plan("n", "v1"))
+    for _ in range(4):  # it dies before the load
+        next(work)
+    world.rows += [Row(1, 2)]
+    second = world.work(world.plan("n", "v1"))
+
+    def refuse(_: object) -> None:
+        raise SchemaMismatch("the table has other columns")
+
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setattr(world, "load", refuse)
+        with pytest.raises(Conflict, match="from the rows of run0.*other columns"):
+            next(second)
+    History(world).score("n")
+    assert sorted(row.id for row, _, _ in world.output) == [0, 1]
