@@ -94,6 +94,7 @@ def test_a_table_that_grows_is_scored_once_by_a_column_and_late_rows_by_ids(
     assert ledger == [(last, 0, 0), (mark, 23, 3), (mark, None, None), (mark, 29, 1)]
 
 
+@pytest.mark.slow
 def test_a_view_with_a_filter_and_unusual_names_goes_on_from_its_watermark(
     lab: Lab, model: str
 ) -> None:
@@ -189,6 +190,7 @@ def test_null_ids_are_found_in_the_output_and_another_column_is_refused(
     lab.here(params | {"incremental": "at"}).problem(409, "conflict", "has no watermark")
 
 
+@pytest.mark.slow
 def test_a_deleted_output_begins_again(lab: Lab, model: str) -> None:
     params = lab.params(lab.put(rows(0, 4)), model, incremental="at")
     first = lab.here(params).done()
