@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mlsys.settings import Settings
+
 FLAGS = ("allow_rejected", "allow_version_mismatch")  # of the command line
 POSITIONAL = ("input_table", "output_table", "model_name", "model_version")
 LISTS = ("id_columns", "outputs", "prediction_column")
@@ -51,6 +53,36 @@ def notebook(request: Mapping[str, Any]) -> str:
     inner = "".join(f"    {argument},\n" for argument in arguments)
     text = "from mlsys.runs import predict\n\n"
     return f"{text}run = predict(\n{inner})\nrun.to_dataframe()"
+
+
+def upload(settings: Settings) -> str:
+    """Return the upload of a first model; on the local stack commands that train one too."""
+    if not settings.emulators:
+        return """from mlsys.models import upload_model
+
+upload_model(model, "titanic-survival", X=X_train, y=y_train, id_columns=["PassengerId"])"""
+    return f"""set -a; . .local/env; set +a   # in the folder where `make local` runs
+.venv/bin/python - <<'END'
+{training(settings.project)}
+END"""
+
+
+def training(project: str) -> str:
+    """Return Python that trains a model on a sample table of the local stack, and uploads it."""
+    return f"""from sklearn.ensemble import HistGradientBoostingClassifier
+from mlsys.bq import bq_get
+from mlsys.models import upload_model
+
+df = bq_get("SELECT * FROM `{project}.titanic.train`")
+X, y = df[["Pclass", "Age", "SibSp", "Parch", "Fare"]], df["Survived"]
+model = HistGradientBoostingClassifier(random_state=0).fit(X, y)
+upload_model(model, "titanic-survival", X=X, y=y, id_columns=["PassengerId"])"""
+
+
+def sample_tables(project: str) -> dict[str, str]:
+    """Return the sample table of the local stack that is to be scored, and where its rows go."""
+    names = {"input_table": "test", "output_table": "scored"}
+    return {name: f"{project}.titanic.{table}" for name, table in names.items()}
 
 
 def rows_of_model(output_table: str, model_name: str, version: str) -> str:

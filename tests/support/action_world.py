@@ -91,6 +91,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         ),
         "workers.scoring.status.status": made.status,
         "workers.registry.table.list_models": lambda *_, **__: (MODELS, False),
+        "workers.scoring.planning.offered.offered_tables": lambda _: ["my-project.titanic.test"],
         "workers.registry.move.move_alias": made.move,
         "workers.registry.move.aliases_now": lambda *a: [
             row for row in aliases if len(a) < 4 or row.alias == a[3]

@@ -103,13 +103,21 @@ class World:
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     objects: dict[tuple[str, str], tuple[bytes, dt.datetime]] = field(default_factory=dict)
     queries: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    datasets: dict[Any, list[str]] = field(default_factory=dict)  # tables by project and dataset
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)  # of objects, by name
 
     settings = SERVICE
 
     @property
     def bigquery(self) -> SimpleNamespace:
-        return SimpleNamespace(query=self._query)
+        datasets = [SimpleNamespace(project=p, dataset_id=d) for p, d in self.datasets]
+        return SimpleNamespace(
+            query=self._query,
+            list_datasets=lambda *_, **__: datasets,
+            list_tables=lambda name, **_: [
+                SimpleNamespace(table_id=t) for t in self.datasets[tuple(name.split("."))]
+            ],
+        )
 
     @property
     def storage(self) -> SimpleNamespace:

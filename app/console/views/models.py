@@ -11,7 +11,7 @@ from pydantic import Field
 
 from app import service
 from app.api.queries import EnvQuery
-from app.console import formats
+from app.console import calls, formats
 from app.console.formats import is_number
 from app.console.pages import Page, env, page, query
 from mlsys.artifact.refs import ModelRef
@@ -49,7 +49,13 @@ def models() -> Page:
         skip=EACH * (passed.page - 1),
     )
     filters = passed.model_dump(exclude={"env"})
-    view = {"filters": filters, "models": rows, "more": more, "days": DAYS}
+    view = {
+        "filters": filters,
+        "models": rows,
+        "more": more,
+        "days": DAYS,
+        "upload": None if rows else calls.upload(service().settings),
+    }
     return Page(f"Models in {passed.env}", "models.html", view)
 
 

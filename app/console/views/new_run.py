@@ -28,6 +28,13 @@ FIELDS = tuple(
     for name in PredictQuery.model_fields
     if name not in ("env", "dry_run", "check_ids", "wait")
 )
+# That the form has a field for; it keeps the others as they are in the address.
+SHOWN = (
+    *("input_table", "output_table", "model_name", "model_version", "write_disposition"),
+    *("id_columns", "where", "max_rejects", "outputs", "prediction_column", "class_columns"),
+    *("shadow", "engine", "max_drift", "contract", "max_bytes", "max_cost", "run_id"),
+    *("allow_rejected", "allow_version_mismatch"),
+)
 MAX_MODELS = 200  # versions that are offered
 LONG = 60.0  # seconds without a plan, after which something may be wrong
 
@@ -116,10 +123,13 @@ def form(
 ) -> Page:
     """Return the form with these values, the verdict of its check, or what is wrong with it."""
     from workers.registry.table import list_models
+    from workers.scoring.planning.offered import offered_tables
 
     rows, _ = list_models(service().clients, env(), status="ready", limit=MAX_MODELS)
     view = {
         "values": {name: values.get(name, "") for name in FIELDS},
+        "hidden": {name: value for name, value in values.items() if value and name not in SHOWN},
+        "tables": offered_tables(service().clients),
         "models": sorted({row["model_name"] for row in rows}),
         "versions": sorted({row["model_version"] for row in rows}),
         "verdict": verdict,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app import service
-from app.console import formats
+from app.console import calls, formats
 from app.console.pages import Page, env, page
 from app.console.rendering import link
 
@@ -28,7 +28,8 @@ def overview() -> Page:
 
     clients, name = service().clients, env()
     runs, _ = list_runs(clients, name, limit=STRIP)
-    rejected, more = list_models(clients, name, status="rejected", limit=MAX_NAMED)
+    some = list_models(clients, name, status="rejected" if runs else None, limit=MAX_NAMED)
+    rejected, more = [row for row in some[0] if row["status"] == "rejected"], some[1] and bool(runs)
     attention = [*of_rejected(rejected, more), *of_failed(runs, formats.now())]
     working, _ = runs_at_work(clients, name, limit=SHOWN)
     view = {
@@ -36,6 +37,7 @@ def overview() -> Page:
         "strip": brief(runs),
         "working": working,
         "runs": runs[:SHOWN],
+        "first_steps": None if runs else first_steps(some[0]),
     }
     return Page(f"Overview of {name}", "overview.html", view)
 
@@ -99,6 +101,22 @@ def checks() -> Page:
             | {"command": f"mlsys quarantine list --env {name}"}
         )
     return Page("Buckets and messages", "checks.html", {"attention": attention})
+
+
+def first_steps(models: Sequence[Row]) -> dict[str, Any]:
+    """Return what somebody does who has no run yet: the upload of a model, then the form of a run.
+
+    The local stack has sample tables, so that there the commands are whole and the form is filled.
+    """
+    settings = service().settings
+    filled = calls.sample_tables(settings.project) if settings.emulators else {}
+    ready = [row["model_name"] for row in models if row["status"] == "ready"]
+    return {
+        "local": bool(settings.emulators),
+        "upload": calls.upload(settings),
+        "model_name": ready[0] if ready else None,
+        "form": link("console.new_run", model_name=ready[0], **filled) if ready else None,
+    }
 
 
 def of_rejected(rows: Sequence[Row], more: bool) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from workers.scoring.request import check_run_id
 EACH = 50  # runs of a page
 MAX_WORKING = 20  # runs that still work, above those that ended
 MAX_ATTEMPTS = 20
+STAMPS = ("predicted_at", "model_name", "model_version", "run_id")  # the same in each row
 
 
 class Filter(RunsQuery):
@@ -117,6 +118,24 @@ def rejects(run_id: str) -> Page:
     names = decision.rejects if isinstance(decision, Decision) else ()
     rows = [{"row": dict(each.row), "reason": each.reason} for each in read_rejects(store, names)]
     return Page(f"Rows that {run_id} set aside", "rejects.html", {"run_id": run_id, "rows": rows})
+
+
+@page("/runs/<run_id>/rows")
+def rows(run_id: str) -> Page:
+    """Show some of the rows that a run wrote, a part of its page."""
+    from workers.scoring.publishing.sample import some_rows
+    from workers.scoring.store import RunStore
+
+    some = some_rows(RunStore(service().clients, env(), check_run_id(run_id)))
+    names = list(some[0]) if some else []
+    columns = [name for name in names if name not in STAMPS]
+    view = {
+        "run_id": run_id,
+        "columns": columns,
+        "stamps": [name for name in names if name in STAMPS],
+        "rows": [[row[name] for name in columns] for row in some],
+    }
+    return Page(f"Rows of {run_id}", "rows.html", view)
 
 
 def contract_of(state: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -101,12 +101,18 @@ def promotions(ref: ModelRef, row: Mapping[str, Any]) -> list[dict[str, str | No
 
 def request_of(model_name: str, version: str, document: Mapping[str, Any]) -> dict[str, str]:
     """Return a request that scores a table by the version, with names to fill in."""
-    project = service().settings.project
+    settings = service().settings
+    project = settings.project
+    tables = {
+        "input_table": f"{project}.dataset.input",
+        "output_table": f"{project}.dataset.scored",
+    }
+    if settings.emulators:
+        tables = calls.sample_tables(project)
     ids = document.get("id_columns")
     request = {
         "env": env(),
-        "input_table": f"{project}.dataset.input",
-        "output_table": f"{project}.dataset.scored",
+        **tables,
         "model_name": model_name,
         "model_version": version,
     }

@@ -25,6 +25,7 @@ from console_cloud import (
     decision_of,
     model_row,
     moment,
+    parquet,
     plan_of,
     profile_row,
     put_run,
@@ -112,8 +113,10 @@ def cloud() -> Cloud:
     failed = plan_of("failed-run")
     put_run(made, failed)
     made.put("failed-run/failure.json", FAILURE)
+    made.put("drifted/part", parquet({}, y=["x", "x"], run_id=["x", "x"]))
     made.put(
-        "drifted/publish.json", decision_of([profile_row("x"), profile_row("x", "prediction")])
+        "drifted/publish.json",
+        decision_of([profile_row("x"), profile_row("x", "prediction")]) | {"parts": ["part"]},
     )
     made.rows["metrics_of_run"] = [{**MEASURED, "metric": "x", "value": 1.0}]
     made.rows["metrics_of_versions"] = [
@@ -145,6 +148,7 @@ LOOKS = [
     *("/ui/runs/a-run", "/ui/runs/failed-run", "/ui/runs/a-run/progress"),
     *(
         "/ui/runs/a-run/rejects",
+        "/ui/runs/drifted/rows",
         "/ui/tables/my-project.titanic.scored",
         "/ui/quarantine",
         "/ui/rescan",

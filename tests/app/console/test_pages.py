@@ -7,10 +7,12 @@ import json
 import re
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
 
+from app.console.views.new_run import FIELDS
 from console_cloud import (
     NOW,
     RUNS,
@@ -29,6 +31,7 @@ from console_cloud import (
     result_of,
     run_row,
 )
+from mlsys.settings.reading import Emulators
 
 EMPTY = ("/ui/", "/ui/models", "/ui/runs", "/ui/numbers", "/ui/checks")
 
@@ -86,14 +89,66 @@ def test_an_empty_environment_says_what_to_do_next(address: str) -> None:
     world = World()
     page = seen(client_of(world), address)
     said = {
-        "/ui/": "mlsys predict --env dev",
+        "/ui/": "upload_model(model",
         "/ui/models": "upload_model(model",
-        "/ui/runs": "mlsys predict --env dev",
+        "/ui/runs": "Score a table with a registered model",
         "/ui/numbers": "Rows scored",
         "/ui/checks": "the registry equals the bucket, and quarantine is empty.",
     }
     assert said[address] in page.text
     assert len(world.queries) <= 2
+
+
+def test_a_first_run_is_one_link_from_the_overview_once_a_model_is_there(world: World) -> None:
+    world.rows["list_runs"] = []
+    page = seen(client_of(world, emulators=Emulators()), "/ui/")
+    assert "titanic-survival v2 is rejected" in page.text
+    assert "/ui/new-run?model_name=titanic-survival" in page.links
+    page = seen(client_of(world), "/ui/")
+    assert any("input_table=my-project.titanic.test" in link for link in page.links)
+    world.rows["list_models"] = world.rows["models_at_a_glance"] = []
+    for address in ("/ui/", "/ui/models"):
+        page = seen(client_of(world), address)
+        assert "FROM `my-project.titanic.train`" in page.text and ". .local/env" in page.text
+    page = seen(client_of(world, emulators=Emulators()), "/ui/")
+    assert "No run has failed" in page.text and ".local/env" not in page.text
+
+
+def test_the_form_of_a_run_offers_tables_and_keeps_what_it_does_not_show(world: World) -> None:
+    world.datasets = {("my-project", "titanic"): ["test", "train"], ("my-project", "mlsys_dev"): []}
+    page = seen(client_of(world), "/ui/new-run?profile=false&contract=warn&model_name=m")
+    offered = [v["value"] for tag, v in page.elements if tag == "option"]
+    assert {"my-project.titanic.test", "my-project.titanic.train"} <= set(offered)
+    assert ("input", {"type": "hidden", "name": "profile", "value": "false"}) in page.elements
+    assert ("option", {"value": "warn", "selected": None}) in page.elements
+    world.datasets = {("a", "b"): []}
+    client = client_of(world, input_datasets=("a.b", "gone.gone"))
+    assert "such as my-project.titanic.test" in seen(client, "/ui/new-run").text
+
+
+def test_every_parameter_of_a_run_is_in_its_form(world: World) -> None:
+    """Running it again must be the same request."""
+    values = dict.fromkeys(FIELDS, "1")
+    page = seen(client_of(world), f"/ui/new-run?{urlencode(values)}")
+    names = {v.get("name") for tag, v in page.elements if tag in ("input", "select", "textarea")}
+    assert set(FIELDS) <= names
+
+
+def test_some_of_the_rows_of_a_run_are_shown(running: World) -> None:
+    name = "parts/0/00000-000000000000.parquet"
+    rows = {"PassengerId": [7, 8], "Survived": [1, None], "run_id": ["a-run"] * 2}
+    running.put(f"a-run/{name}", parquet({}, **rows))
+    client = client_of(running)
+    assert "published no rows" in seen(client, "/ui/runs/a-run/rows").text
+    decision = decision_of([]) | {"parts": [name]}
+    running.put("a-run/publish.json", decision)
+    running.put("a-run/result.json", result_of(plan_of()))
+    assert "/ui/runs/a-run/rows" in seen(client, "/ui/runs/a-run").links
+    answer = client.get("/ui/runs/a-run/rows.json").json
+    assert answer["columns"] == ["PassengerId", "Survived"] and answer["stamps"] == ["run_id"]
+    assert answer["rows"] == [[7, 1], [8, None]]
+    running.put(f"a-run/{name}", b"no parquet")
+    assert "kept for 30 days" in seen(client, "/ui/runs/a-run/rows", 404).text
 
 
 def test_the_overview_begins_with_what_needs_attention(world: World) -> None:
@@ -487,6 +542,7 @@ def pages(world: World) -> list[str]:
         "/ui/runs/a-run",
         "/ui/runs/a-run/progress",
         "/ui/runs/a-run/rejects",
+        "/ui/runs/a-run/rows",
         "/ui/runs/a-run/drift",
         "/ui/runs/a-run/measured",
         "/ui/models/titanic-survival/measured",

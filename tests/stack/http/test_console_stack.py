@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import Ridge
 
+from app.console import calls
 from console_cloud import Seen, moment
 from mlsys.artifact.refs import ModelRef
 from mlsys.local.stack import LocalStack
@@ -50,11 +51,26 @@ def test_the_pages_show_a_model_and_its_run(lab: Lab, environment: dict[str, str
     page = shown(f"/runs/{run['run_id']}")
     assert "stream 0" in page and "load job" in page and "record in the ledger" in page
     assert "Features" in shown(f"/runs/{run['run_id']}/drift")
+    assert f"The first {min(len(DATA), 10)} rows" in shown(f"/runs/{run['run_id']}/rows")
     assert "Not measured yet" in shown(f"/runs/{run['run_id']}/measured")
     assert "was measured yet" in shown(f"/models/{name}/measured")
     assert run["run_id"] in shown("/runs", model_name=name)
     assert run["run_id"] in shown("/")
     assert "Rows scored" in shown("/numbers") and shown("/checks")
+
+
+def test_the_first_steps_that_the_overview_names_lead_to_a_run(
+    lab: Lab, environment: dict[str, str]
+) -> None:
+    name = unique("first")
+    project = lab.clients.settings.project
+    exec(calls.training(project).replace("titanic-survival", name), {})
+    tables = calls.sample_tables(project)
+    request = tables | {"env": "dev", "model_name": name, "model_version": "v1"}
+    verdict = lab.here(request | {"dry_run": "true"}).json
+    assert verdict["ok"] and verdict["rows"] == 418
+    form = lab.here(request, "/ui/new-run").text
+    assert f'<option value="{project}.titanic.' in form  # tables are offered
 
 
 @pytest.mark.parametrize("sort", ["name", "uploaded", "run"])
