@@ -51,6 +51,7 @@ def backfill(
     prediction_column: str | Sequence[str] | None = None,
     class_columns: str | Mapping[Any, str] | Sequence[str] | None = None,
     where: str | None = None,
+    incremental: str | None = None,
     max_rejects: int | float | str | None = None,
     max_drift: float | str | None = None,
     profile: bool = True,
@@ -67,9 +68,10 @@ def backfill(
 
     Each partition from `first` to `last` (dates, or texts such as `2026-10`, `today`, and numbers
     for integer ranges) is a run of its own into the same partition of the output table, whose rows
-    it replaces; `parallel` run at a time. Only those in a state of `only` are scored, so the same
-    call goes on after an interruption. A partition that fails does not stop the others. With
-    `status` nothing is scored. The other parameters are those of `predict`.
+    it replaces, or with `incremental` adds to; `parallel` run at a time. Only those in a state of
+    `only` are scored, so the same call goes on after an interruption. A partition that fails does
+    not stop the others. With `status` nothing is scored. The other parameters are those of
+    `predict`.
 
     The frame has a row for each partition: its `state` (done, stale, failed, running, missing or
     empty), the `reason`, and the run. Its `attrs` has the totals.
@@ -90,6 +92,7 @@ def backfill(
             "prediction_column": prediction_column,
             "class_columns": class_columns,
             "where": where,
+            "incremental": incremental,
             "max_rejects": max_rejects,
             "max_drift": max_drift,
             "profile": None if profile else "false",

@@ -3,23 +3,18 @@
 import datetime as dt
 import json
 import threading
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from google.cloud import bigquery
 from sklearn.linear_model import LinearRegression
 
-from mlsys.cli import parser as cli
+from backfill_cases import Command, X
 from mlsys.local.stack import LocalStack
 from mlsys.models import set_alias
 from scoring_cases import Lab
 
 pytestmark = pytest.mark.usefixtures("environment")
 
-X = pd.DataFrame({"a": np.linspace(0, 1, 12), "b": np.linspace(3, -2, 12)})
-MODEL = LinearRegression().fit(X, X["a"])
 OTHER = LinearRegression().fit(X, X["b"])
 DAYS = [f"2026-11-2{n}" for n in range(3, 7)]
 
@@ -29,73 +24,8 @@ def lab(stack: LocalStack) -> Lab:
     return Lab(stack)
 
 
-def days_of(lab: Lab, days: list[str], rows: int = len(X)) -> str:
-    """Return a table that is partitioned by day, with as many rows a day."""
-    fields = {"id": "INT64", "day": "DATE", "a": "FLOAT64", "b": "FLOAT64"}
-    name = lab.create(fields, time_partitioning=bigquery.TimePartitioning(field="day"))
-    dates = pd.Series(pd.to_datetime(days).date).repeat(rows)
-    picked = X.iloc[np.arange(len(dates)) % len(X)].reset_index(drop=True)
-    lab.put(picked.assign(id=range(len(dates)), day=dates.to_numpy()), name, types=fields)
-    return name
-
-
-class Command:
-    """`mlsys backfill` of one table, as people repeat it."""
-
-    def __init__(self, lab: Lab, days: list[str], **more: str) -> None:
-        self.lab, self.days = lab, days
-        self.input, self.output = days_of(lab, days), lab.name("output")
-        self.model = lab.upload(MODEL, X, id_columns=["id", "day"], wait=True)
-        set_alias(self.model, "champion", "v1")
-        after = dt.date.fromisoformat(days[-1]) + dt.timedelta(days=1)  # has no rows
-        self.range = {"from": days[0], "to": after.isoformat()}
-
-    def run(self, *more: str) -> int:
-        """Run the command."""
-        known = {"env": "dev", "input-table": self.input, "output-table": self.output}
-        options = [w for k, v in (known | self.range).items() for w in (f"--{k}", v)]
-        return cli.main(["backfill", self.model, *options, *more])
-
-    @property
-    def params(self) -> dict[str, str]:
-        """The parameters of the board."""
-        params = self.lab.params(self.input, self.model, output_table=self.output)
-        return params | self.range | {"model_version": "champion"}
-
-    def board(self, **more: str) -> dict[str, Any]:
-        """Return the board, as the service gives it."""
-        answer = self.lab.http(self.params | more, "/backfill")
-        assert answer.status == 200, answer.text
-        board: dict[str, Any] = answer.json
-        return board
-
-    def states(self, **more: str) -> list[str]:
-        """Return the state of each partition."""
-        return [entry["state"] for entry in self.board(**more)["partitions"]]
-
-    def ledger(self) -> pd.DataFrame:
-        """Return the ledger's runs of the output table."""
-        sql = "SELECT * FROM mlsys_dev.prediction_runs WHERE STARTS_WITH(output_table, @table)"
-        config = bigquery.QueryJobConfig(
-            query_parameters=[bigquery.ScalarQueryParameter("table", "STRING", self.output)]
-        )
-        job = self.lab.clients.bigquery.query(sql, job_config=config)
-        return pd.DataFrame([dict(row.items()) for row in job.result(timeout=30)])
-
-    def check(self) -> None:
-        """Check that each partition is scored once, and each of its rows is there once."""
-        assert self.states() == [*["done"] * len(self.days), "empty"]
-        ledger = self.ledger()
-        assert sorted(ledger["output_table"]) == [
-            f"{self.output}${day.replace('-', '')}" for day in self.days
-        ]
-        rows = self.lab.rows(self.output)
-        assert rows["id"].tolist() == list(range(len(self.days) * len(X)))
-        assert set(rows["run_id"]) == set(ledger["run_id"])
-
-
 def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalStack) -> None:
-    command = Command(lab, DAYS[:2])
+    command = Command(lab, DAYS[:2], alias=False)
     assert command.states() == ["missing", "missing", "empty"]
     day = DAYS[0].replace("-", "")
     params = lab.params(f"{command.input}${day}", command.model)
@@ -103,7 +33,7 @@ def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalSta
     result = lab.here(params).done()
     board = lab.here(command.params, "/backfill").json
     assert [entry["state"] for entry in board["partitions"]] == ["done", "missing", "empty"]
-    assert (board["by"], board["column"], board["model_alias"]) == ("DAY", "day", "champion")
+    assert (board["by"], board["column"], board["model_version"]) == ("DAY", "day", "v1")
     assert board["partitions"][0]["run_id"] == result["run_id"]
     assert board["totals"] | {"rows": 12, "partitions": 3, "done": 1} == board["totals"]
     for published in (["20261124"], []):
@@ -118,6 +48,23 @@ def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalSta
     lab.here(command.params | {"to": "2026-11-01"}, "/backfill").problem(
         400, "invalid-request", "lies before"
     )
+
+
+@pytest.mark.slow
+def test_an_incremental_backfill_adds_what_came_to_a_partition(lab: Lab) -> None:
+    command = Command(lab, DAYS[:2])
+    assert command.run("--incremental", "ids") == 0
+    assert command.states(incremental="ids") == ["done", "done", "empty"]
+    late = X.head(3).assign(id=[100, 101, 102], day=dt.date.fromisoformat(DAYS[0]))
+    lab.put(late, command.input, types={"day": "DATE"})
+    shown = command.board(incremental="ids")["partitions"]
+    assert [entry["state"] for entry in shown] == ["stale", "done", "empty"]
+    assert "was written since" in shown[0]["reason"]
+    before = command.ledger()
+    assert command.run("--incremental", "ids") == 0
+    after = command.ledger()
+    assert sorted(after["rows_scored"]) == sorted([*before["rows_scored"], 3])
+    assert lab.rows(command.output)["id"].tolist() == [*range(24), 100, 101, 102]
 
 
 @pytest.mark.slow
