@@ -1,7 +1,8 @@
-"""The geometry of the five charts: plain numbers, which `charts.html` draws as SVG.
+"""The geometry of the six charts: plain numbers, which `charts.html` draws as SVG.
 
-Sparkline, bars (one series or two beside each other), line over versions, strip of runs, and spans
-of time. Each mark carries the index of its value, by which the template titles it.
+Sparkline, bars (one series or two beside each other), line over versions, strip of runs, spans of
+time, and a calendar of partitions. Each mark carries the index of its value, by which the template
+titles it.
 """
 
 from __future__ import annotations
@@ -107,6 +108,38 @@ def span(start: float, end: float, low: float, high: float, width: float) -> Mar
     long = max((end - start) / whole * width, least)
     x = min(x, width - least)
     return Mark(0, _round(x), 0.0, _round(min(long, width - x)), 1.0)
+
+
+# By how a table is partitioned: what of a partition's label names its row, its place in the row
+# begins at which character, the number of the first place, and the places of a row.
+_CALENDARS = {"DAY": (7, 8, 1, 31), "HOUR": (10, 11, 0, 24), "MONTH": (4, 5, 1, 12)}
+PLACES = 20  # of a row of years or of ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a calendar: its name, its places, and each mark's index by its place."""
+
+    name: str
+    places: int
+    marks: tuple[tuple[int, int], ...]
+
+
+def calendar(by: str, labels: Sequence[str]) -> list[Row]:
+    """Return partitions as rows: days of a month, hours of a day, months of a year, or twenty each.
+
+    >>> calendar("MONTH", ["2025-12", "2026-01"])[1]
+    Row(name='2026', places=12, marks=((0, 1),))
+    """
+    rows: dict[str, list[tuple[int, int]]] = {}
+    if by not in _CALENDARS:
+        for i in range(len(labels)):
+            rows.setdefault(labels[i - i % PLACES], []).append((i % PLACES, i))
+        return [Row(name, PLACES, tuple(marks)) for name, marks in rows.items()]
+    name, place, least, places = _CALENDARS[by]
+    for i, label in enumerate(labels):
+        rows.setdefault(label[:name], []).append((int(label[place : place + 2]) - least, i))
+    return [Row(name, places, tuple(marks)) for name, marks in rows.items()]
 
 
 def _round(value: float) -> float:

@@ -32,10 +32,20 @@ def answer(act: Callable[[], Response], form: Callable[[Problem], Page]) -> Resp
         return act()
     except Exception as exc:  # by the same table as everywhere, which logs what it does not know
         refusal = problems.answer(exc)
-        problem: Problem = refusal.get_json()
-        problem["clauses"] = problem.get("clauses", [])
-        shown = form(problem)
+        shown = form(_problem(refusal))
     response = render(replace(shown, status=refusal.status_code))
     if "Retry-After" in refusal.headers:
         response.headers["Retry-After"] = refusal.headers["Retry-After"]
     return response
+
+
+def refused(exc: Exception) -> tuple[Problem, int]:
+    """Return what an exception is to the page that shows it, and the page's status."""
+    refusal = problems.answer(exc)
+    return _problem(refusal), refusal.status_code
+
+
+def _problem(refusal: Response) -> Problem:
+    problem: Problem = refusal.get_json()
+    problem["clauses"] = problem.get("clauses", [])
+    return problem

@@ -18,6 +18,7 @@ from flask.testing import FlaskClient
 
 from action_world import World, console, world
 from app.console import rendering
+from boards import board, cost
 from console_cloud import World as Cloud
 from console_cloud import (
     alias_row,
@@ -110,6 +111,8 @@ def cloud() -> Cloud:
     record = {"received_at": "x", "route": "x", "reason": "x", "body": "x", "headers": {"a": "x"}}
     made.put("quarantine/2026-11-28/ab.json", record)
     put_run(made, plan_of())
+    for name in ("first", "drifted"):
+        put_run(made, plan_of(name))
     failed = plan_of("failed-run")
     put_run(made, failed)
     made.put("failed-run/failure.json", FAILURE)
@@ -156,6 +159,7 @@ LOOKS = [
     ),
     *("/ui/runs/drifted/drift", "/ui/runs/a-run/measured"),
     "/ui/models/titanic-survival/measured",
+    *("/ui/tables/my-project.titanic.scored/backfill", "/ui/costs"),
     *("/ui/quarantine/message?name=quarantine/2026-11-28/ab.json", "/ui/nothing"),
 ]
 RUN = {"input_table": "p.d.t", "output_table": "my-project.d.o", "model_name": "m"}
@@ -198,6 +202,9 @@ def shown(monkeypatch: pytest.MonkeyPatch, world: World, console: FlaskClient) -
     names = [{"name": "x", "line": "x", "rule": "x"}]
     parts = {"fault": None, "names": names}
     monkeypatch.setattr("workers.verification.contents.contents_of", lambda *_, **__: parts)
+    monkeypatch.setattr("app.api.backfill.show", lambda _: board())
+    path = "workers.scoring.publishing.costs_table.costs_by_month"
+    monkeypatch.setattr(path, lambda *_, **__: [cost("2026-11", "x")])
     monkeypatch.setattr("app.console.pages.rendering.render", render)
     client = client_of(cloud())
     for address in LOOKS:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import requests
+from google.cloud.bigquery import TimePartitioning
 from sklearn.linear_model import Ridge
 
 from mlsys.local.stack import LocalStack
@@ -38,6 +39,17 @@ def eventually(seen: Callable[[], Any], seconds: float = 60.0) -> Any:
     return value
 
 
+def sent(lab: Lab, path: str, fields: dict[str, str]) -> requests.Response:
+    """Send a form as the console's own page does."""
+    with requests.Session() as session:
+        session.trust_env = False
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        url = f"{lab.stack.url}/ui/{path}"
+        answer = session.post(url, data=fields, headers=headers, allow_redirects=False)
+    assert answer.status_code == 303, answer.text
+    return answer
+
+
 @pytest.mark.slow
 def test_forms_have_the_service_score_look_and_read_again(
     lab: Lab, environment: dict[str, str]
@@ -46,13 +58,7 @@ def test_forms_have_the_service_score_look_and_read_again(
     lab.upload(model, DATA[["a"]], name, wait=True)
 
     def send(path: str, **fields: str) -> requests.Response:
-        with requests.Session() as session:
-            session.trust_env = False
-            headers = {"Sec-Fetch-Site": "same-origin"}
-            url = f"{lab.stack.url}/ui/{path}"
-            answer = session.post(url, data=fields, headers=headers, allow_redirects=False)
-        assert answer.status_code == 303, answer.text
-        return answer
+        return sent(lab, path, fields)
 
     # A hint has the service register what the registry lacks.
     clients.bigquery.query_and_wait(
@@ -81,3 +87,33 @@ def test_forms_have_the_service_score_look_and_read_again(
     assert (row["state"], row["rows_scored"]) == ("succeeded", 20)
     shown = lab.here({}, f"/ui/tables/{row['output_table']}.json")
     assert shown.status == 200 and [r["run_id"] for r in shown.json["runs"]] == [row["run_id"]]
+
+
+@pytest.mark.slow
+def test_the_board_has_the_service_score_the_days_that_are_missing(
+    lab: Lab, environment: dict[str, str]
+) -> None:
+    days = ["2026-11-23", "2026-11-24", "2026-11-25"]
+    fields = {"id": "INT64", "day": "DATE", "a": "INT64"}
+    table = lab.create(fields, time_partitioning=TimePartitioning(field="day"))
+    dates = pd.Series(pd.to_datetime(days).date).repeat(4).to_numpy()
+    lab.put(pd.DataFrame({"id": range(12), "day": dates, "a": 3}), table, types=fields)
+    model = lab.upload(Ridge().fit(DATA[["a"]], DATA["b"]), DATA[["a"]], wait=True)
+    output = lab.name("output")
+    first = lab.params(f"{table}$20261123", model, output_table=f"{output}$20261123")
+    lab.http(first | {"id_columns": "id,day", "write_disposition": "WRITE_TRUNCATE"}).done()
+
+    def board() -> list[str]:
+        span = {"from": days[0], "to": days[-1]}
+        shown = lab.here(span, f"/ui/tables/{output}/backfill.json")
+        assert shown.status == 200, shown.text
+        return [each["state"] for each in shown.json["board"]["partitions"]]
+
+    assert board() == ["done", "missing", "missing"]
+    chosen = {"from": days[0], "to": days[-1], "only_missing": "true"}
+    answer = sent(lab, f"tables/{output}/backfill", chosen)
+    assert "published=2" in answer.headers["Location"]
+    eventually(lambda: board() == ["done"] * 3)
+    shown = lab.here({}, f"/ui/tables/{output}").text
+    assert "Its partitions" in shown and "20261125" in shown
+    assert model in lab.here({}, "/ui/costs").text

@@ -1,0 +1,173 @@
+"""The board of a table's backfill, its button, and what runs cost."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from action_world import OWN
+from app.auth import LOCAL_ACCOUNT
+from app.console import charts
+from app.console.views.backfill import span_of
+from app.console.views.costs import by_month
+from boards import STATES, TABLE, board, cost
+from console_cloud import NOW, Seen, World, client_of, moment, plan_of, put_run, run_row
+from mlsys.errors import SchemaMismatch, TryAgain
+
+ADDRESS = f"/ui/tables/{TABLE}/backfill"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let the API's functions answer with the board; return their queries."""
+    queries: list[Any] = []
+    monkeypatch.setattr("app.console.formats.now", lambda: NOW)
+    monkeypatch.setattr("app.api.backfill.show", lambda query: queries.append(query) or board())
+    monkeypatch.setattr(
+        "app.api.backfill.start",
+        lambda query: queries.append(query) or board() | {"published": ["20261122", "20261123"]},
+    )
+    return queries
+
+
+@pytest.fixture
+def client(asked: list[Any]) -> FlaskClient:
+    """Return a console whose table has runs of two partitions."""
+    world = World()
+    request = {"where": "Age > 1", "id_columns": "PassengerId"}
+    tables = {name: f"my-project.titanic.{name}$20261121" for name in ("test", "scored")}
+    request |= {"input_table": tables["test"], "output_table": tables["scored"]}
+    put_run(world, plan_of("newer", **request))
+    row = {"model_alias": "champion", "finished_at": moment(5)}
+    world.rows["last_run_of_partitions"] = [
+        run_row("older", output_table=f"{TABLE}$20261122", finished_at=moment(50)),
+        run_row("newer", output_table=f"{TABLE}$20261121", **row),
+    ]
+    return client_of(world)
+
+
+def test_the_board_is_of_the_request_of_the_latest_run(
+    client: FlaskClient, asked: list[Any]
+) -> None:
+    page = Seen(client.get(ADDRESS).text)
+    [query] = asked
+    assert (str(query.input_table), str(query.output_table)) == ("my-project.titanic.test", TABLE)
+    assert (query.model_version, query.where, query.id_columns) == (
+        *("champion", "Age > 1", ("PassengerId",)),
+    )
+    assert (query.first, query.last) == ("2026-11-21", "2026-11-27")  # yesterday
+    for state, text in (("stale", "1 other version or changed"), ("failed", "why it is failed")):
+        assert text in page.text, state
+    cells = [v["class"] for tag, v in page.elements if tag == "rect"]
+    assert cells == [f"cell cell-{state}" for state in STATES]
+    assert "/ui/runs/run-3" in page.links and LOCAL_ACCOUNT in page.text
+    assert client.get(f"{ADDRESS}.json").json["board"]["totals"]["done"] == 2
+    part = client.get(ADDRESS, headers={"HX-Request": "true"}).text
+    assert "<html" not in part and 'name="only_missing"' in part
+
+
+def test_a_range_is_chosen_by_the_address(client: FlaskClient, asked: list[Any]) -> None:
+    page = Seen(client.get(ADDRESS, query_string={"from": "2026-10-01", "to": "2026-10-31"}).text)
+    assert (asked[0].first, asked[0].last) == ("2026-10-01", "2026-10-31")
+    hidden = [v["value"] for _, v in page.elements if v.get("type") == "hidden"]
+    assert hidden == ["2026-10-01", "2026-10-31"]
+
+
+def test_the_button_requests_the_chosen_states(client: FlaskClient, asked: list[Any]) -> None:
+    span = {"from": "2026-11-20", "to": "2026-11-26"}
+    chosen = span | {"only_failed": "true", "only_missing": "true"}
+    answer = client.post(ADDRESS, data=chosen, headers=OWN)
+    assert answer.status_code == 303 and "published=2" in answer.headers["Location"]
+    assert asked[-1].start is True and asked[-1].only == "failed,missing"
+    assert "2 runs requested" in Seen(client.get(answer.headers["Location"]).text).text
+
+
+@pytest.mark.parametrize(
+    ("chosen", "fault", "status", "says"),
+    [
+        ({}, None, 400, "only"),
+        ({"only_failed": "true"}, SchemaMismatch("It is a view. Pass a table."), 422, "a view"),
+        ({"only_failed": "true"}, TryAgain("BigQuery is busy: try again"), 503, "busy"),
+    ],
+)
+def test_what_is_wrong_is_said_on_the_board(
+    client: FlaskClient,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: dict[str, str],
+    fault: Exception | None,
+    status: int,
+    says: str,
+) -> None:
+    if fault is not None:
+        monkeypatch.setattr("app.api.backfill.start", lambda _: (_ for _ in ()).throw(fault))
+    span = {"from": "2026-11-20", "to": "2026-11-26"}
+    answer = client.post(ADDRESS, data=chosen | span, headers=OWN)
+    assert answer.status_code == status and says in Seen(answer.text).text
+    assert 'value="2026-11-20"' in answer.text
+    forged = client.post(ADDRESS, data=span, headers={"Sec-Fetch-Site": "cross-site"})
+    assert forged.status_code == 403
+
+
+def test_a_range_that_does_not_fit_can_be_corrected(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Any) -> Any:
+        raise SchemaMismatch("2026-10 is a month, and the table has days. Pass 2026-10-01.")
+
+    monkeypatch.setattr("app.api.backfill.show", refuse)
+    answer = client.get(ADDRESS, query_string={"from": "2026-10", "to": "2026-11"})
+    assert answer.status_code == 422 and "Pass 2026-10-01." in answer.text
+    assert 'name="from" type="text" value="2026-10"' in answer.text
+
+
+def test_a_table_without_partitions_says_what_to_do(asked: list[Any]) -> None:
+    page = Seen(client_of(World()).get(ADDRESS).text)
+    assert "mlsys backfill MODEL --env dev" in page.text and not asked
+    assert ADDRESS not in Seen(client_of(World()).get(f"/ui/tables/{TABLE}").text).links
+
+
+def test_partitions_are_drawn_by_month_day_and_year() -> None:
+    days = [(dt.date(2026, 10, 30) + dt.timedelta(i)).isoformat() for i in range(4)]
+    october, november = charts.calendar("DAY", days)
+    assert (october.name, october.marks) == ("2026-10", ((29, 0), (30, 1)))
+    assert (november.places, november.marks) == (31, ((0, 2), (1, 3)))
+    [hours] = charts.calendar("HOUR", ["2026-10-01T00", "2026-10-01T23"])
+    assert (hours.places, hours.marks) == (24, ((0, 0), (23, 1)))
+    rows = charts.calendar("RANGE", [str(100 * i) for i in range(25)])
+    assert [(row.name, len(row.marks)) for row in rows] == [("0", 20), ("2000", 5)]
+    assert charts.calendar("DAY", []) == []
+
+
+def test_the_range_without_a_choice_is_that_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.console.formats.now", lambda: NOW)
+    assert span_of(["202611", "202601"]) == {"from": "2026-01", "to": "2026-11"}
+    assert span_of(["100", "20"]) == {"from": "100", "to": "20"}
+    assert span_of(["20271201", "20271130"])["to"] == "2027-12-01"
+
+
+def test_costs_are_added_up_by_month() -> None:
+    nothing = dict.fromkeys(("bytes_billed", "estimated_cost", "vcpu_seconds"))
+    months = by_month(
+        [cost("2026-11", "a"), cost("2026-11", "b", **nothing), cost("2026-10", "a", **nothing)]
+    )
+    assert [(m["month"], m["runs"], m["estimated_cost"]) for m in months] == [
+        ("2026-11", 4, 1.25),
+        ("2026-10", 2, None),
+    ]
+    assert [row["model_name"] for row in months[0]["models"]] == ["a", "b"]
+
+
+def test_the_page_of_costs_shows_months_and_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: list[dict[str, Any]] = []
+    path = "workers.scoring.publishing.costs_table.costs_by_month"
+    monkeypatch.setattr(path, lambda *_, **more: passed.append(more) or [cost("2026-11", "churn")])
+    client = client_of(World())
+    text = Seen(client.get("/ui/costs?model_name=churn&months=3").text).text
+    assert "2026-11" in text and "$1.25" in text and "1.0 GiB" in text and "1 min 30 s" in text
+    assert passed == [{"model_name": "churn", "months": 3}]
+    assert client.get("/ui/costs?months=0").status_code == 400
+    monkeypatch.setattr(path, lambda *_, **__: [])
+    assert "Nothing was billed" in client.get("/ui/costs").text
