@@ -125,6 +125,9 @@ def groups(seed: int = 7, count: int = 8) -> list[Group]:
             [
                 Case(c.predictions == 1, c.labels == 1, cast(np.ndarray, c.scores)[:, 1] * 9 - 4)
                 for c in binary
+            ]
+            + [
+                Case(c.predictions == 1, c.labels == 1, c.scores[:, 1] * 1e308) for c in binary[2:3]
             ],
             decision=True,
         ),

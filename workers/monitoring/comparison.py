@@ -13,7 +13,8 @@ from typing import Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.messages import words_of
-from mlsys.errors import Conflict, SchemaMismatch
+from mlsys.cloud.quotas import is_quota
+from mlsys.errors import Conflict, PermissionMissing, SchemaMismatch
 from workers.json_values import json_value
 from workers.monitoring.evaluated_runs import ScoredRun
 from workers.monitoring.join import Join
@@ -21,6 +22,7 @@ from workers.monitoring.metrics import (
     EDGES,
     MAX_CELLS,
     METRICS,
+    MOST,
     SHARES,
     measure_classes,
     measure_numbers,
@@ -40,6 +42,7 @@ def compare(
 
     Raises:
         SchemaMismatch: BigQuery refuses the query.
+        PermissionMissing: the service may not read the rows.
     """
     sums = {row["run_id"]: row for row in _sums(clients, join, runs)}
     for scored in runs:
@@ -51,7 +54,7 @@ def compare(
 
 def _sums(clients: Clients, join: Join, runs: Sequence[ScoredRun]) -> Iterator[Mapping[str, Any]]:
     """Yield a row for each run whose predictions are still in the output table."""
-    from google.api_core.exceptions import BadRequest
+    from google.api_core.exceptions import BadRequest, Forbidden, NotFound
     from google.cloud import bigquery
 
     times = [scored.predicted_at for scored in runs]
@@ -62,6 +65,7 @@ def _sums(clients: Clients, join: Join, runs: Sequence[ScoredRun]) -> Iterator[M
     ]
     if join.target.task == NUMBERS:
         parameters.append(bigquery.ArrayQueryParameter("shares", "FLOAT64", list(SHARES)))
+        parameters.append(bigquery.ScalarQueryParameter("most", "FLOAT64", MOST))
     else:
         parameters.append(bigquery.ArrayQueryParameter("edges", "FLOAT64", list(EDGES)))
         kind = join.target.column.type
@@ -70,12 +74,27 @@ def _sums(clients: Clients, join: Join, runs: Sequence[ScoredRun]) -> Iterator[M
     try:
         for row in select(clients, join.sql(), *parameters, seconds=SECONDS):
             yield _plain(dict(row.items()))
-    except BadRequest as exc:
+    except Forbidden as exc:
+        raise denied(
+            exc, f"{join.output} or {join.labels}, or a table below one of these,"
+        ) from exc
+    except (BadRequest, NotFound) as exc:
         log.warning("The evaluation was refused: %s", exc)
         raise SchemaMismatch(
             f"BigQuery cannot compare {join.output} with {join.labels} ({words_of(exc)}): pass "
             "views that it can join."
         ) from exc
+
+
+def denied(exc: Exception, what: str) -> Exception:
+    """Return the error for a 403 about a table: itself, if it is about a quota."""
+    if is_quota(exc):
+        return exc
+    log.warning("BigQuery denies access: %s", exc)
+    return PermissionMissing(
+        f"{what} cannot be read: BigQuery denies it to the service's account. Grant the account "
+        "roles/bigquery.dataViewer on the table or its dataset."
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -14,11 +14,12 @@ from mlsys.errors import (
     Conflict,
     InvalidRequest,
     MlsysError,
+    PermissionMissing,
     RunNotFound,
     SchemaMismatch,
     TableNotFound,
 )
-from workers.monitoring.comparison import compare
+from workers.monitoring.comparison import compare, denied
 from workers.monitoring.evaluated_runs import ScoredRun, runs_of_model, scored_run
 from workers.monitoring.evaluations_table import write
 from workers.monitoring.join import Join
@@ -29,7 +30,8 @@ from workers.scoring.planning.lookup import columns_of_query
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.table_kinds import is_query, kind_of
 
-_REFUSALS = (Conflict, RunNotFound, SchemaMismatch, TableNotFound)  # about one of several runs
+# About one of several runs
+_REFUSALS = (Conflict, PermissionMissing, RunNotFound, SchemaMismatch, TableNotFound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ def evaluate(clients: Clients, request: EvaluationRequest) -> dict[str, Any]:
 
     Raises:
         RunNotFound, TableNotFound: what the request names does not exist.
+        PermissionMissing: the service may not read a table.
         Conflict: the run has not succeeded, or its rows are not in its output table any more.
         SchemaMismatch: the columns do not fit, ids are repeated, or no row has a label.
         InvalidRequest: a column is not clear, or is another one; see also `runs_of_model`.
@@ -128,10 +131,16 @@ class _Tables:
 
         Raises:
             TableNotFound: it does not exist.
+            PermissionMissing: the service may not read it.
             SchemaMismatch: it is a view that cannot be queried.
         """
+        from google.api_core.exceptions import Forbidden
+
         if name not in self._known:
-            self._known[name] = self._look_up(name)
+            try:
+                self._known[name] = self._look_up(name)
+            except Forbidden as exc:
+                raise denied(exc, f"{what}, {name},") from exc
         known = self._known[name]
         if known is None:
             raise TableNotFound(f"{what}, {name}, does not exist: pass one that does.")
@@ -158,7 +167,8 @@ def _join(
     """
     plan = scored.plan
     output = tables.readable(plan.output.table.base, f"The output table of {plan.run_id}")
-    if None not in (output.location, labels.location) and output.location != labels.location:
+    places = {each.location.lower() for each in (output, labels) if each.location}
+    if len(places) > 1:
         raise SchemaMismatch(
             f"{labels.name} is in {labels.location}, and {output.name} in {output.location}, and "
             "a query reads only one location: copy the labels there."

@@ -51,7 +51,7 @@ class Join:
             "prediction": _present(_cast("p", self.target.column, self.type), self.type),
             "label": _present(_cast("l", self.label, self.type), self.type),
             "scores": ", ".join(f"({k}, {score})" for k, score in enumerate(scores)),
-            "score_sum": " + ".join(scores) or "0.0",
+            "score_sum": " + ".join(f"{score} * 0" for score in scores) or "0.0",  # 0, NaN or NULL
             "output_filter": self.output_filter,
             "labels_filter": self.labels_filter,
             "class_of_k": self._class_of_k(),

@@ -22,6 +22,7 @@ METRICS = (
 BINS = 10  # of a calibration
 EDGES = tuple(i * 0.1 for i in range(1, BINS))  # between them, in the bits of numpy.linspace
 SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the errors' quantiles
+MOST = 1e150  # of a number whose error is squared: FLOAT64 ends at 1.8e308
 MAX_CELLS = 10_000  # pairs of label and prediction that are counted, as in evaluate_classes.sql
 MAX_SHOWN_CELLS = 400  # that `details` keeps
 
@@ -40,6 +41,14 @@ def measure_numbers(sums: Mapping[str, Any], count: int) -> Measured:
 
     `sums` is a row of evaluate_numbers.sql about `count` labelled rows, at least one.
     """
+    if beyond := sums["beyond"]:
+        text = (
+            f"{beyond:,} of {count:,} rows have a prediction or a label beyond {MOST:g}, and "
+            "FLOAT64 cannot hold the square of such an error: rmse, mae, mean_error, r2 and the "
+            "quantiles of the error are left out. Correct these rows, or pass a view of the labels "
+            "without them"
+        )
+        return Measured({}, {"error_quantiles": []}, (text,))
     squares, spread = sums["squares"], 0.0 if sums["constant"] else sums["label_squares"]
     metrics = {
         "rmse": math.sqrt(squares / count),

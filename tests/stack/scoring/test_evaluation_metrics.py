@@ -5,6 +5,7 @@ import pytest
 
 from evaluation_cases import (
     NUMBERS,
+    Case,
     Group,
     expected_calibration,
     expected_metrics,
@@ -24,6 +25,26 @@ def test_metrics_are_those_of_scikit_learn(stack: LocalStack, number: int) -> No
     output, labels = group.tables()
     join = group.join(lab.put(output), lab.put(labels))
     check(group, list(compare(lab.clients, join, group.runs())), len(labels))
+
+
+def test_a_number_whose_square_overflows_leaves_out_the_metrics_of_its_run(
+    stack: LocalStack,
+) -> None:
+    few = np.array([1.5, 2.0, 0.5])
+    cases = [Case(few, few + 1), Case(few * [1, 1, 1e200], few), Case(few, few * [-1e308, 1, 1])]
+    group = Group(NUMBERS, "FLOAT64", [*cases, Case(few * 1e149, -few * 1e149)])
+    lab, (output, labels) = Lab(stack), group.tables()
+    join = group.join(lab.put(output), lab.put(labels))
+    usual, *others, largest = compare(lab.clients, join, group.runs())
+    for row, mae in ((usual, 1.0), (largest, 8e149 / 3)):
+        assert isinstance(row, dict)
+        assert row["mae"] == pytest.approx(mae, rel=1e-9) and row["details"]["notes"] == []
+        assert row["rmse"] > 0
+    for row in others:
+        assert isinstance(row, dict)
+        assert not any(_is_metric(row, name) for name in row)
+        [note] = row["details"]["notes"]
+        assert note.startswith("1 of 3 rows have a prediction or a label beyond 1e+150")
 
 
 def check(group: Group, rows: list, known: int) -> None:

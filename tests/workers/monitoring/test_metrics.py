@@ -53,8 +53,17 @@ def test_many_classes_keep_their_figures_and_drop_the_pairs() -> None:
 def test_equal_labels_have_the_r2_of_scikit_learn(
     squares: float, spread: float, constant: bool, r2: float
 ) -> None:
-    sums = {"squares": squares, "label_squares": spread, "constant": constant}
+    sums = {"squares": squares, "label_squares": spread, "constant": constant, "beyond": 0}
     sums |= {"absolute": 1.0, "error": 1.0, "quantiles": []}
     assert measure_numbers(sums, 4).metrics["r2"] == r2
     assert "r2" not in measure_numbers(sums, 1).metrics
     assert measure_numbers(sums, 4).metrics.keys() <= set(METRICS)
+
+
+def test_errors_whose_squares_overflow_are_left_out_and_named() -> None:
+    measured = measure_numbers({"beyond": 3, "squares": None, "constant": None}, 5_000)
+    assert measured.metrics == {}
+    assert measured.details == {"error_quantiles": []}
+    [note] = measured.notes
+    assert note.startswith("3 of 5,000 rows have a prediction or a label beyond 1e+150")
+    assert "rmse, mae, mean_error, r2" in note

@@ -3,7 +3,8 @@
 --   edges              ARRAY<FLOAT64>, between the bins of the calibration, ascending
 -- The area under a ROC curve is the share of pairs, one row of the class and one of the rest, in which
 -- the first has the greater score; equal scores count one half. Scores are ordered within buckets, so
--- that no single machine has to order them all.
+-- that no single machine has to order them all. BigQuery refuses a query in which a FLOAT64 overflows, so
+-- scores far beyond a probability are clamped first.
 confusion AS (
   SELECT run_id, label, prediction, COUNT(*) AS n
   FROM pairs
@@ -17,7 +18,7 @@ greatest AS (
 scored AS (
   SELECT
     pairs.run_id, s.k, s.score, pairs.label = ${class_of_k} AS own,
-    CAST(GREATEST(LEAST(FLOOR(s.score * 1024), 1048576), -1048576) AS INT64) AS bucket
+    CAST(FLOOR(GREATEST(LEAST(s.score, 1024.0), -1024.0) * 1024) AS INT64) AS bucket
   FROM pairs
   JOIN greatest USING (run_id)
   CROSS JOIN UNNEST(pairs.scores) AS s
@@ -27,7 +28,7 @@ losses AS (
     run_id,
     SUM(IF(own, -LN(GREATEST(LEAST(score, 1 - 2.220446049250313e-16), 2.220446049250313e-16)), 0))
       AS log_loss,
-    SUM(POW(score - IF(own, 1.0, 0.0), 2)) AS brier
+    SUM(POW(GREATEST(LEAST(score, 2.0), -1.0) - IF(own, 1.0, 0.0), 2)) AS brier
   FROM scored
   GROUP BY run_id
 ),

@@ -1,14 +1,19 @@
 -- Sums over the errors, prediction - label, of each run, and the exact quantiles of its errors.
 --   shares             ARRAY<FLOAT64>, of the quantiles, from 0 to 1
+--   most               FLOAT64: squares of numbers up to it do not overflow, nor do their sums
+-- BigQuery refuses a query in which a FLOAT64 overflows, so rows with a greater number are only counted
+-- (beyond): https://cloud.google.com/bigquery/docs/reference/standard-sql/mathematical_functions#safe_multiply
 -- Errors are ordered within buckets, so that no single machine has to order them all. The place of a
 -- quantile lies between two errors, as in numpy.quantile.
 errors AS (
-  SELECT run_id, label, prediction - label AS error
-  FROM pairs
+  SELECT
+    run_id, IF(beyond, NULL, label) AS label, IF(beyond, NULL, prediction - label) AS error, beyond
+  FROM (SELECT *, ABS(prediction) > @most OR ABS(label) > @most AS beyond FROM pairs)
 ),
 sums AS (
   SELECT
-    run_id, COUNT(*) AS pairs, AVG(label) AS mean, MIN(label) = MAX(label) AS constant,
+    run_id, COUNT(error) AS pairs, COUNTIF(beyond) AS beyond, AVG(label) AS mean,
+    MIN(label) = MAX(label) AS constant,
     SUM(error) AS error, SUM(ABS(error)) AS absolute, SUM(error * error) AS squares
   FROM errors
   GROUP BY run_id
@@ -27,6 +32,7 @@ placed AS (
     ) AS INT64) AS bucket
   FROM errors
   JOIN sums USING (run_id)
+  WHERE errors.error IS NOT NULL
 ),
 by_bucket AS (
   SELECT
@@ -61,7 +67,7 @@ quantiles AS (
 )
 SELECT
   counts.*,
-  sums.constant, sums.error, sums.absolute, sums.squares, spread.label_squares, shares.quantiles
+  sums.beyond, sums.constant, sums.error, sums.absolute, sums.squares, spread.label_squares, shares.quantiles
 FROM counts
 LEFT JOIN sums USING (run_id)
 LEFT JOIN spread USING (run_id)

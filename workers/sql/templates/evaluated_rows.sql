@@ -26,7 +26,7 @@ matched AS (
     ${keys}, predictions.run_id, predictions.prediction, predictions.scores, one_label_each.label,
     one_label_each.copies,
     predictions.prediction IS NOT NULL AND predictions.score_sum IS NOT NULL
-      AND NOT IS_NAN(predictions.score_sum) AND NOT IS_INF(predictions.score_sum) AS predicted
+      AND NOT IS_NAN(predictions.score_sum) AS predicted
   FROM predictions
   LEFT JOIN one_label_each USING (${keys})
 ),
