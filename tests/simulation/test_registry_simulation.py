@@ -12,8 +12,9 @@ import pytest
 from samples import sampled
 from simulator import seeds
 from simulator.kernel import simulation
-from simulator.mutants import REGISTRY, Mutant
+from simulator.mutant import Mutant
 from simulator.registry import Registry
+from simulator.registry_mutants import REGISTRY
 from simulator.warehouse import UnknownStatement
 from workers.query import run
 

@@ -10,8 +10,9 @@ import pytest
 
 from simulator import seeds
 from simulator.kernel import simulation
-from simulator.mutants import SCORING, Mutant
-from simulator.scoring import SETTINGS
+from simulator.mutant import Mutant
+from simulator.run_mutants import SCORING
+from simulator.run_world import SETTINGS
 from simulator.warehouse import BigQueryClient
 from workers.scoring.publishing import profile
 from workers.scoring.records import Counts, Decision

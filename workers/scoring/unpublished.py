@@ -66,5 +66,9 @@ def record_cancelled(clients: Clients, store: RunStore, plan: Plan) -> None:
 
 
 def seconds_since(plan: Plan, finished_at: dt.datetime) -> float:
-    """Return the seconds from the plan to the end, with all pauses between tries."""
-    return round((finished_at - dt.datetime.fromisoformat(plan.created_at)).total_seconds(), 3)
+    """Return the seconds from the plan to the end, with all pauses between tries.
+
+    They are never negative, although the clock of the machine that planned the run may be ahead.
+    """
+    passed = finished_at - dt.datetime.fromisoformat(plan.created_at)
+    return max(0.0, round(passed.total_seconds(), 3))

@@ -16,12 +16,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from simulator.kernel import KINDS, NAMES, NONE, POINTS
+from simulator.choices import ALL, NAMES, NONE
+from simulator.kernel import POINTS
 from simulator.seeds import SCENARIOS, play_all
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "simulation.md"
 BEGIN, END = "<!-- table -->", "<!-- end of the table -->"
-SHORT = ("reached", "crash before", "crash after", "503", "answer lost", "repeated", "stalled")
+SHORT = (
+    *("reached", "crash before", "crash after", "503", "answer lost", "repeated", "stalled"),
+    *("clock jumps", "refused"),
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,19 +73,19 @@ def table(reached: Counter[tuple[str, int]]) -> list[str]:
         possible = POINTS.get(point.partition(": ")[2], ())
         counts = [
             f"{reached[point, kind]:,}" if kind in (NONE, *possible) else ""
-            for kind in (NONE, *KINDS)
+            for kind in (NONE, *ALL)
         ]
         rows.append(f"| {point} | {' | '.join(counts)} |")
     return rows
 
 
-def never_reached(reached: Counter[tuple[str, int]]) -> list[str]:
-    """Return the points that some fault has never met."""
+def never_reached(reached: Counter[tuple[str, int]], least: int) -> list[str]:
+    """Return the points, reached `least` times or more, that some fault has never met."""
     return [
         f"{point}: {NAMES[kind]}"
         for point, kinds in POINTS.items()
         for kind in kinds
-        if reached[point, NONE] and not reached[point, kind]
+        if reached[point, NONE] >= least and not reached[point, kind]
     ]
 
 

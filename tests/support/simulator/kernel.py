@@ -17,26 +17,30 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
-LATENCIES = (0.04, 0.01, 0.15, 0.6, 2.5, 9.0)  # seconds; the first one is the plainest
-LIKELY = (10, 10, 8, 5, 2, 1)
-START = dt.datetime(2026, 3, 2, 9, tzinfo=dt.UTC)
-MOST_CALLS = 6_000  # of one history: more are a loop without an end
-FAULTS_AT_MOST = 5  # of one history
-HOURS = 3600.0
-
-# What may happen at a call. The first is nothing.
-NONE, CRASH, CRASH_AFTER, BUSY, LOST, REPEATED, STALL = range(7)
-NAMES = (
-    "",
-    "crash before the call took effect",
-    "crash after the call took effect",
-    "503 before it took effect",
-    "answer lost, 503",
-    "answer lost, the client repeats the call",
-    "stalled for hours",
+from simulator.choices import (
+    ALL,
+    BUSY,
+    CRASH,
+    CRASH_AFTER,
+    FAULTS_AT_MOST,
+    JUMP,
+    JUMPS,
+    KINDS,
+    LATENCIES,
+    LIKELY,
+    LOST,
+    NAMES,
+    NONE,
+    REFUSED,
+    REPEATED,
+    SKEWS,
+    STALL,
+    STALLS,
+    Choices,
 )
-STALLS = (1.5 * HOURS, 20.0, 700.0, 7 * HOURS)
-KINDS = (CRASH, CRASH_AFTER, BUSY, LOST, REPEATED, STALL)
+
+START = dt.datetime(2026, 3, 2, 9, tzinfo=dt.UTC)
+MOST_CALLS = 12_000  # of one history: more are a loop without an end
 
 POINTS: dict[str, tuple[int, ...]] = {}  # where faults can happen, and which ones
 
@@ -57,35 +61,6 @@ class Step(NamedTuple):
     call: str
     fault: str
     answer: str
-
-
-class Choices:
-    """A list of small numbers: drawn from a seed, or given; 0 is always the plainest."""
-
-    def __init__(self, seed: int | None = None, given: list[int] | None = None) -> None:
-        self._random = Random(seed) if given is None else None
-        self._given = given or []
-        self.made: list[int] = []
-
-    def pick(self, number: int, weights: tuple[int, ...] | None = None) -> int:
-        """Return a number below `number`."""
-        if self._random is None:
-            place = len(self.made)
-            choice = self._given[place] % number if place < len(self._given) else 0
-        elif weights is None:
-            choice = int(self._random.random() * number)
-        else:
-            choice = self._random.choices(range(number), weights)[0]
-        self.made.append(choice)
-        return choice
-
-    def happens(self, probability: float) -> bool:
-        """Return True with this probability; False is the plainest."""
-        if self._random is None:
-            return bool(self.pick(2))
-        choice = self._random.random() < probability
-        self.made.append(int(choice))
-        return choice
 
 
 class _Thread:
@@ -130,8 +105,13 @@ class Actor:
     done: bool = False
     error: Exception | None = None
     answer: Any = None
-    offset: float = 0.0  # of its wall clock, in seconds
+    gave_up: bool = False  # it has left its work to a later one, without an error
     began: float = 0.0
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether it has done its work."""
+        return self.done and not (self.crashed or self.gave_up) and self.error is None
 
     def run(self) -> None:
         """Do the work, in the actor's thread."""
@@ -163,6 +143,8 @@ class Simulation:
     faults: int = 0  # so far
     kinds: tuple[int, ...] = ()  # of faults, that this history has
     often: float = 0.0  # the probability of one at a call
+    skewed: bool = False  # whether the instances' wall clocks differ
+    offsets: dict[str, float] = field(default_factory=dict)  # of each instance's wall clock
     over: bool = False
 
     def __post_init__(self) -> None:
@@ -189,8 +171,15 @@ class Simulation:
         """Add an actor that begins its work after some time."""
         actor = Actor(self, name, work, instance or name, faulty, ended)
         self._alive.append(actor)
+        if actor.instance not in self.offsets:
+            skew = self.choices.pick(len(SKEWS)) if self.skewed else 0
+            self.offsets[actor.instance] = SKEWS[skew]
         self.schedule(after, actor)
         return actor
+
+    def wall(self, actor: Actor) -> dt.datetime:
+        """Return the time by the clock of the actor's instance."""
+        return START + dt.timedelta(seconds=self.now + self.offsets[actor.instance])
 
     def schedule(self, after: float, what: Actor | Callable[[], None]) -> None:
         """Have an actor go on, or something happen, after some time."""
@@ -253,6 +242,8 @@ class Simulation:
         self.check(actor)
         self.schedule(max(0.0, seconds), actor)
         self.next(actor)
+        if actor.crashed:  # it was killed meanwhile
+            raise Crashed
 
     def wait(self, until: list[Actor]) -> None:
         """Wait until somebody wakes the actors in `until`, to which this one is added."""
@@ -260,6 +251,8 @@ class Simulation:
         self.check(actor)
         until.append(actor)
         self.next(actor)
+        if actor.crashed:
+            raise Crashed
 
     def actor(self) -> Actor:
         """Return the actor that runs."""
@@ -330,15 +323,18 @@ def call[T](
     what: str = "",
     kinds: tuple[int, ...] = KINDS,
     answer: Callable[[T], str] = lambda _: "",
+    refusal: Callable[[], Exception] | None = None,
 ) -> T:
     """Make a call of a client: it travels, takes effect at once or fails, and is answered.
 
-    `about` is what the history shows with the name, `what` the same without names and numbers.
+    `about` is what the history shows with the name, `what` the same without names and numbers;
+    `refusal` makes the error of a call that is refused without an effect.
     """
     simulation = current()
     if simulation is None:
         return effect()
-    return _call(simulation, name, effect, about, what or about, kinds, answer)
+    kinds = kinds if refusal is None else (*kinds, REFUSED)
+    return _call(simulation, name, effect, about, what or about, kinds, answer, refusal)
 
 
 def _call[T](
@@ -349,6 +345,7 @@ def _call[T](
     what: str,
     kinds: tuple[int, ...],
     answer: Callable[[T], str],
+    refusal: Callable[[], Exception] | None,
 ) -> T:
     from google.api_core.exceptions import GoogleAPICallError, ServiceUnavailable
 
@@ -366,6 +363,15 @@ def _call[T](
     if fault == BUSY:
         simulation.note(text, "503", fault)
         raise ServiceUnavailable("The service is unavailable")
+    if fault == REFUSED:
+        assert refusal is not None
+        refused = refusal()
+        simulation.note(text, type(refused).__name__, fault)
+        raise refused
+    if fault == JUMP:
+        seconds = JUMPS[simulation.choices.pick(len(JUMPS))]
+        simulation.note(text, f"by {seconds:.0f} s", fault)
+        simulation.offsets[actor.instance] += seconds
     if fault == STALL:
         hours = STALLS[simulation.choices.pick(len(STALLS))]
         simulation.note(text, f"asleep for {hours:.0f} s", fault)
@@ -398,8 +404,9 @@ def simulation(seed: int | None = None, given: list[int] | None = None) -> Itera
     """Yield a simulation by a seed, or by a given list of choices, and end its threads."""
     world = Simulation(Choices(seed, given), seed)
     # Each history has a random subset of the kinds of faults, and perhaps none.
-    world.kinds = tuple(kind for kind in KINDS if world.choices.happens(0.5))
+    world.kinds = tuple(kind for kind in ALL if world.choices.happens(0.5))
     world.often = (0.0, 0.01, 0.03, 0.08)[world.choices.pick(4)]
+    world.skewed = world.choices.happens(0.3)
     try:
         yield world
     finally:

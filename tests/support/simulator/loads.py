@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from google.api_core.exceptions import Conflict, InternalServerError, NotFound
+from google.api_core.exceptions import BadRequest, Conflict, InternalServerError, NotFound
 from google.cloud import bigquery
 
-from simulator.kernel import KINDS, Simulation, call
+from simulator.choices import KINDS
+from simulator.kernel import Simulation, call
 from simulator.storage import PLAIN, START, Bucket, at
 from simulator.warehouse import BigQueryClient, QueryJob
 
 SECONDS = (2.0, 0.5, 6.0, 20.0, 400.0)  # that a load takes
 OFTEN = (10, 10, 8, 4, 1)
+COLUMNS = {
+    "id": "INT64",
+    "y": "FLOAT64",
+    "predicted_at": "TIMESTAMP",
+    "model_name": "STRING",
+    "model_version": "STRING",
+    "run_id": "STRING",
+}  # of an output table
 TYPES = {"int64": "INT64", "double": "FLOAT64"}
 # As the client's `_ERROR_REASON_TO_EXCEPTION` has them
-ERRORS = {"backendError": InternalServerError, "notFound": NotFound}
+ERRORS = {"backendError": InternalServerError, "notFound": NotFound, "invalid": BadRequest}
 
 
 @dataclass(eq=False)
@@ -31,6 +41,9 @@ class Loaded:
     rows: list[dict[str, Any]] = field(default_factory=list)
     created: float = 0.0
     modified: float = 0.0
+    kind: str = "TABLE"
+    by_day: bool = False  # partitioned by predicted_at
+    arrow: pa.Table | None = None  # the rows, where sessions read them
 
 
 @dataclass(eq=False)
@@ -78,21 +91,11 @@ class LoadingClient(BigQueryClient):
             table = self.loaded.get(name)
             if table is None:
                 raise NotFound(name)
-            project, dataset, table_id = name.split(".")
-            reference = {"projectId": project, "datasetId": dataset, "tableId": table_id}
-            return bigquery.Table.from_api_repr(
-                {
-                    "tableReference": reference,
-                    "type": "TABLE",
-                    "location": "US",
-                    "schema": {"fields": table.schema},
-                    "numRows": str(len(table.rows)),
-                    "creationTime": _milliseconds(table.created),
-                    "lastModifiedTime": _milliseconds(table.modified),
-                }
-            )
+            return _resource(name, table)
 
-        return call("get_table", get, about=name.rpartition(".")[2], kinds=PLAIN)
+        about = name.rpartition(".")[2]
+        what = "copy of a view" if "view_rows" in about else about
+        return call("get_table", get, about=about, what=what, kinds=PLAIN)
 
     def get_dataset(self, name: str, **_: Any) -> Any:
         return call("get_dataset", lambda: SimpleNamespace(location="US"), about=name, kinds=PLAIN)
@@ -128,6 +131,7 @@ class LoadingClient(BigQueryClient):
             about=f"{len(uris)} files, {job_id[-12:]}",
             what="load",
             kinds=KINDS,
+            refusal=lambda: Conflict(f"Already Exists: Job {job_id}"),
         )
 
     def _end(self, job: LoadJob) -> None:
@@ -143,15 +147,41 @@ class LoadingClient(BigQueryClient):
                 job.error_result = {"reason": "notFound"}
                 return
             rows += pq.read_table(io.BytesIO(stored.content)).to_pylist()
+        name, _, partition = job.table.partition("$")
+        if partition and any(_day(row) != partition for row in rows):
+            job.error_result = {"reason": "invalid"}
+            return
         schema = [field.to_api_repr() for field in job.config.schema]
-        table = self.loaded.setdefault(job.table, Loaded(schema, created=self._simulation.now))
-        replaces = job.config.write_disposition.startswith("WRITE_TRUNCATE")
-        table.rows = [*([] if replaces else table.rows), *rows]
+        new = Loaded(schema, created=self._simulation.now, by_day=True)
+        table = self.loaded.setdefault(name, new)
+        if job.config.write_disposition.startswith("WRITE_TRUNCATE"):
+            table.rows = [row for row in table.rows if partition and _day(row) != partition]
+        table.rows = [*table.rows, *rows]
         table.modified = self._simulation.now
         job.output_rows = len(rows)
         self._simulation.note(f"the load job {job.job_id[-12:]} ends", f"+{len(rows)} rows")
 
+    def rows_of(self, name: str) -> pa.Table | None:
+        """Return the rows of a table that a session reads, or None without the table."""
+        table = self.loaded.get(name)
+        return None if table is None else table.arrow
+
+    def now(self) -> float:
+        """Return the time of the true clock."""
+        return self._simulation.now
+
     def query(self, sql: str, job_config: Any, **options: Any) -> Any:
+        if job_config.dry_run:
+            return self._dry_run(sql)
+        if sql.startswith("CREATE TABLE IF NOT EXISTS"):
+            return self._copy(sql, options["job_id"])
+        if sql.startswith("SELECT CURRENT_TIMESTAMP() AS now"):
+            moment = call(
+                *("query", lambda: at(self._simulation.now)),
+                about="select current_timestamp",
+                kinds=PLAIN,
+            )
+            return QueryJob(lambda: [{"now": moment}])
         for start, select in (
             ("SELECT COUNT(*) AS n FROM", lambda rows, given: [{"n": len(rows)}]),
             ("SELECT 1 FROM", _of_run),
@@ -167,16 +197,86 @@ class LoadingClient(BigQueryClient):
                 return QueryJob(lambda rows=rows: rows)
         return super().query(sql, job_config, **options)
 
+    def _dry_run(self, sql: str) -> Any:
+        """Return what `SELECT * FROM` a view would give."""
+        assert sql.startswith("SELECT * FROM"), sql
+        table = self.loaded[sql.split("`")[1]]
+
+        def look() -> Any:
+            fields = [bigquery.SchemaField.from_api_repr(field) for field in table.schema]
+            return SimpleNamespace(schema=fields, total_bytes_processed=0)
+
+        return call("query", look, about="dry run", kinds=PLAIN)
+
+    def _copy(self, sql: str, job_id: str) -> LoadJob:
+        """Start the job that copies the rows of a view into a table."""
+        target, source = sql.split("`")[1], sql.rpartition("FROM `")[2].partition("`")[0]
+
+        def end(job: LoadJob) -> None:
+            job.state, job.ended = "DONE", at(self._simulation.now)
+            if self._simulation.choices.happens(0.03):
+                job.error_result = {"reason": "backendError"}
+                return
+            rows = self.loaded[source]
+            copy = Loaded(rows.schema, rows.rows, self._simulation.now, self._simulation.now)
+            copy.arrow = rows.arrow
+            self.loaded.setdefault(target, copy)
+            self._simulation.note(f"the query {job_id[-12:]} ends", f"{len(copy.rows)} rows")
+
+        def start() -> LoadJob:
+            if job_id in self.jobs:
+                raise Conflict(f"Already Exists: Job {job_id}")
+            job = LoadJob(job_id, [], target, None, self._simulation)
+            self.jobs[job_id] = job
+            seconds = SECONDS[self._simulation.choices.pick(len(SECONDS), OFTEN)]
+            self._simulation.schedule(seconds, lambda: end(job))
+            return job
+
+        return call(
+            *("query", start),
+            about=f"copy, {job_id[-12:]}",
+            what="copy of a view",
+            refusal=lambda: Conflict(f"Already Exists: Job {job_id}"),
+        )
+
 
 def _of_run(rows: list[dict[str, Any]], given: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"f0_": 1} for row in rows if row["run_id"] == given["run_id"]][:1]
+
+
+def _resource(name: str, table: Loaded) -> bigquery.Table:
+    project, dataset, table_id = name.split(".")
+    resource = {
+        "tableReference": {"projectId": project, "datasetId": dataset, "tableId": table_id},
+        "type": table.kind,
+        "location": "US",
+        "schema": {"fields": table.schema},
+        "creationTime": _milliseconds(table.created),
+        "lastModifiedTime": _milliseconds(table.modified),
+    }
+    if table.kind == "TABLE":
+        resource["numRows"] = str(len(table.rows))
+    if table.by_day:
+        resource["timePartitioning"] = {"type": "DAY", "field": "predicted_at"}
+    return bigquery.Table.from_api_repr(resource)
+
+
+def _day(row: dict[str, Any]) -> str:
+    return f"{row['predicted_at']:%Y%m%d}"
 
 
 def _milliseconds(seconds: float) -> str:
     return str(int((START.timestamp() + seconds) * 1000))
 
 
-def input_of(rows: pa.Table) -> Loaded:
-    """Return Arrow rows as a table."""
+def input_of(rows: pa.Table, kind: str) -> Loaded:
+    """Return Arrow rows as a table, or as a view."""
     schema = [{"name": f.name, "type": TYPES[str(f.type)], "mode": "NULLABLE"} for f in rows.schema]
-    return Loaded(schema, rows.to_pylist(), created=-1000.0, modified=-500.0)
+    times = {"created": -1000.0, "modified": -500.0}
+    return Loaded(schema, rows.to_pylist(), **times, kind=kind, arrow=rows)
+
+
+def filled_output(rows: Sequence[dict[str, Any]]) -> Loaded:
+    """Return an output table that an earlier run has created."""
+    schema = [{"name": name, "type": kind, "mode": "NULLABLE"} for name, kind in COLUMNS.items()]
+    return Loaded(schema, list(rows), created=-900.0, modified=-800.0, by_day=True)

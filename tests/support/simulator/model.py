@@ -13,15 +13,17 @@ from in_process import described
 from mlsys.artifact.describe import build
 from mlsys.errors import PredictionFailed
 from workers.inference.description import output_values
+from workers.inference.trial import valid_rows
 from workers.inference.verdict import Verdict
 
 BAD = -999.0  # a value that the model raises on
-CONTENT = b"the model"
+CONTENTS = {"v1": b"the model", "v2": b"the challenger"}
+FACTORS = {"v1": 2.0, "v2": 3.0}
 
 
-def answer(x: float | None) -> float:
-    """Return the prediction for a value."""
-    return 0.5 if x is None else 2.0 * x + 1.0
+def answer(x: float | None, version: str = "v1") -> float:
+    """Return the prediction of a version for a value."""
+    return 0.5 if x is None else FACTORS[version] * x + 1.0
 
 
 @functools.cache
@@ -32,11 +34,11 @@ def fitted() -> LinearRegression:
 
 
 @functools.cache
-def metadata() -> dict[str, Any]:
-    """Return the model's metadata.json."""
+def metadata(version: str) -> dict[str, Any]:
+    """Return the metadata.json of a version."""
     X = pd.DataFrame({"x": [float(n) for n in range(40)]})
     y = (2 * X["x"] + 1).rename("y")
-    return build(fitted(), X=X, y=y, metrics={}, artifact=CONTENT) | {
+    return build(fitted(), X=X, y=y, metrics={}, artifact=CONTENTS[version]) | {
         "created_at": "2026-01-01T00:00:00+00:00"
     }
 
@@ -58,9 +60,10 @@ class Model:
     warnings = ()
     version_mismatch = sklearn_version = None
 
-    def __init__(self, file: Any = None) -> None:
+    def __init__(self, file: Any) -> None:
         self.sandbox = self
         self.pid = -1
+        [self.version] = [v for v, content in CONTENTS.items() if content == file.content]
 
     def judge(self, metadata: Any) -> Verdict:
         return Verdict("ready")
@@ -71,11 +74,14 @@ class Model:
     def output_values(self, methods: Any, names: Any) -> Any:
         return _values(tuple(methods), tuple(names))
 
+    def valid_rows(self, features: Any) -> Any:
+        return valid_rows(fitted(), features)
+
     def choose_route(self, *_: Any) -> str:
         return "simulated"
 
     def predictor(self, spec: Any) -> Predictor:
-        return Predictor()
+        return Predictor(self.version)
 
     def close(self) -> None:
         pass
@@ -87,6 +93,9 @@ class Predictor:
     path = "simulated"
     rows_at_once = 3
 
+    def __init__(self, version: str) -> None:
+        self._version = version
+
     def put(self, rows: Any) -> None:
         return None
 
@@ -94,4 +103,4 @@ class Predictor:
         values = rows.column("x").to_pylist()
         if BAD in values:
             raise PredictionFailed("a value that the model does not take")
-        return {"y": pa.array([answer(x) for x in values], pa.float64())}
+        return {"y": pa.array([answer(x, self._version) for x in values], pa.float64())}

@@ -7,13 +7,13 @@ in each session and at each call
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
-from google.api_core.exceptions import FailedPrecondition, NotFound
+from google.api_core.exceptions import FailedPrecondition, InvalidArgument, NotFound
 
 from simulator.kernel import Simulation, call
 from simulator.storage import PLAIN, at
@@ -31,19 +31,28 @@ class Opened:
 
 
 class ReadClient:
-    """The client of read sessions on one table."""
+    """The client of read sessions; `rows_of` gives a table's rows by its name, None without."""
 
-    def __init__(self, simulation: Simulation, rows: pa.Table) -> None:
-        self.simulation, self.rows = simulation, rows
+    def __init__(self, simulation: Simulation, rows_of: Callable[[str], pa.Table | None]) -> None:
+        self.simulation, self.rows_of = simulation, rows_of
+        self.ended_early = 0
         self.sessions: list[Opened] = []
 
     def create_read_session(self, request: Any, **_: Any) -> Any:
-        fields = list(request.read_session.read_options.selected_fields)
+        wanted = request.read_session
+        fields = list(wanted.read_options.selected_fields)
+        table = ".".join(wanted.table.split("/")[1::2])
 
         def create() -> tuple[Opened, str]:
             choices = self.simulation.choices
             name = f"session{len(self.sessions)}"
-            rows, number = self.rows.select(fields), 1 + choices.pick(3)
+            all_rows = self.rows_of(table)
+            if all_rows is None:
+                raise NotFound(table)
+            snapshot = wanted.table_modifiers.snapshot_time
+            if snapshot is not None and snapshot > at(self.simulation.now):
+                raise InvalidArgument("The snapshot lies in the future")
+            rows, number = all_rows.select(fields), 1 + choices.pick(3)
             # Every n-th row, turned round in each session: no two sessions split alike.
             turn = len(self.sessions)
             streams = {
@@ -56,7 +65,7 @@ class ReadClient:
             self.sessions.append(opened)
             if choices.happens(0.05):  # BigQuery ends it early
                 after = (5.0, 1.0, 60.0)[choices.pick(3)]
-                self.simulation.schedule(after, lambda: setattr(opened, "over", True))
+                self.simulation.schedule(after, lambda: self._end(opened))
             return opened, name
 
         opened, _ = call(
@@ -71,6 +80,10 @@ class ReadClient:
             estimated_total_bytes_scanned=sum(rows.nbytes for rows in opened.streams.values()),
             arrow_schema=SimpleNamespace(serialized_schema=schema.serialize().to_pybytes()),
         )
+
+    def _end(self, opened: Opened) -> None:
+        opened.over = True
+        self.ended_early += 1
 
     def read_rows(self, stream: str, offset: int) -> Iterator[Any]:
         def more(first: int, size: int) -> pa.Table:

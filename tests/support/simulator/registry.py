@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.errors import AliasNotFound, Conflict, InvalidRequest, ModelNotFound
 from mlsys.settings import Settings
+from simulator.gaps import Gap, Mismatch, check
 from simulator.kernel import Actor, Simulation
-from simulator.statements import Values, alias_key, model_key
+from simulator.registry_audit import VERSIONS, Audit, Wrote
+from simulator.statements import Values, model_key
 from simulator.storage import Bucket, StorageClient, Stored
 from simulator.topics import Message, PublisherClient, Subscription, may_pass
-from simulator.warehouse import BigQueryClient, Merge, Table
+from simulator.warehouse import BigQueryClient, Merge
 from workers.registry import alias_sync, move, sync
 
 SETTINGS = Settings(
@@ -26,38 +28,8 @@ SETTINGS = Settings(
     push_auth="off",
 )
 ALIAS = AliasRef("m", "champion")
-VERSIONS = ("v1", "v2")
 EXPECTED = (Conflict, AliasNotFound, ModelNotFound)  # that a move may be answered with
 FILES = ("m/v1/model.pkl", "m/v1/metadata.json", "m/v2/model.pkl")
-
-
-class Mismatch(AssertionError):
-    """What the actors left is not what the bucket demands."""
-
-
-class Gap(AssertionError):
-    """The mismatch of a statement that took effect after everybody's last look (decision 19)."""
-
-
-def outlived(tables: Iterable[Table]) -> bool:
-    """Return whether a statement took effect that its owner did not look at afterwards."""
-    return any(
-        merge.state == "done"
-        and merge.owner is not None
-        and (merge.owner.crashed or merge.owner.error is not None)
-        for table in tables
-        for merge in table.ended
-    )
-
-
-@dataclass(frozen=True)
-class Wrote:
-    """What truly happened to the alias: a generation was written, or deleted."""
-
-    generation: int
-    version: str | None
-    who: str | None  # None: a dropped file, or a deletion by hand
-    deleted: bool
 
 
 @dataclass
@@ -104,6 +76,7 @@ class Registry:
             self.bigquery,
             PublisherClient(lambda *_: None),
         )
+        self.audit = Audit(self.bucket, self.bigquery, self.history)
         self.bucket.written, self.bucket.deleted = self._written, self._deleted
         self.bigquery.tables["model_registry"].changed = self._check_that_none_vanishes
         choices = simulation.choices
@@ -205,6 +178,7 @@ class Registry:
                 raise error
             elif actor.answer.moved:
                 self.moved.append(request)
+                actor.gave_up = actor.answer.row is None  # its event will log it
 
         name = f"{request.who.partition('@')[0]}.{4 - tries}"
         self.owners[name] = request
@@ -230,28 +204,26 @@ class Registry:
             raise Mismatch(f"{name} was answered with an error for ever: {error!r}") from error
         if self.rescan_owed or self.events.lost:
             self._rescan_now()
-        try:
-            self.check()
-        except Mismatch as exc:
-            if not outlived(self.bigquery.tables.values()):
-                raise
+        if excused := self.check():
             self._rescan_now()  # this much is guaranteed
-            self.check()
-            raise Gap(str(exc)) from exc
+            if still := self.check():
+                raise Mismatch(f"a rescan did not repair it: {still}")
+            raise Gap(excused)
 
     def _rescan_now(self) -> None:
         self.simulation.start("last rescan", self._rescan, faulty=False)
         self.simulation.run()
 
-    def check(self) -> None:
-        """Check the registry and the log against the bucket.
+    def check(self) -> str:
+        """Check the registry and the log against the bucket, and return what is excused.
 
         Raises:
-            Mismatch: they differ.
+            Mismatch: they differ, and no statement that outlived its handler explains it.
         """
-        if self.registered() != self.stored():
-            raise Mismatch(f"registered {self.registered()}, stored {self.stored()}")
-        self._check_log()
+        excused = check(self.bigquery, self.audit.wrongs())
+        if not excused:
+            self.audit.check_moves(self.moved)
+        return excused
 
     def _check_that_none_vanishes(self, merge: Merge, before: list[Values]) -> None:
         """Check that a model which its handler has seen stored all the time stays registered."""
@@ -260,41 +232,3 @@ class Registry:
             since = self.appeared.get(f"{key}/model.pkl")
             if since is not None and merge.owner is not None and since < merge.owner.began:
                 raise Mismatch(f"{key} vanished from the registry by {merge.owner.name}")
-
-    def stored(self) -> list[tuple[Any, ...]]:
-        """Return the versions in the bucket, with their generations."""
-        out = []
-        for name, stored in sorted(self.bucket.objects.items()):
-            if name.endswith("/model.pkl"):
-                beside = self.bucket.objects.get(name.replace("model.pkl", "metadata.json"))
-                number = beside.generation if beside else None
-                out.append((name.removesuffix("/model.pkl"), stored.generation, number))
-        return out
-
-    def registered(self) -> list[tuple[Any, ...]]:
-        """Return the versions in the registry, in the same form."""
-        rows = self.bigquery.tables["model_registry"].values()
-        known = [(model_key(r), r["generation"], r.get("metadata_generation")) for r in rows]
-        return sorted(known, key=str)
-
-    def _check_log(self) -> None:
-        rows = sorted(self.bigquery.tables["model_aliases"].values(), key=lambda r: r["moved_at"])
-        seen = [
-            Wrote(row["generation"], row.get("version"), row.get("who"), row["deleted"])
-            for row in rows
-        ]
-        if seen != self.history:
-            raise Mismatch(f"the log has {seen}, and happened has {self.history}")
-        for before, row in zip([None, *rows], rows, strict=False):
-            previous = (before["generation"], before.get("version")) if before else (None, None)
-            if (row.get("previous_generation"), row.get("previous_version")) != previous:
-                raise Mismatch(f"the chain is broken: {alias_key(row)} does not name {previous}")
-        for request in self.moved:
-            own = [row for row in rows if row.get("move_id") == request.request_id]
-            if len(own) != 1 or (own[0].get("version"), own[0].get("who")) != (
-                *(request.version, request.who),
-            ):
-                raise Mismatch(f"{request.who} was answered, and the log has {own}")
-            expected = None if request.expected == "none" else request.expected
-            if request.expected is not None and own[0].get("previous_version") != expected:
-                raise Mismatch(f"{request.who} expected {expected}, and replaced {own}")

@@ -2,135 +2,102 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-import pytest
-
 from mlsys.cloud.tables import TableRef
-from mlsys.errors import NoProgress, RunCancelled, RunInterrupted, RunNotFound, RunPublished
-from mlsys.settings import Settings
-from simulator.kernel import Actor, Simulation, current
-from simulator.loads import LoadingClient, input_of
-from simulator.model import BAD, CONTENT, Model, answer, metadata
+from mlsys.errors import (
+    ContractBroken,
+    MlsysError,
+    NoProgress,
+    PredictionFailed,
+    RunCancelled,
+    RunFailed,
+    RunInterrupted,
+    RunNotFound,
+    RunPublished,
+)
+from simulator.gaps import Gap, Mismatch, check
+from simulator.kernel import Actor, Simulation
+from simulator.loads import LoadingClient, filled_output, input_of
+from simulator.model import CONTENTS, metadata
 from simulator.reads import ReadClient
-from simulator.registry import Gap, Mismatch, outlived
+from simulator.run_world import SETTINGS, Clients
+from simulator.runs_audit import Audit
+from simulator.setups import CHALLENGER, EARLIER, INPUT, OUTPUT, ROWS, Setup
 from simulator.storage import Bucket, StorageClient
-from simulator.topics import PublisherClient, may_pass
-from workers import machine
+from simulator.topics import Message, PublisherClient, Subscription, may_pass
 from workers.admission import admitted
-from workers.scoring import cancellation, run
+from workers.scoring import cancellation
 from workers.scoring.engines.perform import perform
-from workers.scoring.planning import find_run, model_pin
+from workers.scoring.planning import find_run
 from workers.scoring.records import Result
 from workers.scoring.request import MaxRejects, ScoringRequest
-from workers.scoring.shards import read_session
 
-PROJECT, DATASET = "project1", "project1.mlsys_dev"
-SETTINGS = Settings(
-    project=PROJECT,
-    envs=("dev",),
-    models_buckets=(("dev", "models"),),
-    runs_buckets=(("dev", "runs"),),
-    push_auth="off",
-)
-INPUT, OUTPUT = f"{PROJECT}.data.input", f"{PROJECT}.data.output"
-VALUES = (1.0, None, 3.5, BAD, 5.0, 6.25, None, 8.0, 9.0, 10.0, BAD, 12.0, 13.0)
-ROWS = pa.table({"id": pa.array(range(len(VALUES))), "x": pa.array(VALUES, pa.float64())})
-SCORED = {n: answer(x) for n, x in enumerate(VALUES) if x != BAD}
-REJECTED = [n for n, x in enumerate(VALUES) if x == BAD]
-PART_ROWS = 4
-TRIES = 25
+TRIES = 40
+PUSHED = 540.0  # seconds that a pushed message is worked on
 TABLES = ("prediction_runs", "prediction_profiles")
 
 
-@dataclass
-class Clients:
-    """The clients of `mlsys.cloud.clients`, in memory."""
-
-    settings: Settings
-    storage: StorageClient
-    bigquery: LoadingClient
-    bigquery_read: ReadClient
-    publisher: PublisherClient
-
-
-class _Lock:
-    """A lock of one instance, which waits by the virtual clock."""
-
-    def __init__(self) -> None:
-        self._held = False
-
-    def acquire(self, timeout: float) -> bool:
-        if self._held:
-            simulation = current()
-            assert simulation is not None
-            simulation.sleep(timeout)
-        taken, self._held = not self._held, True
-        return taken
-
-    def release(self) -> None:
-        self._held = False
-
-
-class _Locks:
-    """The locks of `workers.scoring.run`, which each instance has for itself."""
-
-    def __init__(self) -> None:
-        self._locks: dict[tuple[int, str, str], _Lock] = {}
-
-    def setdefault(self, key: str, _: Any) -> _Lock:
-        simulation = current()
-        assert simulation is not None
-        place = id(simulation), simulation.actor().instance, key
-        return self._locks.setdefault(place, _Lock())
-
-
-def shrink_runs(patch: pytest.MonkeyPatch) -> None:
-    """Give runs small parts, one core, and a model that is at the sandbox's door."""
-    patch.setattr(read_session, "PART_ROWS", PART_ROWS)
-    patch.setattr(machine, "cores", lambda: 1)
-    patch.setattr(model_pin, "SandboxedModel", Model)
-    patch.setattr(model_pin, "crash_of", lambda *_: None)
-    patch.setattr(model_pin, "note_sound", lambda *_: None)
-    patch.setattr(run, "_locks", _Locks())
+def repeats(error: Exception) -> bool:
+    """Return whether a caller repeats the request after the error."""
+    # A task or another caller has written why nothing went on: people repeat the request.
+    no_progress = isinstance(error, RunFailed) and "progress" in str(error)
+    return no_progress or isinstance(error, (RunInterrupted, NoProgress)) or may_pass(error)
 
 
 @dataclass
 class Scoring:
-    """The scenario: callers of one request, and somebody who may cancel its run."""
+    """The scenario: callers of one request, messages of it, and somebody who may cancel its run."""
 
     simulation: Simulation
+    settings = SETTINGS
     answers: list[Result] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)  # that callers were answered with
     cancelled: str = ""  # the run that somebody cancels
+    was_cancelled: bool | None = None  # as the one who cancels is told
+    finishing: bool = False  # the last caller repeats the request
 
     def __post_init__(self) -> None:
         simulation = self.simulation
+        self.setup = setup = Setup.draw(simulation.choices)
         self.models = Bucket("models", simulation)
         self.runs = Bucket("runs", simulation)
-        self.models.put("m/v1/model.pkl", CONTENT)
-        self.models.put("m/v1/metadata.json", json.dumps(metadata()).encode())
+        for version, content in CONTENTS.items():
+            self.models.put(f"m/{version}/model.pkl", content)
+            self.models.put(f"m/{version}/metadata.json", json.dumps(metadata(version)).encode())
+        if (contract := setup.contract) is not None:
+            self.models.put("m/v1/contract.json", contract)
         self.bigquery = LoadingClient(simulation, self.runs, *TABLES)
-        self.bigquery.loaded[INPUT] = input_of(ROWS)
+        self.bigquery.loaded[INPUT] = input_of(ROWS, "VIEW" if setup.view else "TABLE")
+        if setup.filled:
+            self.bigquery.loaded[OUTPUT] = filled_output(EARLIER)
+        self.reads = ReadClient(simulation, self.bigquery.rows_of)
         self.clients: Any = Clients(
-            SETTINGS,
+            self.settings,
             StorageClient(self.models, self.runs),
             self.bigquery,
-            ReadClient(simulation, ROWS),
+            self.reads,
             PublisherClient(lambda *_: None),
         )
+        self.audit = Audit(setup, self.runs, self.bigquery)
         self.request = ScoringRequest(
             "dev",
             TableRef.parse(INPUT),
-            TableRef.parse(OUTPUT),
+            TableRef.parse(setup.output, partition=True),
             "m",
             "v1",
             id_columns=("id",),
+            write_disposition=setup.disposition,
+            shadow=CHALLENGER if setup.shadow else None,
             max_rejects=MaxRejects(5),
         )
+        self.pushes = Subscription(simulation, "predictions", self._pushed, doubling=True)
+        self.again = Subscription(simulation, "predictions", self._pushed)
 
     # The actors
 
@@ -139,51 +106,121 @@ class Scoring:
         choices = self.simulation.choices
         for number in range(1 + choices.pick(3)):
             after = (0.0, 0.2, 3.0, 20.0)[choices.pick(4)]
-            lasts = (None, 20.0, 4.0)[choices.pick(3, (4, 1, 1))]
-            self._call(f"caller {number + 1}", after, lasts)
+            request = self.request
+            if self.setup.strict and choices.happens(0.5):
+                request = dataclasses.replace(request, max_rejects=MaxRejects(0))
+            request = self.draw_engine(request)
+            if choices.happens(0.2):
+                message = Message(f"push {number + 1}", {}, about=request)
+                self.simulation.schedule(after, lambda m=message: self.pushes.publish(m))
+                continue
+            lasts = (3540.0, 20.0, 4.0)[choices.pick(3, (4, 1, 1))]
+            self._call(f"caller {number + 1}", request, after, lasts)
         if choices.happens(0.25):
             after = (6.0, 2.0, 15.0, 60.0)[choices.pick(4)]
             self._cancel(after)
+        self.begin()
         self.simulation.run()
-        try:
-            self.check()
-        except Mismatch as exc:
-            if not outlived(self.bigquery.tables.values()):
-                raise
-            if self.cancelled:  # this much is guaranteed: a repeated request repairs it
-                self._cancel(0.0)
-            self._call("last caller", 1.0, None)
-            self.simulation.run()
-            self.check()
-            raise Gap(str(exc)) from exc
+        for name, error in (*self.pushes.errors, *self.again.errors):
+            raise Mismatch(f"{name} is answered with {error!r} for ever") from error
+        if states := {"", "failed"} & set(map(self.audit.state, self.audit.run_ids())):
+            if "" in states and not self.may_fail:
+                raise Mismatch("a run has not ended, and nobody works on it")
+            self._finish()
+        if not (excused := self.check()):
+            return
+        self._finish()  # this much is guaranteed: a repeated request repairs it
+        if still := self.check():
+            raise Mismatch(f"a repeated request did not repair it: {still}")
+        raise Gap(excused)
 
-    def _call(self, name: str, after: float, lasts: float | None, tries: int = TRIES) -> None:
-        """Let a caller ask until it is answered, as the command line and Pub/Sub do."""
+    def draw_engine(self, request: ScoringRequest) -> ScoringRequest:
+        """Return the request with the engine that a caller asks for."""
+        return request
+
+    def begin(self) -> None:
+        """Let others come."""
+
+    def _finish(self) -> None:
+        """Repeat the request, and the cancellation, without faults, until both are answered."""
+        self.simulation.kinds, self.finishing = (), True
+        if self.cancelled:
+            self._cancel(0.0)
+        self._call("last caller", self.request, 1.0, 3540.0)
+        self.simulation.run()
+
+    def _work(self, request: ScoringRequest, seconds: float, **options: Any) -> Result:
+        deadline = self.simulation.now + seconds
+        run_id, pushed = self.setup.run_id, bool(options)
+        with (
+            admitted(None),
+            closing(
+                find_run.prepare(self.clients, request, run_id, redelivered=pushed)
+            ) as prepared,
+        ):
+            return perform(self.clients, prepared, deadline=deadline, **options)
+
+    def _call(
+        self,
+        name: str,
+        request: ScoringRequest,
+        after: float,
+        lasts: float,
+        tries: int = TRIES,
+    ) -> None:
+        """Let a caller ask until it is answered, as the command line does."""
 
         def work() -> Result:
-            deadline = None if lasts is None else self.simulation.now + lasts
-            with (
-                admitted(None),
-                closing(find_run.prepare(self.clients, self.request)) as prepared,
-            ):
-                return perform(self.clients, prepared, deadline=deadline)
+            return self._work(request, lasts)
 
         def ended(actor: Actor) -> None:
             error = actor.error
-            again = isinstance(error, (RunInterrupted, NoProgress)) or (error and may_pass(error))
+            again = error is not None and repeats(error)
             if actor.crashed or again:
                 if not tries:
                     raise Mismatch(f"{name} is not answered after {TRIES} tries: {error!r}")
-                more = None if tries < TRIES - 4 else lasts  # some day it has the time
-                self._call(name, 10.0, more, tries - 1)
-            elif isinstance(error, RunCancelled) and self.cancelled:
-                pass
+                more = lasts if tries > 4 else 3540.0  # some day it has the time
+                pause = 10.0 if tries > TRIES // 2 else 600.0
+                self._call(name, request, pause, more, tries - 1)
             elif error is not None:
-                raise Mismatch(f"{name} is answered with {error!r}") from error
+                self._check_failure(name, error)
             else:
                 self.answers.append(actor.answer)
 
         self.simulation.start(f"{name}.{TRIES + 1 - tries}", work, after=after, ended=ended)
+
+    def _check_failure(self, name: str, error: Exception) -> None:
+        """Check that a caller may be answered so."""
+        self.failures.append(error)
+        if self.finishing and self.setup.clause != "stop" and not self.cancelled:
+            raise Mismatch(f"the request is repeated, and answered with {error!r}") from error
+        expected: tuple[type[Exception], ...] = ()
+        if self.cancelled:
+            expected += (RunCancelled,)
+        if self.setup.strict:
+            expected += (PredictionFailed,)
+        if self.setup.clause == "stop":
+            expected += (ContractBroken,)
+        if self.setup.clause or self.setup.strict:
+            expected += (RunFailed,)
+        if not isinstance(error, expected):
+            raise Mismatch(f"{name} is answered with {error!r}") from error
+
+    def _pushed(self, message: Message, acknowledge: Callable[[], None]) -> None:
+        """Do what `app.api.events` does with a scoring request."""
+        try:
+            self.answers.append(self._work(message.about, PUSHED, pushed=True))
+        except RunInterrupted:
+            self.simulation.actor().gave_up = True
+            name, _, number = message.name.partition("#")
+            name = f"{name}#{int(number or 1) + 1}"
+            self.again.publish(Message(name, {}, about=message.about))
+        except MlsysError as exc:
+            if may_pass(exc):
+                raise
+            self.simulation.actor().gave_up = True
+            if not repeats(exc):  # else it is acknowledged, and the run has failed
+                self._check_failure(message.name, exc)
 
     def _cancel(self, after: float, tries: int = 8) -> None:
         """Let somebody cancel the first run until that is answered."""
@@ -199,84 +236,37 @@ class Scoring:
             if actor.crashed or (error is not None and may_pass(error)):
                 if tries:
                     self._cancel(10.0, tries - 1)
-            elif error is not None and not isinstance(error, (RunPublished, RunNotFound)):
+            elif error is None:
+                self.was_cancelled = bool(self.cancelled)
+            elif isinstance(error, RunPublished):
+                self.was_cancelled = False
+            elif not isinstance(error, RunNotFound):
                 raise Mismatch(f"the cancellation is answered with {error!r}") from error
 
         self.simulation.start(f"canceller.{9 - tries}", work, after=after, ended=ended)
 
     # The audit
 
-    def check(self) -> None:
-        """Check the tables and the run's objects.
+    @property
+    def may_fail(self) -> bool:
+        """Whether the rows or the callers let a run fail."""
+        return self.setup.strict or self.setup.clause == "stop"
+
+    def check(self) -> str:
+        """Check the tables and the objects of all runs, and return what is excused.
 
         Raises:
             Mismatch: rows are missing, twice or wrong; or the ledger or the profile is.
         """
-        plans = [name for name in self.runs.objects if name.endswith("/plan.json")]
-        runs = sorted(name.partition("/")[0] for name in plans)
-        known = {answered.run_id for answered in self.answers}
-        if not known <= set(runs):
-            raise Mismatch(f"answered runs without a plan: {known - set(runs)}")
+        runs = self.audit.run_ids()
+        for run_id in {answered.run_id for answered in self.answers}:
+            if (state := self.audit.state(run_id)) != "succeeded":
+                raise Mismatch(f"{run_id} was answered with a result, and is {state or 'not over'}")
+        if self.was_cancelled is not None:
+            if self.was_cancelled != (self.audit.state(self.cancelled) == "cancelled"):
+                raise Mismatch(f"the cancellation was answered with {self.was_cancelled}")
         for run_id in runs:
-            self._check_run(run_id)
-        done = [run_id for run_id in runs if self._document(run_id, "result.json")]
-        if len(done) > 1:
-            raise Mismatch(f"one request became the runs {done}")
-        for table in self.bigquery.loaded:
-            if table != INPUT:
-                others = {row["run_id"] for row in self.bigquery.loaded[table].rows} - set(runs)
-                if others:
-                    raise Mismatch(f"{table} has rows of {others}")
-
-    def _check_run(self, run_id: str) -> None:
-        decision, result = (self._document(run_id, n) for n in ("publish.json", "result.json"))
-        output, rejects = self._rows(OUTPUT, run_id), self._rows(f"{OUTPUT}_rejects", run_id)
-        ledger = [row for row in self._table("prediction_runs") if row["run_id"] == run_id]
-        profile = [row for row in self._table("prediction_profiles") if row["run_id"] == run_id]
-        if decision is not None and "state" in decision:
-            if output or rejects or result is not None or profile:
-                raise Mismatch(f"{run_id} was cancelled, and published {len(output)} rows")
-            if [row["state"] for row in ledger] != ["cancelled"]:
-                raise Mismatch(f"{run_id} was cancelled, and the ledger has {ledger}")
-            return
-        if result is None:
-            raise Mismatch(f"{run_id} has not ended, and nobody works on it")
-        if sorted(row["id"] for row in output) != sorted(SCORED):
-            raise Mismatch(f"{run_id} wrote the ids {sorted(row['id'] for row in output)}")
-        if wrong := [row for row in output if row["y"] != SCORED[row["id"]]]:
-            raise Mismatch(f"{run_id} predicted {wrong}")
-        if sorted(json.loads(row["ids"])["id"] for row in rejects) != REJECTED:
-            raise Mismatch(f"{run_id} rejected {[row['ids'] for row in rejects]}")
-        counts = (result["rows"], result["rows_read"], result["rows_rejected"])
-        if counts != (len(SCORED), len(VALUES), len(REJECTED)):
-            raise Mismatch(f"{run_id} counted {counts}")
-        seen = [(row["state"], row["rows_scored"], row["rows_rejected"]) for row in ledger]
-        if seen != [("succeeded", len(SCORED), len(REJECTED))]:
-            raise Mismatch(f"the ledger has {seen} of {run_id}")
-        self._check_profile(run_id, profile)
-
-    def _check_profile(self, run_id: str, rows: list[dict[str, Any]]) -> None:
-        """Check the counts of each column against a recount."""
-        wanted = {
-            ("feature", "x"): (len(VALUES), sum(x is None for x in VALUES)),
-            ("prediction", "y"): (len(SCORED), 0),
-        }
-        seen = [
-            ((row["role"], row["column_name"]), (row["row_count"], row["nulls"])) for row in rows
-        ]
-        if sorted(seen) != sorted(wanted.items()):
-            raise Mismatch(f"the profile of {run_id} has {seen}")
-        for row in rows:
-            if sum(item["rows"] for item in row["bins"]) != row["row_count"]:
-                raise Mismatch(f"the bins of {row['column_name']} do not add up: {row['bins']}")
-
-    def _document(self, run_id: str, name: str) -> Any:
-        stored = self.runs.objects.get(f"{run_id}/{name}")
-        return None if stored is None else json.loads(stored.content)
-
-    def _rows(self, table: str, run_id: str) -> list[dict[str, Any]]:
-        loaded = self.bigquery.loaded.get(table)
-        return [row for row in loaded.rows if row["run_id"] == run_id] if loaded else []
-
-    def _table(self, name: str) -> list[dict[str, Any]]:
-        return self.bigquery.tables[name].values()
+            if self.audit.state(run_id) in ("failed", "") and not self.may_fail:
+                raise Mismatch(f"{run_id} has not ended, and nobody works on it")
+        self.audit.check_rows()
+        return check(self.bigquery, self.audit.wrongs(forgiving=self.simulation.faults > 0))

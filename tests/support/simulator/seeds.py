@@ -12,17 +12,23 @@ from typing import Any
 
 import pytest
 
-from simulator.kernel import NONE, Simulation, simulation
-from simulator.mutants import Mutant
-from simulator.registry import Gap, Registry
-from simulator.scoring import Scoring, shrink_runs
+from simulator.choices import NONE
+from simulator.gaps import Gap
+from simulator.job_runs import JobRuns
+from simulator.kernel import Simulation, simulation
+from simulator.mutant import Mutant
+from simulator.registry import Registry
+from simulator.run_world import shrink_runs
+from simulator.scoring import Scoring
 from simulator.virtual import virtual_time
+from workers import machine
 from workers.inference.verdict import Verdict
 from workers.registry import verify
 
 SCENARIOS: dict[str, Callable[[Simulation], Any]] = {
     "registry": Registry,
     "scoring": Scoring,
+    "jobs": JobRuns,
 }
 
 
@@ -41,6 +47,7 @@ def world() -> Iterator[pytest.MonkeyPatch]:
     try:
         with virtual_time() as patch:
             patch.setattr(verify, "verifier", _AllReady)
+            patch.setattr(machine, "memory", lambda: 2**40)
             shrink_runs(patch)
             yield patch
     finally:

@@ -23,7 +23,8 @@ from typing import Any
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage.exceptions import InvalidResponse
 
-from simulator.kernel import KINDS, REPEATED, START, Simulation, call, current
+from simulator.choices import KINDS, REPEATED
+from simulator.kernel import START, Simulation, call, current
 
 # Between two writes of an object. A deletion that is followed within `REPLACED_WITHIN` by a new
 # object is one replacement for the log of aliases: nobody can tell the two apart.
@@ -41,6 +42,10 @@ class Stored:
     created: float
     ended: float | None = None  # when it became noncurrent
     by: str = ""  # the actor that wrote it
+
+    def live(self, at: float) -> bool:
+        """Return whether it was the object at a moment."""
+        return self.created <= at and (self.ended is None or at < self.ended)
 
 
 def at(seconds: float) -> dt.datetime:

@@ -14,7 +14,8 @@ from typing import Any
 
 from mlsys.cloud.clients import is_passing
 from mlsys.errors import TryAgain
-from simulator.kernel import BUSY, CRASH, CRASH_AFTER, LOST, REPEATED, Actor, Simulation, call
+from simulator.choices import KINDS, STALL
+from simulator.kernel import Actor, Simulation, call
 
 BACKOFF = (10.0, 12.0, 30.0, 100.0)
 DEADLINE = 600.0  # seconds, after which a push counts as failed
@@ -110,6 +111,6 @@ class PublisherClient:
         def publish() -> None:
             self._take(name, data, attributes)
 
-        kinds = (CRASH, CRASH_AFTER, BUSY, LOST, REPEATED)
+        kinds = tuple(kind for kind in KINDS if kind != STALL)
         call("publish", publish, about=f"{name} {attributes.get('ce-type', '')}", kinds=kinds)
         return SimpleNamespace(result=lambda timeout: "id")

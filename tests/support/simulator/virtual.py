@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from simulator.kernel import START, Simulation, current
+from simulator.kernel import Simulation, current
 
 PACKAGES = ("workers", "mlsys", "app")
 
@@ -44,7 +44,7 @@ class _Time:
 
 
 def _wall(simulation: Simulation) -> dt.datetime:
-    return START + dt.timedelta(seconds=simulation.now + simulation.actor().offset)
+    return simulation.wall(simulation.actor())
 
 
 class _IsDatetime(type):

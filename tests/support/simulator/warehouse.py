@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.api_core.exceptions import BadRequest
 
 from simulator import run_statements, statements
-from simulator.kernel import KINDS, REPEATED, Actor, Simulation, call, current
+from simulator.choices import KINDS, REPEATED
+from simulator.kernel import Actor, Simulation, call, current
 from simulator.statements import Replace, Values, names
 
 FUNCTIONS = statements.FUNCTIONS | run_statements.FUNCTIONS
@@ -40,6 +41,7 @@ class Row:
 
     values: Values
     day: int
+    by: Merge | None = None
 
 
 @dataclass(eq=False)
@@ -50,6 +52,8 @@ class Merge:
     change: Replace
     owner: Actor | None
     table: Table
+    asked: float = 0.0  # when its caller started it
+    ended: float | None = None
     state: str = "queued"  # running, done, failed
     deletes: list[Row] = field(default_factory=list)  # by its snapshot
     changed: set[int] = field(default_factory=set)  # partitions that others changed meanwhile
@@ -89,13 +93,14 @@ class Table:
     def _end(self, merge: Merge) -> None:
         self.merges.remove(merge)
         self.ended.append(merge)
+        merge.ended = self.simulation.now
         days = {row.day for row in merge.deletes}
         merge.state = "failed" if days & merge.changed else "done"
         before = self.values()
         if merge.state == "done":
             self.rows = [row for row in self.rows if row not in merge.deletes]
             today = int(self.simulation.now // 86_400)
-            self.rows += [Row(values, today) for values in merge.change.rows]
+            self.rows += [Row(values, today, merge) for values in merge.change.rows]
             for other in self.merges:
                 if other.state == "running":
                     other.changed |= days
@@ -107,6 +112,15 @@ class Table:
         for actor in merge.waiting:
             self.simulation.schedule(0.0, actor)
         self._start()
+
+
+class Looked(NamedTuple):
+    """A query that an actor compared the bucket with."""
+
+    statement: str
+    given: dict[str, Any]
+    actor: Actor
+    at: float
 
 
 class QueryJob:
@@ -124,6 +138,7 @@ class BigQueryClient:
 
     def __init__(self, simulation: Simulation, *tables: str) -> None:
         self.tables = {name: Table(name, simulation) for name in tables}
+        self.looks: list[Looked] = []
 
     def query(self, sql: str, job_config: Any, **_: Any) -> QueryJob:
         name = names().get(sql)
@@ -138,15 +153,28 @@ class BigQueryClient:
             made = FUNCTIONS[name](
                 {table.name: table.values() for table in self.tables.values()}, given
             )
-            if not isinstance(made, Replace):
-                return made
-            table, simulation = self.tables[made.table], current()
+            simulation = current()
             owner = simulation.actor() if simulation is not None else None
-            merge = Merge(name, made, owner, table)
+            if not isinstance(made, Replace):
+                if owner is not None:
+                    self.looks.append(Looked(name, given, owner, owner.simulation.now))
+                return made
+            table = self.tables[made.table]
+            merge = Merge(name, made, owner, table, table.simulation.now)
             table.begin(merge)
             return merge
 
-        started = call("query", start, about=name, kinds=STARTS, answer=_started)
+        def refusal() -> BadRequest:
+            return BadRequest(TOO_MANY.format(name))
+
+        changes = name.startswith("replace_")
+        started = call(
+            *("query", start),
+            about=name,
+            kinds=STARTS,
+            answer=_started,
+            refusal=refusal if changes else None,
+        )
         if isinstance(started, Merge):
             return QueryJob(lambda: self._wait(started))
         return QueryJob(lambda: started)

@@ -68,6 +68,7 @@ def refusal(
         ({"bad": ["snapshot"], "age": 2}, TryAgain, "cannot be read as of"),
         ({"bad": ["snapshot"], "age": -2}, TryAgain, "cannot be read as of"),
         ({"bad": ["snapshot"], "age": 60, "ahead": 90}, TryAgain, "cannot be read as of"),
+        ({"bad": [], "age": 60}, TryAgain, "cannot be read as of"),  # it became readable since
         ({"bad": ["snapshot"], "age": 60}, Conflict, "can no longer be read"),
         ({"bad": ["snapshot"], "age": 500}, Conflict, "can no longer be read"),
         ({"bad": ["snapshot"], "age": 2, "created": 30}, Conflict, "was re-created"),

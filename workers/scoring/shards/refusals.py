@@ -61,10 +61,10 @@ def why_refused(
             f"BigQuery refuses to read {plan.input_table} ({words_of(exc)}): pass another table, "
             "or id_columns without the columns that it names."
         )
-    return _bad_snapshot(clients, plan)
+    return _bad_snapshot(clients, plan, works)
 
 
-def _bad_snapshot(clients: Clients, plan: Plan) -> Exception:
+def _bad_snapshot(clients: Clients, plan: Plan, works: Callable[..., bool]) -> Exception:
     table = find_table(clients, plan.input_table)
     if table is None:
         return TableNotFound(f"The input table {plan.input_table} was deleted: pass another one")
@@ -72,7 +72,9 @@ def _bad_snapshot(clients: Clients, plan: Plan) -> Exception:
     over = f"the run {plan.run_id} cannot be finished: pass a run_id of your own to start another"
     if table.created is not None and table.created > at:
         return Conflict(f"{plan.input_table} was re-created after the run was planned; {over}")
-    if dt.datetime.now(dt.UTC) - at < CLOCK_AHEAD or at > _bigquery_time(clients):
+    ahead = dt.datetime.now(dt.UTC) - at < CLOCK_AHEAD or at > _bigquery_time(clients)
+    # It may have become readable since it was refused: BigQuery is asked for its time before.
+    if ahead or works(where=True, snapshot=True):
         return TryAgain(
             f"{plan.input_table} cannot be read as of {plan.snapshot_at} yet: try again"
         )
