@@ -58,6 +58,7 @@ class LoadJob:
     state: str = "RUNNING"
     error_result: dict[str, str] | None = None
     output_rows: int | None = None
+    total_bytes_billed: int | None = None
     created: Any = None
     started: Any = None
     ended: Any = None
