@@ -59,7 +59,7 @@ class JobRuns(Scoring):
         return super().check()
 
     def _check_executions(self) -> None:
-        """Check that a run of which nothing went wrong had one execution."""
+        """Check that a run had one execution if nothing went wrong."""
         wrong = self.simulation.faults or self.deleted or self.cloud_run.tasks_died
         jobs = (job for job in self.bigquery.jobs.values())
         wrong = wrong or self.reads.ended_early or any(job.error_result for job in jobs)
