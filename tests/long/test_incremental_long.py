@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.tree import DecisionTreeRegressor
 
 from incremental_world import History, World, install
 from mlsys.local.stack import LocalStack
@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.long, pytest.mark.usefixtures("environment")]
 
 ROWS, NEW, CHANGED, LATE = 1_000_000, 1_000, 20, 50
 X = pd.DataFrame({"a": np.linspace(0, 1, 100), "b": np.linspace(3, -2, 100)})
-MODEL = LinearRegression().fit(X, X["a"] - 3 * X["b"])
+# A tree: the last bits of a linear model depend on the rows beside a row.
+MODEL = DecisionTreeRegressor(random_state=0).fit(X, X["a"] - 3 * X["b"])
 
 
 def rows(first: int, count: int, at: int) -> pa.Table:
@@ -38,7 +39,7 @@ def test_of_a_million_rows_only_those_that_are_new_are_scored(stack: LocalStack)
     assert (first["rows"], first["watermark"]) == (ROWS, str(ROWS - 1))
 
     lab.clients.bigquery.query(
-        f"UPDATE `{table}` SET a = a + 1, at = at + 10 * {ROWS} WHERE id < {CHANGED}"
+        f"UPDATE `{table}` SET a = a + 1, `at` = `at` + 10 * {ROWS} WHERE id < {CHANGED}"
     ).result(timeout=TIMEOUT)
     lab.put(rows(ROWS, NEW, ROWS), table)
     lab.put(rows(ROWS + NEW, LATE, 0), table)  # at or below the watermark
@@ -54,7 +55,7 @@ def test_of_a_million_rows_only_those_that_are_new_are_scored(stack: LocalStack)
     # The changed rows left the place below the watermark, which hides as many late ones.
     assert second["rows_late"] == LATE - CHANGED
     assert lab.here(params | {"incremental": IDS}).done()["rows_read"] == LATE
-    assert lab.here(params).done()["rows_read"] == 0
+    assert lab.here(params).done()["reused"]
 
     _, full = lab.score(table, model)
     output = lab.rows(params["output_table"])
@@ -66,7 +67,7 @@ def test_of_a_million_rows_only_those_that_are_new_are_scored(stack: LocalStack)
 
 @pytest.mark.parametrize("kind", ["column", "ids", "both"])
 def test_hundreds_of_histories_write_no_row_twice_and_lose_none(kind: str) -> None:
-    for seed in range(1000, 1400):
+    for seed in range(1000, 1200):
         world = World(random.Random(seed))
         with pytest.MonkeyPatch.context() as patch:
             install(patch, world)

@@ -22,7 +22,8 @@ from simulator.storage import Bucket, StorageClient
 from workers.scoring import turns
 from workers.scoring.planning import claims, increments
 from workers.scoring.planning.columns import Column
-from workers.scoring.planning.increments import Counted, plan_incremental
+from workers.scoring.planning.increments import plan_incremental
+from workers.scoring.planning.new_rows import Counted
 from workers.scoring.records import Cancellation, Counts, Decision, Result, read_decision
 from workers.scoring.request import IDS, ScoringRequest
 from workers.scoring.store import RunStore

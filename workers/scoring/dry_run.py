@@ -34,10 +34,10 @@ from workers.scoring.engines.choice import choose
 from workers.scoring.planning.contract import CHEAP_BYTES, known_broken, with_newest
 from workers.scoring.planning.destination import output_location
 from workers.scoring.planning.find_run import FoundRun, find_run, notes_for
-from workers.scoring.planning.increments import count_new
 from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.make_plan import make_plan
 from workers.scoring.planning.model_pin import ModelPin, read_metadata
+from workers.scoring.planning.new_rows import count_new
 from workers.scoring.planning.partition_filter import requires_filter
 from workers.scoring.planning.plan import Plan, Shadow
 from workers.scoring.planning.price import PRICE_BASIS, check_price, estimate

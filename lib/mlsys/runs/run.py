@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 MAX_ROWS = 100_000  # of a frame, unless more are asked for
 _SHOWN = (
     *("run_id", "state", "model", "input_table", "output_table", "rows", "rows_rejected"),
-    *("rejects_table", "contract", "seconds", "reused", "failure", "status_url"),
+    *(
+        "rejects_table",
+        "incremental",
+        "watermark",
+        "rows_late",
+        "contract",
+        "seconds",
+        "reused",
+        "failure",
+        "status_url",
+    ),
 )
 
 
@@ -135,7 +145,11 @@ class Run:
         pairs = []
         for name in _SHOWN:
             value = info.get(name)
-            if value is None or value is False or (name == "rows_rejected" and not value):
+            if (
+                value is None
+                or value is False
+                or (name in ("rows_rejected", "rows_late") and not value)
+            ):
                 continue
             if value is True:
                 value = "yes, the run was done already"

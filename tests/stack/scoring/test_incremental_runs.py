@@ -1,22 +1,28 @@
 """`incremental` scores only the rows that are new, by a column's watermark or by their ids."""
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LinearRegression
+from sklearn.tree import DecisionTreeRegressor
 
 from mlsys.cloud.tables import TableRef
+from mlsys.errors import TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import TIMEOUT, Lab
+from workers.scoring import run
+from workers.scoring.planning import claims
 from workers.scoring.planning.incremental import Incremental, Watermark
 from workers.scoring.planning.incremental_sql import counts_sql
+from workers.scoring.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("environment")
 
 X = pd.DataFrame({"a": np.linspace(0, 1, 40), "b": np.linspace(3, -2, 40)})
-MODEL = LinearRegression().fit(X, X["a"] + 2 * X["b"])
+# A tree: the last bits of a linear model depend on the rows beside a row.
+MODEL = DecisionTreeRegressor(random_state=0).fit(X, X["a"] + 2 * X["b"])
 NOON = pd.Timestamp("2026-11-28 12:00:00.000001", tz="UTC")
 
 
@@ -198,3 +204,41 @@ def test_a_deleted_output_begins_again(lab: Lab, model: str) -> None:
     again = lab.here(params).done()
     assert (again["run_id"], again["rows"]) == (f"{first['run_id']}-2", 4)
     assert again["watermark_before"] is None
+
+
+def test_a_run_that_dies_between_its_claim_and_its_result_is_settled_by_the_next(
+    lab: Lab, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = lab.put(rows(0, 4))
+    params = lab.params(table, model, incremental="at")
+
+    def grow(first: int, last: int) -> None:
+        lab.put(rows(first, last, NOON + pd.Timedelta(hours=first)), table)
+
+    create = RunStore.create
+
+    def die(self: RunStore, name: str, value: Any) -> bool:
+        if name == "publish.json":
+            raise TryAgain("the process ends")
+        return create(self, name, value)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(RunStore, "create", die)
+        lab.here(params).problem(503, "try-again")
+    grow(4, 6)
+    lab.here(params).problem(503, "try-again", "publishes rows of the same input now")
+    assert lab.here(params | {"dry_run": "true"}).status == 503
+    monkeypatch.setattr(claims, "SETTLE_AFTER", dt.timedelta(0))
+    with monkeypatch.context() as dying:
+        dying.setattr(run, "publish_output", lambda *_: die(lab.store("x"), "publish.json", {}))
+        lab.here(params).problem(503, "try-again", "the process ends")
+    sql = "SELECT state FROM mlsys_dev.prediction_runs WHERE output_table = '{}'"
+    query = lab.clients.bigquery.query(sql.format(params["output_table"]))
+    assert [row["state"] for row in query.result(timeout=TIMEOUT)] == ["cancelled"]
+
+    grow(6, 9)  # the run that goes on from the second one loads its rows first
+    result = lab.here(params).done()
+    assert (result["rows"], result["rows_below"], result["rows_late"]) == (3, 6, 0)
+    output = lab.rows(params["output_table"])
+    assert output["id"].tolist() == list(range(9))
+    assert output["run_id"].nunique() == 2

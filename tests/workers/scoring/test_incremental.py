@@ -11,12 +11,13 @@ import pytest
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from mlsys.remote.verdict import increment
-from workers.scoring.planning import increments
+from workers.scoring.planning import increments, new_rows
 from workers.scoring.planning.claims import Claim
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.incremental import KINDS, Incremental, Watermark, source_of
 from workers.scoring.planning.incremental_sql import counts_sql, key_sql, lacking_sql
-from workers.scoring.planning.increments import Counted, count_rows, plan_incremental
+from workers.scoring.planning.increments import plan_incremental
+from workers.scoring.planning.new_rows import Counted, count_rows
 from workers.scoring.request import IDS, ScoringRequest, read_incremental
 
 TABLE, OUTPUT = TableRef.parse("my-project.d.t"), TableRef.parse("my-project.d.out")
@@ -232,11 +233,11 @@ def test_a_snapshot_in_the_future_is_tried_again(monkeypatch: pytest.MonkeyPatch
         asked.append(sql)
         raise BadRequest("Invalid snapshot time")
 
-    monkeypatch.setattr(increments, "select", refuse)
-    monkeypatch.setattr(increments, "dry_run", lambda *_: None)
+    monkeypatch.setattr(new_rows, "select", refuse)
+    monkeypatch.setattr(new_rows, "dry_run", lambda *_: None)
     with pytest.raises(TryAgain):
         count_rows(clients, resolved)
     assert "FOR SYSTEM_TIME AS OF TIMESTAMP '2026-11-28 00:00:00.000000+00'" in asked[0]
-    monkeypatch.setattr(increments, "dry_run", refuse)
+    monkeypatch.setattr(new_rows, "dry_run", refuse)
     with pytest.raises(SchemaMismatch, match="cannot count the rows"):
         count_rows(clients, resolved)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients
-from mlsys.cloud.messages import words_of
-from mlsys.cloud.tables import find_table
 from mlsys.columns.names import fold
-from mlsys.errors import Conflict, SchemaMismatch, TryAgain
-from workers.query import as_of, dry_run, select
+from mlsys.errors import Conflict, SchemaMismatch
 from workers.scoring.planning.claims import Claim, Claims
 from workers.scoring.planning.columns import Column, columns_of
 from workers.scoring.planning.incremental import (
@@ -22,28 +18,13 @@ from workers.scoring.planning.incremental import (
     quoted,
     source_of,
 )
-from workers.scoring.planning.incremental_sql import counts_sql, lacking_sql, new_rows_sql
 from workers.scoring.planning.locations import dataset_location
 from workers.scoring.planning.lookup import Resolved
-from workers.scoring.planning.partition_filter import any_partition, requires_filter
-from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.new_rows import Counted, count_rows
 from workers.scoring.request import IDS
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """The rows of an input, as `counts_sql` counts them."""
-
-    n: int
-    nulls: int = 0
-    up_to: Any = None
-    below: int = 0
-    repeated: int = 0
 
 
 def plan_incremental(
@@ -105,66 +86,6 @@ def plan_incremental(
     if known is None or counted.up_to is None:
         return replace(plan, up_to=above), []
     return replace(plan, up_to=_later(known, counted, above)), []
-
-
-def count_new(clients: Clients, resolved: Resolved, plan: Plan) -> int:
-    """Return how many rows a run by ids would score now; this reads the ids of both tables."""
-    request = resolved.request
-    conditions = _conditions(resolved)
-    lacking = lacking_rows(clients, plan)
-    if lacking is None:
-        return count_rows(clients, resolved).n
-    sql = new_rows_sql(
-        request.input_table.base, conditions, lacking, as_of=_as_of(clients, resolved)
-    )
-    return int(next(iter(select(clients, sql)))["n"])
-
-
-def lacking_rows(clients: Clients, plan: Plan) -> str | None:
-    """Return the condition for rows whose ids the output lacks; None without an output."""
-    output = find_table(clients, plan.output.table.base)
-    if output is None:
-        return None
-    return lacking_sql(
-        *(plan.input_table.base, plan.output.table.base, [c.name for c in plan.ids]),
-        *(plan.model.name, plan.model.version),
-        also=any_partition(output) if requires_filter(output) else None,
-    )
-
-
-def count_rows(
-    clients: Clients,
-    resolved: Resolved,
-    *,
-    column: str | None = None,
-    above: Watermark | None = None,
-    ids: Sequence[str] = (),
-) -> Counted:
-    """Have BigQuery count the input's rows at the plan's snapshot; see `counts_sql`.
-
-    Raises:
-        TryAgain: the snapshot lies in the future by BigQuery's clock.
-        SchemaMismatch: BigQuery cannot count them.
-    """
-    from google.api_core.exceptions import BadRequest, NotFound
-
-    table, conditions = resolved.request.input_table.base, _conditions(resolved)
-
-    def sql(snapshot: str) -> str:
-        return counts_sql(table, conditions, as_of=snapshot, column=column, above=above, ids=ids)
-
-    at = _as_of(clients, resolved)
-    try:
-        [row] = select(clients, sql(at))
-    except (BadRequest, NotFound) as exc:
-        log.warning("The rows of %s were not counted: %s", table, exc)
-        if at and _works(clients, sql("")):
-            raise TryAgain(f"{table} cannot be read as of now yet: try again") from exc
-        raise SchemaMismatch(
-            f"BigQuery cannot count the rows of {table} ({words_of(exc)}), as incremental needs "
-            "it: pass another column, or a view that BigQuery can query."
-        ) from exc
-    return Counted(**{name: row[name] for name in row.keys()})  # noqa: SIM118 (a Row)
 
 
 def _by_column(
@@ -304,28 +225,3 @@ def _others(
     numbers = (number for source, number in newest.newest.items() if source != plan.source)
     others = (newest if n == newest.number else claims.read(n) for n in numbers)
     return [other.number for other in others if other is not None and not mine.is_apart(other)]
-
-
-def _conditions(resolved: Resolved) -> list[str]:
-    where = resolved.restriction
-    return [] if where is None else [f"(\n{where}\n)"]
-
-
-def _as_of(clients: Clients, resolved: Resolved) -> str:
-    """Return the clause for the plan's snapshot.
-
-    A view has none, and the local BigQuery reads a table as it is now.
-    """
-    if resolved.is_query or clients.settings.emulators.bigquery:
-        return ""
-    return as_of(resolved.snapshot_at)
-
-
-def _works(clients: Clients, sql: str) -> bool:
-    from google.api_core.exceptions import BadRequest, NotFound
-
-    try:
-        dry_run(clients, sql)
-    except (BadRequest, NotFound):
-        return False
-    return True

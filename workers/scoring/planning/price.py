@@ -9,7 +9,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import find_table
 from mlsys.errors import PriceLimit
 from workers.query import column_sql, dry_run
-from workers.scoring.planning.increments import lacking_rows
+from workers.scoring.planning.new_rows import lacking_rows
 from workers.scoring.planning.partition_filter import all_of
 from workers.scoring.planning.plan import Plan
 from workers.scoring.request import ScoringRequest

@@ -17,8 +17,8 @@ from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import SchemaMismatch, TableNotFound
 from workers.jobs import finish, jobs_of
 from workers.query import as_of, column_sql, dry_run
-from workers.scoring.planning.increments import lacking_rows
 from workers.scoring.planning.locations import dataset_location
+from workers.scoring.planning.new_rows import lacking_rows
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.refusals import why_refused
 
