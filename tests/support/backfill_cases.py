@@ -60,6 +60,12 @@ class Command:
         params = self.lab.params(self.input, self.model, output_table=self.output)
         return params | self.range | {"model_version": self.version}
 
+    def of(self, partition: str) -> dict[str, str]:
+        """Return the parameters of the run of one partition."""
+        params = self.lab.params(f"{self.input}${partition}", self.model)
+        output = f"{self.output}${partition}"
+        return params | {"output_table": output, "write_disposition": "WRITE_TRUNCATE"}
+
     def board(self, **more: str) -> dict[str, Any]:
         """Return the board, as the service gives it."""
         ask = self.lab.http if self.version == "champion" else self.lab.here

@@ -2,7 +2,7 @@
 --   tables  ARRAY<STRING>, "project.dataset.table$partition"
 SELECT
   output_table, run_id, state, model_name, model_version, model_generation, model_alias,
-  TO_JSON_STRING(request) AS request, snapshot_at, rows_scored, finished_at, failure
+  TO_JSON_STRING(request) AS request, snapshot_at, rows_read, rows_scored, finished_at, failure
 FROM (
   SELECT
     *,

@@ -1,9 +1,10 @@
 """`mlsys backfill` and `mlsys.runs.backfill` score what is not done, and say how to go on."""
 
 import json
+import os
 import shlex
+import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +38,8 @@ class World(ThreadingHTTPServer):
         self.postponed: set[str] = set()
         self.at_work = self.most_at_work = 0
         self.guard = threading.Lock()
+        self.seconds = 0.05  # of a run
+        self.reached, self.ended = threading.Event(), threading.Event()
 
     @property
     def url(self) -> str:
@@ -71,7 +74,8 @@ class World(ThreadingHTTPServer):
             self.requests.append(params)
             self.at_work += 1
             self.most_at_work = max(self.most_at_work, self.at_work)
-        time.sleep(0.05)
+        self.reached.set()
+        self.ended.wait(self.seconds)
         with self.guard:
             self.at_work -= 1
             problem = {"type": "urn:mlsys:problem:x", "detail": f"{day} is not right."}
@@ -247,6 +251,26 @@ def test_a_service_that_is_gone_ends_the_backfill(
     assert "cannot be reached" in problems[0]
     assert set(problems[1:]) == {"not tried: the service cannot be reached"}
     assert len(problems) == len(DAYS)
+
+
+def test_ctrl_c_ends_the_waiting_and_says_how_to_go_on(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.seconds = 30.0
+
+    def press() -> None:
+        assert world.reached.wait(20)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    assert cli.main(words("--parallel", "2")) == 130
+    pressing.join(10)
+    world.ended.set()
+    said = capsys.readouterr().err
+    assert "No longer waiting; runs that have begun go on.\n" in said
+    [again] = [line for line in said.splitlines() if line.startswith("To go on")]
+    assert shlex.split(again.partition(": ")[2])[1:4] == ["backfill", "churn", "--env"]
 
 
 def test_a_notebook_gets_a_row_for_each_partition(world: World) -> None:

@@ -12,6 +12,7 @@ from backfill_cases import Command, X
 from mlsys.local.stack import LocalStack
 from mlsys.models import set_alias
 from scoring_cases import Lab
+from workers.scoring.planning.find_run import prepare
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -28,9 +29,7 @@ def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalSta
     command = Command(lab, DAYS[:2], alias=False)
     assert command.states() == ["missing", "missing", "empty"]
     day = DAYS[0].replace("-", "")
-    params = lab.params(f"{command.input}${day}", command.model)
-    params |= {"output_table": f"{command.output}${day}", "write_disposition": "WRITE_TRUNCATE"}
-    result = lab.here(params).done()
+    result = lab.here(command.of(day)).done()
     board = lab.here(command.params, "/backfill").json
     assert [entry["state"] for entry in board["partitions"]] == ["done", "missing", "empty"]
     assert (board["by"], board["column"], board["model_version"]) == ("DAY", "day", "v1")
@@ -48,6 +47,35 @@ def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalSta
     lab.here(command.params | {"to": "2026-11-01"}, "/backfill").problem(
         400, "invalid-request", "lies before"
     )
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cancelled_or_whose_rows_are_gone_is_scored_again(
+    lab: Lab, stack: LocalStack
+) -> None:
+    command = Command(lab, DAYS[:1], alias=False)
+    day = DAYS[0].replace("-", "")
+    params = command.of(day)
+    planned = prepare(lab.clients, lab.request(params))
+    planned.close()
+    run_id = planned.plan.run_id
+    [entry, _] = command.board()["partitions"]
+    assert (entry["state"], entry["run_id"]) == ("running", run_id)
+    assert lab.client.delete(f"/runs/{run_id}?env=dev&why=wrong").status_code == 200
+    [entry, _] = command.board()["partitions"]
+    assert (entry["state"], "wrong" in entry["reason"]) == ("failed", True)
+    lab.client.post("/backfill", json=command.params | {"start": "true"})
+    stack.pubsub.wait_until_quiet(60)
+    [entry, _] = command.board()["partitions"]
+    assert (entry["state"], entry["run_id"]) == ("done", f"{run_id}-2")
+    sql = f"DELETE FROM `{command.output}` WHERE TRUE"
+    lab.clients.bigquery.query(sql).result(timeout=30)
+    [entry, _] = command.board()["partitions"]
+    assert (entry["state"], "were deleted" in entry["reason"]) == ("missing", True)
+    assert lab.here(params).done()["run_id"] == f"{run_id}-3"
+    assert command.states() == ["done", "empty"]
+    lab.clients.bigquery.query(f"DELETE FROM `{command.input}` WHERE id = 5").result(timeout=30)
+    assert command.states() == ["stale", "empty"]
 
 
 @pytest.mark.slow

@@ -30,10 +30,12 @@ GOOD = {
     "model_alias": "champion",
     "request": IDENTITY | {"model_version": "v3", "max_rejects": "1%", "shadow": "v2"},
     "snapshot_at": NOON,
+    "rows_read": 9,
     "rows_scored": 7,
     "finished_at": NOON + HOUR,
     "failure": None,
 }
+FILTERED = GOOD | {"request": IDENTITY | {"where": "a > 1"}}
 BAD = GOOD | {"run_id": "churn-v3-2", "state": "failed", "rows_scored": None, "failure": "Why."}
 LATER = BAD | {"finished_at": NOON + 2 * HOUR}
 OLDER = GOOD | {"model_version": "v2", "model_generation": 20}
@@ -46,9 +48,19 @@ def judged(
     state: PartitionState | None = None,
     created: dt.datetime | None = NOON - HOUR,
     requested: str = "champion",
+    written: PartitionState | None = None,
+    **request: str,
 ) -> Entry:
     wanted = Wanted(PIN, requested, created)
-    return judge(wanted, "20261127", "2026-11-27", IDENTITY, Runs(good, bad, open_run), state)
+    return judge(
+        wanted,
+        "20261127",
+        "2026-11-27",
+        IDENTITY | request,
+        Runs(good, bad, open_run),
+        state,
+        written,
+    )
 
 
 FULL = PartitionState(9, NOON - HOUR)
@@ -72,6 +84,15 @@ FULL = PartitionState(9, NOON - HOUR)
             "another request, which differs in where",
         ),
         ({"good": GOOD, "state": PartitionState(9, NOON + HOUR)}, "stale", "was written since"),
+        ({"good": GOOD, "state": PartitionState(8, NOON)}, "stale", "read 9 rows, and the input"),
+        (
+            {"good": FILTERED, "state": PartitionState(8, NOON), "where": "a > 1"},
+            "done",
+            None,
+        ),
+        ({"good": GOOD, "written": PartitionState(7, NOON)}, "done", None),
+        ({"good": GOOD, "written": PartitionState()}, "missing", "its rows were deleted"),
+        ({"good": GOOD | {"rows_scored": 0}, "written": PartitionState()}, "done", None),
         ({"good": OLDER, "state": PartitionState()}, "empty", "no rows"),
         ({"state": PartitionState()}, "empty", "no rows"),
         ({"good": OLDER, "bad": LATER}, "failed", "Why."),
@@ -80,6 +101,11 @@ FULL = PartitionState(9, NOON - HOUR)
         ({"bad": LATER | {"state": "cancelled", "failure": None}}, "failed", "cancelled"),
         ({"bad": LATER | {"model_version": "v2"}}, "missing", "not scored yet"),
         ({"bad": LATER, "open_run": "churn-v3-9"}, "running", "a repeated request resumes it"),
+        (
+            {"good": GOOD, "bad": BAD | {"finished_at": NOON}, "written": PartitionState()},
+            "missing",
+            "its rows were deleted",
+        ),
         ({"good": GOOD, "created": None}, "missing", "the output table was deleted"),
         ({"good": GOOD, "created": NOON + 2 * HOUR}, "missing", "created again"),
     ],

@@ -76,6 +76,7 @@ def board(clients: Clients, backfill: Backfill) -> Board:
     request, pin = backfill.request, next(iter(inputs.values())).model
     output = find_table(clients, request.output_table)
     wanted = Wanted(pin, request.model_version, None if output is None else output.created)
+    written = None if output is None else partition_states(clients, request.output_table, output)
     recorded = _recorded(clients, request, inputs)
 
     def entry(partition: str, open_run: str | None = None) -> Entry:
@@ -83,7 +84,9 @@ def board(clients: Clients, backfill: Backfill) -> Board:
         identity = resolved.request.identity()
         good, bad = recorded.get((partition, True)), recorded.get((partition, False))
         runs = Runs(good, bad, open_run)
-        return judge(wanted, partition, by.label(partition), identity, runs, resolved.partition)
+        scored = None if written is None else written.get(partition, PartitionState())
+        label = by.label(partition)
+        return judge(wanted, partition, label, identity, runs, resolved.partition, scored)
 
     entries = {partition: entry(partition) for partition in inputs}
     begun = _begun(clients, request.env, f"{pin.name}-{pin.version}-")

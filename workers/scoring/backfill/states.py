@@ -65,9 +65,13 @@ class Wanted:
             return f"scored by an earlier upload of {pin.version}"
         if differing := _differing(good["request"] or {}, identity):
             return f"scored by another request, which differs in {', '.join(differing)}"
-        if state is not None and state.modified is not None:
-            if state.modified > good["snapshot_at"]:
-                return "the input's partition was written since it was scored"
+        if state is None or state.modified is None:  # not known, or it has expired since
+            return None
+        if state.modified > good["snapshot_at"]:
+            return "the input's partition was written since it was scored"
+        # Deletions leave the time as it is.
+        if not {"where", "incremental"} & identity.keys() and good["rows_read"] != state.rows:
+            return f"the run read {good['rows_read']:,} rows, and the input has {state.rows:,} now"
         return None
 
     def is_of(self, run: Mapping[str, Any]) -> bool:
@@ -84,17 +88,20 @@ def judge(
     identity: Mapping[str, Any],
     runs: Runs,
     state: PartitionState | None,
+    written: PartitionState | None = None,
 ) -> Entry:
     """Return the state of one partition.
 
-    `identity` is that of the partition's request, `state` the input's partition, None if BigQuery
-    does not tell it.
+    `identity` is that of the partition's request, `state` the input's partition and `written` the
+    output's, None if BigQuery does not tell it.
     """
     rows = None if state is None else state.rows
     good, bad = runs.good, runs.bad
     created, lost = wanted.output_created, None
     if good is not None and (created is None or good["finished_at"] < created):
         good, lost = None, "the output table was deleted or created again since it was scored"
+    if good is not None and good["rows_scored"] and written is not None and not written.rows:
+        good, lost = None, "its rows were deleted from the output table since it was scored"
     why = None if good is None else wanted.why_stale(good, identity, state)
     if good is not None and why is None:
         return _entry(partition, label, DONE, None, good, rows)
@@ -104,7 +111,7 @@ def judge(
     if state is not None and not state.rows:
         return Entry(partition, label, EMPTY, "the input has no rows in it", input_rows=rows)
     if bad is not None and wanted.is_of(bad):
-        if good is None or bad["finished_at"] > good["finished_at"]:
+        if runs.good is None or bad["finished_at"] > runs.good["finished_at"]:
             return _entry(partition, label, FAILED, bad["failure"] or bad["state"], bad, rows)
     if good is not None:
         return _entry(partition, label, STALE, why, good, rows)
