@@ -9,6 +9,7 @@ of them while it waited for memory is published again too.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from app import service
@@ -26,8 +27,21 @@ def publish_request(request: ScoringRequest, run_id: str | None) -> None:
     Raises:
         Exception: Pub/Sub may not have it.
     """
+    _publish(request.env, request.to_dict() | ({"run_id": run_id} if run_id else {}))
+
+
+def publish_undo(env: str, run_id: str) -> None:
+    """Publish that a run, whose undo is decided, is to be undone. Return once Pub/Sub has it.
+
+    Raises:
+        Exception: Pub/Sub may not have it.
+    """
+    _publish(env, {"env": env, "undo": run_id})
+
+
+def _publish(env: str, message: Mapping[str, str]) -> None:
     seconds = SECONDS_AT_THE_END if service().stopping.is_set() else SECONDS
-    topic = service().settings.predictions_topic(request.env)
-    content = json.dumps(request.to_dict() | ({"run_id": run_id} if run_id else {})).encode()
+    topic = service().settings.predictions_topic(env)
+    content = json.dumps(message).encode()
     publisher = service().clients.publisher
     publisher.publish(topic, content, timeout=seconds / 2).result(timeout=seconds)

@@ -31,6 +31,7 @@ Kind = Literal[
     "run.drifted",
     "run.failed",
     "run.cancelled",
+    "run.undone",
 ]
 
 

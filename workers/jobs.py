@@ -36,14 +36,14 @@ def jobs_of(
     job = None
     for k in range(MAX_TRIES):
         job_id = f"{stem}{k}"
-        job = _find(clients, job_id, location)
+        job = find_job(clients, job_id, location)
         if job is not None and job.state == "DONE" and job.error_result is not None:
             continue  # an earlier try that failed, and changed nothing
         if job is None:
             try:
                 job = start(job_id)
             except Conflict:  # a concurrent request, or our own, whose answer was lost
-                job = _find(clients, job_id, location)
+                job = find_job(clients, job_id, location)
                 if job is None:
                     raise TryAgain(
                         f"The BigQuery job {job_id} exists and cannot be read yet: try again"
@@ -68,7 +68,8 @@ def finish(job: Any, stop: Callable[[], bool]) -> None:
     job.result(timeout=TIMEOUT, retry=bigquery_retry())
 
 
-def _find(clients: Clients, job_id: str, location: str) -> Any:
+def find_job(clients: Clients, job_id: str, location: str) -> Any:
+    """Return the job, or None if BigQuery does not know it."""
     from google.api_core.exceptions import NotFound
 
     try:

@@ -60,7 +60,7 @@ def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
         return job.result(timeout=RETRY_DEADLINE, retry=retry)
 
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_is_dml_conflict),
+        retry=tenacity.retry_if_exception(is_dml_conflict),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=8),
         stop=tenacity.stop_after_attempt(6),
         reraise=True,
@@ -73,7 +73,7 @@ def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
             "(docs/operations.md)"
         ) from exc
     except BadRequest as exc:
-        if _is_dml_conflict(exc):
+        if is_dml_conflict(exc):
             raise TryAgain("Too many concurrent changes to one BigQuery table: try again") from exc
         raise
 
@@ -137,7 +137,7 @@ def dry_run(clients: Clients, sql: str) -> DryRun:
     return DryRun(job.schema or (), job.total_bytes_processed or 0)
 
 
-def _is_dml_conflict(exc: BaseException) -> bool:
+def is_dml_conflict(exc: BaseException) -> bool:
     """Return whether concurrent changes conflicted: a 400 that only its text identifies.
 
     https://cloud.google.com/bigquery/docs/data-manipulation-language#dml-limitations; the client

@@ -25,7 +25,7 @@ from app.api import due
 from app.api.bodies import once, read_body
 from app.api.notifications import DIRECT, StorageEvent
 from app.api.problems import answer, documented
-from app.api.queries import PredictQuery
+from app.api.queries import PredictQuery, UndoMessage
 from app.continuations import publish_request
 from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.errors import (
@@ -34,6 +34,7 @@ from mlsys.errors import (
     NotAllowed,
     RunCancelled,
     RunInterrupted,
+    RunUndone,
     TooManyRuns,
     TryAgain,
 )
@@ -153,6 +154,8 @@ def predictions() -> tuple[str, int] | Response:
         message = PushMessage.parse(body, dict(request.headers))
         if _is_storage_event(message):
             raise Malformed("it is an event of Cloud Storage: push it to /events/storage")
+        if (undo := _undo_message(message.data)) is not None:
+            return _finish_undo(undo)
         due.published(message.published_at)
         query = PredictQuery.model_validate_json(message.data)
         json.loads(message.data, object_pairs_hook=once)
@@ -182,8 +185,8 @@ def predictions() -> tuple[str, int] | Response:
         return _wait(scoring_request, run_id, exc, message.delivery_attempt)
     except TryAgain:
         raise
-    except RunCancelled:
-        logs.note(outcome="cancelled")
+    except (RunCancelled, RunUndone) as exc:
+        logs.note(outcome="cancelled" if isinstance(exc, RunCancelled) else "undone")
         return DONE
     except MlsysError as exc:
         # It would fail again: `GET /runs/{run_id}` tells why, and the message is acknowledged.
@@ -191,6 +194,37 @@ def predictions() -> tuple[str, int] | Response:
         logs.note(outcome=f"failed: {type(exc).__name__}")
         return DONE
     logs.note(outcome="reused" if result.reused else f"{result.rows} rows scored")
+    return DONE
+
+
+def _undo_message(data: bytes) -> UndoMessage | None:
+    """Return the message that a run is to be undone, or None: it is a scoring request."""
+    try:
+        return UndoMessage.model_validate_json(data)
+    except ValidationError:
+        return None
+
+
+def _finish_undo(message: UndoMessage) -> tuple[str, int]:
+    """Undo a run whose undo was decided elsewhere: the console's account cannot write tables."""
+    from workers.scoring.undo import finish_undo
+
+    env = service().settings.require_env(message.env)
+    logs.note(run_id=message.undo)
+    deadline = time.monotonic() + SHARE * min(ACK_DEADLINE, service().settings.request_timeout)
+
+    def stop() -> bool:
+        return service().stopping.is_set() or time.monotonic() > deadline
+
+    try:
+        finish_undo(service().clients, env, message.undo, stop)
+    except TryAgain:
+        raise
+    except MlsysError as exc:
+        log.warning("The undo failed: %s", exc, extra={"run_id": message.undo})
+        logs.note(outcome=f"failed: {type(exc).__name__}")
+    else:
+        logs.note(outcome="undone")
     return DONE
 
 

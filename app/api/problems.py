@@ -36,6 +36,7 @@ STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.ObjectNotFound, 404, "Bucket or object not found"),
     (errors.RunCancelled, 409, "The run was cancelled"),
     (errors.RunPublished, 409, "The run cannot be cancelled any more"),
+    (errors.RunUndone, 409, "The run was undone"),
     (errors.PriceLimit, 409, "The run would cost more than the request allows"),
     (errors.Conflict, 409, "The request conflicts with existing data"),
     (errors.SchemaMismatch, 422, "The table does not fit"),

@@ -61,6 +61,26 @@ class CancelQuery(EnvQuery):
     ] = None
 
 
+class UndoQuery(EnvQuery):
+    """Why a run is undone."""
+
+    why: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_WHY,
+            description="Why, for those who look for its rows and for its row in the ledger",
+        ),
+    ]
+    dry_run: Annotated[bool, Field(description="Only say what would be removed")] = False
+
+
+class UndoMessage(EnvQuery):
+    """The message that a run, whose undo is decided, is to be undone."""
+
+    undo: RunId
+
+
 class RunPath(BaseModel):
     """The id of a run."""
 
@@ -72,7 +92,7 @@ class RunsQuery(EnvQuery):
 
     model_name: ModelName | None = None
     state: Annotated[
-        Literal["running", "succeeded", "failed", "cancelled"] | None,
+        Literal["running", "succeeded", "failed", "cancelled", "undone"] | None,
         Field(description="Only these; without it those that have ended"),
     ] = None
     sort: Annotated[

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict
 from typing import Any
 
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, RootModel
 
 from app import auth, logs, service
-from app.api.predictions import RunResult
+from app.api.predictions import MARGIN, RunResult
 from app.api.problems import documented
-from app.api.queries import CancelQuery, EnvQuery, RunPath, RunsQuery
+from app.api.queries import CancelQuery, EnvQuery, RunPath, RunsQuery, UndoQuery
 
 api = APIBlueprint("runs", __name__, abp_tags=[Tag(name="predictions")])
 
 
 class RunStatus(BaseModel):
-    """A run's state (`running`, `failed`, `cancelled`, `succeeded`), progress and result."""
+    """A run's state (`running`, `failed`, `cancelled`, `succeeded`, `undone`), and its result."""
 
     run_id: str
     env: str
@@ -32,6 +34,26 @@ class RunStatus(BaseModel):
     result: RunResult | None = None
     failure: dict[str, Any] | None = None
     cancellation: dict[str, Any] | None = None
+    undo: dict[str, Any] | None = None
+
+
+class Undone(BaseModel):
+    """The run is undone: its rows were removed, and those that they replaced are back.
+
+    `tables` says for each table how many rows went and came. `already` says that the run was
+    undone before this request; who did it, when and why is as it was then. With `dry_run` nothing
+    was changed.
+    """
+
+    run_id: str
+    env: str
+    state: str
+    by: str | None
+    why: str
+    undone_at: str | None
+    already: bool
+    dry_run: bool
+    tables: list[dict[str, Any]]
 
 
 class Cancelled(BaseModel):
@@ -160,3 +182,38 @@ def cancel_run(path: RunPath, query: CancelQuery) -> dict[str, Any]:
         cancelled_at=cancellation.finished_at,
         already=not is_new,
     ).model_dump()
+
+
+@api.post(
+    "/runs/<run_id>/undo",
+    summary="Undo a run that has published its rows",
+    description="Removes its rows, puts back those that they replaced, and lets no request reuse "
+    "it. Refused if others have written to the table since. A repeat takes it to its end.",
+    responses={200: Undone, **documented(400, 403, 404, 409, 503)},
+)
+def undo_run(path: RunPath, query: UndoQuery) -> dict[str, Any]:
+    from workers.scoring.undo import preview_undo, undo
+
+    clients, env = service().clients, service().settings.require_env(query.env)
+    logs.note(run_id=path.run_id)
+    about: dict[str, Any] = {"run_id": path.run_id, "env": env, "dry_run": query.dry_run}
+    if query.dry_run:
+        decision, tables = preview_undo(clients, env, path.run_id)
+        logs.note(outcome="dry run")
+        about |= {"state": "undone" if decision else "succeeded", "already": decision is not None}
+        about |= {"tables": [asdict(table) for table in tables]}
+        known = decision.to_dict() if decision else {"by": auth.caller(), "why": query.why}
+    else:
+        until = time.monotonic() + max(service().settings.request_timeout - MARGIN, 1.0)
+        decision, undone, is_new = undo(
+            *(clients, env, path.run_id),
+            by=auth.caller(),
+            why=query.why,
+            stop=lambda: service().stopping.is_set() or time.monotonic() > until,
+        )
+        logs.note(outcome="undone" if is_new else "was undone already")
+        about |= {"state": "undone", "already": not is_new}
+        about |= {"tables": [asdict(table) for table in undone.tables]}
+        known = decision.to_dict()
+    said = {name: known.get(name) for name in ("by", "why", "undone_at")}
+    return Undone(**about | said).model_dump()

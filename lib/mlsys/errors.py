@@ -18,6 +18,7 @@ MlsysError
 │   ├── ModelExists          an upload would replace a model version
 │   ├── RunCancelled         the run was cancelled: it publishes nothing
 │   ├── RunPublished         the run cannot be cancelled: what it publishes is decided
+│   ├── RunUndone            the run was undone: its rows were removed
 │   ├── PriceLimit           the run would cost more than `max_bytes` or `max_cost` allows
 │   └── AliasMoved           the alias names another version than the move expects
 ├── SchemaMismatch           a table does not fit the model, or the output does not fit its table
@@ -162,6 +163,10 @@ class RunCancelled(Conflict):
 
 class RunPublished(Conflict):
     """The run cannot be cancelled any more: what it publishes is decided."""
+
+
+class RunUndone(Conflict):
+    """The run was undone: its rows were removed, and no request is answered by it."""
 
 
 class PriceLimit(Conflict):

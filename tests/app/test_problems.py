@@ -42,6 +42,8 @@ ANSWERS: dict[type[Exception], int] = {
     errors.ModelExists: 409,
     errors.RunCancelled: 409,
     errors.RunPublished: 409,
+    errors.RunUndone: 409,
+    errors.PriceLimit: 409,
     errors.AliasMoved: 409,
     errors.SchemaMismatch: 422,
     errors.ModelUnusable: 422,

@@ -45,6 +45,8 @@ def scored_run(clients: Clients, env: str, run_id: str, *, shadow: bool = False)
     if plan is None or result is None:
         wait = "wait for its end" if state == "running" else "score the table again"
         raise Conflict(f"The run {run_id} is {state}, and published no predictions: {wait}.")
+    if state == "undone":
+        raise Conflict(f"The run {run_id} was undone, and its rows were removed: score them again.")
     if not shadow:
         scored = ScoredRun(plan, result.rows)
     elif plan.shadow is None:

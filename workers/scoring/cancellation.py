@@ -146,14 +146,8 @@ def _cancellation(store: RunStore, plan: Plan, by: str | None, why: str | None) 
 
 
 def _published(plan: Plan, *, done: bool) -> RunPublished:
-    into, run_id = plan.output, plan.run_id
+    run_id = plan.run_id
     has = "has published its rows" if done else "has decided what it publishes"
     ask = "" if done else f"Look at GET /runs/{run_id} until it ends. "
-    if into.write_disposition == "WRITE_TRUNCATE":
-        undo = (
-            f"It replaces rows of {into.table}: BigQuery's time travel has those from before "
-            f"{plan.created_at}."
-        )
-    else:
-        undo = f"To remove its rows: DELETE FROM `{into.table.base}` WHERE run_id = '{run_id}'."
+    undo = f"To remove its rows, undo it: mlsys undo {run_id}, or POST /runs/{run_id}/undo."
     return RunPublished(f"{run_id} {has}, and can no longer be cancelled. {ask}{undo}")

@@ -22,6 +22,7 @@ from workers.scoring.request import check_run_id
 from workers.scoring.shards.part import readable_footers
 from workers.scoring.shards.read_session import latest_session
 from workers.scoring.store import RunStore
+from workers.scoring.undone import read_undo, read_undone
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ def planned(clients: Clients, env: str, run_id: str) -> tuple[RunStore, Plan]:
 
 
 def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
-    """Return a run's state (`running`, `failed`, `cancelled` or `succeeded`), progress, and result.
+    """Return a run's state, progress, and result.
+
+    The state is `running`, `failed`, `cancelled`, `succeeded` or `undone`.
 
     An interrupted run is `running` too: a repeated request resumes it. A run whose job ended
     without a result is `failed`: nothing works on it until somebody repeats the request.
@@ -59,18 +62,22 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
     if result is None and failure is None and (failure := _abandoned(clients, store, plan)):
         result = read_result(store)  # a task may have written it just before its execution ended
     if result is not None:
-        return answer | {
-            "run_id": run_id,
-            "state": "succeeded",
-            "rows_done": result.rows_read,
-            "rows_total": result.rows_read,
-            "rows_rejected": result.rows_rejected,
-            "shards_done": result.shards,
-            "shards_total": result.shards,
-            "attempts": result.attempts,
-            "seconds": result.seconds,
-            "result": result.to_dict(),
-        }
+        return (
+            answer
+            | {
+                "run_id": run_id,
+                "state": "succeeded",
+                "rows_done": result.rows_read,
+                "rows_total": result.rows_read,
+                "rows_rejected": result.rows_rejected,
+                "shards_done": result.shards,
+                "shards_total": result.shards,
+                "attempts": result.attempts,
+                "seconds": result.seconds,
+                "result": result.to_dict(),
+            }
+            | _of_undone(store)
+        )
     since = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(plan.created_at)
     seconds = round(since.total_seconds(), 3)
     state = {"state": "failed", "failure": failure.to_dict()} if failure else {"state": "running"}
@@ -78,6 +85,17 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
         seconds = failure.seconds
     attempts = {"attempts": store.attempts(), "seconds": seconds}
     return answer | state | attempts | progress(store, plan)
+
+
+def _of_undone(store: RunStore) -> dict[str, Any]:
+    """Return who has undone the run, when and why, and what was removed; {} if nobody has."""
+    undo = read_undo(store)
+    if undo is None:
+        return {}
+    undone = read_undone(store)
+    about = (undone or undo).to_dict()
+    kept = {name: about[name] for name in ("by", "why", "undone_at", "tables")}
+    return {"state": "undone", "undo": kept | {"finished": undone is not None}}
 
 
 def _of_cancelled(store: RunStore, cancellation: Cancellation) -> dict[str, Any]:

@@ -185,19 +185,22 @@ resource "google_storage_bucket_iam_member" "console_moves_aliases" {
   }
 }
 
-# Creates, and can neither replace nor delete: the record of a move, and the cancellation of a run, which
-# competes with what the run would publish (docs/decisions/0082, 0089).
+# Creates, and can neither replace nor delete: the record of a move, the cancellation of a run, which
+# competes with what the run would publish, and the decision to undo one, which the service carries out
+# (docs/decisions/0082, 0089, 0140).
 resource "google_storage_bucket_iam_member" "console_records" {
   bucket = google_storage_bucket.runs.name
   role   = "roles/storage.objectCreator"
   member = google_service_account.console.member
 
   condition {
-    title      = "Only records of moves, and cancellations"
+    title      = "Only records of moves, and ends of runs"
     expression = <<-EOT
       resource.name.startsWith("projects/_/buckets/${google_storage_bucket.runs.name}/objects/_aliases/") ||
       (resource.name.endsWith("/publish.json") && resource.name.extract("/objects/{run}/") != "" &&
-      resource.name.extract("/objects/{run}/publish.json") == resource.name.extract("/objects/{run}/"))
+      resource.name.extract("/objects/{run}/publish.json") == resource.name.extract("/objects/{run}/")) ||
+      (resource.name.endsWith("/undo.json") && resource.name.extract("/objects/{run}/") != "" &&
+      resource.name.extract("/objects/{run}/undo.json") == resource.name.extract("/objects/{run}/"))
     EOT
   }
 }

@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from mlsys.cli import backfill, compare, contract, drift, evaluate, models, runs
+    from mlsys.cli import backfill, compare, contract, drift, evaluate, models, runs, undo
 
     parser = _Parser(prog="mlsys", description=__doc__)
     parser.add_argument("--version", action="version", version=f"mlsys {__version__}")
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_to(groups)
     backfill.add_to(groups)
     cancel.add_to(groups)
+    undo.add_to(groups)
     promote.add_to(groups)
     alias.add_to(groups)
     quarantine.add_to(groups)

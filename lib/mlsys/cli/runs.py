@@ -13,7 +13,7 @@ from mlsys.errors import InvalidRequest
 from mlsys.remote.lists import COSTS
 from mlsys.settings import ENVS
 
-STATES = ("running", "succeeded", "failed", "cancelled")
+STATES = ("running", "succeeded", "failed", "cancelled", "undone")
 _FILTERS = ("model_name", "state")
 _ONE = (
     *("run_id", "state", "failure", "model_name", "model_version", "input_table", "output_table"),

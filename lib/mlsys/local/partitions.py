@@ -63,7 +63,7 @@ def _loads(executor: Any, whole: Any) -> Any:
     async def execute_load_job(
         project_id: str, job_id: str, config: dict[str, Any], ctx: Any
     ) -> Any:
-        load = config.get("load", {})
+        began, load = ctx.clock.now(), config.get("load", {})
         into = load.get("destinationTable", {})
         name, decorated, partition = str(into.get("tableId", "")).partition("$")
         base = config | {"load": load | {"destinationTable": into | {"tableId": name}}}
@@ -81,7 +81,6 @@ def _loads(executor: Any, whole: Any) -> Any:
         table = ctx.catalog.get_table(*key)
         if not decorated or table is None:
             return await whole(project_id, job_id, base, ctx)
-        began = ctx.clock.now()
         async with ctx.engine.write_lock():
             rows = _load_partition(executor, ctx, table, partition, project_id, base)
         total = executor._refresh_load_row_count(

@@ -1,8 +1,8 @@
 """Time travel and sizes of the local BigQuery's tables.
 
 bqemulator keeps a copy of a table after each change, but not of one that a query has created, nor
-the state before the first change; and every size is 0. This runs within its process. As BigQuery
-does it:
+the state before the first change. Every size is 0, and a statement that changes rows does not count
+as a change. This runs within its process. As BigQuery does it:
 
 - A table can be read as it was at any time since it was created, for seven days
   (https://cloud.google.com/bigquery/docs/time-travel).
@@ -35,8 +35,9 @@ def install() -> None:
         recorded = record(self, *key)
         if (table := self._catalog.get_table(*key)) is not None:
             sql = size_sql(snapshots.quoted_table_ref(*key), table.schema_.fields)
-            size = int(self._engine.execute(sql).fetchone()[0])
-            self._catalog.update_table(table.model_copy(update={"num_bytes": size}))
+            rows, size = map(int, self._engine.execute(sql).fetchone())
+            state = {"num_rows": rows, "num_bytes": size, "last_modified_time": self._clock.now()}
+            self._catalog.update_table(table.model_copy(update=state))
         return recorded
 
     def resolve_time_travel(self: Any, *args: Any) -> Any:
@@ -73,7 +74,7 @@ def _as_created(snapshots: Any, manager: Any, table: Any) -> Any:
 
 
 def size_sql(table: str, fields: Iterable[Any]) -> str:
-    """Return DuckDB's query for the logical bytes of a table with these fields."""
+    """Return DuckDB's query for the rows and logical bytes of a table with these fields."""
     sums = []
     for field in fields:
         column = '"' + field.name.replace('"', '""') + '"'
@@ -84,4 +85,4 @@ def size_sql(table: str, fields: Iterable[Any]) -> str:
             whole = field.type == "BYTES" and field.mode != "REPEATED"
             length = f"octet_length({column})" if whole else text
             sums.append(f"COALESCE(SUM(2 + {length}), 0)")
-    return f"SELECT {' + '.join(sums) or '0'} FROM {table}"
+    return f"SELECT COUNT(*), {' + '.join(sums) or '0'} FROM {table}"

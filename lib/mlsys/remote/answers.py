@@ -33,6 +33,15 @@ CANCELLED: Fields = {
     "by": (str, type(None)),
     "why": (str, type(None)),
 }
+UNDONE: Fields = {
+    "run_id": str,
+    "undone_at": (str, type(None)),
+    "already": bool,
+    "dry_run": bool,
+    "by": (str, type(None)),
+    "why": str,
+    "tables": list,
+}
 STATUS: Fields = {
     "run_id": str,
     "shards_done": int,

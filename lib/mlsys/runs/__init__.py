@@ -17,6 +17,7 @@ from mlsys.runs.evaluations import evaluate
 from mlsys.runs.lists import costs, get_run, list_runs
 from mlsys.runs.profiles import drift, profile
 from mlsys.runs.run import Run
+from mlsys.runs.undoing import undo
 
 __all__ = [
     "Run",
@@ -29,4 +30,5 @@ __all__ = [
     "predict",
     "preview",
     "profile",
+    "undo",
 ]

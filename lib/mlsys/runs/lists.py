@@ -19,7 +19,7 @@ from mlsys.settings import ENVS
 if TYPE_CHECKING:
     import pandas as pd
 
-STATES = ("running", "succeeded", "failed", "cancelled")
+STATES = ("running", "succeeded", "failed", "cancelled", "undone")
 
 
 def list_runs(
@@ -33,8 +33,8 @@ def list_runs(
     """Return the runs that still work, then the latest that finished, a row each.
 
     The columns are those of the ledger, `prediction_runs` (docs/api.md). At most `limit` finished
-    runs; only those of one `model`, or in one `state` (running, succeeded, failed or cancelled), if
-    they are given.
+    runs; only those of one `model`, or in one `state` (running, succeeded, failed, cancelled or
+    undone), if they are given.
 
     Raises:
         RefusedByService, SettingsError, CredentialsMissing, TryAgain: as `predict`.

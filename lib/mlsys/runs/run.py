@@ -58,7 +58,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """One of accepted, running, cancelled, failed and succeeded."""
+        """One of accepted, running, cancelled, failed, succeeded and undone."""
         return str(self.info.get("state", "succeeded"))
 
     @property
@@ -90,6 +90,8 @@ class Run:
             raise InvalidRequest(("limit", f"is {kind_of(limit)}: pass a number, or None for all"))
         if limit is not None and limit < 1:
             raise InvalidRequest(("limit", f"{limit}: pass a number above 0, or None for all"))
+        if self.state == "undone":
+            raise Conflict(f"{self.run_id} was undone: its rows were removed")
         if self.state != "succeeded":
             raise Conflict(
                 f"{self.run_id} is {self.state}, and its rows appear all at once when it has "

@@ -58,7 +58,7 @@ def test_a_run_that_has_published_is_not_cancelled(
     assert cli.main(["cancel", run_id, "--env", "dev", "--json"]) == 1
     output = capsys.readouterr()
     assert json.loads(output.out)["type"] == "urn:mlsys:problem:run-published"
-    assert f"DELETE FROM `{params['output_table']}` WHERE run_id = '{run_id}'" in output.err
+    assert f"undo it: mlsys undo {run_id}" in output.err
     assert output.err.count("\n") == 1
 
 

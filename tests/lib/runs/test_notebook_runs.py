@@ -167,7 +167,7 @@ def test_a_model_is_a_name_or_what_upload_model_returned(service: Answers) -> No
         (lambda: predict(*TABLES, "a", outputs=[1]), "outputs: holds an int"),  # type: ignore[list-item]
         (lambda: preview(TABLES[0], "a", rows=1.5), "rows: is a float"),  # type: ignore[arg-type]
         (lambda: list_runs(limit=0), "limit: 0: pass a number above 0"),
-        (lambda: list_runs(state="done"), "state: 'done': pass running, succeeded, failed or"),
+        (lambda: list_runs(state="done"), "state: 'done': pass running, succeeded, failed, "),
     ],
 )
 def test_a_value_that_the_route_cannot_take_is_refused_before_any_request(

@@ -38,6 +38,7 @@ ROUTES = [
     ("GET", "/runs"),
     ("GET", "/runs/{run_id}"),
     ("DELETE", "/runs/{run_id}"),
+    ("POST", "/runs/{run_id}/undo"),
     ("GET", "/model-registry"),
     ("GET", "/models"),
     ("GET", "/models/{model_name}/aliases"),
@@ -77,6 +78,8 @@ class Known:
         self.classifier = lab.upload(LogisticRegression().fit(X, ROWS["a"] > 1), X)
         result = lab.here(lab.params(self.table, self.regressor, output_table=self.outputs[0]))
         self.run_id = result.done()["run_id"]
+        wrong = lab.params(self.table, self.regressor, output_table=self.outputs[1])
+        self.wrong = lab.here(wrong).done()["run_id"]  # to be undone
         waits = lab.params(self.table, self.regressor, run_id="to-be-cancelled")
         prepare(lab.clients, lab.request(waits), waits["run_id"]).close()
         self.cancelled = waits["run_id"]
@@ -140,6 +143,8 @@ class Known:
                 st.fixed_dictionaries(labels | {"run_id": run}, optional=others),
                 st.fixed_dictionaries(labels | model, optional=others | {"since": since}),
             )
+        if path.endswith("/undo"):
+            return st.fixed_dictionaries({"env": st.just("dev"), "why": st.just("a reason")})
         if path == "/models":
             return st.fixed_dictionaries(
                 {"env": st.just("dev")},
@@ -210,6 +215,8 @@ def cases(document: BaseSchema, known: Known, method: str, path: str) -> st.Sear
         case.query = {k: v for k, v in made_up.items() if k in kept} | parameters
         if case.path_parameters and "model_name" in case.path_parameters:
             case.path_parameters["model_name"] = known.regressor
+        elif path.endswith("/undo"):
+            case.path_parameters = {"run_id": known.wrong if kept else known.cancelled}
         elif case.path_parameters and kept:
             of_done = "dry_run" in kept or method == "GET"
             case.path_parameters["run_id"] = known.run_id if of_done else known.cancelled

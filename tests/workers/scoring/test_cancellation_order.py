@@ -36,6 +36,9 @@ class Objects(RunStore):
     def attempts(self) -> int:
         return 1
 
+    def created(self) -> dict[str, dt.datetime]:
+        return {}
+
 
 @pytest.fixture(autouse=True)
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -93,7 +96,7 @@ def test_a_decision_to_publish_that_is_first_wins(
         decide()
     else:  # between the look and the creation
         monkeypatch.setattr(Objects, "before", staticmethod(decide))
-    with pytest.raises(RunPublished, match=r"DELETE FROM `p.d.t` WHERE run_id = 'a-run'"):
+    with pytest.raises(RunPublished, match="undo it: mlsys undo a-run"):
         call()
     assert recorded == []
     assert read_decision(Objects(CLIENTS, "dev", "a-run")) == DECISION

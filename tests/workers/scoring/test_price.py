@@ -13,7 +13,6 @@ from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest, PriceLimit
 from workers.scoring.limits import read_max_bytes, read_max_cost
 from workers.scoring.planning.price import TIB, Estimate, check_price, price_of
-from workers.scoring.publishing import costs_table
 from workers.scoring.publishing.costs_table import first_day
 from workers.scoring.request import ScoringRequest
 
@@ -93,13 +92,6 @@ def test_a_run_may_cost_as_much_as_its_limits_say_and_no_more() -> None:
     ("months", "first"),
     [(1, "2026-03"), (3, "2026-01"), (4, "2025-12"), (15, "2025-01"), (16, "2024-12")],
 )
-def test_months_begin_on_their_first_day(
-    months: int, first: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Now(dt.datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> Any:
-            return dt.datetime(2026, 3, 31, 23, 59, tzinfo=tz)
-
-    monkeypatch.setattr(costs_table.dt, "datetime", Now)
-    assert first_day(months) == dt.datetime.fromisoformat(f"{first}-01T00:00:00+00:00")
+def test_months_begin_on_their_first_day(months: int, first: str) -> None:
+    now = dt.datetime(2026, 3, 31, 23, 59, tzinfo=dt.UTC)
+    assert first_day(months, now) == dt.datetime.fromisoformat(f"{first}-01T00:00:00+00:00")

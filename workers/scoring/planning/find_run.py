@@ -39,6 +39,7 @@ from workers.scoring.request import (
     check_run_id,
 )
 from workers.scoring.store import RunStore
+from workers.scoring.undone import Undo, read_undo, read_undone
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table
@@ -91,14 +92,15 @@ def find_run(
     The run is the caller's `run_id`, or follows from the request, the model's generation and the
     input's state. A run that is done counts only while the output table that it wrote still
     exists, and, of an incremental run, as long as the rows that it goes on from do. Else it is the
-    one with the next free suffix (`-2`, `-3`, ...). So it is for a run that
-    was cancelled, unless the caller names it, or the request may be an old one, `redelivered`.
-    `resolved` is what the request names, if it has just been looked up.
+    one with the next free suffix (`-2`, `-3`, ...). So it is for a run that was cancelled or
+    undone, unless the caller names it, or the request may be an old one, `redelivered`. `resolved`
+    is what the request names, if it has just been looked up.
 
     Raises:
         Conflict: `run_id` is taken by another request.
-        RunCancelled: the run was cancelled, and only that one is meant.
+        RunCancelled, RunUndone: the run was, and only that one is meant.
         TableNotFound, ModelNotFound, SchemaMismatch: see `resolve`.
+        TryAgain: somebody undoes it just now.
     """
     is_named = run_id is not None
     if run_id is None:
@@ -120,6 +122,15 @@ def find_run(
         result = read_result(store)
         if result is not None:
             check_result(store, plan, result)
+            if (undo := undo_of(store, plan)) is not None:
+                if is_named or redelivered:
+                    raise undo.error()
+                if read_undone(store) is None:
+                    raise TryAgain(
+                        f"{undo.detail}, and its rows are still to be removed: try again. POST "
+                        f"/runs/{name}/undo takes it to its end."
+                    )
+                continue
         elif (cancellation := cancellation_of(store, plan)) is not None:
             if is_named or redelivered:
                 raise cancellation.error()
@@ -140,7 +151,7 @@ def prepare(
 
     Raises:
         Conflict: `run_id` is taken by another request.
-        RunCancelled: the run was cancelled, and only that one is meant.
+        RunCancelled, RunUndone: the run was, and only that one is meant.
         PriceLimit: it would cost more than the request allows.
         TableNotFound, ModelNotFound, SchemaMismatch, ModelUnusable, InvalidRequest: see
             `resolve`, `make_plan`.
@@ -211,6 +222,18 @@ def cancellation_of(store: RunStore, plan: Plan) -> Cancellation | None:
     if cancellation is not None and cancellation.token != plan.token:
         raise another_plan(store, Cancellation.NAME)
     return cancellation
+
+
+def undo_of(store: RunStore, plan: Plan) -> Undo | None:
+    """Return the decision to undo the run, or None.
+
+    Raises:
+        Conflict: it belongs to an earlier plan of the same run, which was deleted.
+    """
+    undo = read_undo(store)
+    if undo is not None and undo.token != plan.token:
+        raise another_plan(store, Undo.NAME)
+    return undo
 
 
 def check_result(store: RunStore, plan: Plan, result: Result) -> None:

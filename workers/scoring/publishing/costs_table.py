@@ -29,15 +29,16 @@ def costs_by_month(
         clients,
         env,
         statement("sum_costs"),
-        bigquery.ScalarQueryParameter("since", "TIMESTAMP", first_day(months)),
+        bigquery.ScalarQueryParameter(
+            "since", "TIMESTAMP", first_day(months, dt.datetime.now(dt.UTC))
+        ),
         bigquery.ScalarQueryParameter("model_name", "STRING", model_name or ""),
     )
     sums = [json_value(dict(row.items())) for row in rows]
     return [row | {"month": row["month"][:MONTH]} for row in sums]
 
 
-def first_day(months: int) -> dt.datetime:
-    """Return when the first of the last `months` months began."""
-    now = dt.datetime.now(dt.UTC)
+def first_day(months: int, now: dt.datetime) -> dt.datetime:
+    """Return when the first of the last `months` months began, that of `now` included."""
     year, month = divmod(now.year * 12 + now.month - months, 12)
     return dt.datetime(year, month + 1, 1, tzinfo=dt.UTC)

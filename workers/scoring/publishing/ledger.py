@@ -27,6 +27,7 @@ from workers.scoring.records import (
     read_result,
 )
 from workers.scoring.store import RunStore
+from workers.scoring.undone import Undone, read_undone
 from workers.sql import statement
 
 LOOKS = 5
@@ -38,6 +39,8 @@ CLOCKS_DIFFER = dt.timedelta(days=1)  # between the machines that plan and finis
 
 def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = False) -> None:
     """Make the ledger's row of the run equal to its result, its cancellation, or its failure.
+
+    The row of a run that was undone is that of its result, with who has undone it and why.
 
     `just_ended`: the caller has ended the run, so that its row is replaced before the first look.
 
@@ -55,14 +58,15 @@ def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = 
         end = read_result(store) or read_cancellation(store) or read_failure(store)
         if end is None or end.finished_at is None:
             return
-        live = (end.state, dt.datetime.fromisoformat(end.finished_at))
+        undone = read_undone(store) if isinstance(end, Result) else None
+        live = (_state(end, undone), dt.datetime.fromisoformat(end.finished_at))
         if look or not just_ended:
             rows = run(clients, store.env, statement("recorded_run"), run_id, since)
             if [(row["state"], row["finished_at"]) for row in rows] == [live]:
                 return
         row = [
             bigquery.ScalarQueryParameter(name, "STRING", _text(value))
-            for name, value in _row(plan, end).items()
+            for name, value in _row(plan, end, undone).items()
         ]
         run(clients, store.env, statement("replace_run"), since, *row)
     raise TryAgain(f"The ledger's row of {plan.run_id} kept changing: try again")
@@ -132,13 +136,17 @@ def _text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
+def _state(end: Result | Cancellation | Failure, undone: Undone | None) -> str:
+    return end.state if undone is None else "undone"
+
+
+def _row(plan: Plan, end: Result | Cancellation | Failure, undone: Undone | None) -> dict[str, Any]:
     allowed = "0" if isinstance(end, Cancellation) else end.max_rejects
     tolerance = {} if allowed == "0" else {"max_rejects": allowed}
     shadow = {} if plan.shadow is None else {"shadow": plan.shadow.requested}
     row = {
         "run_id": plan.run_id,
-        "state": end.state,
+        "state": _state(end, undone),
         "model_name": plan.model.name,
         "model_version": plan.model.version,
         "model_generation": plan.model.generation,
@@ -161,6 +169,9 @@ def _row(plan: Plan, end: Result | Cancellation | Failure) -> dict[str, Any]:
         "watermark": None,
         "rows_below": None,
         "rows_late": None,
+        "undone_by": None if undone is None else undone.by,
+        "undone_at": None if undone is None else undone.undone_at,
+        "undone_why": None if undone is None else undone.why,
     }
     nothing = dict.fromkeys(
         "failure rejects_table rows_read rows_scored rows_rejected bytes_read shards job_id".split()

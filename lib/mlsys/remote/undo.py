@@ -1,0 +1,55 @@
+"""`POST /runs/{run_id}/undo`, repeated until the rows are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from mlsys.errors import TryAgain
+from mlsys.remote.answers import UNDONE
+from mlsys.remote.patience import Patience
+from mlsys.remote.service import Service, Unreachable
+
+SECONDS = 3900.0  # a request to Cloud Run lasts at most an hour
+
+
+def undo_run(
+    service: Service, env: str, run_id: str, why: str, *, dry_run: bool = False
+) -> dict[str, Any]:
+    """Undo a run, or only say what would be removed, and return the service's answer.
+
+    What the service postpones is repeated, which changes nothing twice.
+
+    Raises:
+        RefusedByService, CredentialsMissing, Unreachable: see `Service.ask`.
+        TryAgain: the service kept postponing it.
+    """
+    path = f"/runs/{quote(run_id, safe='')}/undo"
+    params = {"env": env, "why": why} | ({"dry_run": "true"} if dry_run else {})
+    patience = Patience()
+    while True:
+        try:
+            return dict(service.ask(path, params, method="POST", timeout=SECONDS, fields=[UNDONE]))
+        except Unreachable:
+            raise
+        except TryAgain as exc:
+            patience.wait(exc)
+
+
+def undone_lines(answer: dict[str, Any]) -> Sequence[str]:
+    """Return what an answer says, a line for the run and one for each table."""
+    run_id, by = answer["run_id"], f" by {answer['by']}" if answer["by"] else ""
+    if answer["already"]:
+        first = f"{run_id} was undone already, at {answer['undone_at']}{by}: {answer['why']}"
+    elif answer["dry_run"]:
+        first = f"{run_id} can be undone; nothing was changed"
+    else:
+        first = f"{run_id} is undone"
+    return [first, *map(_line, answer["tables"])]
+
+
+def _line(table: dict[str, Any]) -> str:
+    back = table.get("rows_restored")
+    also = f", {back:,} earlier rows return" if back else ""
+    return f"  {table.get('table')}: {table.get('rows_removed') or 0:,} rows go{also}"

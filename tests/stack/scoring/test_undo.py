@@ -1,0 +1,195 @@
+"""A run is undone: its rows go, those that it replaced return, and nobody gets it again."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mlsys.local.stack import LocalStack
+from scoring_cases import Lab
+from undo_world import DAYS, INPUT, MODEL, ROWS, UndoWorld, X, one_history
+from workers.scoring.publishing import written
+from workers.scoring.undo import decide_undo
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+LONG = 200
+
+
+@pytest.fixture(scope="module")
+def new_world(stack: LocalStack) -> Callable[[], UndoWorld]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in stack.environment.items():
+            patch.setenv(name, value)
+        return UndoWorld.of(Lab(stack))
+
+
+def refused(answer: Any, *words: str) -> None:
+    assert answer.status_code == 409, answer.text
+    for word in words:
+        assert word in answer.json["detail"], answer.json["detail"]
+
+
+def test_a_run_is_undone_and_its_request_is_another_run_then(
+    new_world: Callable[[], UndoWorld], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = new_world()
+    lab = world.lab
+    first = world.score()
+    monday = world.score(day=DAYS[0], replace=True)
+    world.check()
+    verdict = world.undo(monday, dry_run="true").json
+    [table] = verdict["tables"]
+    assert verdict["state"] == "succeeded" and verdict["undone_at"] is None
+    assert (table["how"], table["rows_removed"], table["rows_restored"]) == ("restore", ROWS, ROWS)
+    world.check()
+    answer = world.undo(monday).json
+    assert answer["tables"] == verdict["tables"] and not answer["already"]
+    assert (answer["why"], answer["state"]) == ("a test", "undone")
+    world.note_undone(monday)
+    world.check()
+    again = world.undo(monday, why="another").json
+    assert again["already"] and again["why"] == "a test"
+    assert {k: again[k] for k in ("undone_at", "tables")} == {
+        k: answer[k] for k in ("undone_at", "tables")
+    }
+    # The ledger has who and why, beside the figures of the run.
+    state = world.state(monday)
+    assert (state["state"], state["result"]["rows"], state["undo"]["finished"]) == (
+        "undone",
+        ROWS,
+        True,
+    )
+    listed = lab.here({"env": "dev", "state": "undone", "limit": "1000"}, "/runs").json["runs"]
+    [row] = [row for row in listed if row["run_id"] == monday]
+    assert (row["undone_why"], row["undone_at"]) == ("a test", answer["undone_at"])
+    assert (row["rows_scored"], row["finished_at"]) == (ROWS, state["result"]["finished_at"])
+    sql = f"SELECT COUNT(*) AS n FROM mlsys_dev.prediction_profiles WHERE run_id = '{monday}'"
+    assert next(iter(lab.clients.bigquery.query(sql).result())).n == 0
+    # No request is answered by it.
+    request = dict(state["request"]) | {"run_id": monday}
+    assert lab.here(request).problem(409, "run-undone", "a test")
+    # The first run is whole again, and is undone too.
+    world.undo(first)
+    world.note_undone(first)
+    world.check()
+    assert not world.rows
+
+
+@pytest.mark.slow
+def test_a_request_without_a_run_id_scores_again_after_an_undo(
+    new_world: Callable[[], UndoWorld],
+) -> None:
+    world = new_world()
+    lab = world.lab
+    model = lab.upload(MODEL, X, id_columns=["id", "day"])
+    lab.upload(MODEL, X, model, "v2", id_columns=["id", "day"])
+    faulty = INPUT.assign(a=INPUT["a"].where(INPUT["id"] != 0))  # a row without a feature
+    params = lab.params(
+        *(lab.put(faulty), model),
+        output_table=lab.name("output"),
+        write_disposition="WRITE_TRUNCATE",
+        shadow="v2",
+        max_rejects="1",
+    )
+    done = lab.here(params).done()
+    assert lab.here(params).done()["reused"]
+    tables = [params["output_table"] + word for word in ("", "_rejects", "_shadow")]
+    good = 2 * ROWS - 1
+    assert [lab.count(table) for table in tables] == [good, 1, good]
+    answer = world.undo(done["run_id"]).json
+    assert [(t["table"], t["how"], t["rows_removed"]) for t in answer["tables"]] == [
+        (table, "delete", rows) for table, rows in zip(tables, (good, 1, good), strict=True)
+    ]  # the run created the tables
+    assert [lab.count(table) for table in tables] == [0, 0, 0]
+    second = lab.here(params).done()
+    assert second["run_id"] == f"{done['run_id']}-2" and not second["reused"]
+    assert [lab.count(table) for table in tables] == [good, 1, good]
+    assert lab.here(params).done()["run_id"] == second["run_id"]
+
+
+@pytest.mark.slow
+def test_an_undo_is_refused_where_others_have_written_since(
+    new_world: Callable[[], UndoWorld], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = new_world()
+    lost = world.score()
+    whole = world.score(replace=True)
+    refused(world.undo(lost), "was changed since", whole, "nothing was changed")
+    world.add_by_hand(7)
+    refused(world.undo(whole), "was changed since", "by-hand")
+    assert world.lab.objects(f"{whole}/undo") == {}
+    assert world.lab.here({"env": "dev"}, f"/runs/{whole}").json["state"] == "succeeded"
+    # A row that somebody changed counts too, one by one.
+    tuesday = world.score(day=DAYS[1], replace=True)
+    sql = f"UPDATE `{world.table}` SET prediction = 9 WHERE run_id = '{tuesday}' AND id = {ROWS}"
+    world.lab.clients.bigquery.query(sql).result(timeout=60)
+    refused(world.undo(tuesday), "was changed since")
+    later = world.score(day=DAYS[0], replace=True)
+    monkeypatch.setattr(written, "_age", lambda _: dt.timedelta(days=7, seconds=1))
+    refused(world.undo(later), "cannot be read any more", "168 hours", "DELETE FROM")
+    monkeypatch.undo()
+    world.lab.clients.bigquery.delete_table(world.table)
+    refused(world.undo(later), "was deleted since")
+
+
+@pytest.mark.slow
+def test_what_cannot_be_undone_says_what_to_do(new_world: Callable[[], UndoWorld]) -> None:
+    world = new_world()
+    lab = world.lab
+    missing = lab.client.post("/runs/nowhere/undo", query_string={"env": "dev", "why": "x"})
+    assert missing.status_code == 404
+    wordless = lab.client.post("/runs/nowhere/undo", query_string={"env": "dev"})
+    assert wordless.json["parameters"] == [{"name": "why", "problem": "is missing"}]
+    run_id = world.score()
+    lab.store(run_id).blob("result.json").delete()
+    refused(world.undo(run_id), "has published nothing yet", "cancel it")
+
+
+@pytest.mark.slow
+def test_an_undo_that_is_decided_is_carried_out_by_its_message(
+    new_world: Callable[[], UndoWorld],
+) -> None:
+    world = new_world()
+    lab = world.lab
+    run_id = world.score()
+    unasked = {"env": "dev", "undo": run_id}
+
+    def push(message: dict[str, str]) -> int:
+        data = base64.b64encode(json.dumps(message).encode()).decode()
+        body = {"message": {"data": data, "messageId": "1"}, "subscription": "s"}
+        return lab.push(json.dumps(body).encode()).status
+
+    assert push(unasked) == 204  # nobody has decided it
+    world.check()
+    assert decide_undo(lab.clients, "dev", run_id, by="me@example.com", why="by the console")[1]
+    state = world.state(run_id)
+    assert (state["state"], state["undo"]["finished"]) == ("undone", False)
+    request = dict(state["request"])
+    lab.here(request | {"run_id": run_id}).problem(409, "run-undone", "by the console")
+    assert push(unasked) == 204
+    world.note_undone(run_id)
+    world.check()
+    assert world.state(run_id)["undo"]["finished"]
+    assert push(unasked) == 204
+
+
+@pytest.mark.slow
+def test_a_random_history_equals_its_model(new_world: Callable[[], UndoWorld]) -> None:
+    happened = one_history(new_world(), 3)
+    assert happened["undone"] + happened["undone after a kill"] > 0, happened
+
+
+@pytest.mark.long
+def test_random_histories_equal_their_model(new_world: Callable[[], UndoWorld]) -> None:
+    seed = dt.date.today().toordinal() * LONG
+    happened = sum((one_history(new_world(), seed + n, 9) for n in range(LONG)), Counter[str]())
+    print(happened)
+    for kind in ("undone", "undone after a kill", "refused"):
+        assert happened[kind] > LONG / 10, happened

@@ -1,0 +1,144 @@
+"""Take the rows of a run out of a table again, and put back those that they replaced.
+
+Appended rows are deleted by their `run_id`. What WRITE_TRUNCATE replaced is read by time travel, as
+it was when the run's load job began, and copied; one MERGE then deletes the run's rows and inserts
+the copy. A DML statement cannot read an earlier version of the table that it changes
+(https://cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax#for_system_time_as_of),
+hence the copy. Rows of others are never removed, whenever they came.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.messages import words_of
+from mlsys.cloud.tables import TableRef, find_table
+from mlsys.errors import Conflict, TryAgain
+from workers.jobs import finish, jobs_of
+from workers.query import is_dml_conflict
+from workers.scoring.planning.plan import Plan
+from workers.scoring.publishing.written import (
+    Written,
+    load_job,
+    names_in,
+    of_run,
+    refusals,
+    too_late,
+)
+from workers.scoring.undone import Removal
+from workers.sql import template
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import Table
+
+log = logging.getLogger(__name__)
+
+COPY_LASTS = dt.timedelta(days=7)
+PAUSE = 2.0  # seconds after a conflict with another statement
+
+
+def remove(
+    clients: Clients, plan: Plan, written: Written, removal: Removal, stop: Callable[[], bool]
+) -> Removal:
+    """Do it, once, however often it is called; return what was done.
+
+    Raises:
+        Conflict: the table, or the copy of the earlier rows, was deleted meanwhile.
+        RunInterrupted: `stop` returned True; the next call goes on.
+        TryAgain: others kept changing the table.
+    """
+    table = find_table(clients, written.name)
+    if table is None:
+        if written.role != "output":
+            return replace(removal, rows_removed=0, rows_restored=0)
+        raise Conflict(f"{written.name} was deleted: nothing is left of {plan.run_id}")
+    names = names_in(written, table)
+    if removal.how == "delete":
+        sql = template("remove_rows").substitute(names)
+        _run(clients, plan, f"_D{written.role[0].upper()}", sql, of_run(plan), stop)
+        return removal
+    copy = _copy(clients, plan, written, table, stop)
+    earlier = {field.name for field in copy.schema} if copy is not None else set()
+    columns = [f"`{field.name}`" for field in table.schema if field.name in earlier or not earlier]
+    names |= {
+        "copy": _copy_of(plan, written),
+        "columns": ", ".join(columns),
+        "values": ", ".join(f"earlier.{column}" for column in columns),
+    }
+    sql = template("restore_rows").substitute(names)
+    job = _run(clients, plan, f"_M{written.role[0].upper()}", sql, of_run(plan, written.rows), stop)
+    clients.bigquery.delete_table(names["copy"], not_found_ok=True, timeout=TIMEOUT)
+    if (stats := job.dml_stats) is not None and stats.inserted_row_count != removal.rows_restored:
+        log.warning("%s: %s rows were restored", plan.run_id, stats.inserted_row_count)
+        removal = replace(removal, rows_restored=stats.inserted_row_count)
+    return removal
+
+
+def _copy_of(plan: Plan, written: Written) -> str:
+    """Return the table that the earlier rows are copied to, beside the one they were in."""
+    name = written.name
+    return f"{name.project}.{name.dataset}.undo_{written.role}_{plan.run_id}_{plan.token}"
+
+
+def _copy(
+    clients: Clients, plan: Plan, written: Written, table: Table, stop: Callable[[], bool]
+) -> Table | None:
+    """Copy the rows that the run has replaced, and return the copy; None if it was used already."""
+    name = TableRef.parse(_copy_of(plan, written))
+    moment = load_job(clients, plan, written).started.astimezone(dt.UTC)
+    expires = dt.datetime.now(dt.UTC) + COPY_LASTS
+    sql = (
+        f"CREATE TABLE IF NOT EXISTS `{name}`\n"
+        f"OPTIONS (expiration_timestamp = TIMESTAMP '{expires:%Y-%m-%d %H:%M:%S}+00') AS\n"
+        f"SELECT * FROM `{written.name}` AS `{written.name.table}` "
+        f"FOR SYSTEM_TIME AS OF TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}+00'\n"
+        f"WHERE {names_in(written, table)['inside']}"
+    )
+    try:
+        _run(clients, plan, f"_B{written.role[0].upper()}", sql, [], stop)
+    except refusals() as exc:
+        raise too_late(plan, written, words_of(exc)) from exc
+    return find_table(clients, name)
+
+
+def _run(
+    clients: Clients,
+    plan: Plan,
+    word: str,
+    sql: str,
+    parameters: list[Any],
+    stop: Callable[[], bool],
+) -> Any:
+    """Run a statement once, under a job id that follows from the run, and return its job."""
+    from google.api_core.exceptions import BadRequest
+    from google.cloud import bigquery
+
+    def start(job_id: str) -> Any:
+        return clients.bigquery.query(
+            sql,
+            job_config=bigquery.QueryJobConfig(
+                query_parameters=parameters,
+                labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version},
+            ),
+            job_id=job_id,
+            location=plan.location,
+            job_retry=None,  # a job id can be used only once
+            timeout=TIMEOUT,
+            retry=bigquery_retry(),
+        )
+
+    for job in jobs_of(clients, f"{plan.job_stem}{word}", plan.location, start):
+        try:
+            finish(job, stop)
+            return job
+        except BadRequest as exc:
+            if not is_dml_conflict(exc):
+                raise
+            time.sleep(PAUSE)
+    raise TryAgain(f"{plan.run_id} cannot be undone just now: try again")

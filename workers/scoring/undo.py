@@ -1,0 +1,166 @@
+"""Undo a run: remove its rows, put back those that it replaced, and let no request reuse it.
+
+`undo.json` is the decision, written once after everything that could refuse it was looked at. From
+then on the run is void, and every call takes the undo to its end: each change has a job id that
+follows from the run, so it is made once. `undone.json` says that the rows are gone, and the ledger
+follows (docs/decisions/0140).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import Callable
+
+from mlsys.cloud.clients import Clients
+from mlsys.errors import Conflict, RunNotFound, TryAgain
+from workers.announcements import Event, announce
+from workers.query import run
+from workers.scoring.planning.find_run import check_result, undo_of
+from workers.scoring.planning.plan import Plan, read_plan
+from workers.scoring.publishing.ledger import record
+from workers.scoring.publishing.removal import remove
+from workers.scoring.publishing.written import check_removal, written_by
+from workers.scoring.records import Result, read_cancellation, read_result
+from workers.scoring.request import check_run_id
+from workers.scoring.store import RunStore
+from workers.scoring.undone import Removal, Undo, Undone, read_undone
+from workers.sql import statement
+
+log = logging.getLogger(__name__)
+
+
+def undo(
+    clients: Clients,
+    env: str,
+    run_id: str,
+    *,
+    by: str | None,
+    why: str,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Undo, Undone, bool]:
+    """Undo a run; return the decision, what was removed, and whether this call has decided it.
+
+    A run that was undone before stays as it is.
+
+    Raises:
+        RunNotFound: this environment has no such run.
+        Conflict: the run has published nothing; others have changed the table since; or BigQuery
+            does not keep the rows any more that the run replaced. Nothing was changed.
+        RunInterrupted: `stop` returned True; the next call goes on.
+        TryAgain: it is decided, and BigQuery is too busy.
+    """
+    decision, is_new = decide_undo(clients, env, run_id, by=by, why=why)
+    return decision, finish_undo(clients, env, run_id, stop), is_new
+
+
+def preview_undo(clients: Clients, env: str, run_id: str) -> tuple[Undo | None, list[Removal]]:
+    """Return what an undo would do to each table, and the decision if it was made already.
+
+    Raises:
+        RunNotFound, Conflict: as `undo`.
+    """
+    store, plan, result = _published(clients, env, run_id)
+    decision = undo_of(store, plan)
+    return decision, list(decision.tables) if decision else _check(clients, plan, result)
+
+
+def decide_undo(
+    clients: Clients, env: str, run_id: str, *, by: str | None, why: str
+) -> tuple[Undo, bool]:
+    """Decide that a run is undone, if nothing is against it; no row is touched yet.
+
+    Return the decision, and whether it is this one.
+
+    Raises:
+        RunNotFound, Conflict: as `undo`.
+    """
+    store, plan, result = _published(clients, env, run_id)
+    if (decision := undo_of(store, plan)) is not None:
+        return decision, False
+    tables = tuple(_check(clients, plan, result))
+    now = dt.datetime.now(dt.UTC).isoformat()
+    ours = Undo(plan.token, plan.run_id, now, by, why, tables)
+    if store.create(Undo.NAME, ours.to_dict()):
+        event = {"event": "run.undone", "run_id": run_id}
+        log.info("%s", ours.detail, extra=event)
+        return ours, True
+    decision = undo_of(store, plan)
+    if decision is None:
+        raise TryAgain(f"{store.uri(Undo.NAME)} was deleted just now: try again")
+    return decision, decision == ours
+
+
+def finish_undo(
+    clients: Clients, env: str, run_id: str, stop: Callable[[], bool] = lambda: False
+) -> Undone:
+    """Take an undo that was decided to its end, and return what was removed.
+
+    Raises:
+        RunNotFound: this environment has no such run.
+        Conflict: the undo was not decided, or the table was deleted since.
+        RunInterrupted, TryAgain: as `undo`.
+    """
+    store, plan, result = _published(clients, env, run_id)
+    decision = undo_of(store, plan)
+    if decision is None:
+        raise Conflict(f"Nobody has decided to undo {run_id}: POST /runs/{run_id}/undo does")
+    undone = read_undone(store)
+    if undone is None:
+        decided = {removal.role: removal for removal in decision.tables}
+        tables = tuple(
+            remove(clients, plan, written, decided[written.role], stop)
+            for written in written_by(plan, result)
+            if written.role in decided
+        )
+        _remove_profile(clients, env, plan)
+        now = dt.datetime.now(dt.UTC).isoformat()
+        said = decision.undone_at, decision.by, decision.why
+        undone = Undone(plan.token, plan.run_id, *said, now, tables)
+        if store.create(Undone.NAME, undone.to_dict()):
+            announce(clients, env, Event("run.undone", run_id, {"env": env} | undone.to_dict()))
+        else:
+            undone = read_undone(store) or undone
+    record(clients, store, plan)
+    return undone
+
+
+def _published(clients: Clients, env: str, run_id: str) -> tuple[RunStore, Plan, Result]:
+    """Return a run that has published its rows.
+
+    Raises:
+        RunNotFound: this environment has no such run.
+        Conflict: it has not published anything.
+    """
+    store = RunStore(clients, env, check_run_id(run_id))
+    plan, result = read_plan(store), read_result(store)
+    if plan is None:
+        raise RunNotFound(f"The run {run_id} does not exist in {env}: there is nothing to undo")
+    if result is not None:
+        check_result(store, plan, result)
+        return store, plan, result
+    if (cancellation := read_cancellation(store)) is not None:
+        raise Conflict(f"{cancellation.detail}, and published nothing: there is nothing to undo")
+    raise Conflict(
+        f"{run_id} has published nothing yet: to stop it, cancel it (mlsys cancel {run_id}, "
+        f"DELETE /runs/{run_id}); to undo it, wait for its end"
+    )
+
+
+def _check(clients: Clients, plan: Plan, result: Result) -> list[Removal]:
+    checked = (check_removal(clients, plan, written) for written in written_by(plan, result))
+    return [removal for removal in checked if removal is not None]
+
+
+def _remove_profile(clients: Clients, env: str, plan: Plan) -> None:
+    """Remove the columns that the run has counted: no run is to be compared with them."""
+    from google.cloud import bigquery
+
+    at = dt.datetime.fromisoformat(plan.created_at)
+    run(
+        clients,
+        env,
+        statement("remove_profile"),
+        bigquery.ScalarQueryParameter("run_id", "STRING", plan.run_id),
+        bigquery.ScalarQueryParameter("predicted_at", "TIMESTAMP", at),
+    )
