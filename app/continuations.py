@@ -9,7 +9,7 @@ of them while it waited for memory is published again too.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from app import service
@@ -27,7 +27,19 @@ def publish_request(request: ScoringRequest, run_id: str | None) -> None:
     Raises:
         Exception: Pub/Sub may not have it.
     """
-    _publish(request.env, request.to_dict() | ({"run_id": run_id} if run_id else {}))
+    publish_requests([(request, run_id)])
+
+
+def publish_requests(requests: Iterable[tuple[ScoringRequest, str | None]]) -> None:
+    """Publish the requests of runs. Return once Pub/Sub has them all.
+
+    Raises:
+        Exception: Pub/Sub may lack some of them.
+    """
+    _publish(
+        (request.env, request.to_dict() | ({"run_id": run_id} if run_id else {}))
+        for request, run_id in requests
+    )
 
 
 def publish_undo(env: str, run_id: str) -> None:
@@ -36,12 +48,15 @@ def publish_undo(env: str, run_id: str) -> None:
     Raises:
         Exception: Pub/Sub may not have it.
     """
-    _publish(env, {"env": env, "undo": run_id})
+    _publish([(env, {"env": env, "undo": run_id})])
 
 
-def _publish(env: str, message: Mapping[str, str]) -> None:
+def _publish(messages: Iterable[tuple[str, Mapping[str, str]]]) -> None:
     seconds = SECONDS_AT_THE_END if service().stopping.is_set() else SECONDS
-    topic = service().settings.predictions_topic(env)
-    content = json.dumps(message).encode()
-    publisher = service().clients.publisher
-    publisher.publish(topic, content, timeout=seconds / 2).result(timeout=seconds)
+    sent = []
+    for env, message in messages:
+        topic = service().settings.predictions_topic(env)
+        content, publisher = json.dumps(message).encode(), service().clients.publisher
+        sent.append(publisher.publish(topic, content, timeout=seconds / 2))
+    for each in sent:
+        each.result(timeout=seconds)

@@ -11,7 +11,7 @@ from app import logs, service
 from app.api.backfill_queries import BackfillQuery, StartQuery
 from app.api.bodies import FORM, JSON, read_parameters
 from app.api.problems import documented, validation_answer
-from app.continuations import publish_request
+from app.continuations import publish_requests
 
 api = APIBlueprint("backfill", __name__, abp_tags=[Tag(name="predictions")])
 
@@ -115,9 +115,10 @@ def start(query: StartQuery) -> dict[str, Any]:
     logs.note(model=f"{query.model_name}/{query.model_version}")
     shown = board(clients, query.to_backfill(service().settings))
     runs = runs_of(clients, shown, query.only.split(","))
-    for partition, run in runs.items():
-        request = shown.inputs[partition].request
-        version = shown.inputs[partition].model.version
-        publish_request(request.for_version(version), run.store.run_id)
+    inputs = {partition: shown.inputs[partition] for partition in runs}
+    publish_requests(
+        (inputs[partition].request.for_version(inputs[partition].model.version), run.store.run_id)
+        for partition, run in runs.items()
+    )
     logs.note(outcome=f"{len(runs)} partitions requested")
     return Board(**shown.to_dict(), published=list(runs)).model_dump()

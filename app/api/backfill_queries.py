@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from app.api.due import due_at
 from app.api.parameters import Table
 from app.api.queries import ScoringQuery
+from mlsys.cloud.partitions import concrete_day
 from mlsys.settings import Settings
 from workers.scoring.backfill.request import FAILED, MISSING, RUNNING, STALE, Backfill
 
@@ -51,7 +53,8 @@ class BackfillQuery(ScoringQuery):
         """
         disposition = "WRITE_APPEND" if self.incremental else "WRITE_TRUNCATE"
         request = replace(self.to_request(settings), write_disposition=disposition)
-        return Backfill(request, self.first, self.last)
+        at = due_at()
+        return Backfill(request, concrete_day(self.first, at), concrete_day(self.last, at))
 
 
 class StartQuery(BackfillQuery):

@@ -43,6 +43,18 @@ def concrete(table_id: str, at: dt.datetime | None = None) -> str:
     return f"{table}${moment.strftime(form)}"
 
 
+def concrete_day(text: str, at: dt.datetime | None = None) -> str:
+    """Return the date of `today` and `yesterday`, in UTC, and any other text as it is.
+
+    >>> concrete_day("yesterday", dt.datetime(2026, 12, 1, 3, tzinfo=dt.UTC))
+    '2026-11-30'
+    """
+    if text not in ("today", "yesterday"):
+        return text
+    day = concrete(f"${text}", at)[1:]
+    return dt.date.fromisoformat(day).isoformat()
+
+
 def _before(moment: dt.datetime, form: str) -> dt.datetime:
     """Return a moment of the hour, day, month or year before."""
     if form == "%Y%m%d%H":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlsys.arguments import kind_of
+from mlsys.cloud.partitions import concrete_day
 from mlsys.errors import InvalidRequest, TryAgain
 from mlsys.remote.answers import Fields, faults
 from mlsys.remote.call import Call
@@ -49,7 +50,7 @@ class Backfill:
         """`params` are those of `/predict`, of the whole tables."""
         self.service = service
         self.params = dict(params)
-        self._range = {"from": first, "to": last}
+        self._range = {"from": concrete_day(first), "to": concrete_day(last)}
         self._stop = threading.Event()
         self._began = False
 

@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from mlsys.cloud.partitions import WORDS, concrete
+from mlsys.cloud.partitions import WORDS, concrete, concrete_day
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.remote.call import Call
@@ -36,6 +36,12 @@ def test_a_word_is_a_time_in_utc(word: str, partition: str) -> None:
 @pytest.mark.parametrize("text", ["my-project.d.t", "my-project.d.t$20261122", "a$Today", "$", ""])
 def test_any_other_text_stays(text: str) -> None:
     assert concrete(text, NEW_YEAR) == text
+
+
+def test_a_word_of_a_range_is_a_date() -> None:
+    words = ["today", "yesterday", "2026-10", "this_hour", "20261001"]
+    days = ["2027-01-01", "2026-12-31", *words[2:]]
+    assert [concrete_day(word, NEW_YEAR) for word in words] == days
 
 
 def test_an_unknown_word_is_refused_with_those_that_there_are() -> None:

@@ -3,12 +3,15 @@
 import datetime as dt
 import json
 import threading
+from typing import Any
 
 import pandas as pd
 import pytest
+from google.cloud import bigquery
 from sklearn.linear_model import LinearRegression
 
-from backfill_cases import Command, X
+from backfill_cases import MODEL, Command, X
+from mlsys.cli import parser as cli
 from mlsys.local.stack import LocalStack
 from mlsys.models import set_alias
 from scoring_cases import Lab
@@ -17,6 +20,7 @@ from workers.scoring.planning.find_run import prepare
 pytestmark = pytest.mark.usefixtures("environment")
 
 OTHER = LinearRegression().fit(X, X["b"])
+ROWS = {"RANGE": [4, 4, 4, 0], "HOUR": [3, 3, 3, 3]}
 DAYS = [f"2026-11-2{n}" for n in range(3, 7)]
 
 
@@ -47,6 +51,34 @@ def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalSta
     lab.here(command.params | {"to": "2026-11-01"}, "/backfill").problem(
         400, "invalid-request", "lies before"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["HOUR", "RANGE"])
+def test_hours_and_ranges_of_numbers_are_backfilled_too(lab: Lab, kind: str) -> None:
+    numbers = bigquery.PartitionRange(start=0, end=100, interval=4)
+    by: Any = {"range_partitioning": bigquery.RangePartitioning(numbers, field="id")}
+    bounds, names = {"from": "0", "to": "12"}, ["0", "4", "8", "12"]
+    if kind == "HOUR":
+        by = {"time_partitioning": bigquery.TimePartitioning(field="at", type_="HOUR")}
+        bounds = {"from": "2026-11-23T22", "to": "2026-11-24T01"}
+        names = ["2026112322", "2026112323", "2026112400", "2026112401"]
+    fields = {"id": "INT64", "at": "TIMESTAMP", "a": "FLOAT64", "b": "FLOAT64"}
+    at = [
+        pd.Timestamp("2026-11-23T22:15", tz="UTC") + pd.Timedelta(minutes=20 * n) for n in X.index
+    ]
+    table = lab.put(X.assign(id=X.index, at=at), lab.create(fields, **by), types=fields)
+    model = lab.upload(MODEL, X, id_columns=["id", "at"])
+    params = lab.params(table, model) | bounds
+    shown = lab.here(params, "/backfill").json
+    assert [entry["partition"] for entry in shown["partitions"]] == names
+    assert [entry["input_rows"] for entry in shown["partitions"]] == ROWS[kind]
+    options = [w for k, v in params.items() for w in (f"--{k.replace('_', '-')}", v)]
+    named = options.index("--model-name")
+    assert cli.main(["backfill", model, *options[:named], *options[named + 2 :]]) == 0
+    shown = lab.here(params, "/backfill").json
+    assert {entry["state"] for entry in shown["partitions"] if entry["input_rows"]} == {"done"}
+    assert lab.rows(params["output_table"])["id"].tolist() == list(X.index)
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ _TIME = re.compile(r"(\d{4})(?:-?(\d{2})(?:-?(\d{2})(?:[T ]?(\d{2}))?)?)?")
 _KINDS = ("YEAR", "MONTH", "DAY", "HOUR")
 _EXAMPLES = {"HOUR": "2026-10-01T05 or 2026-10-01", "DAY": "2026-10-01"}
 _EXAMPLES |= {"MONTH": "2026-10", "YEAR": "2026"}
-_DAYS_BACK = {"today": 0, "yesterday": 1}
 
 
 def partitions_between(by: Partitioning, first: str, last: str, now: dt.datetime) -> list[str]:
@@ -45,7 +44,7 @@ def _bound(by: Partitioning, parameter: str, text: str, now: dt.datetime) -> str
         if fault := by.fault(text, now):
             raise InvalidRequest((parameter, f"the input is partitioned {fault.replace('$', '')}"))
         return text
-    period = _period(text, now)
+    period = _period(text)
     if period is None:
         raise InvalidRequest(
             (
@@ -58,10 +57,8 @@ def _bound(by: Partitioning, parameter: str, text: str, now: dt.datetime) -> str
     return (begin if parameter == "from" else end).strftime(FORMATS[by.kind])
 
 
-def _period(text: str, now: dt.datetime) -> tuple[dt.datetime, dt.datetime] | None:
+def _period(text: str) -> tuple[dt.datetime, dt.datetime] | None:
     """Return the first and the last hour of the time that a text names, or None."""
-    if text in _DAYS_BACK:
-        text = (now - dt.timedelta(days=_DAYS_BACK[text])).date().isoformat()
     if not (match := _TIME.fullmatch(text)):
         return None
     numbers = [int(group) for group in match.groups() if group is not None]

@@ -110,7 +110,7 @@ def check_partition(
     if by.column and fold(by.column) == "predicted_at":
         now = created_at.strftime(FORMATS[by.kind])
         if now != name:
-            other = ""
+            other = ", or another output_table"
             if like is not None and like.column and not like.fault(name, created_at):
                 other = f"; or add {like.column}, which partitions the input, to id_columns"
             raise SchemaMismatch(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients
+from mlsys.cloud.quotas import is_quota
 from mlsys.cloud.tables import TableRef
 from workers.query import select
 
@@ -55,6 +56,8 @@ def partition_states(
             bigquery.ScalarQueryParameter("partition", "STRING", partition or ""),
         )
     except Forbidden as exc:
+        if is_quota(exc):
+            raise
         log.info("The partitions of %s are not known: %s", name.base, exc)
         return None
     return {
