@@ -1,11 +1,12 @@
-"""The board of a backfill and the costs of runs, as the API's functions return them."""
+"""The board of a backfill, costs of runs and an undo, as the API's functions return them."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import Any
 
-from console_cloud import moment
+from console_cloud import NOW, moment
+from workers.scoring.undone import Removal, Undo
 
 TABLE = "my-project.titanic.scored"
 STATES = ("done", "done", "stale", "failed", "missing", "running", "empty")
@@ -39,3 +40,10 @@ def board(by: str = "DAY") -> dict[str, Any]:
 def cost(month: str, model: str, **values: Any) -> dict[str, Any]:
     known = {"runs": 2, "rows_scored": 1_000, "bytes_billed": 2**30, "estimated_cost": 1.25}
     return {"month": month, "model_name": model, "vcpu_seconds": 90.0} | known | values
+
+
+TABLES = (
+    Removal("my-project.titanic.scored", "output", "restore", 990, 1_000),
+    Removal("my-project.titanic.scored_rejects", "rejects", "delete", 1),
+)
+DECISION = Undo("0123456789abcdef", "a-run", NOW.isoformat(), "ada@example.com", "wrong", TABLES)

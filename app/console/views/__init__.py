@@ -3,5 +3,5 @@
 MODULES = (
     *("assets", "overview", "models", "versions", "compare", "runs", "progress", "drift"),
     *("new_run", "cancel", "set_alias", "table", "health", "quarantine", "rescan"),
-    *("backfill", "costs"),
+    *("backfill", "costs", "undo"),
 )

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 
 from action_world import World, console, world
 from app.console import rendering
-from boards import board, cost
+from boards import DECISION, board, cost
 from console_cloud import World as Cloud
 from console_cloud import (
     alias_row,
@@ -30,6 +30,7 @@ from console_cloud import (
     plan_of,
     profile_row,
     put_run,
+    result_of,
     run_row,
 )
 from hostile_strings import STRINGS
@@ -113,6 +114,9 @@ def cloud() -> Cloud:
     put_run(made, plan_of())
     for name in ("first", "drifted"):
         put_run(made, plan_of(name))
+    put_run(made, plan_of("undone-run"))
+    made.put("undone-run/result.json", result_of(plan_of("undone-run")))
+    made.put("undone-run/undo.json", DECISION.to_dict())
     failed = plan_of("failed-run")
     put_run(made, failed)
     made.put("failed-run/failure.json", FAILURE)
@@ -148,7 +152,7 @@ LOOKS = [
     *("/ui/models/titanic-survival", "/ui/models/titanic-survival/v2"),
     "/ui/models/titanic-survival/v2/contents",
     "/ui/models/titanic-survival/compare?a=v1&b=v2&all=true",
-    *("/ui/runs/a-run", "/ui/runs/failed-run", "/ui/runs/a-run/progress"),
+    *("/ui/runs/a-run", "/ui/runs/failed-run", "/ui/runs/undone-run", "/ui/runs/a-run/progress"),
     *(
         "/ui/runs/a-run/rejects",
         "/ui/runs/drifted/rows",
@@ -170,6 +174,8 @@ ACTIONS: list[tuple[str, dict[str, str] | None]] = [
     ("/ui/requested/run-1", None),
     ("/ui/runs/run-1/cancel", None),
     ("/ui/runs/run-1/cancel", {"why": "x" * 501}),
+    ("/ui/runs/run-1/undo", None),
+    ("/ui/runs/run-1/undo", {"why": "x" * 501}),
     ("/ui/models/titanic/set-alias", None),
     ("/ui/models/titanic/set-alias", {"alias": "champion", "version": "v1", "why": "x"}),
     ("/ui/models/titanic/set-alias", {"alias": "../x"}),
@@ -193,6 +199,8 @@ def shown(monkeypatch: pytest.MonkeyPatch, world: World, console: FlaskClient) -
         "problems": [{"detail": "x", "columns": [{"name": "x", "problem": "x"}]}],
         "warnings": ["x"],
     }
+    undone = DECISION, list(DECISION.tables)
+    monkeypatch.setattr("workers.scoring.undo.preview_undo", lambda *_: undone)
     finding = Finding("x", "failed", "x", "x")
     monkeypatch.setattr("workers.checks.check", lambda *_: [finding])
     monkeypatch.setattr("app.console.pages.rendering.render", render)

@@ -88,6 +88,19 @@ def test_forms_have_the_service_score_look_and_read_again(
     shown = lab.here({}, f"/ui/tables/{row['output_table']}.json")
     assert shown.status == 200 and [r["run_id"] for r in shown.json["runs"]] == [row["run_id"]]
 
+    # It is undone by a decision of the form, and by the service.
+    address = f"/ui/runs/{row['run_id']}"
+    assert lab.here({}, f"{address}/undo.json").json["tables"][0]["rows_removed"] == 20
+    assert send(f"runs/{row['run_id']}/undo", why="a test").headers["Location"] == address
+
+    def undone() -> dict[str, Any] | None:
+        said = lab.here({}, f"{address}.json").json["state"]
+        return said["undo"] if said["state"] == "undone" and said["undo"]["finished"] else None
+
+    assert eventually(undone)["why"] == "a test"
+    assert clients.bigquery.get_table(row["output_table"]).num_rows == 0
+    assert "Undone" in lab.here({}, address).text
+
 
 @pytest.mark.slow
 def test_the_board_has_the_service_score_the_days_that_are_missing(
