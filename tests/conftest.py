@@ -73,8 +73,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import `tests/stack` and `tests/long` for `make check`, which runs none of them."""
-    left_out = collection_path in (TESTS / "stack", TESTS / "long")
+    """Do not import the folders that `make check` runs nothing of."""
+    left_out = collection_path in (TESTS / "stack", TESTS / "long", TESTS / "browser")
     return True if left_out and "not stack" in config.option.markexpr else None
 
 
@@ -85,10 +85,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     order = {name: number for number, name in enumerate(LONGEST)}
 
-    def place(item: pytest.Item) -> int:
-        return order.get(item.path.name, len(order) + (TESTS / "stack" not in item.path.parents))
+    @functools.cache
+    def place(path: Path) -> int:
+        return order.get(path.name, len(order) + (TESTS / "stack" not in path.parents))
 
-    items.sort(key=place)
+    items.sort(key=lambda item: place(item.path))
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker("stack")
