@@ -101,9 +101,9 @@ class Caller:
             os.close(self.pipe)
             self.zygote.ask({"reap": self.pid})
         calls = [(k, v) for k, v in self.reports if k in ("before", "after")]
-        kind, value = self.reports[-1] if self.reports else ("", None)
-        if kind not in ("result", "again", "error"):
-            kind, value = "killed", None
+        # A thread of Google's storage client may call once more after it.
+        ends = [r for r in self.reports if r[0] in ("result", "again", "error")]
+        kind, value = ends[-1] if ends else ("killed", None)
         return Outcome(kind, value, calls)
 
 
