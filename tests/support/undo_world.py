@@ -128,7 +128,8 @@ class UndoWorld:
             return
         wrote = self._wrote(run_id)
         if wrote.replaced:
-            self.rows = self.rows - _of(self.rows, wrote.day) + wrote.before
+            before = {key: n for key, n in wrote.before.items() if key[2] not in self.undone}
+            self.rows = self.rows - _of(self.rows, wrote.day) + Counter(before)
         else:
             self.rows = Counter({k: n for k, n in self.rows.items() if k[2] != run_id})
         self.undone.add(run_id)

@@ -136,7 +136,7 @@ def test_an_undo_is_refused_where_others_have_written_since(
     refused(world.undo(later), "cannot be read any more", "168 hours", "DELETE FROM")
     monkeypatch.undo()
     world.lab.clients.bigquery.delete_table(world.table)
-    refused(world.undo(later), "was deleted since")
+    refused(world.undo(later), "was deleted", "nothing to undo")
 
 
 @pytest.mark.slow
@@ -178,6 +178,38 @@ def test_an_undo_that_is_decided_is_carried_out_by_its_message(
     world.check()
     assert world.state(run_id)["undo"]["finished"]
     assert push(unasked) == 204
+
+
+@pytest.mark.slow
+def test_rows_of_a_run_that_was_undone_do_not_return(new_world: Callable[[], UndoWorld]) -> None:
+    world = new_world()
+    both = world.score()
+    monday = world.score(day=DAYS[0], replace=True)
+    for run_id in (both, monday):  # of the first one, Monday's rows are replaced
+        assert world.undo(run_id).status_code == 200
+        world.note_undone(run_id)
+        world.check()
+    assert not world.rows
+
+
+@pytest.mark.slow
+def test_what_others_write_after_the_decision_stays(new_world: Callable[[], UndoWorld]) -> None:
+    """The decision is not the change: a run that replaces the rows in between is not touched."""
+    world = new_world()
+    world.score()
+    first, second = world.score(replace=True), world.score(day=DAYS[0])
+    assert decide_undo(world.lab.clients, "dev", second, by=None, why="a test")[1]
+    later = world.score(replace=True)
+    answer = world.undo(second).json
+    world.check()
+    assert answer["already"] and answer["tables"][0]["rows_removed"] == 0
+    assert decide_undo(world.lab.clients, "dev", later, by=None, why="a test")[1]
+    latest = world.score(replace=True)
+    [table] = world.undo(later).json["tables"]
+    assert (table["how"], table["rows_restored"]) == ("restore", 0)
+    world.check()
+    assert {key[2] for key in world.rows} == {latest}
+    refused(world.undo(first), "was changed since", latest)
 
 
 @pytest.mark.slow

@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING, Any
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
-from mlsys.errors import Conflict, TryAgain
+from mlsys.errors import TryAgain
 from workers.jobs import finish, jobs_of
 from workers.query import is_dml_conflict
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.written import (
+    NOT_VOID,
     Written,
     load_job,
     names_in,
     of_run,
+    of_undone_runs,
     refusals,
     too_late,
 )
@@ -48,21 +50,21 @@ def remove(
 ) -> Removal:
     """Do it, once, however often it is called; return what was done.
 
+    Nothing is left to do in a table that was deleted or created again.
+
     Raises:
-        Conflict: the table, or the copy of the earlier rows, was deleted meanwhile.
+        Conflict: the earlier rows cannot be read any more.
         RunInterrupted: `stop` returned True; the next call goes on.
         TryAgain: others kept changing the table.
     """
-    table = find_table(clients, written.name)
+    table = written.find(clients)
     if table is None:
-        if written.role != "output":
-            return replace(removal, rows_removed=0, rows_restored=0)
-        raise Conflict(f"{written.name} was deleted: nothing is left of {plan.run_id}")
+        return replace(removal, rows_removed=0, rows_restored=0)
     names = names_in(written, table)
     if removal.how == "delete":
         sql = template("remove_rows").substitute(names)
-        _run(clients, plan, f"_D{written.role[0].upper()}", sql, of_run(plan), stop)
-        return removal
+        job = _run(clients, plan, f"_D{written.role[0].upper()}", sql, of_run(plan), stop)
+        return replace(removal, rows_removed=job.num_dml_affected_rows or 0)
     copy = _copy(clients, plan, written, table, stop)
     earlier = {field.name for field in copy.schema} if copy is not None else set()
     columns = [f"`{field.name}`" for field in table.schema if field.name in earlier or not earlier]
@@ -74,10 +76,13 @@ def remove(
     sql = template("restore_rows").substitute(names)
     job = _run(clients, plan, f"_M{written.role[0].upper()}", sql, of_run(plan, written.rows), stop)
     clients.bigquery.delete_table(names["copy"], not_found_ok=True, timeout=TIMEOUT)
-    if (stats := job.dml_stats) is not None and stats.inserted_row_count != removal.rows_restored:
-        log.warning("%s: %s rows were restored", plan.run_id, stats.inserted_row_count)
-        removal = replace(removal, rows_restored=stats.inserted_row_count)
-    return removal
+    changed = job.num_dml_affected_rows or 0
+    if changed == removal.rows_removed + removal.rows_restored:
+        return removal
+    log.warning("%s: others have written to %s meanwhile", plan.run_id, written.name)
+    stats = job.dml_stats  # which the local BigQuery does not have
+    gone = min(changed, removal.rows_removed) if stats is None else stats.deleted_row_count
+    return replace(removal, rows_removed=gone, rows_restored=changed - gone)
 
 
 def _copy_of(plan: Plan, written: Written) -> str:
@@ -98,10 +103,11 @@ def _copy(
         f"OPTIONS (expiration_timestamp = TIMESTAMP '{expires:%Y-%m-%d %H:%M:%S}+00') AS\n"
         f"SELECT * FROM `{written.name}` AS `{written.name.table}` "
         f"FOR SYSTEM_TIME AS OF TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}+00'\n"
-        f"WHERE {names_in(written, table)['inside']}"
+        f"WHERE {names_in(written, table)['inside']} AND {NOT_VOID}"
     )
     try:
-        _run(clients, plan, f"_B{written.role[0].upper()}", sql, [], stop)
+        void = [of_undone_runs(clients, plan)]
+        _run(clients, plan, f"_B{written.role[0].upper()}", sql, void, stop)
     except refusals() as exc:
         raise too_late(plan, written, words_of(exc)) from exc
     return find_table(clients, name)

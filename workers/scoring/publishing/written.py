@@ -17,14 +17,14 @@ from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import Conflict
 from workers.jobs import find_job
-from workers.query import select
+from workers.query import run, select
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Result
 from workers.scoring.undone import Removal, Role
-from workers.sql import template
+from workers.sql import statement, template
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 HOURS = 168  # of time travel, unless the dataset says less
 NAMED = 3  # later runs that a refusal names
+NOT_VOID = "(run_id IS NULL OR run_id NOT IN UNNEST(@void))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,12 @@ class Written:
     def name(self) -> TableRef:
         """The table, without a partition."""
         return self.into.table.base
+
+    def find(self, clients: Clients) -> Table | None:
+        """Return the table, or None if it was deleted, or created again, since the run wrote it."""
+        table = find_table(clients, self.name)
+        created = None if table is None or table.created is None else table.created.isoformat()
+        return table if self.created in (None, created) else None
 
 
 def written_by(plan: Plan, result: Result) -> list[Written]:
@@ -71,13 +78,14 @@ def check_removal(clients: Clients, plan: Plan, written: Written) -> Removal | N
         Conflict: others have written to the table since, or the rows that it replaced cannot be
             read any more.
     """
-    table = find_table(clients, written.name)
-    created = None if table is None or table.created is None else table.created.isoformat()
-    if table is None or written.created not in (None, created):
+    table = written.find(clients)
+    if table is None:
         if written.role != "output":
             return None
-        gone = "was deleted" if table is None else "was created again"
-        raise Conflict(f"{written.name} {gone} since {plan.run_id} wrote it: nothing is left of it")
+        raise Conflict(
+            f"{written.name} was deleted, or created again, since {plan.run_id} wrote its rows: "
+            "there is nothing to undo"
+        )
     try:
         return _checked(clients, plan, written, table)
     except refusals() as exc:
@@ -129,7 +137,8 @@ def _check_truncated(clients: Clients, plan: Plan, written: Written, table: Tabl
             after = job.ended + dt.timedelta(milliseconds=1)  # BigQuery's times have milliseconds
             if _count(clients, plan, written, table, at=after, content=True) != now:
                 raise _replaced(clients, plan, written, table)
-        earlier = int(_count(clients, plan, written, table, at=job.started)["total"])
+        void = of_undone_runs(clients, plan)
+        earlier = int(_count(clients, plan, written, table, at=job.started, void=void)["total"])
     except refusals() as exc:
         log.info("%s cannot be read by time travel: %s", written.name, exc)
         raise too_late(plan, written, words_of(exc)) from exc
@@ -152,12 +161,18 @@ def _count(
     *,
     at: dt.datetime | None = None,
     content: bool = False,
+    void: Any = None,
 ) -> dict[str, int]:
     """Count the rows of the table or partition, and the run's; `at` is an earlier time.
 
-    `content` adds a checksum over all columns, which does not depend on the order.
+    `content` adds a checksum over all columns, which does not depend on the order. `void` leaves
+    the rows of some runs out.
     """
     names = names_in(written, table)
+    parameters = of_run(plan)
+    if void is not None:
+        names["inside"] += f" AND {NOT_VOID}"
+        parameters.append(void)
     columns = ", ".join(f"written.`{field.name}`" for field in table.schema)
     checksum = f"BIT_XOR(FARM_FINGERPRINT(TO_JSON_STRING(STRUCT({columns}))))"
     moment = None if at is None else at.astimezone(dt.UTC)
@@ -168,7 +183,7 @@ def _count(
         if moment
         else "",
     )
-    return dict(next(iter(select(clients, sql, *of_run(plan)))).items())
+    return dict(next(iter(select(clients, sql, *parameters))).items())
 
 
 def _replaced(clients: Clients, plan: Plan, written: Written, table: Table) -> Conflict:
@@ -224,6 +239,22 @@ def of_run(plan: Plan, rows: int | None = None) -> list[Any]:
     if rows is not None:
         parameters.append(bigquery.ScalarQueryParameter("rows", "INT64", rows))
     return parameters
+
+
+def of_undone_runs(clients: Clients, plan: Plan) -> Any:
+    """Return the parameter of `NOT_VOID`: the table's runs that were undone before.
+
+    Their rows do not return, although the run has replaced some of them.
+    """
+    from google.cloud import bigquery
+
+    rows = run(
+        clients,
+        plan.request["env"],
+        statement("undone_runs"),
+        bigquery.ScalarQueryParameter("table", "STRING", str(plan.output.table.base)),
+    )
+    return bigquery.ArrayQueryParameter("void", "STRING", [row["run_id"] for row in rows])
 
 
 def refusals() -> tuple[type[Exception], ...]:
