@@ -63,7 +63,9 @@ def _times(
 def _digests(engine: Any, table: Any, name: str) -> dict[str, int]:
     """Return a hash of the rows of each partition, which their order does not change."""
     rows = f'"{table.project_id}__{table.dataset_id}"."{table.table_id}"'
-    sql = f"SELECT {name} AS name, SUM(hash(t)::HUGEINT) FROM {rows} AS t GROUP BY 1"
+    # The alias means the whole row, unless a column has its name.
+    whole = "whole_row_of_the_table"
+    sql = f"SELECT {name}, SUM(hash({whole})::HUGEINT) FROM {rows} AS {whole} GROUP BY 1"
     return {str(row[0]): int(row[1]) for row in engine.execute(sql).fetchall() if row[0]}
 
 

@@ -111,6 +111,25 @@ def test_a_run_that_was_cancelled_or_whose_rows_are_gone_is_scored_again(
 
 
 @pytest.mark.slow
+def test_a_run_that_was_undone_leaves_the_state_of_the_one_before(lab: Lab) -> None:
+    command = Command(lab, DAYS[:1], alias=False)
+    lab.upload(OTHER, X, command.model, "v2", id_columns=["id", "day"])
+    params = command.of(DAYS[0].replace("-", ""))
+    runs = [lab.here(params | {"model_version": v}).done()["run_id"] for v in ("v1", "v2")]
+
+    def states() -> list[str]:
+        return [command.states(model_version=v)[0] for v in ("v1", "v2")]
+
+    assert states() == ["stale", "done"]
+    for run_id, then in zip(reversed(runs), (["done", "stale"], ["missing"] * 2), strict=True):
+        undone = lab.client.post(f"/runs/{run_id}/undo?env=dev&why=wrong")
+        assert undone.status_code == 200, undone.get_data(as_text=True)
+        assert states() == then
+    assert lab.here(params).done()["run_id"] == f"{runs[0]}-2"
+    assert states() == ["done", "stale"]
+
+
+@pytest.mark.slow
 def test_an_incremental_backfill_adds_what_came_to_a_partition(lab: Lab) -> None:
     command = Command(lab, DAYS[:2])
     assert command.run("--incremental", "ids") == 0
