@@ -145,6 +145,30 @@ def execute(
         return result
 
 
+def finish_before(
+    clients: Clients,
+    store: RunStore,
+    plan: Plan,
+    *,
+    deadline: float | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Take the runs to their end that an incremental run goes on from, before it opens a session.
+
+    Raises:
+        RunCancelled, RunWaiting, Conflict: see `wait_for_others`; or as `execute` does.
+    """
+
+    def finish(run_id: str) -> None:
+        other = RunStore(clients, store.env, run_id)
+        decided = read_plan(other)
+        if decided is not None:
+            prepared = Prepared(other, decided, MaxRejects())
+            execute(clients, prepared, deadline=deadline, stopping=stopping)
+
+    wait_for_others(clients, store, plan, finish)
+
+
 def _events(result: Result) -> list[Event]:
     """Return what is announced of a run that has just ended."""
     data = result.to_dict()
@@ -186,7 +210,7 @@ def _work(work: _Work) -> Result:
     store, plan = prepared.store, prepared.plan
     decision, agreements = read_decision(store), Agreements()
     if decision is None:
-        wait_for_others(clients, store, plan, lambda run_id: _finish(work, run_id))
+        finish_before(clients, store, plan, deadline=work.deadline, stopping=work.stopping)
         session, agreements = _score(work)
         limits = prepared.max_rejects, prepared.max_drift, prepared.contract
         decision = decide(clients, store, plan, session, *limits)
@@ -315,15 +339,6 @@ def _watermarks(plan: Plan) -> dict[str, Any]:
     if plan.incremental is None:
         return {}
     return {"incremental": plan.incremental.by} | plan.incremental.outcome()
-
-
-def _finish(work: _Work, run_id: str) -> None:
-    """Take a run to its end that has decided what it publishes, for one that goes on from it."""
-    store = RunStore(work.clients, work.prepared.store.env, run_id)
-    plan = read_plan(store)
-    if plan is not None:
-        prepared = Prepared(store, plan, MaxRejects())
-        execute(work.clients, prepared, deadline=work.deadline, stopping=work.stopping)
 
 
 def _result_warnings(plan: Plan, total: Counts) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from google.cloud import bigquery
 from sklearn.tree import DecisionTreeRegressor
 
 from mlsys.cloud.tables import TableRef
@@ -46,42 +47,62 @@ def ids(lab: Lab, table: str) -> list[int]:
     return lab.rows(table)["id"].tolist()
 
 
+LAST = (NOON + pd.Timedelta(seconds=19)).isoformat(" ")
+NEXT = (NOON + pd.Timedelta(hours=1, seconds=4)).isoformat(" ")
+
+
+def grow(lab: Lab, table: str) -> None:
+    """Add five rows above the watermark LAST, and three at or below it."""
+    lab.put(rows(20, 25, NOON + pd.Timedelta(hours=1)), table)
+    lab.put(rows(25, 28), table)
+
+
 def test_a_table_that_grows_is_scored_once_by_a_column_and_late_rows_by_ids(
     lab: Lab, model: str
 ) -> None:
     table = lab.put(rows(0, 20))
     params = lab.params(table, model, incremental="at")
     first = lab.here(params).done()
-    last = (NOON + pd.Timedelta(seconds=19)).isoformat(" ")
-    assert (first["rows"], first["incremental"], first["watermark"]) == (20, "at", last)
+    assert (first["rows"], first["incremental"], first["watermark"]) == (20, "at", LAST)
+    grow(lab, table)
+    second = lab.here(params).done()
+    assert (second["rows_read"], second["rows_below"], second["rows_late"]) == (5, 23, 3)
+    assert (second["watermark_before"], second["watermark"]) == (LAST, NEXT)
+    [late] = second["warnings"]
+    assert late.startswith("3 rows at or below the watermark at = ") and "incremental=ids" in late
+    assert ids(lab, params["output_table"]) == list(range(25))
+    assert lab.here(params | {"incremental": "ids"}).done()["rows_read"] == 3
+    assert ids(lab, params["output_table"]) == list(range(28))
+
+
+@pytest.mark.slow
+def test_a_dry_run_and_the_ledger_say_what_is_new_and_a_repeat_is_free(
+    lab: Lab, model: str
+) -> None:
+    table = lab.put(rows(0, 20))
+    params = lab.params(table, model, incremental="at")
+    first = lab.here(params).done()
     assert (first["watermark_before"], first["rows_below"], first["rows_late"]) == (None, 0, 0)
     again = lab.here(params).done()
     assert again["reused"] and again["run_id"] == first["run_id"]
-
-    lab.put(rows(20, 25, NOON + pd.Timedelta(hours=1)), table)
-    lab.put(rows(25, 28), table)  # late: at or below the watermark
+    grow(lab, table)
     verdict = lab.here(params | {"dry_run": "true"}).json
     assert verdict["ok"] and verdict["rows"] == 5
     assert verdict["incremental"] == {
         "by": "at",
         "rows": 5,
-        "watermark_before": last,
-        "watermark": (NOON + pd.Timedelta(hours=1, seconds=4)).isoformat(" "),
+        "watermark_before": LAST,
+        "watermark": NEXT,
         "rows_below": 23,
         "rows_late": 3,
     }
-    [late] = verdict["warnings"]
-    assert late.startswith("3 rows at or below the watermark at = ") and "incremental=ids" in late
     second = lab.here(params).done()
-    assert (second["rows_read"], second["rows_below"], second["rows_late"]) == (5, 23, 3)
-    assert second["warnings"] == [late]
-    assert ids(lab, params["output_table"]) == list(range(25))
-
+    assert verdict["warnings"] == second["warnings"]
     by_ids = params | {"incremental": "ids"}
     verdict = lab.here(by_ids | {"dry_run": "true"}).json
     assert (verdict["rows"], verdict["incremental"]["by"]) == (3, "ids")
     third = lab.here(by_ids).done()
-    assert (third["rows_read"], third["watermark"]) == (3, second["watermark"])
+    assert (third["rows_read"], third["watermark"]) == (3, NEXT)
     assert lab.here(by_ids).done()["reused"]
     _, full = lab.score(table, model)
     output = lab.rows(params["output_table"])
@@ -96,8 +117,31 @@ def test_a_table_that_grows_is_scored_once_by_a_column_and_late_rows_by_ids(
         f"WHERE output_table = '{params['output_table']}' ORDER BY finished_at"
     )
     ledger = [tuple(r.values()) for r in lab.clients.bigquery.query(sql).result(timeout=TIMEOUT)]
-    mark = second["watermark"]
-    assert ledger == [(last, 0, 0), (mark, 23, 3), (mark, None, None), (mark, 29, 1)]
+    assert ledger == [(LAST, 0, 0), (NEXT, 23, 3), (NEXT, None, None), (NEXT, 29, 1)]
+
+    lab.upload(MODEL, X, model, "v2")
+    assert lab.here(params | {"model_version": "v2"}).done()["rows_read"] == 0
+    assert lab.here(by_ids | {"model_version": "v2"}).done()["rows_read"] == 29
+
+
+@pytest.mark.slow
+def test_each_partition_of_the_input_has_a_watermark_of_its_own(lab: Lab, model: str) -> None:
+    fields = {"id": "INT64", "at": "TIMESTAMP", "a": "FLOAT64", "b": "FLOAT64", "day": "DATE"}
+    table = bigquery.Table(lab.name(), [bigquery.SchemaField(n, t) for n, t in fields.items()])
+    table.time_partitioning = bigquery.TimePartitioning(field="day")
+    lab.clients.bigquery.create_table(table, timeout=TIMEOUT)
+    name = f"{table.project}.{table.dataset_id}.{table.table_id}"
+    first, second = dt.date(2026, 11, 27), dt.date(2026, 11, 28)
+    lab.put(rows(0, 5, day=first), name)
+    lab.put(rows(5, 8, NOON - pd.Timedelta(days=9), day=second), name)
+    params = lab.params(f"{name}$20261127", model, incremental="at")
+    other = params | {"input_table": f"{name}$20261128"}
+    assert [lab.here(request).done()["rows"] for request in (params, other)] == [5, 3]
+    lab.put(rows(8, 10, day=second), name)
+    result = lab.here(other).done()
+    assert (result["rows"], result["rows_below"]) == (2, 3)
+    assert lab.here(other | {"incremental": "ids"}).done()["rows"] == 0
+    assert ids(lab, params["output_table"]) == list(range(10))
 
 
 @pytest.mark.slow
@@ -154,6 +198,7 @@ def test_every_kind_of_watermark_restricts_what_is_read(lab: Lab) -> None:
             )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_incremental_is_refused_and_nothing_is_written(lab: Lab, model: str) -> None:
     table = lab.put(rows(0, 5, text="x", share=0.5))
     lab.put(rows(4, 6, pd.NaT, text="x", share=0.5), table)
@@ -183,6 +228,7 @@ def test_what_cannot_be_incremental_is_refused_and_nothing_is_written(lab: Lab, 
     assert lab.objects("_incremental/") == {} or lab.count(lacking) == 0
 
 
+@pytest.mark.slow
 def test_null_ids_are_found_in_the_output_and_another_column_is_refused(
     lab: Lab, model: str
 ) -> None:
@@ -206,6 +252,7 @@ def test_a_deleted_output_begins_again(lab: Lab, model: str) -> None:
     assert again["watermark_before"] is None
 
 
+@pytest.mark.slow
 def test_a_run_that_dies_between_its_claim_and_its_result_is_settled_by_the_next(
     lab: Lab, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

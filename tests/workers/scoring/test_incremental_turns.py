@@ -3,17 +3,23 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from incremental_world import History, Row, World, install
-from mlsys.errors import Conflict, RunCancelled, SchemaMismatch
-from workers.scoring.planning.claims import Claims
+from incremental_world import OUTPUT, History, Row, World, install
+from mlsys.errors import Conflict, RunCancelled, SchemaMismatch, TryAgain
+from workers.scoring import run
+from workers.scoring.engines import beam, cloud_run_job
+from workers.scoring.planning.claims import Claims, check_done
 from workers.scoring.planning.incremental import outputs_of
 from workers.scoring.request import IDS
+from workers.scoring.store import RunStore
 
 SEEDS = range(30)  # `make test-long` plays more
 STEPS = 60
+EMPTY: Any = None
 
 
 @pytest.fixture
@@ -87,8 +93,8 @@ def test_the_newest_runs_undo_steps_the_watermark_back(patch: pytest.MonkeyPatch
         pass
     third = history.score("n")
     assert third is not None and third.plan.incremental.above.value == "2"
-    for run in (third, first):
-        for _ in world.undo(run):
+    for other in (third, first):
+        for _ in world.undo(other):
             pass
     last = history.score("n")
     assert last is not None and last.plan.incremental.above is None
@@ -175,3 +181,54 @@ def test_a_run_that_cannot_be_finished_is_named_to_those_that_go_on_from_it(
             next(second)
     History(world).score("n")
     assert sorted(row.id for row, _, _ in world.output) == [0, 1]
+
+
+def test_ids_are_not_compared_before_the_rows_of_earlier_runs_are_loaded(
+    patch: pytest.MonkeyPatch,
+) -> None:
+    """The query that copies the rows checks it, for every engine."""
+    world = World(random.Random(0))
+    install(patch, world)
+    world.rows += [Row(0, 1)]
+    first = world.plan("n", "v1")
+    work = world.work(first)
+    for _ in range(4):
+        next(work)
+    by_ids = world.plan(IDS, "v1").plan
+    chain = Claims(world.clients, "dev", OUTPUT, "m")
+    with pytest.raises(TryAgain, match="run0 has not published its rows yet"):
+        check_done(chain, by_ids.incremental.after, world.existing())
+    world.finish(first.run_id)
+    check_done(chain, by_ids.incremental.after, world.existing())
+
+
+@pytest.mark.parametrize("engine", ["service", "job", "beam"])
+def test_every_engine_waits_before_it_opens_a_session(
+    patch: pytest.MonkeyPatch, engine: str
+) -> None:
+    class Opened(Exception):
+        pass
+
+    def opened(*_: object, **__: object) -> None:
+        steps.append("session")
+        raise Opened
+
+    steps: list[str] = []
+    store, settings = RunStore(EMPTY, "dev", "r"), SimpleNamespace(job_tasks=1, job_cpus=1)
+    clients: Any = SimpleNamespace(settings=settings)
+    module: Any = {"service": run, "job": cloud_run_job, "beam": beam}[engine]
+    patch.setattr(module, "finish_before", lambda *_, **__: steps.append("others"))
+    patch.setattr(module, "current_session", opened)
+    prepared: Any = SimpleNamespace(store=store, plan=SimpleNamespace(run_id="r"))
+    with pytest.raises(Opened):
+        if engine == "service":
+            patch.setattr(run, "read_decision", lambda _: None)
+            work = run._Work(clients, prepared, *(EMPTY,) * 2, None, run.WHOLE, *(EMPTY,) * 3)
+            run._work(work)
+        elif engine == "job":
+            cloud_run_job._start(clients, prepared, EMPTY, None, lambda: False, None)
+        else:
+            patch.setattr(beam, "read_plan", lambda _: prepared.plan)
+            patch.setattr(beam, "check_not_cancelled", lambda *_: None)
+            beam.prepare(EMPTY, store, EMPTY)
+    assert steps == ["others", "session"]

@@ -25,7 +25,7 @@ from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import read_plan
 from workers.scoring.records import Engine, Failure, read_decision, read_failure, read_result
 from workers.scoring.request import MaxRejects, check_run_id, read_max_drift
-from workers.scoring.run import execute, give_up_for
+from workers.scoring.run import execute, finish_before, give_up_for
 from workers.scoring.shards.chain import Share, read_chain
 from workers.scoring.shards.part import PartDamaged
 from workers.scoring.shards.pool import Scoring, score_in_process
@@ -71,6 +71,7 @@ def prepare(
     if (plan := read_plan(store)) is None:
         raise RunNotFound(f"{store.run_id} is not a run. Plan one by /predict with wait=false.")
     check_not_cancelled(store, plan)
+    finish_before(store.clients, store, plan)
     session = current_session(store.clients, store, plan, cores=cores)
     store.forget(Failure.NAME)  # of an earlier try
     return Scoring(settings, store.env, plan, session, max_rejects)

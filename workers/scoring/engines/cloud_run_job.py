@@ -44,7 +44,7 @@ from workers.scoring.records import (
     read_failure,
     read_result,
 )
-from workers.scoring.run import execute
+from workers.scoring.run import execute, finish_before
 from workers.scoring.shards.chain import all_complete
 from workers.scoring.shards.read_session import current_session, is_given_up, latest_session
 from workers.scoring.status import progress
@@ -155,10 +155,12 @@ def _start(
     """Start an execution and return it, or None if another request was first.
 
     Raises:
+        RunCancelled, RunWaiting: another run scores rows of this one, see `finish_before`.
         PermissionMissing, ObjectNotFound, Conflict, TryAgain: Cloud Run does not start it.
     """
     store, plan, settings = prepared.store, prepared.plan, clients.settings
     cores = settings.job_tasks * settings.job_cpus
+    finish_before(clients, store, plan, deadline=deadline, stopping=stop)
     session = current_session(clients, store, plan, stop, deadline, cores)
     tasks = min(settings.job_tasks, math.ceil(session.shards / settings.job_cpus))
     number = 0 if before is None else before.number + 1

@@ -13,7 +13,7 @@ told by the objects of its run (docs/decisions/0136).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
@@ -179,6 +179,18 @@ def builds_on_rows(claims: Claims, base: int | None, existing: Table | None) -> 
         return True
     claim = claims.read(base)
     return claim is not None and claims.status(claim, existing) is not Status.VOID
+
+
+def check_done(claims: Claims, numbers: Sequence[int], existing: Table | None) -> None:
+    """Check that the runs of the claims are over, so that a query sees the rows that they wrote.
+
+    Raises:
+        TryAgain: one of them is not.
+    """
+    for number in numbers:
+        claim = claims.read(number)
+        if claim and claims.status(claim, existing) in (Status.OPEN, Status.DECIDED):
+            raise TryAgain(f"{claim.run_id} has not published its rows yet: try again")
 
 
 def claim_of(plan: Plan) -> Claim:

@@ -17,6 +17,7 @@ from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import SchemaMismatch, TableNotFound
 from workers.jobs import finish, jobs_of
 from workers.query import as_of, column_sql, dry_run
+from workers.scoring.planning.claims import check_done, claims_of
 from workers.scoring.planning.locations import dataset_location
 from workers.scoring.planning.new_rows import lacking_rows
 from workers.scoring.planning.plan import Plan
@@ -46,6 +47,9 @@ def materialize(
 
     table = copy_of(clients, env, plan)
     lacking = lacking_of(clients, plan)
+    if lacking is not None and plan.incremental is not None:
+        output = find_table(clients, plan.output.table.base)
+        check_done(claims_of(clients, env, plan), plan.incremental.after, output)
     expires = dt.datetime.now(dt.UTC) + ROWS_LAST
     sql = (
         f"CREATE TABLE IF NOT EXISTS `{table}`\n"
