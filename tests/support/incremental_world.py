@@ -27,6 +27,7 @@ from workers.scoring.planning.new_rows import Counted
 from workers.scoring.records import Cancellation, Counts, Decision, Result, read_decision
 from workers.scoring.request import IDS, ScoringRequest
 from workers.scoring.store import RunStore
+from workers.scoring.undone import Undo
 
 INPUT, OUTPUT = TableRef("project1", "d", "input"), TableRef("project1", "d", "output")
 
@@ -196,7 +197,8 @@ class World:
 
     def undo(self, run: Run) -> Iterator[None]:
         """Remove the rows of a run that is done."""
-        self.store(run.run_id).create("undo.json", {})
+        undo = Undo(run.run_id, run.run_id, "2026-01-01T00:00:00+00:00", None, "wrong", ())
+        self.store(run.run_id).create(Undo.NAME, undo.to_dict())
         yield
         self.output = [known for known in self.output if known[2] != run.run_id]
 
@@ -206,7 +208,7 @@ class World:
             run
             for run in self.runs.values()
             if self.store(run.run_id).read(Result.NAME) is not None
-            and self.store(run.run_id).read("undo.json") is None
+            and self.store(run.run_id).read(Undo.NAME) is None
         ]
 
 

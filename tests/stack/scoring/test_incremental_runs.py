@@ -125,6 +125,31 @@ def test_a_dry_run_and_the_ledger_say_what_is_new_and_a_repeat_is_free(
 
 
 @pytest.mark.slow
+def test_the_undo_of_the_newest_run_steps_the_watermark_back(lab: Lab, model: str) -> None:
+    table = lab.put(rows(0, 20))
+    params = lab.params(table, model, incremental="at")
+    first = lab.here(params).done()
+    grow(lab, table)
+    second = lab.here(params).done()
+
+    def undo(run_id: str) -> None:
+        query = {"env": "dev", "why": "a wrong model"}
+        answer = lab.client.post(f"/runs/{run_id}/undo", query_string=query)
+        assert answer.status_code == 200, answer.text
+
+    undo(second["run_id"])
+    assert ids(lab, params["output_table"]) == list(range(20))
+    third = lab.here(params).done()
+    assert (third["run_id"], third["rows_read"]) == (f"{second['run_id']}-2", 5)
+    undo(first["run_id"])  # its rows lie below the watermark, which stays
+    fourth = lab.here(params).done()
+    assert (fourth["rows_read"], fourth["watermark_before"]) == (0, NEXT)
+    assert ids(lab, params["output_table"]) == list(range(20, 25))
+    assert lab.here(params | {"incremental": "ids"}).done()["rows_read"] == 23
+    assert ids(lab, params["output_table"]) == list(range(28))
+
+
+@pytest.mark.slow
 def test_each_partition_of_the_input_has_a_watermark_of_its_own(lab: Lab, model: str) -> None:
     fields = {"id": "INT64", "at": "TIMESTAMP", "a": "FLOAT64", "b": "FLOAT64", "day": "DATE"}
     table = bigquery.Table(lab.name(), [bigquery.SchemaField(n, t) for n, t in fields.items()])

@@ -26,6 +26,7 @@ from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.records import Cancellation, read_decision, read_result
 from workers.scoring.request import IDS
 from workers.scoring.store import RunStore
+from workers.scoring.undone import read_undo
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table
@@ -121,7 +122,7 @@ class Claims:
             return Status.OPEN if plan and plan.token == claim.token else Status.VOID
         if decision.token != claim.token or isinstance(decision, Cancellation):
             return Status.VOID
-        if store.read("undo.json") is not None:
+        if read_undo(store) is not None:
             return Status.VOID
         result = read_result(store)
         if result is None:
