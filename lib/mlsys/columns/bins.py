@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
-from mlsys.columns.coded import occurrences
+from mlsys.columns.coded import occurrences, whole
 from mlsys.columns.decimals import floats_of
 
 if TYPE_CHECKING:
@@ -156,9 +156,7 @@ def count(bins: Bins, column: pa.Array | pa.ChunkedArray) -> Counts:
     """Return the counts of a column's rows."""
     import pyarrow as pa
 
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):  # without chunks
-        array = pa.array([], array.type)
+    array = whole(column) if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_dictionary(array.type) and is_ordered(array.type.value_type):
         array = array.dictionary_decode()
     rows, nulls = len(array), array.null_count

@@ -27,7 +27,7 @@ def coded(column: pa.ChunkedArray, values: Sequence[Any]) -> pa.ChunkedArray:
     if column.type != pa.string() or not values or not len(column):
         return column
     texts = pa.array(values, pa.string())
-    array = pa.concat_arrays(column.chunks)
+    array = whole(column)
     places = pc.index_in(array, value_set=texts)
     others = places.null_count - array.null_count
     if others > MOST_OTHERS * len(array):
@@ -39,7 +39,16 @@ def coded(column: pa.ChunkedArray, values: Sequence[Any]) -> pa.ChunkedArray:
         filled[rows.to_numpy()] = more.indices.to_numpy() + len(texts)
         places = pa.array(filled, mask=pc.is_null(array).to_numpy(zero_copy_only=False))
         texts = pa.concat_arrays([texts, more.dictionary])
-    return pa.chunked_array([pa.DictionaryArray.from_arrays(places, texts)])
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(places, texts, safe=False)])
+
+
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """Return the column as one array, without a copy if it is one already."""
+    import pyarrow as pa
+
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def decoded(table: pa.Table, kept: Collection[str] = ()) -> pa.Table:

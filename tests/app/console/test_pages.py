@@ -240,11 +240,13 @@ def test_a_model_with_many_versions_is_paged(world: World) -> None:
 
 
 def test_versions_are_compared_by_two_queries_whatever_names_them(world: World) -> None:
-    world.rows["versions_of_model"] = [model_row(2), model_row(1)]
+    contract = json.dumps({"version": 1, "clauses": []})
+    world.rows["versions_of_model"] = [model_row(2, contract=contract), model_row(1)]
     alias = {"version": "v1"}
     world.put("titanic-survival/aliases/champion.json", alias, bucket="mlsys-models-dev")
     page = seen(client_of(world), "/ui/models/titanic-survival/compare?a=champion&b=latest")
     assert "titanic-survival v1 and v2" in page.text
+    assert "Contract" in page.text and "reject: 0..120" in page.text
     assert [name for name, _ in world.queries] == ["versions_of_model", "runs_of_versions"]
     assert world.queries[0][1]["versions"] == ["v1", "latest"]
 

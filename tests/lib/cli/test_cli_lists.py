@@ -83,6 +83,7 @@ FACTS = {
     "metrics": [{"name": "r2", "a": 0.5, "b": 0.75, "differs": True, "change": 0.25}],
     "parameters": [{"name": "alpha", "a": "1.0", "b": "x" * 100, "differs": True}],
     "columns": [],
+    "contract": [{"name": "Age in_range", "a": "warn: 0..120", "b": None, "differs": True}],
     "versions": [],
     "profile": [],
     "about": [],
@@ -227,6 +228,7 @@ def test_compare_prints_each_section_that_differs(
     said = capsys.readouterr()
     assert said.out.split("\n\n")[0] == "METRIC   v1    v2  CHANGE\nr2      0.5  0.75    0.25"
     assert f"alpha      1.0  {'x' * 60}...\n" in said.out
+    assert "CONTRACT      v1            v2\nAge in_range  warn: 0..120" in said.out
     assert said.err == "note: v1 has no metadata.json\n"
     assert asked == [
         ("/models/titanic/compare", {"env": "dev", "a": "v1", "b": "v2", "all": "true"})
