@@ -124,9 +124,10 @@ def rejects(run_id: str) -> Page:
 def rows(run_id: str) -> Page:
     """Show some of the rows that a run wrote, a part of its page."""
     from workers.scoring.publishing.sample import some_rows
-    from workers.scoring.store import RunStore
+    from workers.scoring.status import planned
 
-    some = some_rows(RunStore(service().clients, env(), check_run_id(run_id)))
+    store, _ = planned(service().clients, env(), run_id)
+    some = some_rows(store)
     names = list(some[0]) if some else []
     columns = [name for name in names if name not in STAMPS]
     view = {
