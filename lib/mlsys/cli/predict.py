@@ -248,7 +248,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
         print(f"warning       {warning}")
     if rejected := result.get("rows_rejected"):
         print(f"rejected      {rejected:,} rows, in {result.get('rejects_table')}")
-    if result.get("watermark"):
+    if result.get("watermark") and result["incremental"] != "ids":  # which are not ordered
         print(f"watermark     {result['incremental']} = {result['watermark']}")
     if (contract := result.get("contract")) is not None:
         print(f"contract      {contract['text']}")

@@ -46,10 +46,11 @@ def undone_lines(answer: dict[str, Any]) -> Sequence[str]:
         first = f"{run_id} can be undone; nothing was changed"
     else:
         first = f"{run_id} is undone"
-    return [first, *map(_line, answer["tables"])]
+    would = "would be" if answer["dry_run"] else "were"
+    return [first, *(_line(table, would) for table in answer["tables"])]
 
 
-def _line(table: dict[str, Any]) -> str:
+def _line(table: dict[str, Any], would: str) -> str:
     back = table.get("rows_restored")
-    also = f", {back:,} earlier rows return" if back else ""
-    return f"  {table.get('table')}: {table.get('rows_removed') or 0:,} rows go{also}"
+    also = f", {back:,} earlier rows brought back" if back else ""
+    return f"  {table.get('table')}: {table.get('rows_removed') or 0:,} rows {would} removed{also}"

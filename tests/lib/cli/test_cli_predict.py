@@ -937,3 +937,12 @@ def test_a_challenger_is_summed_up_in_a_few_lines(capsys: pytest.CaptureFixture[
         "shadow        guess less price: mean 0.25, median 0.125, at most 2 apart",
         "shadow        v3 has no report: it is missing",
     ]
+
+
+@pytest.mark.parametrize(("by", "lines"), [("updated", ["watermark     updated = 7"]), ("ids", [])])
+def test_a_watermark_is_printed_with_its_column(
+    by: str, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict._print_result(RESULT | {"incremental": by, "watermark": "7"})
+    out = capsys.readouterr().out.splitlines()
+    assert [line for line in out if line.startswith("watermark")] == lines

@@ -65,13 +65,15 @@ def test_the_command_says_how_many_rows_go_and_return(
     assert cli.main(WORDS) == 0
     assert capsys.readouterr().out.splitlines() == [
         "a-run is undone",
-        "  p.d.t$20261122: 1,000 rows go, 900 earlier rows return",
-        "  p.d.t_rejects: 2 rows go",
+        "  p.d.t$20261122: 1,000 rows were removed, 900 earlier rows brought back",
+        "  p.d.t_rejects: 2 rows were removed",
     ]
     params = {"env": "dev", "why": "the wrong table"}
     assert asked == [("POST", "/runs/a-run/undo", params)] * 2
     assert cli.main([*WORDS, "--dry-run"]) == 0
-    assert capsys.readouterr().out.startswith("a-run can be undone; nothing was changed\n")
+    said = capsys.readouterr().out
+    assert said.startswith("a-run can be undone; nothing was changed\n")
+    assert "1,000 rows would be removed, 900 earlier rows brought back" in said
     assert asked[-1][2] == params | {"dry_run": "true"}
     assert cli.main([*WORDS, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == ANSWER
@@ -93,6 +95,6 @@ def test_a_notebook_undoes_a_run_or_its_id(
     run = Run({"run_id": "a-run", "env": "prod", "state": "succeeded"})
     assert undo(run, "the wrong table") == ANSWER
     assert asked[-1][2]["env"] == "prod"
-    assert "1,000 rows go" in capsys.readouterr().err
+    assert "1,000 rows were removed" in capsys.readouterr().err
     with pytest.raises(InvalidRequest, match="why: is None"):
         undo("a-run", None)  # type: ignore[arg-type]
