@@ -209,9 +209,16 @@ def test_everything_works_without_javascript(url: str) -> None:
         page.until(lambda page: "It would work." in page.text)
         page.press("button[value=run]")
         page.until(lambda page: page.texts("h1 .state-good") == ["succeeded"], 60)
+        address = page.current_url
         page.link("Each column beside the training data")
         page.until(lambda page: page.texts("td[data-label=Distance]") != [])
         assert drift(page)["Sex"] == ("ok", distance("Sex", rows("test")))
+        page.get(address)
+        page.link("Undo")
+        page.fill(why="only a try")
+        page.press("button.btn-danger")
+        page.until(lambda page: "Undone" in page.text and "Being" not in page.text, 60)
+        assert "removes 418 rows" in page.text and "only a try" in page.text
         page.link("Health")
         page.link("Check tables, buckets, topics and rights")
         page.until(lambda page: "checks" in page.text)

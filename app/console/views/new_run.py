@@ -31,7 +31,15 @@ FIELDS = tuple(
 # That the form has a field for; it keeps the others as they are in the address.
 SHOWN = (
     *("input_table", "output_table", "model_name", "model_version", "write_disposition"),
-    *("id_columns", "where", "max_rejects", "outputs", "prediction_column", "class_columns"),
+    *(
+        "id_columns",
+        "where",
+        "incremental",
+        "max_rejects",
+        "outputs",
+        "prediction_column",
+        "class_columns",
+    ),
     *("shadow", "engine", "max_drift", "contract", "max_bytes", "max_cost", "run_id"),
     *("allow_rejected", "allow_version_mismatch"),
 )

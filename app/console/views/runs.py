@@ -96,7 +96,7 @@ def run(run_id: str) -> Page:
         "timeline": timeline_of(store, plan, attempts, state),
         "failed_rows": examples((state.get("failure") or {}).get("rows") or []),
         "contract": contract_of(state),
-        "cost": cost(result, plan.is_copied),
+        "cost": cost(state, plan.is_copied),
         "repeat": {name: value for name, value in request.items() if name != "env"},
         "calls": calls.calls(request),
         "lineage": calls.lineage(
@@ -204,15 +204,19 @@ def timeline_of(store: Any, plan: Any, attempts: Any, state: Mapping[str, Any]) 
     }
 
 
-def cost(result: Mapping[str, Any], copied: bool) -> dict[str, Any] | None:
-    """Return what reading the rows cost by BigQuery's list prices, or None before it is known.
+def cost(state: Mapping[str, Any], copied: bool) -> dict[str, Any] | None:
+    """Return what the run cost by BigQuery's list prices, and its vCPU time; None if unknown.
 
-    It is an estimate: the size is that of the rows in memory.
+    Of a run of an older release it is an estimate by the size of the rows in memory.
     """
     from workers.scoring.planning.price import PRICE_BASIS, price_of
 
-    size = result.get("bytes_read")
-    if not isinstance(size, int):
-        return None
-    usd = price_of(0, size) if copied else price_of(size)
-    return {"bytes": size, "usd": usd, "basis": PRICE_BASIS}
+    end = state.get("result") or state.get("failure") or {}
+    size, usd = end.get("bytes_billed"), end.get("estimated_cost")
+    if not isinstance(usd, int | float):
+        size = end.get("bytes_read")
+        if not isinstance(size, int):
+            return None
+        usd = price_of(0, size) if copied else price_of(size)
+    vcpu = end.get("vcpu_seconds")
+    return {"bytes": size, "usd": usd, "vcpu_seconds": vcpu, "basis": PRICE_BASIS}

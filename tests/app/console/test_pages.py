@@ -391,6 +391,20 @@ def test_a_run_shows_its_steps_request_lineage_and_cost(running: World) -> None:
     assert not running.queries
 
 
+def test_a_run_shows_what_it_cost_and_which_rows_were_new(running: World) -> None:
+    costs = {"bytes_billed": 2**30, "estimated_cost": 1.25, "vcpu_seconds": 90.0}
+    new = {"incremental": "day", "watermark_before": "2026-11-26", "watermark": "2026-11-27"}
+    running.put("a-run/result.json", result_of(plan_of(), **costs, **new, rows_late=3))
+    text = seen(client_of(running), "/ui/runs/a-run").text
+    for says in (
+        *("$1.25", "1.0 GiB", "1 min 30 s", "by day, beyond 2026-11-26 up to 2026-11-27"),
+        "3 late rows",
+    ):
+        assert says in text, says
+    running.put("a-run/result.json", result_of(plan_of(), incremental="ids"))
+    assert "by ids" in seen(client_of(running), "/ui/runs/a-run").text
+
+
 def test_a_failed_run_says_why_and_which_rows(running: World) -> None:
     failure = {
         "run_id": "a-run",

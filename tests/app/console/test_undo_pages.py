@@ -74,8 +74,8 @@ def test_the_form_shows_what_would_be_removed_and_changes_nothing(
 ) -> None:
     assert ADDRESS in Seen(client.get("/ui/runs/a-run").text).links
     text = Seen(client.get(ADDRESS).text).text
-    assert "990 rows of the run, and the 1,000 rows that they replaced return" in text
-    assert "1 row of the rows set aside" in text and LOCAL_ACCOUNT in text
+    assert "removes 990 rows, and puts back the 1,000 that they replaced" in text
+    assert "removes 1 row from those set aside" in text and LOCAL_ACCOUNT in text
     assert not service.done
     assert client.get(f"{ADDRESS}.json").json["tables"][0]["how"] == "restore"
 
@@ -137,7 +137,9 @@ def test_an_undone_run_says_so_and_is_followed_until_its_rows_are_gone(
     world.put("a-run/undo.json", DECISION.to_dict())
     page = Seen(client.get("/ui/runs/a-run").text)
     assert "Being undone" in page.text and "by ada@example.com: wrong" in page.text
-    assert ("meta", {"http-equiv": "refresh", "content": "3"}) in page.elements
+    [polled] = [v["hx-get"] for _, v in page.elements if v.get("hx-trigger") == "every 3s"]
+    assert client.get(polled).headers["HX-Refresh"] == "true"
+    assert any(v.get("http-equiv") == "refresh" for _, v in page.elements)  # without JavaScript
     assert ADDRESS in page.links  # to request it again
     said = DECISION.undone_at, DECISION.by, DECISION.why
     undone = Undone(DECISION.token, "a-run", *said, moment(0).isoformat(), TABLES)
@@ -145,4 +147,5 @@ def test_an_undone_run_says_so_and_is_followed_until_its_rows_are_gone(
     page = Seen(client.get("/ui/runs/a-run").text)
     assert "Undone" in page.text and "Being undone" not in page.text
     assert not any(v.get("http-equiv") for _, v in page.elements)
+    assert not any(v.get("hx-trigger") == "every 3s" for _, v in page.elements)
     assert ADDRESS not in page.links and "/ui/runs/a-run/rows" not in page.links
