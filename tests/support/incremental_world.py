@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -81,9 +81,7 @@ class World:
             return None
         return SimpleNamespace(created=dt.datetime(2026, 1, 1), num_rows=len(self.output))
 
-    def count(
-        self, *_: Any, column: str | None = None, above: Any = None, ids: Sequence[str] = ()
-    ) -> Counted:
+    def count(self, *_: Any, column: str | None = None, above: Any = None, **__: Any) -> Counted:
         """Answer `count_rows`."""
         values = [row.n for row in self.planning]
         below = 0 if above is None else sum(n <= int(above.value) for n in values)

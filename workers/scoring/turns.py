@@ -116,7 +116,7 @@ class _Turn:
                     f"{self._plan.run_id} goes on from the rows of {claim.run_id}, which has "
                     f"decided what it publishes and cannot be finished: {exc}"
                 ) from exc
-        elif status is Status.VOID and claim.number == self._base:
+        elif not status.counts and claim.number == self._base:
             raise self.give_way(f"{claim.run_id}, which it builds on, has no rows any more")
 
     def status(self, claim: Claim) -> Status:
@@ -143,7 +143,7 @@ class _Turn:
         if status is Status.OPEN:
             self._settle(other)
             status = self.status(other)
-        if status is not Status.VOID:
+        if status.counts:
             raise self.give_way(f"{other.run_id} publishes rows of the same input before it")
 
     def _settle(self, claim: Claim) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlsys.cloud.tables import TableRef
-from mlsys.errors import InvalidRequest, SchemaMismatch
+from mlsys.errors import InvalidRequest, PriceLimit, SchemaMismatch
 from mlsys.remote.verdict import increment
 from workers.scoring.planning import increments, new_rows
 from workers.scoring.planning.claims import Claim
@@ -211,6 +211,23 @@ def test_the_command_line_says_what_is_new(
     incremental: dict[str, Any] | None, lines: list[str]
 ) -> None:
     assert increment(incremental) == lines
+
+
+def test_a_limit_is_checked_before_the_rows_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = ScoringRequest("dev", TABLE, OUTPUT, "m", "v1", incremental="n", max_bytes=99)
+    resolved: Any = SimpleNamespace(
+        request=request,
+        schema=[SimpleNamespace(name="n", field_type="INTEGER", mode="")],
+        restriction=None,
+        is_query=True,
+        table=SimpleNamespace(num_bytes=5),
+    )
+    monkeypatch.setattr(increments.Claims, "base", lambda *_: (None, None, 0))
+    monkeypatch.setattr(new_rows, "dry_run", lambda *_: SimpleNamespace(bytes=100))
+    monkeypatch.setattr(new_rows, "select", lambda *_: pytest.fail("the rows were counted"))
+    clients: Any = None
+    with pytest.raises(PriceLimit, match="would read 100 bytes"):
+        plan_incremental(clients, resolved, [], None, "EU")
 
 
 def test_a_snapshot_in_the_future_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

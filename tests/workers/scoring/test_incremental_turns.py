@@ -232,3 +232,23 @@ def test_every_engine_waits_before_it_opens_a_session(
             patch.setattr(beam, "check_not_cancelled", lambda *_: None)
             beam.prepare(EMPTY, store, EMPTY)
     assert steps == ["others", "session"]
+
+
+def test_a_new_output_table_begins_without_reading_the_claims_of_the_old_one(
+    patch: pytest.MonkeyPatch,
+) -> None:
+    world = World(random.Random(0))
+    install(patch, world)
+    history = History(world)
+    for n in range(10):
+        world.rows.append(Row(n, n))
+        history.score("n")
+    world.loaded.clear()
+    world.output.clear()  # the table is deleted
+    read: list[int] = []
+    chain_read = Claims.read
+    patch.setattr(Claims, "read", lambda self, n: read.append(n) or chain_read(self, n))
+    again = history.score("n")
+    assert again is not None and again.plan.incremental.base is None
+    assert written(history) == everything(history)
+    assert set(read) == {9, 10}  # 10: nobody has it yet

@@ -85,7 +85,13 @@ class Status(Enum):
     OPEN = "nothing is decided yet"
     DECIDED = "what its run publishes is decided"
     DONE = "its run's rows are in the output table"
-    VOID = "its run publishes nothing, or its rows are gone"
+    VOID = "its run publishes nothing, or was undone"
+    GONE = "its run's rows were in a table of this name that was deleted since"
+
+    @property
+    def counts(self) -> bool:
+        """Whether the run's rows are in the output table, or will be."""
+        return self in (Status.DECIDED, Status.DONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,8 @@ class Claims:
     def status(self, claim: Claim, existing: Table | None) -> Status:
         """Return what became of the claim; `existing` is the output table now.
 
-        VOID and DONE are final as long as the table is the same, and its run is not undone.
+        DONE is final as long as the table is the same and its run is not undone, VOID and GONE are
+        in any case.
         """
         store = RunStore(self.clients, self.env, claim.run_id)
         decision = read_decision(store)
@@ -129,7 +136,7 @@ class Claims:
             return Status.DECIDED
         created = existing.created if existing is not None else None
         is_same = created is not None and created.isoformat() == result.output_created
-        return Status.DONE if is_same else Status.VOID
+        return Status.DONE if is_same else Status.GONE
 
     def base(self, source: str, existing: Table | None) -> tuple[Claim | None, Claim | None, int]:
         """Return the newest claim, the newest of the source that counts, and where to claim next.
@@ -154,8 +161,10 @@ class Claims:
                         f"{claim.run_id} publishes rows of the same input now: try again"
                     )
                 position = number
-            elif status is not Status.VOID:
+            elif status.counts:
                 return newest, claim, position
+            elif status is Status.GONE:
+                break  # those before it were in that table, too
             number = claim.marks.get(source)
         return newest, None, position
 
@@ -179,7 +188,7 @@ def builds_on_rows(claims: Claims, base: int | None, existing: Table | None) -> 
     if base is None:
         return True
     claim = claims.read(base)
-    return claim is not None and claims.status(claim, existing) is not Status.VOID
+    return claim is not None and claims.status(claim, existing).counts
 
 
 def check_done(claims: Claims, numbers: Sequence[int], existing: Table | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ from workers.scoring.planning.incremental import (
 from workers.scoring.planning.locations import dataset_location
 from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.new_rows import Counted, count_rows
-from workers.scoring.request import IDS
+from workers.scoring.planning.price import Estimate, check_price, has_limit, price_of
+from workers.scoring.request import IDS, ScoringRequest
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table
@@ -43,12 +44,14 @@ def plan_incremental(
         SchemaMismatch: the column has NULLs, another type, or does not exist; ids repeat, or there
             are none; the output cannot be queried together with the input.
         Conflict: the output has rows of this input from runs of another kind.
+        PriceLimit: counting the rows would cost more than the request allows.
         TryAgain: another run of the input publishes its rows just now.
     """
     request = resolved.request
     if request.incremental is None:
         return None, []
     column = None if request.incremental == IDS else _column(resolved)
+    allow = _within_limits(request) if has_limit(request) else None
     claims = Claims(clients, request.env, request.output_table, request.model_name)
     source = source_of(str(request.input_table), request.where)
     newest, base, position = claims.base(source, existing)
@@ -63,7 +66,7 @@ def plan_incremental(
     )
     if column is not None:
         _check_base(resolved, column, base)
-        counted = count_rows(clients, resolved, column=column.name, above=above)
+        counted = count_rows(clients, resolved, column=column.name, above=above, allow=allow)
         return _by_column(plan, column, counted, resolved, existing)
     _check_ids(clients, resolved, ids, location)
     plan = replace(plan, after=(*plan.after, *_others(claims, newest, plan, resolved)))
@@ -75,6 +78,7 @@ def plan_incremental(
         column=known.name if known else None,
         above=above if known else None,
         ids=[c.name for c in ids],
+        allow=allow,
     )
     if counted.repeated:
         raise SchemaMismatch(
@@ -207,6 +211,11 @@ def _check_ids(clients: Clients, resolved: Resolved, ids: Sequence[Column], loca
             "query can compare their ids. Pass an output_table in the same location, or "
             "incremental=COLUMN."
         )
+
+
+def _within_limits(request: ScoringRequest) -> Callable[[int], None]:
+    """Return a function that raises if a query of that size exceeds the limits of the request."""
+    return lambda size: check_price(Estimate(size, price_of(0, size)), request)
 
 
 def _others(

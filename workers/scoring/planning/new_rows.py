@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,11 @@ def count_rows(
     column: str | None = None,
     above: Watermark | None = None,
     ids: Sequence[str] = (),
+    allow: Callable[[int], None] | None = None,
 ) -> Counted:
     """Have BigQuery count the input's rows at the plan's snapshot; see `counts_sql`.
+
+    `allow` is given the bytes that the query would read, and raises if they are too many.
 
     Raises:
         TryAgain: the snapshot lies in the future by BigQuery's clock.
@@ -55,6 +58,8 @@ def count_rows(
 
     at = _as_of(clients, resolved)
     try:
+        if allow is not None:  # the local BigQuery does not estimate queries
+            allow(dry_run(clients, sql(at)).bytes or resolved.table.num_bytes or 0)
         [row] = select(clients, sql(at))
     except (BadRequest, NotFound) as exc:
         log.warning("The rows of %s were not counted: %s", table, exc)
