@@ -15,11 +15,21 @@ from google.cloud import bigquery
 
 from simulator.choices import KINDS
 from simulator.kernel import Simulation, call
+from simulator.selections import (
+    arrived,
+    counted,
+    lacking,
+    renamed,
+    snapshot,
+    source_of,
+    within,
+)
 from simulator.storage import PLAIN, START, Bucket, at
 from simulator.warehouse import BigQueryClient, QueryJob
 
 SECONDS = (2.0, 0.5, 6.0, 20.0, 400.0)  # that a load takes
 OFTEN = (10, 10, 8, 4, 1)
+ALWAYS = -1e9  # since when rows are there that no history adds
 COLUMNS = {
     "id": "INT64",
     "y": "FLOAT64",
@@ -43,7 +53,21 @@ class Loaded:
     modified: float = 0.0
     kind: str = "TABLE"
     by_day: bool = False  # partitioned by predicted_at
-    arrow: pa.Table | None = None  # the rows, where sessions read them
+    arrow: pa.Table | None = None  # has the schema, where sessions read the rows
+    since: list[float] | None = None  # when each row came; None: all of them were always there
+
+    def at(self, moment: float, now: float) -> list[dict[str, Any]]:
+        """Return the rows at a moment.
+
+        Raises:
+            BadRequest: it lies in the future.
+        """
+        return arrived(self.rows, self.since or [ALWAYS] * len(self.rows), moment, now)
+
+    def append(self, rows: list[dict[str, Any]], now: float) -> None:
+        """Add rows that come now."""
+        self.since = [*(self.since or [ALWAYS] * len(self.rows)), *(now for _ in rows)]
+        self.rows, self.modified = [*self.rows, *rows], now
 
 
 @dataclass(eq=False)
@@ -162,10 +186,17 @@ class LoadingClient(BigQueryClient):
         job.output_rows = len(rows)
         self._simulation.note(f"the load job {job.job_id[-12:]} ends", f"+{len(rows)} rows")
 
-    def rows_of(self, name: str) -> pa.Table | None:
-        """Return the rows of a table that a session reads, or None without the table."""
+    def rows_of(self, name: str, moment: float | None, condition: str) -> pa.Table | None:
+        """Return the rows that a session reads, at a moment of the history; None without the table.
+
+        Raises:
+            BadRequest: the moment lies in the future.
+        """
         table = self.loaded.get(name)
-        return None if table is None else table.arrow
+        if table is None or table.arrow is None:
+            return None
+        rows = table.at(self.now() if moment is None else moment, self.now())
+        return pa.Table.from_pylist(within(rows, condition), table.arrow.schema)
 
     def now(self) -> float:
         """Return the time of the true clock."""
@@ -183,54 +214,56 @@ class LoadingClient(BigQueryClient):
                 kinds=PLAIN,
             )
             return QueryJob(lambda: [{"now": moment}])
+        given = {p.name: getattr(p, "value", None) for p in job_config.query_parameters}
         for start, select in (
-            ("SELECT COUNT(*) AS n FROM", lambda rows, given: [{"n": len(rows)}]),
-            ("SELECT 1 FROM", _of_run),
+            ("SELECT COUNT(*) AS n", lambda: [counted(sql, self._selected(sql))]),
+            ("SELECT 1 FROM", lambda: _of_run(self.loaded[sql.split("`")[1]].rows, given)),
         ):
             if sql.startswith(start):
-                name = sql.split("`")[1]
-                given = {p.name: p.value for p in job_config.query_parameters}
-                rows = call(
-                    *("query", lambda n=name, s=select, g=given: s(self.loaded[n].rows, g)),
-                    about=start.lower(),
-                    kinds=PLAIN,
-                )
+                rows = call("query", select, about=start.lower(), kinds=PLAIN)
                 return QueryJob(lambda rows=rows: rows)
         return super().query(sql, job_config, **options)
 
+    def _selected(self, sql: str) -> list[dict[str, Any]]:
+        """Return the rows of a query of an input, or of a whole table."""
+        if "` AS `" not in sql:
+            return self.loaded[sql.split("`")[1]].rows
+        now, condition = self.now(), sql.partition(" WHERE ")[2]
+        rows = within(self.loaded[source_of(sql)].at(snapshot(sql, now), now), condition)
+        return lacking(rows, condition, lambda name: self.loaded[name].rows)
+
     def _dry_run(self, sql: str) -> Any:
-        """Return what `SELECT * FROM` a view would give."""
-        assert sql.startswith("SELECT * FROM"), sql
-        table = self.loaded[sql.split("`")[1]]
+        """Return what `SELECT * FROM` a view would give, or a query of an input."""
+        table = self.loaded[source_of(sql) if "` AS `" in sql else sql.split("`")[1]]
 
         def look() -> Any:
+            if "` AS `" in sql:
+                self._selected(sql)
             fields = [bigquery.SchemaField.from_api_repr(field) for field in table.schema]
             return SimpleNamespace(schema=fields, total_bytes_processed=0)
 
         return call("query", look, about="dry run", kinds=PLAIN)
 
     def _copy(self, sql: str, job_id: str) -> LoadJob:
-        """Start the job that copies the rows of a view into a table."""
-        target, source = sql.split("`")[1], sql.rpartition("FROM `")[2].partition("`")[0]
+        """Start the job that copies the rows of an input into a table."""
+        target, query = sql.split("`")[1], sql.partition(" AS\n")[2]
 
-        def end(job: LoadJob) -> None:
+        def end(job: LoadJob, rows: list[dict[str, Any]]) -> None:
             job.state, job.ended = "DONE", at(self._simulation.now)
             if self._simulation.choices.happens(0.03):
                 job.error_result = {"reason": "backendError"}
                 return
-            rows = self.loaded[source]
-            copy = Loaded(rows.schema, rows.rows, self._simulation.now, self._simulation.now)
-            copy.arrow = rows.arrow
-            self.loaded.setdefault(target, copy)
-            self._simulation.note(f"the query {job_id[-12:]} ends", f"{len(copy.rows)} rows")
+            self.loaded.setdefault(target, self._copied(query, rows))
+            self._simulation.note(f"the query {job_id[-12:]} ends", f"{len(rows)} rows")
 
         def start() -> LoadJob:
             if job_id in self.jobs:
                 raise Conflict(f"Already Exists: Job {job_id}")
+            rows = self._selected(query)
             job = LoadJob(job_id, [], target, None, self._simulation)
             self.jobs[job_id] = job
             seconds = SECONDS[self._simulation.choices.pick(len(SECONDS), OFTEN)]
-            self._simulation.schedule(seconds, lambda: end(job))
+            self._simulation.schedule(seconds, lambda: end(job, rows))
             return job
 
         return call(
@@ -239,6 +272,18 @@ class LoadingClient(BigQueryClient):
             what="copy of a view",
             refusal=lambda: Conflict(f"Already Exists: Job {job_id}"),
         )
+
+    def _copied(self, sql: str, rows: list[dict[str, Any]]) -> Loaded:
+        """Return the table that has the rows of a query, under the names that it gives them."""
+        source, names = self.loaded[source_of(sql)], renamed(sql)
+        assert source.arrow is not None
+        arrow = pa.Table.from_pylist(rows, source.arrow.schema)
+        if names:
+            arrow = arrow.select(list(names)).rename_columns(list(names.values()))
+        now = self._simulation.now
+        copy = input_of(arrow, "TABLE")
+        copy.created = copy.modified = now
+        return copy
 
 
 def _of_run(rows: list[dict[str, Any]], given: dict[str, Any]) -> list[dict[str, Any]]:

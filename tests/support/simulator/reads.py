@@ -13,10 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
-from google.api_core.exceptions import FailedPrecondition, InvalidArgument, NotFound
+from google.api_core.exceptions import BadRequest, FailedPrecondition, InvalidArgument, NotFound
 
 from simulator.kernel import Simulation, call
-from simulator.storage import PLAIN, at
+from simulator.storage import PLAIN, START, at
 
 LASTS = 6 * 3600.0
 
@@ -31,9 +31,16 @@ class Opened:
 
 
 class ReadClient:
-    """The client of read sessions; `rows_of` gives a table's rows by its name, None without."""
+    """The client of read sessions.
 
-    def __init__(self, simulation: Simulation, rows_of: Callable[[str], pa.Table | None]) -> None:
+    `rows_of` gives the rows of a table by its name, at a moment, that a condition lets through.
+    """
+
+    def __init__(
+        self,
+        simulation: Simulation,
+        rows_of: Callable[[str, float | None, str], pa.Table | None],
+    ) -> None:
         self.simulation, self.rows_of = simulation, rows_of
         self.ended_early = 0
         self.sessions: list[Opened] = []
@@ -46,18 +53,22 @@ class ReadClient:
         def create() -> tuple[Opened, str]:
             choices = self.simulation.choices
             name = f"session{len(self.sessions)}"
-            all_rows = self.rows_of(table)
+            snapshot: Any = wanted.table_modifiers.snapshot_time
+            moment = None if snapshot is None else (snapshot - START).total_seconds()
+            try:
+                all_rows = self.rows_of(table, moment, wanted.read_options.row_restriction)
+            except BadRequest as exc:
+                raise InvalidArgument(exc.message) from exc
             if all_rows is None:
                 raise NotFound(table)
-            snapshot = wanted.table_modifiers.snapshot_time
-            if snapshot is not None and snapshot > at(self.simulation.now):
-                raise InvalidArgument("The snapshot lies in the future")
             rows, number = all_rows.select(fields), 1 + choices.pick(3)
             # Every n-th row, turned round in each session: no two sessions split alike.
             turn = len(self.sessions)
             streams = {
                 f"{name}/stream{n}": rows.take(
-                    [i for i in range(rows.num_rows) if (i + turn) % number == n]
+                    pa.array(
+                        [i for i in range(rows.num_rows) if (i + turn) % number == n], pa.int64()
+                    )
                 )
                 for n in range(number)
             }

@@ -60,7 +60,7 @@ class Audit:
                 self._check_nothing(run_id, state)
         setup = self.setup
         kept = setup.kept if done or not setup.filled else Setup(filled=True).kept
-        earlier = [row["id"] for row in self._rows(OUTPUT, "earlier")]
+        earlier = [row["id"] for row in self.rows(OUTPUT, "earlier")]
         if sorted(earlier) != sorted(row["id"] for row in kept):
             raise Mismatch(f"of the earlier rows {earlier} are left")
         for table, loaded in self.bigquery.loaded.items():
@@ -71,7 +71,7 @@ class Audit:
 
     def _check_nothing(self, run_id: str, state: str) -> None:
         tables = (OUTPUT, f"{OUTPUT}_rejects", f"{OUTPUT}_shadow")
-        rows = sum(len(self._rows(table, run_id)) for table in tables)
+        rows = sum(len(self.rows(table, run_id)) for table in tables)
         profile = self._of_run("prediction_profiles", run_id)
         if rows or profile:
             raise Mismatch(f"{run_id} is {state or 'not over'}, and published {rows} rows")
@@ -79,7 +79,7 @@ class Audit:
     def _check_succeeded(self, run_id: str) -> None:
         result, wanted = self.document(run_id, "result.json"), self.setup.scored()
         self._check_predictions(OUTPUT, run_id, wanted)
-        rejects = self._rows(f"{OUTPUT}_rejects", run_id)
+        rejects = self.rows(f"{OUTPUT}_rejects", run_id)
         if sorted(json.loads(row["ids"])["id"] for row in rejects) != self.setup.rejected:
             raise Mismatch(f"{run_id} rejected {[row['ids'] for row in rejects]}")
         counts = (result["rows"], result["rows_read"], result["rows_rejected"])
@@ -93,7 +93,7 @@ class Audit:
             self._check_predictions(f"{OUTPUT}_shadow", run_id, theirs)
 
     def _check_predictions(self, table: str, run_id: str, wanted: dict[int, float]) -> None:
-        rows = self._rows(table, run_id)
+        rows = self.rows(table, run_id)
         if sorted(row["id"] for row in rows) != sorted(wanted):
             raise Mismatch(f"{run_id} wrote the ids {sorted(row['id'] for row in rows)} to {table}")
         if wrong := [row for row in rows if row["y"] != wanted[row["id"]]]:
@@ -112,7 +112,7 @@ class Audit:
             if not right and not (forgiving and state in ("failed", "") and len(ledger) < 2):
                 yield self._wrong_ledger(run_id, ledger, wanted)
             columns = self._of_run("prediction_profiles", run_id) if state == "succeeded" else []
-            if state == "succeeded" and sorted(map(_counted, columns)) != self._columns():
+            if state == "succeeded" and sorted(map(_counted, columns)) != self.columns(run_id):
                 yield self._wrong_profile(run_id, columns)
 
     def _wrong_ledger(self, run_id: str, rows: list[Values], wanted: Any) -> Wrong:
@@ -134,7 +134,7 @@ class Audit:
         )
 
     def _wrong_profile(self, run_id: str, rows: list[Values]) -> Wrong:
-        wanted = self._columns()
+        wanted = self.columns(run_id)
         return Wrong(
             f"the profile of {run_id} has {sorted(map(_counted, rows))}, and not {wanted}",
             "prediction_profiles",
@@ -144,7 +144,7 @@ class Audit:
             extra=lambda row: _counted(row) not in wanted,
         )
 
-    def _columns(self) -> list[tuple[Any, ...]]:
+    def columns(self, run_id: str) -> list[tuple[Any, ...]]:
         """Return each column's role, name, rows and nulls, by a recount."""
         nulls, scored = sum(x is None for x in VALUES), len(self.setup.scored())
         read = len(VALUES)
@@ -173,7 +173,8 @@ class Audit:
                 if stored.ended is not None:
                     yield stored.ended
 
-    def _rows(self, table: str, run_id: str) -> list[Values]:
+    def rows(self, table: str, run_id: str) -> list[Values]:
+        """Return the rows of a run in a table that runs write."""
         loaded = self.bigquery.loaded.get(table)
         return [row for row in loaded.rows if row["run_id"] == run_id] if loaded else []
 

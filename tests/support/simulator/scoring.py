@@ -43,13 +43,6 @@ PUSHED = 540.0  # seconds that a pushed message is worked on
 TABLES = ("prediction_runs", "prediction_profiles")
 
 
-def repeats(error: Exception) -> bool:
-    """Return whether a caller repeats the request after the error."""
-    # A task or another caller has written why nothing went on: people repeat the request.
-    no_progress = isinstance(error, RunFailed) and "progress" in str(error)
-    return no_progress or isinstance(error, (RunInterrupted, NoProgress)) or may_pass(error)
-
-
 @dataclass
 class Scoring:
     """The scenario: callers of one request, messages of it, and somebody who may cancel its run."""
@@ -64,7 +57,7 @@ class Scoring:
 
     def __post_init__(self) -> None:
         simulation = self.simulation
-        self.setup = setup = Setup.draw(simulation.choices)
+        self.setup = setup = self.draw_setup()
         self.models = Bucket("models", simulation)
         self.runs = Bucket("runs", simulation)
         for version, content in CONTENTS.items():
@@ -134,6 +127,16 @@ class Scoring:
             raise Mismatch(f"a repeated request did not repair it: {still}")
         raise Gap(excused)
 
+    def draw_setup(self) -> Setup:
+        """Return what the history is about."""
+        return Setup.draw(self.simulation.choices)
+
+    def repeats(self, error: Exception) -> bool:
+        """Return whether a caller repeats the request after the error."""
+        # A task or another caller has written why nothing went on: people repeat the request.
+        no_progress = isinstance(error, RunFailed) and "progress" in str(error)
+        return no_progress or isinstance(error, (RunInterrupted, NoProgress)) or may_pass(error)
+
     def draw_engine(self, request: ScoringRequest) -> ScoringRequest:
         """Return the request with the engine that a caller asks for."""
         return request
@@ -175,7 +178,7 @@ class Scoring:
 
         def ended(actor: Actor) -> None:
             error = actor.error
-            again = error is not None and repeats(error)
+            again = error is not None and self.repeats(error)
             if actor.crashed or again:
                 if not tries:
                     raise Mismatch(f"{name} is not answered after {TRIES} tries: {error!r}")
@@ -219,7 +222,7 @@ class Scoring:
             if may_pass(exc):
                 raise
             self.simulation.actor().gave_up = True
-            if not repeats(exc):  # else it is acknowledged, and the run has failed
+            if not self.repeats(exc):  # else it is acknowledged, and the run has failed
                 self._check_failure(message.name, exc)
 
     def _cancel(self, after: float, tries: int = 8) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from simulator.choices import NONE
 from simulator.gaps import Gap
+from simulator.increments import Increments
 from simulator.job_runs import JobRuns
 from simulator.kernel import Simulation, simulation
 from simulator.mutant import Mutant
@@ -29,6 +30,7 @@ SCENARIOS: dict[str, Callable[[Simulation], Any]] = {
     "registry": Registry,
     "scoring": Scoring,
     "jobs": JobRuns,
+    "increments": Increments,
 }
 
 
