@@ -10,7 +10,7 @@ from simulator.mutant import Mutant
 from simulator.mutants import MUTANTS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
-MANY = {"registry": 20_000, "scoring": 10_000, "jobs": 10_000}
+MANY = {"registry": 20_000, "scoring": 10_000, "jobs": 10_000, "increments": 10_000}
 RARE = 5_000  # a point that is reached less often may miss a fault
 
 

@@ -8,15 +8,16 @@ from simulator import seeds
 from simulator.job_mutants import JOBS
 from simulator.mutant import Mutant
 
-SEEDS = range(30)
+SEEDS = [range(12), pytest.param(range(12, 60), marks=pytest.mark.slow)]
 # Found by the first seeds; `make test-long` looks for all of them
 QUICK = ("an execution without a claim", "tasks without max_rejects")
 
 
-def test_every_row_is_scored_once_whatever_happens_to_tasks_and_executions() -> None:
-    total = seeds.play_all("jobs", SEEDS)
-    assert total.histories == len(SEEDS)
-    assert total.calls > 100 * len(SEEDS)
+@pytest.mark.parametrize("numbers", SEEDS, ids=str)
+def test_every_row_is_scored_once_whatever_happens_to_tasks_and_executions(numbers: range) -> None:
+    total = seeds.play_all("jobs", numbers)
+    assert total.histories == len(numbers)
+    assert total.calls > 100 * len(numbers)
 
 
 @pytest.mark.parametrize("mutant", [m for m in JOBS if m.name in QUICK], ids=lambda m: m.name)

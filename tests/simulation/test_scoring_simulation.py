@@ -17,15 +17,16 @@ from simulator.warehouse import BigQueryClient
 from workers.scoring.publishing import profile
 from workers.scoring.records import Counts, Decision
 
-SEEDS = range(40)
+SEEDS = [range(12), pytest.param(range(12, 60), marks=pytest.mark.slow)]
 # Found by the first seeds; `make test-long` looks for all of them
 QUICK = ("random job id", "time in the run id", "rows counted in memory", "load job not waited for")
 
 
-def test_every_row_is_scored_once_whatever_happens() -> None:
-    total = seeds.play_all("scoring", SEEDS)
-    assert total.histories == len(SEEDS)
-    assert total.calls > 80 * len(SEEDS)
+@pytest.mark.parametrize("numbers", SEEDS, ids=str)
+def test_every_row_is_scored_once_whatever_happens(numbers: range) -> None:
+    total = seeds.play_all("scoring", numbers)
+    assert total.histories == len(numbers)
+    assert total.calls > 80 * len(numbers)
 
 
 @pytest.mark.parametrize("mutant", [m for m in SCORING if m.name in QUICK], ids=lambda m: m.name)

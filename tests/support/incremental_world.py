@@ -215,7 +215,7 @@ def install(patch: pytest.MonkeyPatch, world: World) -> None:
     patch.setattr(claims, "read_plan", world.read_plan)
     patch.setattr(claims, "is_abandoned", lambda _: world.choices.random() < 0.5)
     patch.setattr(turns, "is_abandoned", lambda _: world.choices.random() < 0.5)
-    patch.setattr(turns, "find_table", world.existing)
+    patch.setattr(claims, "find_table", world.existing)
     patch.setattr(turns, "cancel", world.cancel)
     patch.setattr(increments, "count_rows", world.count)
 

@@ -54,6 +54,11 @@ def mark(store: RunStore, plan: Plan) -> None:
         log.warning("The run is not marked", exc_info=True, extra={"run_id": store.run_id})
 
 
+def is_marked(store: RunStore) -> bool:
+    """Return whether the ledger may lack the run's end."""
+    return bool(_marker(store).exists(timeout=TIMEOUT))
+
+
 def unmark(store: RunStore) -> None:
     """Remove the run's marker: the ledger has its end. The console's account may not."""
     from google.api_core.exceptions import Forbidden, NotFound

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable
 
 from mlsys.cloud.clients import Clients, is_passing
-from mlsys.cloud.tables import find_table
 from mlsys.errors import Conflict, MlsysError, RunPublished, RunWaiting, TryAgain
+from workers.scoring.at_work import is_marked
 from workers.scoring.cancellation import cancel
 from workers.scoring.planning.claims import (
     Claim,
@@ -66,8 +66,7 @@ def claim_turn(clients: Clients, store: RunStore, plan: Plan, counts: Counts) ->
         return
     turn = _Turn(clients, store, plan)
     if (base := plan.incremental.base) is not None:
-        table = find_table(clients, plan.output.table.base)
-        if not builds_on_rows(turn.claims, base, table):
+        if not builds_on_rows(turn.claims, base):
             raise turn.give_way("the run that it builds on was undone")
     number = turn.find_number(create=True)
     log.info("%s: its turn is %s", plan.run_id, number, extra={"run_id": plan.run_id})
@@ -102,11 +101,11 @@ class _Turn:
 
     def have_done(self, claim: Claim, finish: Callable[[str], object]) -> None:
         """Have the run of a claim that this one builds on done."""
-        status = self.status(claim)
+        status = self.claims.status(claim)
         if status is Status.OPEN:
             self._settle(claim)
-            status = self.status(claim)
-        if status is Status.DECIDED:
+            status = self.claims.status(claim)
+        if status is Status.DECIDED or (status is Status.DONE and self._is_unrecorded(claim)):
             try:
                 finish(claim.run_id)
             except MlsysError as exc:
@@ -119,9 +118,12 @@ class _Turn:
         elif not status.counts and claim.number == self._base:
             raise self.give_way(f"{claim.run_id}, which it builds on, has no rows any more")
 
-    def status(self, claim: Claim) -> Status:
-        """Return what became of a claim by now."""
-        return self.claims.status(claim, find_table(self._clients, self._plan.output.table.base))
+    def _is_unrecorded(self, claim: Claim) -> bool:
+        """Return whether the process that ended the claim's run died before the ledger's row.
+
+        Nobody asks for that run again: its input has changed.
+        """
+        return is_marked(RunStore(self._clients, self._store.env, claim.run_id))
 
     def give_way(self, why: str) -> Exception:
         """Cancel the run, and return the error for its caller."""
@@ -139,10 +141,10 @@ class _Turn:
 
     def _pass(self, other: Claim) -> None:
         """Let the run go past another's claim, if nothing is or will be published by it."""
-        status = self.status(other)
+        status = self.claims.status(other)
         if status is Status.OPEN:
             self._settle(other)
-            status = self.status(other)
+            status = self.claims.status(other)
         if status.counts:
             raise self.give_way(f"{other.run_id} publishes rows of the same input before it")
 

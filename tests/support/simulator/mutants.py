@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from simulator.increments_mutants import INCREMENTS
 from simulator.job_mutants import JOBS
 from simulator.registry_mutants import REGISTRY
 from simulator.run_mutants import SCORING
 
-MUTANTS = (*REGISTRY, *SCORING, *JOBS)
+MUTANTS = (*REGISTRY, *SCORING, *JOBS, *INCREMENTS)

@@ -72,7 +72,7 @@ class Audit:
     def _check_nothing(self, run_id: str, state: str) -> None:
         tables = (OUTPUT, f"{OUTPUT}_rejects", f"{OUTPUT}_shadow")
         rows = sum(len(self.rows(table, run_id)) for table in tables)
-        profile = self._of_run("prediction_profiles", run_id)
+        profile = self.of_run("prediction_profiles", run_id)
         if rows or profile:
             raise Mismatch(f"{run_id} is {state or 'not over'}, and published {rows} rows")
 
@@ -105,13 +105,13 @@ class Audit:
         """Yield the rows of ledger and profiles that are wrong; `forgiving`: calls have failed."""
         for run_id in self.run_ids():
             state = self.state(run_id)
-            ledger = self._of_run("prediction_runs", run_id)
+            ledger = self.of_run("prediction_runs", run_id)
             wanted = self._end(run_id, self.bigquery.now())
             right = [_ended(row) for row in ledger] == ([] if wanted is None else [wanted])
             # A failure is written to the ledger once, if that can be done.
             if not right and not (forgiving and state in ("failed", "") and len(ledger) < 2):
                 yield self._wrong_ledger(run_id, ledger, wanted)
-            columns = self._of_run("prediction_profiles", run_id) if state == "succeeded" else []
+            columns = self.of_run("prediction_profiles", run_id) if state == "succeeded" else []
             if state == "succeeded" and sorted(map(_counted, columns)) != self.columns(run_id):
                 yield self._wrong_profile(run_id, columns)
 
@@ -131,6 +131,7 @@ class Audit:
             lambda look: look.statement == "recorded_run" and look.given["run_id"] == run_id,
             is_right,
             extra=lambda row: _ended(row) != wanted,
+            rows=len(rows),
         )
 
     def _wrong_profile(self, run_id: str, rows: list[Values]) -> Wrong:
@@ -178,7 +179,8 @@ class Audit:
         loaded = self.bigquery.loaded.get(table)
         return [row for row in loaded.rows if row["run_id"] == run_id] if loaded else []
 
-    def _of_run(self, table: str, run_id: str) -> list[Values]:
+    def of_run(self, table: str, run_id: str) -> list[Values]:
+        """Return the rows about a run in a table of the service."""
         return [row for row in self.bigquery.tables[table].values() if row["run_id"] == run_id]
 
 

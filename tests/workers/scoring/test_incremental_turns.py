@@ -12,7 +12,8 @@ from incremental_world import OUTPUT, History, Row, World, install
 from mlsys.errors import Conflict, RunCancelled, SchemaMismatch, TryAgain
 from workers.scoring import run
 from workers.scoring.engines import beam, cloud_run_job
-from workers.scoring.planning.claims import Claims, check_done
+from workers.scoring.planning import claims
+from workers.scoring.planning.claims import Claims, Status, check_done
 from workers.scoring.planning.incremental import outputs_of
 from workers.scoring.request import IDS
 from workers.scoring.store import RunStore
@@ -133,6 +134,22 @@ def test_a_run_without_rows_claims_nothing(patch: pytest.MonkeyPatch) -> None:
     assert newest is not None and (newest.number, newest.marks) == (0, {})
     key = outputs_of("dev", "project1.d.output", "m")
     assert f"_incremental/{key}/999999999.json" in world.clients.storage.bucket("runs").objects
+
+
+def test_the_output_is_looked_up_after_the_result_of_a_run(patch: pytest.MonkeyPatch) -> None:
+    """Looked up before, it may not exist yet, and the run's rows would be scored again."""
+    world = World(random.Random(0))
+    install(patch, world)
+    world.rows += [Row(0, 1)]
+    first = History(world).score("n")
+    assert first is not None
+    chain = Claims(world.clients, "dev", world.request("n", "v1").output_table, "m")
+    newest, looks = chain.newest(), []
+    real_result, real_table = claims.read_result, claims.find_table
+    patch.setattr(claims, "read_result", lambda *a: looks.append("result") or real_result(*a))
+    patch.setattr(claims, "find_table", lambda *a: looks.append("table") or real_table(*a))
+    assert newest is not None and chain.status(newest) is Status.DONE
+    assert looks == ["result", "table"]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2], ids=["planned", "begun", "scored"])

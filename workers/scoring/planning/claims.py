@@ -16,10 +16,10 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from mlsys.cloud.clients import Clients
-from mlsys.cloud.tables import TableRef
+from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import TryAgain
 from workers.scoring.planning.incremental import Watermark, outputs_of
 from workers.scoring.planning.plan import Plan, read_plan
@@ -27,9 +27,6 @@ from workers.scoring.records import Cancellation, read_decision, read_result
 from workers.scoring.request import IDS
 from workers.scoring.store import RunStore
 from workers.scoring.undone import read_undo
-
-if TYPE_CHECKING:
-    from google.cloud.bigquery import Table
 
 MOST = 999_999_999
 SETTLE_AFTER = dt.timedelta(minutes=1)  # from a claim to its `publish.json`: two requests
@@ -116,8 +113,11 @@ class Claims:
         """Create the claim; return False if its number is taken."""
         return self._store.create(_name(claim.number), claim.to_dict())
 
-    def status(self, claim: Claim, existing: Table | None) -> Status:
-        """Return what became of the claim; `existing` is the output table now.
+    def status(self, claim: Claim) -> Status:
+        """Return what became of the claim.
+
+        The output table is looked up after the run's result: looked up before, it may lack what the
+        run has written, or not exist yet.
 
         DONE is final as long as the table is the same and its run is not undone, VOID and GONE are
         in any case.
@@ -134,11 +134,12 @@ class Claims:
         result = read_result(store)
         if result is None:
             return Status.DECIDED
+        existing = find_table(self.clients, self.output.base)
         created = existing.created if existing is not None else None
         is_same = created is not None and created.isoformat() == result.output_created
         return Status.DONE if is_same else Status.GONE
 
-    def base(self, source: str, existing: Table | None) -> tuple[Claim | None, Claim | None, int]:
+    def base(self, source: str) -> tuple[Claim | None, Claim | None, int]:
         """Return the newest claim, the newest of the source that counts, and where to claim next.
 
         A claim whose run died before it decided anything does not count. The claim of this plan
@@ -154,7 +155,7 @@ class Claims:
             claim = self.read(number)
             if claim is None:
                 break  # the chain was deleted
-            status = self.status(claim, existing)
+            status = self.status(claim)
             if status is Status.OPEN:
                 if not is_abandoned(claim):
                     raise TryAgain(
@@ -183,12 +184,12 @@ def claims_of(clients: Clients, env: str, plan: Plan) -> Claims:
     return Claims(clients, env, plan.output.table, plan.model.name)
 
 
-def builds_on_rows(claims: Claims, base: int | None, existing: Table | None) -> bool:
+def builds_on_rows(claims: Claims, base: int | None) -> bool:
     """Return whether a run can go on from the claim `base`: its run's rows are not gone."""
     if base is None:
         return True
     claim = claims.read(base)
-    return claim is not None and claims.status(claim, existing).counts
+    return claim is not None and claims.status(claim).counts
 
 
 def check_done(claims: Claims, numbers: Sequence[int], existing: Table | None) -> None:

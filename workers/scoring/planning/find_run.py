@@ -291,7 +291,7 @@ def _still_counts(clients: Clients, plan: Plan, result: Result) -> bool:
     if plan.incremental.is_by_ids:  # the output may lack other rows by now
         modified = table.modified.isoformat() if table is not None and table.modified else None
         return modified == result.output_modified
-    return builds_on_rows(claims_of(clients, result.env, plan), plan.incremental.base, table)
+    return builds_on_rows(claims_of(clients, result.env, plan), plan.incremental.base)
 
 
 def _output_exists(clients: Clients, plan: Plan, result: Result, table: Table | None) -> bool:

@@ -54,7 +54,7 @@ def plan_incremental(
     allow = _within_limits(request) if has_limit(request) else None
     claims = Claims(clients, request.env, request.output_table, request.model_name)
     source = source_of(str(request.input_table), request.where)
-    newest, base, position = claims.base(source, existing)
+    newest, base, position = claims.base(source)
     above = None if base is None else base.watermark
     plan = Incremental(
         by=IDS if column is None else quoted(column.name),

@@ -1,0 +1,23 @@
+"""Incremental runs score each new row once, in every history that a seed gives."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulator import seeds
+from simulator.increments_mutants import INCREMENTS
+from simulator.mutant import Mutant
+
+SEEDS = [range(12), pytest.param(range(12, 60), marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("numbers", SEEDS, ids=str)
+def test_every_new_row_is_scored_once_whatever_happens(numbers: range) -> None:
+    total = seeds.play_all("increments", numbers)
+    assert total.histories == len(numbers)
+    assert total.calls > 100 * len(numbers)
+
+
+@pytest.mark.parametrize("mutant", INCREMENTS[1:3], ids=lambda mutant: mutant.name)
+def test_a_weaker_design_is_found(mutant: Mutant) -> None:
+    assert seeds.find(mutant, range(500)) is not None

@@ -1,0 +1,53 @@
+"""Weaker designs of incremental runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulator.mutant import Mutant, Patch
+from workers.scoring import run, turns
+from workers.scoring.planning import claims, increments
+
+
+def _output_first(patch: Patch) -> None:
+    """Look the output up before the runs that may have written it."""
+    real = increments.plan_incremental
+
+    def plan(clients: Any, resolved: Any, ids: Any, existing: Any, location: str) -> Any:
+        with Patch.context() as inner:
+            inner.setattr(claims, "find_table", lambda *_: existing)
+            return real(clients, resolved, ids, existing, location)
+
+    from workers.scoring.planning import make_plan
+
+    patch.setattr(make_plan, "plan_incremental", plan)
+
+
+def _without_turns(patch: Patch) -> None:
+    """Publish without a claim."""
+    patch.setattr(run, "claim_turn", lambda *_: None)
+
+
+def _without_waiting(patch: Patch) -> None:
+    """Read the rows without the runs before being done."""
+    patch.setattr(run, "wait_for_others", lambda *_: None)
+
+
+def _abandoned_at_once(patch: Patch) -> None:
+    """Pass a claim whose run has not decided, without cancelling the run."""
+    patch.setattr(turns._Turn, "_settle", lambda *_: None)
+    real = claims.Claims.status
+
+    def status(self: Any, claim: Any) -> Any:
+        known = real(self, claim)
+        return claims.Status.VOID if known is claims.Status.OPEN else known
+
+    patch.setattr(claims.Claims, "status", status)
+
+
+INCREMENTS = (
+    Mutant("the output looked up before its runs", "increments", _output_first),
+    Mutant("published without a turn", "increments", _without_turns),
+    Mutant("the runs before not waited for", "increments", _without_waiting),
+    Mutant("an open claim passed", "increments", _abandoned_at_once),
+)
