@@ -192,7 +192,7 @@ def builds_on_rows(claims: Claims, base: int | None) -> bool:
     return claim is not None and claims.status(claim).counts
 
 
-def check_done(claims: Claims, numbers: Sequence[int], existing: Table | None) -> None:
+def check_done(claims: Claims, numbers: Sequence[int]) -> None:
     """Check that the runs of the claims are over, so that a query sees the rows that they wrote.
 
     Raises:
@@ -200,7 +200,7 @@ def check_done(claims: Claims, numbers: Sequence[int], existing: Table | None) -
     """
     for number in numbers:
         claim = claims.read(number)
-        if claim and claims.status(claim, existing) in (Status.OPEN, Status.DECIDED):
+        if claim and claims.status(claim) in (Status.OPEN, Status.DECIDED):
             raise TryAgain(f"{claim.run_id} has not published its rows yet: try again")
 
 

@@ -48,8 +48,7 @@ def materialize(
     table = copy_of(clients, env, plan)
     lacking = lacking_of(clients, plan)
     if lacking is not None and plan.incremental is not None:
-        output = find_table(clients, plan.output.table.base)
-        check_done(claims_of(clients, env, plan), plan.incremental.after, output)
+        check_done(claims_of(clients, env, plan), plan.incremental.after)
     expires = dt.datetime.now(dt.UTC) + ROWS_LAST
     sql = (
         f"CREATE TABLE IF NOT EXISTS `{table}`\n"
