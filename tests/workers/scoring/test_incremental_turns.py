@@ -13,9 +13,10 @@ from mlsys.errors import Conflict, RunCancelled, SchemaMismatch, TryAgain
 from workers.scoring import run
 from workers.scoring.engines import beam, cloud_run_job
 from workers.scoring.planning import claims
-from workers.scoring.planning.claims import Claims, Status, check_done
+from workers.scoring.planning.claims import Claims, Status
 from workers.scoring.planning.incremental import outputs_of
 from workers.scoring.request import IDS
+from workers.scoring.shards import materialized_view
 from workers.scoring.store import RunStore
 
 SEEDS = range(30)  # `make test-long` plays more
@@ -212,11 +213,24 @@ def test_ids_are_not_compared_before_the_rows_of_earlier_runs_are_loaded(
     for _ in range(4):
         next(work)
     by_ids = world.plan(IDS, "v1").plan
-    chain = Claims(world.clients, "dev", OUTPUT, "m")
+
+    class Compared(Exception):
+        """The query that compares the ids is about to be made."""
+
+    def compare(*_: object) -> None:
+        raise Compared
+
+    patch.setattr(materialized_view, "copy_of", lambda *_: OUTPUT)
+    patch.setattr(materialized_view, "lacking_of", compare)
+
+    def copy() -> None:
+        materialized_view.materialize(world.clients, "dev", by_ids, lambda: False)
+
     with pytest.raises(TryAgain, match="run0 has not published its rows yet"):
-        check_done(chain, by_ids.incremental.after)
+        copy()  # also while the output table does not exist
     world.finish(first.run_id)
-    check_done(chain, by_ids.incremental.after)
+    with pytest.raises(Compared):
+        copy()
 
 
 @pytest.mark.parametrize("engine", ["service", "job", "beam"])

@@ -46,9 +46,9 @@ def materialize(
     from google.cloud import bigquery
 
     table = copy_of(clients, env, plan)
-    lacking = lacking_of(clients, plan)
-    if lacking is not None and plan.incremental is not None:
+    if plan.incremental is not None and plan.incremental.is_by_ids:
         check_done(claims_of(clients, env, plan), plan.incremental.after)
+    lacking = lacking_of(clients, plan)  # afterwards: one of those runs may create the output
     expires = dt.datetime.now(dt.UTC) + ROWS_LAST
     sql = (
         f"CREATE TABLE IF NOT EXISTS `{table}`\n"
