@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -160,15 +161,18 @@ class KilledAt:
     """Ends the work of a thread at the n-th request to Google Cloud, before or after it."""
 
     def __init__(self, patch: pytest.MonkeyPatch, number: int, *, after: bool) -> None:
-        self.calls = 0
+        self.calls, own = 0, threading.get_ident()
         real = requests.adapters.HTTPAdapter.send
 
         def send(*args: Any, **options: Any) -> Any:
+            if threading.get_ident() != own:  # a client's own thread
+                return real(*args, **options)
             self.calls += 1
             if self.calls > number or (self.calls == number and not after):
                 raise Killed
             answer = real(*args, **options)
             if self.calls == number:
+                answer.close()  # the socket of a process ends with it
                 raise Killed
             return answer
 
