@@ -67,3 +67,5 @@ def test_the_statements_about_runs_agree_with_the_local_bigquery(stack: LocalSta
         key = {"run_id": run_id, "predicted_at": AT}
         change("replace_profile", key | {"keys": keys, "rows": json.dumps([column])})
         compare("recorded_profile", key)
+    change("remove_profile", key)
+    compare("recorded_profile", key)

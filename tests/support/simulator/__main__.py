@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         told.append(
             f"{scenario}: {total.histories:,} histories with {total.calls:,} calls, "
             f"{60 * total.histories / max(seconds, 1e-9):,.0f} a minute of one core; "
-            f"{len(total.gaps)} with a gap (decision 19)"
+            f"{len(total.gaps)} with a gap (decision 151)"
         )
         if options.digest:
             print(scenario, total.digest.hexdigest())

@@ -11,11 +11,13 @@ import pyarrow as pa
 
 from mlsys.errors import Conflict, RunCancelled
 from simulator.gaps import Gap, Mismatch, Wrong, check
+from simulator.kernel import Actor
 from simulator.loads import input_of
 from simulator.model import answer
 from simulator.runs_audit import Audit
 from simulator.scoring import Scoring
 from simulator.setups import INPUT, OUTPUT, Setup
+from workers.scoring import undo
 from workers.scoring.request import IDS
 
 SCHEMA = pa.schema({"id": pa.int64(), "n": pa.int64(), "x": pa.float64()})
@@ -30,7 +32,7 @@ class Increments(Scoring):
     def __post_init__(self) -> None:
         super().__post_init__()
         choices = self.simulation.choices
-        self.count = 0
+        self.count, self.undone = 0, ""
         rows = pa.Table.from_pylist(self._new_rows(BEGINS), SCHEMA)
         self.bigquery.loaded[INPUT] = input_of(rows, "TABLE")
         # By the column, by ids, or by ids from some time on.
@@ -63,12 +65,14 @@ class Increments(Scoring):
             self._call(f"caller {number + 1}", request, after, lasts)
         if choices.happens(0.25):
             self._cancel((6.0, 2.0, 15.0, 60.0)[choices.pick(4)])
+        if choices.happens(0.3):
+            self._undo((60.0, 20.0, 200.0)[choices.pick(3)])
         self.simulation.run()
         self.request = dataclasses.replace(self.request, incremental=self.ways[-1])
         self.cancelled = ""
         self._finish()
         self.audit.check_rows()
-        self.audit.check_new(by_ids=IDS in self.ways)
+        self.audit.check_new(self.undone, by_ids=IDS in self.ways)
         forgiving = self.simulation.faults > 0
         excused = check(self.bigquery, self.audit.wrongs(forgiving))
         if excused or (excused := self.audit.unrecorded):
@@ -81,6 +85,27 @@ class Increments(Scoring):
             rows = self._new_rows(1 + choices.pick(4))
             self.bigquery.loaded[INPUT].append(rows, self.simulation.now)
             self.simulation.note("append rows", f"n = {[row['n'] for row in rows]}")
+
+    def _undo(self, after: float, tries: int = 20) -> None:
+        """Let somebody undo the newest run that is done, until that is answered."""
+
+        def work() -> None:
+            done = [n for n in self.runs.objects if n.endswith("/result.json")]
+            newest = max(done, key=lambda n: self.runs.objects[n].created, default="")
+            self.undone = self.undone or newest.partition("/")[0]
+            if self.undone:
+                undo.undo(self.clients, "dev", self.undone, by="o@example.com", why="wrong")
+
+        def ended(actor: Actor) -> None:
+            if actor.crashed or (actor.error is not None and super_repeats(actor.error)):
+                if not tries:
+                    raise Mismatch(f"the undo is not answered: {actor.error!r}")
+                self._undo(10.0 if tries > 10 else 600.0, tries - 1)
+            elif actor.error is not None:
+                raise Mismatch(f"the undo is answered with {actor.error!r}") from actor.error
+
+        super_repeats = super().repeats
+        self.simulation.start(f"undoer.{21 - tries}", work, after=after, ended=ended)
 
     def repeats(self, error: Exception) -> bool:
         # Another run of the same rows was first.
@@ -115,11 +140,15 @@ class IncrementsAudit(Audit):
             result = self.document(run_id, "result.json")
             if state == "" and self.document(run_id, "publish.json") is not None:
                 raise Mismatch(f"{run_id} has decided what it publishes, and nobody published it")
-            if len(rows) != (result["rows"] if result is not None else 0):
+            if (self.document(run_id, "undo.json") is None) != (state != "undone"):
+                raise Mismatch(f"{run_id} was to be undone, and is {state}")
+            if len(rows) != (result["rows"] if state == "succeeded" else 0):
                 raise Mismatch(f"{run_id} is {state or 'not over'}, and has {len(rows)} rows")
 
-    def check_new(self, *, by_ids: bool) -> None:
+    def check_new(self, undone: str, *, by_ids: bool) -> None:
         """Check that the output has the rows of the input once; `by_ids` the late ones too.
+
+        By a column, rows of a run that was undone stay out if others went on from it.
 
         Raises:
             Mismatch: it has not.
@@ -130,7 +159,8 @@ class IncrementsAudit(Audit):
             raise Mismatch(f"the rows {twice} were scored twice")
         rows = self.bigquery.loaded[INPUT].rows
         wanted = [row["id"] for row in rows if by_ids or row["n"] != LATE_N]
-        if lost := sorted(set(wanted) - times.keys()):
+        lost = sorted(set(wanted) - times.keys())
+        if lost and (by_ids or not undone):
             raise Mismatch(f"the rows {lost} were never scored")
         if wrong := [row for row in written if row["y"] != answer(float(row["id"]))]:
             raise Mismatch(f"predicted {wrong}")

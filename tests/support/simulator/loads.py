@@ -83,6 +83,7 @@ class LoadJob:
     error_result: dict[str, str] | None = None
     output_rows: int | None = None
     total_bytes_billed: int | None = None
+    num_dml_affected_rows: int = 0
     created: Any = None
     started: Any = None
     ended: Any = None
@@ -215,6 +216,16 @@ class LoadingClient(BigQueryClient):
             )
             return QueryJob(lambda: [{"now": moment}])
         given = {p.name: getattr(p, "value", None) for p in job_config.query_parameters}
+        if "\nDELETE FROM `" in sql:
+            return self._delete(sql, given, options["job_id"])
+        if "COUNTIF(written.run_id = @run_id" in sql:
+            name = sql.partition("FROM `")[2].partition("`")[0]
+            counted_rows = call(
+                *("query", lambda: _count_of(self.loaded[name].rows, given)),
+                about="count of a run's rows",
+                kinds=PLAIN,
+            )
+            return QueryJob(lambda: [counted_rows])
         for start, select in (
             ("SELECT COUNT(*) AS n", lambda: [counted(sql, self._selected(sql))]),
             ("SELECT 1 FROM", lambda: _of_run(self.loaded[sql.split("`")[1]].rows, given)),
@@ -273,6 +284,29 @@ class LoadingClient(BigQueryClient):
             refusal=lambda: Conflict(f"Already Exists: Job {job_id}"),
         )
 
+    def _delete(self, sql: str, given: dict[str, Any], job_id: str) -> LoadJob:
+        """Start the statement that removes the rows of a run."""
+        table = self.loaded[sql.partition("DELETE FROM `")[2].partition("`")[0]]
+
+        def end(job: LoadJob) -> None:
+            job.state, job.ended = "DONE", at(self._simulation.now)
+            kept = [row for row in table.rows if row["run_id"] != given["run_id"]]
+            job.num_dml_affected_rows = len(table.rows) - len(kept)
+            if job.num_dml_affected_rows:
+                table.rows, table.modified = kept, self._simulation.now
+            self._simulation.note(f"{job_id[-12:]} ends", f"-{job.num_dml_affected_rows} rows")
+
+        def start() -> LoadJob:
+            if job_id in self.jobs:
+                raise Conflict(f"Already Exists: Job {job_id}")
+            job = LoadJob(job_id, [], "", None, self._simulation)
+            self.jobs[job_id] = job
+            seconds = SECONDS[self._simulation.choices.pick(len(SECONDS), OFTEN)]
+            self._simulation.schedule(seconds, lambda: end(job))
+            return job
+
+        return call("query", start, about=f"delete, {job_id[-12:]}", what="deletion of a run")
+
     def _copied(self, sql: str, rows: list[dict[str, Any]]) -> Loaded:
         """Return the table that has the rows of a query, under the names that it gives them."""
         source, names = self.loaded[source_of(sql)], renamed(sql)
@@ -284,6 +318,11 @@ class LoadingClient(BigQueryClient):
         copy = input_of(arrow, "TABLE")
         copy.created = copy.modified = now
         return copy
+
+
+def _count_of(rows: list[dict[str, Any]], given: dict[str, Any]) -> dict[str, int]:
+    own = sum(row["run_id"] == given["run_id"] for row in rows)
+    return {"total": len(rows), "own": own, "content": 0}
 
 
 def _of_run(rows: list[dict[str, Any]], given: dict[str, Any]) -> list[dict[str, Any]]:

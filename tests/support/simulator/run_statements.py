@@ -58,6 +58,10 @@ def replace_profile(tables: Tables, given: Parameters) -> Replace:
     )
 
 
+def remove_profile(tables: Tables, given: Parameters) -> Replace:
+    return Replace("prediction_profiles", lambda row: _key(row) == _key(given), [])
+
+
 def _key(values: Any) -> tuple[Any, Any]:
     return values["run_id"], values["predicted_at"]
 
@@ -66,6 +70,6 @@ FUNCTIONS: dict[str, Callable[[Tables, Parameters], Any]] = {
     function.__name__: function
     for function in (
         *(recorded_run, replace_run),
-        *(last_profile, recorded_profile, replace_profile),
+        *(last_profile, recorded_profile, replace_profile, remove_profile),
     )
 }

@@ -36,7 +36,8 @@ class Audit:
     def state(self, run_id: str) -> str:
         """Return how a run ended, by its objects: "" if it has not."""
         if self.document(run_id, "result.json") is not None:
-            return "succeeded"
+            undone = self.document(run_id, "undone.json") is not None
+            return "undone" if undone else "succeeded"
         if "state" in (self.document(run_id, "publish.json") or {}):
             return "cancelled"
         return "failed" if self.document(run_id, "failure.json") is not None else ""
@@ -161,6 +162,8 @@ class Audit:
                     counts = (None, None)
                 else:
                     counts = (document["rows"], document["rows_rejected"])
+                    if self._live(f"{run_id}/undone.json", at) is not None:
+                        document["state"] = "undone"
                 return (document["state"], document["finished_at"], *counts)
         return None
 
@@ -168,7 +171,7 @@ class Audit:
         return next((s for s in self.runs.past.get(path, []) if s.live(at)), None)
 
     def _changes(self, run_id: str) -> Iterator[float]:
-        for name in ENDS:
+        for name in (*ENDS, "undone.json"):
             for stored in self.runs.past.get(f"{run_id}/{name}", []):
                 yield stored.created
                 if stored.ended is not None:

@@ -29,6 +29,7 @@ from simulator.kernel import START, Simulation, call, current
 # Between two writes of an object. A deletion that is followed within `REPLACED_WITHIN` by a new
 # object is one replacement for the log of aliases: nobody can tell the two apart.
 SECOND = 1.5
+FOLDERS = {"_aliases": "record of a move", "_running": "marker", "_incremental": "claim"}
 PLAIN = tuple(kind for kind in KINDS if kind != REPEATED)  # of calls that change nothing
 
 
@@ -162,8 +163,8 @@ def kind(path: str) -> str:
     ('model.pkl', 'record of a move', 'session')
     """
     first, _, rest = path.partition("/")
-    if first == "_aliases":
-        return "record of a move"
+    if first in FOLDERS:
+        return FOLDERS[first]
     if "/aliases/" in path:
         return "alias"
     if match := re.fullmatch(r"v\d+/?(.*)", rest):

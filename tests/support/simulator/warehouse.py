@@ -167,7 +167,7 @@ class BigQueryClient:
         def refusal() -> BadRequest:
             return BadRequest(TOO_MANY.format(name))
 
-        changes = name.startswith("replace_")
+        changes = name.startswith(("replace_", "remove_"))
         started = call(
             *("query", start),
             about=name,
