@@ -11,7 +11,7 @@ from simulator.mutant import Mutant, Patch
 from workers.scoring import cancellation, records, run, unpublished
 from workers.scoring.planning import lookup
 from workers.scoring.publishing import ledger, load, profile
-from workers.scoring.shards import refusals, shard
+from workers.scoring.shards import shard
 from workers.scoring.store import RunStore
 
 
@@ -149,28 +149,6 @@ def _not_waited_for(patch: Patch) -> None:
     patch.setattr(load, "finish", lambda *_: None)
 
 
-def _latest_by_the_clock(patch: Patch) -> None:
-    """Give the ledger a run's latest end by the clocks of those who wrote it."""
-    real = ledger.read_result
-
-    def result(store: Any) -> Any:
-        failure, ended = records.read_failure(store), real(store)
-        late = failure and ended and (failure.finished_at or "") > ended.finished_at
-        return None if late else ended
-
-    patch.setattr(ledger, "read_result", result)
-
-
-def _permanent_snapshot(patch: Patch) -> None:
-    """Take a refused snapshot for good although it became readable meanwhile."""
-    real = refusals._bad_snapshot
-
-    def bad(clients: Any, plan: Any, works: Any) -> Exception:
-        return real(clients, plan, lambda **_: False)
-
-    patch.setattr(refusals, "_bad_snapshot", bad)
-
-
 def _by_each_clock(patch: Patch) -> None:
     """Take the seconds of a run as two machines' clocks give them, also negative ones."""
 
@@ -192,7 +170,5 @@ SCORING = (
     Mutant("ledger without a look afterwards", "scoring", _ledger_without_a_look),
     Mutant("ledger left to the caller that ended the run", "scoring", _ledger_by_the_first),
     Mutant("load job not waited for", "scoring", _not_waited_for),
-    Mutant("the latest end by the clock", "scoring", _latest_by_the_clock),
-    Mutant("a snapshot of the future refused for good", "scoring", _permanent_snapshot),
     Mutant("negative seconds of a failure", "scoring", _by_each_clock),
 )
