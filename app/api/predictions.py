@@ -59,6 +59,7 @@ class RunResult(BaseModel):
     snapshot_at: str
     job_id: str
     output_created: str | None
+    output_modified: str | None = None
     finished_at: str
     labels: dict[str, str] = {}
     warnings: list[str]
