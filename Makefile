@@ -4,6 +4,8 @@ UV_VERSION := 0.13.9
 WORKERS := 2
 # One more than the cores: the tests of the stack wait for its servers and for time to pass.
 STACKS := 3
+# Those of `make test-slow` wait more.
+SLOW_STACKS := 4
 BIN := .venv/bin
 STAMP := .venv/.installed
 BEAM_STAMP := .venv-beam/.installed
@@ -60,7 +62,7 @@ check-tests: $(STAMP)
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal -m 'not stack and not process and not slow and not long and not image'
 
 test-slow: $(STAMP) ## run what takes seconds a test: kills, races, processes, many cases; the gate does too
-	$(BIN)/pytest -n $(STACKS) --dist loadfile --no-loadscope-reorder -m 'slow and not long and not image and not browser'
+	$(BIN)/pytest -n $(SLOW_STACKS) --dist loadfile --no-loadscope-reorder -m 'slow and not long and not image and not browser'
 
 test-long: $(STAMP) ## run the long tests: hundreds of runs, a thousand kills, about half an hour
 	$(BIN)/pytest -m long -s

@@ -139,6 +139,7 @@ def test_an_answer_that_is_not_read_does_not_block_a_thread(port: int) -> None:
             time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_beyond_the_limit_requests_are_refused_at_once_and_health_answers(port: int) -> None:
     many = 60
     with ThreadPoolExecutor(many) as threads:
@@ -157,6 +158,7 @@ def test_beyond_the_limit_requests_are_refused_at_once_and_health_answers(port: 
     assert ask(port, "/slow?seconds=0")[0] == 200
 
 
+@pytest.mark.slow
 def test_a_request_with_a_body_is_refused_too(port: int) -> None:
     with ThreadPoolExecutor(AT_ONCE) as threads, ExitStack() as opened:
         futures = [threads.submit(ask, port, "/slow?seconds=1.5") for _ in range(AT_ONCE)]

@@ -83,6 +83,7 @@ def size_sql(table: str, fields: Iterable[Any]) -> str:
         else:
             text = f"strlen(CAST({column} AS VARCHAR))"
             whole = field.type == "BYTES" and field.mode != "REPEATED"
-            length = f"octet_length({column})" if whole else text
+            # The catalog calls GEOGRAPHY bytes too.
+            length = f"octet_length(CAST({column} AS BLOB))" if whole else text
             sums.append(f"COALESCE(SUM(2 + {length}), 0)")
     return f"SELECT COUNT(*), {' + '.join(sums) or '0'} FROM {table}"

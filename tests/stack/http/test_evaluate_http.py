@@ -56,6 +56,7 @@ def rows_of(lab: Lab, sql: str) -> list[dict[str, Any]]:
     return [dict(row.items()) for row in job.result(timeout=60)]
 
 
+@pytest.mark.slow
 def test_metrics_are_answered_and_kept_once_for_each_state_of_the_labels(
     lab: Lab, run: dict[str, Any]
 ) -> None:

@@ -29,6 +29,7 @@ def lab(stack: LocalStack) -> Lab:
     return Lab(stack)
 
 
+@pytest.mark.slow
 def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalStack) -> None:
     command = Command(lab, DAYS[:2], alias=False)
     assert command.states() == ["missing", "missing", "empty"]

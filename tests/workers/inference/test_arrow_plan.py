@@ -306,6 +306,7 @@ QUICK = settings(
 )
 
 
+@pytest.mark.slow
 @QUICK
 @given(cases())
 def test_the_matrix_is_that_of_scikit_learn_bit_for_bit(case: tuple[Any, Any, Any]) -> None:

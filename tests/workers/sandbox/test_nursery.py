@@ -55,6 +55,7 @@ def parent_of(sandbox: Sandbox) -> int:
     return sandbox.call("pid", seconds=60).body["parent"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [64, pytest.param(1000, marks=pytest.mark.long)])
 def test_many_sandboxes_leave_no_process_or_descriptor(count: int) -> None:
     """Eight threads with one sandbox each at a time; some sandboxes die."""

@@ -26,6 +26,7 @@ def can_start(command: tuple[str, ...], environment: dict[str, str]) -> bool:
     return started.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not available().filter or not available().landlock, reason="this machine lacks walls"
 )
