@@ -82,6 +82,7 @@ def params_of(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return lab.params(lab.put(DATA), name, run_id=unique("suspended"))
 
 
+@pytest.mark.long
 def test_a_run_that_is_suspended_many_times_writes_every_row_once(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

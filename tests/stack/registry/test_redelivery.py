@@ -72,6 +72,7 @@ def test_ten_uploads_with_duplicate_announcements_give_one_row_a_version(
     assert case.registered() == case.stored()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("seed", "times"), [(1, 2), *(pytest.param(n, 10, marks=pytest.mark.long) for n in (1, 2, 3))]
 )
@@ -113,6 +114,7 @@ def test_messages_delivered_during_changes_leave_the_buckets_final_state(
     assert case.registered() == case.stored()
 
 
+@pytest.mark.long
 def test_a_late_finalize_does_not_register_a_deleted_model(case: ModelCase) -> None:
     case.upload(slope=1.0)
     case.upload(slope=2.0)

@@ -156,6 +156,7 @@ def killed(case: ModelCase, objects: int, number: int, kills: int) -> None:
     assert {row["registered_by"] for row in case.rows()} == {"event"}
 
 
+@pytest.mark.long
 def test_100_deliveries_of_15_objects_leave_one_row_a_version(case: ModelCase) -> None:
     bulk(case, 15, 100)
 

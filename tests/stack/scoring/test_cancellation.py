@@ -193,6 +193,7 @@ def race_at(bench: Bench, point: int) -> tuple[bool, bool, int]:
     return bool(cancelled), bool(cancelled and cancelled[0]), between.calls
 
 
+@pytest.mark.long
 def test_a_cancellation_at_any_call_of_a_run_wins_or_loses(bench: Bench) -> None:
     sample = chosen(CALLS, 6, __file__)
     outcomes = [race_at(bench, 1 + point)[1] for point in sorted(sample)]
@@ -215,6 +216,7 @@ def test_a_cancellation_at_each_call_of_a_run_wins_or_loses(bench: Bench) -> Non
     assert outcomes[0] and not outcomes[-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", ["before", "after"])
 def test_a_try_that_sleeps_around_its_decision_does_what_was_decided(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, at: str
@@ -282,6 +284,7 @@ def race(bench: Bench, count: int) -> list[bool]:
     return outcomes
 
 
+@pytest.mark.long
 def test_a_cancellation_that_races_with_the_run_is_answered_as_the_run_ends(bench: Bench) -> None:
     assert len(race(bench, RACES)) == RACES
 

@@ -62,6 +62,7 @@ def concurrent_run(bench: Bench, seed: int) -> Counter[str]:
     return Counter(outcome.kind for outcome in outcomes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", sampled(range(5), 1, __file__))
 def test_concurrent_callers_of_one_request_write_every_row_once(bench: Bench, seed: int) -> None:
     concurrent_run(bench, seed)
@@ -91,6 +92,7 @@ def at_the_same_point(bench: Bench, output: str, name: str, design: str = "") ->
     return outcomes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "job_seconds"),
     sampled(

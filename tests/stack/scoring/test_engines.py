@@ -131,6 +131,7 @@ def test_a_push_that_is_too_slow_in_the_service_moves_to_the_job_and_is_acknowle
     assert differences(bench.lab.rows(request["output_table"]), bench.clean) == []
 
 
+@pytest.mark.long
 def test_only_the_task_that_finds_all_parts_publishes(bench: Bench) -> None:
     output = bench.output()
     store = planned(bench, output)
@@ -148,6 +149,7 @@ def test_only_the_task_that_finds_all_parts_publishes(bench: Bench) -> None:
     assert differences(bench.lab.rows(output), bench.clean) == []
 
 
+@pytest.mark.long
 def test_a_task_that_fails_for_good_stops_the_others(bench: Bench) -> None:
     store = planned(bench, bench.output())
     assert task.work(store, Share(0, 2), MaxRejects(0), lambda: False) == task.DONE
@@ -203,6 +205,7 @@ def cloud_run_job_of(bench: Bench, request: dict[str, str]) -> tuple[Any, Any, A
     return bench.lab.clients, prepared, Engine("job", "a test")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", sampled(range(6), 1, __file__))
 def test_tasks_and_callers_that_are_killed_and_doubled_write_every_row_once(
     bench: Bench, seed: int

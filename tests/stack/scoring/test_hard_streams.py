@@ -188,6 +188,7 @@ def test_a_stream_longer_than_the_time_of_a_push(
     assert all(offset % part == 0 for offset in offsets), offsets
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("most", [10, pytest.param(300, marks=pytest.mark.long)])
 @pytest.mark.timeout(1800)
 def test_a_run_that_is_suspended_again_and_again(
@@ -213,6 +214,7 @@ def test_a_run_that_is_suspended_again_and_again(
     assert repeated <= suspended * (processes - 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["between two tries", "in the middle of a stream"])
 def test_a_session_that_ends_before_the_run(
     case: Case, monkeypatch: pytest.MonkeyPatch, moment: str

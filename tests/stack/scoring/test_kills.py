@@ -86,6 +86,7 @@ CRITICAL = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("point", "job_seconds"), sampled(CRITICAL, 2, __file__, kind=lambda p: p.values[0]["moment"])
 )
@@ -198,6 +199,7 @@ def stopped_run(bench: Bench, point: dict[str, Any]) -> bool:
     return stopped
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "point", sampled({f"{p['moment']} {p['name']}": p for p in ZOMBIES}, 1, __file__)
 )
