@@ -54,7 +54,7 @@ def test_a_failing_seed_prints_a_short_history_that_a_person_can_read() -> None:
         shortest = seeds.shrink(failed, most=120)
     lines = shortest.text().splitlines()
     assert lines[0].startswith(f"seed {failed.seed} of registry: Mismatch: ")
-    assert 5 < len(lines) < 100
+    assert 5 < len(lines) < 150
     number = lines[-1].split(maxsplit=1)[0]
     assert number == f"{len(lines) - 1}."
     assert len(lines) <= len(failed.lines)

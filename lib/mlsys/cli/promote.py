@@ -86,8 +86,7 @@ def _move(options: argparse.Namespace, ref: ModelRef, source: Clients) -> Callab
 
     alias = AliasRef(ref.name, options.alias).alias
     aliases = Aliases(Service(service_url(options.url)), options.target)
-    named = {row["alias"]: row["version"] for row in aliases.of_model(ref.name)}
-    expected = named.get(alias) or "none"
+    expected = aliases.versions(ref.name).get(alias) or "none"
     why = options.why or reason_in(source, options.source, ref, alias)
     done = f"in {options.target}"
     return lambda: move_to_new(aliases, ref, alias, why, expected, done)

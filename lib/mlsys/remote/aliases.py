@@ -95,6 +95,15 @@ class Aliases:
         answer = self._service.ask(f"/models/{model}/aliases", {"env": self._env}, fields=[LISTED])
         return [dict(row) for row in answer["aliases"]]
 
+    def versions(self, model: str) -> dict[str, str]:
+        """Return the version that each alias names; nothing for a model without a version yet."""
+        try:
+            return {row["alias"]: row["version"] for row in self.of_model(model)}
+        except RefusedByService as exc:
+            if (exc.body or {}).get("type") != "urn:mlsys:problem:model-not-found":
+                raise
+            return {}
+
     def history(self, model: str, alias: str, limit: int) -> tuple[list[dict[str, Any]], bool]:
         """Return the versions that the alias named, the latest first, and whether more exist."""
         path = f"{_path(model, alias)}/history"

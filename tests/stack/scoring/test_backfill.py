@@ -54,6 +54,7 @@ def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalSta
     )
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["HOUR", "RANGE"])
 def test_hours_and_ranges_of_numbers_are_backfilled_too(lab: Lab, kind: str) -> None:
@@ -130,6 +131,7 @@ def test_a_run_that_was_undone_leaves_the_state_of_the_one_before(lab: Lab) -> N
     assert states() == ["done", "stale"]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_an_incremental_backfill_adds_what_came_to_a_partition(lab: Lab) -> None:
     command = Command(lab, DAYS[:2])

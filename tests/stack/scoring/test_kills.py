@@ -111,6 +111,7 @@ WITH_A_CHALLENGER = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "point",
     sampled(

@@ -142,8 +142,8 @@ def test_a_small_run_reads_each_footer_once(
     monkeypatch.setattr(part, "_footer", lambda blob: footers.append(blob.name) or read(blob))
     result = resume(lab, params)
     assert len(footers) == len(set(footers)) == result["shards"]
-    # To judge the last tries, to resume, to decide, and to count the tries.
-    assert lists == ["", "parts/0/", "parts/0/", "attempts/"]
+    # To judge the last tries, to resume, to decide, to count the tries, and to say what they cost.
+    assert lists == ["", "parts/0/", "parts/0/", "attempts/", ""]
 
 
 def test_after_the_lifecycle_rules_the_same_request_reuses_the_run(

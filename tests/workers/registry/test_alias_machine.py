@@ -246,6 +246,7 @@ def no_own_write_recognised(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(move, "_own", lambda *arguments: None)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("design", "text"),

@@ -72,9 +72,10 @@ def materialize(
         )
 
     jobs = jobs_of(clients, f"{plan.job_stem}_V", location, start)
+    job: Any = None
     while True:
-        job = next(jobs)
         try:
+            job = next(jobs)
             finish(job, stop)
         except exceptions.Conflict:
             pass  # an earlier job created the table just before this one
@@ -82,7 +83,7 @@ def materialize(
             raise _refused(clients, plan, exc) from exc
         copy = find_table(clients, table)
         if copy is not None:
-            return table, copy.num_rows or 0, job.total_bytes_billed or 0
+            return table, copy.num_rows or 0, getattr(job, "total_bytes_billed", None) or 0
 
 
 def copy_of(clients: Clients, env: str, plan: Plan) -> TableRef:
