@@ -119,7 +119,7 @@ class Backfill:
         if self._stop.is_set():
             return outcome(problem="not tried: the service cannot be reached")
         try:
-            result = self.call(entry["partition"], service).score(_Lines(label))
+            result = self.call(entry["partition"], service).score(_Lines(label, self._stop))
         except RefusedByService as exc:
             return outcome(problem="; ".join([str(exc), *faults(exc.body)]))
         except TryAgain as exc:
@@ -147,17 +147,22 @@ class Backfill:
 
 
 class _Lines(Progress):
-    """The progress of one partition among several: a line for what it waits for, and no bar."""
+    """The progress of one partition among several: a line for what it waits for, and no bar.
 
-    def __init__(self, label: str) -> None:
+    Nothing is said once the backfill has `stopped`: its threads may still wait for answers.
+    """
+
+    def __init__(self, label: str, stopped: threading.Event) -> None:
         super().__init__()
         self._label = label
+        self._stopped = stopped
 
     def show(self, status: Mapping[str, Any]) -> None:
         self.latest = status
 
     def note(self, line: str) -> None:
-        say(f"{self._label}: {line}")
+        if not self._stopped.is_set():
+            say(f"{self._label}: {line}")
 
 
 def selected(board: Mapping[str, Any], only: Sequence[str]) -> list[Mapping[str, Any]]:

@@ -15,6 +15,7 @@ import pytest
 
 from mlsys.cli import parser as cli
 from mlsys.errors import InvalidRequest, TryAgain
+from mlsys.remote import backfill as remote
 from mlsys.remote import patience
 from mlsys.remote.backfill import MAX_PARALLEL, Backfill, check_parallel, read_only
 from mlsys.remote.service import RefusedByService, Service
@@ -285,3 +286,14 @@ def test_a_notebook_gets_a_row_for_each_partition(world: World) -> None:
     assert world.scored == Counter(DAYS[1:5])
     with pytest.raises(RefusedByService, match="Not partitioned"):
         backfill("my-project.d.gone", TABLES["output_table"], "churn", first="a", last="b")
+
+
+def test_a_partition_says_nothing_once_the_backfill_has_stopped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stopped = threading.Event()
+    lines = remote._Lines("2026-10-01", stopped)
+    lines.note("trying again")
+    stopped.set()
+    lines.note("trying again")
+    assert capsys.readouterr().err == "2026-10-01: trying again\n"

@@ -407,7 +407,7 @@ def test_every_malformed_parameter_is_named_at_once(lab: Lab) -> None:
         ("input_table", "mlsys-local.titanic.(SELECT 1)", "pass project.dataset.table"),
         ("input_table", "mlsys-local.titanic.test\n", "pass project.dataset.table"),
         ("output_table", "mlsys-local.tit-anic.test", "pass project.dataset.table"),
-        ("output_table", "mlsys-local.titanic.t$someday", "pass project.dataset.table"),
+        ("output_table", "mlsys-local.titanic.t$someday", "names no partition: pass one by"),
         ("model_name", "../secrets", "lower-case words"),
         ("model_name", "a" * 64, "at most 63"),
         ("model_name", "titanic-survival\n", "lower-case words"),
