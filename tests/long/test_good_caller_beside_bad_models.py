@@ -55,6 +55,7 @@ def ask_beside(
     return beside, bad
 
 
+@pytest.mark.long
 def test_a_good_caller_is_served_beside_some_bad_models(
     stack: LocalStack, service: tuple[str, Path], tmp_path: Path
 ) -> None:

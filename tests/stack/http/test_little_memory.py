@@ -36,6 +36,7 @@ def small(stack: LocalStack, group: MemoryGroup) -> Iterator[StrictStack]:
     stack.restart_service()
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_three_callers_of_a_model_that_fits_once_all_end(
     small: StrictStack, group: MemoryGroup

@@ -146,6 +146,7 @@ def impatient(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[St
     stack.restart_service()
 
 
+@pytest.mark.long
 def test_a_run_longer_than_its_pushes_is_continued_by_messages_and_ends_once(
     lab: Lab, impatient: StrictStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
