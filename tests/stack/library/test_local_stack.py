@@ -286,6 +286,7 @@ def exported(lines: list[str]) -> dict[str, str]:
     return dict(re.findall(r"^export (\w+)=(.+)$", "\n".join(lines), re.MULTILINE))
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_stack_restarts_at_once_with_its_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
