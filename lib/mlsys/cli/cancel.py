@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
+from mlsys.cli.errors import print_refusal
 from mlsys.settings import ENVS
 
 
@@ -31,18 +31,13 @@ def add_to(commands: Any) -> None:
 
 
 def _cancel(options: argparse.Namespace) -> int:
-    from mlsys.remote.answers import faults
     from mlsys.remote.service import RefusedByService, Service, service_url
 
     service = Service(service_url(options.url))
     try:
         answer = _ask(service, options)
     except RefusedByService as exc:
-        if options.json and exc.body:
-            print(json.dumps(exc.body, indent=2, ensure_ascii=False))
-        lines = [f"mlsys: {exc}", *(f"  {fault}" for fault in faults(exc.body))]
-        print(*lines, sep="\n", file=sys.stderr)
-        return 1
+        return print_refusal(exc, options.json)
     if options.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
         return 0
@@ -59,18 +54,9 @@ def _ask(service: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Return the service's answer; what it postpones is repeated, which changes nothing."""
     from urllib.parse import quote
 
-    from mlsys.errors import TryAgain
     from mlsys.remote.answers import CANCELLED
-    from mlsys.remote.patience import Patience
-    from mlsys.remote.service import Unreachable
+    from mlsys.remote.patience import repeated
 
     path = f"/runs/{quote(options.run_id, safe='')}"
     params = {"env": options.env} | ({"why": options.why} if options.why else {})
-    patience = Patience()
-    while True:
-        try:
-            return dict(service.ask(path, params, method="DELETE", fields=[CANCELLED]))
-        except Unreachable:
-            raise
-        except TryAgain as exc:
-            patience.wait(exc)
+    return dict(repeated(lambda: service.ask(path, params, method="DELETE", fields=[CANCELLED])))

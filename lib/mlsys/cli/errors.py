@@ -15,6 +15,7 @@ An error is one line on stderr, `mlsys: what is wrong. What to do`; a traceback 
 from __future__ import annotations
 
 import errno
+import json
 import signal
 import sys
 import threading
@@ -23,11 +24,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlsys.cloud.credentials import words
 from mlsys.cloud.errors import translated
 from mlsys.cloud.messages import Use
+
+if TYPE_CHECKING:
+    from mlsys.remote.service import RefusedByService
 
 FAILED = 1
 SIGNALLED = 128  # and the signal's number
@@ -92,6 +96,17 @@ def explain(exc: Exception) -> str:
     if (ours := translated(exc, Use("Google Cloud", "this command", ()))) is not None:
         return str(ours)
     return _file(exc) if isinstance(exc, OSError) else _fault(exc)
+
+
+def print_refusal(exc: RefusedByService, as_json: bool) -> int:
+    """Print why the service refuses a request, its answer too if `as_json`, and return the code."""
+    from mlsys.remote.answers import faults
+
+    if as_json and exc.body:
+        print(json.dumps(exc.body, indent=2, ensure_ascii=False))
+    lines = [f"mlsys: {exc}", *(f"  {fault}" for fault in faults(exc.body))]
+    print(*lines, sep="\n", file=sys.stderr)
+    return FAILED
 
 
 def _file(exc: Any) -> str:

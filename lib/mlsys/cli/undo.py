@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
+from mlsys.cli.errors import print_refusal
 from mlsys.settings import ENVS
 
 
@@ -32,7 +32,6 @@ def add_to(commands: Any) -> None:
 
 
 def _undo(options: argparse.Namespace) -> int:
-    from mlsys.remote.answers import faults
     from mlsys.remote.service import RefusedByService, Service, service_url
     from mlsys.remote.undo import undo_run, undone_lines
 
@@ -42,11 +41,7 @@ def _undo(options: argparse.Namespace) -> int:
             service, options.env, options.run_id, options.why, dry_run=options.dry_run
         )
     except RefusedByService as exc:
-        if options.json and exc.body:
-            print(json.dumps(exc.body, indent=2, ensure_ascii=False))
-        lines = [f"mlsys: {exc}", *(f"  {fault}" for fault in faults(exc.body))]
-        print(*lines, sep="\n", file=sys.stderr)
-        return 1
+        return print_refusal(exc, options.json)
     if options.json:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:

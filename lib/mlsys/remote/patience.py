@@ -8,6 +8,7 @@ from typing import Any
 
 from mlsys.errors import TryAgain
 from mlsys.remote.progress import rows_done, say
+from mlsys.remote.service import Unreachable
 
 TRIES = 10  # in a row, without a new row or shard
 PLAIN_TRIES = 2  # without progress; later messages count the tries
@@ -53,6 +54,22 @@ class Patience:
                 f"{exc.retry_after} s. The service says: {exc}"
             )
         time.sleep(exc.retry_after)
+
+
+def repeated[T](ask: Callable[[], T]) -> T:
+    """Return what `ask` returns; what the service postpones is asked again.
+
+    Raises:
+        Unreachable, TryAgain: the service cannot be reached, or kept postponing it.
+    """
+    patience = Patience()
+    while True:
+        try:
+            return ask()
+        except Unreachable:
+            raise
+        except TryAgain as exc:
+            patience.wait(exc)
 
 
 def _done(status: Mapping[str, Any]) -> tuple[int, ...]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from mlsys.errors import TryAgain
 from mlsys.remote.answers import UNDONE
-from mlsys.remote.patience import Patience
-from mlsys.remote.service import Service, Unreachable
+from mlsys.remote.patience import repeated
+from mlsys.remote.service import Service
 
 SECONDS = 3900.0  # a request to Cloud Run lasts at most an hour
 
@@ -27,14 +26,8 @@ def undo_run(
     """
     path = f"/runs/{quote(run_id, safe='')}/undo"
     params = {"env": env, "why": why} | ({"dry_run": "true"} if dry_run else {})
-    patience = Patience()
-    while True:
-        try:
-            return dict(service.ask(path, params, method="POST", timeout=SECONDS, fields=[UNDONE]))
-        except Unreachable:
-            raise
-        except TryAgain as exc:
-            patience.wait(exc)
+    options: Any = {"method": "POST", "timeout": SECONDS, "fields": [UNDONE]}
+    return dict(repeated(lambda: service.ask(path, params, **options)))
 
 
 def undone_lines(answer: dict[str, Any]) -> Sequence[str]:
