@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,18 +108,31 @@ def choose_addresses(ports: Ports, known: Path | None = None) -> Addresses:
 def choose_port(wanted: int | None, what: str) -> int:
     """Return `wanted` if nothing listens on it, or a free port of the loopback if it is None.
 
+    The port stays reserved for a server as long as this process runs (on Linux).
+
     Raises:
         SettingsError: the port is taken; without this check the other server would answer for
             ours.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: a port whose last connections are only waiting to time out is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, wanted or 0))
-        except (OSError, OverflowError) as exc:
-            raise SettingsError(
-                f"port {wanted} for {what} cannot be used ({exc}): pass another one, or none to "
-                "have a free one chosen"
-            ) from exc
-        return int(probe.getsockname()[1])
+    probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # As servers do: a port whose last connections are only waiting to time out is free.
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        probe.bind((HOST, wanted or 0))
+    except (OSError, OverflowError) as exc:
+        probe.close()
+        raise SettingsError(
+            f"port {wanted} for {what} cannot be used ({exc}): pass another one, or none to "
+            "have a free one chosen"
+        ) from exc
+    port = int(probe.getsockname()[1])
+    if sys.platform == "linux" and port not in _reserved:
+        _reserved[port] = probe
+    else:
+        probe.close()
+    return port
+
+
+# Bound and not listening. A server takes some seconds until it listens, in which the system would
+# give its port to any connection. On Linux, servers, which set SO_REUSEADDR, can still bind to it.
+_reserved: dict[int, socket.socket] = {}

@@ -435,6 +435,17 @@ def test_a_free_port_is_free() -> None:
     assert choose_port(port, "a test") == port
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets two sockets bind to a port")
+def test_a_chosen_port_is_left_to_the_server() -> None:
+    """The stack of one worker once lost its port to a connection of another worker's tests."""
+    port = choose_port(None, "a test")
+    with socket.socket() as connection, pytest.raises(OSError, match="in use"):
+        connection.bind(("127.0.0.1", port))  # as the system does for a connection
+    for _ in range(2):  # a server that starts again, too
+        with socket.create_server(("127.0.0.1", port)):
+            socket.create_connection(("127.0.0.1", port)).close()
+
+
 def test_the_command_does_not_overwrite_a_foreign_env_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
