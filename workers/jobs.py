@@ -45,13 +45,11 @@ def jobs_of(
             except Conflict:  # a concurrent request, or our own, whose answer was lost
                 job = find_job(clients, job_id, location)
                 if job is None:
-                    raise TryAgain(
-                        f"The BigQuery job {job_id} exists and cannot be read yet: try again"
-                    ) from None
+                    raise not_readable(job_id) from None
         yield job
     if job is not None:
         job.result(timeout=TIMEOUT, retry=bigquery_retry())  # raises why it failed
-    raise TryAgain(f"{MAX_TRIES} BigQuery jobs {stem}... failed: see their errors, and try again")
+    raise too_many(stem)
 
 
 def finish(job: Any, stop: Callable[[], bool]) -> None:
@@ -80,3 +78,13 @@ def find_job(clients: Clients, job_id: str, location: str) -> Any:
         )
     except NotFound:
         return None
+
+
+def not_readable(job_id: str) -> TryAgain:
+    """Return the error for a job that somebody has just started."""
+    return TryAgain(f"The BigQuery job {job_id} exists and cannot be read yet: try again")
+
+
+def too_many(stem: str) -> TryAgain:
+    """Return the error for jobs that failed under each of their ids."""
+    return TryAgain(f"{MAX_TRIES} BigQuery jobs {stem}... failed: see their errors, and try again")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import RETRY_DEADLINE, TIMEOUT, Clients, bigquery_retry
 from mlsys.columns.names import same_name
 from mlsys.errors import TryAgain
+from workers.jobs import MAX_TRIES, POLL, find_job, not_readable, too_many
 from workers.json_values import bounded_row, json_value
 
 if TYPE_CHECKING:
@@ -68,14 +70,53 @@ def run(clients: Clients, env: str, sql: str, *parameters: Any) -> RowIterator:
     try:
         return retrying(once)
     except NotFound as exc:
-        raise TryAgain(
-            f"{clients.settings.dataset(env)} lacks one of the tables of the service: create them "
-            "(docs/operations.md)"
-        ) from exc
+        raise _no_table(clients.settings.dataset(env)) from exc
     except BadRequest as exc:
         if is_dml_conflict(exc):
             raise TryAgain("Too many concurrent changes to one BigQuery table: try again") from exc
         raise
+
+
+def run_once(clients: Clients, env: str, stem: str, sql: str, *parameters: Any) -> None:
+    """Run a statement on the environment's dataset once, under job ids as `jobs.jobs_of` has them.
+
+    The job is started before it is looked for: repetitions are rare.
+
+    Raises:
+        TryAgain: a table of the dataset does not exist, or see `jobs.jobs_of`.
+    """
+    from google.api_core.exceptions import BadRequest, Conflict, NotFound
+    from google.cloud import bigquery
+
+    dataset, retry = clients.settings.dataset(env), bigquery_retry()
+    config = bigquery.QueryJobConfig(default_dataset=dataset, query_parameters=list(parameters))
+    for k in range(MAX_TRIES):
+        job_id = f"{stem}{k}"
+        try:
+            job = clients.bigquery.query(
+                *(sql, config),
+                job_id=job_id,
+                job_retry=None,  # a job id can be used only once
+                timeout=TIMEOUT,
+                retry=retry,
+            )
+        except Conflict:  # a concurrent request, or our own, whose answer was lost
+            where = clients.bigquery.get_dataset(dataset, timeout=TIMEOUT, retry=retry).location
+            job = find_job(clients, job_id, where)
+            if job is None:
+                raise not_readable(job_id) from None
+            if job.state == "DONE" and job.error_result is not None:
+                continue  # an earlier try that failed, and changed nothing
+        try:
+            job.result(timeout=RETRY_DEADLINE, retry=retry)
+            return
+        except NotFound as exc:
+            raise _no_table(dataset) from exc
+        except BadRequest as exc:
+            if not is_dml_conflict(exc):
+                raise
+            time.sleep(POLL)
+    raise too_many(stem)
 
 
 def select(
@@ -147,3 +188,9 @@ def is_dml_conflict(exc: BaseException) -> bool:
 
     texts = ("Could not serialize access", "Too many DML statements outstanding", "is aborted due")
     return isinstance(exc, BadRequest) and any(text in str(exc) for text in texts)
+
+
+def _no_table(dataset: str) -> TryAgain:
+    return TryAgain(
+        f"{dataset} lacks one of the tables of the service: create them (docs/operations.md)"
+    )

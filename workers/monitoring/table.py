@@ -10,7 +10,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.columns.bins import CATEGORY, NUMBER, Counts
 from workers.monitoring.drift import MIN_ROWS, Verdict, bin_names, vector
 from workers.monitoring.reference import Watched
-from workers.query import run
+from workers.query import run, run_once
 from workers.sql import statement
 
 # BigQuery takes 10 MB a request, parameters included: https://cloud.google.com/bigquery/quotas
@@ -95,45 +95,31 @@ def last_counts(
     return {(row["column_name"], row["bins_id"]): (row["run_id"], counts_of(row)) for row in rows}
 
 
-def recorded_columns(clients: Clients, env: str, run_id: str, predicted_at: str) -> int:
-    """Return how many rows the table has of a run that was planned at `predicted_at`.
-
-    Raises:
-        TryAgain: the table does not exist.
-    """
-    [row] = run(clients, env, statement("recorded_profile"), *_key(run_id, predicted_at))
-    return int(row["columns"])
-
-
-def replace_rows(
-    clients: Clients, env: str, run_id: str, predicted_at: str, rows: Sequence[Mapping[str, Any]]
+def insert_rows(
+    clients: Clients,
+    env: str,
+    stem: str,
+    run_id: str,
+    predicted_at: str,
+    rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Make the table's rows of a run these; a repetition changes nothing.
+    """Insert the rows of a run, by jobs whose ids begin with `stem`; a repetition inserts nothing.
 
     Raises:
-        TryAgain: others kept changing the table, or it does not exist.
+        TryAgain: see `run_once`.
     """
     from google.cloud import bigquery
 
-    for some in _in_statements(rows):
-        keys = [f"{row['role']}/{row['column_name']}" for row in some]
-        run(
+    for number, some in enumerate(_in_statements(rows)):
+        run_once(
             clients,
             env,
-            statement("replace_profile"),
-            *_key(run_id, predicted_at),
-            bigquery.ArrayQueryParameter("keys", "STRING", keys),
+            f"{stem}{number}_",
+            statement("insert_profile"),
+            bigquery.ScalarQueryParameter("run_id", "STRING", run_id),
+            bigquery.ScalarQueryParameter("predicted_at", "TIMESTAMP", predicted_at),
             bigquery.ScalarQueryParameter("rows", "STRING", json.dumps(some)),
         )
-
-
-def _key(run_id: str, predicted_at: str) -> list[Any]:
-    from google.cloud import bigquery
-
-    return [
-        bigquery.ScalarQueryParameter("run_id", "STRING", run_id),
-        bigquery.ScalarQueryParameter("predicted_at", "TIMESTAMP", predicted_at),
-    ]
 
 
 def _in_statements(rows: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

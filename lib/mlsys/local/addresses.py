@@ -127,7 +127,8 @@ def choose_port(wanted: int | None, what: str) -> int:
         ) from exc
     port = int(probe.getsockname()[1])
     if sys.platform == "linux" and port not in _reserved:
-        _reserved[port] = probe
+        _reserved.add(port)
+        probe.detach()  # its descriptor stays open
     else:
         probe.close()
     return port
@@ -135,4 +136,4 @@ def choose_port(wanted: int | None, what: str) -> int:
 
 # Bound and not listening. A server takes some seconds until it listens, in which the system would
 # give its port to any connection. On Linux, servers, which set SO_REUSEADDR, can still bind to it.
-_reserved: dict[int, socket.socket] = {}
+_reserved: set[int] = set()

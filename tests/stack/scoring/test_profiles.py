@@ -93,7 +93,7 @@ def test_rows_that_a_killed_caller_did_not_write_are_written_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(profiles, "replace_rows", killed)
+        patch.setattr(profiles, "insert_rows", killed)
         with pytest.raises(KeyboardInterrupt):
             lab.here(params)
     result = lab.here(params).done()

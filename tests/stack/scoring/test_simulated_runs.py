@@ -62,10 +62,14 @@ def test_the_statements_about_runs_agree_with_the_local_bigquery(stack: LocalSta
         change("replace_run", {"since": AT - dt.timedelta(days=1)} | row)
         compare("recorded_run", {"run_id": run_id, "since": AT})
         compare("recorded_run", {"run_id": run_id, "since": AT + dt.timedelta(seconds=1)})
-    for keys in (["feature/x"], [], ["feature/x", "feature/y"]):
-        column = {"role": "feature", "column_name": "x", "row_count": 3, "bins": []}
-        key = {"run_id": run_id, "predicted_at": AT}
-        change("replace_profile", key | {"keys": keys, "rows": json.dumps([column])})
-        compare("recorded_profile", key)
-    change("remove_profile", key)
-    compare("recorded_profile", key)
+    key = {"run_id": run_id, "predicted_at": AT}
+    columns = [{"role": "feature", "column_name": name, "row_count": 3} for name in "xy"]
+    sql = (
+        "SELECT role, column_name, row_count FROM prediction_profiles "
+        f"WHERE run_id = '{run_id}' ORDER BY column_name"
+    )
+    for name, more in (("insert_profile", {"rows": json.dumps(columns)}), ("remove_profile", {})):
+        change(name, key | more)
+        theirs = [dict(row.items()) for row in run(stack.clients, "dev", sql)]
+        ours = tables["prediction_profiles"]
+        assert theirs == [{each: row[each] for each in columns[0]} for row in ours]

@@ -63,27 +63,36 @@ class Step(NamedTuple):
     answer: str
 
 
-class _Thread:
+class Thread:
     """A thread that runs one actor after the other, because starting one costs time."""
 
-    idle: list[_Thread] = []  # noqa: RUF012 - of all simulations
+    idle: list[Thread] = []  # noqa: RUF012 - of all simulations
 
     def __init__(self) -> None:
         self.go = threading.Lock()
         self.go.acquire()
         self.actor: Actor | None = None
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def end_idle(cls) -> None:
+        """End the threads without an actor: an interpreter that ends before them may abort."""
+        while cls.idle:
+            thread = cls.idle.pop()
+            thread.go.release()
+            thread._thread.join()
 
     def _run(self) -> None:
         while True:
             self.go.acquire()
-            actor = self.actor
-            assert actor is not None
+            if (actor := self.actor) is None:
+                return
             _running.actor = actor
             actor.run()
             _running.actor = None
             self.actor = None
-            _Thread.idle.append(self)
+            Thread.idle.append(self)
             actor.simulation.next(None)
 
 
@@ -100,7 +109,7 @@ class Actor:
     instance: str
     faulty: bool
     ended: Callable[[Actor], None]
-    thread: _Thread | None = None
+    thread: Thread | None = None
     crashed: bool = False
     done: bool = False
     error: Exception | None = None
@@ -224,7 +233,7 @@ class Simulation:
                     return
                 continue
             if what.thread is None:
-                what.thread = _Thread.idle.pop() if _Thread.idle else _Thread()
+                what.thread = Thread.idle.pop() if Thread.idle else Thread()
                 what.thread.actor = what
             what.thread.go.release()
             break

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from google.api_core.exceptions import BadRequest, Conflict, InternalServerError, NotFound
+from google.api_core.exceptions import BadRequest, InternalServerError, NotFound
 from google.cloud import bigquery
 
 from simulator.choices import KINDS
@@ -25,7 +25,7 @@ from simulator.selections import (
     within,
 )
 from simulator.storage import PLAIN, START, Bucket, at
-from simulator.warehouse import BigQueryClient, QueryJob
+from simulator.warehouse import BigQueryClient, QueryJob, already_exists
 
 SECONDS = (2.0, 0.5, 6.0, 20.0, 400.0)  # that a load takes
 OFTEN = (10, 10, 8, 4, 1)
@@ -110,7 +110,6 @@ class LoadingClient(BigQueryClient):
         super().__init__(simulation, *statements)
         self._simulation, self._runs = simulation, runs
         self.loaded: dict[str, Loaded] = {}
-        self.jobs: dict[str, LoadJob] = {}
 
     def get_table(self, name: str, **_: Any) -> bigquery.Table:
         def get() -> bigquery.Table:
@@ -123,29 +122,12 @@ class LoadingClient(BigQueryClient):
         what = "copy of a view" if "view_rows" in about else about
         return call("get_table", get, about=about, what=what, kinds=PLAIN)
 
-    def get_dataset(self, name: str, **_: Any) -> Any:
-        return call("get_dataset", lambda: SimpleNamespace(location="US"), about=name, kinds=PLAIN)
-
-    def get_job(self, job_id: str, **_: Any) -> LoadJob:
-        def get() -> LoadJob:
-            if job_id not in self.jobs:
-                raise NotFound(job_id)
-            return self.jobs[job_id]
-
-        return call(
-            *("get_job", get),
-            about=job_id[-12:],
-            what="load",
-            kinds=PLAIN,
-            answer=lambda job: job.state,
-        )
-
     def load_table_from_uri(
         self, uris: list[str], table: str, job_id: str, job_config: Any, **_: Any
     ) -> LoadJob:
         def start() -> LoadJob:
             if job_id in self.jobs:
-                raise Conflict(f"Already Exists: Job {job_id}")
+                raise already_exists(job_id)
             job = LoadJob(job_id, uris, table, job_config, self._simulation)
             self.jobs[job_id] = job
             seconds = SECONDS[self._simulation.choices.pick(len(SECONDS), OFTEN)]
@@ -157,7 +139,7 @@ class LoadingClient(BigQueryClient):
             about=f"{len(uris)} files, {job_id[-12:]}",
             what="load",
             kinds=KINDS,
-            refusal=lambda: Conflict(f"Already Exists: Job {job_id}"),
+            refusal=lambda: already_exists(job_id),
         )
 
     def _end(self, job: LoadJob) -> None:
@@ -269,7 +251,7 @@ class LoadingClient(BigQueryClient):
 
         def start() -> LoadJob:
             if job_id in self.jobs:
-                raise Conflict(f"Already Exists: Job {job_id}")
+                raise already_exists(job_id)
             rows = self._selected(query)
             job = LoadJob(job_id, [], target, None, self._simulation)
             self.jobs[job_id] = job
@@ -281,7 +263,7 @@ class LoadingClient(BigQueryClient):
             *("query", start),
             about=f"copy, {job_id[-12:]}",
             what="copy of a view",
-            refusal=lambda: Conflict(f"Already Exists: Job {job_id}"),
+            refusal=lambda: already_exists(job_id),
         )
 
     def _delete(self, sql: str, given: dict[str, Any], job_id: str) -> LoadJob:
@@ -298,7 +280,7 @@ class LoadingClient(BigQueryClient):
 
         def start() -> LoadJob:
             if job_id in self.jobs:
-                raise Conflict(f"Already Exists: Job {job_id}")
+                raise already_exists(job_id)
             job = LoadJob(job_id, [], "", None, self._simulation)
             self.jobs[job_id] = job
             seconds = SECONDS[self._simulation.choices.pick(len(SECONDS), OFTEN)]

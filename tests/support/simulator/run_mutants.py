@@ -98,9 +98,13 @@ def _time_in_the_run_id(patch: Patch) -> None:
     patch.setattr(lookup.Resolved, "run_id", property(run_id))
 
 
-def _profile_without_a_look(patch: Patch) -> None:
-    """Write the rows of prediction_profiles, and do not look again."""
-    patch.setattr(profile, "recorded_columns", lambda *_: 2)
+def _profile_under_a_new_id(patch: Patch) -> None:
+    real = profile.insert_rows
+
+    def insert_rows(clients: Any, env: str, stem: str, *key_and_rows: Any) -> None:
+        real(clients, env, f"{stem}{_word()}", *key_and_rows)
+
+    patch.setattr(profile, "insert_rows", insert_rows)
 
 
 def _ledger_without_a_look(patch: Patch) -> None:
@@ -166,7 +170,7 @@ SCORING = (
     Mutant("decision of one's own", "scoring", _own_decision),
     Mutant("rows counted in memory", "scoring", _counted_in_memory),
     Mutant("time in the run id", "scoring", _time_in_the_run_id),
-    Mutant("profile without a look afterwards", "scoring", _profile_without_a_look),
+    Mutant("profile under a new job id", "scoring", _profile_under_a_new_id),
     Mutant("ledger without a look afterwards", "scoring", _ledger_without_a_look),
     Mutant("ledger left to the caller that ended the run", "scoring", _ledger_by_the_first),
     Mutant("load job not waited for", "scoring", _not_waited_for),

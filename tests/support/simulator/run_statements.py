@@ -43,19 +43,10 @@ def last_profile(tables: Tables, given: Parameters) -> list[Values]:
     return rows
 
 
-def recorded_profile(tables: Tables, given: Parameters) -> list[Values]:
-    columns = sum(_key(row) == _key(given) for row in tables["prediction_profiles"])
-    return [{"columns": columns}]
-
-
-def replace_profile(tables: Tables, given: Parameters) -> Replace:
-    keys = set(given["keys"])
+def insert_profile(tables: Tables, given: Parameters) -> Replace:
     key = {"run_id": given["run_id"], "predicted_at": given["predicted_at"]}
-    return Replace(
-        "prediction_profiles",
-        lambda row: _key(row) == _key(given) and f"{row['role']}/{row['column_name']}" in keys,
-        [row | key for row in json.loads(given["rows"])],
-    )
+    rows = [row | key for row in json.loads(given["rows"])]
+    return Replace("prediction_profiles", lambda row: False, rows)
 
 
 def remove_profile(tables: Tables, given: Parameters) -> Replace:
@@ -70,6 +61,6 @@ FUNCTIONS: dict[str, Callable[[Tables, Parameters], Any]] = {
     function.__name__: function
     for function in (
         *(recorded_run, replace_run),
-        *(last_profile, recorded_profile, replace_profile, remove_profile),
+        *(last_profile, insert_profile, remove_profile),
     )
 }

@@ -86,6 +86,9 @@ class Audit:
         counts = (result["rows"], result["rows_read"], result["rows_rejected"])
         if counts != (len(wanted), len(VALUES), len(self.setup.rejected)):
             raise Mismatch(f"{run_id} counted {counts}")
+        columns = sorted(map(_counted, self.of_run("prediction_profiles", run_id)))
+        if columns != self.columns(run_id):
+            raise Mismatch(f"the profile of {run_id} has {columns}, and not {self.columns(run_id)}")
         if self.setup.shadow:
             shadow = result["shadow"]
             if shadow is None or shadow["report"] is None:
@@ -100,10 +103,10 @@ class Audit:
         if wrong := [row for row in rows if row["y"] != wanted[row["id"]]]:
             raise Mismatch(f"{run_id} predicted {wrong}")
 
-    # What projects a run: the ledger and the profiles
+    # What projects a run: the ledger
 
     def wrongs(self, forgiving: bool) -> Iterator[Wrong]:
-        """Yield the rows of ledger and profiles that are wrong; `forgiving`: calls have failed."""
+        """Yield the rows of the ledger that are wrong; `forgiving`: calls have failed."""
         for run_id in self.run_ids():
             state = self.state(run_id)
             ledger = self.of_run("prediction_runs", run_id)
@@ -112,9 +115,6 @@ class Audit:
             # A failure is written to the ledger once, if that can be done.
             if not right and not (forgiving and state in ("failed", "") and len(ledger) < 2):
                 yield self._wrong_ledger(run_id, ledger, wanted)
-            columns = self.of_run("prediction_profiles", run_id) if state == "succeeded" else []
-            if state == "succeeded" and sorted(map(_counted, columns)) != self.columns(run_id):
-                yield self._wrong_profile(run_id, columns)
 
     def _wrong_ledger(self, run_id: str, rows: list[Values], wanted: Any) -> Wrong:
         def of_key(row: Values) -> bool:
@@ -133,17 +133,6 @@ class Audit:
             is_right,
             extra=lambda row: _ended(row) != wanted,
             rows=len(rows),
-        )
-
-    def _wrong_profile(self, run_id: str, rows: list[Values]) -> Wrong:
-        wanted = self.columns(run_id)
-        return Wrong(
-            f"the profile of {run_id} has {sorted(map(_counted, rows))}, and not {wanted}",
-            "prediction_profiles",
-            lambda row: bool(row["run_id"] == run_id),
-            lambda look: look.statement == "recorded_profile" and look.given["run_id"] == run_id,
-            lambda merge, since: all(_counted(row) in wanted for row in merge.change.rows),
-            extra=lambda row: _counted(row) not in wanted,
         )
 
     def columns(self, run_id: str) -> list[tuple[Any, ...]]:

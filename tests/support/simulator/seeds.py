@@ -16,7 +16,7 @@ from simulator.choices import NONE
 from simulator.gaps import Gap
 from simulator.increments import Increments
 from simulator.job_runs import JobRuns
-from simulator.kernel import Simulation, simulation
+from simulator.kernel import Simulation, Thread, simulation
 from simulator.mutant import Mutant
 from simulator.registry import Registry
 from simulator.run_world import shrink_runs
@@ -54,6 +54,7 @@ def world() -> Iterator[pytest.MonkeyPatch]:
             yield patch
     finally:
         logging.disable(level)
+        Thread.end_idle()
 
 
 @dataclass

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from google.api_core.exceptions import BadRequest
+from google.api_core.exceptions import BadRequest, Conflict, NotFound
 
 from simulator import run_statements, statements
 from simulator.choices import KINDS, REPEATED
 from simulator.kernel import Actor, Simulation, call, current
 from simulator.statements import Replace, Values, names
+from simulator.storage import PLAIN
 
 FUNCTIONS = statements.FUNCTIONS | run_statements.FUNCTIONS
 RUNNING, QUEUED = 2, 20
@@ -126,11 +128,21 @@ class Looked(NamedTuple):
 class QueryJob:
     """The client's class: a query that was started."""
 
-    def __init__(self, result: Callable[[], list[Values]]) -> None:
-        self._result = result
+    def __init__(self, result: Callable[[], list[Values]], merge: Merge | None = None) -> None:
+        self._result, self._merge = result, merge
 
     def result(self, **_: Any) -> list[Values]:
         return self._result()
+
+    @property
+    def state(self) -> str:
+        over = self._merge is None or self._merge.ended is not None
+        return "DONE" if over else "RUNNING"
+
+    @property
+    def error_result(self) -> dict[str, str] | None:
+        failed = self._merge is not None and self._merge.state == "failed"
+        return {"reason": "invalidQuery"} if failed else None
 
 
 class BigQueryClient:
@@ -139,8 +151,26 @@ class BigQueryClient:
     def __init__(self, simulation: Simulation, *tables: str) -> None:
         self.tables = {name: Table(name, simulation) for name in tables}
         self.looks: list[Looked] = []
+        self.jobs: dict[str, Any] = {}  # those whose callers named them
 
-    def query(self, sql: str, job_config: Any, **_: Any) -> QueryJob:
+    def get_dataset(self, name: str, **_: Any) -> Any:
+        return call("get_dataset", lambda: SimpleNamespace(location="US"), about=name, kinds=PLAIN)
+
+    def get_job(self, job_id: str, **_: Any) -> Any:
+        def get() -> Any:
+            if job_id not in self.jobs:
+                raise NotFound(job_id)
+            return self.jobs[job_id]
+
+        return call(
+            *("get_job", get),
+            about=job_id[-12:],
+            what="load",
+            kinds=PLAIN,
+            answer=lambda job: job.state,
+        )
+
+    def query(self, sql: str, job_config: Any, job_id: str = "", **_: Any) -> QueryJob:
         name = names().get(sql)
         if name is None or name not in FUNCTIONS:
             raise UnknownStatement(name or sql)
@@ -150,6 +180,8 @@ class BigQueryClient:
         }
 
         def start() -> Any:
+            if job_id in self.jobs:
+                raise already_exists(job_id)
             made = FUNCTIONS[name](
                 {table.name: table.values() for table in self.tables.values()}, given
             )
@@ -162,21 +194,23 @@ class BigQueryClient:
             table = self.tables[made.table]
             merge = Merge(name, made, owner, table, table.simulation.now)
             table.begin(merge)
+            if job_id:
+                self.jobs[job_id] = QueryJob(lambda: self._wait(merge), merge)
             return merge
 
-        def refusal() -> BadRequest:
-            return BadRequest(TOO_MANY.format(name))
+        def refusal() -> Exception:
+            return already_exists(job_id) if job_id else BadRequest(TOO_MANY.format(name))
 
-        changes = name.startswith(("replace_", "remove_"))
+        changes = name.startswith(("replace_", "remove_", "insert_"))
         started = call(
             *("query", start),
             about=name,
-            kinds=STARTS,
+            kinds=KINDS if job_id else STARTS,
             answer=_started,
             refusal=refusal if changes else None,
         )
         if isinstance(started, Merge):
-            return QueryJob(lambda: self._wait(started))
+            return QueryJob(lambda: self._wait(started), started)
         return QueryJob(lambda: started)
 
     def _wait(self, merge: Merge) -> list[Values]:
@@ -190,6 +224,11 @@ class BigQueryClient:
             return []
 
         return call("result", answer, about=merge.name, kinds=STARTS)
+
+
+def already_exists(job_id: str) -> Conflict:
+    """Return BigQuery's refusal of a job id that it has taken before."""
+    return Conflict(f"Already Exists: Job {job_id}")
 
 
 def _started(made: Any) -> str:

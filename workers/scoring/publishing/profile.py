@@ -7,16 +7,15 @@ from typing import Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.columns.bins import Counts
-from mlsys.errors import InputDrifted, TryAgain
+from mlsys.errors import InputDrifted
 from workers.monitoring.counting import added, read_text
 from workers.monitoring.drift import DRIFT, OK, TOO_FEW, UNKNOWN, WARN, Verdict, judge
 from workers.monitoring.reference import Watched
-from workers.monitoring.table import recorded_columns, replace_rows, row_of
+from workers.monitoring.table import insert_rows, row_of
 from workers.scoring.planning.plan import Plan
 from workers.scoring.records import Decision
 from workers.scoring.shards.part import Footer, PartDamaged
 
-LOOKS = 5
 SHOWN = 10  # columns of an answer
 
 type Judged = tuple[Watched, Counts, Verdict]
@@ -122,22 +121,15 @@ def unchecked(judged: Sequence[Judged], most: float | None) -> list[str]:
 
 
 def record_profile(clients: Clients, env: str, plan: Plan, decision: Decision) -> None:
-    """Write the run's rows of `prediction_profiles`; a repetition changes nothing.
+    """Insert the run's rows of `prediction_profiles`, once, as its other rows are published.
 
-    Called before the result is written, so that the rows are there once the result is. Two callers
-    may write them at the same time, and BigQuery then keeps both: each looks after it has written.
+    Called before the result is written, so that the rows are there once the result is.
 
     Raises:
-        TryAgain: BigQuery is busy, the rows kept changing, or the table does not exist.
+        TryAgain: BigQuery is busy, or the table does not exist.
     """
-    rows, key = decision.profile, (plan.run_id, plan.created_at)
-    if not rows:
-        return
-    for _ in range(LOOKS):
-        replace_rows(clients, env, *key, rows)
-        if recorded_columns(clients, env, *key) == len(rows):
-            return
-    raise TryAgain(f"The rows of {plan.run_id} in prediction_profiles kept changing: try again")
+    key = plan.run_id, plan.created_at
+    insert_rows(clients, env, f"{plan.job_stem}_P", *key, decision.profile)
 
 
 def _text(judged: Sequence[Judged], over: Sequence[Judged]) -> str:
