@@ -23,9 +23,9 @@ from werkzeug.wrappers import Response
 from app import auth, logs, service
 from app.api import due
 from app.api.bodies import once, read_body
+from app.api.messages import PredictMessage, UndoMessage
 from app.api.notifications import DIRECT, StorageEvent
 from app.api.problems import answer, documented
-from app.api.queries import PredictQuery, UndoMessage
 from app.continuations import publish_request
 from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.errors import (
@@ -157,7 +157,7 @@ def predictions() -> tuple[str, int] | Response:
         if (undo := _undo_message(message.data)) is not None:
             return _finish_undo(undo)
         due.published(message.published_at)
-        query = PredictQuery.model_validate_json(message.data)
+        query = PredictMessage.model_validate_json(message.data)
         json.loads(message.data, object_pairs_hook=once)
         if query.dry_run:
             raise Malformed("dry_run gets no answer here: pass it to GET /predict")

@@ -75,12 +75,6 @@ class UndoQuery(EnvQuery):
     dry_run: Annotated[bool, Field(description="Only say what would be removed")] = False
 
 
-class UndoMessage(EnvQuery):
-    """The message that a run, whose undo is decided, is to be undone."""
-
-    undo: RunId
-
-
 class RunPath(BaseModel):
     """The id of a run."""
 

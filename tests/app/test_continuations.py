@@ -127,7 +127,22 @@ def test_the_continuation_names_the_version_that_an_alias_meant(
 ) -> None:
     working.left = 1000.0
     assert pushed(client, REQUEST | {"model_version": "champion"}) == 204
-    assert [sent["model_version"] for sent in clients.sent] == ["v3"]
+    [sent] = clients.sent
+    assert (sent["model_version"], sent["model_alias"]) == ("v3", "champion")
+    working.left = 1000.0
+    assert pushed(client, sent) == 204
+    assert clients.sent[1] == sent  # however often it is continued
+
+
+def test_a_message_names_an_alias_only_beside_the_version_that_it_meant(
+    client: FlaskClient, working: Working, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons: list[str] = []
+    monkeypatch.setattr(events, "_quarantine", lambda _, why: reasons.append(why) or ("", 204))
+    for version in ("latest", "champion"):
+        request = REQUEST | {"model_version": version, "model_alias": "champion"}
+        assert pushed(client, request) == 204
+        assert f"names what '{version}' does" in reasons[-1]
 
 
 @pytest.mark.parametrize("when", ["on_publish", "on_result"])

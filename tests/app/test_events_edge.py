@@ -76,7 +76,7 @@ def test_a_notification_without_an_attribute_is_kept_with_its_name(
     [
         pytest.param(b"", "Invalid JSON", id="no data"),
         pytest.param(b"\x00\xff", "", id="other bytes"),
-        pytest.param([], "PredictQuery", id="a list"),
+        pytest.param([], "PredictMessage", id="a list"),
         pytest.param({}, "env", id="an empty object"),
         pytest.param(REQUEST | {"model_version": "1"}, "model_version", id="a bad version"),
         pytest.param(REQUEST | {"input_table": {"a": 1}}, "input_table", id="a table object"),

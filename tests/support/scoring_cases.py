@@ -22,7 +22,7 @@ from mlsys.cloud.clients import bigquery_retry, clients_for
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.arrow_types import arrow_type, sql_name
 from mlsys.columns.frames import from_frame, to_frame
-from mlsys.gcs import gcs_put_pickle
+from mlsys.gcs import gcs_put, gcs_put_pickle
 from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model
 from strict_stack import UNREGISTERED
@@ -203,6 +203,11 @@ class Lab:
         name = name or unique(UNREGISTERED)
         gcs_put_pickle(model, self.settings.models_bucket("dev"), f"{name}/{version}/model.pkl")
         return name
+
+    def put_alias(self, model: str, alias: str, content: object) -> None:
+        """Write the object of an alias, past the service."""
+        bucket = self.settings.models_bucket("dev")
+        gcs_put(json.dumps(content), bucket, f"{model}/aliases/{alias}.json")
 
     # Questions
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any, Self
 
 from mlsys.artifact.refs import LATEST as LATEST
+from mlsys.artifact.refs import is_alias
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.names import fold, name_fault
 from mlsys.errors import InvalidRequest
@@ -22,7 +23,7 @@ TOLERANCES = (
     *("allow_rejected", "allow_version_mismatch", "max_bytes", "max_cost"),
 )
 # What changes no row that a run writes
-BESIDE = (*TOLERANCES, "engine", "shadow", "profile")
+BESIDE = (*TOLERANCES, "engine", "shadow", "profile", "model_alias")
 IDS = "ids"  # in place of a column: the rows whose ids the output lacks
 AUTO, SERVICE, JOB = ENGINES = ("auto", "service", "job")
 
@@ -130,6 +131,7 @@ class ScoringRequest:
     max_bytes: int | None = None  # that BigQuery may charge for
     max_cost: Decimal | None = None  # in US dollars, at list prices
     incremental: str | None = None  # as `read_incremental` returns it: score only what is new
+    model_alias: str | None = None  # that the caller named, and that meant `model_version` then
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as the texts that `GET /predict` takes, without defaults."""
@@ -143,11 +145,13 @@ class ScoringRequest:
         return out
 
     def for_version(self, version: str) -> Self:
-        """Return the request with the version that was meant when its run was planned.
+        """Return the request with the version that it means, and the alias that it named.
 
-        A message about the run carries it, so that moving an alias does not change the run.
+        A message about the run carries both: moving the alias does not change the run, and the
+        ledger still names the alias.
         """
-        return replace(self, model_version=version)
+        alias = self.model_version if is_alias(self.model_version) else self.model_alias
+        return replace(self, model_version=version, model_alias=alias)
 
     def identity(self) -> dict[str, Any]:
         """Return the texts of the request that decide the written rows, and so identify its run.
@@ -157,7 +161,7 @@ class ScoringRequest:
         its bad rows can be resumed with a larger `max_rejects`, one that the model's contract
         stopped with another `contract`. Nor is the engine, which changes only how long it takes,
         nor the challenger (`shadow`) and the counting (`profile`), which never change the run's
-        rows.
+        rows, nor the alias (`model_alias`) that named the version.
         """
         return {k: v for k, v in self.to_dict().items() if k not in BESIDE}
 

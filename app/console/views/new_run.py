@@ -82,7 +82,7 @@ def _start(passed: dict[str, str], runs: bool) -> Response:
         )
     if verdict["run_is_done"]:
         return see("console.run", run_id=run_id)
-    publish_request(wanted, run_id)
+    publish_request(wanted.for_version(verdict["model_version"]), run_id)  # that was checked
     logs.note(outcome="requested")
     return see("console.requested", run_id=run_id, since=int(time.time()))
 

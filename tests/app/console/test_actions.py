@@ -63,7 +63,8 @@ def test_a_run_is_requested_by_its_message(console: FlaskClient, world: World) -
     assert answer.headers["Location"].startswith("/ui/requested/run-1?since=")
     [(_, request, run_id)] = world.done
     assert run_id == "run-1"
-    assert request.to_dict() == RUN | {"env": "dev"}
+    named = {"model_version": "v2", "model_alias": "champion"}  # as it was checked
+    assert request.to_dict() == RUN | {"env": "dev"} | named
 
 
 @pytest.mark.parametrize("done", [True, False])

@@ -1,5 +1,6 @@
 """`model_version=champion`: the alias means the version that it names when the run is planned."""
 
+import base64
 import json
 
 import numpy as np
@@ -7,7 +8,6 @@ import pandas as pd
 import pytest
 from sklearn.tree import DecisionTreeRegressor
 
-from mlsys.gcs import gcs_put
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
 
@@ -39,16 +39,12 @@ def shared(lab: Lab, stack: LocalStack) -> tuple[str, str]:
 def params(lab: Lab, shared: tuple[str, str]) -> dict[str, str]:
     """Return a request by an alias of the test's own, which names v1."""
     alias = unique("alias")
-    put_alias(lab, shared[1], alias, {"version": "v1"})
+    lab.put_alias(shared[1], alias, {"version": "v1"})
     return lab.params(*shared, model_version=alias)
 
 
-def put_alias(lab: Lab, model: str, alias: str, content: object) -> None:
-    gcs_put(json.dumps(content), lab.settings.models_bucket("dev"), f"{model}/aliases/{alias}.json")
-
-
 def move(lab: Lab, params: dict[str, str], version: str) -> None:
-    put_alias(lab, params["model_name"], params["model_version"], {"version": version})
+    lab.put_alias(params["model_name"], params["model_version"], {"version": version})
 
 
 def predictions(lab: Lab, params: dict[str, str]) -> list[float]:
@@ -70,6 +66,30 @@ def test_result_dry_run_ledger_and_job_name_alias_and_version(
     assert job.labels["mlsys_alias"] == params["model_version"]
     assert job.labels["mlsys_version"] == "v1"
     assert set(lab.rows(params["output_table"])["model_version"]) == {"v1"}
+
+
+@pytest.mark.parametrize("way", ["schedule", "service"])
+def test_a_run_that_a_message_starts_names_the_alias_too(
+    lab: Lab, params: dict[str, str], way: str
+) -> None:
+    """A schedule publishes the alias; a backfill and the console the version, and the alias."""
+    alias, run_id = params["model_version"], unique("pushed")
+    message = params | {"run_id": run_id}
+    if way == "service":
+        message |= {"model_version": "v1", "model_alias": alias}
+        move(lab, params, "v2")
+    data = base64.b64encode(json.dumps(message).encode()).decode()
+    body = json.dumps({"message": {"data": data, "messageId": "1"}, "subscription": "s"})
+    assert lab.push(body.encode()).status == 204
+    state = lab.here({"env": "dev"}, f"/runs/{run_id}").json
+    assert (state["result"]["model_version"], state["result"]["model_alias"]) == ("v1", alias)
+    runs = lab.here({"env": "dev", "model_name": params["model_name"]}, "/runs").json["runs"]
+    [row] = [row for row in runs if row["run_id"] == run_id]
+    assert (row["model_version"], row["model_alias"]) == ("v1", alias)
+    assert "model_alias" not in row["request"]
+    if way == "schedule":  # the request is the run, whatever else a caller names it by
+        again = lab.here(params | {"model_version": "v1", "run_id": run_id}).done()
+        assert (again["reused"], again["model_alias"]) == (True, alias)
 
 
 def test_the_run_is_that_of_the_version(lab: Lab, params: dict[str, str]) -> None:
@@ -121,7 +141,7 @@ def test_another_alias_of_the_planned_version_may_join_a_named_run(
 def test_an_alias_that_names_no_version_is_explained(
     lab: Lab, params: dict[str, str], content: object, status: int, slug: str, says: str
 ) -> None:
-    put_alias(lab, params["model_name"], params["model_version"], content)
+    lab.put_alias(params["model_name"], params["model_version"], content)
     problem = lab.here(params).problem(status, slug, says.format(params["model_name"]))
     if slug == "model-not-found":
         assert "has v2, v1. Move the alias, or pass a version" in problem["detail"]

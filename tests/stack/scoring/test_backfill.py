@@ -40,12 +40,16 @@ def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalSta
     assert (board["by"], board["column"], board["model_version"]) == ("DAY", "day", "v1")
     assert board["partitions"][0]["run_id"] == result["run_id"]
     assert board["totals"] | {"rows": 12, "partitions": 3, "done": 1} == board["totals"]
+    lab.put_alias(command.model, "champion", {"version": "v1"})
+    body = command.params | {"start": "true", "model_version": "champion"}
     for published in (["20261124"], []):
-        body = command.params | {"start": "true"}
         answer = lab.client.post("/backfill", json=body)
         assert (answer.status_code, answer.get_json()["published"]) == (202, published)
         stack.pubsub.wait_until_quiet(60)
-        command.check()
+        assert command.states() == ["done", "done", "empty"]
+        aliases = command.ledger().set_index("output_table")["model_alias"].to_dict()
+        days = (f"{command.output}${each.replace('-', '')}" for each in DAYS[:2])
+        assert aliases == dict(zip(days, (None, "champion"), strict=True))
     lab.here(command.params | {"input_table": lab.put(X)}, "/backfill").problem(
         422, "schema-mismatch", "is not partitioned"
     )

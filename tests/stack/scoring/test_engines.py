@@ -60,8 +60,11 @@ def test_the_output_is_the_same_bits_by_every_engine(
     elif engine == "inline":
         monkeypatch.setattr(machine, "cores", lambda: 1)
     assert len(bench.challenger) == SCORED
-    request = params(bench, "job" if engine == "job" else "service", shadow="v2", max_drift="0.9")
+    bench.lab.put_alias(bench.name, "champion", {"version": "v1"})
+    options = {"shadow": "v2", "max_drift": "0.9", "model_version": "champion"}
+    request = params(bench, "job" if engine == "job" else "service", **options)
     result = bench.lab.here(request).done()
+    assert (result["model_version"], result["model_alias"]) == ("v1", "champion")
     assert (result["rows"], result["rows_rejected"]) == (SCORED, len(BAD))
     assert (result["streams"], result["shards"]) == (2, PARTS)
     assert result["engine"] == ("job" if engine == "job" else "service")

@@ -45,6 +45,8 @@ class ModelPin:
 def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
     """Return the object that the request's model name and version mean now.
 
+    A version that an alias named when the request was made keeps that alias.
+
     Raises:
         ModelNotFound: it does not exist; the message names the versions that do.
         ModelUnusable: its alias is guarded, and the version was uploaded again since it was moved.
@@ -77,7 +79,7 @@ def find_model(clients: Clients, request: ScoringRequest) -> ModelPin:
         size=existing.size,
         signature=None if signature is None else signature.decode("latin-1"),
         loader=clients.settings.models,
-        alias=alias.alias if alias else None,
+        alias=alias.alias if alias else request.model_alias,
         alias_generation=alias.generation if alias else None,
     )
 
