@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from flask.testing import FlaskClient
 from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
 
 from app import create_app
 from edge_cases import SERVICE
@@ -39,8 +40,11 @@ STATEMENTS = (
     *("list_models", "list_runs", "models_at_a_glance", "daily_runs", "recorded_models"),
     *("recorded_aliases", "versions_of_model", "runs_of_versions", "distances_of_run"),
     *("drifted_runs", "metrics_of_run", "metrics_of_versions", "runs_of_table"),
-    *("last_run_of_partitions", "list_drift", "list_alias_history"),
+    *("last_run_of_partitions", "list_drift", "list_alias_history", "runs_of_partitions"),
+    *("sum_costs", "undone_runs"),
 )
+# Of those that are made for the tables that they are about
+MADE = {"INFORMATION_SCHEMA.PARTITIONS": "partitions", "AS content": "count_written"}
 MODELS, RUNS = "mlsys-models-dev", "mlsys-runs-dev"
 
 
@@ -96,6 +100,29 @@ class Blob:
         return io.BytesIO(self._stored[0])
 
 
+class Listed(list[Blob]):
+    """The objects of a listing, and the folders beside them."""
+
+    def __init__(self, blobs: list[Blob], prefixes: set[str]) -> None:
+        super().__init__(blobs)
+        self.prefixes = prefixes
+
+
+def _existing[T](values: dict[str, T], name: str) -> T:
+    if name not in values:
+        raise NotFound(name)
+    return values[name]
+
+
+def partitioned(**values: Any) -> Any:
+    """Return the resource of a table that is partitioned by day."""
+    known = {"table_type": "TABLE", "schema": (), "streaming_buffer": None, "location": None}
+    known |= {"num_rows": 30, "created": moment(60 * 24 * 30), "modified": moment(60 * 24)}
+    known |= {"time_partitioning": bigquery.TimePartitioning(field="day")}
+    known |= {"range_partitioning": None, "require_partition_filter": False}
+    return SimpleNamespace(**known | values)
+
+
 @dataclass
 class World:
     """Clients whose queries answer with `rows` by statement, and whose objects are `objects`."""
@@ -104,6 +131,8 @@ class World:
     objects: dict[tuple[str, str], tuple[bytes, dt.datetime]] = field(default_factory=dict)
     queries: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     datasets: dict[Any, list[str]] = field(default_factory=dict)  # tables by project and dataset
+    tables: dict[str, Any] = field(default_factory=dict)  # their resources, by name
+    jobs: dict[str, Any] = field(default_factory=dict)  # by id
     metadata: dict[str, dict[str, str]] = field(default_factory=dict)  # of objects, by name
 
     settings = SERVICE
@@ -113,6 +142,9 @@ class World:
         datasets = [SimpleNamespace(project=p, dataset_id=d) for p, d in self.datasets]
         return SimpleNamespace(
             query=self._query,
+            get_table=lambda name, **_: _existing(self.tables, name),
+            get_job=lambda job_id, **_: _existing(self.jobs, job_id),
+            get_dataset=lambda *_, **__: SimpleNamespace(max_time_travel_hours=168),
             list_datasets=lambda *_, **__: datasets,
             list_tables=lambda name, **_: [
                 SimpleNamespace(table_id=t) for t in self.datasets[tuple(name.split("."))]
@@ -124,7 +156,8 @@ class World:
         return SimpleNamespace(bucket=self._bucket, list_blobs=self._list)
 
     def _query(self, sql: str, job_config: Any, **_: Any) -> SimpleNamespace:
-        name = next(name for name in STATEMENTS if statement(name) == sql)
+        known = (name for name in STATEMENTS if statement(name) == sql)
+        name = next(known, None) or next(name for text, name in MADE.items() if text in sql)
         parameters = {
             p.name: getattr(p, "value", getattr(p, "values", None))
             for p in job_config.query_parameters
@@ -146,12 +179,18 @@ class World:
 
         return SimpleNamespace(name=bucket, blob=blob, get_blob=get_blob)
 
-    def _list(self, bucket: str, prefix: str | None = None, **_: Any) -> list[Blob]:
-        return [
-            Blob(self, where, name)
-            for where, name in sorted(self.objects)
-            if where == bucket and name.startswith(prefix or "")
-        ]
+    def _list(
+        self, bucket: str, prefix: str | None = None, delimiter: str | None = None, **_: Any
+    ) -> Listed:
+        begin = prefix or ""
+        names = [n for where, n in sorted(self.objects) if where == bucket and n.startswith(begin)]
+        folders = {
+            begin + name.removeprefix(begin).partition("/")[0] + "/"
+            for name in names
+            if delimiter and "/" in name.removeprefix(begin)
+        }
+        direct = (n for n in names if not any(n.startswith(folder) for folder in folders))
+        return Listed([Blob(self, bucket, name) for name in direct], folders)
 
     def put(self, name: str, content: Any, minutes: float = 0, bucket: str = RUNS) -> None:
         """Store an object that was written that many minutes ago."""
@@ -313,7 +352,8 @@ def alias_row(minutes: float = 5.0, **values: Any) -> dict[str, Any]:
 
 def plan_of(run_id: str = "a-run", **request: str) -> Plan:
     """Return the plan of a run of the Titanic model."""
-    output = TableRef.parse("my-project.titanic.scored")
+    name = request.get("output_table", "my-project.titanic.scored")
+    output = TableRef.parse(name, partition=True)
     columns = (Column("PassengerId", "INT64"), Column("Survived", "INT64"))
     destination = Destination(output, columns, True, (), "predicted_at", "WRITE_APPEND")
     rejects = tuple(Column(name, kind) for name, kind in REJECTS.items())
@@ -365,6 +405,24 @@ def put_working(world: World, run_id: str, minutes: float = 19, **values: str) -
     name = f"_running/{run_id}.json"
     marker = json.loads(world.objects[RUNS, name][0])
     world.put(name, marker | {"started_at": moment(minutes).isoformat()} | values, minutes)
+
+
+def put_partitions(world: World) -> None:
+    """Store what the board of the Titanic's tables looks at: three days, and one that is scored.
+
+    It is scored by v1, and champion is v2 now.
+    """
+    for name in ("test", "scored"):
+        world.tables[f"my-project.titanic.{name}"] = partitioned()
+    world.rows["partitions"] = [
+        {"place": 0, "partition_id": f"2026112{n}", "total_rows": 10, "modified": moment(9_000)}
+        for n in range(3)
+    ] + [{"place": 1, "partition_id": "20261121", "total_rows": 9, "modified": moment(20)}]
+    scored = run_row("newer", output_table="my-project.titanic.scored$20261121", rows_read=10)
+    world.rows["runs_of_partitions"] = [scored | {"request": "{}", "model_alias": "champion"}]
+    for version in ("v1", "v2"):
+        world.put(f"titanic-survival/{version}/model.pkl", b"x", bucket=MODELS)
+    world.put("titanic-survival/aliases/champion.json", {"version": "v2"}, bucket=MODELS)
 
 
 def result_of(plan: Plan, **values: Any) -> dict[str, Any]:

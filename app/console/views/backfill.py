@@ -1,26 +1,29 @@
 """The board of a table's backfill: its partitions by state, and scoring those that are not done.
 
 What a run of a partition would be is taken from the table's latest run of one: its model, its input
-and all its other parameters.
+and all its other parameters. The page finds that run. The board is loaded after it: it asks for the
+partitions of both tables, and for the runs of each.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 from werkzeug.wrappers import Response
 
 from app import logs, service
+from app.api.parameters import RunId
 from app.api.problems import invalid
 from app.api.queries import EnvQuery
 from app.console import formats, forms
 from app.console.pages import Page, blueprint, env, page, query, see
+from app.console.rendering import link
 from mlsys.cloud.tables import TableRef
-from mlsys.errors import InvalidRequest, MlsysError, TryAgain
+from mlsys.errors import InvalidRequest, MlsysError, RunNotFound, TryAgain
 
 FINE = ("done", "empty")
 STARTED = ("failed", "missing", "stale")  # that the button offers
@@ -38,75 +41,112 @@ class Range(EnvQuery):
     published: Annotated[int | None, Field(ge=0)] = None
 
 
+class BoardQuery(EnvQuery):
+    """What the page knows: the run whose request counts, and the range."""
+
+    run_id: RunId
+    first: Annotated[str, Field(alias="from", max_length=40)]
+    last: Annotated[str, Field(alias="to", max_length=40)]
+
+    @property
+    def range(self) -> dict[str, str]:
+        """The range, as `/backfill` takes it."""
+        return {"from": self.first, "to": self.last}
+
+
 @page("/tables/<table>/backfill")
 def backfill(table: str) -> Page:
-    """Show the partitions of a table by their states."""
-    passed = query(Range)
+    """Show the range of a table's partitions; their states are loaded later."""
+    from workers.scoring.publishing.table_runs import last_runs_of_partitions
+
+    passed, ref = query(Range), TableRef.parse(table, partition=True).base
     chosen = {"from": passed.first or "", "to": passed.last or ""}
-    return board_of(table, chosen, published=passed.published)
+    runs, _ = last_runs_of_partitions(service().clients, env(), ref, limit=SHOWN)
+    run_id = None
+    if runs:
+        run_id = max(runs, key=lambda row: row["finished_at"])["run_id"]
+        if not all(chosen.values()):
+            chosen = span_of([row["partition"] for row in runs])
+    return _page(ref, run_id, chosen, published=passed.published)
+
+
+@page("/tables/<table>/board")
+def board(table: str) -> Page:
+    """Show the partitions of a table by their states, a part of its page."""
+    passed, ref = query(BoardQuery), TableRef.parse(table, partition=True).base
+    view: dict[str, Any] = {
+        "table": str(ref),
+        "run_id": passed.run_id,
+        "chosen": passed.range,
+        "board": None,
+        "left": [],
+        "offered": {},
+        "problem": None,
+        "who": forms.who(),
+    }
+    status = 200
+    try:
+        view["board"] = shown = _show(request_of(ref, passed.run_id) | passed.range)
+        view["offered"] = {s: n for s in STARTED if (n := shown["totals"][s])}
+        view["left"] = [p for p in shown["partitions"] if p["state"] not in FINE][:NAMED]
+    except (RunNotFound, TryAgain):
+        raise
+    except MlsysError as exc:  # the range does not fit, or a table is gone
+        view["problem"], status = forms.refused(exc)
+    return Page(f"States of the partitions of {ref}", "board.html", view, status)
 
 
 @blueprint.post("/tables/<table>/backfill", endpoint="start_backfill")
 def start(table: str) -> Response:
     """Request a run of each partition in one of the chosen states."""
-    passed = forms.fields()
-    return forms.answer(
-        lambda: _start(table, passed), lambda problem: board_of(table, passed, problem=problem)
-    )
+    ref, passed = TableRef.parse(table, partition=True).base, forms.fields()
+    chosen = {name: passed.get(name, "") for name in ("from", "to")}
+    run_id = passed.get("run_id")
+
+    def again(problem: forms.Problem) -> Page:
+        return _page(ref, run_id, chosen, problem=problem)
+
+    return forms.answer(lambda: _start(ref, passed), again)
 
 
-def _start(table: str, passed: dict[str, str]) -> Response:
+def _start(ref: TableRef, passed: dict[str, str]) -> Response:
     from app.api.backfill import start
     from app.api.backfill_queries import StartQuery
 
     only = [state for state in STARTED if passed.pop(f"only_{state}", "") == "true"]
-    runs, span = _runs(TableRef.parse(table, partition=True).base), _span(passed)
     try:
-        asked = StartQuery.model_validate(
-            request_of(runs) | span | {"start": True, "only": ",".join(only)}
-        )
+        asked = BoardQuery.model_validate(passed | {"env": env()})
+        request = request_of(ref, asked.run_id) | asked.range
+        wanted = StartQuery.model_validate(request | {"start": True, "only": ",".join(only)})
     except ValidationError as exc:
         raise invalid(exc) from exc
     logs.note(who=forms.who())
-    published = len(start(asked)["published"])
+    published = len(start(wanted)["published"])
     logs.note(outcome=f"{published} partitions requested")
-    return see("console.backfill", table=table, published=published, **span)
+    return see("console.backfill", table=str(ref), published=published, **asked.range)
 
 
-def board_of(
-    table: str,
-    chosen: Mapping[str, str],
+def _page(
+    ref: TableRef,
+    run_id: str | None,
+    chosen: dict[str, str],
     *,
     published: int | None = None,
     problem: forms.Problem | None = None,
 ) -> Page:
-    """Return the page of the board; the range that is not chosen is that of the latest runs."""
-    ref = TableRef.parse(table, partition=True).base
-    runs = _runs(ref)
-    view: dict[str, Any] = {
+    """Return the page of a table whose partitions a run has scored; None: no run has."""
+    address = None
+    if run_id is not None:
+        address = link("console.board", table=str(ref), run_id=run_id, **chosen)
+    view = {
         "table": str(ref),
-        "chosen": {"from": chosen.get("from", ""), "to": chosen.get("to", "")},
-        "named": bool(runs),
-        "board": None,
-        "left": [],
-        "offered": {},
+        "run_id": run_id,
+        "chosen": chosen,
+        "address": address,
         "published": published,
         "problem": problem,
-        "who": forms.who(),
     }
-    status = 200
-    if runs:
-        span = _span(chosen) or span_of([row["partition"] for row in runs])
-        view["chosen"] = span
-        try:
-            view["board"] = board = _show(request_of(runs) | span)
-            view["offered"] = {s: n for s in STARTED if (n := board["totals"][s])}
-            view["left"] = [p for p in board["partitions"] if p["state"] not in FINE][:NAMED]
-        except TryAgain:
-            raise
-        except MlsysError as exc:  # the range does not fit, or a table is gone
-            view["problem"], status = forms.refused(exc)
-    return Page(f"Partitions of {ref}", "backfill.html", view, status)
+    return Page(f"Partitions of {ref}", "backfill.html", view)
 
 
 def _show(asked: dict[str, Any]) -> dict[str, Any]:
@@ -119,38 +159,26 @@ def _show(asked: dict[str, Any]) -> dict[str, Any]:
         raise invalid(exc) from exc
 
 
-def _runs(ref: TableRef) -> list[dict[str, Any]]:
-    """Return the last runs of the latest partitions of a table."""
-    from workers.scoring.publishing.table_runs import last_runs_of_partitions
-
-    runs, _ = last_runs_of_partitions(service().clients, env(), ref, limit=SHOWN)
-    return runs
-
-
-def request_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the request of the run that ended last, for the whole tables.
+def request_of(ref: TableRef, run_id: str) -> dict[str, Any]:
+    """Return the request of a run that scored a partition of a table, for the whole tables.
 
     By the alias that it was requested by, so that the board tells what another version scored.
 
     Raises:
-        InvalidRequest: no run of the table named a partition.
+        RunNotFound: this environment has no such run.
+        InvalidRequest: it is not a run of one of the table's partitions.
     """
-    from workers.scoring.status import status
+    from workers.scoring.status import planned
 
-    if not runs:
-        raise InvalidRequest(("table", "no run wrote a partition of it: score one, table$20261122"))
-    row = max(runs, key=lambda row: row["finished_at"])
-    request = status(service().clients, env(), row["run_id"])["request"]
-    kept = {name: value for name, value in request.items() if name not in _OF_A_RUN}
-    tables = {name: request[name].partition("$")[0] for name in ("input_table", "output_table")}
-    version = row["model_alias"] or row["model_version"]
+    _, plan = planned(service().clients, env(), run_id)
+    into = plan.output.table
+    if into.base != ref or into.partition is None or plan.input_table.partition is None:
+        fault = f"{run_id} did not score a partition of {ref}. Choose the table's page again."
+        raise InvalidRequest(("run_id", fault))
+    kept = {name: value for name, value in plan.request.items() if name not in _OF_A_RUN}
+    tables = {"input_table": str(plan.input_table.base), "output_table": str(ref)}
+    version = plan.model.alias or plan.model.version
     return kept | tables | {"env": env(), "model_version": version}
-
-
-def _span(chosen: Mapping[str, str]) -> dict[str, str]:
-    if chosen.get("from") and chosen.get("to"):
-        return {"from": chosen["from"], "to": chosen["to"]}
-    return {}
 
 
 def span_of(partitions: Sequence[str]) -> dict[str, str]:

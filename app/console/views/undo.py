@@ -22,7 +22,22 @@ from mlsys.errors import MlsysError, RunNotFound, TryAgain
 
 @page("/runs/<run_id>/undo")
 def undo(run_id: str) -> Page:
-    """Show what would be removed, and ask why."""
+    """Show which run would be undone; what that removes is loaded later."""
+    from workers.scoring.status import planned
+
+    _, plan = planned(service().clients, env(), run_id)
+    view = {"run_id": run_id, "output_table": str(plan.output.table)}
+    return Page(f"Undo run {run_id}", "undo.html", view)
+
+
+@page("/runs/<run_id>/removals")
+def removals(run_id: str) -> Page:
+    """Show what would be removed, and ask why, a part of the page.
+
+    BigQuery counts the rows of each table now and, if the run has replaced some, as they were
+    before: a query cannot read a table at two times
+    (https://cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax#for_system_time_as_of).
+    """
     return form(run_id, {})
 
 
@@ -72,4 +87,4 @@ def form(run_id: str, values: dict[str, str], problem: forms.Problem | None = No
     else:
         view["tables"] = [asdict(table) for table in tables]
         view["decided"] = None if decision is None else {"by": decision.by, "why": decision.why}
-    return Page(f"Undo run {run_id}", "undo.html", view, code)
+    return Page(f"What undoing {run_id} removes", "removals.html", view, code)

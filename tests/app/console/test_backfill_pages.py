@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,10 +15,22 @@ from app.console import charts
 from app.console.views.backfill import span_of
 from app.console.views.costs import by_month
 from boards import STATES, TABLE, board, cost
-from console_cloud import NOW, Seen, World, client_of, moment, plan_of, put_run, run_row
+from console_cloud import (
+    NOW,
+    Seen,
+    World,
+    client_of,
+    moment,
+    plan_of,
+    put_partitions,
+    put_run,
+    run_row,
+)
 from mlsys.errors import SchemaMismatch, TryAgain
 
 ADDRESS = f"/ui/tables/{TABLE}/backfill"
+SPAN = {"from": "2026-11-20", "to": "2026-11-26"}
+OF_RUN = SPAN | {"run_id": "newer"}
 
 
 @pytest.fixture
@@ -34,25 +47,40 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def client(asked: list[Any]) -> FlaskClient:
-    """Return a console whose table has runs of two partitions."""
+def world() -> World:
+    """Return a table with runs of two partitions."""
     world = World()
     request = {"where": "Age > 1", "id_columns": "PassengerId"}
     tables = {name: f"my-project.titanic.{name}$20261121" for name in ("test", "scored")}
     request |= {"input_table": tables["test"], "output_table": tables["scored"]}
-    put_run(world, plan_of("newer", **request))
-    row = {"model_alias": "champion", "finished_at": moment(5)}
+    plan = plan_of("newer", **request)
+    put_run(world, replace(plan, model=replace(plan.model, alias="champion")))
+    put_run(world, plan_of("whole"))
     world.rows["last_run_of_partitions"] = [
         run_row("older", output_table=f"{TABLE}$20261122", finished_at=moment(50)),
-        run_row("newer", output_table=f"{TABLE}$20261121", **row),
+        run_row("newer", output_table=f"{TABLE}$20261121", finished_at=moment(5)),
     ]
+    return world
+
+
+@pytest.fixture
+def client(asked: list[Any], world: World) -> FlaskClient:
     return client_of(world)
+
+
+def loaded(page: Seen) -> str:
+    """Return the address of the page's part, which is a link without JavaScript."""
+    [address] = [v["hx-get"] for _, v in page.elements if "hx-get" in v]
+    assert address in page.links
+    return str(address)
 
 
 def test_the_board_is_of_the_request_of_the_latest_run(
     client: FlaskClient, asked: list[Any]
 ) -> None:
-    page = Seen(client.get(ADDRESS).text)
+    board = loaded(Seen(client.get(ADDRESS).text))
+    assert not asked
+    page = Seen(client.get(board).text)
     [query] = asked
     assert (str(query.input_table), str(query.output_table)) == ("my-project.titanic.test", TABLE)
     assert (query.model_version, query.where, query.id_columns) == (
@@ -64,36 +92,41 @@ def test_the_board_is_of_the_request_of_the_latest_run(
     cells = [v["class"] for tag, v in page.elements if tag == "rect"]
     assert cells == [f"cell cell-{state}" for state in STATES]
     assert "/ui/runs/run-3" in page.links and LOCAL_ACCOUNT in page.text
-    assert client.get(f"{ADDRESS}.json").json["board"]["totals"]["done"] == 2
-    part = client.get(ADDRESS, headers={"HX-Request": "true"}).text
+    twin = client.get(board.replace("/board?", "/board.json?")).json
+    assert twin["board"]["totals"]["done"] == 2
+    part = client.get(board, headers={"HX-Request": "true"}).text
     assert "<html" not in part and 'name="only_missing"' in part
+    assert client.get(f"{ADDRESS}.json").json["run_id"] == "newer"
 
 
 def test_a_range_is_chosen_by_the_address(client: FlaskClient, asked: list[Any]) -> None:
-    page = Seen(client.get(ADDRESS, query_string={"from": "2026-10-01", "to": "2026-10-31"}).text)
+    span = {"from": "2026-10-01", "to": "2026-10-31"}
+    page = Seen(client.get(loaded(Seen(client.get(ADDRESS, query_string=span).text))).text)
     assert (asked[0].first, asked[0].last) == ("2026-10-01", "2026-10-31")
-    hidden = [v["value"] for _, v in page.elements if v.get("type") == "hidden"]
-    assert hidden == ["2026-10-01", "2026-10-31"]
+    hidden = {v["name"]: v["value"] for _, v in page.elements if v.get("type") == "hidden"}
+    assert hidden == span | {"run_id": "newer"}
 
 
 def test_the_button_requests_the_chosen_states(client: FlaskClient, asked: list[Any]) -> None:
-    span = {"from": "2026-11-20", "to": "2026-11-26"}
-    chosen = span | {"only_failed": "true", "only_missing": "true"}
+    chosen = OF_RUN | {"only_failed": "true", "only_missing": "true"}
     answer = client.post(ADDRESS, data=chosen, headers=OWN)
     assert answer.status_code == 303 and "published=2" in answer.headers["Location"]
     assert asked[-1].start is True and asked[-1].only == "failed,missing"
+    assert asked[-1].model_version == "champion"
     assert "2 runs requested" in Seen(client.get(answer.headers["Location"]).text).text
 
 
 @pytest.mark.parametrize(
     ("chosen", "fault", "status", "says"),
     [
-        ({}, None, 400, "only"),
-        ({"only_failed": "true"}, SchemaMismatch("It is a view. Pass a table."), 422, "a view"),
-        ({"only_failed": "true"}, TryAgain("BigQuery is busy: try again"), 503, "busy"),
+        (OF_RUN, None, 400, "only"),
+        (SPAN | {"only_failed": "true"}, None, 400, "run_id is missing"),
+        (OF_RUN | {"run_id": "whole"}, None, 400, "did not score a partition of"),
+        (OF_RUN | {"only_failed": "true"}, SchemaMismatch("It is a view."), 422, "a view"),
+        (OF_RUN | {"only_failed": "true"}, TryAgain("It is busy: try again"), 503, "busy"),
     ],
 )
-def test_what_is_wrong_is_said_on_the_board(
+def test_what_is_wrong_is_said_on_the_page(
     client: FlaskClient,
     monkeypatch: pytest.MonkeyPatch,
     chosen: dict[str, str],
@@ -103,11 +136,11 @@ def test_what_is_wrong_is_said_on_the_board(
 ) -> None:
     if fault is not None:
         monkeypatch.setattr("app.api.backfill.start", lambda _: (_ for _ in ()).throw(fault))
-    span = {"from": "2026-11-20", "to": "2026-11-26"}
-    answer = client.post(ADDRESS, data=chosen | span, headers=OWN)
+    answer = client.post(ADDRESS, data=chosen, headers=OWN)
     assert answer.status_code == status and says in Seen(answer.text).text
-    assert 'value="2026-11-20"' in answer.text
-    forged = client.post(ADDRESS, data=span, headers={"Sec-Fetch-Site": "cross-site"})
+    if "run_id" in chosen:
+        assert 'value="2026-11-20"' in answer.text and "from=2026-11-20" in answer.text
+    forged = client.post(ADDRESS, data=chosen, headers={"Sec-Fetch-Site": "cross-site"})
     assert forged.status_code == 403
 
 
@@ -118,15 +151,64 @@ def test_a_range_that_does_not_fit_can_be_corrected(
         raise SchemaMismatch("2026-10 is a month, and the table has days. Pass 2026-10-01.")
 
     monkeypatch.setattr("app.api.backfill.show", refuse)
-    answer = client.get(ADDRESS, query_string={"from": "2026-10", "to": "2026-11"})
+    text = client.get(ADDRESS, query_string={"from": "2026-10", "to": "2026-11"}).text
+    assert 'name="from" type="text" value="2026-10"' in text
+    answer = client.get(loaded(Seen(text)))
     assert answer.status_code == 422 and "Pass 2026-10-01." in answer.text
-    assert 'name="from" type="text" value="2026-10"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"run_id": "nobody"}, 404),
+        ({"run_id": "whole"}, 400),  # of the whole table
+        ({"run_id": ""}, 400),
+        ({"to": ""}, 400),
+        ({"colour": "red"}, 400),
+    ],
+)
+def test_a_board_is_of_a_run_of_a_partition_of_the_table(
+    client: FlaskClient, asked: list[Any], changed: dict[str, str], status: int
+) -> None:
+    address = f"/ui/tables/{TABLE}/board"
+    assert client.get(address, query_string=OF_RUN | changed).status_code == status
+    other = "/ui/tables/my-project.titanic.other/board"
+    assert client.get(other, query_string=OF_RUN).status_code == 400
+    assert not asked
 
 
 def test_a_table_without_partitions_says_what_to_do(asked: list[Any]) -> None:
     page = Seen(client_of(World()).get(ADDRESS).text)
     assert "mlsys backfill MODEL --env dev" in page.text and not asked
     assert ADDRESS not in Seen(client_of(World()).get(f"/ui/tables/{TABLE}").text).links
+
+
+def test_page_and_board_ask_bigquery_three_times_in_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The board is the API's own here: nothing of it is replaced."""
+    monkeypatch.setattr("app.console.formats.now", lambda: NOW)
+    sent: list[Any] = []
+    monkeypatch.setattr("app.api.backfill.publish_requests", lambda them: sent.extend(them))
+    put_partitions(world)
+    client = client_of(world)
+    board = loaded(Seen(client.get(ADDRESS, query_string=SPAN).text))
+    assert [name for name, _ in world.queries] == ["last_run_of_partitions"]
+    world.queries.clear()
+    view = client.get(board.replace("/board?", "/board.json?")).json
+    two = ["partitions", "runs_of_partitions"]
+    assert [name for name, _ in world.queries] == two
+    states = [each["state"] for each in view["board"]["partitions"]]
+    assert states == ["missing", "stale", "missing", *["empty"] * 4]
+    assert view["board"]["partitions"][1]["reason"] == "scored by v1, and champion is now v2"
+    world.queries.clear()
+    chosen = OF_RUN | {"only_missing": "true", "only_stale": "true"}
+    assert client.post(ADDRESS, data=chosen, headers=OWN).status_code == 303
+    assert [name for name, _ in world.queries] == two
+    assert [(r.model_version, r.model_alias) for r, _ in sent] == [("v2", "champion")] * 3
+    world.queries.clear()
+    assert client.post(ADDRESS, data=OF_RUN, headers=OWN).status_code == 400
+    assert world.queries == []
 
 
 def test_partitions_are_drawn_by_month_day_and_year() -> None:

@@ -112,8 +112,10 @@ def cloud() -> Cloud:
     record = {"received_at": "x", "route": "x", "reason": "x", "body": "x", "headers": {"a": "x"}}
     made.put("quarantine/2026-11-28/ab.json", record)
     put_run(made, plan_of())
-    for name in ("first", "drifted"):
-        put_run(made, plan_of(name))
+    tables = {name: f"my-project.titanic.{name}$20261122" for name in ("test", "scored")}
+    first = {"input_table": tables["test"], "output_table": tables["scored"]}
+    for name, request in (("first", first), ("drifted", {})):
+        put_run(made, plan_of(name, **request))
     put_run(made, plan_of("undone-run"))
     made.put("undone-run/result.json", result_of(plan_of("undone-run")))
     made.put("undone-run/undo.json", DECISION.to_dict())
@@ -164,6 +166,7 @@ LOOKS = [
     *("/ui/runs/drifted/drift", "/ui/runs/a-run/measured"),
     "/ui/models/titanic-survival/measured",
     *("/ui/tables/my-project.titanic.scored/backfill", "/ui/costs"),
+    "/ui/tables/my-project.titanic.scored/board?run_id=first&from=2026-11-20&to=2026-11-26",
     *("/ui/quarantine/message?name=quarantine/2026-11-28/ab.json", "/ui/nothing"),
 ]
 RUN = {"input_table": "p.d.t", "output_table": "my-project.d.o", "model_name": "m"}
@@ -175,6 +178,7 @@ ACTIONS: list[tuple[str, dict[str, str] | None]] = [
     ("/ui/runs/run-1/cancel", None),
     ("/ui/runs/run-1/cancel", {"why": "x" * 501}),
     ("/ui/runs/run-1/undo", None),
+    ("/ui/runs/run-1/removals", None),
     ("/ui/runs/run-1/undo", {"why": "x" * 501}),
     ("/ui/models/titanic/set-alias", None),
     ("/ui/models/titanic/set-alias", {"alias": "champion", "version": "v1", "why": "x"}),
@@ -201,6 +205,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, world: World, console: FlaskClient) -
     }
     undone = DECISION, list(DECISION.tables)
     monkeypatch.setattr("workers.scoring.undo.preview_undo", lambda *_: undone)
+    monkeypatch.setattr("workers.scoring.status.planned", lambda *_: (None, plan_of("run-1")))
     finding = Finding("x", "failed", "x", "x")
     monkeypatch.setattr("workers.checks.check", lambda *_: [finding])
     monkeypatch.setattr("app.console.pages.rendering.render", render)

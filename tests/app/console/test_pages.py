@@ -13,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.console.views.new_run import FIELDS
+from boards import cost
 from console_cloud import (
     NOW,
     RUNS,
@@ -26,6 +27,7 @@ from console_cloud import (
     parquet,
     plan_of,
     profile_row,
+    put_partitions,
     put_run,
     put_working,
     result_of,
@@ -71,6 +73,12 @@ GLANCE = (
     *("model_name", "model_version", "version_number", "status", "status_reason"),
     *("model_class", "uploaded_at"),
 )
+
+
+MESSAGE = {
+    **{"received_at": NOW.isoformat(), "route": "/events/storage", "reason": "no JSON"},
+    **{"body": "{", "headers": {}},
+}
 
 
 def seen(client: FlaskClient, address: str, status: int = 200, **headers: str) -> Seen:
@@ -545,9 +553,25 @@ def test_a_wrong_address_is_a_page_that_says_what_to_do(
     assert text in seen(client_of(world), address, status).text
 
 
+# Pages that need more than the clients of this world; tests of their own show them.
+ELSEWHERE = {"contents": "opens the model in a sandbox", "doctor": "looks at everything"}
+
+
 def pages(world: World) -> list[str]:
     """Return the address of every page and part that this world has."""
-    put_run(world, plan_of())
+    plan = plan_of()
+    put_run(world, plan)
+    world.put("ended/plan.json", plan_of("ended").to_dict())
+    world.put("ended/result.json", result_of(plan_of("ended"), rejects_table=None))
+    world.put("quarantine/2026-11-28/ab.json", MESSAGE)
+    tables = {name: f"my-project.titanic.{name}$20261121" for name in ("test", "scored")}
+    request = {"input_table": tables["test"], "output_table": tables["scored"]}
+    put_run(world, plan_of("newer", **request))
+    put_partitions(world)
+    about = {"output_table": tables["scored"], "finished_at": moment(5)}
+    world.rows["last_run_of_partitions"] = [run_row("newer", **about)]
+    world.rows["count_written"] = [{"total": 990, "own": 990, "content": 0}]
+    world.rows["sum_costs"] = [cost("2026-11", "titanic-survival")]
     world.rows["versions_of_model"] = [model_row(2), model_row(1)]
     return [
         *EMPTY,
@@ -562,10 +586,40 @@ def pages(world: World) -> list[str]:
         "/ui/runs/a-run/drift",
         "/ui/runs/a-run/measured",
         "/ui/models/titanic-survival/measured",
+        "/ui/models/titanic-survival/set-alias",
+        "/ui/runs/a-run/cancel",
+        "/ui/runs/ended/undo",
+        "/ui/runs/ended/removals",
+        "/ui/requested/a-run",
+        "/ui/new-run",
+        "/ui/tables/my-project.titanic.scored",
+        "/ui/tables/my-project.titanic.scored/backfill",
+        "/ui/tables/my-project.titanic.scored/board?run_id=newer&from=2026-11-20&to=2026-11-26",
+        "/ui/costs",
+        "/ui/health",
+        "/ui/rescan",
+        "/ui/quarantine",
+        "/ui/quarantine/message?name=quarantine/2026-11-28/ab.json",
     ]
 
 
+def test_every_page_is_looked_at(world: World) -> None:
+    rules = client_of(world).application.url_map
+    paths = rules.bind("localhost")
+    looked_at = {paths.match(address.partition("?")[0])[0] for address in pages(world)}
+    served = {
+        rule.endpoint
+        for rule in rules.iter_rules()
+        if rule.endpoint.startswith("console.") and "GET" in (rule.methods or ())
+    }
+    twins = {endpoint for endpoint in served if endpoint.endswith("_json")}
+    assert {f"{endpoint}_json" for endpoint in looked_at} <= twins
+    others = {f"console.{name}" for name in (*ELSEWHERE, "static_file", "missing")}
+    assert served - twins == looked_at | others
+
+
 def test_every_page_has_a_title_a_twin_and_at_most_two_queries(world: World) -> None:
+    """Nothing between the page and the clients is replaced: these are the queries that it sends."""
     client = client_of(world)
     found: set[str] = set()
     for address in pages(world):

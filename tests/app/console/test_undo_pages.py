@@ -24,6 +24,7 @@ from mlsys.errors import Conflict, TryAgain
 from workers.scoring.undone import Removal, Undo, Undone
 
 ADDRESS = "/ui/runs/a-run/undo"
+FORM = "/ui/runs/a-run/removals"
 
 
 class Service:
@@ -69,15 +70,23 @@ def client(service: Service, world: World) -> FlaskClient:
     return client_of(world)
 
 
+def test_a_run_that_does_not_exist_has_no_form(client: FlaskClient) -> None:
+    assert client.get("/ui/runs/nobody/undo").status_code == 404
+
+
 def test_the_form_shows_what_would_be_removed_and_changes_nothing(
     client: FlaskClient, service: Service
 ) -> None:
     assert ADDRESS in Seen(client.get("/ui/runs/a-run").text).links
-    text = Seen(client.get(ADDRESS).text).text
+    page = Seen(client.get(ADDRESS).text)
+    assert "takes the run's rows out of my-project.titanic.scored" in page.text
+    assert FORM in page.links  # without JavaScript
+    assert [v["hx-get"] for _, v in page.elements if "hx-get" in v] == [FORM]
+    text = Seen(client.get(FORM).text).text
     assert "removes 990 rows, and puts back the 1,000 that they replaced" in text
     assert "removes 1 row from those set aside" in text and LOCAL_ACCOUNT in text
     assert not service.done
-    assert client.get(f"{ADDRESS}.json").json["tables"][0]["how"] == "restore"
+    assert client.get(f"{FORM}.json").json["tables"][0]["how"] == "restore"
 
 
 def test_an_undo_is_decided_in_the_persons_name_and_then_published(
@@ -95,7 +104,7 @@ def test_a_lost_message_is_published_again_by_the_same_form(
     client: FlaskClient, service: Service
 ) -> None:
     service.decision = DECISION
-    text = client.get(ADDRESS).text
+    text = client.get(FORM).text
     assert "ada@example.com has decided it: wrong" in text and 'value="wrong"' in text
     assert client.post(ADDRESS, data={"why": "wrong"}, headers=OWN).status_code == 303
     assert service.done[-1] == ("dev", "a-run")
@@ -118,8 +127,8 @@ def test_what_speaks_against_an_undo_is_said_on_the_form(
     assert answer.status_code == status and says in Seen(answer.text).text
     assert service.done == []
     if status == 409:
-        assert client.get(ADDRESS).status_code == 409
-        assert "Undo the run</button>" not in client.get(ADDRESS).text
+        assert client.get(FORM).status_code == 409
+        assert "Undo the run</button>" not in client.get(FORM).text
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", None])

@@ -12,7 +12,11 @@ from mlsys.errors import TryAgain
 from workers.scoring.planning import lookup, partition_state
 from workers.scoring.planning.lookup import Resolved, resolve
 from workers.scoring.planning.model_pin import ModelPin
-from workers.scoring.planning.partition_state import PartitionState, partition_states
+from workers.scoring.planning.partition_state import (
+    PartitionState,
+    partition_states,
+    states_of_tables,
+)
 
 NAME = TableRef("my-project", "d", "t", "20261127")
 NOON = dt.datetime(2020, 1, 1, 12, tzinfo=dt.UTC)
@@ -21,6 +25,7 @@ TABLE: Any = SimpleNamespace(
     table_type="TABLE",
     schema=(),
     streaming_buffer=None,
+    location=None,
     num_rows=50,
     modified=NOON,
     range_partitioning=None,
@@ -40,7 +45,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> list[str]:
         if isinstance(given, Exception):
             raise given
         return [
-            {"partition_id": name, "total_rows": rows, "modified": at} for name, rows, at in given
+            {"place": place[0] if place else 0, "partition_id": n, "total_rows": r, "modified": at}
+            for n, r, at, *place in given
         ]
 
     monkeypatch.setattr(partition_state, "select", select)
@@ -58,6 +64,38 @@ def test_a_partition_has_its_rows_and_its_time(monkeypatch: pytest.MonkeyPatch) 
     queries = answer(monkeypatch, [("20261127", 7, NOON), (None, 1, NOON)])
     assert partition_states(CLIENTS, NAME, TABLE) == {"20261127": PartitionState(7, NOON)}
     assert "FROM `my-project`.`d`.INFORMATION_SCHEMA.PARTITIONS" in queries[0]
+
+
+def test_two_tables_of_a_location_are_asked_for_by_one_query(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = TableRef("other", "e", "u")
+    known = [("20261127", 7, NOON, 0), ("20261127", 8, NOON, 1), ("20261128", 9, NOON, 1)]
+    queries = answer(monkeypatch, known)
+    both = [(NAME, TABLE), (other, TABLE)]
+    first, second = states_of_tables(CLIENTS, both)
+    assert first == {"20261127": PartitionState(7, NOON)}
+    assert second == {n: PartitionState(r, NOON) for n, r, *_ in known[1:]}
+    [sql] = queries
+    for dataset in ("`my-project`.`d`", "`other`.`e`"):
+        assert f"FROM {dataset}.INFORMATION_SCHEMA.PARTITIONS" in sql
+
+    def at(location: str, **more: Any) -> Any:
+        return SimpleNamespace(**vars(TABLE) | {"location": location} | more)
+
+    streamed = [(NAME, at("US", streaming_buffer=object())), (other, at("US"))]
+    apart = [(NAME, at("US")), (other, at("EU"))]
+    denied = Forbidden("Access Denied", errors=[{"reason": "accessDenied"}])
+    mine, yours = [("20261127", 7, NOON)], [("20261127", 8, NOON)]
+    one, two = ({"20261127": PartitionState(n, NOON)} for n in (7, 8))
+    for tables, answers, states in (
+        (streamed, [yours], [None, two]),
+        (apart, [yours, mine], [one, two]),  # that of the EU first
+        (both, [denied, mine, denied], [one, None]),
+    ):
+        queries = answer(monkeypatch, *answers)
+        assert states_of_tables(CLIENTS, tables) == states
+        assert len(queries) == len(answers)
 
 
 def test_a_quota_that_refills_is_not_taken_for_a_lack_of_permission(

@@ -1,7 +1,7 @@
 """The board of a backfill: which partitions are done, by which version, and which are not.
 
 The ledger tells which runs wrote a partition, the runs bucket which ones have begun, and BigQuery
-which partitions the input has.
+which partitions the input and the output have: two queries, if both lie in one location.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.cloud.tables import TableRef, find_table
@@ -24,12 +24,15 @@ from workers.scoring.planning.find_run import FoundRun, find_run
 from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.model_pin import find_model
 from workers.scoring.planning.partition import input_partitioning
-from workers.scoring.planning.partition_state import PartitionState, partition_states
+from workers.scoring.planning.partition_state import PartitionState, States, states_of_tables
 from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.records import read_cancellation, read_failure, read_result
 from workers.scoring.request import ScoringRequest
 from workers.scoring.store import RunStore
 from workers.sql import statement
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import Table
 
 THREADS = 8
 
@@ -72,11 +75,9 @@ def board(clients: Clients, backfill: Backfill) -> Board:
         SchemaMismatch: the input has no partitions.
         TryAgain: the ledger's table does not exist.
     """
-    by, inputs = _look_up(clients, backfill)
+    by, inputs, output, written = _look_up(clients, backfill)
     request, pin = backfill.request, next(iter(inputs.values())).model
-    output = find_table(clients, request.output_table)
     wanted = Wanted(pin, request.model_version, None if output is None else output.created)
-    written = None if output is None else partition_states(clients, request.output_table, output)
     recorded = _recorded(clients, request, inputs)
 
     def entry(partition: str, open_run: str | None = None) -> Entry:
@@ -114,8 +115,10 @@ def runs_of(clients: Clients, board: Board, states: Iterable[str]) -> dict[str, 
     return dict(_each(todo, found))
 
 
-def _look_up(clients: Clients, backfill: Backfill) -> tuple[Partitioning, dict[str, Resolved]]:
-    """Return how the input is partitioned, and its partitions of the range."""
+def _look_up(
+    clients: Clients, backfill: Backfill
+) -> tuple[Partitioning, dict[str, Resolved], Table | None, States]:
+    """Return how the input is partitioned, its partitions of the range, the output and its own."""
     request = backfill.request
     name = request.input_table
     looked_at = dt.datetime.now(dt.UTC)
@@ -125,7 +128,11 @@ def _look_up(clients: Clients, backfill: Backfill) -> tuple[Partitioning, dict[s
     by = input_partitioning(name, table, clients.settings.emulators.bigquery is not None)
     partitions = partitions_between(by, backfill.first, backfill.last, looked_at)
     pin = find_model(clients, request)
-    states = partition_states(clients, name, table)
+    tables, output = [(name, table)], find_table(clients, request.output_table)
+    if output is not None:
+        tables.append((request.output_table, output))
+    states, *more = states_of_tables(clients, tables)
+    written = more[0] if more else None
 
     def resolved(partition: str) -> Resolved:
         return Resolved(
@@ -134,7 +141,8 @@ def _look_up(clients: Clients, backfill: Backfill) -> tuple[Partitioning, dict[s
             partition=None if states is None else states.get(partition, PartitionState()),
         )
 
-    return by, {partition: resolved(partition) for partition in partitions}
+    inputs = {partition: resolved(partition) for partition in partitions}
+    return by, inputs, output, written
 
 
 def _recorded(
