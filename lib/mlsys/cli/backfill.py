@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
-from mlsys.cli.predict import FLAGS, OPTIONAL, flag
+from mlsys.cli.predict import FLAGS, OPTIONAL, add_options, flag
 from mlsys.cli.tables import moment, table
 from mlsys.settings import ENVS
 
@@ -40,12 +40,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--output-table", required=True, metavar="P.D.T", help="the table of the predictions"
     )
-    parser.add_argument(
-        "--model-version",
-        default="champion",
-        metavar="V",
-        help="v1, v2, ..., latest or an alias (default: %(default)s)",
-    )
+    add_options(parser, _OPTIONS, version="champion")
     parser.add_argument(
         "--only",
         default="failed,missing,stale,running",
@@ -57,12 +52,6 @@ def add_to(commands: Any) -> None:
         "--parallel", type=int, default=4, metavar="N", help="how many at a time (default: 4)"
     )
     parser.add_argument("--status", action="store_true", help="only show the state of each")
-    for name, (metavar, text) in _OPTIONS.items():
-        parser.add_argument(flag(name), metavar=metavar, help=text)
-    for name, text in FLAGS.items():
-        parser.add_argument(
-            flag(name), action="store_const", const="true", help=f"{text} (default: refuse)"
-        )
     parser.add_argument(
         "--dry-run", action="store_true", help="only check whether the first one would work"
     )

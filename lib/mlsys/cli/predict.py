@@ -63,18 +63,7 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=run)
     for name, (metavar, text) in REQUIRED.items():
         parser.add_argument(flag(name), required=True, metavar=metavar, help=text)
-    parser.add_argument(
-        "--model-version",
-        default="latest",
-        metavar="V",
-        help="v1, v2, ..., latest or an alias (default: %(default)s)",
-    )
-    for name, (metavar, text) in OPTIONAL.items():
-        parser.add_argument(flag(name), metavar=metavar, help=text)
-    for name, text in FLAGS.items():
-        parser.add_argument(
-            flag(name), action="store_const", const="true", help=f"{text} (default: refuse)"
-        )
+    add_options(parser, OPTIONAL, version="latest")
     parser.add_argument(
         "--check-ids", action="store_true", help="first count rows with duplicate ids, too"
     )
@@ -82,6 +71,24 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--no-wait", action="store_true", help="start the run and do not wait")
     parser.add_argument("--url", help="the service's address (default: MLSYS_URL)")
     parser.add_argument("--json", action="store_true", help="print only the service's JSON answer")
+
+
+def add_options(
+    parser: argparse.ArgumentParser, optional: Mapping[str, tuple[str, str]], *, version: str
+) -> None:
+    """Add the options of a request: its version with this default, those of `optional`, `FLAGS`."""
+    parser.add_argument(
+        "--model-version",
+        default=version,
+        metavar="V",
+        help="v1, v2, ..., latest or an alias (default: %(default)s)",
+    )
+    for name, (metavar, text) in optional.items():
+        parser.add_argument(flag(name), metavar=metavar, help=text)
+    for name, text in FLAGS.items():
+        parser.add_argument(
+            flag(name), action="store_const", const="true", help=f"{text} (default: refuse)"
+        )
 
 
 def run(options: argparse.Namespace) -> int:
