@@ -52,6 +52,15 @@ def jobs_of(
     raise too_many(stem)
 
 
+def known_jobs(clients: Clients, stem: str, location: str) -> Iterator[Any]:
+    """Yield the jobs of a stem that were started, in the order in which they were."""
+    for k in range(MAX_TRIES):
+        job = find_job(clients, f"{stem}{k}", location)
+        if job is None:
+            return
+        yield job
+
+
 def finish(job: Any, stop: Callable[[], bool]) -> None:
     """Wait until the job is done or `stop` returns True; BigQuery continues it either way.
 

@@ -15,9 +15,9 @@ from workers.jobs import MAX_TRIES, POLL, find_job, not_readable, too_many
 from workers.json_values import bounded_row, json_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from google.cloud.bigquery import SchemaField
+    from google.cloud.bigquery import QueryJob, SchemaField
     from google.cloud.bigquery.table import RowIterator
 
     from mlsys.cloud.tables import TableRef
@@ -125,15 +125,18 @@ def select(
     *parameters: Any,
     dataset: str | None = None,
     seconds: float = RETRY_DEADLINE,
+    started: Callable[[QueryJob], None] = lambda job: None,
 ) -> RowIterator:
     """Run a query of tables of `dataset`, or that names them in full; it may take `seconds`.
 
-    BigQuery's refusals are its own exceptions.
+    `started` is given its job before the answer is waited for. BigQuery's refusals are its own
+    exceptions.
     """
     from google.cloud import bigquery
 
     config = bigquery.QueryJobConfig(query_parameters=list(parameters), default_dataset=dataset)
     job = clients.bigquery.query(sql, job_config=config, timeout=TIMEOUT, retry=bigquery_retry())
+    started(job)
     return job.result(timeout=seconds, retry=bigquery_retry())
 
 

@@ -215,6 +215,8 @@ def test_everything_works_without_javascript(url: str) -> None:
         assert drift(page)["Sex"] == ("ok", distance("Sex", rows("test")))
         page.get(address)
         page.link("Undo")
+        page.link("What it removes, and the form that does it")
+        page.until(lambda page: page.texts("textarea[name=why]") != [])
         page.fill(why="only a try")
         page.press("button.btn-danger")
         page.until(lambda page: "Undone" in page.text and "Being" not in page.text, 60)

@@ -97,6 +97,6 @@ class Command:
         rows = self.lab.rows(self.output)
         assert rows["id"].tolist() == list(range(len(self.days) * self.rows))
         assert set(rows["run_id"]) == set(ledger["run_id"])
-        assert set(ledger["model_alias"]) == {"champion" if self.version == "champion" else None}
+        assert set(ledger["model_alias"].dropna()) == {self.version} - {"v1"}
         begun = {name.split("/")[0] for name in self.lab.objects(f"{self.model}-v1-")}
         assert begun == set(ledger["run_id"])

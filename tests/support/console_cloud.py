@@ -45,6 +45,7 @@ STATEMENTS = (
 )
 # Of those that are made for the tables that they are about
 MADE = {"INFORMATION_SCHEMA.PARTITIONS": "partitions", "AS content": "count_written"}
+DATASET = SimpleNamespace(location="US", max_time_travel_hours=168)
 MODELS, RUNS = "mlsys-models-dev", "mlsys-runs-dev"
 
 
@@ -144,7 +145,7 @@ class World:
             query=self._query,
             get_table=lambda name, **_: _existing(self.tables, name),
             get_job=lambda job_id, **_: _existing(self.jobs, job_id),
-            get_dataset=lambda *_, **__: SimpleNamespace(max_time_travel_hours=168),
+            get_dataset=lambda *_, **__: DATASET,
             list_datasets=lambda *_, **__: datasets,
             list_tables=lambda name, **_: [
                 SimpleNamespace(table_id=t) for t in self.datasets[tuple(name.split("."))]

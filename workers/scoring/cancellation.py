@@ -141,7 +141,7 @@ def _cancellation(store: RunStore, plan: Plan, by: str | None, why: str | None) 
         by=by,
         why=why,
         attempts=store.attempts(),
-        **asdict(costs_so_far(store)),
+        **asdict(costs_so_far(store, plan)),
     )
 
 

@@ -279,7 +279,7 @@ def _work(work: _Work) -> Result:
         drift=decision.drift,
         contract=decision.contract,
         loads=tuple(loads),
-        **asdict(costs_so_far(store, work.attempt)),
+        **asdict(costs_so_far(store, plan, work.attempt)),
         output_modified=table.modified.isoformat() if table.modified else None,
         **_watermarks(plan),
     )

@@ -17,6 +17,8 @@ gs://mlsys-runs-{env}/{run_id}/
     attempts/{time}.json       a try began, and how it ended (`attempts`)
     result.json                the run is done, and how it went
     failure.json               why the last try failed; the next one may succeed
+    queries/{job}.json         a query that reads the run's tables was started (`queries`)
+    undo-queries/{job}.json    so was one that looks whether the run can be undone
     undo.json                  the run is undone: nobody gets its rows from here on (`undone`)
     undone.json                its rows were removed, and what came back
 gs://mlsys-runs-{env}/_running/{run_id}.json   a hint that it still works (`at_work`)

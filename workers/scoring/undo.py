@@ -18,9 +18,11 @@ from workers.announcements import Event, announce
 from workers.query import run
 from workers.scoring.planning.find_run import check_result, undo_of
 from workers.scoring.planning.plan import Plan, read_plan
+from workers.scoring.planning.price import price_of
 from workers.scoring.publishing.ledger import record
-from workers.scoring.publishing.removal import remove
+from workers.scoring.publishing.removal import bytes_of_removal, remove
 from workers.scoring.publishing.written import check_removal, written_by
+from workers.scoring.queries import OF_UNDO, Notes, bytes_queried, noting
 from workers.scoring.records import Result, read_cancellation, read_result
 from workers.scoring.request import check_run_id
 from workers.scoring.store import RunStore
@@ -66,11 +68,12 @@ def preview_undo(clients: Clients, env: str, run_id: str) -> tuple[Undo | None, 
 
 
 def decide_undo(
-    clients: Clients, env: str, run_id: str, *, by: str | None, why: str
+    clients: Clients, env: str, run_id: str, *, by: str | None, why: str, notes: bool = True
 ) -> tuple[Undo, bool]:
     """Decide that a run is undone, if nothing is against it; no row is touched yet.
 
-    Return the decision, and whether it is this one.
+    Return the decision, and whether it is this one. Without `notes` the queries are not noted, and
+    not part of what the undo costs: the console's account may write nothing but the decision.
 
     Raises:
         RunNotFound, Conflict: as `undo`.
@@ -78,7 +81,8 @@ def decide_undo(
     store, plan, result = _published(clients, env, run_id)
     if (decision := undo_of(store, plan)) is not None:
         return decision, False
-    tables = tuple(_check(clients, plan, result))
+    with noting(store, OF_UNDO) as noted:
+        tables = tuple(_check(clients, plan, result, noted if notes else None))
     now = dt.datetime.now(dt.UTC).isoformat()
     ours = Undo(plan.token, plan.run_id, now, by, why, tables)
     if store.create(Undo.NAME, ours.to_dict()):
@@ -108,15 +112,14 @@ def finish_undo(
     undone = read_undone(store)
     if undone is None:
         decided = {removal.role: removal for removal in decision.tables}
-        tables = tuple(
-            remove(clients, plan, written, decided[written.role], stop)
-            for written in written_by(plan, result)
-            if written.role in decided
-        )
+        changed = [each for each in written_by(plan, result) if each.role in decided]
+        tables = tuple(remove(clients, plan, each, decided[each.role], stop) for each in changed)
+        size = bytes_queried(store, store.names(), OF_UNDO)
+        size += sum(bytes_of_removal(clients, plan, written) for written in changed)
         _remove_profile(clients, env, plan)
         now = dt.datetime.now(dt.UTC).isoformat()
         said = decision.undone_at, decision.by, decision.why
-        undone = Undone(plan.token, plan.run_id, *said, now, tables)
+        undone = Undone(plan.token, plan.run_id, *said, now, tables, size, price_of(0, size))
         if store.create(Undone.NAME, undone.to_dict()):
             announce(clients, env, Event("run.undone", run_id, {"env": env} | undone.to_dict()))
         else:
@@ -147,8 +150,10 @@ def _published(clients: Clients, env: str, run_id: str) -> tuple[RunStore, Plan,
     )
 
 
-def _check(clients: Clients, plan: Plan, result: Result) -> list[Removal]:
-    checked = (check_removal(clients, plan, written) for written in written_by(plan, result))
+def _check(
+    clients: Clients, plan: Plan, result: Result, notes: Notes | None = None
+) -> list[Removal]:
+    checked = (check_removal(clients, plan, each, notes) for each in written_by(plan, result))
     return [removal for removal in checked if removal is not None]
 
 

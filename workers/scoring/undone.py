@@ -80,6 +80,8 @@ class Undone:
     why: str
     finished_at: str
     tables: tuple[Removal, ...]
+    bytes_billed: int = 0  # that BigQuery charges for the undo, beside the run's own
+    estimated_cost: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as JSON values."""
@@ -90,7 +92,8 @@ class Undone:
         """Read an `undone.json`."""
         dt.datetime.fromisoformat(value["undone_at"])
         names = ("token", "run_id", "undone_at", "by", "why", "finished_at")
-        return cls(**{name: value[name] for name in names}, tables=_removals(value))
+        costs = {name: value[name] for name in ("bytes_billed", "estimated_cost") if name in value}
+        return cls(**{name: value[name] for name in names}, tables=_removals(value), **costs)
 
 
 def read_undo(store: RunStore) -> Undo | None:

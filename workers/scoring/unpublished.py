@@ -42,7 +42,7 @@ def record_failure(clients: Clients, prepared: Prepared, exc: Exception) -> None
         clauses=exc.clauses if isinstance(exc, ContractBroken) else None,
     )
     try:
-        costs = asdict(costs_so_far(store))
+        costs = asdict(costs_so_far(store, plan))
         failure = replace(failure, attempts=store.attempts(), **costs)
         store.note(Failure.NAME, failure.to_dict())
         record(clients, store, plan, just_ended=True)

@@ -115,15 +115,15 @@ def _start(ref: TableRef, passed: dict[str, str]) -> Response:
 
     only = [state for state in STARTED if passed.pop(f"only_{state}", "") == "true"]
     try:
-        asked = BoardQuery.model_validate(passed | {"env": env()})
-        request = request_of(ref, asked.run_id) | asked.range
+        of = BoardQuery.model_validate(passed | {"env": env()})
+        request = request_of(ref, of.run_id) | of.range
         wanted = StartQuery.model_validate(request | {"start": True, "only": ",".join(only)})
     except ValidationError as exc:
         raise invalid(exc) from exc
     logs.note(who=forms.who())
     published = len(start(wanted)["published"])
     logs.note(outcome=f"{published} partitions requested")
-    return see("console.backfill", table=str(ref), published=published, **asked.range)
+    return see("console.backfill", table=str(ref), published=published, **of.range)
 
 
 def _page(

@@ -58,7 +58,8 @@ def _undo(run_id: str, passed: dict[str, str]) -> Response:
     except ValidationError as exc:
         raise invalid(exc) from exc
     logs.note(run_id=run_id, who=forms.who())
-    _, is_new = decide_undo(service().clients, asked.env, run_id, by=forms.who(), why=asked.why)
+    by = {"by": forms.who(), "why": asked.why}
+    _, is_new = decide_undo(service().clients, asked.env, run_id, **by, notes=False)
     continuations.publish_undo(asked.env, run_id)  # again if it is decided: a message may be lost
     logs.note(outcome="to be undone" if is_new else "to be undone, as decided before")
     return see("console.run", run_id=run_id)

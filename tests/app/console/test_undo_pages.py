@@ -44,7 +44,10 @@ class Service:
             raise self.fault
         return self.decision, list(TABLES)
 
-    def decide(self, _: Any, env: str, run_id: str, *, by: str, why: str) -> tuple[Undo, bool]:
+    def decide(
+        self, _: Any, env: str, run_id: str, *, by: str, why: str, notes: bool
+    ) -> tuple[Undo, bool]:
+        assert not notes  # the console's account may not write them
         if self.fault is not None:
             raise self.fault
         self.done.append((env, run_id, by, why))

@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from mlsys.errors import TryAgain
 from mlsys.local.stack import LocalStack
-from scoring_cases import Lab
+from scoring_cases import Lab, unique
+from workers.scoring import queries
+from workers.scoring.planning import find_run
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -51,3 +54,33 @@ def test_a_limit_refuses_a_run_before_anything_is_read_and_what_it_cost_is_summe
     }
     both = of_model | {"sum": "month", "state": "failed"}
     lab.here(both, "/runs").problem(400, "invalid-request", "without state")
+
+
+@pytest.mark.slow
+def test_the_queries_of_a_run_and_of_its_undo_are_part_of_its_costs(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = 10**6  # the local BigQuery says nothing of what it charges for
+    monkeypatch.setattr(queries, "billed_for", lambda *_: each)
+    table, run_id = lab.put(X.assign(id=range(ROWS))), unique("billed")
+    params = lab.params(table, lab.upload(MODEL, X), incremental="id", run_id=run_id)
+    assert lab.here(params | {"dry_run": "true"}).json["rows"] == ROWS
+    assert lab.objects(run_id) == {}
+
+    def end(*_: object) -> None:
+        raise TryAgain("It was killed here")
+
+    with monkeypatch.context() as patch:  # when its rows were counted
+        patch.setattr(find_run, "add_shadow", end)
+        lab.here(params).problem(503, "try-again")
+    [name] = lab.objects(run_id)
+    assert name.startswith(f"{run_id}/queries/")
+    result = lab.here(params).done()
+    read = (lab.store(run_id).read("session-0.json") or {})["bytes"]
+    assert result["bytes_billed"] == read + 2 * each
+    assert lab.client.post(f"/runs/{run_id}/undo?env=dev&why=wrong").status_code == 200
+    counted = len(lab.objects(f"{run_id}/undo-queries/"))
+    [row] = lab.here({"env": "dev", "model_name": params["model_name"]}, "/runs").json["runs"]
+    assert (row["state"], counted) == ("undone", 1)
+    assert row["bytes_billed"] == result["bytes_billed"] + each
+    assert row["estimated_cost"] > result["estimated_cost"]

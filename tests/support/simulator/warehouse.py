@@ -126,7 +126,9 @@ class Looked(NamedTuple):
 
 
 class QueryJob:
-    """The client's class: a query that was started."""
+    """The client's class: a query that was started, and is not charged for."""
+
+    job_id = total_bytes_billed = None
 
     def __init__(self, result: Callable[[], list[Values]], merge: Merge | None = None) -> None:
         self._result, self._merge = result, merge

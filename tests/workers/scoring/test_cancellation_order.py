@@ -46,7 +46,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     into = SimpleNamespace(
         write_disposition="WRITE_APPEND", table=SimpleNamespace(base="p.d.t", partition=None)
     )
-    plan = SimpleNamespace(token="token", run_id="a-run", created_at=NOW, output=into)
+    about = {"created_at": NOW, "output": into, "is_copied": False}
+    plan = SimpleNamespace(token="token", run_id="a-run", **about)
     done: list[str] = []
     monkeypatch.setattr(Objects, "objects", {"plan.json": {}})
     monkeypatch.setattr(Objects, "before", staticmethod(lambda: None))

@@ -224,7 +224,7 @@ def test_a_limit_is_checked_before_the_rows_are_counted(monkeypatch: pytest.Monk
     )
     monkeypatch.setattr(increments.Claims, "base", lambda *_: (None, None, 0))
     monkeypatch.setattr(new_rows, "dry_run", lambda *_: SimpleNamespace(bytes=100))
-    monkeypatch.setattr(new_rows, "select", lambda *_: pytest.fail("the rows were counted"))
+    monkeypatch.setattr(new_rows, "select_for", lambda *_: pytest.fail("the rows were counted"))
     clients: Any = None
     with pytest.raises(PriceLimit, match="would read 100 bytes"):
         plan_incremental(clients, resolved, [], None, "EU")
@@ -240,6 +240,7 @@ def test_a_snapshot_in_the_future_is_tried_again(monkeypatch: pytest.MonkeyPatch
         restriction=None,
         is_query=False,
         snapshot_at=dt.datetime(2026, 11, 28, tzinfo=dt.UTC),
+        notes=None,
     )
     clients: Any = SimpleNamespace(
         settings=SimpleNamespace(emulators=SimpleNamespace(bigquery=None))
@@ -250,7 +251,7 @@ def test_a_snapshot_in_the_future_is_tried_again(monkeypatch: pytest.MonkeyPatch
         asked.append(sql)
         raise BadRequest("Invalid snapshot time")
 
-    monkeypatch.setattr(new_rows, "select", refuse)
+    monkeypatch.setattr(new_rows, "select_for", lambda _, *query: refuse(*query))
     monkeypatch.setattr(new_rows, "dry_run", lambda *_: None)
     with pytest.raises(TryAgain):
         count_rows(clients, resolved)

@@ -39,13 +39,13 @@ class BigQuery:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
         self.queries: list[str] = []
 
-        def select(clients: Any, sql: str) -> Any:
+        def select(notes: Any, clients: Any, sql: str) -> Any:
             self.queries.append(sql)
             if isinstance(answer, Exception):
                 raise answer
             return [{"n": answer}]
 
-        monkeypatch.setattr(row_count, "select", select)
+        monkeypatch.setattr(row_count, "select_for", select)
 
 
 def checked(

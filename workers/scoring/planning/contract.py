@@ -28,12 +28,13 @@ from workers.monitoring.contract import (
     stop_error,
     stopped_by,
 )
-from workers.query import column_sql, dry_run, select
+from workers.query import column_sql, dry_run
 from workers.scoring.planning.columns import PARQUET_TYPES, Column
 from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.model_pin import ModelPin
 from workers.scoring.planning.partition_filter import requires_filter
 from workers.scoring.planning.plan import Plan
+from workers.scoring.queries import select_for
 from workers.scoring.request import ScoringRequest
 from workers.verification.version import read_contract
 
@@ -107,7 +108,7 @@ def with_newest(
     sql = f"SELECT {newest} FROM `{source}`" + (f" WHERE (\n{where}\n)" if where else "")
     if dry_run(clients, sql).bytes > CHEAP_BYTES:
         return contract
-    row = next(iter(select(clients, sql)))
+    row = next(iter(select_for(resolved.notes, clients, sql)))
     known = dict(contract.known)
     for i in aged:
         why = freshness_fault(contract.clauses[i], _micros(row[f"n{i}"]), resolved.snapshot_at)

@@ -23,6 +23,7 @@ from workers.scoring.planning.partition_filter import any_partition, requires_fi
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.planning.price import check_price, estimate, has_limit
 from workers.scoring.planning.shadow import add_shadow, planned_otherwise
+from workers.scoring.queries import noting
 from workers.scoring.records import (
     Cancellation,
     Result,
@@ -160,15 +161,16 @@ def prepare(
     store, plan, model, challenger = run.store, run.plan, None, None
     if plan is None:
         assert run.resolved is not None
-        plan, model = make_plan(clients, run.resolved, store.run_id)
-        try:
-            plan, challenger = add_shadow(clients, run.resolved, plan)
-            if has_limit(request):
-                check_price(estimate(clients, plan, run.resolved.table), request)
-            created = store.create("plan.json", plan.to_dict())
-        except BaseException:
-            _close(model, challenger)
-            raise
+        with noting(store) as notes:
+            plan, model = make_plan(clients, replace(run.resolved, notes=notes), store.run_id)
+            try:
+                plan, challenger = add_shadow(clients, run.resolved, plan)
+                if has_limit(request):
+                    check_price(estimate(clients, plan, run.resolved.table), request)
+                created = store.create("plan.json", plan.to_dict())
+            except BaseException:
+                _close(model, challenger)
+                raise
         if not created:  # a concurrent request was first: join it
             _close(model, challenger)
             challenger = None

@@ -29,6 +29,7 @@ from workers.scoring.planning.partition_filter import (
 )
 from workers.scoring.planning.partition_state import PartitionState, partition_states
 from workers.scoring.planning.table_kinds import is_query, kind_of
+from workers.scoring.queries import Notes
 from workers.scoring.request import ScoringRequest
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Resolved:
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
     partition_filter: str | None = None  # the condition of the input's partition, if it names one
     partition: PartitionState | None = None  # its state; None: BigQuery does not tell it
+    notes: Notes | None = None  # of the queries that plan the run; None: nothing is written
 
     @property
     def is_query(self) -> bool:

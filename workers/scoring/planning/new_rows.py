@@ -11,12 +11,13 @@ from mlsys.cloud.clients import Clients
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import find_table
 from mlsys.errors import SchemaMismatch, TryAgain
-from workers.query import as_of, dry_run, select
+from workers.query import as_of, dry_run
 from workers.scoring.planning.incremental import Watermark
 from workers.scoring.planning.incremental_sql import counts_sql, lacking_sql, new_rows_sql
 from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.plan import Plan
+from workers.scoring.queries import select_for
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def count_rows(
     try:
         if allow is not None:  # the local BigQuery does not estimate queries
             allow(dry_run(clients, sql(at)).bytes or resolved.table.num_bytes or 0)
-        [row] = select(clients, sql(at))
+        [row] = select_for(resolved.notes, clients, sql(at))
     except (BadRequest, NotFound) as exc:
         log.warning("The rows of %s were not counted: %s", table, exc)
         if at and _works(clients, sql("")):
@@ -82,7 +83,7 @@ def count_new(clients: Clients, resolved: Resolved, plan: Plan) -> int:
     sql = new_rows_sql(
         request.input_table.base, conditions, lacking, as_of=_as_of(clients, resolved)
     )
-    return int(next(iter(select(clients, sql)))["n"])
+    return int(next(iter(select_for(resolved.notes, clients, sql)))["n"])
 
 
 def lacking_rows(clients: Clients, plan: Plan) -> str | None:

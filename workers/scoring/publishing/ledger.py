@@ -140,6 +140,11 @@ def _state(end: Result | Cancellation | Failure, undone: Undone | None) -> str:
     return end.state if undone is None else "undone"
 
 
+def _with(of_run: float | None, of_undo: float) -> float | None:
+    """Return what a run and its undo cost together; None of a run of an older release."""
+    return None if of_run is None else of_run + of_undo
+
+
 def _row(plan: Plan, end: Result | Cancellation | Failure, undone: Undone | None) -> dict[str, Any]:
     allowed = "0" if isinstance(end, Cancellation) else end.max_rejects
     tolerance = {} if allowed == "0" else {"max_rejects": allowed}
@@ -163,8 +168,8 @@ def _row(plan: Plan, end: Result | Cancellation | Failure, undone: Undone | None
         "attempts": end.attempts,
         "path": plan.path or None,
         "loader": plan.model.loader,
-        "bytes_billed": end.bytes_billed,
-        "estimated_cost": end.estimated_cost,
+        "bytes_billed": _with(end.bytes_billed, undone.bytes_billed if undone else 0),
+        "estimated_cost": _with(end.estimated_cost, undone.estimated_cost if undone else 0.0),
         "vcpu_seconds": end.vcpu_seconds,
         "watermark": None,
         "rows_below": None,

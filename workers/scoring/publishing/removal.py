@@ -20,7 +20,7 @@ from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import TryAgain
-from workers.jobs import finish, jobs_of
+from workers.jobs import finish, jobs_of, known_jobs
 from workers.query import is_dml_conflict
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.written import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COPY_LASTS = dt.timedelta(days=7)
+LETTERS = "DBM"  # of the ids of jobs: delete rows, copy the earlier ones, and bring them back
 PAUSE = 2.0  # seconds after a conflict with another statement
 
 
@@ -63,7 +64,7 @@ def remove(
     names = names_in(written, table)
     if removal.how == "delete":
         sql = template("remove_rows").substitute(names)
-        job = _run(clients, plan, f"_D{written.role[0].upper()}", sql, of_run(plan), stop)
+        job = _run(clients, plan, _stem(plan, written, "D"), sql, of_run(plan), stop)
         return replace(removal, rows_removed=job.num_dml_affected_rows or 0)
     copy = _copy(clients, plan, written, table, stop)
     earlier = {field.name for field in copy.schema} if copy is not None else set()
@@ -74,7 +75,7 @@ def remove(
         "values": ", ".join(f"earlier.{column}" for column in columns),
     }
     sql = template("restore_rows").substitute(names)
-    job = _run(clients, plan, f"_M{written.role[0].upper()}", sql, of_run(plan, written.rows), stop)
+    job = _run(clients, plan, _stem(plan, written, "M"), sql, of_run(plan, written.rows), stop)
     clients.bigquery.delete_table(names["copy"], not_found_ok=True, timeout=TIMEOUT)
     changed = job.num_dml_affected_rows or 0
     if changed == removal.rows_removed + removal.rows_restored:
@@ -83,6 +84,18 @@ def remove(
     stats = job.dml_stats  # which the local BigQuery does not have
     gone = min(changed, removal.rows_removed) if stats is None else stats.deleted_row_count
     return replace(removal, rows_removed=gone, rows_restored=changed - gone)
+
+
+def bytes_of_removal(clients: Clients, plan: Plan, written: Written) -> int:
+    """Return what BigQuery charged for the statements of `remove`, those of killed calls too."""
+    stems = (_stem(plan, written, letter) for letter in LETTERS)
+    jobs = (job for stem in stems for job in known_jobs(clients, stem, plan.location))
+    return sum(job.total_bytes_billed or 0 for job in jobs)
+
+
+def _stem(plan: Plan, written: Written, letter: str) -> str:
+    """Return what the ids of a statement's jobs begin with."""
+    return f"{plan.job_stem}_{letter}{written.role[0].upper()}"
 
 
 def _copy_of(plan: Plan, written: Written) -> str:
@@ -107,7 +120,7 @@ def _copy(
     )
     try:
         void = [of_undone_runs(clients, plan)]
-        _run(clients, plan, f"_B{written.role[0].upper()}", sql, void, stop)
+        _run(clients, plan, _stem(plan, written, "B"), sql, void, stop)
     except refusals() as exc:
         raise too_late(plan, written, words_of(exc)) from exc
     return find_table(clients, name)
@@ -116,7 +129,7 @@ def _copy(
 def _run(
     clients: Clients,
     plan: Plan,
-    word: str,
+    stem: str,
     sql: str,
     parameters: list[Any],
     stop: Callable[[], bool],
@@ -139,7 +152,7 @@ def _run(
             retry=bigquery_retry(),
         )
 
-    for job in jobs_of(clients, f"{plan.job_stem}{word}", plan.location, start):
+    for job in jobs_of(clients, stem, plan.location, start):
         try:
             finish(job, stop)
             return job

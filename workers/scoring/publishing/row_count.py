@@ -12,8 +12,9 @@ from typing import Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, TryAgain
-from workers.query import as_of, select
+from workers.query import as_of
 from workers.scoring.planning.plan import Plan
+from workers.scoring.queries import Notes, select_for
 from workers.scoring.shards.materialized_view import copy_of
 from workers.scoring.shards.read_session import Session, give_up, given_up
 from workers.scoring.store import RunStore
@@ -72,7 +73,7 @@ def _count(clients: Clients, store: RunStore, plan: Plan) -> int | None:
     if plan.restriction and not plan.is_copied:
         sql += f" WHERE (\n{plan.restriction}\n)"
     try:
-        [row] = select(clients, sql)
+        [row] = select_for(Notes(store), clients, sql)
     except (BadRequest, Forbidden, NotFound) as exc:
         log.warning("%s: the rows cannot be counted: %s", plan.run_id, exc)
         return None

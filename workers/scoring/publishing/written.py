@@ -22,6 +22,7 @@ from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.planning.plan import Plan
+from workers.scoring.queries import Notes, select_for
 from workers.scoring.records import Result
 from workers.scoring.undone import Removal, Role
 from workers.sql import statement, template
@@ -71,8 +72,12 @@ def written_by(plan: Plan, result: Result) -> list[Written]:
     return written
 
 
-def check_removal(clients: Clients, plan: Plan, written: Written) -> Removal | None:
+def check_removal(
+    clients: Clients, plan: Plan, written: Written, notes: Notes | None = None
+) -> Removal | None:
     """Return what undoing the run would do to the table; None if its rows were in a deleted table.
+
+    Its queries are noted in `notes`.
 
     Raises:
         Conflict: others have written to the table since, or the rows that it replaced cannot be
@@ -87,7 +92,7 @@ def check_removal(clients: Clients, plan: Plan, written: Written) -> Removal | N
             "there is nothing to undo"
         )
     try:
-        return _checked(clients, plan, written, table)
+        return _checked(clients, plan, written, table, notes)
     except refusals() as exc:
         raise Conflict(
             f"The rows of {plan.run_id} cannot be looked for in {written.name} ({words_of(exc)}): "
@@ -95,15 +100,17 @@ def check_removal(clients: Clients, plan: Plan, written: Written) -> Removal | N
         ) from exc
 
 
-def _checked(clients: Clients, plan: Plan, written: Written, table: Table) -> Removal:
+def _checked(
+    clients: Clients, plan: Plan, written: Written, table: Table, notes: Notes | None
+) -> Removal:
     removal = Removal(str(written.into.table), written.role, "delete", written.rows)
     job = _truncation(clients, plan, written, table)
     if job is None:
-        own = _count(clients, plan, written, table)["own"]
+        own = _count(clients, plan, written, table, notes)["own"]
         if written.rows and not own and written.role == "output":
             raise _replaced(clients, plan, written, table)
         return replace(removal, rows_removed=own)
-    earlier = _check_truncated(clients, plan, written, table, job)
+    earlier = _check_truncated(clients, plan, written, table, job, notes)
     return replace(removal, how="restore", rows_restored=earlier) if earlier else removal
 
 
@@ -116,7 +123,14 @@ def _truncation(clients: Clients, plan: Plan, written: Written, table: Table) ->
     return None if table.created is not None and table.created >= job.started else job
 
 
-def _check_truncated(clients: Clients, plan: Plan, written: Written, table: Table, job: Any) -> int:
+def _check_truncated(
+    clients: Clients,
+    plan: Plan,
+    written: Written,
+    table: Table,
+    job: Any,
+    notes: Notes | None,
+) -> int:
     """Return how many rows the load job replaced.
 
     Raises:
@@ -129,16 +143,20 @@ def _check_truncated(clients: Clients, plan: Plan, written: Written, table: Tabl
     if _age(job) > dt.timedelta(hours=hours):
         raise too_late(plan, written, f"BigQuery keeps the table's versions for {hours} hours")
     modified = table.modified is None or table.modified > job.ended
-    now = _count(clients, plan, written, table, content=modified)
+
+    def count(**how: Any) -> dict[str, int]:
+        return _count(clients, plan, written, table, notes, **how)
+
+    now = count(content=modified)
     if now["own"] != written.rows or now["total"] != written.rows:
         raise _replaced(clients, plan, written, table)
     try:
         if modified:
             after = job.ended + dt.timedelta(milliseconds=1)  # BigQuery's times have milliseconds
-            if _count(clients, plan, written, table, at=after, content=True) != now:
+            if count(at=after, content=True) != now:
                 raise _replaced(clients, plan, written, table)
         void = of_undone_runs(clients, plan)
-        earlier = int(_count(clients, plan, written, table, at=job.started, void=void)["total"])
+        earlier = int(count(at=job.started, void=void)["total"])
     except refusals() as exc:
         log.info("%s cannot be read by time travel: %s", written.name, exc)
         raise too_late(plan, written, words_of(exc)) from exc
@@ -158,6 +176,7 @@ def _count(
     plan: Plan,
     written: Written,
     table: Table,
+    notes: Notes | None,
     *,
     at: dt.datetime | None = None,
     content: bool = False,
@@ -183,7 +202,7 @@ def _count(
         if moment
         else "",
     )
-    return dict(next(iter(select(clients, sql, *parameters))).items())
+    return dict(next(iter(select_for(notes, clients, sql, *parameters))).items())
 
 
 def _replaced(clients: Clients, plan: Plan, written: Written, table: Table) -> Conflict:

@@ -15,7 +15,7 @@ from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import SchemaMismatch, TableNotFound
-from workers.jobs import finish, jobs_of
+from workers.jobs import finish, jobs_of, known_jobs
 from workers.query import as_of, column_sql, dry_run
 from workers.scoring.planning.claims import check_done, claims_of
 from workers.scoring.planning.locations import dataset_location
@@ -55,8 +55,7 @@ def materialize(
         f"OPTIONS (expiration_timestamp = TIMESTAMP '{expires:%Y-%m-%d %H:%M:%S}+00') AS\n"
         f"{rows_sql(plan, lacking=lacking)}"
     )
-    source = plan.input_table
-    location = dataset_location(clients, f"{source.project}.{source.dataset}")
+    location = _location(clients, plan)
 
     def start(job_id: str) -> Any:
         return clients.bigquery.query(
@@ -71,7 +70,7 @@ def materialize(
             retry=bigquery_retry(),
         )
 
-    jobs = jobs_of(clients, f"{plan.job_stem}_V", location, start)
+    jobs = jobs_of(clients, _stem(plan), location, start)
     job: Any = None
     while True:
         try:
@@ -84,6 +83,29 @@ def materialize(
         copy = find_table(clients, table)
         if copy is not None:
             return table, copy.num_rows or 0, getattr(job, "total_bytes_billed", None) or 0
+
+
+def bytes_copied(clients: Clients, plan: Plan) -> int:
+    """Return what BigQuery charged for copying the rows, as far as it tells."""
+    from google.api_core.exceptions import GoogleAPICallError
+
+    if not plan.is_copied:
+        return 0
+    try:
+        jobs = known_jobs(clients, _stem(plan), _location(clients, plan))
+        return sum(job.total_bytes_billed or 0 for job in jobs)
+    except GoogleAPICallError as exc:  # a cost that is not known stops no run
+        about = {"run_id": plan.run_id}
+        log.warning("What the copy was charged for is not known: %s", exc, extra=about)
+        return 0
+
+
+def _stem(plan: Plan) -> str:
+    return f"{plan.job_stem}_V"
+
+
+def _location(clients: Clients, plan: Plan) -> str:
+    return dataset_location(clients, f"{plan.input_table.project}.{plan.input_table.dataset}")
 
 
 def copy_of(clients: Clients, env: str, plan: Plan) -> TableRef:
