@@ -191,7 +191,7 @@ class Result:
     watermark: str | None = None  # and up to it were scored
     rows_below: int | None = None  # of the input, at or below `watermark_before`: not read
     rows_late: int | None = None  # of them, those that came after it was set
-    output_modified: str | None = None  # when the output table changed last, just after the load
+    output_modified: str | None = None  # by the load; None: others have changed the table since
     reused: bool = False  # True: the run was done before this request
 
     def to_dict(self) -> dict[str, Any]:

@@ -34,7 +34,12 @@ from workers.scoring.planning.find_run import Prepared, another_plan, check_resu
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
-from workers.scoring.publishing.load import load_times, publish_output, publish_rejects
+from workers.scoring.publishing.load import (
+    load_times,
+    publish_output,
+    publish_rejects,
+    written_at,
+)
 from workers.scoring.publishing.profile import record_profile
 from workers.scoring.publishing.shadow import publish_shadow
 from workers.scoring.records import (
@@ -280,7 +285,7 @@ def _work(work: _Work) -> Result:
         contract=decision.contract,
         loads=tuple(loads),
         **asdict(costs_so_far(store, plan, work.attempt)),
-        output_modified=table.modified.isoformat() if table.modified else None,
+        output_modified=written_at(job, table),
         **_watermarks(plan),
     )
     if store.create(Result.NAME, result.to_dict()):

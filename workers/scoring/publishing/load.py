@@ -87,6 +87,15 @@ def load_times(step: str, job: LoadJob) -> dict[str, Any]:
     }
 
 
+def written_at(job: LoadJob, table: Table) -> str | None:
+    """Return when the job wrote to the table; None if others have changed it since.
+
+    A run by ids is what its request means as long as the table is as it left it.
+    """
+    at = table.modified
+    return None if at is None or job.ended is None or at > job.ended else at.isoformat()
+
+
 def job_disposition(into: Destination) -> str:
     """Return the write disposition of the load job.
 
