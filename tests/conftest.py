@@ -1,7 +1,9 @@
 """Fixtures for every test: one local stack a session, in each xdist worker."""
 
 import functools
+import gc
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -59,6 +61,8 @@ STARTS_PROCESSES = frozenset(
         "workers.verification.verifier",
     )
 )
+# A module's line that alone makes its tests `process`: see `starts_processes`
+IMPORTED = re.compile(r"^import (subprocess|multiprocessing)\b", re.MULTILINE)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -73,9 +77,24 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import the folders that `make check` runs nothing of."""
-    left_out = collection_path in (TESTS / "stack", TESTS / "long", TESTS / "browser")
-    return True if left_out and "not stack" in config.option.markexpr else None
+    """Do not import the folders and modules that `make check` runs nothing of."""
+    if "not stack" not in config.option.markexpr:
+        return None
+    if collection_path in (TESTS / "stack", TESTS / "long", TESTS / "browser"):
+        return True
+    is_module = collection_path.suffix == ".py"
+    return True if is_module and IMPORTED.search(collection_path.read_text()) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from walking over all that is imported and collected."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +10,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import auth, create_app
-from mlsys.settings import Emulators, Settings
+from app import auth
+from mlsys.settings import Emulators
 from mlsys.settings.guards import read_guards
 from tokens import GOOGLES, PUSHER, SERVICE, STRANGERS, claims, cut_off, signed
 from warehouse import Warehouse
+from wired import wired
 
 PATH = "/models/m/aliases/champion"
 OBJECT = "m/aliases/champion.json"
@@ -31,14 +31,6 @@ FORGED = {
     "Cookie": "email=root@example.com",
     "X-Mlsys-Who": "root@example.com",
 }
-
-
-@functools.cache
-def application(settings: Settings) -> Any:
-    """Return the service with these settings, which takes a third of a second to make."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.logs.configure", lambda: None)
-        return create_app(settings, Warehouse())  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -59,9 +51,7 @@ def serve(cloud: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fl
     monkeypatch.setattr("app.auth._transport", lambda: lambda url, **_: Certificates)
 
     def make(**values: Any) -> FlaskClient:
-        app = application(replace(SERVICE, **values))
-        app.extensions["mlsys"] = replace(app.extensions["mlsys"], clients=cloud)
-        return app.test_client()
+        return wired(replace(SERVICE, **values), cloud).test_client()
 
     return make
 

@@ -3,9 +3,9 @@
 import pytest
 from flask.testing import FlaskClient
 
-from app import create_app
 from mlsys.errors import NotAllowed, SettingsError
 from mlsys.settings import Emulators, Settings
+from wired import wired
 
 EMULATORS = Emulators("http://127.0.0.1:9", "http://127.0.0.1:9", "127.0.0.1:9", "127.0.0.1:9")
 HOME = Settings("my-project", envs=("dev",), push_auth="off", emulators=EMULATORS)
@@ -76,7 +76,7 @@ def test_allowed_datasets_are_read_from_the_environment(key: str) -> None:
 
 @pytest.fixture
 def client() -> FlaskClient:
-    return create_app(HOME).test_client()
+    return wired(HOME).test_client()
 
 
 @pytest.mark.parametrize(

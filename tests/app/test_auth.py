@@ -13,8 +13,7 @@ from google.auth.exceptions import TransportError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app import auth, create_app
-from mlsys.cloud.clients import Clients
+from app import auth
 from tokens import (
     AUDIENCE,
     GOOGLES,
@@ -28,6 +27,7 @@ from tokens import (
     signed_by_secret,
     unsigned,
 )
+from wired import wired
 
 
 @dataclass
@@ -54,18 +54,10 @@ def certificates(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     return answers.append
 
 
-class NoClients(Clients):
-    """Clients that fail the test when one is created."""
-
-    def _once(self, name: str, make: Any) -> Any:
-        raise AssertionError(f"the {name} client was asked for")
-
-
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClient:
+def client(certificates: Any) -> FlaskClient:
     """Return a client of the service as on the cloud: only the configured account may push."""
-    monkeypatch.setattr("app.logs.configure", lambda: None)
-    return create_app(SERVICE, NoClients(SERVICE)).test_client()
+    return wired(SERVICE).test_client()
 
 
 Authorization = str | Callable[[], str] | None  # a function signs it when it is sent
@@ -244,11 +236,10 @@ def test_a_deeply_nested_token_is_refused(client: FlaskClient) -> None:
 
 
 @pytest.fixture
-def behind_iam(monkeypatch: pytest.MonkeyPatch, certificates: Any) -> FlaskClient:
+def behind_iam(certificates: Any) -> FlaskClient:
     """Return a client of a private service: Cloud Run verifies a signature and cuts it off."""
-    monkeypatch.setattr("app.logs.configure", lambda: None)
     private = replace(SERVICE, push_auth="platform", on_cloud_run=True, role="api")
-    return create_app(private, NoClients(private)).test_client()
+    return wired(private).test_client()
 
 
 def test_a_token_that_cloud_run_verified_may_lack_its_signature(

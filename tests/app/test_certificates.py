@@ -12,16 +12,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app import auth, create_app
-from mlsys.cloud.clients import Clients
+from app import auth
 from tokens import GOOGLES, MESSAGE, SERVICE, STRANGERS, signed, unsigned
-
-
-class NoClients(Clients):
-    """Clients that fail the test when one is created."""
-
-    def _once(self, name: str, make: Any) -> Any:
-        raise AssertionError(f"the {name} client was asked for")
+from wired import wired
 
 
 @dataclass
@@ -68,10 +61,9 @@ def certificates(monkeypatch: pytest.MonkeyPatch) -> Iterator[Certificates]:
 
 
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch, certificates: Certificates) -> Flask:
+def app(certificates: Certificates) -> Flask:
     """Return the service, which verifies the tokens itself."""
-    monkeypatch.setattr("app.logs.configure", lambda: None)
-    return create_app(SERVICE, NoClients(SERVICE))
+    return wired(SERVICE)
 
 
 def push(app: Flask, token: str) -> int:

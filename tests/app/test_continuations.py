@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import create_app
 from app.api import events
-from edge_cases import REQUEST, SERVICE, NoClients, request_of
+from edge_cases import REQUEST, SERVICE, request_of
 from mlsys.errors import MlsysError, NoProgress, RunInterrupted, TooManyRuns
 from mlsys.local.push import ACKNOWLEDGED, PushSubscription
 from mlsys.local.topics import predictions, push_subscriptions
+from wired import NoClients, wired
 from workers import admission
 
 
@@ -91,9 +91,8 @@ def clients() -> Publishing:
 
 
 @pytest.fixture
-def client(working: Working, clients: Publishing, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
-    monkeypatch.setattr("app.logs.configure", lambda: None)
-    return create_app(SERVICE, clients).test_client()
+def client(working: Working, clients: Publishing) -> FlaskClient:
+    return wired(SERVICE, clients).test_client()
 
 
 def pushed(client: FlaskClient, request: Any = REQUEST, attempt: int = 1) -> int:
@@ -243,10 +242,9 @@ def test_a_run_holds_a_place_while_it_is_planned_and_worked_on(
 def test_a_push_ends_before_the_limit_of_a_request_and_of_pub_sub(
     working: Working, clients: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.logs.configure", lambda: None)
     for limit, seconds in ((3600.0, 540.0), (300.0, 270.0), (20.0, 18.0)):
         working.left, working.worked = 10_000.0, 0.0
-        short = create_app(dataclasses.replace(SERVICE, request_timeout=limit), clients)
+        short = wired(dataclasses.replace(SERVICE, request_timeout=limit), clients)
         assert pushed(short.test_client()) == 204
         assert working.worked == seconds
 

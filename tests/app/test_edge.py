@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import Service, create_app
-from edge_cases import REQUEST, SERVICE, NoClients, Recorder, request_of
+from app import Service
+from edge_cases import REQUEST, SERVICE, Recorder, request_of
 from edge_cases import did as did
+from wired import NoClients, wired
 
 GETS = [
     *("/predict", "/runs", "/runs/a-run", "/models", "/model-registry", "/check", "/evaluate"),
@@ -25,9 +26,7 @@ EVENTS = ["/events/storage", "/events/predictions"]
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
     """Return the service without a backend: a route that begins its work fails the test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.logs.configure", lambda: None)
-        return create_app(SERVICE, NoClients(SERVICE)).test_client()
+    return wired(SERVICE).test_client()
 
 
 def problem(answer: Any, status: int = 400) -> dict[str, Any]:
@@ -136,9 +135,8 @@ def test_an_event_sent_to_the_root_is_pointed_to_the_event_routes(client: FlaskC
 
 def test_the_service_is_served_under_the_path_of_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without a proxy that strips the path; any caller can send X-Forwarded-Prefix."""
-    monkeypatch.setattr("app.logs.configure", lambda: None)
     settings = replace(SERVICE, url="https://api.example/team/mlsys/")
-    under = create_app(settings, NoClients(settings)).test_client()
+    under = wired(settings).test_client()
     for path in ("/health", "/team/mlsys/health"):
         assert under.get(path, headers={"X-Forwarded-Prefix": "/evil"}).status_code == 200
     assert under.get("/team/mlsysx/health").status_code == 404
@@ -166,10 +164,9 @@ def test_the_service_is_served_under_the_path_of_its_url(monkeypatch: pytest.Mon
 def test_a_status_url_is_absolute_even_if_the_service_does_not_know_its_address(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], host: str, base: str
 ) -> None:
-    monkeypatch.setattr("app.logs.configure", lambda: None)
     settings = replace(SERVICE, url=None)
     service = Service(replace(settings, **given), NoClients(settings))
-    client = create_app(settings, NoClients(settings))
+    client = wired(settings)
     client.extensions["mlsys"] = service
     monkeypatch.setattr("app.api.predictions.publish_request", lambda *_: None)
     plan = SimpleNamespace(

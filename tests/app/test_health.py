@@ -5,16 +5,16 @@ from flask.testing import FlaskClient
 
 import mlsys
 from app import create_app
-from edge_cases import SERVICE, NoClients
+from edge_cases import SERVICE
 from mlsys.errors import SettingsError
 from mlsys.settings import Settings
+from wired import wired
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+def client() -> FlaskClient:
     """Return a client of the service without a backend."""
-    monkeypatch.setattr("app.logs.configure", lambda: None)
-    return create_app(SERVICE, NoClients(SERVICE)).test_client()
+    return wired(SERVICE).test_client()
 
 
 def test_health_reports_the_version_and_the_environments(client: FlaskClient) -> None:

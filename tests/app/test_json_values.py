@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import create_app
-from edge_cases import SERVICE, NoClients
+from edge_cases import SERVICE
+from wired import NoClients
 from workers import json_values
 from workers.json_values import bounded_row, json_value
 from workers.query import json_rows

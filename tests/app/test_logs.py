@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import abort
+from flask import Flask, abort
 from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,10 +39,12 @@ def written() -> Iterator[io.StringIO]:
     root.setLevel(before)
 
 
-@pytest.fixture
-def client(written: io.StringIO) -> FlaskClient:
-    """Return a client of the service with a few extra routes."""
-    service = create_app(LOCAL)
+@pytest.fixture(scope="module")
+def service() -> Flask:
+    """Return the service with a few extra routes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.logs.configure", lambda: None)
+        service = create_app(LOCAL)
 
     @service.get("/note")
     def noted() -> str:
@@ -62,6 +64,12 @@ def client(written: io.StringIO) -> FlaskClient:
     def gone() -> None:
         abort(410)
 
+    return service
+
+
+@pytest.fixture
+def client(written: io.StringIO, service: Flask) -> FlaskClient:
+    """Return a client of the service, whose log is `written`."""
     return service.test_client()
 
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from app import create_app, gunicorn_conf, risks
-from edge_cases import SERVICE, NoClients
+from edge_cases import SERVICE
 from mlsys.errors import SettingsError
 from mlsys.settings import Emulators
+from wired import NoClients
 from workers.sandbox import walls
 
 FREE = dataclasses.replace(SERVICE, models="any")

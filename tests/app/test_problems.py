@@ -70,13 +70,14 @@ def error_of(kind: type[Exception]) -> Exception:
     return kind(("env", "is wrong")) if paired else kind("is wrong")
 
 
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
     """Return a client of the service with a route that raises what a test puts into `raised`."""
-    monkeypatch.setattr("app.logs.configure", lambda: None)
     nowhere = Emulators("http://127.0.0.1:9", "http://127.0.0.1:9", "127.0.0.1:9", "127.0.0.1:9")
     settings = Settings("demo-project", envs=("dev",), push_auth="off", emulators=nowhere)
-    service = create_app(settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.logs.configure", lambda: None)
+        service = create_app(settings)
 
     @service.get("/raise")
     def route() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import create_app
 from app.api.notifications import StorageEvent
 from edge_cases import REQUEST, Recorder, client, did, envelope
 from mlsys.events.pushes import Malformed, PushMessage, kept_headers
 from tokens import SERVICE
+from wired import wired
 from workers.quarantine import quarantine
 
 __all__ = ["client", "did"]  # fixtures
@@ -265,8 +265,7 @@ def test_a_storage_event_at_the_wrong_route_is_quarantined_with_the_right_route(
 def test_unauthenticated_pushes_of_every_form_are_refused(
     did: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.logs.configure", lambda: None)
-    strangers = create_app(SERVICE).test_client()
+    strangers = wired(SERVICE).test_client()
     for path in ("/events/storage", "/events/predictions"):
         for name, (body, headers) in FORMS.items():
             answer = strangers.post(path, data=body, headers=headers)

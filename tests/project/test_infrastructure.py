@@ -16,7 +16,7 @@ import pytest
 from app import create_app, gunicorn_conf, logs
 from app.api import events
 from app.api.queries import PredictQuery
-from edge_cases import SERVICE, NoClients
+from edge_cases import SERVICE
 from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.local import bigquery, topics
 from mlsys.settings import ENVS, Settings
@@ -32,6 +32,7 @@ from terraform_cases import (
     files_of,
     named,
 )
+from wired import NoClients
 from workers import machine
 from workers.registry import alias_sync
 

@@ -8,7 +8,7 @@ from simulator import seeds
 from simulator.increments_mutants import INCREMENTS
 from simulator.mutant import Mutant
 
-SEEDS = [range(12), pytest.param(range(12, 60), marks=pytest.mark.slow)]
+SEEDS = [range(6), pytest.param(range(6, 60), marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("numbers", SEEDS, ids=str)

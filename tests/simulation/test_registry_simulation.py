@@ -18,7 +18,7 @@ from simulator.registry_mutants import REGISTRY
 from simulator.warehouse import UnknownStatement
 from workers.query import run
 
-SEEDS = [range(50), pytest.param(range(50, 300), marks=pytest.mark.slow)]
+SEEDS = [range(25), pytest.param(range(25, 300), marks=pytest.mark.slow)]
 WITHIN = range(500)
 
 

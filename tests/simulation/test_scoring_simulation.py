@@ -17,7 +17,7 @@ from simulator.warehouse import BigQueryClient
 from workers.scoring.publishing import profile
 from workers.scoring.records import Counts, Decision
 
-SEEDS = [range(12), pytest.param(range(12, 60), marks=pytest.mark.slow)]
+SEEDS = [range(6), pytest.param(range(6, 60), marks=pytest.mark.slow)]
 # Found by the first seeds; `make test-long` looks for all of them
 QUICK = ("random job id", "time in the run id", "rows counted in memory", "load job not waited for")
 

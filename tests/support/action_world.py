@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import create_app
-from edge_cases import SERVICE, NoClients
+from edge_cases import SERVICE
 from mlsys.errors import RunNotFound
 from mlsys.events.quarantine import Record
+from wired import wired
 from workers.registry.difference import Difference
 from workers.registry.move import Moved, MoveRequest
 
@@ -114,6 +114,6 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 @pytest.fixture
 def console(world: World) -> FlaskClient:
     """Return a client of the console, as a browser on this machine."""
-    client = create_app(SERVICE, NoClients(SERVICE)).test_client()
+    client = wired(SERVICE).test_client()
     client.environ_base["HTTP_SEC_FETCH_SITE"] = "same-origin"
     return client

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import create_app
 from mlsys.cloud.clients import Clients
 from mlsys.errors import ModelUnusable
 from mlsys.models import ModelRef
 from mlsys.settings import Emulators, Settings
+from wired import wired
 
 SERVICE = Settings(
     "my-project",
@@ -32,13 +32,6 @@ REQUEST = {
     "model_version": "v1",
     "run_id": "a-run",
 }
-
-
-class NoClients(Clients):
-    """Clients that fail the test when one is created."""
-
-    def _once(self, name: str, make: Any) -> Any:
-        raise AssertionError(f"the {name} client was asked for")
 
 
 class Recorder:
@@ -94,10 +87,9 @@ def did(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 @pytest.fixture
-def client(did: Recorder, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+def client(did: Recorder) -> FlaskClient:
     """Return a test client of the service without a backend."""
-    monkeypatch.setattr("app.logs.configure", lambda: None)
-    return create_app(SERVICE, NoClients(SERVICE)).test_client()
+    return wired(SERVICE).test_client()
 
 
 def envelope(attributes: Any = None, data: Any = None, **more: Any) -> bytes:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib.metadata
 import io
+import os
 import site
 import sys
 import sysconfig
@@ -110,9 +111,14 @@ def _folder(module: ModuleType | None) -> Path | None:
     """Return the folder from which a top-level module is imported."""
     try:
         paths = list(getattr(module, "__path__", ())) or [getattr(module, "__file__", None)]
-        return Path(paths[0]).resolve().parent if isinstance(paths[0], str) else None
+        return _parent(os.path.abspath(paths[0])) if isinstance(paths[0], str) else None
     except Exception:  # a stand-in among the modules may raise anything
         return None
+
+
+@functools.cache  # each upload looks at some hundred modules
+def _parent(path: str) -> Path:
+    return Path(path).resolve().parent
 
 
 def _installed() -> set[Path]:

@@ -14,10 +14,11 @@ from app import create_app, iap
 from app.console import protection
 from app.console.pages import blueprint
 from assertions import AUDIENCE, PERSON, FakeKeys, signed
-from edge_cases import SERVICE, NoClients
+from edge_cases import SERVICE
 from mlsys.errors import TryAgain
 from mlsys.settings import Settings
 from tokens import claims, cut_off
+from wired import NoClients
 
 LOCAL = replace(SERVICE, url="http://stack.example:8080")
 BEHIND_IAP = Settings(

@@ -116,6 +116,7 @@ def test_a_name_off_the_allow_list_is_refused_with_advice() -> None:
         load_model(dumped(X))
 
 
+@pytest.mark.slow
 def test_a_deeply_nested_model_loads() -> None:
     model = LinearRegression().fit(X, Y)
     model.deep_ = ()

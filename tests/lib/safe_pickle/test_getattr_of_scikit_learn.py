@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import pytest
 import sklearn
 
 # Not reached when a model predicts: tests, data sets, plots, and code of fit.
@@ -278,6 +279,7 @@ def places() -> set[tuple[str, str, str]]:
     return calls
 
 
+@pytest.mark.slow
 def test_each_getattr_by_a_value_is_on_the_list() -> None:
     calls = places()
     assert calls - set(GUARDS) == set(), "new in this release: say what guards the name"

@@ -136,6 +136,7 @@ def test_a_step_is_never_left_out() -> None:
         load_model(pickle.dumps(FRAME))
 
 
+@pytest.mark.slow
 def test_leaving_out_many_objects_is_fast() -> None:
     model = LogisticRegression().fit(X, Y)
     model.many_ = [pd.Series([1.0], pd.DatetimeIndex(["2020"])) for _ in range(3000)]

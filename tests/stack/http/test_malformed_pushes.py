@@ -10,7 +10,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from types import SimpleNamespace
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -21,14 +20,13 @@ from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as examples
 from sklearn.linear_model import LinearRegression
 
-from app import create_app
-from mlsys.cloud.clients import Clients
 from mlsys.local.stack import LocalStack
 from push_corpus import corpus
 from pushes import PREDICTIONS, REQUEST, STORAGE, Push, Wire, event, pushes, request_for
 from registry_cases import ModelCase, model_case, notifications_lost
 from scoring_cases import Lab
 from tokens import GOOGLES, SERVICE, signed
+from wired import wired
 
 pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
@@ -89,13 +87,6 @@ class Watched:
         assert not [x for x in lines if "worker with pid" in str(x["message"]).lower()]
         longest = max(len(json.dumps(x)) for x in lines)
         assert longest < 64_000, "Cloud Logging takes lines of 256 KB, and nobody reads these"
-
-
-class NoClients(Clients):
-    """Clients that fail the test when one is created."""
-
-    def _once(self, name: str, make: Any) -> Any:
-        raise AssertionError(f"the {name} client was asked for")
 
 
 def quarantined(stack: LocalStack) -> dict[str, Blob]:
@@ -248,10 +239,9 @@ def test_an_unauthenticated_push_is_refused_unread(
     monkeypatch: pytest.MonkeyPatch, authorization: str | None, status: int
 ) -> None:
     """Nothing is stored either: otherwise anybody could fill the bucket."""
-    monkeypatch.setattr("app.logs.configure", lambda: None)
     answer = SimpleNamespace(status=200, data=json.dumps({"googles": GOOGLES.certificate}).encode())
     monkeypatch.setattr("app.auth._transport", lambda: lambda *_, **__: answer)
-    client = create_app(SERVICE, NoClients(SERVICE)).test_client()
+    client = wired(SERVICE).test_client()
     headers = {} if authorization is None else {"Authorization": authorization}
     for push in corpus():
         if push.status != 405:
