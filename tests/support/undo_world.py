@@ -65,6 +65,7 @@ class UndoWorld:
         self.rows: Rows = Counter()
         self.runs: list[Wrote] = []
         self.undone: set[str] = set()
+        self.kills = 0
         self.log: list[str] = []
 
     @classmethod
@@ -198,6 +199,7 @@ def one_history(world: UndoWorld, seed: int, steps: int = 7) -> Counter[str]:
             kind = _undo_somehow(world, run_id, choices)
         happened[kind] += 1
         world.check()
+    happened["kills"] += world.kills
     return happened
 
 
@@ -211,7 +213,7 @@ def _undo_somehow(world: UndoWorld, run_id: str, choices: random.Random) -> str:
             try:
                 world.undo(run_id)
             except Killed:
-                pass
+                world.kills += 1
     answer = world.undo(run_id)
     if not allowed:
         assert answer.status_code == 409, (answer.text, world.log)

@@ -219,9 +219,11 @@ def test_a_random_history_equals_its_model(new_world: Callable[[], UndoWorld]) -
 
 
 @pytest.mark.long
+@pytest.mark.timeout(2 * 3600)
 def test_random_histories_equal_their_model(new_world: Callable[[], UndoWorld]) -> None:
-    seed = dt.date.today().toordinal() * LONG
-    happened = sum((one_history(new_world(), seed + n, 9) for n in range(LONG)), Counter[str]())
-    print(happened)
+    seed, happened = dt.date.today().toordinal() * LONG, Counter[str]()
+    for number in range(LONG):
+        happened += one_history(new_world(), seed + number, 9)
+        print(f"{number + 1} of {LONG} histories: {happened}", flush=True)
     for kind in ("undone", "undone after a kill", "refused"):
         assert happened[kind] > LONG / 10, happened
