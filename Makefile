@@ -26,7 +26,7 @@ PINS = grep -oE '^[A-Za-z0-9._-]+==[^ ;]+' requirements-dev.lock | grep -vE '^(n
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install beam demo local notebook check check-types check-tests test test-slow test-long test-image test-browser simulate lint format bench bench-peers \
+.PHONY: help install beam demo local notebook check check-types check-tests test test-slow test-long test-image test-browser pictures simulate lint format bench bench-peers \
 	check-infrastructure lock upgrade check-locks vendor clean
 
 help: ## list the verbs
@@ -69,6 +69,9 @@ test-long: $(STAMP) ## run the long tests: hundreds of runs, a thousand kills, a
 
 test-browser: $(STAMP) node_modules/axe-core ## walk through the console in Chromium; needs chromium, chromium-driver, npm
 	$(BIN)/pytest -m browser tests/browser
+
+pictures: $(STAMP) ## draw the pictures of docs/images again, on a local stack; needs chromium, chromium-driver
+	PYTHONPATH=tests/support $(BIN)/python tests/browser/draw_pictures.py docs/images
 
 node_modules/axe-core: package-lock.json
 	npm ci --silent || echo "npm cannot install axe-core: the tests in a browser are skipped" >&2

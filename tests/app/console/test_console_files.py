@@ -78,7 +78,7 @@ def test_the_image_holds_the_templates_and_the_static_files() -> None:
 
 def test_the_pictures_of_the_documents_are_small() -> None:
     pictures = list((ROOT / "docs/images").glob("console-*.png"))
-    assert len(pictures) == 4
+    assert len(pictures) == 6
     for path in pictures:
         assert path.stat().st_size <= 150_000, path
         assert path.name in (ROOT / "docs/console.md").read_text()

@@ -24,9 +24,9 @@ USD_PER_TIB_READ = 1.10
 USD_PER_TIB_QUERIED = 6.25
 PRICE_BASIS = (
     "US list prices, before the monthly free tier: 1.10 USD per TiB that the Storage Read API "
-    "reads. If a query copies the rows first (a view, incremental=ids, or column names beyond "
-    "letters, digits and underscores): 6.25 USD per TiB that the query reads, plus reading its "
-    "result"
+    "reads, 6.25 USD per TiB that a query reads. A query copies the rows first, for the Storage "
+    "Read API, of a view, with incremental=ids, or for column names beyond letters, digits and "
+    "underscores"
 )
 
 
