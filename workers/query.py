@@ -181,6 +181,17 @@ def dry_run(clients: Clients, sql: str) -> DryRun:
     return DryRun(job.schema or (), job.total_bytes_processed or 0)
 
 
+def is_valid(clients: Clients, sql: str) -> bool:
+    """Return whether BigQuery accepts a query, which may still fail as it runs."""
+    from google.api_core.exceptions import BadRequest, NotFound
+
+    try:
+        dry_run(clients, sql)
+    except (BadRequest, NotFound):
+        return False
+    return True
+
+
 def is_dml_conflict(exc: BaseException) -> bool:
     """Return whether concurrent changes conflicted: a 400 that only its text identifies.
 

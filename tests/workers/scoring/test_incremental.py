@@ -7,9 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import BadRequest
 
 from mlsys.cloud.tables import TableRef
-from mlsys.errors import InvalidRequest, PriceLimit, SchemaMismatch
+from mlsys.errors import InvalidRequest, PriceLimit, SchemaMismatch, TryAgain
 from mlsys.remote.verdict import increment
 from workers.scoring.planning import increments, new_rows
 from workers.scoring.planning.claims import Claim
@@ -230,11 +231,18 @@ def test_a_limit_is_checked_before_the_rows_are_counted(monkeypatch: pytest.Monk
         plan_incremental(clients, resolved, [], None, "EU")
 
 
-def test_a_snapshot_in_the_future_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from google.api_core.exceptions import BadRequest
-
-    from mlsys.errors import TryAgain
-
+@pytest.mark.parametrize(
+    ("refusals", "valid", "outcome"),
+    [
+        (1, [True], 7),  # it became readable before BigQuery was asked why
+        (2, [True], SchemaMismatch),  # it is valid, and fails as it runs
+        (2, [False, True], TryAgain),  # only its snapshot is refused
+        (2, [False, False], SchemaMismatch),
+    ],
+)
+def test_a_refused_count_is_tried_again_only_for_its_snapshot(
+    monkeypatch: pytest.MonkeyPatch, refusals: int, valid: list[bool], outcome: Any
+) -> None:
     resolved: Any = SimpleNamespace(
         request=ScoringRequest("dev", TABLE, OUTPUT, "m", "v1"),
         restriction=None,
@@ -247,15 +255,18 @@ def test_a_snapshot_in_the_future_is_tried_again(monkeypatch: pytest.MonkeyPatch
     )
     asked: list[str] = []
 
-    def refuse(_: Any, sql: str) -> Any:
+    def select(_: Any, sql: str) -> Any:
         asked.append(sql)
-        raise BadRequest("Invalid snapshot time")
+        if len(asked) <= refusals:
+            raise BadRequest("Invalid snapshot time")
+        return [{"n": 7}]
 
-    monkeypatch.setattr(new_rows, "select_for", lambda _, *query: refuse(*query))
-    monkeypatch.setattr(new_rows, "dry_run", lambda *_: None)
-    with pytest.raises(TryAgain):
-        count_rows(clients, resolved)
-    assert "FOR SYSTEM_TIME AS OF TIMESTAMP '2026-11-28 00:00:00.000000+00'" in asked[0]
-    monkeypatch.setattr(new_rows, "dry_run", refuse)
-    with pytest.raises(SchemaMismatch, match="cannot count the rows"):
-        count_rows(clients, resolved)
+    answers = iter(valid)
+    monkeypatch.setattr(new_rows, "select_for", lambda _, *query: select(*query))
+    monkeypatch.setattr(new_rows, "is_valid", lambda *_: next(answers))
+    if isinstance(outcome, int):
+        assert count_rows(clients, resolved).n == outcome
+    else:
+        with pytest.raises(outcome):
+            count_rows(clients, resolved)
+    assert all("AS OF TIMESTAMP '2026-11-28 00:00:00.000000+00'" in sql for sql in asked)

@@ -11,7 +11,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import find_table
 from mlsys.errors import SchemaMismatch, TryAgain
-from workers.query import as_of, dry_run
+from workers.query import as_of, dry_run, is_valid
 from workers.scoring.planning.incremental import Watermark
 from workers.scoring.planning.incremental_sql import counts_sql, lacking_sql, new_rows_sql
 from workers.scoring.planning.lookup import Resolved
@@ -58,19 +58,24 @@ def count_rows(
         return counts_sql(table, conditions, as_of=snapshot, column=column, above=above, ids=ids)
 
     at = _as_of(clients, resolved)
-    try:
-        if allow is not None:  # the local BigQuery does not estimate queries
-            allow(dry_run(clients, sql(at)).bytes or resolved.table.num_bytes or 0)
-        [row] = select_for(resolved.notes, clients, sql(at))
-    except (BadRequest, NotFound) as exc:
-        log.warning("The rows of %s were not counted: %s", table, exc)
-        if at and _works(clients, sql("")):
-            raise TryAgain(f"{table} cannot be read as of now yet: try again") from exc
-        raise SchemaMismatch(
-            f"BigQuery cannot count the rows of {table} ({words_of(exc)}), as incremental needs "
-            "it: pass another column, or a view that BigQuery can query."
-        ) from exc
-    return Counted(**{name: row[name] for name in row.keys()})  # noqa: SIM118 (a Row)
+    repeated = not at
+    while True:
+        try:
+            if allow is not None:  # the local BigQuery does not estimate queries
+                allow(dry_run(clients, sql(at)).bytes or resolved.table.num_bytes or 0)
+            [row] = select_for(resolved.notes, clients, sql(at))
+            return Counted(**{name: row[name] for name in row.keys()})  # noqa: SIM118 (a Row)
+        except (BadRequest, NotFound) as exc:
+            log.warning("The rows of %s were not counted: %s", table, exc)
+            if not repeated and is_valid(clients, sql(at)):
+                repeated = True  # its snapshot became readable, or it fails as it runs
+                continue
+            if not repeated and is_valid(clients, sql("")):
+                raise TryAgain(f"{table} cannot be read as of now yet: try again") from exc
+            raise SchemaMismatch(
+                f"BigQuery cannot count the rows of {table} ({words_of(exc)}), as incremental "
+                "needs it: pass another column, or a view that BigQuery can query."
+            ) from exc
 
 
 def count_new(clients: Clients, resolved: Resolved, plan: Plan) -> int:
@@ -111,13 +116,3 @@ def _as_of(clients: Clients, resolved: Resolved) -> str:
     if resolved.is_query or clients.settings.emulators.bigquery:
         return ""
     return as_of(resolved.snapshot_at)
-
-
-def _works(clients: Clients, sql: str) -> bool:
-    from google.api_core.exceptions import BadRequest, NotFound
-
-    try:
-        dry_run(clients, sql)
-    except (BadRequest, NotFound):
-        return False
-    return True

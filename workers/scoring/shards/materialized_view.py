@@ -16,7 +16,7 @@ from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import SchemaMismatch, TableNotFound
 from workers.jobs import finish, jobs_of, known_jobs
-from workers.query import as_of, column_sql, dry_run
+from workers.query import as_of, column_sql, dry_run, is_valid
 from workers.scoring.planning.claims import check_done, claims_of
 from workers.scoring.planning.locations import dataset_location
 from workers.scoring.planning.new_rows import lacking_rows
@@ -72,6 +72,7 @@ def materialize(
 
     jobs = jobs_of(clients, _stem(plan), location, start)
     job: Any = None
+    repeated = False
     while True:
         try:
             job = next(jobs)
@@ -79,7 +80,12 @@ def materialize(
         except exceptions.Conflict:
             pass  # an earlier job created the table just before this one
         except (exceptions.BadRequest, exceptions.NotFound) as exc:
-            raise _refused(clients, plan, exc) from exc
+            refused = _refused(clients, plan, exc)
+            if refused is None and not repeated:
+                # Its snapshot became readable since, or it fails as it runs.
+                jobs, repeated = jobs_of(clients, _stem(plan), location, start), True
+                continue
+            raise (refused or _not_copied(plan, exc)) from exc
         copy = find_table(clients, table)
         if copy is not None:
             return table, copy.num_rows or 0, getattr(job, "total_bytes_billed", None) or 0
@@ -159,26 +165,28 @@ def check_rows(clients: Clients, plan: Plan) -> None:
     try:
         dry_run(clients, rows_sql(plan, lacking=lacking_of(clients, plan)))
     except (BadRequest, NotFound) as exc:
-        raise _refused(clients, plan, exc) from exc
+        if (refused := _refused(clients, plan, exc)) is not None:
+            raise refused from exc
 
 
-def _refused(clients: Clients, plan: Plan, exc: Any) -> Exception:
-    """Return the error for a refused query."""
-    from google.api_core.exceptions import BadRequest, NotFound
+def _refused(clients: Clients, plan: Plan, exc: Any) -> Exception | None:
+    """Return the error for a refused query of the input; None if BigQuery accepts it now."""
+    from google.api_core.exceptions import NotFound
 
     def works(*, where: bool, snapshot: bool) -> bool:
-        try:
-            dry_run(clients, rows_sql(plan, where=where, snapshot=snapshot))
-        except (BadRequest, NotFound):
-            return False
-        return True
+        return is_valid(clients, rows_sql(plan, where=where, snapshot=snapshot))
 
     if isinstance(exc, NotFound) and not plan.is_query:
         return TableNotFound(f"The input table {plan.input_table} was deleted: pass another one")
-    if plan.is_query or works(where=True, snapshot=True):  # it is valid, and fails as it runs
-        log.warning("The rows were not copied: %s", exc, extra={"run_id": plan.run_id})
-        return SchemaMismatch(
-            f"BigQuery could not copy the rows of {plan.input_table} ({words_of(exc)}): run its "
-            "query by hand to see why."
-        )
-    return why_refused(clients, plan, exc, works)
+    if plan.is_query:
+        return _not_copied(plan, exc)
+    return None if works(where=True, snapshot=True) else why_refused(clients, plan, exc, works)
+
+
+def _not_copied(plan: Plan, exc: Any) -> SchemaMismatch:
+    """Return the error for a query that is valid and fails as it runs."""
+    log.warning("The rows were not copied: %s", exc, extra={"run_id": plan.run_id})
+    return SchemaMismatch(
+        f"BigQuery could not copy the rows of {plan.input_table} ({words_of(exc)}): run its "
+        "query by hand to see why."
+    )
