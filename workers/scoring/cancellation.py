@@ -16,9 +16,9 @@ from dataclasses import asdict
 from mlsys.cloud.clients import Clients
 from mlsys.errors import RunNotFound, RunPublished, TryAgain
 from workers.announcements import Event, announce
-from workers.scoring.at_work import unmark
+from workers.scoring.at_work import mark, unmark
 from workers.scoring.costs import costs_so_far
-from workers.scoring.engines.execution import latest_execution
+from workers.scoring.engines.execution import Execution, latest_execution
 from workers.scoring.planning.find_run import another_plan, cancellation_of
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.ledger import record
@@ -68,6 +68,7 @@ def cancel(
         raise _published(plan, done=False)
     is_ours = decision == ours
     if is_ours:
+        mark(store, plan)  # of a run that had failed, and whose marker was removed
         event = {"event": "run.cancelled", "run_id": run_id}
         log.info("%s", decision.detail, extra=event)
         announce(clients, env, Event("run.cancelled", run_id, {"env": env} | decision.to_dict()))
@@ -77,16 +78,16 @@ def cancel(
     return decision, is_ours
 
 
-def end_execution(store: RunStore) -> None:
-    """Ask Cloud Run to end the run's execution, if a job works on it.
+def end_execution(store: RunStore, execution: Execution | None = None) -> None:
+    """Ask Cloud Run to end an execution of the run, its latest one if none is named.
 
-    It saves money and decides nothing: tasks that go on find the cancellation.
+    It saves money and decides nothing: tasks that go on find the cancellation, or the failure.
     """
     try:
-        execution = latest_execution(store)
+        execution = execution or latest_execution(store)
         if execution is not None:
             execution.cancel(store.clients)
-    except Exception:  # the run is cancelled either way
+    except Exception:  # nothing depends on it
         about = {"run_id": store.run_id}
         log.warning("Cloud Run was not told to end the execution", exc_info=True, extra=about)
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 from mlsys.errors import Conflict, RunCancelled
 from workers.scoring.request import SERVICE
 from workers.scoring.store import RunStore
+from workers.scoring.tolerance import Tolerance
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,7 @@ class Failure:
     """The reason why a run's last try failed; the next one may succeed."""
 
     NAME: ClassVar = "failure.json"
+    OPTIONAL: ClassVar = ("rows", "clauses", "tolerance")
 
     run_id: str
     state: str
@@ -220,15 +222,19 @@ class Failure:
     attempts: int = 0
     rows: list[dict[str, Any]] | None = None  # examples of rows that could not be scored
     clauses: list[dict[str, Any]] | None = None  # of the contract, that stopped the run
+    tolerance: Mapping[str, Any] | None = None  # the request's, if the run failed by it
     bytes_billed: int | None = None  # of `Costs`, as the next two
     estimated_cost: float | None = None
     vcpu_seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the failure as JSON values, without `rows` and `clauses` if they are None."""
-        optional = {"rows": self.rows, "clauses": self.clauses}
-        left_out = [name for name, value in optional.items() if value is None]
-        return {name: value for name, value in asdict(self).items() if name not in left_out}
+        """Return the failure as JSON values, without `OPTIONAL` ones that are None."""
+        values = asdict(self)
+        return {n: v for n, v in values.items() if v is not None or n not in self.OPTIONAL}
+
+    def counts_for(self, tolerance: Tolerance) -> bool:
+        """Return whether a request with this tolerance is to be answered with the failure."""
+        return self.tolerance in (None, asdict(tolerance))
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:

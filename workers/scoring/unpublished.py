@@ -7,7 +7,7 @@ import logging
 from dataclasses import asdict, replace
 
 from mlsys.cloud.clients import Clients
-from mlsys.errors import ContractBroken, MlsysError, PredictionFailed, bounded
+from mlsys.errors import ContractBroken, InputDrifted, MlsysError, PredictionFailed, bounded
 from workers.announcements import Event, announce
 from workers.scoring.at_work import unmark
 from workers.scoring.costs import costs_so_far
@@ -18,6 +18,8 @@ from workers.scoring.records import Failure, read_cancellation
 from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
+
+BY_TOLERANCE = (PredictionFailed, InputDrifted, ContractBroken)
 
 
 def record_failure(clients: Clients, prepared: Prepared, exc: Exception) -> None:
@@ -40,6 +42,7 @@ def record_failure(clients: Clients, prepared: Prepared, exc: Exception) -> None
         finished_at=finished_at.isoformat(),
         rows=exc.rows if isinstance(exc, PredictionFailed) else None,
         clauses=exc.clauses if isinstance(exc, ContractBroken) else None,
+        tolerance=asdict(prepared.tolerance) if isinstance(exc, BY_TOLERANCE) else None,
     )
     try:
         costs = asdict(costs_so_far(store, plan))

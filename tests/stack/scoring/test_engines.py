@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kill_cases import BAD, OUTPUTS, PARTS, SCORED, Bench, differences, open_bench
-from mlsys.errors import OthersAtWork, RunInterrupted
+from mlsys.errors import NoProgress, OthersAtWork, RunInterrupted
 from mlsys.local.stack import LocalStack
 from samples import sampled
 from task_cases import planned, run_tasks
@@ -189,7 +189,7 @@ def test_requests_that_are_delivered_again_start_one_execution(
     execution = latest_execution(prepared[1].store)
     assert execution is not None
     stack.jobs.executions[execution.name].completed = stack.jobs.executions[execution.name].created
-    with pytest.raises(cloud_run_job.NoProgress, match="job_memory"):
+    with pytest.raises(NoProgress, match="job_memory"):
         cloud_run_job.score(*prepared, **NO_TIME | {"pushed": False})
     with pytest.raises(RunInterrupted, match="job works on"):
         cloud_run_job.score(*prepared, **NO_TIME)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.mutant import Mutant, Patch
-from workers.scoring.engines import cloud_run_job, execution
+from workers.scoring.engines import cloud_run_job, ended, execution
 from workers.scoring.records import Failure
 from workers.scoring.store import RunStore
 
@@ -26,10 +26,10 @@ def _waits_for_a_deleted_one(patch: Patch) -> None:
     real = execution.look_up
 
     def look_up(clients: Any, one: Any) -> Any:
-        ended = real(clients, one)
-        return None if ended is not None and ended.how == "it was deleted" else ended
+        how = real(clients, one)
+        return None if how is not None and how.how == "it was deleted" else how
 
-    patch.setattr(cloud_run_job, "look_up", look_up)
+    patch.setattr(ended, "look_up", look_up)
 
 
 def _failure_of_before(patch: Patch) -> None:
@@ -53,10 +53,16 @@ def _without_max_rejects(patch: Patch) -> None:
     patch.setattr(cloud_run_job, "run_job", run_job)
 
 
+def _failure_for_all(patch: Patch) -> None:
+    """Answer every request with a failure, whatever it tolerates."""
+    patch.setattr(Failure, "counts_for", lambda *_: True)
+
+
 JOBS = (
     Mutant("an execution without a claim", "jobs", _without_a_claim),
     Mutant("the name of an execution waited for", "jobs", _waits_for_a_name),
     Mutant("a deleted execution waited for", "jobs", _waits_for_a_deleted_one),
     Mutant("the failure of the try before kept", "jobs", _failure_of_before),
     Mutant("tasks without max_rejects", "jobs", _without_max_rejects),
+    Mutant("a failure for all requests", "jobs", _failure_for_all),
 )

@@ -59,11 +59,16 @@ class JobRuns(Scoring):
         return super().check()
 
     def _check_executions(self) -> None:
-        """Check that a run had one execution if nothing went wrong."""
-        wrong = self.simulation.faults or self.deleted or self.cloud_run.tasks_died
+        """Check that a run had one execution if nothing went wrong, and clocks were alike."""
+        wrong = (
+            self.simulation.skewed
+            or self.simulation.faults
+            or self.deleted
+            or self.cloud_run.tasks_died
+        )
         jobs = (job for job in self.bigquery.jobs.values())
         wrong = wrong or self.reads.ended_early or any(job.error_result for job in jobs)
-        if self.cancelled or self.failures or wrong:
+        if self.cancelled or self.failures or self.setup.strict or wrong:
             return
         if self.cloud_run.started > 1:
             raise Mismatch(f"{self.cloud_run.started} executions of one run were started")

@@ -51,15 +51,16 @@ def main(arguments: Sequence[str]) -> None:
     settings = Settings.from_env()
     store = RunStore(clients_for(settings), settings.require_env(options.env), options.run_id)
     try:
-        if read_result(store) is None:
+        failure: Failure | None = None
+        if (result := read_result(store)) is None:
             scoring = prepare(settings, store, options.max_rejects, options.cores)
             scoring = replace(scoring, max_drift=options.max_drift, contract=options.contract)
             score(scoring, range(scoring.session.shards), of_beam)
             check_not_cancelled(store, scoring.plan)
-        failure = read_failure(store)
+            result, failure = read_result(store), _failure(scoring)
     except MlsysError as exc:
         sys.exit(str(exc))
-    if failure or (result := read_result(store)) is None:
+    if result is None:
         sys.exit(failure.detail if failure else "The run has no result. Repeat the command.")
     print(f"{store.run_id}: {result.rows:,} rows in {result.output_table}")
 
@@ -103,7 +104,7 @@ def score_stream(scoring: Scoring, stream: int) -> int:
     try:
         with _one_stream:
             chain = read_chain(store, scoring.session, stream)
-            if chain is None or chain.complete or read_failure(store) or read_decision(store):
+            if chain is None or chain.complete or _failure(scoring) or read_decision(store):
                 return stream
             scored = score_in_process(scoring, chain)
         if isinstance(scored, RemoteError):
@@ -113,7 +114,7 @@ def score_stream(scoring: Scoring, stream: int) -> int:
             give_up_for(exc, store, scoring.session)
         if isinstance(exc, TryAgain) or is_passing(exc):
             raise
-        record_failure(store.clients, Prepared(store, scoring.plan, scoring.max_rejects), exc)
+        record_failure(store.clients, _prepared(scoring), exc)
     return stream
 
 
@@ -123,24 +124,31 @@ def publish(scoring: Scoring, streams: int) -> None:
     Raises:
         Exception: a fault that may pass; Beam delivers it again.
     """
-    if read_failure(store := _store(scoring)):
+    if _failure(scoring) is not None:
         return
     number, engine = scoring.session.shards, Engine("beam", "an Apache Beam pipeline")
     share = Share(number, number)  # of no stream
+    prepared = _prepared(scoring)
     try:
-        execute(
-            store.clients,
-            Prepared(
-                *(store, scoring.plan, scoring.max_rejects),
-                max_drift=scoring.max_drift,
-                contract=scoring.contract,
-            ),
-            share=share,
-            engine=engine,
-        )
+        execute(prepared.store.clients, prepared, share=share, engine=engine)
     except MlsysError as exc:
         if isinstance(exc, TryAgain):  # else `execute` has recorded it
             raise
+
+
+def _prepared(scoring: Scoring) -> Prepared:
+    return Prepared(
+        *(_store(scoring), scoring.plan, scoring.max_rejects),
+        max_drift=scoring.max_drift,
+        contract=scoring.contract,
+    )
+
+
+def _failure(scoring: Scoring) -> Failure | None:
+    """Return why the pipeline failed; not why a request that tolerates less did."""
+    prepared = _prepared(scoring)
+    failure = read_failure(prepared.store)
+    return failure if failure and failure.counts_for(prepared.tolerance) else None
 
 
 def _store(scoring: Scoring) -> RunStore:

@@ -13,26 +13,15 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 from mlsys.cloud.clients import Clients
-from mlsys.errors import (
-    MlsysError,
-    NoProgress,
-    PredictionFailed,
-    RunFailed,
-    RunInterrupted,
-    TryAgain,
-)
+from mlsys.errors import MlsysError, RunInterrupted, TryAgain
 from workers.monitoring.contract import ENFORCE
 from workers.scoring.attempts import count_again, progress_of
 from workers.scoring.cancellation import Looks, check_not_cancelled, end_execution
-from workers.scoring.engines.execution import (
-    Ended,
-    Execution,
-    latest_execution,
-    look_up,
-    without_result,
-)
+from workers.scoring.engines.ended import check_ended, error_of, look_up_for
+from workers.scoring.engines.execution import Execution, latest_execution
 from workers.scoring.engines.run_job import run_job
 from workers.scoring.planning.find_run import Prepared, check_result
 from workers.scoring.records import (
@@ -88,7 +77,7 @@ def score(
     joined: Execution | None = None
     while True:
         execution = latest_execution(store)
-        ended = None if execution is None else look_up(clients, execution)
+        ended = None if execution is None else look_up_for(clients, prepared, execution)
         if execution is None or ended is not None:
             if (result := _result(prepared)) is not None:
                 return result
@@ -100,9 +89,7 @@ def score(
             if execution is not None and ended is not None:
                 is_ours = execution == joined
                 is_known = pushed and not is_ours
-                _check_ended(
-                    clients, prepared, execution, ended, is_ours=is_ours, is_known=is_known
-                )
+                check_ended(clients, prepared, execution, ended, is_ours=is_ours, is_known=is_known)
             execution = _start(clients, prepared, engine, execution, stop, deadline)
         if execution is not None:  # None: another request starts one
             joined = execution
@@ -110,38 +97,6 @@ def score(
                 return result
         elif stop():
             raise RunInterrupted(f"{store.run_id} was being started in a job: repeat the request")
-
-
-def _check_ended(
-    clients: Clients,
-    prepared: Prepared,
-    execution: Execution,
-    ended: Ended,
-    *,
-    is_ours: bool,
-    is_known: bool,
-) -> None:
-    """Check that another execution is worth starting after one that ended without a result.
-
-    It is if the run is further than before, or if its failure was recorded or `is_known`, and the
-    request was sent since. `is_ours` says that this request waited for it.
-
-    Raises:
-        RunFailed, PredictionFailed: a task wrote why, and the caller does not know yet.
-        NoProgress: it has the same parts as before.
-    """
-    store = prepared.store
-    failure = read_failure(store)
-    if failure is not None:
-        if is_ours:
-            raise _error(failure)
-        return
-    if execution.refused or not execution.name or is_known:
-        return
-    if progress_of(store.names()) == execution.progress:
-        exc = NoProgress(without_result(store.run_id, execution, ended, "ended without progress"))
-        record_failure(clients, prepared, exc)
-        raise exc
 
 
 def _start(
@@ -165,7 +120,10 @@ def _start(
     tasks = min(settings.job_tasks, math.ceil(session.shards / settings.job_cpus))
     number = 0 if before is None else before.number + 1
     now = dt.datetime.now(dt.UTC).isoformat()
-    execution = Execution(number, tasks, engine.reason, now, progress_of(store.names()))
+    execution = Execution(
+        *(number, tasks, engine.reason, now, progress_of(store.names())),
+        tolerance=asdict(prepared.tolerance),
+    )
     store.forget(Failure.NAME)
     if not execution.claim(store):
         return None
@@ -199,6 +157,9 @@ def _wait_for(
 ) -> Result | None:
     """Return the run's result once it is there, or None if the execution has ended without one.
 
+    A task of an execution that another request started may have written why the run failed for
+    that one: a request that tolerates more waits for the execution's end.
+
     Raises:
         RunCancelled: the run was cancelled.
         RunInterrupted: `stop` returned True; the job works on.
@@ -211,9 +172,10 @@ def _wait_for(
         if (result := _result(prepared)) is not None:
             return result
         look()
-        if (failure := read_failure(store)) is not None:
+        failure = read_failure(store)
+        if failure is not None and failure.counts_for(prepared.tolerance):
             check_not_cancelled(store, prepared.plan)
-            raise _error(failure)
+            raise error_of(failure)
         if stop():
             raise RunInterrupted(
                 f"A job works on {store.run_id}: repeat the same request to see its result",
@@ -223,7 +185,7 @@ def _wait_for(
         time.sleep(min(POLL_MOST, max(POLL, waited / POLL_SHARE)))
         if time.monotonic() - looked_at > LOOK:
             looked_at = time.monotonic()
-            if look_up(clients, execution) is not None:
+            if look_up_for(clients, prepared, execution) is not None:
                 return _result(prepared)
 
 
@@ -242,9 +204,3 @@ def _is_scored(store: RunStore) -> bool:
     if session is None or is_given_up(store, session.number):
         return False
     return all_complete(store, session)
-
-
-def _error(failure: Failure) -> MlsysError:
-    if failure.rows is not None:
-        return PredictionFailed(failure.detail, failure.rows)
-    return RunFailed(failure.detail)

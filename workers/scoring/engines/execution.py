@@ -36,6 +36,7 @@ class Execution:
     progress: str
     name: str = ""  # that Cloud Run gave it
     refused: str = ""  # why Cloud Run did not start it
+    tolerance: Mapping[str, Any] | None = None  # of the request that started it
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
@@ -48,6 +49,7 @@ class Execution:
             value["progress"],
             value.get("name", ""),
             value.get("refused", ""),
+            value.get("tolerance"),
         )
 
     @property

@@ -33,6 +33,7 @@ from workers.scoring.request import JOB, MaxRejects, check_run_id, read_max_drif
 from workers.scoring.run import execute
 from workers.scoring.shards.chain import Share
 from workers.scoring.store import RunStore
+from workers.scoring.tolerance import Tolerance
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def work(
 ) -> int:
     """Score the share of a planned run, and return the exit code."""
     clients, about = store.clients, {"run_id": store.run_id}
-    failed = _Failed(store)
+    failed = _Failed(store, Tolerance(str(max_rejects), max_drift, contract))
     try:
         if failed() or (plan := read_plan(store)) is None:
             log.warning("There is nothing to do: no plan, or a failure", extra=about)
@@ -114,10 +115,13 @@ def work(
 
 
 class _Failed:
-    """Whether another task has failed for good, looked up now and then."""
+    """Whether another task has failed for good, looked up now and then.
 
-    def __init__(self, store: RunStore) -> None:
-        self._store = store
+    One of an execution that tolerates less has not.
+    """
+
+    def __init__(self, store: RunStore, tolerance: Tolerance) -> None:
+        self._store, self._tolerance = store, tolerance
         self._looked_at: float | None = None
         self.seen = False
 
@@ -125,7 +129,8 @@ class _Failed:
         now = time.monotonic()
         if not self.seen and (self._looked_at is None or now - self._looked_at > LOOK):
             self._looked_at = now
-            self.seen = read_failure(self._store) is not None
+            failure = read_failure(self._store)
+            self.seen = failure is not None and failure.counts_for(self._tolerance)
         return self.seen
 
 

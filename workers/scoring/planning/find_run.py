@@ -40,6 +40,7 @@ from workers.scoring.request import (
     check_run_id,
 )
 from workers.scoring.store import RunStore
+from workers.scoring.tolerance import Tolerance
 from workers.scoring.undone import Undo, read_undo, read_undone
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ class Prepared:
     notes: tuple[str, ...] = ()  # for this caller, beside the run's warnings
     max_drift: float | None = None
     contract: str = ENFORCE  # what follows from the clauses of the model's contract
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """What the request tolerates in the rows."""
+        return Tolerance(str(self.max_rejects), self.max_drift, self.contract)
 
     def close(self) -> None:
         """End the sandboxes that hold the models."""
