@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -31,7 +32,8 @@ class Skipped(BaseModel):
 class RescanResult(BaseModel):
     """The result of a rescan: the bucket's objects, and the changes of the registry.
 
-    `aliases` counts the objects of aliases, `alias_moves` the moves that their log lacked.
+    `aliases` counts the objects of aliases, `alias_moves` the moves that their log lacked, and
+    `runs_recorded` the runs that the ledger lacked because the process that ended them died.
     `skipped` names the first 100 objects that are not part of a model version, `skipped_count`
     counts them all.
     """
@@ -44,6 +46,7 @@ class RescanResult(BaseModel):
     removed: int
     aliases: int
     alias_moves: int
+    runs_recorded: int
     skipped: list[Skipped]
     skipped_count: int
 
@@ -74,14 +77,17 @@ class ModelList(BaseModel):
 
 @api.get(
     "/model-registry",
-    summary="Compare the whole bucket with the registry, and repair what differs",
+    summary="Compare the buckets with the registry and the ledger, and repair what differs",
     responses={200: RescanResult, **documented(400, 403, 404, 503)},
 )
 def model_registry(query: EnvQuery) -> dict[str, Any]:
-    from workers.registry.sync import rescan
+    from workers.registry.sync import RESERVE, rescan
+    from workers.scoring.unrecorded import record_ended
 
-    env = service().settings.require_env(query.env)
-    result = asdict(rescan(service().clients, env))
+    clients, env = service().clients, service().settings.require_env(query.env)
+    until = time.monotonic() + max(60.0, service().settings.request_timeout - RESERVE)
+    result = asdict(rescan(clients, env))
+    result["runs_recorded"] = record_ended(clients, env, until=until)
     skipped = result.pop("skipped")
     result["skipped_count"] = len(skipped)
     logs.note(outcome=result)

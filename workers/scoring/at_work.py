@@ -1,8 +1,9 @@
 """The runs that still work: a marker of each, `gs://mlsys-runs-{env}/_running/{run_id}.json`.
 
-A marker is a hint, as a message is: it is written before each try, removed once the ledger has the
-run's end, and decides nothing. Whether the run works is read from its own objects. So a marker that
-is missing hides a run from a list, and one that a killed process left shows nothing.
+A marker is a hint, as a message is: a try, an undo and a cancellation write it, and it is removed
+once the ledger has the run's end. It decides nothing: whether the run works is read from its own
+objects. So a marker that is missing hides a run from a list, and one that a killed process left
+shows nothing there. It leads the next rescan to the run (`unrecorded`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _UNKNOWN = ("failure", "rows_read", "rows_scored", "rows_rejected", "finished_at
 
 
 def mark(store: RunStore, plan: Plan) -> None:
-    """Note that the run is about to be worked on."""
+    """Note that the run is about to be worked on. The console's account may not."""
+    from google.api_core.exceptions import Forbidden
+
     known = (
         *(plan.run_id, plan.model.name, plan.model.version, plan.model.alias),
         *(str(plan.input_table), str(plan.output.table)),
@@ -50,7 +53,9 @@ def mark(store: RunStore, plan: Plan) -> None:
             content_type="application/json",
             timeout=TIMEOUT,
         )
-    except Exception:  # only lists miss it
+    except Forbidden:
+        pass
+    except Exception:  # lists miss it, and a rescan
         log.warning("The run is not marked", exc_info=True, extra={"run_id": store.run_id})
 
 
@@ -59,15 +64,18 @@ def is_marked(store: RunStore) -> bool:
     return bool(_marker(store).exists(timeout=TIMEOUT))
 
 
-def unmark(store: RunStore) -> None:
-    """Remove the run's marker: the ledger has its end. The console's account may not."""
-    from google.api_core.exceptions import Forbidden, NotFound
+def unmark(store: RunStore, generation: int | None = None) -> None:
+    """Remove the run's marker: the ledger has its end. The console's account may not.
+
+    With a `generation` only that one is removed, and not the marker of a try that began since.
+    """
+    from google.api_core.exceptions import Forbidden, NotFound, PreconditionFailed
 
     try:
-        _marker(store).delete(timeout=TIMEOUT)
-    except (Forbidden, NotFound):
+        _marker(store).delete(if_generation_match=generation, timeout=TIMEOUT)
+    except (Forbidden, NotFound, PreconditionFailed):
         pass
-    except Exception:  # the bucket's lifecycle deletes it
+    except Exception:  # a rescan removes it
         log.warning("The marker stays", exc_info=True, extra={"run_id": store.run_id})
 
 
@@ -84,17 +92,13 @@ def runs_at_work(
     A row has the ledger's columns, as far as they are known, and `stage`: planned, reading or
     loading. `table` is the output's. It costs one listing, and two requests for each marker.
     """
-    markers = sorted(
-        clients.storage.list_blobs(
-            clients.settings.runs_bucket(env), prefix=FOLDER, max_results=1000, timeout=TIMEOUT
-        ),
-        key=lambda blob: (blob.time_created, blob.name),
-        reverse=True,
+    marked = sorted(
+        markers(clients, env), key=lambda blob: (blob.time_created, blob.name), reverse=True
     )
-    if not markers:
+    if not marked:
         return [], False
     with cf.ThreadPoolExecutor(THREADS) as pool:
-        seen = pool.map(lambda marker: _row(clients, env, marker), markers[:MOST])
+        seen = pool.map(lambda marker: _row(clients, env, marker), marked[:MOST])
         rows = [
             row
             for row in seen
@@ -102,21 +106,37 @@ def runs_at_work(
             and model_name in (None, row["model_name"])
             and (table is None or row["output_table"].partition("$")[0] == str(table.base))
         ]
-    return rows[:limit], len(markers) > MOST or len(rows) > limit
+    return rows[:limit], len(marked) > MOST or len(rows) > limit
+
+
+def markers(clients: Clients, env: str) -> list[Blob]:
+    """Return the markers of all runs, at most 1,000."""
+    return list(
+        clients.storage.list_blobs(
+            clients.settings.runs_bucket(env), prefix=FOLDER, max_results=1000, timeout=TIMEOUT
+        )
+    )
+
+
+def run_of(marker: Blob) -> str | None:
+    """Return the id of the marker's run, or None: the object is not a marker."""
+    name: str = marker.name
+    run_id = name.removeprefix(FOLDER).removesuffix(".json")
+    return run_id if RUN_ID.fullmatch(run_id) else None
 
 
 def _row(clients: Clients, env: str, marker: Blob) -> dict[str, Any] | None:
     """Return a run's row, or None if it has ended."""
     from google.api_core.exceptions import NotFound
 
-    run_id = marker.name.removeprefix(FOLDER).removesuffix(".json")
+    run_id = run_of(marker)
     try:
         known = json.loads(marker.download_as_bytes(timeout=TIMEOUT))
         row = {name: known[name] for name in _KNOWN} | dict.fromkeys(_UNKNOWN)
         began = dt.datetime.fromisoformat(row["started_at"])
     except (NotFound, ValueError, KeyError, TypeError):  # it has just ended; or it is not ours
         return None
-    if row["run_id"] != run_id or not RUN_ID.fullmatch(run_id):
+    if run_id is None or row["run_id"] != run_id:
         return None
     store = RunStore(clients, env, run_id)
     names = store.top_names()

@@ -16,12 +16,14 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, RunNotFound, TryAgain
 from workers.announcements import Event, announce
 from workers.query import run
+from workers.scoring.at_work import mark, unmark
 from workers.scoring.planning.find_run import check_result, undo_of
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.planning.price import price_of
 from workers.scoring.publishing.ledger import record
+from workers.scoring.publishing.removable import check_removal
 from workers.scoring.publishing.removal import bytes_of_removal, remove
-from workers.scoring.publishing.written import check_removal, written_by
+from workers.scoring.publishing.written import written_by
 from workers.scoring.queries import OF_UNDO, Notes, bytes_queried, noting
 from workers.scoring.records import Result, read_cancellation, read_result
 from workers.scoring.request import check_run_id
@@ -83,6 +85,7 @@ def decide_undo(
         return decision, False
     with noting(store, OF_UNDO) as noted:
         tables = tuple(_check(clients, plan, result, noted if notes else None))
+    mark(store, plan)
     now = dt.datetime.now(dt.UTC).isoformat()
     ours = Undo(plan.token, plan.run_id, now, by, why, tables)
     if store.create(Undo.NAME, ours.to_dict()):
@@ -125,6 +128,7 @@ def finish_undo(
         else:
             undone = read_undone(store) or undone
     record(clients, store, plan)
+    unmark(store)
     return undone
 
 

@@ -226,6 +226,7 @@ def test_a_rescan_reports_its_changes_and_a_second_one_reports_none(
             "removed",
             "aliases",
             "alias_moves",
+            "runs_recorded",
             "skipped",
         ),
         "skipped_count",

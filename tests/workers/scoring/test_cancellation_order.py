@@ -60,6 +60,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(cancellation, "end_execution", lambda _: done.append("ended"))
     monkeypatch.setattr(cancellation, "announce", lambda *_: done.append("announced"))
     monkeypatch.setattr(cancellation, "record", lambda *_, **__: done.append("recorded"))
+    monkeypatch.setattr(cancellation, "mark", lambda *_: None)
     return done
 
 

@@ -37,10 +37,11 @@ Sort = Literal["finished", "rows", "seconds"]
 CLOCKS_DIFFER = dt.timedelta(days=1)  # between the machines that plan and finish, at most
 
 
-def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = False) -> None:
+def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = False) -> bool:
     """Make the ledger's row of the run equal to its result, its cancellation, or its failure.
 
-    The row of a run that was undone is that of its result, with who has undone it and why.
+    Return whether it had to be written. The row of a run that was undone is that of its result,
+    with who has undone it and why.
 
     `just_ended`: the caller has ended the run, so that its row is replaced before the first look.
 
@@ -55,21 +56,26 @@ def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = 
         "since", "TIMESTAMP", dt.datetime.fromisoformat(plan.created_at) - CLOCKS_DIFFER
     )
     for look in range(LOOKS):
-        end = read_result(store) or read_cancellation(store) or read_failure(store)
+        end = end_of(store)
         if end is None or end.finished_at is None:
-            return
+            return look > 0
         undone = read_undone(store) if isinstance(end, Result) else None
         live = (_state(end, undone), dt.datetime.fromisoformat(end.finished_at))
         if look or not just_ended:
             rows = run(clients, store.env, statement("recorded_run"), run_id, since)
             if [(row["state"], row["finished_at"]) for row in rows] == [live]:
-                return
+                return look > 0
         row = [
             bigquery.ScalarQueryParameter(name, "STRING", _text(value))
             for name, value in _row(plan, end, undone).items()
         ]
         run(clients, store.env, statement("replace_run"), since, *row)
     raise TryAgain(f"The ledger's row of {plan.run_id} kept changing: try again")
+
+
+def end_of(store: RunStore) -> Result | Cancellation | Failure | None:
+    """Return how the run ended, as far as anything did."""
+    return read_result(store) or read_cancellation(store) or read_failure(store)
 
 
 def list_runs(
