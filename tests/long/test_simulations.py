@@ -10,13 +10,19 @@ from simulator.mutant import Mutant
 from simulator.mutants import MUTANTS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
-MANY = {"registry": 20_000, "scoring": 10_000, "jobs": 10_000, "increments": 10_000}
+MANY = {
+    "registry": 20_000,
+    "scoring": 10_000,
+    "jobs": 10_000,
+    "increments": 10_000,
+    "tables": 10_000,
+}
 RARE = 5_000  # a point that is reached less often may miss a fault
 
 
 @pytest.mark.parametrize("scenario", seeds.SCENARIOS)
 def test_every_point_meets_every_fault_and_nothing_fails(scenario: str) -> None:
-    total = seeds.play_all(scenario, range(MANY[scenario]))
+    total = seeds.play_all(scenario, range(MANY.get(scenario, 10_000)))
     assert never_reached(total.reached, RARE) == []
 
 

@@ -27,6 +27,7 @@ class Removal:
     how: How  # restore: the rows from before the run's load job return
     rows_removed: int
     rows_restored: int = 0
+    as_of: str | None = None  # when the table had the rows that return
 
 
 @dataclass(frozen=True, slots=True)

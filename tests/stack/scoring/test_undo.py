@@ -14,7 +14,7 @@ import pytest
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from undo_world import DAYS, INPUT, MODEL, ROWS, UndoWorld, X, one_history
-from workers.scoring.publishing import written
+from workers.scoring.publishing import removable
 from workers.scoring.undo import decide_undo
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -132,7 +132,7 @@ def test_an_undo_is_refused_where_others_have_written_since(
     world.lab.clients.bigquery.query(sql).result(timeout=60)
     refused(world.undo(tuesday), "was changed since")
     later = world.score(day=DAYS[0], replace=True)
-    monkeypatch.setattr(written, "_age", lambda _: dt.timedelta(days=7, seconds=1))
+    monkeypatch.setattr(removable, "_age", lambda _: dt.timedelta(days=7, seconds=1))
     refused(world.undo(later), "cannot be read any more", "168 hours", "DELETE FROM")
     monkeypatch.undo()
     world.lab.clients.bigquery.delete_table(world.table)

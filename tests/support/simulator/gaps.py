@@ -38,7 +38,6 @@ class Wrong:
     is_right: Callable[[Merge, float], bool]
     extra: Callable[[Values], bool]  # whether a row of the key should not be there
     missing: Callable[[Values], bool] = lambda row: True  # whether a deleted row should be
-    rows: int = 1  # of the key
 
 
 def excused(warehouse: BigQueryClient, wrong: Wrong) -> bool:

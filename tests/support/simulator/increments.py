@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from mlsys.errors import Conflict, RunCancelled
-from simulator.gaps import Gap, Mismatch, Wrong, check
+from simulator.gaps import Gap, Mismatch, check
 from simulator.kernel import Actor
-from simulator.loads import input_of
 from simulator.model import answer
 from simulator.runs_audit import Audit
 from simulator.scoring import Scoring
 from simulator.setups import INPUT, OUTPUT, Setup
+from simulator.tables import input_of
 from workers.scoring import undo
-from workers.scoring.request import IDS
+from workers.scoring.request import IDS, ScoringRequest
 
 SCHEMA = pa.schema({"id": pa.int64(), "n": pa.int64(), "x": pa.float64()})
 BEGINS = 6  # rows of the table
@@ -71,11 +70,10 @@ class Increments(Scoring):
         self.request = dataclasses.replace(self.request, incremental=self.ways[-1])
         self.cancelled = ""
         self._finish()
+        self._record()
         self.audit.check_rows()
         self.audit.check_new(self.undone, by_ids=IDS in self.ways)
-        forgiving = self.simulation.faults > 0
-        excused = check(self.bigquery, self.audit.wrongs(forgiving))
-        if excused or (excused := self.audit.unrecorded):
+        if excused := check(self.bigquery, self.audit.wrongs(self.simulation.faults > 0)):
             raise Gap(excused)
 
     def _write(self) -> None:
@@ -111,7 +109,7 @@ class Increments(Scoring):
         # Another run of the same rows was first.
         return isinstance(error, RunCancelled) or super().repeats(error)
 
-    def _check_failure(self, name: str, error: Exception) -> None:
+    def _check_failure(self, name: str, request: ScoringRequest, error: Exception) -> None:
         # By the column, after a run by ids.
         if len(self.ways) == 1 or self.finishing or not isinstance(error, Conflict):
             raise Mismatch(f"{name} is answered with {error!r}") from error
@@ -119,20 +117,6 @@ class Increments(Scoring):
 
 class IncrementsAudit(Audit):
     """The auditor: each row of the input once in the output."""
-
-    unrecorded = ""  # runs without a row in the ledger
-
-    def wrongs(self, forgiving: bool) -> Iterator[Wrong]:
-        """Yield what is wrong, without runs whose process died before the ledger.
-
-        Nobody repeats their request: the input has changed, and the next request is another run.
-        """
-        for run_id in self.run_ids():
-            if forgiving and self.state(run_id) and not self.of_run("prediction_runs", run_id):
-                self.unrecorded = f"{run_id} has no row in the ledger"
-        for wrong in super().wrongs(forgiving):
-            if not (forgiving and wrong.table == "prediction_runs" and not wrong.rows):
-                yield wrong
 
     def check_rows(self) -> None:
         for run_id in self.run_ids():

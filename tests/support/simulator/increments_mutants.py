@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.mutant import Mutant, Patch
-from workers.scoring import run, turns
+from workers.scoring import run, turns, unrecorded
 from workers.scoring.planning import claims, increments
 
 
@@ -45,9 +45,16 @@ def _abandoned_at_once(patch: Patch) -> None:
     patch.setattr(claims.Claims, "status", status)
 
 
+def _never_recorded(patch: Patch) -> None:
+    """Leave the runs whose processes died before the ledger."""
+    patch.setattr(unrecorded, "_record", lambda *_: False)
+    patch.setattr(turns._Turn, "_is_unrecorded", lambda *_: False)
+
+
 INCREMENTS = (
     Mutant("the output looked up before its runs", "increments", _output_first),
     Mutant("published without a turn", "increments", _without_turns),
     Mutant("the runs before not waited for", "increments", _without_waiting),
     Mutant("an open claim passed", "increments", _abandoned_at_once),
+    Mutant("a run without its row left", "increments", _never_recorded),
 )

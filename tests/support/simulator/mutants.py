@@ -6,5 +6,6 @@ from simulator.increments_mutants import INCREMENTS
 from simulator.job_mutants import JOBS
 from simulator.registry_mutants import REGISTRY
 from simulator.run_mutants import SCORING
+from simulator.undo_mutants import UNDOING
 
-MUTANTS = (*REGISTRY, *SCORING, *JOBS, *INCREMENTS)
+MUTANTS = (*REGISTRY, *SCORING, *JOBS, *INCREMENTS, *UNDOING)

@@ -31,6 +31,26 @@ def replace_run(tables: Tables, given: Parameters) -> Replace:
     )
 
 
+def undone_runs(tables: Tables, given: Parameters) -> list[Values]:
+    return [
+        {"run_id": row["run_id"]}
+        for row in tables["prediction_runs"]
+        if row["state"] == "undone" and row["output_table"].partition("$")[0] == given["table"]
+    ]
+
+
+def runs_during(tables: Tables, given: Parameters) -> list[Values]:
+    return [
+        {"run_id": row["run_id"]}
+        for row in tables["prediction_runs"]
+        if row["output_table"].partition("$")[0] == given["table"]
+        and row["run_id"] != given["run_id"]
+        and row["state"] in ("succeeded", "undone")
+        and dt.datetime.fromisoformat(row["started_at"]) <= given["until"]
+        and (row["finished_at"] >= given["since"] or row["state"] == "undone")
+    ]
+
+
 def last_profile(tables: Tables, given: Parameters) -> list[Values]:
     rows = [
         row
@@ -60,7 +80,7 @@ def _key(values: Any) -> tuple[Any, Any]:
 FUNCTIONS: dict[str, Callable[[Tables, Parameters], Any]] = {
     function.__name__: function
     for function in (
-        *(recorded_run, replace_run),
+        *(recorded_run, replace_run, undone_runs, runs_during),
         *(last_profile, insert_profile, remove_profile),
     )
 }

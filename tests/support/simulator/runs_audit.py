@@ -112,9 +112,19 @@ class Audit:
             ledger = self.of_run("prediction_runs", run_id)
             wanted = self._end(run_id, self.bigquery.now())
             right = [_ended(row) for row in ledger] == ([] if wanted is None else [wanted])
-            # A failure is written to the ledger once, if that can be done.
-            if not right and not (forgiving and state in ("failed", "") and len(ledger) < 2):
+            # Of a run that goes on the ledger may have an earlier failure.
+            lost = not state or self._has_no_marker(run_id)
+            if not right and not (forgiving and lost and len(ledger) < 2):
                 yield self._wrong_ledger(run_id, ledger, wanted)
+
+    def _has_no_marker(self, run_id: str) -> bool:
+        """Return whether nothing leads a rescan to a run that the ledger may lack.
+
+        Its marker was never written, or a try that failed has removed that of another one.
+        """
+        name = f"_running/{run_id}.json"
+        failed = f"{run_id}/failure.json" in self.runs.past
+        return name not in self.runs.past or (failed and name not in self.runs.objects)
 
     def _wrong_ledger(self, run_id: str, rows: list[Values], wanted: Any) -> Wrong:
         def of_key(row: Values) -> bool:
@@ -132,7 +142,6 @@ class Audit:
             lambda look: look.statement == "recorded_run" and look.given["run_id"] == run_id,
             is_right,
             extra=lambda row: _ended(row) != wanted,
-            rows=len(rows),
         )
 
     def columns(self, run_id: str) -> list[tuple[Any, ...]]:

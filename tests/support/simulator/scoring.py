@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from contextlib import closing
@@ -21,15 +22,17 @@ from mlsys.errors import (
     RunNotFound,
     RunPublished,
 )
+from simulator import inputs
 from simulator.gaps import Gap, Mismatch, check
 from simulator.kernel import Actor, Simulation
-from simulator.loads import LoadingClient, filled_output, input_of
+from simulator.loads import LoadingClient
 from simulator.model import CONTENTS, metadata
 from simulator.reads import ReadClient
 from simulator.run_world import SETTINGS, Clients
 from simulator.runs_audit import Audit
 from simulator.setups import CHALLENGER, EARLIER, INPUT, OUTPUT, ROWS, Setup
 from simulator.storage import Bucket, StorageClient
+from simulator.tables import filled_output, input_of
 from simulator.topics import Message, PublisherClient, Subscription, may_pass
 from workers.admission import admitted
 from workers.scoring import cancellation
@@ -37,6 +40,7 @@ from workers.scoring.engines.perform import perform
 from workers.scoring.planning import find_run
 from workers.scoring.records import Result
 from workers.scoring.request import MaxRejects, ScoringRequest
+from workers.scoring.unrecorded import record_ended
 
 TRIES = 40
 PUSHED = 540.0  # seconds that a pushed message is worked on
@@ -53,7 +57,6 @@ class Scoring:
     failures: list[Exception] = field(default_factory=list)  # that callers were answered with
     cancelled: str = ""  # the run that somebody cancels
     was_cancelled: bool | None = None  # as the one who cancels is told
-    patience: int = 2  # times that the repeated request may fail
     finishing: bool = False  # the last caller repeats the request
 
     def __post_init__(self) -> None:
@@ -70,7 +73,10 @@ class Scoring:
         self.bigquery.loaded[INPUT] = input_of(ROWS, "VIEW" if setup.view else "TABLE")
         if setup.filled:
             self.bigquery.loaded[OUTPUT] = filled_output(EARLIER)
-        self.reads = ReadClient(simulation, self.bigquery.rows_of)
+        bigquery = self.bigquery
+        self.reads = ReadClient(
+            simulation, lambda *what: inputs.read(*what, bigquery.loaded, bigquery.now())
+        )
         self.clients: Any = Clients(
             self.settings,
             StorageClient(self.models, self.runs),
@@ -113,6 +119,8 @@ class Scoring:
         if choices.happens(0.25):
             after = (6.0, 2.0, 15.0, 60.0)[choices.pick(4)]
             self._cancel(after)
+        if choices.happens(0.15):
+            self._rescan((7200.0, 4000.0, 30_000.0)[choices.pick(3)])
         self.begin()
         self.simulation.run()
         for name, error in (*self.pushes.errors, *self.again.errors):
@@ -121,6 +129,7 @@ class Scoring:
             if "" in states and not self.may_fail:
                 raise Mismatch("a run has not ended, and nobody works on it")
             self._finish()
+        self._record()
         if not (excused := self.check()):
             return
         self._finish()  # a repeated request repairs the ledger, and does not look at the profile
@@ -153,9 +162,27 @@ class Scoring:
         self._call("last caller", self.request, 1.0, 3540.0)
         self.simulation.run()
 
-    def _work(self, request: ScoringRequest, seconds: float, **options: Any) -> Result:
+    def _rescan(self, after: float) -> None:
+        """Let the ledger's rows of runs be written whose processes died; once, as each night."""
+
+        def ended(actor: Actor) -> None:
+            if actor.error is not None and not may_pass(actor.error):
+                raise Mismatch(f"the rescan is answered with {actor.error!r}") from actor.error
+
+        work = functools.partial(record_ended, self.clients, "dev")
+        self.simulation.start("rescan", work, after=after, ended=ended)
+
+    def _record(self) -> None:
+        """Let the next rescan come."""
+        self.simulation.kinds = ()
+        self._rescan(7200.0)
+        self.simulation.run()
+
+    def _work(
+        self, request: ScoringRequest, seconds: float, run_id: str | None = None, **options: Any
+    ) -> Result:
         deadline = self.simulation.now + seconds
-        run_id, pushed = self.setup.run_id, bool(options)
+        run_id, pushed = run_id or self.setup.run_id, bool(options)
         with (
             admitted(None),
             closing(
@@ -171,11 +198,12 @@ class Scoring:
         after: float,
         lasts: float,
         tries: int = TRIES,
+        run_id: str | None = None,
     ) -> None:
         """Let a caller ask until it is answered, as the command line does."""
 
         def work() -> Result:
-            return self._work(request, lasts)
+            return self._work(request, lasts, run_id)
 
         def ended(actor: Actor) -> None:
             error = actor.error
@@ -185,32 +213,24 @@ class Scoring:
                     raise Mismatch(f"{name} is not answered after {TRIES} tries: {error!r}")
                 more = lasts if tries > 4 else 3540.0  # some day it has the time
                 pause = 10.0 if tries > TRIES // 2 else 600.0
-                self._call(name, request, pause, more, tries - 1)
+                self._call(name, request, pause, more, tries - 1, run_id)
             elif error is not None:
-                self._check_failure(name, error)
+                self._check_failure(name, request, error)
             else:
                 self.answers.append(actor.answer)
 
         self.simulation.start(f"{name}.{TRIES + 1 - tries}", work, after=after, ended=ended)
 
-    def _check_failure(self, name: str, error: Exception) -> None:
-        """Check that a caller may be answered so."""
+    def _check_failure(self, name: str, request: ScoringRequest, error: Exception) -> None:
+        """Check that a caller may be answered so: by what the request itself tolerates."""
         self.failures.append(error)
-        if self.finishing and self.setup.clause != "stop" and not self.cancelled:
-            if not self.patience:
-                raise Mismatch(f"the request is repeated, and answered with {error!r}") from error
-            # An execution without a tolerance has written its failure, and is still at work.
-            self.patience -= 1
-            self._call(f"{name} again", self.request, 3600.0, 3540.0)
         expected: tuple[type[Exception], ...] = ()
         if self.cancelled:
             expected += (RunCancelled,)
-        if self.setup.strict:
-            expected += (PredictionFailed,)
+        if str(request.max_rejects) == "0":
+            expected += (PredictionFailed, RunFailed)
         if self.setup.clause == "stop":
-            expected += (ContractBroken,)
-        if self.setup.clause or self.setup.strict:
-            expected += (RunFailed,)
+            expected += (ContractBroken, RunFailed)
         if not isinstance(error, expected):
             raise Mismatch(f"{name} is answered with {error!r}") from error
 
@@ -228,7 +248,7 @@ class Scoring:
                 raise
             self.simulation.actor().gave_up = True
             if not self.repeats(exc):  # else it is acknowledged, and the run has failed
-                self._check_failure(message.name, exc)
+                self._check_failure(message.name, message.about, exc)
 
     def _cancel(self, after: float, tries: int = 8) -> None:
         """Let somebody cancel the first run until that is answered."""

@@ -21,6 +21,7 @@ from simulator.mutant import Mutant
 from simulator.registry import Registry
 from simulator.run_world import shrink_runs
 from simulator.scoring import Scoring
+from simulator.undoing import Undoing
 from simulator.virtual import virtual_time
 from workers import machine
 from workers.inference.verdict import Verdict
@@ -31,6 +32,7 @@ SCENARIOS: dict[str, Callable[[Simulation], Any]] = {
     "scoring": Scoring,
     "jobs": JobRuns,
     "increments": Increments,
+    "tables": Undoing,
 }
 
 

@@ -6,16 +6,11 @@ table as of a snapshot, between two watermarks, less the rows whose ids an outpu
 
 from __future__ import annotations
 
-import datetime as dt
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.api_core.exceptions import BadRequest
-
-from simulator.storage import START
-
-Rows = list[dict[str, Any]]
+from simulator.tables import Rows, seconds_of
 
 _SOURCE = re.compile(r"FROM `([^`]+)` AS `")
 _AS_OF = re.compile(r"FOR SYSTEM_TIME AS OF TIMESTAMP '([^']+)'")
@@ -37,23 +32,10 @@ def source_of(sql: str) -> str:
     return match[1]
 
 
-def arrived(rows: Rows, since: Sequence[float], moment: float, now: float) -> Rows:
-    """Return the rows that were in a table at a moment; `since` says when each one came.
-
-    Raises:
-        BadRequest: the moment lies in the future.
-    """
-    if moment > now:
-        raise BadRequest("The snapshot lies in the future")
-    return [row for row, at in zip(rows, since, strict=True) if at <= moment]
-
-
 def snapshot(sql: str, now: float) -> float:
     """Return the moment whose rows the query reads, in seconds of the history."""
     match = _AS_OF.search(sql)
-    if match is None:
-        return now
-    return (dt.datetime.fromisoformat(match[1]) - START).total_seconds()
+    return now if match is None else seconds_of(match[1])
 
 
 def within(rows: Rows, condition: str) -> Rows:

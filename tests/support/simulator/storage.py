@@ -139,11 +139,13 @@ class Bucket:
         timeout: float,
         match_glob: str = "",
         versions: bool = False,
+        max_results: int | None = None,
     ) -> list[Blob]:
         def get() -> list[Blob]:
             names = sorted(self.past if versions else self.objects)
             names = [n for n in names if n.startswith(prefix or "")]
             names = [n for n in names if not match_glob or fnmatch.fnmatch(n, match_glob)]
+            names = names[:max_results]
             if versions:
                 return [Blob.of(self, s) for n in names for s in self.past[n]]
             return [Blob.of(self, self.objects[n]) for n in names]

@@ -156,7 +156,8 @@ class BigQueryClient:
         self.jobs: dict[str, Any] = {}  # those whose callers named them
 
     def get_dataset(self, name: str, **_: Any) -> Any:
-        return call("get_dataset", lambda: SimpleNamespace(location="US"), about=name, kinds=PLAIN)
+        dataset = SimpleNamespace(location="US", max_time_travel_hours="48")
+        return call("get_dataset", lambda: dataset, about=name, kinds=PLAIN)
 
     def get_job(self, job_id: str, **_: Any) -> Any:
         def get() -> Any:

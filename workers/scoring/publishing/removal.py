@@ -21,15 +21,14 @@ from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import TryAgain
 from workers.jobs import finish, jobs_of, known_jobs
-from workers.query import is_dml_conflict
+from workers.query import as_of, is_dml_conflict
 from workers.scoring.planning.plan import Plan
+from workers.scoring.publishing.replaced import NOT_VOID, void_runs
 from workers.scoring.publishing.written import (
-    NOT_VOID,
     Written,
     load_job,
     names_in,
     of_run,
-    of_undone_runs,
     refusals,
     too_late,
 )
@@ -66,7 +65,9 @@ def remove(
         sql = template("remove_rows").substitute(names)
         job = _run(clients, plan, _stem(plan, written, "D"), sql, of_run(plan), stop)
         return replace(removal, rows_removed=job.num_dml_affected_rows or 0)
-    copy = _copy(clients, plan, written, table, stop)
+    at = removal.as_of  # None: another release has decided
+    moment = dt.datetime.fromisoformat(at) if at else load_job(clients, plan, written).started
+    copy = _copy(clients, plan, written, table, moment, stop)
     earlier = {field.name for field in copy.schema} if copy is not None else set()
     columns = [f"`{field.name}`" for field in table.schema if field.name in earlier or not earlier]
     names |= {
@@ -105,21 +106,24 @@ def _copy_of(plan: Plan, written: Written) -> str:
 
 
 def _copy(
-    clients: Clients, plan: Plan, written: Written, table: Table, stop: Callable[[], bool]
+    clients: Clients,
+    plan: Plan,
+    written: Written,
+    table: Table,
+    moment: dt.datetime,
+    stop: Callable[[], bool],
 ) -> Table | None:
     """Copy the rows that the run has replaced, and return the copy; None if it was used already."""
     name = TableRef.parse(_copy_of(plan, written))
-    moment = load_job(clients, plan, written).started.astimezone(dt.UTC)
     expires = dt.datetime.now(dt.UTC) + COPY_LASTS
     sql = (
         f"CREATE TABLE IF NOT EXISTS `{name}`\n"
         f"OPTIONS (expiration_timestamp = TIMESTAMP '{expires:%Y-%m-%d %H:%M:%S}+00') AS\n"
-        f"SELECT * FROM `{written.name}` AS `{written.name.table}` "
-        f"FOR SYSTEM_TIME AS OF TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S.%f}+00'\n"
+        f"SELECT * FROM `{written.name}` AS `{written.name.table}`{as_of(moment)}\n"
         f"WHERE {names_in(written, table)['inside']} AND {NOT_VOID}"
     )
     try:
-        void = [of_undone_runs(clients, plan)]
+        void = [void_runs(clients, plan)]
         _run(clients, plan, _stem(plan, written, "B"), sql, void, stop)
     except refusals() as exc:
         raise too_late(plan, written, words_of(exc)) from exc

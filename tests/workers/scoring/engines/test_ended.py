@@ -47,7 +47,7 @@ def test_another_failure_counts_for_all_of_them() -> None:
     ("written", "execution", "is_over"),
     [
         (failure(NONE), OF_NONE, True),
-        (failure(NONE, age=5.0), OF_NONE, False),  # its tasks are ending
+        (failure(NONE, age=-3600.0), OF_NONE, False),  # just now: its tasks are ending
         (failure(None), OF_NONE, False),  # it is the answer
         (failure(FIVE), replace(OF_NONE, tolerance=asdict(FIVE)), False),
         (failure(NONE), replace(OF_NONE, tolerance=asdict(FIVE)), False),  # of another engine
