@@ -86,7 +86,7 @@ def _warm_up() -> None:
             return
         from workers.forking import warm_up
         from workers.sandbox import nursery
-        from workers.sandbox.client import HANDLERS, keep_spare
+        from workers.sandbox.start import HANDLERS, keep_spare
 
         began = time.monotonic()
         warm_up()  # which imports beside this process, and more: models are not loaded here

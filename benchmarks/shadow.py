@@ -26,7 +26,7 @@ from mlsys.cloud.tables import TableRef
 from mlsys.columns.frames import from_frame
 from mlsys.local.stack import LocalStack
 from workers.scoring.shards.read_rows import BATCH_ROWS, read_batches
-from workers.scoring.shards.read_session import Session
+from workers.scoring.shards.session import Session
 
 RUNS = {
     "v1": {"model_version": "v1"},

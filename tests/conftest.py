@@ -57,7 +57,8 @@ STARTS_PROCESSES = frozenset(
     (
         *("subprocess", "multiprocessing", "callers", "kill_cases", "slow_service"),
         *("walls_zygote", "zygote"),
-        *("workers.sandbox.client", "workers.sandbox.nursery", "workers.sandbox.process"),
+        *("workers.sandbox.client", "workers.sandbox.start"),
+        *("workers.sandbox.nursery", "workers.sandbox.process"),
         "workers.verification.verifier",
     )
 )

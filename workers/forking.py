@@ -26,7 +26,7 @@ PRELOAD = (
     "sklearn.pipeline",
     "workers.inference.host",
     "workers.sandbox.child",
-    "workers.scoring.shards.pool",
+    "workers.scoring.shards.pool_process",
 )
 
 

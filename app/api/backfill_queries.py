@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from app.api.due import due_at
 from app.api.parameters import Table
-from app.api.queries import ScoringQuery
+from app.api.predict_queries import ScoringQuery
 from mlsys.cloud.partitions import concrete_day
 from mlsys.settings import Settings
 from workers.scoring.backfill.request import FAILED, MISSING, RUNNING, STALE, Backfill

@@ -9,7 +9,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from app.api.alias_queries import AliasName
 from app.api.parameters import RunId
-from app.api.queries import EnvQuery, PredictQuery
+from app.api.predict_queries import PredictQuery
+from app.api.queries import EnvQuery
 from mlsys.artifact.refs import VERSION
 from mlsys.settings import Settings
 from workers.scoring.request import ScoringRequest

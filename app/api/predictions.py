@@ -15,9 +15,9 @@ from pydantic import BaseModel, RootModel, ValidationError
 
 from app import logs, service
 from app.api.bodies import FORM, JSON, read_parameters
+from app.api.predict_queries import PredictOrPreviewQuery
 from app.api.previews import Preview
 from app.api.problems import documented, validation_answer
-from app.api.queries import PredictOrPreviewQuery
 from app.continuations import publish_request
 
 if TYPE_CHECKING:

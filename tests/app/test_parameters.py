@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from app.api.queries import PredictQuery
+from app.api.predict_queries import PredictQuery
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.models import ModelRef

@@ -15,7 +15,7 @@ import pytest
 
 from app import create_app, gunicorn_conf, logs
 from app.api import events
-from app.api.queries import PredictQuery
+from app.api.predict_queries import PredictQuery
 from edge_cases import SERVICE
 from mlsys.artifact.refs import AliasRef, ModelRef
 from mlsys.local import bigquery, topics

@@ -20,7 +20,7 @@ from mlsys.columns.features import Feature
 from mlsys.columns.frames import from_frame
 from mlsys.errors import InvalidRequest, MlsysError
 from workers.inference.predictor import PredictionSpec
-from workers.sandbox import client
+from workers.sandbox import start
 from workers.sandbox.client import ModelFile, SandboxedModel
 from workers.sandbox.died import describe, rebuild
 from workers.sandbox.process import Answer, Sandbox
@@ -99,7 +99,7 @@ def compare(model: Any, rows: Any, refused: str | None = None) -> int:
 def _asked(sandbox: Callable[..., Any], content: bytes, rows: Rows | None) -> Answers:
     answers: Answers = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(client, "Sandbox", sandbox)
+        patch.setattr(start, "Sandbox", sandbox)
         file = ModelFile(content, "model.pkl", (), MAX_BYTES)
         try:
             model = SandboxedModel(file)

@@ -22,7 +22,7 @@ from workers.scoring.shards.scorer import Batch, Scorer
 class SandboxHere:
     """What `workers.sandbox.process.Sandbox` offers, with the model in the test's process.
 
-    A test that wants to see what a model is given puts it into `workers.sandbox.client`.
+    A test that wants to see what a model is given puts it into `workers.sandbox.start`.
     """
 
     alive = True

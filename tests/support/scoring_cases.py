@@ -17,7 +17,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 
 from app import create_app
-from app.api.queries import PredictQuery
+from app.api.predict_queries import PredictQuery
 from mlsys.cloud.clients import bigquery_retry, clients_for
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.arrow_types import arrow_type, sql_name

@@ -45,7 +45,7 @@ def test_the_fields_are_those_of_a_thread() -> None:
 CHILD = """
 import concurrent.futures, logging, os, sys, threading, warnings
 from workers import forking, logs
-from workers.scoring.shards.pool import _start_worker
+from workers.scoring.shards.pool_process import start_process
 
 def work():
     logging.getLogger("mlsys.sandbox").warning("The rows go another way")
@@ -57,7 +57,7 @@ def work():
 
 if __name__ == "__main__":
     logs.configure()
-    options = {"mp_context": forking.context(), "initializer": _start_worker, "initargs": (True,)}
+    options = {"mp_context": forking.context(), "initializer": start_process, "initargs": (True,)}
     with concurrent.futures.ProcessPoolExecutor(1, **options) as executor:
         fields = {"run_id": "a-run", logs.TRACE: "projects/p/traces/t"}
         print(executor.submit(logs.within, fields, work).result(60))

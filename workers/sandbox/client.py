@@ -5,59 +5,38 @@ Whatever the sandbox answers is read as if a stranger had written it.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.parameters import MAX_PARAMETERS
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.features import Feature
-from mlsys.columns.names import fold
 from mlsys.errors import MlsysError, TryAgain
-from workers import machine
 from workers.inference.description import Description, Value, parse_values
 from workers.inference.predictor import PredictionSpec
 from workers.inference.trial import valid_row_count
 from workers.inference.verdict import Verdict, short
 from workers.sandbox.died import SandboxDied
-from workers.sandbox.process import Answer, Sandbox, Slot
-from workers.sandbox.spare import Spare
+from workers.sandbox.predictions import SandboxedPredictor, path_of
+from workers.sandbox.process import Answer
+from workers.sandbox.start import ModelFile, start
 from workers.sandbox.tables import Expected
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-log = logging.getLogger("mlsys.sandbox")
-
-HANDLERS = "workers.inference.host:HANDLERS"
 SECONDS = 60.0  # for loading a model, or one question about it
-PREDICT_SECONDS = 900.0  # for one batch of rows
-MAX_PATH = 1_000  # characters of a route's reason
 MAX_WARNINGS = 50
 MAX_NAMES = 2_000  # of a pickle
 MAX_RELEASE = 100  # characters
-MAX_PREDICTIONS = 2**30  # bytes of a batch's predictions
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """A model's file and how it may be loaded. `content` is fetched and checked already."""
-
-    content: bytes
-    name: str  # in error messages
-    trusted: tuple[str, ...]
-    max_bytes: int  # that it may unpack to
-    loader: str = "listed"  # or "any": `MLSYS_MODELS` of the service, never what a request says
 
 
 def saved_with(file: ModelFile) -> str | None:
     """Return which scikit-learn saved a model that need not load, as far as its file says."""
     try:
-        with contextlib.closing(_start(file)) as sandbox:
+        with contextlib.closing(start(file)) as sandbox:
             body = {"max_bytes": file.max_bytes}
             answer = sandbox.call("saved_with", body, content=file.content, seconds=SECONDS)
     except MlsysError:
@@ -82,43 +61,6 @@ def tried_twice[T](work: Callable[[], T]) -> T:
     return work()
 
 
-def keep_spare() -> None:
-    """Start sandboxes ahead from now on, one at a time, until this process exits."""
-    atexit.register(_spare.end)
-    _spare.keep()
-
-
-def _start(file: ModelFile) -> Sandbox:
-    """Return a sandbox that may have half of the memory, or more if the model needs it."""
-    is_pickle = file.content.startswith(b"\x80")  # else it is compressed, and unpacks to more
-    need = machine.model_memory(len(file.content) if is_pickle else file.max_bytes)
-    data = min(need, machine.room_for_models()) + machine.UNUSED_BYTES
-    if data > machine.memory() // 2:
-        return _start_now(data)
-    return _spare.take() or _start_now()
-
-
-def _rehearsed() -> Sandbox:
-    """Start a sandbox, and have it answer for a model of our own."""
-    sandbox = _start_now()
-    try:
-        sandbox.call("rehearse", seconds=SECONDS)
-    except BaseException:
-        sandbox.close()
-        raise
-    return sandbox
-
-
-_spare = Spare(_rehearsed)
-
-
-def _start_now(memory: int | None = None) -> Sandbox:
-    try:
-        return Sandbox(HANDLERS, memory=memory or machine.memory() // 2)
-    except SandboxDied as exc:  # no model was there yet
-        raise TryAgain(f"A sandbox did not start: {exc.detail}: try again") from exc
-
-
 class SandboxedModel:
     """A model that was loaded in a sandbox of its own, which ends with `close`.
 
@@ -134,7 +76,7 @@ class SandboxedModel:
             SandboxDied: loading it ended the sandbox.
             TryAgain: the system has no process or memory left for a sandbox.
         """
-        self.sandbox = _start(file)
+        self.sandbox = start(file)
         self._seconds = seconds
         body = {
             "name": file.name,
@@ -230,11 +172,11 @@ class SandboxedModel:
             "metadata": dict(metadata.document),
             "series": series,
         }
-        return self.path(self.ask("route", body))
+        return path_of(self.sandbox, self.ask("route", body))
 
     def predictor(self, spec: PredictionSpec) -> SandboxedPredictor:
         """Return what gives the model's predictions for rows."""
-        return SandboxedPredictor(self, spec)
+        return SandboxedPredictor(self.sandbox, self.ask, spec)
 
     def valid_rows(self, features: Sequence[Feature]) -> pa.Table:
         """Return rows that the model should be able to answer."""
@@ -270,66 +212,6 @@ class SandboxedModel:
             return read(answer)
         except ValueError as exc:
             raise self.sandbox.refuse(op) from exc
-
-    def path(self, answer: Answer) -> str:
-        """Return the path that an answer gives."""
-        path = answer.body.get("path")
-        if not isinstance(path, str) or len(path) > MAX_PATH:
-            raise self.sandbox.refuse("path")
-        return path
-
-
-class SandboxedPredictor:
-    """A model's predictions for rows, by one spec."""
-
-    def __init__(self, model: SandboxedModel, spec: PredictionSpec) -> None:
-        """Have the model's sandbox prepare for `spec`."""
-        self._model = model
-        self._schema = spec.schema
-        self._features = {fold(f.name) for f in spec.features}
-        answer = model.ask("prepare", spec.to_dict())
-        self.path = model.path(answer)
-        rows = answer.body.get("rows_at_once")
-        if type(rows) is not int or rows < 1:
-            raise model.sandbox.refuse("rows_at_once")
-        self.rows_at_once = rows
-
-    def put(self, rows: pa.Table) -> Slot | None:
-        """Copy the features of `rows` to the sandbox's memory. Wait for a free slot.
-
-        None: the sandbox has ended, and `predict` will say so.
-        """
-        try:
-            return self._model.sandbox.put(self._of_features(rows))
-        except SandboxDied:
-            return None
-
-    def predict(self, rows: pa.Table, slot: Slot | None = None) -> dict[str, Any]:
-        """Return the predictions for `rows`: an Arrow array for each column.
-
-        `slot` is what `put` returned for them.
-
-        Raises:
-            SchemaMismatch, PredictionFailed, ModelUnusable: see `Predictor.predict`.
-        """
-        # A table without columns has no rows: such as what a selector gives that selects nothing.
-        count = rows.num_rows if self._schema.names else 0
-        answer = self._model.ask(
-            "predict",
-            {},
-            table=slot or self._of_features(rows),
-            expect=Expected(self._schema, count, MAX_PREDICTIONS),
-            seconds=PREDICT_SECONDS,
-        )
-        assert answer.table is not None
-        if (path := self._model.path(answer)) != self.path:
-            log.error("Rows go another way to the model from now on: %s", path)
-            self.path = path
-        return dict(zip(self._schema.names, answer.table.columns, strict=True))
-
-    def _of_features(self, rows: pa.Table) -> pa.Table:
-        """Leave out the columns that the model is not given."""
-        return rows.select([n for n in rows.column_names if fold(n) in self._features])
 
 
 def _text(value: Any) -> str | None:

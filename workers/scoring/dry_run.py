@@ -11,9 +11,6 @@ from typing import Any
 
 from mlsys.artifact.metadata import ModelMetadata, library_versions
 from mlsys.cloud.clients import Clients
-from mlsys.cloud.tables import find_table
-from mlsys.columns.features import UNKNOWN
-from mlsys.columns.names import fold
 from mlsys.errors import (
     MAX_LISTED,
     Conflict,
@@ -28,18 +25,17 @@ from mlsys.errors import (
     bounded,
 )
 from workers.monitoring.contract import contract_summary, warnings_of
-from workers.monitoring.reference import ROLES, Reference
-from workers.query import column_sql, dry_run, select
 from workers.scoring.engines.choice import choose
-from workers.scoring.planning.contract import CHEAP_BYTES, known_broken, with_newest
+from workers.scoring.planning.contract import known_broken, with_newest
 from workers.scoring.planning.destination import output_location
 from workers.scoring.planning.find_run import FoundRun, find_run, notes_for
+from workers.scoring.planning.input_counts import count_duplicate_ids, count_nulls
 from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.make_plan import make_plan
 from workers.scoring.planning.model_pin import ModelPin, read_metadata
 from workers.scoring.planning.new_rows import count_new
-from workers.scoring.planning.partition_filter import requires_filter
-from workers.scoring.planning.plan import Plan, Shadow
+from workers.scoring.planning.outline import outline
+from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.price import PRICE_BASIS, check_price, estimate
 from workers.scoring.planning.shadow import add_shadow
 from workers.scoring.records import read_failure
@@ -105,11 +101,11 @@ def preflight(
         verdict["rows"] = incremental["rows"]
     warnings = [*_failed_before(run), *plan.warnings, *notes]
     contract = _contract(clients, resolved, plan, warnings)
-    nulls = _count_nulls(clients, resolved, plan, warnings)
-    duplicate_ids = _count_duplicate_ids(clients, resolved, plan, warnings) if check_ids else None
+    nulls = count_nulls(clients, resolved, plan, warnings)
+    duplicate_ids = count_duplicate_ids(clients, resolved, plan, warnings) if check_ids else None
     return (
         verdict
-        | _tables(clients, plan)
+        | outline(clients, plan)
         | {
             "bytes": expected.bytes,
             "price_usd": round(expected.usd, 4),
@@ -149,7 +145,7 @@ def _contract(
 
 def _known(clients: Clients, run: FoundRun, plan: Plan, notes: list[str]) -> dict[str, Any]:
     """Return the verdict on a run that is done, or resumes its plan whatever the input is now."""
-    verdict = _head(run, plan.model) | _tables(clients, plan)
+    verdict = _head(run, plan.model) | outline(clients, plan)
     return verdict | {
         "ok": True,
         "problems": [],
@@ -183,49 +179,6 @@ def _engine(clients: Clients, request: ScoringRequest, rows: int | None) -> dict
 def _failed_before(run: FoundRun) -> list[str]:
     failure = read_failure(run.store) if run.result is None else None
     return [f"the run exists, and its last try failed: {failure.detail}"] if failure else []
-
-
-def _tables(clients: Clients, plan: Plan) -> dict[str, Any]:
-    labels = {fold(name): label for name, label in plan.labels.items()}
-    return {
-        "reads": list(plan.read_columns),
-        "writes": [
-            {"name": c.name, "type": c.type}
-            | ({"label": labels[fold(c.name)]} if fold(c.name) in labels else {})
-            for c in plan.output.columns
-        ],
-        "output_table_exists": find_table(clients, plan.output.table) is not None,
-        "rejects_table": str(plan.rejects.table),
-        "shadow": _shadow(plan.shadow),
-        "drift": _drift(plan.reference),
-    }
-
-
-def _drift(reference: Reference | None) -> dict[str, Any] | None:
-    """Return which columns would be compared, and with what; None if nothing would be counted."""
-    if reference is None:
-        return None
-    compared = [column for column in reference.columns if column.counts is not None]
-    sources = dict.fromkeys(column.source for column in compared)
-    return {
-        "reference": next(iter(sources), None),
-        "columns": len(compared),
-        **{f"{role}s": [c.name for c in compared if c.role == role] for role in ROLES},
-    }
-
-
-def _shadow(shadow: Shadow | None) -> dict[str, Any] | None:
-    """Return what the challenger would write, or why it would not."""
-    if shadow is None:
-        return None
-    plan = shadow.plan
-    return {
-        "requested": shadow.requested,
-        "model_version": None if plan is None else plan.model.version,
-        "output_table": None if plan is None else str(plan.output.table),
-        "warnings": [] if plan is None else list(plan.warnings),
-        "reason": shadow.fault or None,
-    }
 
 
 def _plan(
@@ -274,74 +227,3 @@ def _versions(metadata: ModelMetadata) -> list[dict[str, str]]:
         for name, saved in metadata.versions.items()
         if name in here
     ]
-
-
-def _count_nulls(
-    clients: Clients, resolved: Resolved, plan: Plan, warnings: list[str]
-) -> dict[str, int] | None:
-    """Return the NULLs by column where the model saw none in training; None if not counted."""
-    required = {fold(f.name) for f in resolved.schema if f.mode == "REQUIRED"}
-    spelt = {fold(name): name for name in plan.read_columns}
-    names = [
-        spelt[fold(f.name)]
-        for f in plan.features
-        if not f.nullable and f.dtype != UNKNOWN and fold(f.name) not in required
-    ]
-    if not names:
-        return {}
-    if requires_filter(resolved.table) and plan.partition_filter is None:
-        warnings.append(f"NULLs were not counted: {plan.input_table} needs a filter to be queried")
-        return None
-    counts = ", ".join(
-        f"COUNTIF({column_sql(plan.input_table, name)} IS NULL) AS n{i}"
-        for i, name in enumerate(names)
-    )
-    sql = f"SELECT {counts} FROM `{plan.input_table.base}`{_of_partition(plan)}"
-    size = dry_run(clients, sql).bytes
-    if size > CHEAP_BYTES:
-        warnings.append(
-            f"the model saw no NULLs in {', '.join(names)}; the table's were not counted, because "
-            f"that would read {size / 2**30:,.0f} GiB"
-        )
-        return None
-    row = next(iter(select(clients, sql)))
-    nulls = {name: row[f"n{i}"] for i, name in enumerate(names) if row[f"n{i}"]}
-    whole = "table" if plan.partition_filter is None else "partition"
-    everywhere = f" of the whole {whole}" if plan.where else ""
-    for name, count in nulls.items():
-        warnings.append(
-            f"{name} is NULL in {_rows(count)}{everywhere}, and the model saw no NULLs there"
-        )
-    return nulls
-
-
-def _of_partition(plan: Plan) -> str:
-    return f" WHERE {plan.partition_filter}" if plan.partition_filter else ""
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
-
-
-def _count_duplicate_ids(
-    clients: Clients, resolved: Resolved, plan: Plan, warnings: list[str]
-) -> int | None:
-    """Return how many rows have the ids of another row; None if not counted."""
-    if requires_filter(resolved.table) and plan.partition_filter is None:
-        warnings.append(f"Ids were not counted: {plan.input_table} needs a filter to be queried")
-        return None
-    names = ", ".join(column_sql(plan.input_table, c.name) for c in plan.ids)
-    if not names:
-        warnings.append("the output has no id columns: its rows cannot be told apart")
-        return 0
-    sql = (
-        f"SELECT COUNT(*) - COUNT(DISTINCT TO_JSON_STRING(STRUCT({names}))) AS duplicates "
-        f"FROM `{plan.input_table.base}`{_of_partition(plan)}"
-    )
-    duplicates = next(iter(select(clients, sql)))["duplicates"]
-    if duplicates:
-        warnings.append(
-            f"{duplicates} rows have the {', '.join(c.name for c in plan.ids)} of another row: the "
-            "output's rows cannot be told apart by it"
-        )
-    return duplicates

@@ -14,8 +14,9 @@ from pydantic import Field, ValidationError
 from werkzeug.wrappers import Response
 
 from app import logs, service
+from app.api.predict_queries import PredictQuery
 from app.api.problems import invalid
-from app.api.queries import EnvQuery, PredictQuery
+from app.api.queries import EnvQuery
 from app.console import forms
 from app.console.formats import moment
 from app.console.pages import Page, blueprint, env, page, query, render, see

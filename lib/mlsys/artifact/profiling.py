@@ -1,15 +1,9 @@
-"""Describe training data by bins and counts: the `profile` that `upload_model` writes.
-
-It has at most 64 KB for 200 columns. Categories that do not fit are left out, the rarest of each
-column first, by the same number of bytes for each; the profile then says so in `cut`.
-"""
+"""Describe training data by bins and counts: the `profile` that `upload_model` writes."""
 
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -17,17 +11,9 @@ from typing import TYPE_CHECKING, Any
 from mlsys.artifact.edges import edges_of, number
 from mlsys.artifact.identifiers import looks_like_identifier
 from mlsys.artifact.profile import VERSION, ColumnProfile
+from mlsys.artifact.profile_size import MAX_VALUE, MAX_VALUES, fitted, most_bytes
 from mlsys.artifact.signatures import Signature
-from mlsys.columns.bins import (
-    CATEGORY,
-    NUMBER,
-    PLAIN,
-    Bins,
-    Counts,
-    count,
-    is_ordered,
-    numbers,
-)
+from mlsys.columns.bins import CATEGORY, NUMBER, PLAIN, Bins, Counts, count, is_ordered, numbers
 from mlsys.columns.features import precision_of
 from mlsys.columns.kinds import ColumnFault
 from mlsys.columns.stored import stored
@@ -37,14 +23,10 @@ from mlsys.estimators.inputs import model_input
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BYTES, FOR_COLUMNS = 65_536, 200  # as compact JSON
 MAX_DISTINCT = 20  # numbers of at most as many values are categories
-MAX_VALUES = 100  # categories of a column
-MAX_VALUE = 128  # bytes of a category's name
 MAX_PREDICTED = 10_000  # training rows that the model predicts for the profile
 MAX_CLASSES = 20  # whose probabilities are described
 SAME_ANSWER = 1e-9  # the last bits of a prediction may differ on another machine
-MOST_JOINS = 3  # of neighbouring bins, until two are left
 
 
 def build_profile(model: Any, X: Any, signature: Signature) -> dict[str, Any]:
@@ -67,7 +49,7 @@ def build_profile(model: Any, X: Any, signature: Signature) -> dict[str, Any]:
         "library": f"scikit-learn {version('scikit-learn')}",
         "created_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
-    return fitted(document, max(1.0, len(columns) / FOR_COLUMNS) * BYTES)
+    return fitted(document, most_bytes(len(columns)))
 
 
 def describe(
@@ -93,69 +75,6 @@ def describe(
     known = [value for value, _ in pairs if _is_short(value)][:MAX_VALUES]
     bins = Bins(CATEGORY, values=tuple(known))
     return ColumnProfile(bins, count(bins, column))
-
-
-def fitted(document: dict[str, Any], most: float) -> dict[str, Any]:
-    """Return a profile with its columns as JSON values, cut to `most` bytes.
-
-    Categories are cut first, the rarest of each column; then neighbouring bins are joined.
-    """
-    features: list[ColumnProfile] = document["columns"]
-    methods: Mapping[str, list[ColumnProfile]] = document["predictions"]
-
-    def shrunk(room: int, joins: int = 0) -> dict[str, Any]:
-        def smaller(columns: list[ColumnProfile]) -> list[dict[str, Any]]:
-            return [_joined(cut(column, room), joins).to_dict() for column in columns]
-
-        predictions = {method: smaller(columns) for method, columns in methods.items()}
-        return document | {"columns": smaller(features), "predictions": predictions}
-
-    low, high = 0, MAX_VALUES * (MAX_VALUE + 32)
-    if size_of(out := shrunk(high)) <= most:
-        return out
-    most -= len(',"cut":00000')
-    while high - low > 1:  # `low` is the most bytes that each column may have
-        middle = (low + high) // 2
-        low, high = (middle, high) if size_of(shrunk(middle)) <= most else (low, middle)
-    joins = 0
-    while size_of(out := shrunk(low, joins)) > most and joins < MOST_JOINS:
-        joins += 1
-    return out | {"cut": low}
-
-
-def cut(column: ColumnProfile, room: int) -> ColumnProfile:
-    """Return a column with as many of its categories, the frequent ones, as `room` bytes hold."""
-    if column.bins.kind != CATEGORY:
-        return column
-    pairs = list(zip(column.bins.values, column.counts.bins, strict=True))
-    kept, size = set(), 0
-    for place in sorted(range(len(pairs)), key=lambda i: -pairs[i][1]):
-        size += len(json.dumps(pairs[place], ensure_ascii=False).encode())
-        if size > room:
-            break
-        kept.add(place)
-    inner = tuple(rows for i, (_, rows) in enumerate(pairs) if i in kept)
-    others = column.counts.other + sum(column.counts.bins) - sum(inner)
-    values = tuple(value for i, (value, _) in enumerate(pairs) if i in kept)
-    counts = replace(column.counts, bins=inner, other=others)
-    return replace(column, bins=Bins(CATEGORY, values=values), counts=counts)
-
-
-def size_of(document: Mapping[str, Any]) -> int:
-    """Return the bytes of a document as compact JSON."""
-    return len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
-
-
-def _joined(column: ColumnProfile, times: int) -> ColumnProfile:
-    """Return a number's column with every two neighbouring bins made one, `times` times."""
-    for _ in range(times):
-        edges, counts = column.bins.edges, column.counts.bins
-        if column.bins.kind != NUMBER or len(counts) < 2:
-            return column
-        kept = (*edges[:-1:2], edges[-1])
-        sums = tuple(sum(counts[i : i + 2]) for i in range(0, len(counts), 2))
-        column = replace(column, bins=Bins(NUMBER, kept), counts=replace(column.counts, bins=sums))
-    return column
 
 
 def _of_numbers(

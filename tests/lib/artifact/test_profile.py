@@ -15,7 +15,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from mlsys.artifact.documents import text_of
 from mlsys.artifact.profile import Profile, figures
-from mlsys.artifact.profiling import BYTES, build_profile, describe, size_of
+from mlsys.artifact.profile_size import BYTES, size_of
+from mlsys.artifact.profiling import build_profile, describe
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.bins import CATEGORY, NUMBER, PLAIN, count
 from mlsys.columns.stored import stored

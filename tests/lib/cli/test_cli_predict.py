@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import crypt, jwt
 from sklearn.tree import DecisionTreeClassifier
 
-from app.api.queries import PredictQuery
+from app.api.predict_queries import PredictQuery
 from mlsys.cli import parser as cli
 from mlsys.cli import predict
 from mlsys.errors import CredentialsMissing, SettingsError, TryAgain

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import mlsys.runs.run
-from app.api.queries import PredictQuery
+from app.api.predict_queries import PredictQuery
 from mlsys import runs
 from mlsys.errors import Conflict, InvalidRequest, SettingsError, TryAgain
 from mlsys.models import ModelRef, list_models

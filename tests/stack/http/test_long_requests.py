@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from app.api.queries import MAX_WHERE
+from app.api.predict_queries import MAX_WHERE
 from app.wire import MAX_LINE
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab

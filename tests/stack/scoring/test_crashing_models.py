@@ -28,7 +28,7 @@ from team_models import Ending, EndingAtLoad
 from workers import machine
 from workers.registry.sync import converge
 from workers.registry.verify import verifier
-from workers.sandbox import client, nursery
+from workers.sandbox import nursery, predictions, start
 from workers.sandbox.client import SandboxedModel
 from workers.sandbox.died import deaths
 from workers.sandbox.process import Sandbox
@@ -64,7 +64,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             seen.append(handlers)
             super().__init__(handlers, **options)
 
-    monkeypatch.setattr(client, "Sandbox", Counted)
+    monkeypatch.setattr(start, "Sandbox", Counted)
     return seen
 
 
@@ -282,7 +282,7 @@ def test_more_deaths_than_the_bound_fail_the_run(
 def test_rows_that_take_too_long_fail_the_run_after_a_few(
     lab: Lab, sick_table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "PREDICT_SECONDS", 0.5)
+    monkeypatch.setattr(predictions, "PREDICT_SECONDS", 0.5)
     name = lab.upload(Ending("sleeps", SICK).fit(X), X)
     params = lab.params(sick_table, name, max_rejects="100%")
     lab.here(params).problem(422, "model-unusable", "ended its process 4 times", "over time")

@@ -22,7 +22,7 @@ from workers.scoring.engines import beam, cloud_run_job, local, task
 from workers.scoring.engines.execution import latest_execution, look_up
 from workers.scoring.records import read_failure, read_result
 from workers.scoring.request import MaxRejects
-from workers.scoring.shards import pool, read_session, watch
+from workers.scoring.shards import pool, pool_process, read_session, watch
 from workers.scoring.shards.chain import Share
 
 pytestmark = pytest.mark.slow
@@ -97,7 +97,7 @@ def test_the_functions_of_a_beam_pipeline_write_the_same_bits_in_any_order_and_t
         for _ in range(2):
             beam.publish(scoring, 4)
     finally:
-        pool._forget()
+        pool_process._forget()
     result = read_result(store)
     assert result is not None
     assert (result.rows, result.engine) == (SCORED, "beam")

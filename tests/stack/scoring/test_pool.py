@@ -33,7 +33,7 @@ from workers.inference.predictor import Predictor
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.publishing import shadow
 from workers.scoring.run import execute
-from workers.scoring.shards import pool, read_session
+from workers.scoring.shards import pool, pool_process, read_session
 from workers.scoring.shards.overlap import Behind, ahead
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -270,23 +270,23 @@ def test_a_process_loads_a_model_once(
     lab: Lab, table: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[Any] = []
-    load = pool.load_pinned
+    load = pool_process.load_pinned
 
     def counting(clients: Any, pin: Any) -> Any:
         loads.append(pin)
         return load(clients, pin)
 
-    monkeypatch.setattr(pool, "load_pinned", counting)
-    monkeypatch.setattr(pool, "_kept", [])
+    monkeypatch.setattr(pool_process, "load_pinned", counting)
+    monkeypatch.setattr(pool_process, "_kept", [])
     other = lab.upload(SLOW, DATA[["a"]])
     plans = [prepare(lab.clients, lab.request(lab.params(table, n))).plan for n in (name, name)]
     plans.append(prepare(lab.clients, lab.request(lab.params(table, other))).plan)
-    first, second = (pool._scorer(lab.clients, plan) for plan in plans[:2])
+    first, second = (pool_process._scorer(lab.clients, plan) for plan in plans[:2])
     assert first is not second
     assert first.model is second.model
-    assert pool._scorer(lab.clients, plans[1]) is second
+    assert pool_process._scorer(lab.clients, plans[1]) is second
     assert len(loads) == 1
-    third = pool._scorer(lab.clients, plans[2])
+    third = pool_process._scorer(lab.clients, plans[2])
     assert third.model is not first.model
     assert third.model.alive
     assert not first.model.alive

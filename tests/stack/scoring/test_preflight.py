@@ -13,8 +13,7 @@ from mlsys.gcs import gcs_get, gcs_put
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
 from workers import query
-from workers.scoring import dry_run
-from workers.scoring.planning import price
+from workers.scoring.planning import input_counts, price
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -175,7 +174,7 @@ def test_required_columns_are_not_counted(
     def refuse(*_: Any) -> None:
         raise AssertionError("a query ran")
 
-    monkeypatch.setattr(dry_run, "select", refuse)
+    monkeypatch.setattr(input_counts, "select", refuse)
     assert verdict(lab, params, input_table=table)["nulls"] == {}
 
 
@@ -188,7 +187,7 @@ def test_an_expensive_count_is_left_to_the_caller(
     def large(clients: Any, sql: str) -> query.DryRun:
         return query.DryRun((), terabytes)
 
-    for module in (dry_run, price):
+    for module in (input_counts, price):
         monkeypatch.setattr(module, "dry_run", large)
     answer = verdict(lab, params)
     assert answer["nulls"] is None

@@ -49,7 +49,7 @@ def witness() -> Any:
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load the models in this process, where the tests see their input."""
-    monkeypatch.setattr("workers.sandbox.client.Sandbox", SandboxHere)
+    monkeypatch.setattr("workers.sandbox.start.Sandbox", SandboxHere)
 
 
 COLUMNS = {

@@ -27,7 +27,7 @@ from mlsys.estimators.set_output import restore_output
 from workers.scoring.shards import shard
 from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.read_rows import BATCH_ROWS, batch_rows
-from workers.scoring.shards.read_session import Session
+from workers.scoring.shards.session import Session
 
 WORDS = [["a"], ["b"], ["c"]]
 

@@ -19,7 +19,7 @@ from mlsys.columns.features import Feature
 from mlsys.errors import ModelUnusable
 from workers.inference.host import Host
 from workers.inference.predictor import PredictionSpec
-from workers.sandbox import client, nursery
+from workers.sandbox import nursery, start
 from workers.sandbox.client import ModelFile, SandboxedModel
 from workers.sandbox.spare import Spare
 
@@ -29,8 +29,8 @@ ROWS = pa.table({"city": ["a", "b", None, "c"] * 50, "x": np.linspace(-1, 1, 200
 
 @pytest.fixture(autouse=True)
 def spare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spare]:
-    kept = Spare(client._rehearsed, pause=60)
-    monkeypatch.setattr(client, "_spare", kept)
+    kept = Spare(start._rehearsed, pause=60)
+    monkeypatch.setattr(start, "_spare", kept)
     yield kept
     kept.end()
     nursery.close()

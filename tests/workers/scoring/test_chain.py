@@ -12,7 +12,7 @@ from workers.scoring.request import MaxRejects
 from workers.scoring.shards import chain
 from workers.scoring.shards.chain import Chain, read_chains
 from workers.scoring.shards.part import Footer, PartDamaged, PartGone
-from workers.scoring.shards.read_session import Session
+from workers.scoring.shards.session import Session
 
 SESSION = Session(0, ("streams/a", "streams/b"), None, 30, part_rows=10)
 

@@ -19,8 +19,8 @@ from workers.scoring.planning.plan import Pair
 from workers.scoring.shards import cutter, shadow_part
 from workers.scoring.shards.agreement import Agreement, Agreements, both_scored
 from workers.scoring.shards.cutter import Cutter
-from workers.scoring.shards.read_session import Session
 from workers.scoring.shards.rejects import Reject
+from workers.scoring.shards.session import Session
 from workers.scoring.shards.shadow_part import ShadowPart
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.api.queries import PredictQuery
+from app.api.predict_queries import PredictQuery
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.settings import Settings

@@ -9,11 +9,12 @@ import pytest
 from mlsys.errors import Conflict, SessionOver
 from workers import machine
 from workers.scoring.records import Counts
-from workers.scoring.shards import read_session, watch
+from workers.scoring.shards import watch
 from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.expiry import LASTS, at_work, check_left_alone, check_pace
 from workers.scoring.shards.part import Footer
-from workers.scoring.shards.read_session import Session, current_session, given_up
+from workers.scoring.shards.read_session import current_session
+from workers.scoring.shards.session import Session, given_up
 from workers.scoring.shards.watch import Watch
 
 NOW = dt.datetime(2026, 11, 28, 12, tzinfo=dt.UTC)
@@ -123,7 +124,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Any:
         return [made.footers[name] for name in sorted(made.footers)][: len(list(blobs))]
 
     monkeypatch.setattr(watch, "readable_footers", lambda _: [made.footers[max(made.footers)]])
-    monkeypatch.setattr(read_session, "readable_footers", read)
+    monkeypatch.setattr("workers.scoring.shards.session.readable_footers", read)
     monkeypatch.setattr("workers.scoring.shards.chain.read_footers", read)
     monkeypatch.setattr(watch, "EVERY", 0.0)
     monkeypatch.setattr(machine, "cores", lambda: 2)

@@ -11,7 +11,7 @@ import pytest
 
 from mlsys.errors import SessionOver
 from workers.scoring.shards.read_rows import read_batches
-from workers.scoring.shards.read_session import Session
+from workers.scoring.shards.session import Session
 
 ROWS, PART = 1_000, 256
 TABLE = pa.table({"id": range(ROWS), "c0": [float(n) for n in range(ROWS)]})

@@ -10,7 +10,7 @@ from mlsys.bq import TableRef
 from mlsys.errors import Conflict, TryAgain
 from workers.scoring.publishing import row_count
 from workers.scoring.publishing.row_count import check_row_count
-from workers.scoring.shards.read_session import Session
+from workers.scoring.shards.session import Session
 
 TABLE = TableRef("p", "d", "t")
 

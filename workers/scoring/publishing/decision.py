@@ -34,8 +34,8 @@ from workers.scoring.records import Counts, Decision
 from workers.scoring.request import MaxRejects
 from workers.scoring.shards.chain import Chain, read_chains
 from workers.scoring.shards.part import Footer, PartDamaged, PartGone
-from workers.scoring.shards.read_session import Session, give_up, given_up
 from workers.scoring.shards.rejects import read_rejects, too_many
+from workers.scoring.shards.session import Session, give_up, given_up
 from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from workers.query import as_of
 from workers.scoring.planning.plan import Plan
 from workers.scoring.queries import Notes, select_for
 from workers.scoring.shards.materialized_view import copy_of
-from workers.scoring.shards.read_session import Session, give_up, given_up
+from workers.scoring.shards.session import Session, give_up, given_up
 from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)

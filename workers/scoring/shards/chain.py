@@ -15,7 +15,7 @@ from workers.scoring.store import RunStore
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
-    from workers.scoring.shards.read_session import Session
+    from workers.scoring.shards.session import Session
 
 _NAME = re.compile(r"parts/\d+/(\d+)-(\d+)\.parquet")
 

@@ -18,9 +18,9 @@ from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.shadow import load_challenger, reason_of
 from workers.scoring.request import MaxRejects
 from workers.scoring.shards.agreement import Agreements
-from workers.scoring.shards.read_session import Session
 from workers.scoring.shards.rejects import Reject, plain, score_rows
 from workers.scoring.shards.scorer import Batch, Scorer
+from workers.scoring.shards.session import Session
 from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:

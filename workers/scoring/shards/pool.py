@@ -1,72 +1,36 @@
 """Score the streams of a run: in this process, or in one process a core for larger tables.
 
-The processes stay for the next run, with their connections and their model.
+The processes stay for the next run, with their connections and their model (`pool_process`).
 """
 
 from __future__ import annotations
 
 import concurrent.futures as cf
-import multiprocessing
-import os
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mlsys.cloud.clients import Clients, clients_for
+from mlsys.cloud.clients import Clients
 from mlsys.errors import RunInterrupted, RunWaiting, TryAgain
-from mlsys.settings import Settings
 from workers import admission, logs, machine
 from workers.forking import context, kill
-from workers.monitoring.contract import ENFORCE
-from workers.sandbox import died, nursery, walls
+from workers.sandbox import died
 from workers.sandbox.client import SandboxedModel
-from workers.sandbox.died import Cause
 from workers.scoring.planning.model_pin import ModelPin, load_pinned
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Counts
-from workers.scoring.request import MaxRejects
 from workers.scoring.shards.agreement import Agreements
 from workers.scoring.shards.chain import Chain
-from workers.scoring.shards.challenger import Challenger
-from workers.scoring.shards.part import Footer
-from workers.scoring.shards.read_session import ROWS_FOR_A_CORE, Session
+from workers.scoring.shards.pool_process import score_in_process, start_process
+from workers.scoring.shards.read_session import ROWS_FOR_A_CORE
 from workers.scoring.shards.remote_error import RemoteError
 from workers.scoring.shards.scorer import Scorer
-from workers.scoring.shards.shard import score_shard
-from workers.scoring.store import RunStore
+from workers.scoring.shards.stream import Scoring, challenger_of, score_chain
 
 INLINE_ROWS = 2 * ROWS_FOR_A_CORE  # below this even a slow model gains little by more processes
 WAIT_ROWS = 2_000_000  # from here on waiting for another run's processes is better
 IDLE_SECONDS = 300.0  # after which the processes exit, and release their memory
 POLL = 0.5  # seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Scoring:
-    """What every process that scores streams of a run needs to know. Can be pickled."""
-
-    settings: Settings
-    env: str
-    plan: Plan
-    session: Session
-    max_rejects: MaxRejects
-    max_drift: float | None = None  # both for the process that decides what is published
-    contract: str = ENFORCE
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A stream that was scored to its end: what became of its rows, and the seconds it took."""
-
-    number: int
-    counts: Counts
-    seconds: float
-    deaths: Mapping[Cause, int] = field(default_factory=dict)  # of the process's sandboxes
-    agreements: Agreements = field(default_factory=Agreements)  # of its parts with a challenger
 
 
 def score_shards(
@@ -116,12 +80,12 @@ def score_shards(
     plan, agreements = scoring.plan, Agreements()
     with (
         closing(Scorer(plan, lambda: load_pinned(clients, plan.model), model)) as scorer,
-        closing(_challenger(clients, scoring, challenger)) as second,
+        closing(challenger_of(clients, scoring, challenger)) as second,
     ):
         for chain in todo:
             if stop():
                 raise RunInterrupted("The run was stopped between two parts")
-            shard = _score(clients, scoring, chain, scorer, second, stop, lambda _: look())
+            shard = score_chain(clients, scoring, chain, scorer, second, stop, lambda _: look())
             agreements.merge(shard.agreements)
     return agreements
 
@@ -134,13 +98,6 @@ def _models(plan: Plan) -> list[ModelPin]:
     """Return the models that each scoring process holds: the run's, and the challenger's."""
     shadow = plan.shadow.plan if plan.shadow is not None else None
     return [plan.model] if shadow is None else [plan.model, shadow.model]
-
-
-def _challenger(
-    clients: Clients, scoring: Scoring, model: SandboxedModel | None = None
-) -> Challenger:
-    store = RunStore(clients, scoring.env, scoring.plan.run_id)
-    return Challenger(clients, store, scoring.plan, scoring.session, scoring.max_rejects, model)
 
 
 def _processes_that_fit(models: Sequence[ModelPin]) -> int:
@@ -200,7 +157,7 @@ class _Pool:
             self._executor = cf.ProcessPoolExecutor(
                 processes,
                 mp_context=context(),
-                initializer=_start_worker,
+                initializer=start_process,
                 initargs=(logs.is_configured(),),
             )
             self._processes = processes
@@ -287,94 +244,3 @@ def _in_processes(
             "more memory (memory in Terraform, job_memory for a job)"
         ) from exc
     return agreements
-
-
-def _start_worker(logs_json: bool) -> None:
-    """Fork the nursery of sandboxes before this process has a client; exit with the parent."""
-    logs.configure_child(logs_json)
-    nursery.fork_own()
-    walls.protect_memory()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def score_in_process(scoring: Scoring, chain: Chain) -> Shard | RemoteError:
-    """Score the rows that a stream's chain lacks, with the model that this process keeps.
-
-    For one thread of a process at a time. What it raises is returned.
-    """
-    clients = clients_for(scoring.settings)
-    before = Counter(died.deaths())
-    try:
-        scorer = _scorer(clients, scoring.plan)
-        second = _second(clients, scoring)
-        scored = _score(clients, scoring, chain, scorer, second, lambda: False, lambda _: None)
-        return replace(scored, deaths=Counter(died.deaths()) - before)
-    except Exception as exc:  # the parent handles it
-        _forget()  # rows may lie in the sandbox's memory that nobody asks for any more
-        return replace(RemoteError.of(exc), deaths=Counter(died.deaths()) - before)
-
-
-def _score(
-    clients: Clients,
-    scoring: Scoring,
-    chain: Chain,
-    scorer: Scorer,
-    challenger: Challenger,
-    stop: Callable[[], bool],
-    on_part: Callable[[Footer], None],
-) -> Shard:
-    began = time.monotonic()
-    store = RunStore(clients, scoring.env, scoring.plan.run_id)
-    counts = score_shard(
-        *(clients, store, scoring.session, chain, scorer, scoring.max_rejects, challenger),
-        stop=stop,
-        on_part=on_part,
-    )
-    seconds = time.monotonic() - began
-    return Shard(chain.shard, counts, seconds, agreements=challenger.take_agreements())
-
-
-_kept: list[Scorer] = []  # by a process of the pool: the scorer of its last run
-
-
-def _scorer(clients: Clients, plan: Plan) -> Scorer:
-    """Return the run's scorer. Runs of one model share its sandbox while they follow each other."""
-    last = _kept[0] if _kept else None
-    if last is not None and last.plan == plan:
-        return last
-    _forget_second()  # another run's
-    if last is not None and last.plan.model != plan.model:
-        _forget()  # so that there are not two models while one is loaded
-    model = _kept.pop().model if _kept else None
-    _kept[:] = [Scorer(plan, lambda: load_pinned(clients, plan.model), model)]
-    return _kept[0]
-
-
-_kept_second: list[tuple[Scoring, Challenger]] = []  # its challenger
-
-
-def _second(clients: Clients, scoring: Scoring) -> Challenger:
-    """Return the run's challenger, which is kept for its other streams."""
-    if _kept_second and _kept_second[0][0] == scoring:
-        return _kept_second[0][1]
-    _forget_second()
-    _kept_second[:] = [(scoring, _challenger(clients, scoring))]
-    return _kept_second[0][1]
-
-
-def _forget_second() -> None:
-    while _kept_second:
-        _kept_second.pop()[1].close()
-
-
-def _forget() -> None:
-    _forget_second()
-    while _kept:
-        _kept.pop().close()

@@ -10,8 +10,8 @@ from mlsys.cloud.messages import words_of
 from mlsys.cloud.quotas import is_too_large
 from mlsys.errors import SchemaMismatch, SessionOver
 from workers.scoring.planning.plan import Plan
-from workers.scoring.shards.read_session import Session
 from workers.scoring.shards.refusals import too_large
+from workers.scoring.shards.session import Session
 
 if TYPE_CHECKING:
     import pyarrow as pa

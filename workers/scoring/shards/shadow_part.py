@@ -17,7 +17,7 @@ from workers.scoring.shards.challenger import Challenger
 from workers.scoring.shards.cutter import Cutter
 from workers.scoring.shards.part import Footer, PartWriter
 from workers.scoring.shards.read_rows import batch_rows
-from workers.scoring.shards.read_session import Session
+from workers.scoring.shards.session import Session
 from workers.scoring.shards.stopping import Stop
 from workers.scoring.store import RunStore
 

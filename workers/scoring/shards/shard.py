@@ -23,9 +23,9 @@ from workers.scoring.shards.fault import check_model_answers
 from workers.scoring.shards.overlap import ahead
 from workers.scoring.shards.part import Footer, PartWriter
 from workers.scoring.shards.read_rows import batch_rows, read_batches
-from workers.scoring.shards.read_session import Session
 from workers.scoring.shards.rejects import EXAMPLES, RejectsTable, score_rows, too_many
 from workers.scoring.shards.scorer import Batch, Scorer
+from workers.scoring.shards.session import Session
 from workers.scoring.shards.shadow_part import ShadowPart
 from workers.scoring.store import RunStore
 

@@ -14,7 +14,7 @@ from workers.scoring.records import Counts
 from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.expiry import IDLE, LASTS, TOLERANCE, check_pace
 from workers.scoring.shards.part import Footer, readable_footers
-from workers.scoring.shards.read_session import Session
+from workers.scoring.shards.session import Session
 from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
