@@ -99,7 +99,9 @@ def _is_alone(clients: Clients, plan: Plan, job: Any) -> bool:
 
 def _may_have_changed(store: RunStore, job: Any) -> bool:
     """Return whether a run's load jobs, or its undo, may have ended while the job ran."""
-    result, undo = read_result(store), read_undo(store)
+    plan, result, undo = read_plan(store), read_result(store), read_undo(store)
+    if plan is None or _moment(plan.created_at) - CLOCKS_DIFFER > job.ended:
+        return False
     if result is None:
         return isinstance(read_decision(store), Decision)  # it loads, or has loaded
     for load in result.loads:
