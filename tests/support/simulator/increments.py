@@ -122,12 +122,20 @@ class IncrementsAudit(Audit):
         for run_id in self.run_ids():
             state, rows = self.state(run_id), self.rows(OUTPUT, run_id)
             result = self.document(run_id, "result.json")
-            if state == "" and self.document(run_id, "publish.json") is not None:
+            if state == "" and self._is_loading(run_id):
                 raise Mismatch(f"{run_id} has decided what it publishes, and nobody published it")
             if (self.document(run_id, "undo.json") is None) != (state != "undone"):
                 raise Mismatch(f"{run_id} was to be undone, and is {state}")
             if len(rows) != (result["rows"] if state == "succeeded" else 0):
                 raise Mismatch(f"{run_id} is {state or 'not over'}, and has {len(rows)} rows")
+
+    def _is_loading(self, run_id: str) -> bool:
+        """Return whether somebody has to finish a decided run: its rows are claimed, or load."""
+        decision = self.document(run_id, "publish.json")
+        if decision is None:
+            return False
+        jobs = [job for name, job in self.bigquery.jobs.items() if f"_{run_id}_" in name]
+        return decision["counts"]["read"] > 0 or any(job.error_result is None for job in jobs)
 
     def check_new(self, undone: str, *, by_ids: bool) -> None:
         """Check that the output has the rows of the input once; `by_ids` the late ones too.

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from simulator.mutant import Mutant, Patch
+from simulator.kernel import Actor
+from simulator.mutant import Mutant, Patch, running
 from workers.scoring import run, turns, unrecorded
 from workers.scoring.planning import claims, increments
 
 
 def _output_first(patch: Patch) -> None:
     """Look the output up before the runs that may have written it."""
-    real = increments.plan_incremental
+    real, find_table = increments.plan_incremental, claims.find_table
+    looked_up: dict[Actor, Any] = {}  # the table, by who plans a run
 
     def plan(clients: Any, resolved: Any, ids: Any, existing: Any, location: str) -> Any:
-        with Patch.context() as inner:
-            inner.setattr(claims, "find_table", lambda *_: existing)
+        actor = running()
+        looked_up[actor] = existing
+        try:
             return real(clients, resolved, ids, existing, location)
+        finally:
+            del looked_up[actor]
+
+    def find(clients: Any, table: Any) -> Any:
+        actor = running()
+        return looked_up[actor] if actor in looked_up else find_table(clients, table)
 
     from workers.scoring.planning import make_plan
 
     patch.setattr(make_plan, "plan_incremental", plan)
+    patch.setattr(claims, "find_table", find)
 
 
 def _without_turns(patch: Patch) -> None:

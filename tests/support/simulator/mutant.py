@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from simulator.kernel import Actor, current
+
 Patch = pytest.MonkeyPatch
 
 
@@ -17,3 +19,10 @@ class Mutant:
     name: str
     scenario: str
     change: Callable[[Patch], None]
+
+
+def running() -> Actor:
+    """Return the actor that runs."""
+    simulation = current()
+    assert simulation is not None
+    return simulation.actor()

@@ -7,7 +7,7 @@ import datetime as dt
 from typing import Any
 
 from simulator.kernel import current
-from simulator.mutant import Mutant, Patch
+from simulator.mutant import Mutant, Patch, running
 from workers.scoring import cancellation, records, run, unpublished
 from workers.scoring.planning import lookup
 from workers.scoring.publishing import ledger, load, profile
@@ -70,22 +70,16 @@ def _counted_in_memory(patch: Patch) -> None:
 
     def score_part(*arguments: Any) -> Any:
         footer, taken = part(*arguments)
-        actor = _actor()
+        actor = running()
         counted[actor] = counted.get(actor, records.Counts()) + footer.counts
         return footer, taken
 
     def decided(*arguments: Any) -> Any:
-        counts = counted.get(_actor(), records.Counts())
+        counts = counted.get(running(), records.Counts())
         return dataclasses.replace(decide(*arguments), counts=counts)
 
     patch.setattr(shard, "_score_part", score_part)
     patch.setattr(run, "decide", decided)
-
-
-def _actor() -> Any:
-    simulation = current()
-    assert simulation is not None
-    return simulation.actor()
 
 
 def _time_in_the_run_id(patch: Patch) -> None:

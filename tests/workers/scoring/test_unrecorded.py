@@ -95,6 +95,21 @@ def test_an_undo_that_died_is_taken_to_its_end(
     assert world.audit.rows(world.setup.output, run_id) == []
 
 
+@pytest.mark.parametrize(("dies_at", "recorded"), [("load_times", 1), ("publish_output", 0)])
+def test_a_run_that_died_as_it_published_is_finished_if_its_load_job_was_started(
+    world: World, monkeypatch: pytest.MonkeyPatch, dies_at: str, recorded: int
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(run, dies_at, world.die)
+        world.score()
+    assert world.audit.state(world.audit.run_ids()[0]) == ""
+    assert world.rescan() == recorded
+    assert world.states() == ["succeeded"] * recorded
+    assert len(world.marked()) == 1 - recorded
+    if recorded:
+        world.audit.check_rows()
+
+
 def test_a_run_that_works_and_what_is_not_a_run_are_left_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
