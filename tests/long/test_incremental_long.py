@@ -14,7 +14,11 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import TIMEOUT, Lab
 from workers.scoring.request import IDS
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("environment")]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(1800),
+    pytest.mark.usefixtures("environment"),
+]
 
 ROWS, NEW, CHANGED, LATE = 1_000_000, 1_000, 20, 50
 X = pd.DataFrame({"a": np.linspace(0, 1, 100), "b": np.linspace(3, -2, 100)})
