@@ -1,8 +1,10 @@
 """Incremental runs publish no row twice and lose none, in whatever order they work and die."""
 
+import datetime as dt
 import random
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,7 @@ from incremental_world import OUTPUT, History, Row, World, install
 from mlsys.errors import Conflict, RunCancelled, SchemaMismatch, TryAgain
 from workers.scoring import run
 from workers.scoring.engines import beam, cloud_run_job
-from workers.scoring.planning import claims
+from workers.scoring.planning import claims, find_run
 from workers.scoring.planning.claims import Claims, Status
 from workers.scoring.planning.incremental import outputs_of
 from workers.scoring.request import IDS
@@ -135,6 +137,30 @@ def test_a_run_without_rows_claims_nothing(patch: pytest.MonkeyPatch) -> None:
     assert newest is not None and (newest.number, newest.marks) == (0, {})
     key = outputs_of("dev", "project1.d.output", "m")
     assert f"_incremental/{key}/999999999.json" in world.clients.storage.bucket("runs").objects
+
+
+def test_a_run_by_ids_means_its_request_until_a_run_before_it_is_undone(
+    patch: pytest.MonkeyPatch,
+) -> None:
+    """Even if its rows were removed before this run's were loaded."""
+    world = World(random.Random(0))
+    install(patch, world)
+    table = SimpleNamespace(created=dt.datetime(2026, 1, 1), modified=dt.datetime(2026, 1, 2))
+    patch.setattr(find_run, "find_table", lambda *_: table)
+    world.rows += [Row(0, 1)]
+    first = History(world).score(IDS)
+    world.rows += [Row(1, 2)]
+    second = History(world).score(IDS)
+    assert first is not None and second is not None
+    second.plan.output.write_disposition = "WRITE_APPEND"
+    result = replace(world.result(second), env="dev", output_modified=table.modified.isoformat())
+    assert find_run._still_counts(world.clients, second.plan, result)
+    for _ in world.undo(first):
+        pass
+    assert not find_run._still_counts(world.clients, second.plan, result)
+    third = History(world).score(IDS)
+    assert third is not None and third.plan.incremental.after == (1,)
+    assert sorted(row.id for row, *_ in world.output) == [0, 1]
 
 
 def test_the_output_is_looked_up_after_the_result_of_a_run(patch: pytest.MonkeyPatch) -> None:

@@ -296,10 +296,15 @@ def _still_counts(clients: Clients, plan: Plan, result: Result) -> bool:
         return False
     if plan.incremental is None:
         return True
-    if plan.incremental.is_by_ids:  # the output may lack other rows by now
-        modified = table.modified.isoformat() if table is not None and table.modified else None
-        return modified == result.output_modified
-    return builds_on_rows(claims_of(clients, result.env, plan), plan.incremental.base)
+    claims = claims_of(clients, result.env, plan)
+    if not plan.incremental.is_by_ids:
+        return builds_on_rows(claims, plan.incremental.base)
+    # The output may lack other rows by now. An undo may have removed those of a run before it after
+    # it had looked for ids, and before its load job ended.
+    modified = table.modified.isoformat() if table is not None and table.modified else None
+    return modified == result.output_modified and all(
+        builds_on_rows(claims, number) for number in plan.incremental.after
+    )
 
 
 def _output_exists(clients: Clients, plan: Plan, result: Result, table: Table | None) -> bool:
