@@ -90,7 +90,7 @@ def test_forms_have_the_service_score_look_and_read_again(
 
     # It is undone by a decision of the form, and by the service.
     address = f"/ui/runs/{row['run_id']}"
-    assert lab.here({}, f"{address}/undo.json").json["tables"][0]["rows_removed"] == 20
+    assert lab.here({}, f"{address}/removals.json").json["tables"][0]["rows_removed"] == 20
     assert send(f"runs/{row['run_id']}/undo", why="a test").headers["Location"] == address
 
     def undone() -> dict[str, Any] | None:
@@ -116,17 +116,21 @@ def test_the_board_has_the_service_score_the_days_that_are_missing(
     first = lab.params(f"{table}$20261123", model, output_table=f"{output}$20261123")
     lab.http(first | {"id_columns": "id,day", "write_disposition": "WRITE_TRUNCATE"}).done()
 
+    address, span = f"/ui/tables/{output}", {"from": days[0], "to": days[-1]}
+
     def board() -> list[str]:
-        span = {"from": days[0], "to": days[-1]}
-        shown = lab.here(span, f"/ui/tables/{output}/backfill.json")
+        page = lab.here(span, f"{address}/backfill.json").json
+        shown = lab.here(span | {"run_id": page["run_id"]}, f"{address}/board.json")
         assert shown.status == 200, shown.text
         return [each["state"] for each in shown.json["board"]["partitions"]]
 
     assert board() == ["done", "missing", "missing"]
-    chosen = {"from": days[0], "to": days[-1], "only_missing": "true"}
-    answer = sent(lab, f"tables/{output}/backfill", chosen)
+    run_id = lab.here(span, f"{address}/backfill.json").json["run_id"]
+    answer = sent(
+        lab, f"tables/{output}/backfill", span | {"run_id": run_id, "only_missing": "true"}
+    )
     assert "published=2" in answer.headers["Location"]
     eventually(lambda: board() == ["done"] * 3)
-    shown = lab.here({}, f"/ui/tables/{output}").text
+    shown = lab.here({}, address).text
     assert "Its partitions" in shown and "20261125" in shown
     assert model in lab.here({}, "/ui/costs").text
