@@ -52,6 +52,24 @@ def jobs_of(
     raise too_many(stem)
 
 
+def start_query(
+    clients: Clients, sql: str, config: Any, job_id: str, location: str | None = None
+) -> Any:
+    """Start a query under an id; BigQuery finds its location if that is not passed.
+
+    Raises:
+        google.api_core.exceptions.Conflict: the id is taken.
+    """
+    return clients.bigquery.query(
+        *(sql, config),
+        job_id=job_id,
+        location=location,
+        job_retry=None,  # a job id can be used only once
+        timeout=TIMEOUT,
+        retry=bigquery_retry(),
+    )
+
+
 def known_jobs(clients: Clients, stem: str, location: str) -> Iterator[Any]:
     """Yield the jobs of a stem that were started, in the order in which they were."""
     for k in range(MAX_TRIES):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlsys.cloud.clients import RETRY_DEADLINE, TIMEOUT, Clients, bigquery_retry
 from mlsys.columns.names import same_name
 from mlsys.errors import TryAgain
-from workers.jobs import MAX_TRIES, POLL, find_job, not_readable, too_many
+from workers.jobs import MAX_TRIES, POLL, find_job, not_readable, start_query, too_many
 from workers.json_values import bounded_row, json_value
 
 if TYPE_CHECKING:
@@ -93,13 +93,7 @@ def run_once(clients: Clients, env: str, stem: str, sql: str, *parameters: Any) 
     for k in range(MAX_TRIES):
         job_id = f"{stem}{k}"
         try:
-            job = clients.bigquery.query(
-                *(sql, config),
-                job_id=job_id,
-                job_retry=None,  # a job id can be used only once
-                timeout=TIMEOUT,
-                retry=retry,
-            )
+            job = start_query(clients, sql, config, job_id)
         except Conflict:  # a concurrent request, or our own, whose answer was lost
             where = clients.bigquery.get_dataset(dataset, timeout=TIMEOUT, retry=retry).location
             job = find_job(clients, job_id, where)

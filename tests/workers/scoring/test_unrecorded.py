@@ -31,6 +31,12 @@ class World(Scoring):
     def score(self) -> Any:
         return self.do(lambda: self._work(self.request, 3540.0))
 
+    def score_and_die(self, at: str) -> None:
+        """Score, and die where `workers.scoring.run` calls a function of its own by that name."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run, at, self.die)
+            self.score()
+
     def rescan(self, after: float = 2 * HOUR) -> int:
         recorded = self.do(functools.partial(record_ended, self.clients, "dev"), after)
         assert isinstance(recorded, int)
@@ -52,12 +58,8 @@ def world() -> Iterator[World]:
         yield World(running)
 
 
-def test_a_run_that_died_after_its_result_is_recorded_an_hour_later(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "record", world.die)
-        world.score()
+def test_a_run_that_died_after_its_result_is_recorded_an_hour_later(world: World) -> None:
+    world.score_and_die("record")
     assert (world.states(), len(world.marked())) == ([], 1)
     assert world.rescan(after=60.0) == 0  # another try may be about to do it
     assert world.states() == []
@@ -69,9 +71,8 @@ def test_a_run_that_died_after_its_result_is_recorded_an_hour_later(
 def test_a_run_whose_canceller_died_is_recorded(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    world.score_and_die("decide")
     with monkeypatch.context() as patch:
-        patch.setattr(run, "decide", world.die)  # a try that dies
-        world.score()
         patch.setattr(cancellation, "record", world.die)
         run_id = world.audit.run_ids()[0]
         world.do(lambda: cancellation.cancel(world.clients, "dev", run_id))
@@ -97,11 +98,9 @@ def test_an_undo_that_died_is_taken_to_its_end(
 
 @pytest.mark.parametrize(("dies_at", "recorded"), [("load_times", 1), ("publish_output", 0)])
 def test_a_run_that_died_as_it_published_is_finished_if_its_load_job_was_started(
-    world: World, monkeypatch: pytest.MonkeyPatch, dies_at: str, recorded: int
+    world: World, dies_at: str, recorded: int
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(run, dies_at, world.die)
-        world.score()
+    world.score_and_die(dies_at)
     assert world.audit.state(world.audit.run_ids()[0]) == ""
     assert world.rescan() == recorded
     assert world.states() == ["succeeded"] * recorded
@@ -110,12 +109,8 @@ def test_a_run_that_died_as_it_published_is_finished_if_its_load_job_was_started
         world.audit.check_rows()
 
 
-def test_a_run_that_works_and_what_is_not_a_run_are_left_alone(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "decide", world.die)
-        world.score()
+def test_a_run_that_works_and_what_is_not_a_run_are_left_alone(world: World) -> None:
+    world.score_and_die("decide")
     world.runs.put(f"{FOLDER}not a run!.json", b"{}")
     world.runs.put(f"{FOLDER}deleted.json", b"{}")
     before = world.marked()
@@ -123,12 +118,8 @@ def test_a_run_that_works_and_what_is_not_a_run_are_left_alone(
     assert world.marked() == before
 
 
-def test_a_run_that_cannot_be_recorded_keeps_no_other_from_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(run, "record", world.die)
-        world.score()
+def test_a_run_that_cannot_be_recorded_keeps_no_other_from_it(world: World) -> None:
+    world.score_and_die("record")
     world.runs.put(f"{FOLDER}damaged.json", b"{}")
     world.runs.put("damaged/plan.json", b"[]")
     world.runs.objects[f"{FOLDER}damaged.json"].created = -HOUR  # the oldest one

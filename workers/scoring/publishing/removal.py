@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import TryAgain
-from workers.jobs import finish, jobs_of, known_jobs
+from workers.jobs import finish, jobs_of, known_jobs, start_query
 from workers.query import as_of, is_dml_conflict
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.replaced import NOT_VOID, void_runs
@@ -142,19 +142,13 @@ def _run(
     from google.api_core.exceptions import BadRequest
     from google.cloud import bigquery
 
+    config = bigquery.QueryJobConfig(
+        query_parameters=parameters,
+        labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version},
+    )
+
     def start(job_id: str) -> Any:
-        return clients.bigquery.query(
-            sql,
-            job_config=bigquery.QueryJobConfig(
-                query_parameters=parameters,
-                labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version},
-            ),
-            job_id=job_id,
-            location=plan.location,
-            job_retry=None,  # a job id can be used only once
-            timeout=TIMEOUT,
-            retry=bigquery_retry(),
-        )
+        return start_query(clients, sql, config, job_id, plan.location)
 
     for job in jobs_of(clients, stem, plan.location, start):
         try:

@@ -11,11 +11,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
+from mlsys.cloud.clients import Clients
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import SchemaMismatch, TableNotFound
-from workers.jobs import finish, jobs_of, known_jobs
+from workers.jobs import finish, jobs_of, known_jobs, start_query
 from workers.query import as_of, column_sql, dry_run, is_valid
 from workers.scoring.planning.claims import check_done, claims_of
 from workers.scoring.planning.locations import dataset_location
@@ -57,18 +57,12 @@ def materialize(
     )
     location = _location(clients, plan)
 
+    config = bigquery.QueryJobConfig(
+        labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version}
+    )
+
     def start(job_id: str) -> Any:
-        return clients.bigquery.query(
-            sql,
-            job_config=bigquery.QueryJobConfig(
-                labels={"mlsys_model": plan.model.name, "mlsys_version": plan.model.version}
-            ),
-            job_id=job_id,
-            location=location,
-            job_retry=None,  # a job id can be used only once
-            timeout=TIMEOUT,
-            retry=bigquery_retry(),
-        )
+        return start_query(clients, sql, config, job_id, location)
 
     jobs = jobs_of(clients, _stem(plan), location, start)
     job: Any = None
