@@ -61,7 +61,8 @@ def start_query(
         google.api_core.exceptions.Conflict: the id is taken.
     """
     return clients.bigquery.query(
-        *(sql, config),
+        sql,
+        job_config=config,
         job_id=job_id,
         location=location,
         job_retry=None,  # a job id can be used only once
