@@ -21,6 +21,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from typing import Any, Self
 
 from mlsys.arguments import shown
@@ -73,7 +74,8 @@ class Clause:
 
     def allowed(self, rows: int) -> int:
         """Return how many of `rows` rows may fail."""
-        return int(Fraction(str(self.max_share or 0)) * rows)
+        share = _exact(self.max_share or 0)
+        return share.numerator * rows // share.denominator
 
     @property
     def subject(self) -> str:
@@ -167,6 +169,11 @@ class Contract:
         lines = [json.dumps(clause.to_dict(), ensure_ascii=False) for clause in self.clauses]
         joined = ",\n".join(f" {line}" for line in lines)
         return f'{{"version": {VERSION}, "clauses": [\n{joined}\n]}}\n'.encode()
+
+
+@cache
+def _exact(share: float) -> Fraction:
+    return Fraction(str(share))
 
 
 def _clause(item: Any, place: str, problems: list[tuple[str, str]]) -> Clause | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
@@ -108,13 +109,17 @@ class Counts:
         """Return the counts of both; the order does not matter."""
         if self.bins and more.bins and len(self.bins) != len(more.bins):
             raise ValueError(f"{len(self.bins)} bins and {len(more.bins)} cannot be added")
-        inner = [a + b for a, b in zip(self.bins, more.bins, strict=False)]
-        sums = {name: getattr(self, name) + getattr(more, name) for name in _SUMS}
+        inner = tuple(map(operator.add, self.bins, more.bins))
         return Counts(
-            **sums,
-            bins=tuple(inner) or self.bins or more.bins,
-            minimum=_either(min, self.minimum, more.minimum),
-            maximum=_either(max, self.maximum, more.maximum),
+            self.rows + more.rows,
+            self.nulls + more.nulls,
+            self.nans + more.nans,
+            self.below + more.below,
+            self.above + more.above,
+            self.other + more.other,
+            inner or self.bins or more.bins,
+            _either(min, self.minimum, more.minimum),
+            _either(max, self.maximum, more.maximum),
         )
 
     @property

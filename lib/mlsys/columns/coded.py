@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_OTHERS = 0.125  # share of the rows; with more of them a dictionary costs more than it saves
+FEW = 12  # places that are faster compared with one after the other than looked up for each row
 
 
 def coded(column: pa.ChunkedArray, values: Sequence[Any]) -> pa.ChunkedArray:
@@ -68,15 +69,15 @@ def occurrences(values: Sequence[Any], array: pa.Array) -> tuple[int, ...]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_dictionary(array.type):
-        texts = array.dictionary
-        places = pc.index_in(texts, value_set=pa.array(values, texts.type))
-        sums = np.zeros(len(values) + 1, np.int64)
-        rows = _rows_by_place(array.indices, len(texts))
-        np.add.at(sums, places.fill_null(len(values)).to_numpy(), rows)
-    else:
+    if not pa.types.is_dictionary(array.type):
         places = pc.index_in(array, value_set=pa.array(values, array.type))
-        sums = _rows_by_place(places, len(values))
+        return tuple(_rows_by_place(places, len(values)).tolist())
+    texts, wanted = array.dictionary, pa.array(values, array.type.value_type)
+    rows = _rows_by_place(array.indices, len(texts))
+    if texts.slice(0, len(wanted)).equals(wanted):  # as `coded` makes them
+        return tuple(rows[: len(wanted)].tolist())
+    sums = np.zeros(len(values) + 1, np.int64)
+    np.add.at(sums, pc.index_in(texts, value_set=wanted).fill_null(len(values)).to_numpy(), rows)
     return tuple(sums[: len(values)].tolist())
 
 
@@ -84,4 +85,8 @@ def _rows_by_place(places: pa.Array, many: int) -> Any:
     """Return how many rows have each of the places 0 to `many` - 1; the others have NULL."""
     import numpy as np
 
-    return np.bincount(places.fill_null(many).to_numpy(), minlength=many + 1)[:many]
+    numbers = (places.fill_null(many) if places.null_count else places).to_numpy()
+    if many > FEW:
+        return np.bincount(numbers, minlength=many + 1)[:many]
+    small = numbers.astype(np.int8)
+    return np.array([np.count_nonzero(small == place) for place in range(many)], np.int64)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlsys.columns.bins import CATEGORY, PLAIN, Bins, count
-from mlsys.columns.coded import coded, decoded
+from mlsys.columns.coded import FEW, coded, decoded
 
 KNOWN = ("a", "b", "é", "")
 TEXTS = st.one_of(st.sampled_from([*KNOWN * 10, "x", "yy"]), st.none())
@@ -28,6 +28,18 @@ def test_a_coded_column_has_the_same_rows_and_counts(values: list[Any], cut: int
     ):
         assert count(bins, out) == count(bins, column)
         assert count(bins, column.dictionary_encode()) == count(bins, column)
+
+
+@pytest.mark.parametrize("known", [1, FEW - 1, FEW, FEW + 1, 200])
+@pytest.mark.parametrize("missing", [[], [None] * 3], ids=["no NULL", "NULLs"])
+def test_each_text_is_counted_however_many_are_known(known: int, missing: list[None]) -> None:
+    texts = [f"text {i}" for i in range(known)]
+    values = [*(t for i, t in enumerate(texts) for _ in range(i % 7)), "another", *missing]
+    column = pa.chunked_array([values], pa.string())
+    for form in (column, coded(column, texts), column.dictionary_encode()):
+        counts = count(Bins(CATEGORY, values=tuple(texts)), form)
+        assert counts.bins == tuple(i % 7 for i in range(known))
+        assert (counts.other, counts.nulls) == (1, len(missing))
 
 
 @pytest.mark.parametrize(

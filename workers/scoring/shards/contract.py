@@ -90,7 +90,7 @@ class InputCheck:
         self._contract, self._ids = plan.contract, [c.name for c in plan.ids[:MAX_IDS]]
         watched = () if plan.reference is None else plan.reference.of(FEATURE)
         self._bins = {fold(column.name): (i, column.bins) for i, column in enumerate(watched)}
-        self._checks: dict[int, _Check] | None = None
+        self._counted: list[tuple[int, Clause, _Check | None]] | None = None
 
     def check(self, rows: pa.Table, features: Sequence[ColumnCounts]) -> Checked:
         """Return what the clauses say of a batch; `features` are its counts (`count_features`).
@@ -99,31 +99,28 @@ class InputCheck:
         they are more than may fail: then it names some.
         """
         contract = self._contract
-        if contract is None or not contract.counted:
+        if contract is None:
             return Checked()
-        if self._checks is None:
-            self._checks = {
-                place: self._check(clause, rows.schema.field(clause.column).type)
+        if self._counted is None:
+            self._counted = [
+                (place, clause, self._check(clause, rows.schema))
                 for place in contract.counted
-                if (clause := contract.clauses[place]).of_values
-            }
+                if (clause := contract.clauses[place])
+            ]
         counts: dict[int, int] = {}
         latest: dict[int, int] = {}
         examples: dict[int, Sequence[Mapping[str, Any]]] = {}
         refusing = {}
-        for place in contract.counted:
-            clause = contract.clauses[place]
-            column = rows.column(clause.column)
-            if place not in self._checks:
-                if (value := newest(column)) is not None:
+        for place, clause, check in self._counted:
+            if check is None:
+                if (value := newest(rows.column(clause.column))) is not None:
                     latest[place] = value
                 continue
-            check = self._checks[place]
             if (number := check.known(features)) == 0:
                 continue
             allowed = clause.allowed(rows.num_rows)
             if number is None or number > allowed:
-                mask = check.failing(column)
+                mask = check.failing(rows.column(clause.column))
                 number = 0 if mask is None else _count(mask)
                 if number > allowed:
                     examples[place] = self._examples(rows, clause, mask)
@@ -133,7 +130,11 @@ class InputCheck:
                 counts[place] = number
         return Checked(ContractCounts(counts, latest, examples), refusing, contract.clauses)
 
-    def _check(self, clause: Clause, kind: pa.DataType) -> _Check:
+    def _check(self, clause: Clause, schema: pa.Schema) -> _Check | None:
+        """Return how the clause's column is checked, or None if its newest value is looked for."""
+        if not clause.of_values:
+            return None
+        kind = schema.field(clause.column).type
         place, bins = self._bins.get(fold(clause.column or ""), (0, None))
         of_counts = None if bins is None else known(clause, kind, bins)
         return _Check(failing(clause, kind), of_counts, place)
