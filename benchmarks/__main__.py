@@ -46,7 +46,7 @@ VALUES_OF_A_STACK = 400_000_000
 
 # The other measurements, which `make bench ARGS=...` runs in place of the comparison
 OTHERS = (
-    *("counting", "image", "job", "memory", "neighbours", "preprocessing"),
+    *("console", "counting", "image", "job", "memory", "neighbours", "preprocessing"),
     *("shadow", "start", "trees"),
 )
 
