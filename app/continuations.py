@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from app import service
 
 if TYPE_CHECKING:
-    from workers.scoring.request import ScoringRequest
+    from workers.scoring.request.parsed import ScoringRequest
 
 SECONDS = 60.0  # for Pub/Sub to have the message
 SECONDS_AT_THE_END = 3.0  # of the eight in which an instance that is stopped has to answer

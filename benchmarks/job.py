@@ -32,10 +32,10 @@ from mlsys.cloud.tables import TableRef
 from mlsys.columns.frames import from_frame
 from mlsys.local.stack import LocalStack
 from workers.scoring.engines.perform import perform
+from workers.scoring.journal.records import Result
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import prepare
-from workers.scoring.records import Result
-from workers.scoring.request import ScoringRequest
-from workers.scoring.store import RunStore
+from workers.scoring.request.parsed import ScoringRequest
 
 NEIGHBOURS = Workload("n", "nearest neighbours", KNeighborsRegressor(), tuple(FLOATS[:5]))
 # A task of one core: the process that Cloud Run would give one CPU.

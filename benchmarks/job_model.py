@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from workers.scoring.journal.records import read_result
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import read_result
 from workers.scoring.shards.chain import all_complete, read_chains
 from workers.scoring.shards.part import FOOTERS_AT_ONCE
 from workers.scoring.shards.read_session import MAX_STREAMS, latest_session
 from workers.scoring.shards.session import PART_ROWS
-from workers.scoring.store import RunStore
 
 STREAMS_FOR_A_TASK = 4
 

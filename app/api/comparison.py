@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from app.api.parameters import ModelName
 from app.api.queries import EnvQuery
 from mlsys.artifact.refs import VERSION, is_alias
-from workers.scoring.request import LATEST
+from workers.scoring.request.parsed import LATEST
 
 
 def _version(value: Any) -> str:

@@ -41,7 +41,7 @@ from mlsys.errors import (
 from mlsys.events.pushes import NOTIFICATION, Malformed, PushMessage, kept_headers
 
 if TYPE_CHECKING:
-    from workers.scoring.request import ScoringRequest
+    from workers.scoring.request.parsed import ScoringRequest
 
 log = logging.getLogger(__name__)
 api = APIBlueprint("events", __name__, abp_tags=[Tag(name="events")])
@@ -207,7 +207,7 @@ def _undo_message(data: bytes) -> UndoMessage | None:
 
 def _finish_undo(message: UndoMessage) -> tuple[str, int]:
     """Undo a run whose undo was decided elsewhere: the console's account cannot write tables."""
-    from workers.scoring.undo import finish_undo
+    from workers.scoring.ending.undo import finish_undo
 
     env = service().settings.require_env(message.env)
     logs.note(run_id=message.undo)

@@ -13,7 +13,7 @@ from app.api.predict_queries import PredictQuery
 from app.api.queries import EnvQuery
 from mlsys.artifact.refs import VERSION
 from mlsys.settings import Settings
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 
 
 class PredictMessage(PredictQuery):

@@ -28,8 +28,8 @@ from app.api.parameters import (
     Shadow,
 )
 from mlsys.settings import Settings
-from workers.scoring.engines.choice import check_engine
-from workers.scoring.request import MaxRejects, ScoringRequest
+from workers.scoring.planning.engine_choice import check_engine
+from workers.scoring.request.parsed import MaxRejects, ScoringRequest
 
 MAX_WHERE = 10_000  # characters; a URL should not hold more
 MAX_PREVIEW = 100  # rows

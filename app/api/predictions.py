@@ -22,7 +22,7 @@ from app.continuations import publish_request
 
 if TYPE_CHECKING:
     from workers.scoring.planning.find_run import Prepared
-    from workers.scoring.request import ScoringRequest
+    from workers.scoring.request.parsed import ScoringRequest
 
 api = APIBlueprint("predictions", __name__, abp_tags=[Tag(name="predictions")])
 
@@ -172,9 +172,9 @@ def predict_by_body() -> Any:
 
 def _predict(query: PredictOrPreviewQuery) -> Any:
     from workers.admission import admitted
-    from workers.scoring.dry_run import preflight
+    from workers.scoring.answers.dry_run import preflight
+    from workers.scoring.answers.preview import preview
     from workers.scoring.planning.find_run import prepare
-    from workers.scoring.preview import preview
 
     clients = service().clients
     request = query.to_request(service().settings)

@@ -125,7 +125,7 @@ def _costs(query: RunsQuery) -> dict[str, Any]:
 
 def list_of(query: RunsQuery) -> dict[str, Any]:
     """Return the runs that a query asks for, as `RunList`."""
-    from workers.scoring.at_work import runs_at_work
+    from workers.scoring.journal.at_work import runs_at_work
     from workers.scoring.publishing.ledger import list_runs, place_of
 
     clients, env = service().clients, service().settings.require_env(query.env)
@@ -151,7 +151,7 @@ def list_of(query: RunsQuery) -> dict[str, Any]:
     responses={200: RunStatus, **documented(400, 403, 404, 503)},
 )
 def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
-    from workers.scoring.status import status
+    from workers.scoring.answers.status import status
 
     env = service().settings.require_env(query.env)
     logs.note(run_id=path.run_id)
@@ -165,7 +165,7 @@ def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
     responses={200: Cancelled, **documented(400, 403, 404, 409, 503)},
 )
 def cancel_run(path: RunPath, query: CancelQuery) -> dict[str, Any]:
-    from workers.scoring.cancellation import cancel
+    from workers.scoring.ending.cancellation import cancel
 
     env = service().settings.require_env(query.env)
     logs.note(run_id=path.run_id)
@@ -192,7 +192,7 @@ def cancel_run(path: RunPath, query: CancelQuery) -> dict[str, Any]:
     responses={200: Undone, **documented(400, 403, 404, 409, 503)},
 )
 def undo_run(path: RunPath, query: UndoQuery) -> dict[str, Any]:
-    from workers.scoring.undo import preview_undo, undo
+    from workers.scoring.ending.undo import preview_undo, undo
 
     clients, env = service().clients, service().settings.require_env(query.env)
     logs.note(run_id=path.run_id)

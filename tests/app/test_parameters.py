@@ -13,7 +13,7 @@ from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.models import ModelRef
 from mlsys.settings import Settings
-from workers.scoring.request import ScoringRequest, check_run_id
+from workers.scoring.request.parsed import ScoringRequest, check_run_id
 
 SERVICE = Settings("my-project", envs=("dev", "staging"))
 GOOD: dict[str, Any] = {

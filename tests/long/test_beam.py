@@ -22,10 +22,10 @@ from mlsys.cloud.clients import Clients
 from mlsys.local.stack import LocalStack
 from mlsys.settings import Settings
 from task_cases import planned
+from workers.scoring.journal.records import read_failure, read_result
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import read_failure, read_result
 from workers.scoring.shards import read_session
-from workers.scoring.store import RunStore
 
 pytestmark = [pytest.mark.long, pytest.mark.process, pytest.mark.timeout(600)]
 

@@ -12,7 +12,7 @@ from sklearn.tree import DecisionTreeRegressor
 from incremental_world import History, World, install
 from mlsys.local.stack import LocalStack
 from scoring_cases import TIMEOUT, Lab
-from workers.scoring.request import IDS
+from workers.scoring.request.parsed import IDS
 
 pytestmark = [
     pytest.mark.long,

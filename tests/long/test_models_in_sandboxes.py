@@ -16,7 +16,7 @@ from both_sides import compare
 from every_estimator import TARGETS, X, estimators
 from pickle_sweep import Case
 from samples import chosen, sampled
-from workers.scoring.request import OUTPUTS
+from workers.scoring.request.parsed import OUTPUTS
 
 CASES = {**sweep_of_estimators.TABLE, **sweep_of_functions.TABLE, **sweep_of_values.TABLE}
 ESTIMATORS = dict(estimators())

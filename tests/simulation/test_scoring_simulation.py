@@ -14,8 +14,8 @@ from simulator.mutant import Mutant
 from simulator.run_mutants import SCORING
 from simulator.run_world import SETTINGS
 from simulator.warehouse import BigQueryClient
+from workers.scoring.journal.records import Counts, Decision
 from workers.scoring.publishing import profile
-from workers.scoring.records import Counts, Decision
 
 SEEDS = [range(6), pytest.param(range(6, 60), marks=pytest.mark.slow)]
 # Found by the first seeds; `make test-long` looks for all of them

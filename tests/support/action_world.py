@@ -83,13 +83,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     replaced: dict[str, Any] = {
         "app.logs.configure": lambda: None,
         "app.console.views.new_run.publish_request": lambda *a: made.did("published", *a),
-        "workers.scoring.dry_run.preflight": made.preflight,
+        "workers.scoring.answers.dry_run.preflight": made.preflight,
         "app.console.views.new_run.is_taken": lambda *_: made.taken,
-        "workers.scoring.cancellation.cancel": lambda _, env, run_id, by, why: (
+        "workers.scoring.ending.cancellation.cancel": lambda _, env, run_id, by, why: (
             made.did("cancelled", run_id, by, why),
             True,
         ),
-        "workers.scoring.status.status": made.status,
+        "workers.scoring.answers.status.status": made.status,
         "workers.registry.table.list_models": lambda *_, **__: (MODELS, False),
         "workers.scoring.planning.offered.offered_tables": lambda _: ["my-project.titanic.test"],
         "workers.registry.move.move_alias": made.move,

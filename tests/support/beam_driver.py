@@ -11,8 +11,8 @@ import sys
 from mlsys.cloud.clients import clients_for
 from mlsys.settings import Settings
 from workers.scoring.engines import beam
-from workers.scoring.request import MaxRejects
-from workers.scoring.store import RunStore
+from workers.scoring.journal.store import RunStore
+from workers.scoring.request.parsed import MaxRejects
 
 if __name__ == "__main__":
     run_id, streams, max_rejects, *options = sys.argv[1:]

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 from console_cloud import NOW, moment
-from workers.scoring.undone import Removal, Undo
+from workers.scoring.journal.undone import Removal, Undo
 
 TABLE = "my-project.titanic.scored"
 STATES = ("done", "done", "stale", "failed", "missing", "running", "empty")

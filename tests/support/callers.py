@@ -43,14 +43,15 @@ from workers import jobs, machine
 from workers.inference import host as host  # for the sandboxes
 from workers.sandbox import nursery
 from workers.scoring import run
-from workers.scoring.engines import cloud_run_job, execution, task
+from workers.scoring.engines import cloud_run_job, task
 from workers.scoring.engines.perform import perform
+from workers.scoring.journal import execution
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning import find_run
 from workers.scoring.publishing import decision
-from workers.scoring.request import MaxRejects, ScoringRequest
+from workers.scoring.request.parsed import MaxRejects, ScoringRequest
 from workers.scoring.shards import pool, read_session
 from workers.scoring.shards.chain import Share, read_chains
-from workers.scoring.store import RunStore
 
 WARM = (google.cloud.storage, grpc, pandas, pyarrow.parquet, sklearn.linear_model, sklearn.pipeline)
 LIFETIME = 120  # seconds after which a caller ends at the latest

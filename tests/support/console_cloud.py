@@ -24,15 +24,15 @@ from app import create_app
 from edge_cases import SERVICE
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.features import Feature
-from workers.scoring.at_work import mark
+from workers.scoring.journal.at_work import mark
+from workers.scoring.journal.records import Counts, Decision, Result
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import REJECTS, Destination
 from workers.scoring.planning.model_pin import ModelPin
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Counts, Decision, Result
 from workers.scoring.shards.part import Footer
 from workers.scoring.shards.read_session import Session
-from workers.scoring.store import RunStore
 from workers.sql import statement
 
 NOW = dt.datetime(2026, 11, 28, 20, 0, tzinfo=dt.UTC)

@@ -20,14 +20,14 @@ from mlsys.errors import Conflict, RunCancelled, RunPublished, TryAgain
 from simulator.kernel import Simulation
 from simulator.storage import Bucket, StorageClient
 from workers.scoring import turns
+from workers.scoring.journal.records import Cancellation, Counts, Decision, Result, read_decision
+from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.undone import Undo
 from workers.scoring.planning import claims, increments
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.increments import plan_incremental
 from workers.scoring.planning.new_rows import Counted
-from workers.scoring.records import Cancellation, Counts, Decision, Result, read_decision
-from workers.scoring.request import IDS, ScoringRequest
-from workers.scoring.store import RunStore
-from workers.scoring.undone import Undo
+from workers.scoring.request.parsed import IDS, ScoringRequest
 
 INPUT, OUTPUT = TableRef("project1", "d", "input"), TableRef("project1", "d", "output")
 
@@ -184,7 +184,7 @@ class World:
         return Result(**values, **dict.fromkeys(numbers.split(), 0), output_created=created)
 
     def cancel(self, _: Any, __: str, run_id: str, *, why: str) -> tuple[Cancellation, bool]:
-        """Cancel a run, as `workers.scoring.cancellation` does."""
+        """Cancel a run, as `workers.scoring.ending.cancellation` does."""
         store = self.store(run_id)
         ours = Cancellation(run_id, run_id, "2026-01-01T00:00:00+00:00", 0.0, why=why)
         store.create(ours.NAME, ours.to_dict())

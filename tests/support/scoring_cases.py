@@ -26,8 +26,8 @@ from mlsys.gcs import gcs_put, gcs_put_pickle
 from mlsys.local.stack import LocalStack
 from mlsys.models import upload_model
 from strict_stack import UNREGISTERED
-from workers.scoring.request import ScoringRequest
-from workers.scoring.store import RunStore
+from workers.scoring.journal.store import RunStore
+from workers.scoring.request.parsed import ScoringRequest
 
 DATASET = "scoring"
 TIMEOUT = 60.0

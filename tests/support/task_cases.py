@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from kill_cases import BAD, OUTPUTS, SCORED, Bench, random_point
 from mlsys.local.executions import Execution, Task
 from mlsys.local.jobs import Jobs
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import prepare
-from workers.scoring.store import RunStore
 from zygote import Caller, Outcome
 
 TRIES = 12  # of a task, until it exits with 0

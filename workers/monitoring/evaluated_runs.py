@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, InvalidRequest, RunNotFound
 from workers.query import run
+from workers.scoring.answers.status import status
+from workers.scoring.journal.records import read_result
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan, read_plan
-from workers.scoring.records import read_result
-from workers.scoring.status import status
-from workers.scoring.store import RunStore
 from workers.sql import statement
 
 MAX_RUNS = 100  # of one request

@@ -9,9 +9,9 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict
 from workers.monitoring.drift import DRIFT, WARN
 from workers.query import json_rows, run
-from workers.scoring.records import Decision, read_decision
-from workers.scoring.status import status
-from workers.scoring.store import RunStore
+from workers.scoring.answers.status import status
+from workers.scoring.journal.records import Decision, read_decision
+from workers.scoring.journal.store import RunStore
 from workers.sql import statement
 
 MAX_BYTES = 8_000_000  # of JSON; Cloud Run ends at 32 MiB an answer, with spaces

@@ -26,12 +26,25 @@ from mlsys.errors import (
 from workers import machine
 from workers.announcements import Event, announce
 from workers.monitoring.drift import DRIFT
-from workers.scoring.at_work import unmark
-from workers.scoring.attempts import HOUR, End, begin, end
-from workers.scoring.cancellation import Looks, check_not_cancelled
-from workers.scoring.costs import costs_so_far
+from workers.scoring.answers.status import progress
+from workers.scoring.ending.cancellation import Looks, check_not_cancelled
+from workers.scoring.ending.unpublished import record_cancelled, record_failure, seconds_since
+from workers.scoring.journal.at_work import unmark
+from workers.scoring.journal.attempts import HOUR, End, begin, end
+from workers.scoring.journal.records import (
+    Cancellation,
+    Counts,
+    Decision,
+    Engine,
+    Failure,
+    Result,
+    read_decision,
+    read_result,
+)
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared, another_plan, check_result
 from workers.scoring.planning.plan import Plan, read_plan
+from workers.scoring.publishing.costs import costs_so_far
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.load import (
@@ -42,27 +55,14 @@ from workers.scoring.publishing.load import (
 )
 from workers.scoring.publishing.profile import record_profile
 from workers.scoring.publishing.shadow import publish_shadow
-from workers.scoring.records import (
-    Cancellation,
-    Counts,
-    Decision,
-    Engine,
-    Failure,
-    Result,
-    read_decision,
-    read_result,
-)
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards.agreement import Agreements
 from workers.scoring.shards.chain import Share, all_complete, read_chains
 from workers.scoring.shards.part import PartDamaged
 from workers.scoring.shards.pool import Scoring, score_shards
 from workers.scoring.shards.read_session import MARGIN, Session, current_session, give_up
 from workers.scoring.shards.watch import Watch
-from workers.scoring.status import progress
-from workers.scoring.store import RunStore
 from workers.scoring.turns import claim_turn, wait_for_others
-from workers.scoring.unpublished import record_cancelled, record_failure, seconds_since
 
 WHOLE = Share()
 IN_SERVICE = Engine()

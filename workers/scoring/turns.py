@@ -12,8 +12,10 @@ from collections.abc import Callable
 
 from mlsys.cloud.clients import Clients, is_passing
 from mlsys.errors import Conflict, MlsysError, RunPublished, RunWaiting, TryAgain
-from workers.scoring.at_work import is_marked
-from workers.scoring.cancellation import cancel
+from workers.scoring.ending.cancellation import cancel
+from workers.scoring.journal.at_work import is_marked
+from workers.scoring.journal.records import Counts
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.claims import (
     Claim,
     Claims,
@@ -25,8 +27,6 @@ from workers.scoring.planning.claims import (
     numbered,
 )
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Counts
-from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
 

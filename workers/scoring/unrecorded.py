@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients
 from workers.jobs import known_jobs
-from workers.scoring.at_work import markers, run_of, unmark
+from workers.scoring.ending.undo import finish_undo
+from workers.scoring.journal.at_work import markers, run_of, unmark
+from workers.scoring.journal.records import Decision, read_decision
+from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.undone import read_undo, read_undone
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.ledger import end_of, record
-from workers.scoring.records import Decision, read_decision
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.run import execute
-from workers.scoring.store import RunStore
-from workers.scoring.undo import finish_undo
-from workers.scoring.undone import read_undo, read_undone
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob

@@ -168,7 +168,7 @@ def request_of(ref: TableRef, run_id: str) -> dict[str, Any]:
         RunNotFound: this environment has no such run.
         InvalidRequest: it is not a run of one of the table's partitions.
     """
-    from workers.scoring.status import planned
+    from workers.scoring.answers.status import planned
 
     _, plan = planned(service().clients, env(), run_id)
     into = plan.output.table

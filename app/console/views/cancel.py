@@ -28,7 +28,7 @@ def confirmed(run_id: str) -> Response:
 
 
 def _cancel(run_id: str, passed: dict[str, str]) -> Response:
-    from workers.scoring.cancellation import cancel
+    from workers.scoring.ending.cancellation import cancel
 
     try:
         asked = CancelQuery.model_validate(passed | {"env": env()})
@@ -42,7 +42,7 @@ def _cancel(run_id: str, passed: dict[str, str]) -> Response:
 
 def form(run_id: str, values: dict[str, str], problem: forms.Problem | None = None) -> Page:
     """Return the form with these values, and what is wrong with them."""
-    from workers.scoring.status import status
+    from workers.scoring.answers.status import status
 
     state = status(service().clients, env(), run_id)
     view = {

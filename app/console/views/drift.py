@@ -11,7 +11,7 @@ from app.console.drift import compared
 from app.console.pages import Page, env, page
 from app.console.views.models import metrics_over
 from mlsys.artifact.refs import ModelRef
-from workers.scoring.request import check_run_id
+from workers.scoring.request.parsed import check_run_id
 
 # Of these metrics first, if they were measured
 FIRST = ("accuracy", "roc_auc", "f1", "log_loss", "brier", "r2", "rmse", "mae", "mean_error")
@@ -21,7 +21,7 @@ FIRST = ("accuracy", "roc_auc", "f1", "log_loss", "brier", "r2", "rmse", "mae", 
 def drift(run_id: str) -> Page:
     """Show how far a run's columns are from the training data and from the run before."""
     from workers.monitoring.looking_back import distances
-    from workers.scoring.status import planned
+    from workers.scoring.answers.status import planned
 
     planned(service().clients, env(), run_id)
     profile = profile_of(run_id)
@@ -40,7 +40,7 @@ def drift(run_id: str) -> Page:
 def measured(run_id: str) -> Page:
     """Show the metrics of a run by labels that arrived later, a part of its page."""
     from workers.monitoring.looking_back import metrics_of_run
-    from workers.scoring.status import planned
+    from workers.scoring.answers.status import planned
 
     rows = metrics_of_run(service().clients, env(), check_run_id(run_id))
     if not rows:
@@ -74,8 +74,8 @@ def measured_versions(model_name: str) -> Page:
 
 def profile_of(run_id: str) -> tuple[Mapping[str, Any], ...]:
     """Return the rows of a run's profile; none of a run that has decided nothing."""
-    from workers.scoring.records import Decision, read_decision
-    from workers.scoring.store import RunStore
+    from workers.scoring.journal.records import Decision, read_decision
+    from workers.scoring.journal.store import RunStore
 
     decision = read_decision(RunStore(service().clients, env(), run_id))
     return decision.profile if isinstance(decision, Decision) else ()

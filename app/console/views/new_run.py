@@ -22,7 +22,7 @@ from app.console.formats import moment
 from app.console.pages import Page, blueprint, env, page, query, render, see
 from app.console.rendering import link
 from app.continuations import publish_request
-from workers.scoring.request import check_run_id
+from workers.scoring.request.parsed import check_run_id
 
 FIELDS = tuple(
     name
@@ -64,7 +64,7 @@ def start() -> Response:
 
 def _start(passed: dict[str, str], runs: bool) -> Response:
     from workers.admission import admitted
-    from workers.scoring.dry_run import preflight
+    from workers.scoring.answers.dry_run import preflight
 
     try:
         asked = PredictQuery.model_validate(passed | {"env": env()})
@@ -112,9 +112,9 @@ def requested(run_id: str) -> Page:
 
 def is_taken(env: str, run_id: str, since: float) -> bool:
     """Tell whether the service has planned the run, and forgotten a failure from before."""
+    from workers.scoring.journal.records import read_failure
+    from workers.scoring.journal.store import RunStore
     from workers.scoring.planning.plan import read_plan
-    from workers.scoring.records import read_failure
-    from workers.scoring.store import RunStore
 
     store = RunStore(service().clients, env, run_id)
     if read_plan(store) is None:

@@ -23,7 +23,7 @@ Row = Mapping[str, Any]
 def overview() -> Page:
     """Show what needs attention, and the latest runs."""
     from workers.registry.table import list_models
-    from workers.scoring.at_work import runs_at_work
+    from workers.scoring.journal.at_work import runs_at_work
     from workers.scoring.publishing.ledger import list_runs
 
     clients, name = service().clients, env()

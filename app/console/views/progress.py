@@ -12,7 +12,7 @@ from app.console.pages import Page, env, page
 @page("/runs/<run_id>/progress")
 def progress(run_id: str) -> Page:
     """Show how far a run is. Once it has ended, the page that shows it is loaded again."""
-    from workers.scoring.status import status
+    from workers.scoring.answers.status import status
 
     state = status(service().clients, env(), run_id)
     view = {"run_id": run_id, "state": state, "progress": progress_of(state)}

@@ -14,7 +14,7 @@ from app.console import calls
 from app.console.formats import now
 from app.console.pages import Page, env, page, query
 from app.console.views.progress import progress_of
-from workers.scoring.request import check_run_id
+from workers.scoring.request.parsed import check_run_id
 
 EACH = 50  # runs of a page
 MAX_WORKING = 20  # runs that still work, above those that ended
@@ -37,7 +37,7 @@ class Filter(RunsQuery):
 @page("/runs")
 def runs() -> Page:
     """List the runs: those that still work, then those that ended."""
-    from workers.scoring.at_work import runs_at_work
+    from workers.scoring.journal.at_work import runs_at_work
 
     passed = query(Filter)
     listed = list_of(passed)
@@ -59,10 +59,10 @@ def runs() -> Page:
 @page("/runs/<run_id>")
 def run(run_id: str) -> Page:
     """Show a run: its state, its steps, its rows, and how to repeat it."""
-    from workers.scoring.attempts import latest
+    from workers.scoring.answers.status import status
+    from workers.scoring.journal.attempts import latest
+    from workers.scoring.journal.store import RunStore
     from workers.scoring.planning.plan import read_plan
-    from workers.scoring.status import status
-    from workers.scoring.store import RunStore
 
     clients, name = service().clients, env()
     state = status(clients, name, run_id)
@@ -109,9 +109,9 @@ def run(run_id: str) -> Page:
 @page("/runs/<run_id>/rejects")
 def rejects(run_id: str) -> Page:
     """Show some of the rows that a run set aside, a part of its page."""
-    from workers.scoring.records import Decision, read_decision
+    from workers.scoring.answers.status import planned
+    from workers.scoring.journal.records import Decision, read_decision
     from workers.scoring.shards.rejects import read_rejects
-    from workers.scoring.status import planned
 
     store, _ = planned(service().clients, env(), run_id)
     decision = read_decision(store)
@@ -123,8 +123,8 @@ def rejects(run_id: str) -> Page:
 @page("/runs/<run_id>/rows")
 def rows(run_id: str) -> Page:
     """Show some of the rows that a run wrote, a part of its page."""
+    from workers.scoring.answers.status import planned
     from workers.scoring.publishing.sample import some_rows
-    from workers.scoring.status import planned
 
     store, _ = planned(service().clients, env(), run_id)
     some = some_rows(store)
@@ -176,7 +176,7 @@ def attempt(each: Any) -> dict[str, Any]:
 
 def timeline_of(store: Any, plan: Any, attempts: Any, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the steps of the run on one axis, in seconds since it was planned."""
-    from workers.scoring.timeline import timeline
+    from workers.scoring.answers.timeline import timeline
 
     spans = timeline(plan, store.created(), attempts, state.get("result"))
     if not spans:

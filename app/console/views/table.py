@@ -12,7 +12,7 @@ EACH = 50  # runs, and partitions
 @page("/tables/<table>")
 def table(table: str) -> Page:
     """Show which runs wrote a table, the latest first."""
-    from workers.scoring.at_work import runs_at_work
+    from workers.scoring.journal.at_work import runs_at_work
     from workers.scoring.publishing.table_runs import last_runs_of_partitions, runs_of_table
 
     clients, name = service().clients, env()

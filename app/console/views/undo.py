@@ -23,7 +23,7 @@ from mlsys.errors import MlsysError, RunNotFound, TryAgain
 @page("/runs/<run_id>/undo")
 def undo(run_id: str) -> Page:
     """Show which run would be undone; what that removes is loaded later."""
-    from workers.scoring.status import planned
+    from workers.scoring.answers.status import planned
 
     _, plan = planned(service().clients, env(), run_id)
     view = {"run_id": run_id, "output_table": str(plan.output.table)}
@@ -51,7 +51,7 @@ def confirmed(run_id: str) -> Response:
 
 
 def _undo(run_id: str, passed: dict[str, str]) -> Response:
-    from workers.scoring.undo import decide_undo
+    from workers.scoring.ending.undo import decide_undo
 
     try:
         asked = UndoQuery.model_validate(passed | {"env": env()})
@@ -67,7 +67,7 @@ def _undo(run_id: str, passed: dict[str, str]) -> Response:
 
 def form(run_id: str, values: dict[str, str], problem: forms.Problem | None = None) -> Page:
     """Return the form with what would be removed, or with why nothing can be."""
-    from workers.scoring.undo import preview_undo
+    from workers.scoring.ending.undo import preview_undo
 
     view: dict[str, Any] = {
         "run_id": run_id,

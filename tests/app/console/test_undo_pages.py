@@ -21,7 +21,7 @@ from console_cloud import (
     result_of,
 )
 from mlsys.errors import Conflict, TryAgain
-from workers.scoring.undone import Removal, Undo, Undone
+from workers.scoring.journal.undone import Removal, Undo, Undone
 
 ADDRESS = "/ui/runs/a-run/undo"
 FORM = "/ui/runs/a-run/removals"
@@ -34,8 +34,8 @@ class Service:
         self.decision: Undo | None = None
         self.fault: Exception | None = None
         self.done: list[tuple[str, ...]] = []
-        patch.setattr("workers.scoring.undo.preview_undo", self.preview)
-        patch.setattr("workers.scoring.undo.decide_undo", self.decide)
+        patch.setattr("workers.scoring.ending.undo.preview_undo", self.preview)
+        patch.setattr("workers.scoring.ending.undo.decide_undo", self.decide)
         patch.setattr("app.continuations.publish_undo", lambda *a: self.done.append(a))
         patch.setattr("app.console.formats.now", lambda: NOW)
 

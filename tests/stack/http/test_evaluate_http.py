@@ -13,7 +13,7 @@ from mlsys.artifact.refs import ModelRef
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
 from workers.registry.evidence import measured_metrics
-from workers.scoring.store import RunStore
+from workers.scoring.journal.store import RunStore
 
 RNG = np.random.default_rng(5)
 X = pd.DataFrame({"a": RNG.normal(size=60), "b": RNG.normal(size=60)})

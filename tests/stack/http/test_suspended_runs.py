@@ -18,10 +18,10 @@ from mlsys.local.stack import LocalStack
 from mlsys.local.topics import predictions, push_subscriptions
 from scoring_cases import Lab, unique
 from strict_stack import StrictStack
-from workers.scoring.attempts import MOST
+from workers.scoring.journal.attempts import MOST
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.shards import read_session
-from workers.scoring.store import RunStore
 
 pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 

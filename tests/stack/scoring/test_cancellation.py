@@ -23,13 +23,13 @@ from mlsys.local.stack import LocalStack
 from samples import chosen
 from scoring_cases import Lab, unique
 from workers import machine
-from workers.scoring import cancellation
-from workers.scoring.attempts import Attempt
-from workers.scoring.cancellation import cancel
+from workers.scoring.ending import cancellation
+from workers.scoring.ending.cancellation import cancel
 from workers.scoring.engines import cloud_run_job, task
+from workers.scoring.journal.attempts import Attempt
+from workers.scoring.journal.records import read_cancellation, read_result
 from workers.scoring.planning.find_run import Prepared, prepare
-from workers.scoring.records import read_cancellation, read_result
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.run import execute
 from workers.scoring.shards import pool, read_session, watch
 from workers.scoring.shards.chain import Share

@@ -8,7 +8,7 @@ from sklearn.linear_model import LinearRegression
 from mlsys.errors import TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
-from workers.scoring import queries
+from workers.scoring.journal import queries
 from workers.scoring.planning import find_run
 
 pytestmark = pytest.mark.usefixtures("environment")

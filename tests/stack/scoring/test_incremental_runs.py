@@ -14,10 +14,10 @@ from mlsys.errors import TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import TIMEOUT, Lab
 from workers.scoring import run
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning import claims
 from workers.scoring.planning.incremental import Incremental, Watermark
 from workers.scoring.planning.incremental_sql import counts_sql
-from workers.scoring.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -15,7 +15,7 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
 from workers.scoring.planning.find_run import Prepared, prepare
 from workers.scoring.planning.model_pin import load_pinned
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.run import execute
 from workers.scoring.shards import read_session, shard
 from workers.scoring.shards.chain import Chain

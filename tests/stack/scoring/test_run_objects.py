@@ -15,12 +15,12 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from terraform_cases import MODULE, Config, files_of
 from workers.scoring import run
+from workers.scoring.answers.status import status
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.publishing import decision, load
 from workers.scoring.run import execute
 from workers.scoring.shards import part, read_session
-from workers.scoring.status import status
-from workers.scoring.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -30,10 +30,12 @@ from mlsys.local.stack import LocalStack
 from mlsys.local.storage import create_buckets
 from scoring_cases import Lab, unique
 from workers.scoring import run
+from workers.scoring.answers.status import status
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared, prepare
 from workers.scoring.planning.model_pin import load_pinned
 from workers.scoring.planning.plan import Plan
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.run import execute
 from workers.scoring.shards import part, pool, read_rows, read_session
 from workers.scoring.shards.chain import Chain
@@ -41,8 +43,6 @@ from workers.scoring.shards.part import Footer, read_footers
 from workers.scoring.shards.read_session import current_session
 from workers.scoring.shards.scorer import Scorer
 from workers.scoring.shards.shard import score_shard
-from workers.scoring.status import status
-from workers.scoring.store import RunStore
 
 pytestmark = pytest.mark.usefixtures("environment")
 

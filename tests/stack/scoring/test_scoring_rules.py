@@ -20,12 +20,12 @@ from mlsys.cloud.tables import TableRef
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound, TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
+from workers.scoring.answers.status import status
 from workers.scoring.planning.find_run import prepare
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 from workers.scoring.run import execute
 from workers.scoring.shards import read_rows
 from workers.scoring.shards import read_session as session
-from workers.scoring.status import status
 
 X = pd.DataFrame({"id": np.arange(40), "a": np.linspace(0, 1, 40), "b": np.linspace(3, -2, 40)})
 MODEL = LinearRegression().fit(X[["a", "b"]], 2 * X["a"] - X["b"])

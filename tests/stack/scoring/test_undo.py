@@ -14,8 +14,8 @@ import pytest
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from undo_world import DAYS, INPUT, MODEL, ROWS, UndoWorld, X, one_history
+from workers.scoring.ending.undo import decide_undo
 from workers.scoring.publishing import removable
-from workers.scoring.undo import decide_undo
 
 pytestmark = pytest.mark.usefixtures("environment")
 

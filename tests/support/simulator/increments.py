@@ -16,8 +16,8 @@ from simulator.runs_audit import Audit
 from simulator.scoring import Scoring
 from simulator.setups import INPUT, OUTPUT, Setup
 from simulator.tables import input_of
-from workers.scoring import undo
-from workers.scoring.request import IDS, ScoringRequest
+from workers.scoring.ending import undo
+from workers.scoring.request.parsed import IDS, ScoringRequest
 
 SCHEMA = pa.schema({"id": pa.int64(), "n": pa.int64(), "x": pa.float64()})
 BEGINS = 6  # rows of the table

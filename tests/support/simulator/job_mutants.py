@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.mutant import Mutant, Patch
-from workers.scoring.engines import cloud_run_job, ended, execution
-from workers.scoring.records import Failure
-from workers.scoring.store import RunStore
+from workers.scoring.engines import cloud_run_job, ended
+from workers.scoring.journal import execution
+from workers.scoring.journal.records import Failure
+from workers.scoring.journal.store import RunStore
 
 
 def _without_a_claim(patch: Patch) -> None:

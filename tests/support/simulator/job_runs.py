@@ -10,9 +10,9 @@ from simulator.gaps import Mismatch
 from simulator.run_world import SETTINGS
 from simulator.scoring import Scoring
 from workers.scoring.engines import task
-from workers.scoring.request import JOB, SERVICE, MaxRejects, ScoringRequest
+from workers.scoring.journal.store import RunStore
+from workers.scoring.request.parsed import JOB, SERVICE, MaxRejects, ScoringRequest
 from workers.scoring.shards.chain import Share
-from workers.scoring.store import RunStore
 
 TASKS = 3
 

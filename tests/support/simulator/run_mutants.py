@@ -8,11 +8,13 @@ from typing import Any
 
 from simulator.kernel import current
 from simulator.mutant import Mutant, Patch, running
-from workers.scoring import cancellation, records, run, unpublished
+from workers.scoring import run
+from workers.scoring.ending import cancellation, unpublished
+from workers.scoring.journal import records
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning import lookup
 from workers.scoring.publishing import ledger, load, profile
 from workers.scoring.shards import shard
-from workers.scoring.store import RunStore
 
 
 def _written_again(patch: Patch) -> None:

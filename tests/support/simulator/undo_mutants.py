@@ -7,7 +7,7 @@ from typing import Any
 from google.cloud.bigquery import ArrayQueryParameter
 
 from simulator.mutant import Mutant, Patch
-from workers.scoring import undo
+from workers.scoring.ending import undo
 from workers.scoring.planning import find_run
 from workers.scoring.publishing import removable, removal
 

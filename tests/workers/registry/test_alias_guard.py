@@ -23,7 +23,7 @@ from workers.registry.broken import broken
 from workers.registry.clauses import Clause
 from workers.registry.move import MoveRequest, aliases_now
 from workers.scoring.planning.model_pin import find_model
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 
 MOVED = {"movers", "why", "ready", "golden_rows", "runs", "shadow"}
 Change = Callable[[Guarded], object]

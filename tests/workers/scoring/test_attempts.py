@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mlsys.errors import NoProgress
-from workers.scoring import attempts
-from workers.scoring.attempts import (
+from workers.scoring.journal import attempts
+from workers.scoring.journal.attempts import (
     MOST,
     Attempt,
     begin,
@@ -19,7 +19,7 @@ from workers.scoring.attempts import (
     progress_of,
     without_progress,
 )
-from workers.scoring.store import RunStore
+from workers.scoring.journal.store import RunStore
 
 NOW = dt.datetime(2026, 11, 28, 12, tzinfo=dt.UTC)
 PAST, LATER = ((NOW + dt.timedelta(seconds=s)).isoformat() for s in (-1, 1))

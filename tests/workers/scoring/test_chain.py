@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from mlsys.errors import TryAgain
+from workers.scoring.journal.records import Counts
 from workers.scoring.publishing import decision
-from workers.scoring.records import Counts
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards import chain
 from workers.scoring.shards.chain import Chain, read_chains
 from workers.scoring.shards.part import Footer, PartDamaged, PartGone

@@ -10,8 +10,8 @@ from app.api.predict_queries import PredictQuery
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.settings import Settings
-from workers.scoring.engines.choice import JOB_ROWS, choose, too_slow
-from workers.scoring.request import ScoringRequest
+from workers.scoring.planning.engine_choice import JOB_ROWS, choose, too_slow
+from workers.scoring.request.parsed import ScoringRequest
 from workers.scoring.shards.chain import Share
 from workers.scoring.shards.read_session import MAX_STREAMS, streams_to_request
 

@@ -19,7 +19,7 @@ from workers.scoring.planning.incremental import KINDS, Incremental, Watermark, 
 from workers.scoring.planning.incremental_sql import counts_sql, key_sql, lacking_sql
 from workers.scoring.planning.increments import plan_incremental
 from workers.scoring.planning.new_rows import Counted, count_rows
-from workers.scoring.request import IDS, ScoringRequest, read_incremental
+from workers.scoring.request.parsed import IDS, ScoringRequest, read_incremental
 
 TABLE, OUTPUT = TableRef.parse("my-project.d.t"), TableRef.parse("my-project.d.out")
 

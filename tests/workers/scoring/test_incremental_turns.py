@@ -14,12 +14,12 @@ from incremental_world import OUTPUT, History, Row, World, install
 from mlsys.errors import Conflict, RunCancelled, SchemaMismatch, TryAgain
 from workers.scoring import run
 from workers.scoring.engines import beam, cloud_run_job
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning import claims, find_run
 from workers.scoring.planning.claims import Claims, Status
 from workers.scoring.planning.incremental import outputs_of
-from workers.scoring.request import IDS
+from workers.scoring.request.parsed import IDS
 from workers.scoring.shards import materialized_view
-from workers.scoring.store import RunStore
 
 SEEDS = range(30)  # `make test-long` plays more
 STEPS = 60

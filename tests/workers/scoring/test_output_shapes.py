@@ -43,7 +43,7 @@ from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.model_pin import ModelPin
 from workers.scoring.planning.plan import Plan
-from workers.scoring.request import OUTPUTS
+from workers.scoring.request.parsed import OUTPUTS
 from workers.scoring.shards.scorer import Batch, Scorer
 
 REFUSED = {  # outputs that planning refuses, with the reason

@@ -11,10 +11,10 @@ import pytest
 
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest, PriceLimit
-from workers.scoring.limits import read_max_bytes, read_max_cost
 from workers.scoring.planning.price import TIB, Estimate, check_price, price_of
 from workers.scoring.publishing.costs_table import first_day
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.limits import read_max_bytes, read_max_cost
+from workers.scoring.request.parsed import ScoringRequest
 
 
 def request(**limits: Any) -> ScoringRequest:

@@ -12,13 +12,13 @@ from google.api_core.exceptions import BadRequest, ServiceUnavailable
 
 from console_cloud import World, moment, plan_of, put_run, result_of
 from mlsys.errors import SchemaMismatch, TryAgain
-from workers.scoring.costs import costs_so_far
+from workers.scoring.journal.queries import OF_UNDO, Notes, bytes_queried, noting, select_for
+from workers.scoring.journal.records import Result
+from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.undone import Undone
 from workers.scoring.planning.price import price_of
+from workers.scoring.publishing.costs import costs_so_far
 from workers.scoring.publishing.ledger import _row
-from workers.scoring.queries import OF_UNDO, Notes, bytes_queried, noting, select_for
-from workers.scoring.records import Result
-from workers.scoring.store import RunStore
-from workers.scoring.undone import Undone
 
 COSTS = ("bytes_billed", "estimated_cost")
 STORED = "a-run/queries/"
@@ -105,7 +105,7 @@ def test_what_bigquery_does_not_tell_counts_nothing(
     def busy(*_: Any) -> None:
         raise ServiceUnavailable("later")
 
-    monkeypatch.setattr("workers.scoring.queries.find_job", busy)
+    monkeypatch.setattr("workers.scoring.journal.queries.find_job", busy)
     assert bytes_queried(store, store.names()) == 100
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mlsys.cloud.tables import TableRef
+from workers.scoring.journal.records import Decision
+from workers.scoring.journal.undone import Removal, Undo
 from workers.scoring.publishing import replaced
 from workers.scoring.publishing.replaced import MILLISECOND, created_by, replaced_at
-from workers.scoring.records import Decision
-from workers.scoring.undone import Removal, Undo
 
 START = dt.datetime(2026, 11, 29, 3, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)

@@ -6,8 +6,8 @@ import datetime as dt
 from typing import Any
 
 from console_cloud import moment, plan_of
-from workers.scoring.attempts import Attempt
-from workers.scoring.timeline import timeline
+from workers.scoring.answers.timeline import timeline
+from workers.scoring.journal.attempts import Attempt
 
 PLAN = plan_of()
 FIRST = "attempts/20261128T194100000000.json"

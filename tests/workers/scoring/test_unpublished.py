@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from workers.scoring.records import Failure
-from workers.scoring.unpublished import seconds_since
+from workers.scoring.ending.unpublished import seconds_since
+from workers.scoring.journal.records import Failure
 
 PLANNED = dt.datetime(2026, 3, 2, 9, tzinfo=dt.UTC)
 

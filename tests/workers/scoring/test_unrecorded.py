@@ -11,8 +11,9 @@ import pytest
 from simulator import seeds
 from simulator.kernel import simulation
 from simulator.scoring import Scoring
-from workers.scoring import cancellation, run, undo
-from workers.scoring.at_work import FOLDER
+from workers.scoring import run
+from workers.scoring.ending import cancellation, undo
+from workers.scoring.journal.at_work import FOLDER
 from workers.scoring.unrecorded import record_ended
 
 HOUR = 3600.0

@@ -20,15 +20,15 @@ from workers.query import run as run_statement
 from workers.scoring.backfill.ranges import partitions_between
 from workers.scoring.backfill.request import DONE, Backfill
 from workers.scoring.backfill.states import Entry, Runs, Wanted, judge, totals
+from workers.scoring.journal.records import read_cancellation, read_failure, read_result
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import FoundRun, find_run
 from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.model_pin import find_model
 from workers.scoring.planning.partition import input_partitioning
 from workers.scoring.planning.partition_state import PartitionState, States, states_of_tables
 from workers.scoring.planning.partitioning import Partitioning
-from workers.scoring.records import read_cancellation, read_failure, read_result
-from workers.scoring.request import ScoringRequest
-from workers.scoring.store import RunStore
+from workers.scoring.request.parsed import ScoringRequest
 from workers.sql import statement
 
 if TYPE_CHECKING:

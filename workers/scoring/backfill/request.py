@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 
 DONE, STALE, FAILED, RUNNING, MISSING, EMPTY = STATES = (
     *("done", "stale", "failed", "running", "missing", "empty"),

@@ -10,7 +10,7 @@ from typing import Any
 from workers.scoring.backfill.request import DONE, EMPTY, FAILED, MISSING, RUNNING, STALE, STATES
 from workers.scoring.planning.model_pin import ModelPin
 from workers.scoring.planning.partition_state import PartitionState
-from workers.scoring.request import BESIDE
+from workers.scoring.request.parsed import BESIDE
 
 
 @dataclass(frozen=True, slots=True)

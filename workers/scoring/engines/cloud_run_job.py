@@ -18,13 +18,14 @@ from dataclasses import asdict
 from mlsys.cloud.clients import Clients
 from mlsys.errors import MlsysError, RunInterrupted, TryAgain
 from workers.monitoring.contract import ENFORCE
-from workers.scoring.attempts import count_again, progress_of
-from workers.scoring.cancellation import Looks, check_not_cancelled, end_execution
+from workers.scoring.answers.status import progress
+from workers.scoring.ending.cancellation import Looks, check_not_cancelled, end_execution
+from workers.scoring.ending.unpublished import record_failure
 from workers.scoring.engines.ended import check_ended, error_of, look_up_for
-from workers.scoring.engines.execution import Execution, latest_execution
 from workers.scoring.engines.run_job import run_job
-from workers.scoring.planning.find_run import Prepared, check_result
-from workers.scoring.records import (
+from workers.scoring.journal.attempts import count_again, progress_of
+from workers.scoring.journal.execution import Execution, latest_execution
+from workers.scoring.journal.records import (
     Engine,
     Failure,
     Result,
@@ -33,12 +34,11 @@ from workers.scoring.records import (
     read_failure,
     read_result,
 )
+from workers.scoring.journal.store import RunStore
+from workers.scoring.planning.find_run import Prepared, check_result
 from workers.scoring.run import execute, finish_before
 from workers.scoring.shards.chain import all_complete
 from workers.scoring.shards.read_session import current_session, is_given_up, latest_session
-from workers.scoring.status import progress
-from workers.scoring.store import RunStore
-from workers.scoring.unpublished import record_failure
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import RunInterrupted, RunWaiting
-from workers.scoring.engines.choice import too_slow
+from workers.scoring.journal.records import Engine, Result
+from workers.scoring.planning.engine_choice import too_slow
 from workers.scoring.planning.find_run import Prepared
-from workers.scoring.records import Engine, Result
 from workers.scoring.run import execute
 
 

@@ -21,12 +21,12 @@ from typing import Any, Self
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import TryAgain
+from workers.scoring.journal.records import Cancellation, read_decision, read_result
+from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.undone import read_undo
 from workers.scoring.planning.incremental import Watermark, outputs_of
 from workers.scoring.planning.plan import Plan, read_plan
-from workers.scoring.records import Cancellation, read_decision, read_result
-from workers.scoring.request import IDS
-from workers.scoring.store import RunStore
-from workers.scoring.undone import read_undo
+from workers.scoring.request.parsed import IDS
 
 MOST = 999_999_999
 SETTLE_AFTER = dt.timedelta(minutes=1)  # from a claim to its `publish.json`: two requests

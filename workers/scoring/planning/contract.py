@@ -29,13 +29,13 @@ from workers.monitoring.contract import (
     stopped_by,
 )
 from workers.query import column_sql, dry_run
+from workers.scoring.journal.queries import select_for
 from workers.scoring.planning.columns import PARQUET_TYPES, Column
 from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.model_pin import ModelPin
 from workers.scoring.planning.partition_filter import requires_filter
 from workers.scoring.planning.plan import Plan
-from workers.scoring.queries import select_for
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 from workers.verification.version import read_contract
 
 CHEAP_BYTES = 10 * 2**30  # a query of some cents

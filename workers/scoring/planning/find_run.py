@@ -13,7 +13,17 @@ from mlsys.errors import Conflict, TryAgain
 from workers.monitoring.contract import ENFORCE
 from workers.query import select
 from workers.sandbox.client import SandboxedModel
-from workers.scoring.at_work import mark
+from workers.scoring.journal.at_work import mark
+from workers.scoring.journal.queries import noting
+from workers.scoring.journal.records import (
+    Cancellation,
+    Result,
+    read_cancellation,
+    read_decision,
+    read_result,
+)
+from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.undone import Undo, read_undo, read_undone
 from workers.scoring.planning.claims import builds_on_rows, claims_of
 from workers.scoring.planning.contract import contract_note
 from workers.scoring.planning.lookup import Resolved, resolve
@@ -23,15 +33,7 @@ from workers.scoring.planning.partition_filter import any_partition, requires_fi
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.planning.price import check_price, estimate, has_limit
 from workers.scoring.planning.shadow import add_shadow, planned_otherwise
-from workers.scoring.queries import noting
-from workers.scoring.records import (
-    Cancellation,
-    Result,
-    read_cancellation,
-    read_decision,
-    read_result,
-)
-from workers.scoring.request import (
+from workers.scoring.request.parsed import (
     AUTO,
     LATEST,
     MAX_RUN_ID,
@@ -39,9 +41,7 @@ from workers.scoring.request import (
     ScoringRequest,
     check_run_id,
 )
-from workers.scoring.store import RunStore
-from workers.scoring.tolerance import Tolerance
-from workers.scoring.undone import Undo, read_undo, read_undone
+from workers.scoring.request.tolerance import Tolerance
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any, Self
 
 from mlsys.columns.names import fold
-from workers.scoring.request import IDS
+from workers.scoring.request.parsed import IDS
 
 # BigQuery's types that have one order, and values that a literal gives back bit by bit.
 KINDS = ("INT64", "NUMERIC", "BIGNUMERIC", "DATE", "DATETIME", "TIMESTAMP")

@@ -22,7 +22,7 @@ from workers.scoring.planning.locations import dataset_location
 from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.new_rows import Counted, count_rows
 from workers.scoring.planning.price import Estimate, check_price, has_limit, price_of
-from workers.scoring.request import IDS, ScoringRequest
+from workers.scoring.request.parsed import IDS, ScoringRequest
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table

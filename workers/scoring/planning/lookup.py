@@ -19,6 +19,7 @@ from mlsys.cloud.tables import TableRef, find_table
 from mlsys.columns.names import fold
 from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound, TryAgain
 from workers.query import dry_run
+from workers.scoring.journal.queries import Notes
 from workers.scoring.planning.model_pin import ModelPin, find_model
 from workers.scoring.planning.partition import input_filter
 from workers.scoring.planning.partition_filter import (
@@ -29,8 +30,7 @@ from workers.scoring.planning.partition_filter import (
 )
 from workers.scoring.planning.partition_state import PartitionState, partition_states
 from workers.scoring.planning.table_kinds import is_query, kind_of
-from workers.scoring.queries import Notes
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField, Table

@@ -38,7 +38,7 @@ from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.table_kinds import input_warnings, output_warnings
 from workers.scoring.planning.watched import of_last_run, of_training
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 
 
 def make_plan(

@@ -16,7 +16,7 @@ from mlsys.errors import AliasNotFound, ModelNotFound, ModelUnusable, TryAgain
 from workers import admission, machine
 from workers.sandbox.client import ModelFile, SandboxedModel, tried_twice
 from workers.sandbox.died import SandboxDied
-from workers.scoring.request import LATEST, ScoringRequest
+from workers.scoring.request.parsed import LATEST, ScoringRequest
 from workers.verification.crashes import crash_of, note_sound, object_name, remember_crash
 from workers.verification.version import read_metadata as metadata_of
 from workers.verification.version import read_model, signature_of

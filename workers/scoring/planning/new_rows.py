@@ -12,12 +12,12 @@ from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import find_table
 from mlsys.errors import SchemaMismatch, TryAgain
 from workers.query import as_of, dry_run, is_valid
+from workers.scoring.journal.queries import select_for
 from workers.scoring.planning.incremental import Watermark
 from workers.scoring.planning.incremental_sql import counts_sql, lacking_sql, new_rows_sql
 from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.plan import Plan
-from workers.scoring.queries import select_for
 
 log = logging.getLogger(__name__)
 

@@ -19,12 +19,12 @@ from workers.inference.predictor import PredictionSpec
 from workers.monitoring.contract import PlannedContract
 from workers.monitoring.reference import Reference
 from workers.query import column_sql
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.incremental import Incremental
 from workers.scoring.planning.model_pin import ModelPin
 from workers.scoring.planning.partition_filter import all_of
-from workers.scoring.store import RunStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from workers.query import column_sql, dry_run
 from workers.scoring.planning.new_rows import lacking_rows
 from workers.scoring.planning.partition_filter import all_of
 from workers.scoring.planning.plan import Plan
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table

@@ -45,7 +45,7 @@ from workers.scoring.planning.model_pin import (
 from workers.scoring.planning.outputs import with_ids, written_columns
 from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.planning.plan import Pair, Plan, Shadow
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 
 log = logging.getLogger(__name__)
 

@@ -18,6 +18,8 @@ from workers.monitoring.contract import (
     stopped_by,
     warnings_of,
 )
+from workers.scoring.journal.records import Counts, Decision
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.destination import rejects_destination
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.profile import (
@@ -30,13 +32,11 @@ from workers.scoring.publishing.profile import (
 )
 from workers.scoring.publishing.row_count import check_row_count
 from workers.scoring.publishing.shadow import decide_shadow
-from workers.scoring.records import Counts, Decision
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards.chain import Chain, read_chains
 from workers.scoring.shards.part import Footer, PartDamaged, PartGone
 from workers.scoring.shards.rejects import read_rejects, too_many
 from workers.scoring.shards.session import Session, give_up, given_up
-from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import TryAgain
 from workers.json_values import json_value
 from workers.query import json_rows, run
-from workers.scoring.planning.plan import Plan
-from workers.scoring.records import (
+from workers.scoring.journal.records import (
     Cancellation,
     Failure,
     Result,
@@ -26,8 +25,9 @@ from workers.scoring.records import (
     read_failure,
     read_result,
 )
-from workers.scoring.store import RunStore
-from workers.scoring.undone import Undone, read_undone
+from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.undone import Undone, read_undone
+from workers.scoring.planning.plan import Plan
 from workers.sql import statement
 
 LOOKS = 5

@@ -17,6 +17,9 @@ from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.cloud.messages import words_of
 from mlsys.errors import Conflict
 from workers.query import as_of, select
+from workers.scoring.journal.queries import Notes, select_for
+from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.undone import Removal, read_undo
 from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.replaced import (
@@ -35,9 +38,6 @@ from workers.scoring.publishing.written import (
     refusals,
     too_late,
 )
-from workers.scoring.queries import Notes, select_for
-from workers.scoring.store import RunStore
-from workers.scoring.undone import Removal, read_undo
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table

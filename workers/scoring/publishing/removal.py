@@ -22,6 +22,7 @@ from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import TryAgain
 from workers.jobs import finish, jobs_of, known_jobs, start_query
 from workers.query import as_of, is_dml_conflict
+from workers.scoring.journal.undone import Removal
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.replaced import NOT_VOID, void_runs
 from workers.scoring.publishing.written import (
@@ -32,7 +33,6 @@ from workers.scoring.publishing.written import (
     refusals,
     too_late,
 )
-from workers.scoring.undone import Removal
 from workers.sql import template
 
 if TYPE_CHECKING:

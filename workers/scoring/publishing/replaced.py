@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef
 from workers.query import run
-from workers.scoring.at_work import markers, run_of
+from workers.scoring.journal.at_work import markers, run_of
+from workers.scoring.journal.records import Decision, read_decision, read_result
+from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.undone import Undo, read_undo, read_undone
 from workers.scoring.planning.plan import Plan, read_plan
-from workers.scoring.records import Decision, read_decision, read_result
-from workers.scoring.store import RunStore
-from workers.scoring.undone import Undo, read_undo, read_undone
 from workers.sql import statement
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import Any
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, TryAgain
 from workers.query import as_of
+from workers.scoring.journal.queries import Notes, select_for
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
-from workers.scoring.queries import Notes, select_for
 from workers.scoring.shards.materialized_view import copy_of
 from workers.scoring.shards.session import Session, give_up, given_up
-from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
 from mlsys.errors import RunInterrupted, RunNotFound, TryAgain
+from workers.scoring.journal.records import Decision, ShadowParts, read_result
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Pair, Plan, Shadow
 from workers.scoring.planning.shadow import reason_of
 from workers.scoring.publishing.load import load_once, load_times
-from workers.scoring.records import Decision, ShadowParts, read_result
-from workers.scoring.request import MaxRejects, check_run_id
+from workers.scoring.request.parsed import MaxRejects, check_run_id
 from workers.scoring.shards.agreement import (
     Agreement,
     Agreements,
@@ -29,7 +30,6 @@ from workers.scoring.shards.challenger import over_because, too_many
 from workers.scoring.shards.overlap import ahead
 from workers.scoring.shards.part import CHUNK_BYTES, Footer, PartDamaged, PartGone
 from workers.scoring.shards.stopping import Stop
-from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,14 +11,14 @@ from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import Conflict
 from workers.jobs import find_job
 from workers.query import as_of
+from workers.scoring.journal.queries import Notes, select_for
+from workers.scoring.journal.records import Result
+from workers.scoring.journal.undone import Role
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.partitioning import Partitioning
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.replaced import NOT_VOID
-from workers.scoring.queries import Notes, select_for
-from workers.scoring.records import Result
-from workers.scoring.undone import Role
 from workers.sql import template
 
 if TYPE_CHECKING:

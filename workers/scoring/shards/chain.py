@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import batched
 from typing import TYPE_CHECKING
 
-from workers.scoring.records import Counts
+from workers.scoring.journal.records import Counts
+from workers.scoring.journal.store import RunStore
 from workers.scoring.shards.part import Footer, PartDamaged, read_footers
-from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob

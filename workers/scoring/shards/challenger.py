@@ -14,14 +14,14 @@ from mlsys.cloud.clients import Clients, is_passing
 from mlsys.errors import ModelUnusable, RunInterrupted, TooManyRuns, TryAgain
 from workers import admission
 from workers.sandbox.client import SandboxedModel
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.shadow import load_challenger, reason_of
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards.agreement import Agreements
 from workers.scoring.shards.rejects import Reject, plain, score_rows
 from workers.scoring.shards.scorer import Batch, Scorer
 from workers.scoring.shards.session import Session
-from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -22,6 +22,7 @@ from typing import Any
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, TryAgain
 from workers import machine
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.chain import read_chains
 from workers.scoring.shards.expiry import check_left_alone
@@ -34,7 +35,6 @@ from workers.scoring.shards.session import (
     give_up,
     is_given_up,
 )
-from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
 

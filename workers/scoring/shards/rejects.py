@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import Conflict, PredictionFailed, RunInterrupted, SchemaMismatch
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards.scorer import Batch, Scorer, arrow_schema, assemble
-from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
     import pyarrow as pa

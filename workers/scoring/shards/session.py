@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from workers.scoring.journal.store import RunStore
 from workers.scoring.shards.part import readable_footers
-from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
     import pyarrow as pa

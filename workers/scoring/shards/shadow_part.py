@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from workers.scoring.records import Counts
+from workers.scoring.journal.records import Counts
+from workers.scoring.journal.store import RunStore
 from workers.scoring.shards.agreement import Agreement, both_scored, ids_in_file
 from workers.scoring.shards.challenger import Challenger
 from workers.scoring.shards.cutter import Cutter
@@ -19,7 +20,6 @@ from workers.scoring.shards.part import Footer, PartWriter
 from workers.scoring.shards.read_rows import batch_rows
 from workers.scoring.shards.session import Session
 from workers.scoring.shards.stopping import Stop
-from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,9 +13,10 @@ from mlsys.columns.bins import Counts as ColumnCounts
 from mlsys.errors import RunInterrupted
 from workers.monitoring.contract import ContractCounts
 from workers.monitoring.counting import Tally, count_features, with_codes
+from workers.scoring.journal.records import Counts
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.model_pin import read_metadata
-from workers.scoring.records import Counts
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards.chain import Chain, read_chain
 from workers.scoring.shards.challenger import Challenger
 from workers.scoring.shards.contract import Checked, InputCheck
@@ -27,7 +28,6 @@ from workers.scoring.shards.rejects import EXAMPLES, RejectsTable, score_rows, t
 from workers.scoring.shards.scorer import Batch, Scorer
 from workers.scoring.shards.session import Session
 from workers.scoring.shards.shadow_part import ShadowPart
-from workers.scoring.store import RunStore
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,9 +11,10 @@ from mlsys.settings import Settings
 from workers.monitoring.contract import ENFORCE
 from workers.sandbox.client import SandboxedModel
 from workers.sandbox.died import Cause
+from workers.scoring.journal.records import Counts
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Counts
-from workers.scoring.request import MaxRejects
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards.agreement import Agreements
 from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.challenger import Challenger
@@ -21,7 +22,6 @@ from workers.scoring.shards.part import Footer
 from workers.scoring.shards.scorer import Scorer
 from workers.scoring.shards.session import Session
 from workers.scoring.shards.shard import score_shard
-from workers.scoring.store import RunStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable
 
 from mlsys.errors import Conflict, SessionOver
 from workers import machine
+from workers.scoring.journal.records import Counts
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Counts
 from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.expiry import IDLE, LASTS, TOLERANCE, check_pace
 from workers.scoring.shards.part import Footer, readable_footers
 from workers.scoring.shards.session import Session
-from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
 

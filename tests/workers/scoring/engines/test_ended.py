@@ -11,9 +11,9 @@ import pytest
 
 from mlsys.errors import PredictionFailed
 from workers.scoring.engines import ended, task
-from workers.scoring.engines.execution import Ended, Execution
-from workers.scoring.records import Failure
-from workers.scoring.tolerance import Tolerance
+from workers.scoring.journal.execution import Ended, Execution
+from workers.scoring.journal.records import Failure
+from workers.scoring.request.tolerance import Tolerance
 
 NONE, FIVE = Tolerance("0"), Tolerance("5")
 NOW = dt.datetime.now(dt.UTC)

@@ -13,14 +13,14 @@ from google.cloud import run_v2
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, MlsysError, ObjectNotFound, PermissionMissing, TryAgain
-from workers.scoring.engines.execution import (
+from workers.scoring.engines.run_job import run_job
+from workers.scoring.journal.execution import (
     MAX_MESSAGE,
     Ended,
     Execution,
     look_up,
     without_result,
 )
-from workers.scoring.engines.run_job import run_job
 
 NOW = datetime.now(UTC)
 NAME = "projects/p/locations/r/jobs/score/executions/score-1"

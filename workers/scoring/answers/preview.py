@@ -23,7 +23,7 @@ from workers.scoring.planning.model_pin import load_pinned, read_metadata
 from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.price import check_price, estimate, has_limit
 from workers.scoring.planning.table_kinds import input_warnings
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 from workers.scoring.shards.fault import check_model_answers
 from workers.scoring.shards.open_session import check_flat, open_session
 from workers.scoring.shards.read_rows import read_batches

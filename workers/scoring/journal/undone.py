@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self
 
 from mlsys.errors import RunUndone
-from workers.scoring.store import RunStore
+from workers.scoring.journal.store import RunStore
 
 Role = Literal["output", "rejects", "shadow"]
 How = Literal["delete", "restore"]

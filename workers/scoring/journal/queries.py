@@ -16,7 +16,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import MlsysError, TryAgain
 from workers.jobs import find_job
 from workers.query import select
-from workers.scoring.store import RunStore
+from workers.scoring.journal.store import RunStore
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import QueryJob

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
 from mlsys.errors import PermissionMissing, bounded
-from workers.scoring.store import RunStore
+from workers.scoring.journal.store import RunStore
 
 log = logging.getLogger(__name__)
 

@@ -25,9 +25,10 @@ from mlsys.errors import (
     bounded,
 )
 from workers.monitoring.contract import contract_summary, warnings_of
-from workers.scoring.engines.choice import choose
+from workers.scoring.journal.records import read_failure
 from workers.scoring.planning.contract import known_broken, with_newest
 from workers.scoring.planning.destination import output_location
+from workers.scoring.planning.engine_choice import choose
 from workers.scoring.planning.find_run import FoundRun, find_run, notes_for
 from workers.scoring.planning.input_counts import count_duplicate_ids, count_nulls
 from workers.scoring.planning.lookup import Resolved, check_where
@@ -38,8 +39,7 @@ from workers.scoring.planning.outline import outline
 from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.price import PRICE_BASIS, check_price, estimate
 from workers.scoring.planning.shadow import add_shadow
-from workers.scoring.records import read_failure
-from workers.scoring.request import ScoringRequest
+from workers.scoring.request.parsed import ScoringRequest
 from workers.scoring.shards.read_session import probe
 
 # A plan may be refused for these; any other error is raised, not reported.

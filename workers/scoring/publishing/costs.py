@@ -12,13 +12,13 @@ import datetime as dt
 from dataclasses import dataclass
 
 from workers import machine
-from workers.scoring.attempts import machine_seconds
+from workers.scoring.journal.attempts import machine_seconds
+from workers.scoring.journal.queries import bytes_queried
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.price import price_of
-from workers.scoring.queries import bytes_queried
 from workers.scoring.shards.materialized_view import bytes_copied
 from workers.scoring.shards.read_session import sessions_among
-from workers.scoring.store import RunStore
 
 
 @dataclass(frozen=True, slots=True)

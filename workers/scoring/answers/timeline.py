@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from workers.scoring.attempts import Attempt
+from workers.scoring.journal.attempts import Attempt
+from workers.scoring.journal.records import Decision, Failure, Result
 from workers.scoring.planning.plan import Plan
-from workers.scoring.records import Decision, Failure, Result
 
 MAX_STREAMS = 40  # that a timeline names one by one
 MAX_PARTS = 100  # of a stream whose times are given

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mlsys.errors import InvalidRequest
 from mlsys.settings import Settings
-from workers.scoring.records import Engine
-from workers.scoring.request import AUTO, JOB, SERVICE
+from workers.scoring.journal.records import Engine
+from workers.scoring.request.parsed import AUTO, JOB, SERVICE
 
 # An instance that scores 30,000 rows a second needs an hour for these.
 JOB_ROWS = 100_000_000

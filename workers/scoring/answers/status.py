@@ -8,21 +8,21 @@ from typing import Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import MlsysError, RunNotFound
-from workers.scoring.attempts import begun_after
-from workers.scoring.engines.execution import latest_execution, look_up, without_result
-from workers.scoring.planning.plan import Plan, read_plan
-from workers.scoring.records import (
+from workers.scoring.journal.attempts import begun_after
+from workers.scoring.journal.execution import latest_execution, look_up, without_result
+from workers.scoring.journal.records import (
     Cancellation,
     Failure,
     read_cancellation,
     read_failure,
     read_result,
 )
-from workers.scoring.request import check_run_id
+from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.undone import read_undo, read_undone
+from workers.scoring.planning.plan import Plan, read_plan
+from workers.scoring.request.parsed import check_run_id
 from workers.scoring.shards.part import readable_footers
 from workers.scoring.shards.read_session import latest_session
-from workers.scoring.store import RunStore
-from workers.scoring.undone import read_undo, read_undone
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,11 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, RunNotFound, TryAgain
 from workers.announcements import Event, announce
 from workers.query import run
-from workers.scoring.at_work import mark, unmark
+from workers.scoring.journal.at_work import mark, unmark
+from workers.scoring.journal.queries import OF_UNDO, Notes, bytes_queried, noting
+from workers.scoring.journal.records import Result, read_cancellation, read_result
+from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.undone import Removal, Undo, Undone, read_undone
 from workers.scoring.planning.find_run import check_result, undo_of
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.planning.price import price_of
@@ -24,11 +28,7 @@ from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.removable import check_removal
 from workers.scoring.publishing.removal import bytes_of_removal, remove
 from workers.scoring.publishing.written import written_by
-from workers.scoring.queries import OF_UNDO, Notes, bytes_queried, noting
-from workers.scoring.records import Result, read_cancellation, read_result
-from workers.scoring.request import check_run_id
-from workers.scoring.store import RunStore
-from workers.scoring.undone import Removal, Undo, Undone, read_undone
+from workers.scoring.request.parsed import check_run_id
 from workers.sql import statement
 
 log = logging.getLogger(__name__)

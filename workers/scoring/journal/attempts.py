@@ -15,7 +15,7 @@ from itertools import zip_longest
 from typing import Any, Literal, Self
 
 from mlsys.errors import Conflict, NoProgress
-from workers.scoring.store import RunStore
+from workers.scoring.journal.store import RunStore
 
 log = logging.getLogger(__name__)
 

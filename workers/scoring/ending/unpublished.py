@@ -9,13 +9,13 @@ from dataclasses import asdict, replace
 from mlsys.cloud.clients import Clients
 from mlsys.errors import ContractBroken, InputDrifted, MlsysError, PredictionFailed, bounded
 from workers.announcements import Event, announce
-from workers.scoring.at_work import unmark
-from workers.scoring.costs import costs_so_far
+from workers.scoring.journal.at_work import unmark
+from workers.scoring.journal.records import Failure, read_cancellation
+from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import Plan
+from workers.scoring.publishing.costs import costs_so_far
 from workers.scoring.publishing.ledger import record
-from workers.scoring.records import Failure, read_cancellation
-from workers.scoring.store import RunStore
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients
-from workers.scoring.records import Decision, Failure, Result, read_cancellation
-from workers.scoring.request import RUN_ID
-from workers.scoring.store import RunStore
+from workers.scoring.journal.records import Decision, Failure, Result, read_cancellation
+from workers.scoring.journal.store import RunStore
+from workers.scoring.request.parsed import RUN_ID
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob

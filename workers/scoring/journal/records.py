@@ -12,9 +12,9 @@ from dataclasses import MISSING, asdict, astuple, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 from mlsys.errors import Conflict, RunCancelled
-from workers.scoring.request import SERVICE
-from workers.scoring.store import RunStore
-from workers.scoring.tolerance import Tolerance
+from workers.scoring.journal.store import RunStore
+from workers.scoring.request.parsed import SERVICE
+from workers.scoring.request.tolerance import Tolerance
 
 
 @dataclass(frozen=True, slots=True)

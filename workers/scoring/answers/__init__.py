@@ -1,0 +1,1 @@
+"""What is answered about a run or a request, and changes neither."""

@@ -1,0 +1,1 @@
+"""How a run ends otherwise than by publishing: it fails, is cancelled, or is undone."""
