@@ -1,4 +1,4 @@
-"""Histories of runs on one table that are undone, beside a model of what the table must hold.
+"""A table that runs write and whose runs are undone, beside a model of what it must hold.
 
 The table has rows of two days, and is partitioned by them. The model knows for each run which rows
 it wrote, and for one that replaced rows which they were: nothing of BigQuery.
@@ -7,8 +7,6 @@ it wrote, and for one that replaced rows which they were: nothing of BigQuery.
 from __future__ import annotations
 
 import datetime as dt
-import random
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +14,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
-import requests
 from google.cloud import bigquery
 from sklearn.linear_model import LinearRegression
 
-from scoring_cases import Lab, unique
-from turns import Killed
+from growing_input import COLUMN, GrowingInput
+from scoring_cases import Answer, Lab, unique
 
 DAYS = (dt.date(2026, 11, 23), dt.date(2026, 11, 24))
 ROWS = 3  # of a day
@@ -39,6 +35,7 @@ FIELDS = {
     "run_id": "STRING",
 }
 Rows = Counter[tuple[dt.date, int, str]]  # day, id and run of a row
+Send = Callable[[Callable[[], Answer]], Answer]
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,8 @@ class Wrote:
     rows: Rows
     after: Rows
     before: Rows
+    version: str = "v1"  # of the model
+    by: str | None = None  # it has scored what was new by a column, or by ids
 
 
 class UndoWorld:
@@ -58,6 +57,8 @@ class UndoWorld:
 
     def __init__(self, lab: Lab, inputs: dict[dt.date | None, str], model: str) -> None:
         self.lab, self._inputs, self._model = lab, inputs, model
+        # Its first two rows have the ids of rows that the other inputs have.
+        self.growing = GrowingInput.of(lab, [(DAYS[0], 0), (DAYS[1], 2 * ROWS - 1), (DAYS[1], 99)])
         table = bigquery.Table(lab.name(), [bigquery.SchemaField(*f) for f in FIELDS.items()])
         table.time_partitioning = bigquery.TimePartitioning(field="day")
         lab.clients.bigquery.create_table(table, timeout=30)
@@ -74,10 +75,20 @@ class UndoWorld:
         inputs: dict[dt.date | None, str] = {None: lab.put(INPUT)}
         inputs |= {day: lab.put(INPUT[INPUT["day"] == day]) for day in DAYS}
         model = lab.upload(MODEL, X, id_columns=["id", "day"])
+        lab.upload(MODEL, X, model, "v2", id_columns=["id", "day"])
         return lambda: cls(lab, inputs, model)
 
-    def score(self, *, day: dt.date | None = None, replace: bool = False, **more: Any) -> str:
-        """Score both days, or one into its partition, and return the run."""
+    def score(
+        self,
+        *,
+        day: dt.date | None = None,
+        replace: bool = False,
+        send: Send = lambda ask: ask(),
+    ) -> str:
+        """Score both days, or one into its partition, and return the run.
+
+        `send` sends the request: it may do so several times.
+        """
         run_id = unique("undo")
         output = self.table if day is None or not replace else f"{self.table}${day:%Y%m%d}"
         disposition = "WRITE_TRUNCATE" if replace else "WRITE_APPEND"
@@ -86,9 +97,8 @@ class UndoWorld:
             output_table=output,
             run_id=run_id,
             write_disposition=disposition,
-            **more,
         )
-        self.lab.here(params).done()
+        send(lambda: self.lab.here(params)).done()
         part = day if replace else None
         scored = INPUT if day is None else INPUT[INPUT["day"] == day]
         rows = Counter({(row.day, int(row.id), run_id): 1 for row in scored.itertuples()})
@@ -97,6 +107,35 @@ class UndoWorld:
         self.rows = self.rows - before + after
         self.runs.append(Wrote(run_id, part, replace, rows, after, before))
         self.log.append(f"{'replace' if replace else 'append'} {day}: {run_id}")
+        return run_id
+
+    def score_new(self, by: str, version: str, *, send: Send = lambda ask: ask()) -> str | None:
+        """Score what is new of the growing input, and return the run; None if it is refused."""
+        versions = {wrote.run_id: wrote.version for wrote in self.runs}
+        scored = {key[:2] for key in self.rows if versions.get(key[2]) == version}
+        share = self.growing.share(by, scored, self.undone)
+        params = self.lab.params(
+            *(self.growing.table, self._model),
+            output_table=self.table,
+            model_version=version,
+            incremental=by,
+        )
+        answer = send(lambda: self.lab.here(params))
+        if share is None:
+            answer.problem(409, "conflict", f"{COLUMN} has no watermark", "incremental=ids")
+            self.log.append(f"refuse what is new by {by}")
+            return None
+        result = answer.done()
+        run_id = str(result["run_id"])
+        if run_id in versions:  # nothing is new since
+            assert result["reused"] and not share.rows, (result, share, self.log)
+            return run_id
+        self.log.append(f"new by {by} with {version}: {run_id} {share}")
+        share.check(result)
+        rows = Counter({(*row.key, run_id): 1 for row in share.rows})
+        before, self.rows = self.rows, self.rows + rows
+        self.runs.append(Wrote(run_id, None, False, rows, self.rows, before, version, by))
+        self.growing.note(run_id, share)
         return run_id
 
     def add_by_hand(self, number: int) -> None:
@@ -115,14 +154,14 @@ class UndoWorld:
             return True
         if wrote.replaced:
             return _of(self.rows, wrote.day) == wrote.after
-        return any(key[2] == run_id for key in self.rows)
+        return not wrote.rows or any(key[2] == run_id for key in self.rows)
 
-    def undo(self, run_id: str, **query: str) -> Any:
+    def undo(self, run_id: str, **query: str) -> Answer:
         """Undo a run by the route, and return the answer."""
         found = self.lab.client.post(
             f"/runs/{run_id}/undo", query_string={"env": "dev", "why": "a test"} | query
         )
-        return found
+        return Answer(found.status_code, found.headers, found.text)
 
     def note_undone(self, run_id: str) -> None:
         """Let the model undo the run."""
@@ -156,71 +195,3 @@ class UndoWorld:
 
 def _of(rows: Rows, day: dt.date | None) -> Rows:
     return Counter({key: n for key, n in rows.items() if day is None or key[0] == day})
-
-
-class KilledAt:
-    """Ends the work of a thread at the n-th request to Google Cloud, before or after it."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, number: int, *, after: bool) -> None:
-        self.calls, own = 0, threading.get_ident()
-        real = requests.adapters.HTTPAdapter.send
-
-        def send(*args: Any, **options: Any) -> Any:
-            if threading.get_ident() != own:  # a client's own thread
-                return real(*args, **options)
-            self.calls += 1
-            if self.calls > number or (self.calls == number and not after):
-                raise Killed
-            answer = real(*args, **options)
-            if self.calls == number:
-                answer.close()  # the socket of a process ends with it
-                raise Killed
-            return answer
-
-        patch.setattr(requests.adapters.HTTPAdapter, "send", send)
-
-
-def one_history(world: UndoWorld, seed: int, steps: int = 7) -> Counter[str]:
-    """Let runs write and be undone at random, checked after each step; return what happened."""
-    choices, happened = random.Random(seed), Counter[str]()
-    world.log.append(f"seed {seed}")
-    for step in range(steps):
-        kind = choices.choice(("append", "append", "replace", "partition", "undo", "undo", "hand"))
-        if kind == "hand" and choices.random() < 0.5:
-            world.add_by_hand(step)
-        elif kind == "append":
-            world.score(day=choices.choice((None, *DAYS)))
-        elif kind in ("replace", "partition"):
-            day = choices.choice(DAYS) if kind == "partition" else None
-            world.score(day=day, replace=True)
-        elif world.runs:
-            latest = choices.random() < 0.6
-            run_id = world.runs[-1 if latest else choices.randrange(len(world.runs))].run_id
-            kind = _undo_somehow(world, run_id, choices)
-        happened[kind] += 1
-        world.check()
-    happened["kills"] += world.kills
-    return happened
-
-
-def _undo_somehow(world: UndoWorld, run_id: str, choices: random.Random) -> str:
-    """Undo a run, perhaps by a process that is killed, and check the outcome."""
-    allowed, before = world.can_undo(run_id), run_id in world.undone
-    killed = choices.random() < 0.5
-    if killed:
-        with pytest.MonkeyPatch.context() as patch:
-            KilledAt(patch, 1 + choices.randrange(30), after=choices.random() < 0.5)
-            try:
-                world.undo(run_id)
-            except Killed:
-                world.kills += 1
-    answer = world.undo(run_id)
-    if not allowed:
-        assert answer.status_code == 409, (answer.text, world.log)
-        assert "nothing was changed" in answer.json["detail"]
-        return "refused"
-    assert answer.status_code == 200, (answer.text, world.log)
-    world.note_undone(run_id)
-    assert answer.json["already"] or not before
-    assert world.state(run_id)["state"] == "undone"
-    return "undone after a kill" if killed else "undone"

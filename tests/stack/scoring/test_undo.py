@@ -13,7 +13,8 @@ import pytest
 
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
-from undo_world import DAYS, INPUT, MODEL, ROWS, UndoWorld, X, one_history
+from undo_histories import one_history
+from undo_world import DAYS, INPUT, MODEL, ROWS, UndoWorld, X
 from workers.scoring.ending.undo import decide_undo
 from workers.scoring.publishing import removable
 
@@ -31,7 +32,7 @@ def new_world(stack: LocalStack) -> Callable[[], UndoWorld]:
 
 
 def refused(answer: Any, *words: str) -> None:
-    assert answer.status_code == 409, answer.text
+    assert answer.status == 409, answer.text
     for word in words:
         assert word in answer.json["detail"], answer.json["detail"]
 
@@ -186,7 +187,7 @@ def test_rows_of_a_run_that_was_undone_do_not_return(new_world: Callable[[], Und
     both = world.score()
     monday = world.score(day=DAYS[0], replace=True)
     for run_id in (both, monday):  # of the first one, Monday's rows are replaced
-        assert world.undo(run_id).status_code == 200
+        assert world.undo(run_id).status == 200
         world.note_undone(run_id)
         world.check()
     assert not world.rows
@@ -213,17 +214,28 @@ def test_what_others_write_after_the_decision_stays(new_world: Callable[[], Undo
 
 
 @pytest.mark.slow
-def test_a_random_history_equals_its_model(new_world: Callable[[], UndoWorld]) -> None:
-    happened = one_history(new_world(), 3)
-    assert happened["undone"] + happened["undone after a kill"] > 0, happened
+def test_random_histories_with_incremental_runs_equal_their_model(
+    new_world: Callable[[], UndoWorld],
+) -> None:
+    happened = one_history(new_world(), 36) + one_history(new_world(), 39)
+    for kind in ("new by n", "new by ids", "again by n", "again by ids", "refused", "kills"):
+        assert happened[kind], happened
 
 
 @pytest.mark.long
 @pytest.mark.timeout(2 * 3600)
-def test_random_histories_equal_their_model(new_world: Callable[[], UndoWorld]) -> None:
+def test_many_random_histories_equal_their_model(new_world: Callable[[], UndoWorld]) -> None:
     seed, happened = dt.date.today().toordinal() * LONG, Counter[str]()
     for number in range(LONG):
-        happened += one_history(new_world(), seed + number, 9)
+        happened += one_history(new_world(), seed + number, 12)
         print(f"{number + 1} of {LONG} histories: {happened}", flush=True)
-    for kind in ("undone", "undone after a kill", "refused"):
+    for kind in (
+        "undone",
+        "undone after a kill",
+        "refused",
+        "new by n",
+        "new by ids",
+        "again by ids",
+    ):
         assert happened[kind] > LONG / 10, happened
+    assert happened["again by n"], happened
