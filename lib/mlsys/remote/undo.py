@@ -46,4 +46,6 @@ def undone_lines(answer: dict[str, Any]) -> Sequence[str]:
 def _line(table: dict[str, Any], would: str) -> str:
     back = table.get("rows_restored")
     also = f", {back:,} earlier rows brought back" if back else ""
+    if kept := table.get("copy"):
+        also = f"; others replaced them meanwhile: {kept} has the earlier rows for seven days"
     return f"  {table.get('table')}: {table.get('rows_removed') or 0:,} rows {would} removed{also}"

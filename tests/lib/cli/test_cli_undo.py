@@ -9,6 +9,7 @@ from mlsys.cli import parser as cli
 from mlsys.errors import InvalidRequest, TryAgain
 from mlsys.remote import patience
 from mlsys.remote.service import RefusedByService, Service
+from mlsys.remote.undo import undone_lines
 from mlsys.runs import Run, undo
 
 ANSWER = {
@@ -77,6 +78,14 @@ def test_the_command_says_how_many_rows_go_and_return(
     assert asked[-1][2] == params | {"dry_run": "true"}
     assert cli.main([*WORDS, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == ANSWER
+
+
+def test_the_command_names_the_table_that_keeps_rows_which_did_not_return() -> None:
+    table = ANSWER["tables"][0] | {"rows_removed": 0, "rows_restored": 0, "copy": "p.d.undo_x"}
+    assert undone_lines(ANSWER | {"tables": [table]})[1:] == [
+        "  p.d.t$20261122: 0 rows were removed; others replaced them meanwhile: p.d.undo_x has the "
+        "earlier rows for seven days"
+    ]
 
 
 def test_a_refusal_ends_the_command_with_one(

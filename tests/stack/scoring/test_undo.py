@@ -15,6 +15,7 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from undo_histories import one_history
 from undo_world import DAYS, INPUT, MODEL, ROWS, UndoWorld, X
+from workers.scoring.ending import undo
 from workers.scoring.ending.undo import decide_undo
 from workers.scoring.publishing import removable
 
@@ -35,6 +36,12 @@ def refused(answer: Any, *words: str) -> None:
     assert answer.status == 409, answer.text
     for word in words:
         assert word in answer.json["detail"], answer.json["detail"]
+
+
+def runs_in(world: UndoWorld, table: str) -> dict[str, int]:
+    """Return how many rows of each run a table has."""
+    sql = f"SELECT run_id, COUNT(*) AS n FROM `{table}` GROUP BY run_id"
+    return {row.run_id: row.n for row in world.lab.clients.bigquery.query(sql).result(timeout=60)}
 
 
 def test_a_run_is_undone_and_its_request_is_another_run_then(
@@ -208,9 +215,46 @@ def test_what_others_write_after_the_decision_stays(new_world: Callable[[], Undo
     latest = world.score(replace=True)
     [table] = world.undo(later).json["tables"]
     assert (table["how"], table["rows_restored"]) == ("restore", 0)
+    assert runs_in(world, table["copy"]) == {first: 2 * ROWS}
     world.check()
     assert {key[2] for key in world.rows} == {latest}
     refused(world.undo(first), "was changed since", latest)
+
+
+@pytest.mark.slow
+def test_rows_that_cannot_return_are_kept_in_the_copy(new_world: Callable[[], UndoWorld]) -> None:
+    """A run replaced one day of the table after its undo was decided."""
+    world = new_world()
+    first, whole = world.score(), world.score(replace=True)
+    assert decide_undo(world.lab.clients, "dev", whole, by=None, why="a test")[1]
+    monday = world.score(day=DAYS[0], replace=True)
+    [table] = world.undo(whole).json["tables"]
+    assert (table["rows_removed"], table["rows_restored"]) == (ROWS, 0)
+    assert runs_in(world, world.table) == {monday: ROWS}
+    assert runs_in(world, table["copy"]) == {first: 2 * ROWS}
+    assert table["copy"].startswith(f"{world.table.rpartition('.')[0]}.undo_output_{whole}")
+    assert world.undo(whole).json["tables"] == [table]
+
+
+@pytest.mark.parametrize("dry_run", ["false", "true"])
+def test_an_undo_that_another_one_overtakes_is_answered_with_it(
+    new_world: Callable[[], UndoWorld], monkeypatch: pytest.MonkeyPatch, dry_run: str
+) -> None:
+    world = new_world()
+    world.score()
+    appended = world.score()
+    real = undo.check_removal
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(undo, "check_removal", real)
+        assert not world.undo(appended).json["already"]
+        return real(*arguments)
+
+    monkeypatch.setattr(undo, "check_removal", overtaken)
+    answer = world.undo(appended, why="another", dry_run=dry_run).json
+    assert (answer["already"], answer["why"]) == (True, "a test")
+    monkeypatch.setattr(undo, "undo_of", lambda *_: None)
+    refused(world.undo(appended), "was changed since")
 
 
 @pytest.mark.slow

@@ -125,8 +125,28 @@ class UndoingAudit(Audit):
             self._check_run(run_id)
         loaded = self.bigquery.loaded.get(OUTPUT)
         has, wanted = Counter(map(_key, loaded.rows if loaded else [])), Counter(map(_key, rows))
-        if has != wanted:
+        if has - wanted or (wanted - has) - self._kept():
             raise Mismatch(f"the table lacks {_told(wanted - has)} and has {_told(has - wanted)}")
+
+    def _kept(self) -> Counter[tuple[str, int, float]]:
+        """Return the rows that did not return, because others had replaced those of their run."""
+        kept: Counter[tuple[str, int, float]] = Counter()
+        for run_id in self.run_ids():
+            for removal in (self.document(run_id, "undone.json") or {"tables": []})["tables"]:
+                if (copy := removal["copy"]) is None:
+                    continue
+                if "WRITE_TRUNCATE" not in [job.disposition for job in self._after(run_id)]:
+                    raise Mismatch(f"the rows before {run_id} did not return, without a reason")
+                kept |= Counter(map(_key, self.bigquery.loaded[copy].rows))
+        return kept
+
+    def _after(self, run_id: str) -> list[LoadJob]:
+        """Return the load jobs that came after the run's."""
+        later: list[LoadJob] = []
+        for job in self.bigquery.ended_loads:
+            if job.table.partition("$")[0] == OUTPUT:
+                later = [] if _run_of(job) == run_id else [*later, job]
+        return later
 
     def _check_run(self, run_id: str) -> None:
         state = self.state(run_id)
@@ -143,11 +163,7 @@ class UndoingAudit(Audit):
 
     def check_refusal(self, run_id: str, error: Exception) -> None:
         """Check that an undo may be refused: others have written since."""
-        later: list[str] = []
-        for job in self.bigquery.ended_loads:
-            if job.table.partition("$")[0] == OUTPUT:
-                later = [] if _run_of(job) == run_id else [*later, _run_of(job)]
-        if not later and "while that run was being undone" not in str(error):
+        if not self._after(run_id) and "while that run was being undone" not in str(error):
             raise Mismatch(f"the undo of {run_id} is refused: {error}")
 
 

@@ -66,7 +66,13 @@ def preview_undo(clients: Clients, env: str, run_id: str) -> tuple[Undo | None, 
     """
     store, plan, result = _published(clients, env, run_id)
     decision = undo_of(store, plan)
-    return decision, list(decision.tables) if decision else _check(clients, plan, result)
+    if decision is None:
+        try:
+            return None, _check(clients, plan, result)
+        except Conflict:
+            if (decision := undo_of(store, plan)) is None:  # else its rows were removed meanwhile
+                raise
+    return decision, list(decision.tables)
 
 
 def decide_undo(
@@ -83,8 +89,13 @@ def decide_undo(
     store, plan, result = _published(clients, env, run_id)
     if (decision := undo_of(store, plan)) is not None:
         return decision, False
-    with noting(store, OF_UNDO) as noted:
-        tables = tuple(_check(clients, plan, result, noted if notes else None))
+    try:
+        with noting(store, OF_UNDO) as noted:
+            tables = tuple(_check(clients, plan, result, noted if notes else None))
+    except Conflict:
+        if (decision := undo_of(store, plan)) is None:  # else its rows were removed meanwhile
+            raise
+        return decision, False
     mark(store, plan)
     now = dt.datetime.now(dt.UTC).isoformat()
     ours = Undo(plan.token, plan.run_id, now, by, why, tables)

@@ -28,6 +28,7 @@ class Removal:
     rows_removed: int
     rows_restored: int = 0
     as_of: str | None = None  # when the table had the rows that return
+    copy: str | None = None  # the table that has them if they did not: see `removal.remove`
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,8 @@ def remove(
 ) -> Removal:
     """Do it, once, however often it is called; return what was done.
 
-    Nothing is left to do in a table that was deleted or created again.
+    Nothing is left to do in a table that was deleted or created again. If others have replaced the
+    run's rows since it was decided, the earlier rows do not return, and their copy is kept.
 
     Raises:
         Conflict: the earlier rows cannot be read any more.
@@ -77,14 +78,16 @@ def remove(
     }
     sql = template("restore_rows").substitute(names)
     job = _run(clients, plan, _stem(plan, written, "M"), sql, of_run(plan, written.rows), stop)
-    clients.bigquery.delete_table(names["copy"], not_found_ok=True, timeout=TIMEOUT)
     changed = job.num_dml_affected_rows or 0
-    if changed == removal.rows_removed + removal.rows_restored:
-        return removal
-    log.warning("%s: others have written to %s meanwhile", plan.run_id, written.name)
-    stats = job.dml_stats  # which the local BigQuery does not have
-    gone = min(changed, removal.rows_removed) if stats is None else stats.deleted_row_count
-    return replace(removal, rows_removed=gone, rows_restored=changed - gone)
+    if changed != removal.rows_removed + removal.rows_restored:
+        log.warning("%s: others have written to %s meanwhile", plan.run_id, written.name)
+        stats = job.dml_stats  # which the local BigQuery does not have
+        gone = min(changed, removal.rows_removed) if stats is None else stats.deleted_row_count
+        removal = replace(removal, rows_removed=gone, rows_restored=changed - gone)
+        if not removal.rows_restored and copy is not None and copy.num_rows:
+            return replace(removal, copy=names["copy"])
+    clients.bigquery.delete_table(names["copy"], not_found_ok=True, timeout=TIMEOUT)
+    return removal
 
 
 def bytes_of_removal(clients: Clients, plan: Plan, written: Written) -> int:
