@@ -32,7 +32,7 @@ from mlsys.cloud.tables import TableRef
 from mlsys.columns.frames import from_frame
 from mlsys.local.stack import LocalStack
 from workers.scoring.engines.perform import perform
-from workers.scoring.journal.records import Result
+from workers.scoring.journal.outcomes import Result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.request.parsed import ScoringRequest

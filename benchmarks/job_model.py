@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workers.scoring.journal.records import read_result
+from workers.scoring.journal.outcomes import read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.chain import all_complete, read_chains

@@ -22,7 +22,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.local.stack import LocalStack
 from mlsys.settings import Settings
 from task_cases import planned
-from workers.scoring.journal.records import read_failure, read_result
+from workers.scoring.journal.outcomes import read_failure, read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards import read_session

@@ -14,7 +14,7 @@ from simulator.mutant import Mutant
 from simulator.run_mutants import SCORING
 from simulator.run_world import SETTINGS
 from simulator.warehouse import BigQueryClient
-from workers.scoring.journal.records import Counts, Decision
+from workers.scoring.journal.decisions import Counts, Decision
 from workers.scoring.publishing import profile
 
 SEEDS = [range(6), pytest.param(range(6, 60), marks=pytest.mark.slow)]

@@ -25,7 +25,8 @@ from edge_cases import SERVICE
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.features import Feature
 from workers.scoring.journal.at_work import mark
-from workers.scoring.journal.records import Counts, Decision, Result
+from workers.scoring.journal.decisions import Counts, Decision
+from workers.scoring.journal.outcomes import Result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import REJECTS, Destination

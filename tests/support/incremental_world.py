@@ -20,7 +20,8 @@ from mlsys.errors import Conflict, RunCancelled, RunPublished, TryAgain
 from simulator.kernel import Simulation
 from simulator.storage import Bucket, StorageClient
 from workers.scoring import turns
-from workers.scoring.journal.records import Cancellation, Counts, Decision, Result, read_decision
+from workers.scoring.journal.decisions import Cancellation, Counts, Decision, read_decision
+from workers.scoring.journal.outcomes import Result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import Undo
 from workers.scoring.planning import claims, increments

@@ -1,7 +1,8 @@
 """The values that a model's methods give for a row: one, or one a class, label or feature.
 
 scikit-learn has no one attribute for it, so it is read from what fitted estimators have. The rules
-are tried on every estimator of scikit-learn in tests/workers/scoring/test_output_shapes.py.
+are tried on every estimator of scikit-learn in
+tests/workers/scoring/planning/test_output_shapes.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, InvalidRequest, RunNotFound
 from workers.query import run
 from workers.scoring.answers.status import status
-from workers.scoring.journal.records import read_result
+from workers.scoring.journal.outcomes import read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.sql import statement

@@ -10,7 +10,7 @@ from mlsys.errors import Conflict
 from workers.monitoring.drift import DRIFT, WARN
 from workers.query import json_rows, run
 from workers.scoring.answers.status import status
-from workers.scoring.journal.records import Decision, read_decision
+from workers.scoring.journal.decisions import Decision, read_decision
 from workers.scoring.journal.store import RunStore
 from workers.sql import statement
 

@@ -14,7 +14,7 @@ from mlsys.cloud.clients import Clients, is_passing
 from mlsys.errors import Conflict, MlsysError, RunPublished, RunWaiting, TryAgain
 from workers.scoring.ending.cancellation import cancel
 from workers.scoring.journal.at_work import is_marked
-from workers.scoring.journal.records import Counts
+from workers.scoring.journal.decisions import Counts
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.claims import (
     Claim,

@@ -16,7 +16,7 @@ from mlsys.cloud.clients import Clients
 from workers.jobs import known_jobs
 from workers.scoring.ending.undo import finish_undo
 from workers.scoring.journal.at_work import markers, run_of, unmark
-from workers.scoring.journal.records import Decision, read_decision
+from workers.scoring.journal.decisions import Decision, read_decision
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import read_undo, read_undone
 from workers.scoring.planning.find_run import Prepared

@@ -74,7 +74,7 @@ def measured_versions(model_name: str) -> Page:
 
 def profile_of(run_id: str) -> tuple[Mapping[str, Any], ...]:
     """Return the rows of a run's profile; none of a run that has decided nothing."""
-    from workers.scoring.journal.records import Decision, read_decision
+    from workers.scoring.journal.decisions import Decision, read_decision
     from workers.scoring.journal.store import RunStore
 
     decision = read_decision(RunStore(service().clients, env(), run_id))

@@ -112,7 +112,7 @@ def requested(run_id: str) -> Page:
 
 def is_taken(env: str, run_id: str, since: float) -> bool:
     """Tell whether the service has planned the run, and forgotten a failure from before."""
-    from workers.scoring.journal.records import read_failure
+    from workers.scoring.journal.outcomes import read_failure
     from workers.scoring.journal.store import RunStore
     from workers.scoring.planning.plan import read_plan
 

@@ -110,7 +110,7 @@ def run(run_id: str) -> Page:
 def rejects(run_id: str) -> Page:
     """Show some of the rows that a run set aside, a part of its page."""
     from workers.scoring.answers.status import planned
-    from workers.scoring.journal.records import Decision, read_decision
+    from workers.scoring.journal.decisions import Decision, read_decision
     from workers.scoring.shards.rejects import read_rejects
 
     store, _ = planned(service().clients, env(), run_id)

@@ -20,7 +20,7 @@ from task_cases import planned, run_tasks
 from workers import machine
 from workers.scoring.engines import beam, cloud_run_job, local, task
 from workers.scoring.journal.execution import latest_execution, look_up
-from workers.scoring.journal.records import read_failure, read_result
+from workers.scoring.journal.outcomes import read_failure, read_result
 from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards import pool, pool_process, read_session, watch
 from workers.scoring.shards.chain import Share
@@ -200,7 +200,7 @@ NO_TIME: dict[str, Any] = {"deadline": 0.0, "stopping": lambda: False, "pushed":
 
 
 def cloud_run_job_of(bench: Bench, request: dict[str, str]) -> tuple[Any, Any, Any]:
-    from workers.scoring.journal.records import Engine
+    from workers.scoring.journal.outcomes import Engine
     from workers.scoring.planning.find_run import prepare
 
     prepared = prepare(bench.lab.clients, bench.lab.request(request))

@@ -1,6 +1,7 @@
 """`incremental` scores only the rows that are new, by a column's watermark or by their ids."""
 
 import datetime as dt
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from mlsys.cloud.tables import TableRef
 from mlsys.errors import TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import TIMEOUT, Lab
-from workers.scoring import run
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning import claims
 from workers.scoring.planning.incremental import Incremental, Watermark
 from workers.scoring.planning.incremental_sql import counts_sql
+from workers.scoring.publishing import publication
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -302,7 +303,8 @@ def test_a_run_that_dies_between_its_claim_and_its_result_is_settled_by_the_next
     assert lab.here(params | {"dry_run": "true"}).status == 503
     monkeypatch.setattr(claims, "SETTLE_AFTER", dt.timedelta(0))
     with monkeypatch.context() as dying:
-        dying.setattr(run, "publish_output", lambda *_: die(lab.store("x"), "publish.json", {}))
+        die_there = functools.partial(die, lab.store("x"), "publish.json", {})
+        dying.setattr(publication, "publish_output", lambda *_: die_there())
         lab.here(params).problem(503, "try-again", "the process ends")
     sql = "SELECT state FROM mlsys_dev.prediction_runs WHERE output_table = '{}'"
     query = lab.clients.bigquery.query(sql.format(params["output_table"]))

@@ -19,7 +19,7 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers.scoring.engines import cloud_run_job
 from workers.scoring.journal.execution import latest_execution
-from workers.scoring.journal.records import read_failure
+from workers.scoring.journal.outcomes import read_failure
 
 assert subprocess  # tasks are processes
 

@@ -248,7 +248,7 @@ def die_between_the_loads(
 
     prepared = prepare(lab.clients, lab.request(params | {"max_rejects": "3"}))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("workers.scoring.run.publish_rejects", crash)
+        patch.setattr("workers.scoring.publishing.publication.publish_rejects", crash)
         execute(lab.clients, prepared)
 
 

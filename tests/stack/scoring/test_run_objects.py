@@ -14,11 +14,10 @@ from mlsys.errors import Conflict, RunInterrupted, TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from terraform_cases import MODULE, Config, files_of
-from workers.scoring import run
 from workers.scoring.answers.status import status
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import prepare
-from workers.scoring.publishing import decision, load
+from workers.scoring.publishing import decision, load, publication
 from workers.scoring.run import execute
 from workers.scoring.shards import part, read_session
 
@@ -108,7 +107,7 @@ def stopped_before_the_load(
         raise RunInterrupted("here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "publish_output", stop)
+        patch.setattr(publication, "publish_output", stop)
         with pytest.raises(RunInterrupted):
             resume(lab, params)
     return store_of(lab, params)

@@ -29,12 +29,12 @@ from mlsys.local.bigquery import create_tables
 from mlsys.local.stack import LocalStack
 from mlsys.local.storage import create_buckets
 from scoring_cases import Lab, unique
-from workers.scoring import run
 from workers.scoring.answers.status import status
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared, prepare
 from workers.scoring.planning.model_pin import load_pinned
 from workers.scoring.planning.plan import Plan
+from workers.scoring.publishing import publication
 from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.run import execute
 from workers.scoring.shards import part, pool, read_rows, read_session
@@ -195,7 +195,7 @@ def test_a_crash_between_the_last_part_and_the_load_loses_nothing(
 
     prepared = planned(lab, params)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(run, "publish_output", crash)
+        patched.setattr(publication, "publish_output", crash)
         execute(lab.clients, prepared)
     parts = generations(prepared.store)
     assert not lab.exists(params["output_table"])

@@ -7,7 +7,7 @@ from typing import Any
 from simulator.mutant import Mutant, Patch
 from workers.scoring.engines import cloud_run_job, ended
 from workers.scoring.journal import execution
-from workers.scoring.journal.records import Failure
+from workers.scoring.journal.outcomes import Failure
 from workers.scoring.journal.store import RunStore
 
 

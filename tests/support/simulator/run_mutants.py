@@ -10,7 +10,7 @@ from simulator.kernel import current
 from simulator.mutant import Mutant, Patch, running
 from workers.scoring import run
 from workers.scoring.ending import cancellation, unpublished
-from workers.scoring.journal import records
+from workers.scoring.journal import decisions
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning import lookup
 from workers.scoring.publishing import ledger, load, profile
@@ -61,7 +61,7 @@ def _own_decision(patch: Patch) -> None:
     patch.setattr(
         RunStore,
         "create",
-        lambda self, name, value: real(self, name, value) or name == records.Decision.NAME,
+        lambda self, name, value: real(self, name, value) or name == decisions.Decision.NAME,
     )
 
 
@@ -73,11 +73,11 @@ def _counted_in_memory(patch: Patch) -> None:
     def score_part(*arguments: Any) -> Any:
         footer, taken = part(*arguments)
         actor = running()
-        counted[actor] = counted.get(actor, records.Counts()) + footer.counts
+        counted[actor] = counted.get(actor, decisions.Counts()) + footer.counts
         return footer, taken
 
     def decided(*arguments: Any) -> Any:
-        counts = counted.get(running(), records.Counts())
+        counts = counted.get(running(), decisions.Counts())
         return dataclasses.replace(decide(*arguments), counts=counts)
 
     patch.setattr(shard, "_score_part", score_part)

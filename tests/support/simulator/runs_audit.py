@@ -12,7 +12,7 @@ from simulator.setups import CHALLENGER, INPUT, OUTPUT, VALUES, Setup
 from simulator.statements import Values
 from simulator.storage import Bucket, Stored
 from simulator.warehouse import Merge
-from workers.scoring.journal.records import Failure
+from workers.scoring.journal.outcomes import Failure
 
 ENDS = ("result.json", "publish.json", "failure.json")  # in the order in which they count
 

@@ -32,7 +32,7 @@ from workers.monitoring.reference import (
     of_outputs,
 )
 from workers.monitoring.table import counts_of
-from workers.scoring.journal.records import Counts as RowCounts
+from workers.scoring.journal.decisions import Counts as RowCounts
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.watched import of_training
 from workers.scoring.publishing.profile import (

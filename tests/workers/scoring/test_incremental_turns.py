@@ -19,7 +19,8 @@ from workers.scoring.planning import claims, find_run
 from workers.scoring.planning.claims import Claims, Status
 from workers.scoring.planning.incremental import outputs_of
 from workers.scoring.request.parsed import IDS
-from workers.scoring.shards import materialized_view
+from workers.scoring.shards import materialized_view, unscored
+from workers.scoring.shards.chain import WHOLE
 
 SEEDS = range(30)  # `make test-long` plays more
 STEPS = 60
@@ -275,12 +276,13 @@ def test_every_engine_waits_before_it_opens_a_session(
     clients: Any = SimpleNamespace(settings=settings)
     module: Any = {"service": run, "job": cloud_run_job, "beam": beam}[engine]
     patch.setattr(module, "finish_before", lambda *_, **__: steps.append("others"))
-    patch.setattr(module, "current_session", opened)
+    opener: Any = unscored if engine == "service" else module
+    patch.setattr(opener, "current_session", opened)
     prepared: Any = SimpleNamespace(store=store, plan=SimpleNamespace(run_id="r"))
     with pytest.raises(Opened):
         if engine == "service":
             patch.setattr(run, "read_decision", lambda _: None)
-            work = run._Work(clients, prepared, *(EMPTY,) * 2, None, run.WHOLE, *(EMPTY,) * 3)
+            work = run._Work(clients, prepared, *(EMPTY,) * 2, None, WHOLE, *(EMPTY,) * 3)
             run._work(work)
         elif engine == "job":
             cloud_run_job._start(clients, prepared, EMPTY, None, lambda: False, None)

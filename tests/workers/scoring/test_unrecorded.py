@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from simulator.scoring import Scoring
 from workers.scoring import run
 from workers.scoring.ending import cancellation, undo
 from workers.scoring.journal.at_work import FOLDER
+from workers.scoring.publishing import publication
 from workers.scoring.unrecorded import record_ended
 
 HOUR = 3600.0
@@ -32,10 +34,10 @@ class World(Scoring):
     def score(self) -> Any:
         return self.do(lambda: self._work(self.request, 3540.0))
 
-    def score_and_die(self, at: str) -> None:
-        """Score, and die where `workers.scoring.run` calls a function of its own by that name."""
+    def score_and_die(self, module: ModuleType, at: str) -> None:
+        """Score, and die where the module calls a function of its own by that name."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run, at, self.die)
+            patch.setattr(module, at, self.die)
             self.score()
 
     def rescan(self, after: float = 2 * HOUR) -> int:
@@ -60,7 +62,7 @@ def world() -> Iterator[World]:
 
 
 def test_a_run_that_died_after_its_result_is_recorded_an_hour_later(world: World) -> None:
-    world.score_and_die("record")
+    world.score_and_die(run, "record")
     assert (world.states(), len(world.marked())) == ([], 1)
     assert world.rescan(after=60.0) == 0  # another try may be about to do it
     assert world.states() == []
@@ -72,7 +74,7 @@ def test_a_run_that_died_after_its_result_is_recorded_an_hour_later(world: World
 def test_a_run_whose_canceller_died_is_recorded(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.score_and_die("decide")
+    world.score_and_die(run, "decide")
     with monkeypatch.context() as patch:
         patch.setattr(cancellation, "record", world.die)
         run_id = world.audit.run_ids()[0]
@@ -101,7 +103,7 @@ def test_an_undo_that_died_is_taken_to_its_end(
 def test_a_run_that_died_as_it_published_is_finished_if_its_load_job_was_started(
     world: World, dies_at: str, recorded: int
 ) -> None:
-    world.score_and_die(dies_at)
+    world.score_and_die(publication, dies_at)
     assert world.audit.state(world.audit.run_ids()[0]) == ""
     assert world.rescan() == recorded
     assert world.states() == ["succeeded"] * recorded
@@ -111,7 +113,7 @@ def test_a_run_that_died_as_it_published_is_finished_if_its_load_job_was_started
 
 
 def test_a_run_that_works_and_what_is_not_a_run_are_left_alone(world: World) -> None:
-    world.score_and_die("decide")
+    world.score_and_die(run, "decide")
     world.runs.put(f"{FOLDER}not a run!.json", b"{}")
     world.runs.put(f"{FOLDER}deleted.json", b"{}")
     before = world.marked()
@@ -120,7 +122,7 @@ def test_a_run_that_works_and_what_is_not_a_run_are_left_alone(world: World) -> 
 
 
 def test_a_run_that_cannot_be_recorded_keeps_no_other_from_it(world: World) -> None:
-    world.score_and_die("record")
+    world.score_and_die(run, "record")
     world.runs.put(f"{FOLDER}damaged.json", b"{}")
     world.runs.put("damaged/plan.json", b"[]")
     world.runs.objects[f"{FOLDER}damaged.json"].created = -HOUR  # the oldest one

@@ -25,7 +25,7 @@ from mlsys.errors import (
     bounded,
 )
 from workers.monitoring.contract import contract_summary, warnings_of
-from workers.scoring.journal.records import read_failure
+from workers.scoring.journal.outcomes import read_failure
 from workers.scoring.planning.contract import known_broken, with_newest
 from workers.scoring.planning.destination import output_location
 from workers.scoring.planning.engine_choice import choose

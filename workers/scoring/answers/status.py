@@ -9,14 +9,9 @@ from typing import Any
 from mlsys.cloud.clients import Clients
 from mlsys.errors import MlsysError, RunNotFound
 from workers.scoring.journal.attempts import begun_after
+from workers.scoring.journal.decisions import Cancellation, read_cancellation
 from workers.scoring.journal.execution import latest_execution, look_up, without_result
-from workers.scoring.journal.records import (
-    Cancellation,
-    Failure,
-    read_cancellation,
-    read_failure,
-    read_result,
-)
+from workers.scoring.journal.outcomes import Failure, read_failure, read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import read_undo, read_undone
 from workers.scoring.planning.plan import Plan, read_plan

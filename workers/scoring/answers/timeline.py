@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from workers.scoring.journal.attempts import Attempt
-from workers.scoring.journal.records import Decision, Failure, Result
+from workers.scoring.journal.decisions import Decision
+from workers.scoring.journal.outcomes import Failure, Result
 from workers.scoring.planning.plan import Plan
 
 MAX_STREAMS = 40  # that a timeline names one by one

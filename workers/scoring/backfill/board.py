@@ -20,7 +20,8 @@ from workers.query import run as run_statement
 from workers.scoring.backfill.ranges import partitions_between
 from workers.scoring.backfill.request import DONE, Backfill
 from workers.scoring.backfill.states import Entry, Runs, Wanted, judge, totals
-from workers.scoring.journal.records import read_cancellation, read_failure, read_result
+from workers.scoring.journal.decisions import read_cancellation
+from workers.scoring.journal.outcomes import read_failure, read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import FoundRun, find_run
 from workers.scoring.planning.lookup import Resolved

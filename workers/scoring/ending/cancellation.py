@@ -16,19 +16,16 @@ from dataclasses import asdict
 from mlsys.cloud.clients import Clients
 from mlsys.errors import RunNotFound, RunPublished, TryAgain
 from workers.announcements import Event, announce
-from workers.scoring.ending.unpublished import seconds_since
 from workers.scoring.journal.at_work import mark, unmark
+from workers.scoring.journal.decisions import Cancellation, read_decision
 from workers.scoring.journal.execution import Execution, latest_execution
-from workers.scoring.journal.records import (
-    Cancellation,
-    read_decision,
-    read_result,
-)
+from workers.scoring.journal.outcomes import read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import another_plan, cancellation_of
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.costs import costs_so_far
 from workers.scoring.publishing.ledger import record
+from workers.scoring.publishing.publication import seconds_since
 from workers.scoring.request.parsed import check_run_id
 
 log = logging.getLogger(__name__)

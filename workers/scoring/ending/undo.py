@@ -17,8 +17,9 @@ from mlsys.errors import Conflict, RunNotFound, TryAgain
 from workers.announcements import Event, announce
 from workers.query import run
 from workers.scoring.journal.at_work import mark, unmark
+from workers.scoring.journal.decisions import read_cancellation
+from workers.scoring.journal.outcomes import Result, read_result
 from workers.scoring.journal.queries import OF_UNDO, Notes, bytes_queried, noting
-from workers.scoring.journal.records import Result, read_cancellation, read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import Removal, Undo, Undone, read_undone
 from workers.scoring.planning.find_run import check_result, undo_of

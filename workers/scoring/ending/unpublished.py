@@ -10,12 +10,14 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import ContractBroken, InputDrifted, MlsysError, PredictionFailed, bounded
 from workers.announcements import Event, announce
 from workers.scoring.journal.at_work import unmark
-from workers.scoring.journal.records import Failure, read_cancellation
+from workers.scoring.journal.decisions import read_cancellation
+from workers.scoring.journal.outcomes import Failure
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing.costs import costs_so_far
 from workers.scoring.publishing.ledger import record
+from workers.scoring.publishing.publication import seconds_since
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +68,3 @@ def record_cancelled(clients: Clients, store: RunStore, plan: Plan) -> None:
     except Exception:
         about = {"run_id": plan.run_id}
         log.warning("The cancellation was not recorded", exc_info=True, extra=about)
-
-
-def seconds_since(plan: Plan, finished_at: dt.datetime) -> float:
-    """Return the seconds from the plan to the end, with all pauses between tries.
-
-    They are never negative, although the clock of the machine that planned the run may be ahead.
-    """
-    passed = finished_at - dt.datetime.fromisoformat(plan.created_at)
-    return max(0.0, round(passed.total_seconds(), 3))

@@ -24,16 +24,9 @@ from workers.scoring.ending.unpublished import record_failure
 from workers.scoring.engines.ended import check_ended, error_of, look_up_for
 from workers.scoring.engines.run_job import run_job
 from workers.scoring.journal.attempts import count_again, progress_of
+from workers.scoring.journal.decisions import read_cancellation, read_decision
 from workers.scoring.journal.execution import Execution, latest_execution
-from workers.scoring.journal.records import (
-    Engine,
-    Failure,
-    Result,
-    read_cancellation,
-    read_decision,
-    read_failure,
-    read_result,
-)
+from workers.scoring.journal.outcomes import Engine, Failure, Result, read_failure, read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared, check_result
 from workers.scoring.run import execute, finish_before

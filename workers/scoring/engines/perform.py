@@ -9,7 +9,7 @@ from mlsys.cloud.clients import Clients
 from workers import admission
 from workers.scoring.engines import cloud_run_job, local
 from workers.scoring.journal.execution import latest_execution
-from workers.scoring.journal.records import Engine, Result
+from workers.scoring.journal.outcomes import Engine, Result
 from workers.scoring.planning.engine_choice import choose
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.request.parsed import AUTO, JOB

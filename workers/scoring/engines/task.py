@@ -26,7 +26,7 @@ from workers import logs
 from workers.monitoring.contract import ENFORCE, MODES
 from workers.sandbox import walls
 from workers.scoring.journal.execution import latest_execution
-from workers.scoring.journal.records import Engine, read_failure
+from workers.scoring.journal.outcomes import Engine, read_failure
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import read_plan

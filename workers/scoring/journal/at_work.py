@@ -15,7 +15,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients
-from workers.scoring.journal.records import Decision, Failure, Result, read_cancellation
+from workers.scoring.journal.decisions import Decision, read_cancellation
+from workers.scoring.journal.outcomes import Failure, Result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.request.parsed import RUN_ID
 

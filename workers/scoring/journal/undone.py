@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from mlsys.errors import RunUndone
 from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.typed import read
 
 Role = Literal["output", "rejects", "shadow"]
 How = Literal["delete", "restore"]
@@ -104,8 +105,7 @@ def read_undo(store: RunStore) -> Undo | None:
     Raises:
         Conflict: the object is damaged.
     """
-    value = store.read(Undo.NAME)
-    return None if value is None else store.parse(Undo.NAME, value, Undo.from_dict)
+    return read(store, Undo.NAME, Undo.from_dict)
 
 
 def read_undone(store: RunStore) -> Undone | None:
@@ -114,8 +114,7 @@ def read_undone(store: RunStore) -> Undone | None:
     Raises:
         Conflict: the object is damaged.
     """
-    value = store.read(Undone.NAME)
-    return None if value is None else store.parse(Undone.NAME, value, Undone.from_dict)
+    return read(store, Undone.NAME, Undone.from_dict)
 
 
 def _removals(value: Mapping[str, Any]) -> tuple[Removal, ...]:

@@ -21,7 +21,8 @@ from typing import Any, Self
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import TryAgain
-from workers.scoring.journal.records import Cancellation, read_decision, read_result
+from workers.scoring.journal.decisions import Cancellation, read_decision
+from workers.scoring.journal.outcomes import read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import read_undo
 from workers.scoring.planning.incremental import Watermark, outputs_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlsys.errors import InvalidRequest
 from mlsys.settings import Settings
-from workers.scoring.journal.records import Engine
+from workers.scoring.journal.outcomes import Engine
 from workers.scoring.request.parsed import AUTO, JOB, SERVICE
 
 # An instance that scores 30,000 rows a second needs an hour for these.

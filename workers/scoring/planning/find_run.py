@@ -14,14 +14,9 @@ from workers.monitoring.contract import ENFORCE
 from workers.query import select
 from workers.sandbox.client import SandboxedModel
 from workers.scoring.journal.at_work import mark
+from workers.scoring.journal.decisions import Cancellation, read_cancellation, read_decision
+from workers.scoring.journal.outcomes import Result, read_result
 from workers.scoring.journal.queries import noting
-from workers.scoring.journal.records import (
-    Cancellation,
-    Result,
-    read_cancellation,
-    read_decision,
-    read_result,
-)
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import Undo, read_undo, read_undone
 from workers.scoring.planning.claims import builds_on_rows, claims_of

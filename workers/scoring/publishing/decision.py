@@ -18,7 +18,7 @@ from workers.monitoring.contract import (
     stopped_by,
     warnings_of,
 )
-from workers.scoring.journal.records import Counts, Decision
+from workers.scoring.journal.decisions import Counts, Decision
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.destination import rejects_destination
 from workers.scoring.planning.plan import Plan

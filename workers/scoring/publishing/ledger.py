@@ -17,14 +17,8 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import TryAgain
 from workers.json_values import json_value
 from workers.query import json_rows, run
-from workers.scoring.journal.records import (
-    Cancellation,
-    Failure,
-    Result,
-    read_cancellation,
-    read_failure,
-    read_result,
-)
+from workers.scoring.journal.decisions import Cancellation, read_cancellation
+from workers.scoring.journal.outcomes import Failure, Result, read_failure, read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import Undone, read_undone
 from workers.scoring.planning.plan import Plan

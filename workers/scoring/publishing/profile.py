@@ -12,7 +12,7 @@ from workers.monitoring.counting import added, read_text
 from workers.monitoring.drift import DRIFT, OK, TOO_FEW, UNKNOWN, WARN, Verdict, judge
 from workers.monitoring.reference import Watched
 from workers.monitoring.table import insert_rows, row_of
-from workers.scoring.journal.records import Decision
+from workers.scoring.journal.decisions import Decision
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.part import Footer, PartDamaged
 

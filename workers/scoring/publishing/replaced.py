@@ -15,7 +15,8 @@ from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef
 from workers.query import run
 from workers.scoring.journal.at_work import markers, run_of
-from workers.scoring.journal.records import Decision, read_decision, read_result
+from workers.scoring.journal.decisions import Decision, read_decision
+from workers.scoring.journal.outcomes import read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import Undo, read_undo, read_undone
 from workers.scoring.planning.plan import Plan, read_plan

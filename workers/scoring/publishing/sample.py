@@ -6,7 +6,7 @@ from typing import Any
 
 from mlsys.errors import ObjectNotFound
 from workers.json_values import bounded_row, json_value
-from workers.scoring.journal.records import Decision, read_decision
+from workers.scoring.journal.decisions import Decision, read_decision
 from workers.scoring.journal.store import RunStore
 
 SHOWN = 10  # rows

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
 from mlsys.errors import RunInterrupted, RunNotFound, TryAgain
-from workers.scoring.journal.records import Decision, ShadowParts, read_result
+from workers.scoring.journal.decisions import Decision, ShadowParts
+from workers.scoring.journal.outcomes import read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Pair, Plan, Shadow
 from workers.scoring.planning.shadow import reason_of

@@ -11,8 +11,8 @@ from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import Conflict
 from workers.jobs import find_job
 from workers.query import as_of
+from workers.scoring.journal.outcomes import Result
 from workers.scoring.journal.queries import Notes, select_for
-from workers.scoring.journal.records import Result
 from workers.scoring.journal.undone import Role
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.partition_filter import any_partition, requires_filter

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import batched
 from typing import TYPE_CHECKING
 
-from workers.scoring.journal.records import Counts
+from workers.scoring.journal.decisions import Counts
 from workers.scoring.journal.store import RunStore
 from workers.scoring.shards.part import Footer, PartDamaged, read_footers
 
@@ -61,6 +61,9 @@ class Share:
         """Return the parts of the task's streams."""
         places = ((name, _NAME.fullmatch(name)) for name in parts)
         return {name: parts[name] for name, place in places if place and self.has(int(place[1]))}
+
+
+WHOLE = Share()  # every row of the run
 
 
 def all_complete(store: RunStore, session: Session) -> bool:

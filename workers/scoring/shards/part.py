@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from mlsys.errors import TryAgain
 from workers.monitoring.contract import ContractCounts
-from workers.scoring.journal.records import Counts
+from workers.scoring.journal.decisions import Counts
 from workers.scoring.shards.overlap import Behind
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from workers.scoring.journal.records import Counts
+from workers.scoring.journal.decisions import Counts
 from workers.scoring.journal.store import RunStore
 from workers.scoring.shards.agreement import Agreement, both_scored, ids_in_file
 from workers.scoring.shards.challenger import Challenger

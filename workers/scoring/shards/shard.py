@@ -13,7 +13,7 @@ from mlsys.columns.bins import Counts as ColumnCounts
 from mlsys.errors import RunInterrupted
 from workers.monitoring.contract import ContractCounts
 from workers.monitoring.counting import Tally, count_features, with_codes
-from workers.scoring.journal.records import Counts
+from workers.scoring.journal.decisions import Counts
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.model_pin import read_metadata
 from workers.scoring.request.parsed import MaxRejects

@@ -11,7 +11,7 @@ from mlsys.settings import Settings
 from workers.monitoring.contract import ENFORCE
 from workers.sandbox.client import SandboxedModel
 from workers.sandbox.died import Cause
-from workers.scoring.journal.records import Counts
+from workers.scoring.journal.decisions import Counts
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
 from workers.scoring.request.parsed import MaxRejects

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from mlsys.errors import Conflict, SessionOver
 from workers import machine
-from workers.scoring.journal.records import Counts
+from workers.scoring.journal.decisions import Counts
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
 from workers.scoring.shards.chain import Chain

@@ -10,7 +10,7 @@ from google.api_core.exceptions import Forbidden, ServiceUnavailable
 from console_cloud import NOW, RUNS, Blob, World, moment, plan_of, put_working
 from mlsys.cloud.tables import TableRef
 from workers.scoring.journal.at_work import MOST, mark, runs_at_work, unmark
-from workers.scoring.journal.records import Cancellation
+from workers.scoring.journal.decisions import Cancellation
 from workers.scoring.journal.store import RunStore
 
 

@@ -10,7 +10,7 @@ import pytest
 from mlsys.errors import Conflict, RunCancelled, RunNotFound, RunPublished, TryAgain
 from workers.scoring.ending import cancellation
 from workers.scoring.ending.cancellation import Looks, cancel, check_not_cancelled
-from workers.scoring.journal.records import Cancellation, Counts, Decision, read_decision
+from workers.scoring.journal.decisions import Cancellation, Counts, Decision, read_decision
 from workers.scoring.journal.store import RunStore
 
 NOW = dt.datetime.now(dt.UTC).isoformat()

@@ -8,7 +8,7 @@ import pytest
 
 from mlsys.errors import Conflict, SessionOver
 from workers import machine
-from workers.scoring.journal.records import Counts
+from workers.scoring.journal.decisions import Counts
 from workers.scoring.shards import watch
 from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.expiry import LASTS, at_work, check_left_alone, check_pace

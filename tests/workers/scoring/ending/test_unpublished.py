@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from workers.scoring.ending.unpublished import seconds_since
-from workers.scoring.journal.records import Failure
+from workers.scoring.journal.outcomes import Failure
 
 PLANNED = dt.datetime(2026, 3, 2, 9, tzinfo=dt.UTC)
 

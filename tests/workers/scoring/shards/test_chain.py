@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mlsys.errors import TryAgain
-from workers.scoring.journal.records import Counts
+from workers.scoring.journal.decisions import Counts
 from workers.scoring.publishing import decision
 from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards import chain

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlsys.cloud.tables import TableRef
-from workers.scoring.journal.records import Decision
+from workers.scoring.journal.decisions import Decision
 from workers.scoring.journal.undone import Removal, Undo
 from workers.scoring.publishing import replaced
 from workers.scoring.publishing.replaced import MILLISECOND, created_by, replaced_at

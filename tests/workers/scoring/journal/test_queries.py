@@ -12,8 +12,8 @@ from google.api_core.exceptions import BadRequest, ServiceUnavailable
 
 from console_cloud import World, moment, plan_of, put_run, result_of
 from mlsys.errors import SchemaMismatch, TryAgain
+from workers.scoring.journal.outcomes import Result
 from workers.scoring.journal.queries import OF_UNDO, Notes, bytes_queried, noting, select_for
-from workers.scoring.journal.records import Result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import Undone
 from workers.scoring.planning.price import price_of
