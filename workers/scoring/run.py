@@ -94,7 +94,9 @@ def execute(
             store.forget(Failure.NAME)
         attempt = None
         try:
-            attempt = begin(store, HOUR if deadline is None else deadline - time.monotonic())
+            seconds = HOUR if deadline is None else deadline - time.monotonic()
+            task = None if share == WHOLE else (share.index, share.count)
+            attempt = begin(store, seconds, task)
             work = _Work(
                 *(clients, prepared, stop, stopping, deadline, share, engine, pace, attempt.name)
             )

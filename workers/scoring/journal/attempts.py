@@ -1,5 +1,7 @@
 """The tries of a run, as its objects `attempts/{time}.json`: a run without progress ends.
 
+Those of a task of a job are `attempts/{time}-{task}-{tasks}.json`.
+
 A try ends in its result, is suspended and continued, or is killed with its instance. Pub/Sub counts
 none of them, because a suspended run's message is a new one each time: the run's own objects do.
 """
@@ -8,10 +10,9 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from itertools import zip_longest
 from typing import Any, Literal, Self
 
 from mlsys.errors import Conflict, NoProgress
@@ -22,7 +23,8 @@ log = logging.getLogger(__name__)
 MOST = 5  # tries in a row that may end without progress
 LOOK = 4 * MOST  # of the latest tries
 _FOLDER = "attempts/"
-_NAME = f"{_FOLDER}%Y%m%dT%H%M%S%f.json"
+_TIME = "%Y%m%dT%H%M%S%f"
+_NAME = re.compile(_FOLDER + r"(\d{8}T\d{12})(?:-(\d+)-(\d+))?\.json")
 HOUR = 3600.0  # seconds that a try may last, where nobody limits it
 
 End = Literal[
@@ -52,8 +54,10 @@ class Attempt:
         return cls(name, **{k: value[k] for k in ("at", "until", "progress", "end") if k in value})
 
 
-def begin(store: RunStore, seconds: float = HOUR) -> Attempt:
+def begin(store: RunStore, seconds: float = HOUR, task: tuple[int, int] | None = None) -> Attempt:
     """Record that a try begins, which has `seconds`, and return it.
+
+    `task` is the index of the task of a job that tries its share, and the number of tasks.
 
     Raises:
         NoProgress: the last `MOST` tries ended, and the run is where it was before them.
@@ -74,7 +78,7 @@ def begin(store: RunStore, seconds: float = HOUR) -> Attempt:
                 "that needs less of both."
             )
     until = now + dt.timedelta(seconds=seconds)
-    attempt = Attempt(_name(now), now.isoformat(), until.isoformat(), progress)
+    attempt = Attempt(_name(now, task), now.isoformat(), until.isoformat(), progress)
     store.note(attempt.name, _document(attempt))
     return attempt
 
@@ -116,31 +120,14 @@ def without_progress(latest: Iterable[Attempt], progress: str, now: dt.datetime)
     return count
 
 
-def machine_seconds(
-    written: Mapping[str, dt.datetime], now: dt.datetime, running: str | None = None
-) -> float:
-    """Return how long the run's tries have lasted together, by when its objects were written.
-
-    The object of a try is written as it begins and as it ends. A try that was killed lasted until
-    the last object that was written before the next one began. `running` is a try's name: it lasts
-    until `now`.
-    """
-    begun = {}
-    for name in written:
-        try:
-            begun[name] = dt.datetime.strptime(name, _NAME).replace(tzinfo=dt.UTC)
-        except ValueError:  # another object of the run
-            continue
-    others = sorted(at for name, at in written.items() if name not in begun)
-    tries = sorted(begun, key=begun.__getitem__)
-    seconds = 0.0
-    for name, following in zip_longest(tries, tries[1:]):
-        until = begun.get(following, now)
-        before = bisect_left(others, until)
-        ends = [begun[name], written[name], *others[max(0, before - 1) : before]]
-        last = now if name == running else max(ends)
-        seconds += (last - begun[name]).total_seconds()
-    return max(0.0, seconds)
+def begun_at(name: str) -> tuple[dt.datetime, tuple[int, int] | None] | None:
+    """Return when a try began, and its task, by its object's name; None for another object."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    time, index, count = match.groups()
+    began = dt.datetime.strptime(time, _TIME).replace(tzinfo=dt.UTC)
+    return began, None if index is None else (int(index), int(count))
 
 
 def progress_of(names: Iterable[str]) -> str:
@@ -178,8 +165,8 @@ def _note(store: RunStore, attempt: Attempt) -> None:
         log.warning("The end of a try was not recorded", extra={"run_id": store.run_id})
 
 
-def _name(now: dt.datetime) -> str:
-    return now.strftime(_NAME)
+def _name(now: dt.datetime, task: tuple[int, int] | None = None) -> str:
+    return f"{_FOLDER}{now:{_TIME}}{'' if task is None else '-{}-{}'.format(*task)}.json"
 
 
 def _document(attempt: Attempt) -> dict[str, Any]:

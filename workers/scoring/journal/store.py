@@ -15,6 +15,7 @@ gs://mlsys-runs-{env}/{run_id}/
                                from here on nothing else counts
     execution-{n}.json         an execution of the Cloud Run job was started (`engines.execution`)
     attempts/{time}.json       a try began, and how it ended (`attempts`)
+    attempts/{time}-{task}-{tasks}.json  so did one of a job's task
     result.json                the run is done, and how it went
     failure.json               why the last try failed; the next one may succeed
     queries/{job}.json         a query that reads the run's tables was started (`queries`)

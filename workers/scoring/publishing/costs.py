@@ -9,16 +9,21 @@ what is asked of the registry and the ledger, and of tables' descriptions, is no
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from workers import machine
-from workers.scoring.journal.attempts import machine_seconds
+from workers.scoring.journal.attempts import begun_at
 from workers.scoring.journal.queries import bytes_queried
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
 from workers.scoring.planning.price import price_of
+from workers.scoring.shards.chain import Share, shard_of
 from workers.scoring.shards.materialized_view import bytes_copied
 from workers.scoring.shards.read_session import sessions_among
+
+_EXECUTION = "execution-"  # what callers write of a job, while no try may be at work
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +48,38 @@ def costs_so_far(store: RunStore, plan: Plan, running: str | None = None) -> Cos
         copied = bytes_copied(store.clients, plan)
     queried = copied + bytes_queried(store, written)
     return Costs(read + queried, price_of(read, queried), round(seconds, 3))
+
+
+def machine_seconds(
+    written: Mapping[str, dt.datetime], now: dt.datetime, running: str | None = None
+) -> float:
+    """Return how long the run's tries have lasted together, by when its objects were written.
+
+    The object of a try is written as it begins and as it ends. A try that was killed lasted until
+    the last object that was written before the next one began. Tasks of a job work at the same
+    time: a killed one lasted until its last part before it, or the whole run, was tried again.
+    `running` is a try's name: it lasts until `now`.
+    """
+    begun = {name: begin for name in written if (begin := begun_at(name)) is not None}
+    in_order = sorted(written.items(), key=lambda each: each[1])
+    others = [at for name, at in in_order if name not in begun and not name.startswith(_EXECUTION)]
+    parts = [(shard, at) for name, at in in_order if (shard := shard_of(name)) is not None]
+    seconds = 0.0
+    following, whole = now, now  # when the next try began: any, and one of the whole run
+    of_tasks: dict[tuple[int, int], dt.datetime] = {}  # those before `whole`
+    for name in sorted(begun, reverse=True):
+        began, task = begun[name]
+        until, seen = following, others
+        if task is not None:
+            until = of_tasks.get(task, whole)
+            share = Share(*task)
+            seen = [at for shard, at in parts if share.has(shard)]
+        before = bisect_left(seen, until)
+        ends = [began, written[name], *seen[max(0, before - 1) : before]]
+        seconds += ((now if name == running else max(ends)) - began).total_seconds()
+        following = began
+        if task is None:
+            of_tasks, whole = {}, began
+        else:
+            of_tasks[task] = began
+    return max(0.0, seconds)

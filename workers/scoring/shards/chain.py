@@ -59,8 +59,16 @@ class Share:
 
     def parts(self, parts: Mapping[str, Blob]) -> dict[str, Blob]:
         """Return the parts of the task's streams."""
-        places = ((name, _NAME.fullmatch(name)) for name in parts)
-        return {name: parts[name] for name, place in places if place and self.has(int(place[1]))}
+        places = ((name, shard_of(name)) for name in parts)
+        return {
+            name: parts[name] for name, shard in places if shard is not None and self.has(shard)
+        }
+
+
+def shard_of(name: str) -> int | None:
+    """Return the stream that a part is of, by its name; None for another object."""
+    place = _NAME.fullmatch(name)
+    return int(place[1]) if place else None
 
 
 WHOLE = Share()  # every row of the run

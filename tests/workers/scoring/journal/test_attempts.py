@@ -129,29 +129,3 @@ def test_objects_of_older_releases_and_damaged_ones_count_for_nothing() -> None:
     for number in range(MOST):
         store.note(f"attempts/2026{number}.json", {"at": NOW.isoformat()} if number % 2 else {})
     begin(store)
-
-
-def test_tries_last_until_they_end_or_until_the_run_was_last_seen() -> None:
-    def at(minutes: float) -> dt.datetime:
-        return NOW + dt.timedelta(minutes=minutes)
-
-    def name(minutes: float) -> str:
-        return attempts._name(at(minutes))
-
-    killed, failed, last = name(0), name(20), name(60)
-    written = {
-        "plan.json": at(-1),
-        killed: at(0),
-        "session-0.json": at(1),
-        "parts/0/00000-000000000000.parquet": at(5),
-        failed: at(30),
-        "failure.json": at(31),
-        last: at(60),
-    }
-    seconds = attempts.machine_seconds
-    assert seconds({"plan.json": at(-1)}, at(60)) == 0
-    assert seconds({"plan.json": at(-1), killed: at(0)}, at(60)) == 0  # nothing shows that it lived
-    assert seconds(written, at(70)) == (5 + 11 + 0) * 60
-    assert seconds(written, at(70), running=last) == (5 + 11 + 10) * 60
-    tasks = {"plan.json": at(-1), name(0): at(10), name(0.001): at(8), name(0.002): at(0.002)}
-    assert seconds(tasks, at(9), running=name(0.002)) == pytest.approx((10 + 8 + 9) * 60, abs=1)
