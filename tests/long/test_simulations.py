@@ -16,6 +16,7 @@ MANY = {
     "jobs": 10_000,
     "increments": 10_000,
     "tables": 10_000,
+    "backfills": 5_000,
 }
 RARE = 5_000  # a point that is reached less often may miss a fault
 

@@ -55,6 +55,9 @@ def test_the_statements_about_runs_agree_with_the_local_bigquery(stack: LocalSta
             "run_id": run_id,
             "state": state,
             "model_name": "m",
+            "model_generation": "7",
+            "output_table": f"p.d.{run_id}$20",
+            "snapshot_at": AT.isoformat(),
             "finished_at": AT.isoformat(),
             "request": "{}",
             "rows_read": "3",
@@ -62,6 +65,7 @@ def test_the_statements_about_runs_agree_with_the_local_bigquery(stack: LocalSta
         change("replace_run", {"since": AT - dt.timedelta(days=1)} | row)
         compare("recorded_run", {"run_id": run_id, "since": AT})
         compare("recorded_run", {"run_id": run_id, "since": AT + dt.timedelta(seconds=1)})
+        compare("runs_of_partitions", {"tables": [f"p.d.{run_id}$20", f"p.d.{run_id}$30"]})
     key = {"run_id": run_id, "predicted_at": AT}
     columns = [{"role": "feature", "column_name": name, "row_count": 3} for name in "xy"]
     sql = (

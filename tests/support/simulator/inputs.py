@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 from google.cloud import bigquery
 
 from simulator.selections import counted, lacking, renamed, snapshot, source_of, within
+from simulator.storage import at
 from simulator.tables import Loaded, Rows, input_of
 
 Tables = Mapping[str, Loaded]
+
+_PLACES = re.compile(r"SELECT (\d+) AS place.*?FROM `([^`]+)`\.`([^`]+)`\.INFORMATION_SCHEMA")
 
 
 def read(
@@ -49,6 +54,21 @@ def described(sql: str, tables: Tables, now: float) -> list[bigquery.SchemaField
         selected(sql, tables, now)
         name = source_of(sql)
     return [bigquery.SchemaField.from_api_repr(field) for field in tables[name].schema]
+
+
+def partitions(sql: str, given: Mapping[str, Any], tables: Tables, now: float) -> Rows:
+    """Return the partitions of some tables, with their rows and the time of the last write."""
+    found = []
+    for place, project, dataset in _PLACES.findall(sql):
+        table = tables.get(f"{project}.{dataset}.{given[f'name{place}']}")
+        for part, rows in table.parts(table.rows).items() if table is not None else ():
+            if given["partition"] in ("", part):
+                state = {
+                    "total_rows": len(rows),
+                    "modified": at(int(1000 * table.written[part]) / 1000),
+                }
+                found.append({"place": int(place), "partition_id": part} | state)
+    return found
 
 
 def copied(sql: str, rows: Rows, tables: Tables, now: float) -> Loaded:

@@ -18,7 +18,7 @@ from simulator.choices import KINDS
 from simulator.kernel import Simulation, call
 from simulator.removals import Conflicting
 from simulator.storage import PLAIN, Bucket, at
-from simulator.tables import Loaded, Rows, day_of
+from simulator.tables import Loaded, Rows
 from simulator.warehouse import BigQueryClient, QueryJob, already_exists
 
 SECONDS = (2.0, 0.5, 6.0, 20.0, 400.0)  # that a load takes
@@ -40,6 +40,7 @@ QUERIES = {
     "COUNTIF(written.run_id = @run_id": removals.count,
     "AND run_id != @run_id GROUP BY run_id": removals.others,
     "AND run_id IN UNNEST(@void) GROUP BY run_id": removals.undone,
+    ".INFORMATION_SCHEMA.PARTITIONS": inputs.partitions,
 }
 
 
@@ -150,15 +151,15 @@ class LoadingClient(BigQueryClient):
                 return "a file is missing"
             rows += pq.read_table(io.BytesIO(stored.content)).to_pylist()
         name, _, partition = table.partition("$")
-        if partition and any(day_of(row) != partition for row in rows):
+        into = self.loaded.get(name) or _created(config, now)
+        if partition and any(into.part_of(row) != partition for row in rows):
             job.error_result = {"reason": "invalid"}
             return "rows of another partition"
-        schema = [field.to_api_repr() for field in config.schema]
-        into = self.loaded.setdefault(name, Loaded(schema, created=now, by_day=True))
+        self.loaded[name] = into
         job.disposition = config.write_disposition.removesuffix("_DATA")
         kept = into.rows
         if job.disposition == "WRITE_TRUNCATE":
-            kept = [row for row in kept if partition and day_of(row) != partition]
+            kept = [row for row in kept if partition and into.part_of(row) != partition]
         into.put([*kept, *rows], now)
         job.output_rows, job.rows = len(rows), rows
         self.ended_loads.append(job)
@@ -241,3 +242,11 @@ class LoadingClient(BigQueryClient):
             what=f"{function.__name__} of an undo",
             refusal=lambda: already_exists(job_id),
         )
+
+
+def _created(config: Any, now: float) -> Loaded:
+    """Return the table that a load job creates."""
+    schema = [field.to_api_repr() for field in config.schema]
+    if (by := config.range_partitioning) is not None:
+        return Loaded(schema, created=now, by_range=by.field)
+    return Loaded(schema, created=now, by_day=True)

@@ -9,6 +9,12 @@ from typing import Any
 
 from simulator.statements import Parameters, Replace, Tables, Values
 
+RUN_OF_PARTITION = (
+    *("output_table", "run_id", "state", "model_name", "model_version", "model_generation"),
+    *("model_alias", "request", "snapshot_at", "rows_read", "rows_scored", "finished_at"),
+    "failure",
+)
+
 
 def recorded_run(tables: Tables, given: Parameters) -> list[Values]:
     return [
@@ -51,6 +57,23 @@ def runs_during(tables: Tables, given: Parameters) -> list[Values]:
     ]
 
 
+def runs_of_partitions(tables: Tables, given: Parameters) -> list[Values]:
+    last: dict[tuple[str, bool], Values] = {}
+    rows = (
+        r for r in tables["prediction_runs"] if r["state"] in ("succeeded", "failed", "cancelled")
+    )
+    for row in sorted(rows, key=lambda row: (row["finished_at"], row["run_id"])):
+        if row["output_table"] in given["tables"]:
+            last[row["output_table"], row["state"] == "succeeded"] = row
+    times = ("snapshot_at",)
+    return [
+        {name: row[name] for name in RUN_OF_PARTITION}
+        | {name: dt.datetime.fromisoformat(row[name]) for name in times}
+        | {"model_generation": int(row["model_generation"])}
+        for row in last.values()
+    ]
+
+
 def last_profile(tables: Tables, given: Parameters) -> list[Values]:
     rows = [
         row
@@ -80,7 +103,7 @@ def _key(values: Any) -> tuple[Any, Any]:
 FUNCTIONS: dict[str, Callable[[Tables, Parameters], Any]] = {
     function.__name__: function
     for function in (
-        *(recorded_run, replace_run, undone_runs, runs_during),
+        *(recorded_run, replace_run, undone_runs, runs_during, runs_of_partitions),
         *(last_profile, insert_profile, remove_profile),
     )
 }

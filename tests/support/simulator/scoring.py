@@ -209,11 +209,11 @@ class Scoring:
             error = actor.error
             again = error is not None and self.repeats(error)
             if actor.crashed or again:
-                if not tries:
+                if not tries and again:
                     raise Mismatch(f"{name} is not answered after {TRIES} tries: {error!r}")
                 more = lasts if tries > 4 else 3540.0  # some day it has the time
                 pause = 10.0 if tries > TRIES // 2 else 600.0
-                self._call(name, request, pause, more, tries - 1, run_id)
+                self._call(name, request, pause, more, max(tries - 1, 0), run_id)
             elif error is not None:
                 self._check_failure(name, request, error)
             else:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from simulator.backfills import Backfills
 from simulator.choices import NONE
 from simulator.gaps import Gap
 from simulator.increments import Increments
@@ -33,6 +34,7 @@ SCENARIOS: dict[str, Callable[[Simulation], Any]] = {
     "jobs": JobRuns,
     "increments": Increments,
     "tables": Undoing,
+    "backfills": Backfills,
 }
 
 

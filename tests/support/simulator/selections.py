@@ -20,6 +20,8 @@ _LACKING = re.compile(
 _BOUNDS = {
     re.compile(r"`n` > (-?\d+)"): lambda value, bound: value > bound,
     re.compile(r"`n` <= (-?\d+)"): lambda value, bound: value <= bound,
+    re.compile(r"`n` >= (-?\d+)"): lambda value, bound: value >= bound,
+    re.compile(r"`n` < (-?\d+)"): lambda value, bound: value < bound,
 }
 _BELOW = re.compile(r"COUNTIF\(`n` <= (-?\d+)\) AS below")
 _ALIASES = re.compile(r"`([^`]+)` AS (c\d+)")

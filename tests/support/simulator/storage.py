@@ -140,10 +140,13 @@ class Bucket:
         match_glob: str = "",
         versions: bool = False,
         max_results: int | None = None,
+        delimiter: str = "",
     ) -> list[Blob]:
         def get() -> list[Blob]:
             names = sorted(self.past if versions else self.objects)
             names = [n for n in names if n.startswith(prefix or "")]
+            if delimiter:
+                return Folders({n.partition(delimiter)[0] + delimiter for n in names})
             names = [n for n in names if not match_glob or fnmatch.fnmatch(n, match_glob)]
             names = names[:max_results]
             if versions:
@@ -179,6 +182,14 @@ def _generation(blob: Blob | None) -> str:
         return "none"
     gone = " (noncurrent)" if blob.time_deleted else ""
     return f"{blob.name.rpartition('/')[2]}#{blob.generation}{gone}"
+
+
+class Folders(list["Blob"]):
+    """The client's listing with a delimiter, of a bucket that has objects in folders alone."""
+
+    def __init__(self, prefixes: set[str]) -> None:
+        super().__init__()
+        self.prefixes = prefixes
 
 
 @dataclass(eq=False)

@@ -15,6 +15,7 @@ from simulator.storage import START
 
 Rows = list[dict[str, Any]]
 
+WIDTH, END = 10, 100  # of the partitions by ranges
 ALWAYS = -1e9  # since when rows are there that no history adds
 COLUMNS = {
     "id": "INT64",
@@ -37,14 +38,33 @@ class Loaded:
     modified: float = 0.0
     kind: str = "TABLE"
     by_day: bool = False  # partitioned by predicted_at
+    by_range: str = ""  # the column whose values partition it, in steps of `WIDTH`
     arrow: pa.Table | None = None  # has the schema, where sessions read the rows
 
     def __post_init__(self) -> None:
         self._versions = [(ALWAYS, self.rows)]
+        self.written = {self.part_of(row): self.modified for row in self.rows if self.by_range}
         self.changed = self.created  # when rows were changed that had been there
+
+    def part_of(self, row: dict[str, Any]) -> str:
+        """Return the partition of a row."""
+        if self.by_range:
+            return str(row[self.by_range] // WIDTH * WIDTH)
+        return day_of(row)
+
+    def parts(self, rows: Rows) -> dict[str, Rows]:
+        """Return the rows by their partitions."""
+        found: dict[str, Rows] = {}
+        for row in rows:
+            found.setdefault(self.part_of(row), []).append(row)
+        return found
 
     def put(self, rows: Rows, now: float) -> None:
         """Replace the rows."""
+        if self.by_range:
+            before, after = self.parts(self.rows), self.parts(rows)
+            changed = (part for part in after if after[part] != before.get(part))
+            self.written |= dict.fromkeys(changed, now)
         if rows[: len(self.rows)] != self.rows:
             self.changed = now
         self._versions.append((now, rows))
@@ -79,6 +99,9 @@ class Loaded:
             resource["numRows"] = str(len(self.rows))
         if self.by_day:
             resource["timePartitioning"] = {"type": "DAY", "field": "predicted_at"}
+        if self.by_range:
+            limits = {"start": "0", "end": str(END), "interval": str(WIDTH)}
+            resource["rangePartitioning"] = {"field": self.by_range, "range": limits}
         return bigquery.Table.from_api_repr(resource)
 
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.cloud.tables import TableRef, find_table
-from mlsys.errors import TableNotFound
+from mlsys.errors import Conflict, TableNotFound, TryAgain
 from workers.query import run as run_statement
 from workers.scoring.backfill.ranges import partitions_between
-from workers.scoring.backfill.request import DONE, Backfill
-from workers.scoring.backfill.states import Entry, Runs, Wanted, judge, totals
+from workers.scoring.backfill.request import DONE, FAILED, MISSING, STALE, Backfill
+from workers.scoring.backfill.states import Entry, Runs, Wanted, done_by, judge, totals
 from workers.scoring.journal.decisions import read_cancellation
-from workers.scoring.journal.outcomes import read_failure, read_result
+from workers.scoring.journal.outcomes import Result, read_failure, read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import FoundRun, find_run
 from workers.scoring.planning.lookup import Resolved
@@ -29,6 +29,7 @@ from workers.scoring.planning.model_pin import find_model
 from workers.scoring.planning.partition import input_partitioning
 from workers.scoring.planning.partition_state import PartitionState, States, states_of_tables
 from workers.scoring.planning.partitioning import Partitioning
+from workers.scoring.planning.plan import Plan
 from workers.scoring.request.parsed import ScoringRequest
 from workers.sql import statement
 
@@ -98,9 +99,15 @@ def board(clients: Clients, backfill: Backfill) -> Board:
         if each.state != DONE
         and (store := _latest(clients, request.env, begun, inputs[partition].run_id)) is not None
     }
+    ended = []
     for partition, is_open in _each(maybe, lambda partition: _is_open(maybe[partition])):
         if is_open:
             entries[partition] = entry(partition, maybe[partition].run_id)
+        elif entries[partition].state in (STALE, MISSING, FAILED):
+            ended.append(partition)
+    for partition, found in _each(ended, lambda each: _reusable(clients, inputs[each])):
+        if found is not None:
+            entries[partition] = done_by(entries[partition], *found)
     return Board(backfill, by, inputs, list(entries.values()))
 
 
@@ -191,6 +198,23 @@ def _is_open(store: RunStore) -> bool:
     """Return whether a run has begun and has not ended in any way."""
     ends = (read_result, read_cancellation, read_failure)
     return store.read("plan.json") is not None and all(end(store) is None for end in ends)
+
+
+def _reusable(clients: Clients, resolved: Resolved) -> tuple[Plan, Result] | None:
+    """Return the run that answers a repeated request of a partition, or None: it would be another.
+
+    The ledger's last run is another one if a run of earlier rows, or of an earlier version, was
+    brought to its end after its rows had been replaced.
+    """
+    if (
+        resolved.request.write_disposition != "WRITE_TRUNCATE"
+    ):  # nobody looks for the rows of others
+        return None
+    try:
+        found = find_run(clients, resolved.request, resolved=resolved)
+    except (Conflict, TryAgain):
+        return None
+    return None if found.plan is None or found.result is None else (found.plan, found.result)
 
 
 def _each[T](partitions: Iterable[str], of: Callable[[str], T]) -> list[tuple[str, T]]:

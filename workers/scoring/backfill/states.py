@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workers.scoring.backfill.request import DONE, EMPTY, FAILED, MISSING, RUNNING, STALE, STATES
+from workers.scoring.journal.outcomes import Result
 from workers.scoring.planning.model_pin import ModelPin
 from workers.scoring.planning.partition_state import PartitionState
+from workers.scoring.planning.plan import Plan
 from workers.scoring.request.parsed import BESIDE
 
 
@@ -116,6 +118,18 @@ def judge(
     if good is not None:
         return _entry(partition, label, STALE, why, good, rows)
     return Entry(partition, label, MISSING, lost or "not scored yet", input_rows=rows)
+
+
+def done_by(entry: Entry, plan: Plan, result: Result) -> Entry:
+    """Return the entry of a partition that has the rows of a run which a repeat would reuse."""
+    model = plan.model
+    return Entry(
+        *(entry.partition, entry.label, DONE, None, plan.run_id),
+        *(model.name, model.version, model.alias),
+        rows=result.rows,
+        finished_at=result.finished_at,
+        input_rows=entry.input_rows,
+    )
 
 
 def totals(entries: list[Entry]) -> dict[str, int]:
