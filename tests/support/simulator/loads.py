@@ -96,7 +96,8 @@ class LoadingClient(BigQueryClient):
             return table.resource(name)
 
         about = name.rpartition(".")[2]
-        what = "copy of a view" if "view_rows" in about else about
+        copies = {"view_rows": "copy of a view", "undo_": "copy of an undo"}
+        what = next((name for word, name in copies.items() if about.startswith(word)), about)
         return call("get_table", get, about=about, what=what, kinds=PLAIN)
 
     def delete_table(self, name: str, **_: Any) -> None:
