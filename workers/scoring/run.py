@@ -27,7 +27,8 @@ from workers.scoring.journal.attempts import HOUR, End, begin, end
 from workers.scoring.journal.decisions import Cancellation, Decision, read_decision
 from workers.scoring.journal.outcomes import Engine, Failure, Result, read_result
 from workers.scoring.journal.store import RunStore
-from workers.scoring.planning.find_run import Prepared, another_plan, check_result
+from workers.scoring.planning.find_run import Prepared
+from workers.scoring.planning.of_plan import another_plan, check_result
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record

@@ -215,7 +215,7 @@ class PubSub:
                 ]
             except LookupError:
                 context.abort(
-                    grpc.StatusCode.NOT_FOUND, f"Resource not topic_ (resource={request.topic})."
+                    grpc.StatusCode.NOT_FOUND, f"Resource not found (resource={request.topic})."
                 )
             return PublishResponse(message_ids=ids)
 

@@ -7,13 +7,25 @@ everything on what exists, and nothing on what does not, as the cloud's answers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from mlsys.local.pubsub import PubSub
+from mlsys.local.push import PushSubscription
 
 
-def read_handlers(pubsub: PubSub, publish: Any) -> list[Any]:
+class Topics(Protocol):
+    """The topics and subscriptions that exist."""
+
+    def topic_path(self, topic: str) -> str:
+        """Return the full name of a topic given by its id or by its full name."""
+
+    def has_topic(self, topic: str) -> bool:
+        """Return whether the topic exists."""
+
+    def subscription(self, name: str) -> PushSubscription | None:
+        """Return the push subscription, or None if it does not exist."""
+
+
+def read_handlers(pubsub: Topics, publish: Any) -> list[Any]:
     """Return the handlers of the gRPC server: these, and `publish`."""
     import grpc
     from google.iam.v1 import iam_policy_pb2  # type: ignore[import-untyped]

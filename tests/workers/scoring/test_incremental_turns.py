@@ -15,7 +15,7 @@ from mlsys.errors import Conflict, RunCancelled, SchemaMismatch, TryAgain
 from workers.scoring import run
 from workers.scoring.engines import beam, cloud_run_job
 from workers.scoring.journal.store import RunStore
-from workers.scoring.planning import claims, find_run
+from workers.scoring.planning import claims, still_counts
 from workers.scoring.planning.claims import Claims, Status
 from workers.scoring.planning.incremental import outputs_of
 from workers.scoring.request.parsed import IDS
@@ -147,7 +147,7 @@ def test_a_run_by_ids_means_its_request_until_a_run_before_it_is_undone(
     world = World(random.Random(0))
     install(patch, world)
     table = SimpleNamespace(created=dt.datetime(2026, 1, 1), modified=dt.datetime(2026, 1, 2))
-    patch.setattr(find_run, "find_table", lambda *_: table)
+    patch.setattr(still_counts, "find_table", lambda *_: table)
     world.rows += [Row(0, 1)]
     first = History(world).score(IDS)
     world.rows += [Row(1, 2)]
@@ -155,10 +155,10 @@ def test_a_run_by_ids_means_its_request_until_a_run_before_it_is_undone(
     assert first is not None and second is not None
     second.plan.output.write_disposition = "WRITE_APPEND"
     result = replace(world.result(second), env="dev", output_modified=table.modified.isoformat())
-    assert find_run._still_counts(world.clients, second.plan, result)
+    assert still_counts.still_counts(world.clients, second.plan, result)
     for _ in world.undo(first):
         pass
-    assert not find_run._still_counts(world.clients, second.plan, result)
+    assert not still_counts.still_counts(world.clients, second.plan, result)
     third = History(world).score(IDS)
     assert third is not None and third.plan.incremental.after == (1,)
     assert sorted(row.id for row, *_ in world.output) == [0, 1]

@@ -21,7 +21,7 @@ from workers.scoring.journal.decisions import Cancellation, read_decision
 from workers.scoring.journal.execution import Execution, latest_execution
 from workers.scoring.journal.outcomes import read_result
 from workers.scoring.journal.store import RunStore
-from workers.scoring.planning.find_run import another_plan, cancellation_of
+from workers.scoring.planning.of_plan import another_plan, cancellation_of
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.costs import costs_so_far
 from workers.scoring.publishing.ledger import record

@@ -22,7 +22,7 @@ from workers.scoring.journal.outcomes import Result, read_result
 from workers.scoring.journal.queries import OF_UNDO, Notes, bytes_queried, noting
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import Removal, Undo, Undone, read_undone
-from workers.scoring.planning.find_run import check_result, undo_of
+from workers.scoring.planning.of_plan import check_result, undo_of
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.planning.price import price_of
 from workers.scoring.publishing.ledger import record

@@ -28,7 +28,8 @@ from workers.scoring.journal.decisions import read_cancellation, read_decision
 from workers.scoring.journal.execution import Execution, latest_execution
 from workers.scoring.journal.outcomes import Engine, Failure, Result, read_failure, read_result
 from workers.scoring.journal.store import RunStore
-from workers.scoring.planning.find_run import Prepared, check_result
+from workers.scoring.planning.find_run import Prepared
+from workers.scoring.planning.of_plan import check_result
 from workers.scoring.run import execute, finish_before
 from workers.scoring.shards.chain import all_complete
 from workers.scoring.shards.read_session import current_session, is_given_up, latest_session

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients
-from mlsys.cloud.tables import find_table
 from mlsys.errors import Conflict, TryAgain
 from workers.monitoring.contract import ENFORCE
-from workers.query import select
 from workers.sandbox.client import SandboxedModel
 from workers.scoring.journal.at_work import mark
-from workers.scoring.journal.decisions import Cancellation, read_cancellation, read_decision
+from workers.scoring.journal.decisions import read_decision
 from workers.scoring.journal.outcomes import Result, read_result
 from workers.scoring.journal.queries import noting
 from workers.scoring.journal.store import RunStore
-from workers.scoring.journal.undone import Undo, read_undo, read_undone
-from workers.scoring.planning.claims import builds_on_rows, claims_of
+from workers.scoring.journal.undone import read_undone
 from workers.scoring.planning.contract import contract_note
 from workers.scoring.planning.lookup import Resolved, resolve
 from workers.scoring.planning.make_plan import check_model, make_plan
 from workers.scoring.planning.model_pin import ask_pinned, read_metadata
-from workers.scoring.planning.partition_filter import any_partition, requires_filter
+from workers.scoring.planning.of_plan import cancellation_of, check_result, undo_of
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.planning.price import check_price, estimate, has_limit
 from workers.scoring.planning.shadow import add_shadow, planned_otherwise
+from workers.scoring.planning.still_counts import still_counts
 from workers.scoring.request.parsed import (
     AUTO,
     LATEST,
@@ -37,11 +32,6 @@ from workers.scoring.request.parsed import (
     check_run_id,
 )
 from workers.scoring.request.tolerance import Tolerance
-
-if TYPE_CHECKING:
-    from google.cloud.bigquery import Table
-
-log = logging.getLogger(__name__)
 
 MAX_SUFFIX = 1000
 
@@ -137,7 +127,7 @@ def find_run(
             if is_named or redelivered:
                 raise cancellation.error()
             continue
-        if result is None or _still_counts(clients, plan, result):
+        if result is None or still_counts(clients, plan, result):
             return FoundRun(store, plan, result, resolved)
     raise Conflict(f"{run_id} has no suffix left for another run: pass another run_id")
 
@@ -215,53 +205,6 @@ def _close(*models: SandboxedModel | None) -> None:
             model.close()
 
 
-def cancellation_of(store: RunStore, plan: Plan) -> Cancellation | None:
-    """Return the cancellation of the run, or None.
-
-    Raises:
-        Conflict: it belongs to an earlier plan of the same run, which was deleted.
-    """
-    cancellation = read_cancellation(store)
-    if cancellation is not None and cancellation.token != plan.token:
-        raise another_plan(store, Cancellation.NAME)
-    return cancellation
-
-
-def undo_of(store: RunStore, plan: Plan) -> Undo | None:
-    """Return the decision to undo the run, or None.
-
-    Raises:
-        Conflict: it belongs to an earlier plan of the same run, which was deleted.
-    """
-    undo = read_undo(store)
-    if undo is not None and undo.token != plan.token:
-        raise another_plan(store, Undo.NAME)
-    return undo
-
-
-def check_result(store: RunStore, plan: Plan, result: Result) -> None:
-    """Check that the result belongs to this plan.
-
-    Raises:
-        Conflict: it belongs to an earlier plan of the same run, which was deleted.
-    """
-    model, into = plan.model, str(plan.output.table)
-    of_plan = (model.name, model.version, model.generation, str(plan.input_table), into)
-    if of_plan != (
-        *(result.model_name, result.model_version, result.model_generation),
-        *(result.input_table, result.output_table),
-    ):
-        raise another_plan(store, Result.NAME)
-
-
-def another_plan(store: RunStore, name: str) -> Conflict:
-    """Return the error for an object of a plan that was deleted since."""
-    return Conflict(
-        f"{store.uri(name)} belongs to an earlier plan of {store.run_id}, which was deleted: its "
-        "rows may be in the output table already. Pass a run_id of your own."
-    )
-
-
 def _differing(plan: Plan, request: ScoringRequest, resolved: Resolved | None) -> list[str]:
     """Return the parameters that differ from the plan's.
 
@@ -282,53 +225,3 @@ def _taken(plan: Plan, differing: list[str]) -> Conflict:
         f"{plan.run_id} is the run of another request, which differs in "
         f"{', '.join(differing)}: pass another run_id, or none"
     )
-
-
-def _still_counts(clients: Clients, plan: Plan, result: Result) -> bool:
-    """Tell whether a run that is done is what its request means: see `find_run`."""
-    table = find_table(clients, plan.output.table)
-    if not _output_exists(clients, plan, result, table):
-        return False
-    if plan.incremental is None:
-        return True
-    claims = claims_of(clients, result.env, plan)
-    if not plan.incremental.is_by_ids:
-        return builds_on_rows(claims, plan.incremental.base)
-    # The output may lack other rows by now. An undo may have removed those of a run before it after
-    # it had looked for ids, and before its load job ended.
-    modified = table.modified.isoformat() if table is not None and table.modified else None
-    return modified == result.output_modified and all(
-        builds_on_rows(claims, number) for number in plan.incremental.after
-    )
-
-
-def _output_exists(clients: Clients, plan: Plan, result: Result, table: Table | None) -> bool:
-    """Tell whether the run's rows are still in the output table, as far as can be seen.
-
-    The table must not have been deleted or re-created since; if the run replaced its rows (or those
-    of a partition), it must not hold another run's.
-    """
-    from google.api_core.exceptions import BadRequest
-    from google.cloud import bigquery
-
-    into = plan.output
-    created = table.created.isoformat() if table is not None and table.created else None
-    if table is None or created != result.output_created:
-        return False
-    if into.write_disposition != "WRITE_TRUNCATE" or result.rows == 0:
-        return True
-    also = f" AND {any_partition(table)}" if requires_filter(table) else ""
-    sql = (
-        f"SELECT 1 FROM `{into.table.base}` "
-        f"WHERE run_id = @run_id AND predicted_at = @at{also} LIMIT 1"
-    )
-    at = dt.datetime.fromisoformat(plan.created_at)  # one partition, where it is the partitions'
-    key = (
-        bigquery.ScalarQueryParameter("run_id", "STRING", plan.run_id),
-        bigquery.ScalarQueryParameter("at", "TIMESTAMP", at),
-    )
-    try:
-        return next(iter(select(clients, sql, *key)), None) is not None
-    except BadRequest as exc:  # the columns were dropped or renamed since
-        log.info("%s cannot be looked for in %s: %s", plan.run_id, into.table, exc)
-        return False

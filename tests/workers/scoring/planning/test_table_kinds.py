@@ -9,7 +9,7 @@ from google.cloud.bigquery import Table, TableReference
 
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest, SchemaMismatch
-from workers.scoring.planning import destination, find_run, lookup
+from workers.scoring.planning import destination, lookup, still_counts
 from workers.scoring.planning.destination import output_location
 from workers.scoring.planning.lookup import Resolved, check_where
 from workers.scoring.planning.partition_filter import (
@@ -117,11 +117,11 @@ def test_the_rows_of_a_finished_run_are_found_where_a_filter_is_required(
             raise BadRequest("Unrecognized name: run_id")
         return [(1,)]
 
-    monkeypatch.setattr(find_run, "select", select)
+    monkeypatch.setattr(still_counts, "select", select)
     into = SimpleNamespace(table=NAME, write_disposition="WRITE_TRUNCATE")
     plan = SimpleNamespace(output=into, created_at="2026-01-01T00:00:00+00:00", run_id="run")
     result = SimpleNamespace(rows=1, output_created=found.created.isoformat())
-    exists = find_run._output_exists(None, plan, result, found)  # type: ignore[arg-type]
+    exists = still_counts._output_exists(None, plan, result, found)  # type: ignore[arg-type]
     assert exists is not fails
     assert queries[0].endswith("AND (`day` IS NULL OR `day` IS NOT NULL) LIMIT 1")
 
