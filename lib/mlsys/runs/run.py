@@ -49,7 +49,10 @@ class Run:
         own = {k: v for k, v in status.items() if k not in ("result", "request")}
         if isinstance(failure := status.get("failure"), Mapping):
             own["failure"] = failure.get("detail")
-        return cls(dict(status.get("request") or {}) | own | dict(status.get("result") or {}))
+        info = dict(status.get("request") or {}) | own | dict(status.get("result") or {})
+        if "state" in own:  # the result of a run that was undone since says "succeeded"
+            info["state"] = own["state"]
+        return cls(info)
 
     @property
     def run_id(self) -> str:

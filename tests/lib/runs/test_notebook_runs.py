@@ -319,6 +319,8 @@ def test_a_runs_state_names_its_progress_or_its_failure(service: Answers) -> Non
     assert "1,000 of 5,000 are scored" in repr(run) and run.state == "running"
     failed = STATUS | {"state": "failed", "failure": {"detail": "no memory"}}
     assert "failure       no memory" in repr(Run.of_status(failed))
+    undone = STATUS | {"state": "undone", "result": RESULT}
+    assert Run.of_status(undone).state == "undone"
     done = STATUS | {"state": "succeeded", "result": RESULT, "rows_done": 418}
     assert Run.of_status(done).rows == 418
 
