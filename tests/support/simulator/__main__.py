@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from simulator.choices import ALL, NAMES, NONE
+from simulator.choices import ALL, COULD_FAIL, NAMES, NONE
 from simulator.kernel import POINTS
 from simulator.seeds import SCENARIOS, play_all
 
@@ -80,12 +80,12 @@ def table(reached: Counter[tuple[str, int]]) -> list[str]:
 
 
 def never_reached(reached: Counter[tuple[str, int]], least: int) -> list[str]:
-    """Return the points, reached `least` times or more, that some fault has never met."""
+    """Return the points that some fault has never met in `least` calls or more that can fail."""
     return [
         f"{point}: {NAMES[kind]}"
         for point, kinds in POINTS.items()
         for kind in kinds
-        if reached[point, NONE] >= least and not reached[point, kind]
+        if reached[point, COULD_FAIL] >= least and not reached[point, kind]
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from typing import Any
 
@@ -134,7 +135,8 @@ class IncrementsAudit(Audit):
         decision = self.document(run_id, "publish.json")
         if decision is None:
             return False
-        jobs = [job for name, job in self.bigquery.jobs.items() if f"_{run_id}_" in name]
+        loads = re.compile(rf"_{re.escape(run_id)}_[0-9a-f]+_\d+$")  # not the job of a copy
+        jobs = [job for name, job in self.bigquery.jobs.items() if loads.search(name)]
         return decision["counts"]["read"] > 0 or any(job.error_result is None for job in jobs)
 
     def check_new(self, undone: str, *, by_ids: bool) -> None:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from simulator.choices import (
     ALL,
     BUSY,
+    COULD_FAIL,
     CRASH,
     CRASH_AFTER,
     FAULTS_AT_MOST,
@@ -364,6 +365,7 @@ def _call[T](
         raise EndlessHistory(f"{MOST_CALLS} calls, the last ones of {actor.name}: {name}")
     text, point = f"{name} {about}".rstrip(), f"{name} {what}".rstrip()
     simulation.reached[point, NONE] += 1
+    simulation.reached[point, COULD_FAIL] += actor.faulty
     simulation.sleep(simulation.latency())
     fault = simulation.fault(point, kinds)
     if fault == CRASH:

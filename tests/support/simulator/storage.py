@@ -29,7 +29,12 @@ from simulator.kernel import START, Simulation, call, current
 # Between two writes of an object. A deletion that is followed within `REPLACED_WITHIN` by a new
 # object is one replacement for the log of aliases: nobody can tell the two apart.
 SECOND = 1.5
-FOLDERS = {"_aliases": "record of a move", "_running": "marker", "_incremental": "claim"}
+FOLDERS = {
+    "_aliases": "record of a move",
+    "_running": "marker",
+    "_incremental": "claim",
+    "_undone": "removed",
+}
 PLAIN = tuple(kind for kind in KINDS if kind != REPEATED)  # of calls that change nothing
 
 

@@ -18,6 +18,7 @@ from workers.scoring.journal.store import RunStore
 from workers.scoring.planning import claims, still_counts
 from workers.scoring.planning.claims import Claims, Status
 from workers.scoring.planning.incremental import outputs_of
+from workers.scoring.planning.removed_rows import note_removed
 from workers.scoring.request.parsed import IDS
 from workers.scoring.shards import materialized_view, unscored
 from workers.scoring.shards.chain import WHOLE
@@ -155,6 +156,7 @@ def test_a_run_by_ids_means_its_request_until_a_run_before_it_is_undone(
     assert first is not None and second is not None
     second.plan.output.write_disposition = "WRITE_APPEND"
     result = replace(world.result(second), env="dev", output_modified=table.modified.isoformat())
+    RunStore(world.clients, "dev", second.plan.run_id).create("plan.json", {})
     assert still_counts.still_counts(world.clients, second.plan, result)
     for _ in world.undo(first):
         pass
@@ -162,6 +164,29 @@ def test_a_run_by_ids_means_its_request_until_a_run_before_it_is_undone(
     third = History(world).score(IDS)
     assert third is not None and third.plan.incremental.after == (1,)
     assert sorted(row.id for row, *_ in world.output) == [0, 1]
+
+
+def test_a_run_by_ids_is_over_once_rows_that_it_left_out_are_removed(
+    patch: pytest.MonkeyPatch,
+) -> None:
+    """It may have found the rows of any run, also of one that its plan does not know."""
+    world = World(random.Random(0))
+    install(patch, world)
+    table = SimpleNamespace(created=dt.datetime(2026, 1, 1), modified=dt.datetime(2026, 1, 2))
+    patch.setattr(still_counts, "find_table", lambda *_: table)
+    runs = []
+    for number in range(3):
+        world.rows += [Row(number, number)]
+        runs.append(History(world).score(IDS))
+        assert runs[-1] is not None
+    first, _, third = (prepared.plan for prepared in runs)
+    assert third.incremental.after == (1,)
+    third.output.write_disposition = "WRITE_APPEND"
+    result = replace(world.result(runs[2]), env="dev", output_modified=table.modified.isoformat())
+    RunStore(world.clients, "dev", third.run_id).create("plan.json", {})
+    assert still_counts.still_counts(world.clients, third, result)
+    note_removed(world.clients, "dev", first)
+    assert not still_counts.still_counts(world.clients, third, result)
 
 
 def test_the_output_is_looked_up_after_the_result_of_a_run(patch: pytest.MonkeyPatch) -> None:

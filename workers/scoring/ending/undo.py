@@ -25,6 +25,7 @@ from workers.scoring.journal.undone import Removal, Undo, Undone, read_undone
 from workers.scoring.planning.of_plan import check_result, undo_of
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.planning.price import price_of
+from workers.scoring.planning.removed_rows import note_removed
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.removable import check_removal
 from workers.scoring.publishing.removal import bytes_of_removal, remove
@@ -132,6 +133,7 @@ def finish_undo(
         size = bytes_queried(store, store.names(), OF_UNDO)
         size += sum(bytes_of_removal(clients, plan, written) for written in changed)
         _remove_profile(clients, env, plan)
+        note_removed(clients, env, plan)
         now = dt.datetime.now(dt.UTC).isoformat()
         said = decision.undone_at, decision.by, decision.why
         undone = Undone(plan.token, plan.run_id, *said, now, tables, size, price_of(0, size))

@@ -166,11 +166,14 @@ class RunStore:
         """Return the names of the run's objects without those in folders: one page, never more."""
         return {name for name in self._list("", delimiter="/") if "/" not in name}
 
-    def created(self) -> dict[str, dt.datetime]:
-        """Return when each object of the run was written last, by its name below the run."""
+    def created(self, beginning: str = "") -> dict[str, dt.datetime]:
+        """Return when each object of the run was written last, by its name below the run.
+
+        Only those whose names begin so, if `beginning` is passed.
+        """
         return {
             name: blob.time_created
-            for name, blob in self._list("").items()
+            for name, blob in self._list(beginning).items()
             if blob.time_created is not None
         }
 

@@ -13,6 +13,7 @@ from workers.scoring.journal.outcomes import Result
 from workers.scoring.planning.claims import builds_on_rows, claims_of
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.removed_rows import removed_since
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table
@@ -30,11 +31,13 @@ def still_counts(clients: Clients, plan: Plan, result: Result) -> bool:
     claims = claims_of(clients, result.env, plan)
     if not plan.incremental.is_by_ids:
         return builds_on_rows(claims, plan.incremental.base)
-    # The output may lack other rows by now. An undo may have removed those of a run before it after
-    # it had looked for ids, and before its load job ended.
+    # The output may lack other rows by now. An undo may have removed those of another run after it
+    # had looked for ids, and before its load job ended.
     modified = table.modified.isoformat() if table is not None and table.modified else None
-    return modified == result.output_modified and all(
-        builds_on_rows(claims, number) for number in plan.incremental.after
+    return (
+        modified == result.output_modified
+        and all(builds_on_rows(claims, number) for number in plan.incremental.after)
+        and not removed_since(clients, result.env, plan)
     )
 
 
