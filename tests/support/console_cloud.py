@@ -403,7 +403,7 @@ def put_working(world: World, run_id: str, minutes: float = 19, **values: str) -
     """Store a run that reads rows, with its marker, which may have other values."""
     plan = plan_of(run_id)
     put_run(world, plan)
-    mark(RunStore(world, "dev", run_id), plan)  # type: ignore[arg-type]
+    mark(RunStore(world, "dev", run_id), plan.ledger_row)  # type: ignore[arg-type]
     name = f"_running/{run_id}.json"
     marker = json.loads(world.objects[RUNS, name][0])
     world.put(name, marker | {"started_at": moment(minutes).isoformat()} | values, minutes)

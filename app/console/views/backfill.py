@@ -149,12 +149,12 @@ def _page(
     return Page(f"Partitions of {ref}", "backfill.html", view)
 
 
-def _show(asked: dict[str, Any]) -> dict[str, Any]:
+def _show(query: dict[str, Any]) -> dict[str, Any]:
     from app.api.backfill import show
     from app.api.backfill_queries import BackfillQuery
 
     try:
-        return show(BackfillQuery.model_validate(asked))
+        return show(BackfillQuery.model_validate(query))
     except ValidationError as exc:
         raise invalid(exc) from exc
 

@@ -31,11 +31,11 @@ def _cancel(run_id: str, passed: dict[str, str]) -> Response:
     from workers.scoring.ending.cancellation import cancel
 
     try:
-        asked = CancelQuery.model_validate(passed | {"env": env()})
+        query = CancelQuery.model_validate(passed | {"env": env()})
     except ValidationError as exc:
         raise invalid(exc) from exc
     logs.note(run_id=run_id, who=forms.who())
-    _, is_new = cancel(service().clients, asked.env, run_id, by=forms.who(), why=asked.why)
+    _, is_new = cancel(service().clients, query.env, run_id, by=forms.who(), why=query.why)
     logs.note(outcome="cancelled" if is_new else "was cancelled already")
     return see("console.run", run_id=run_id)
 

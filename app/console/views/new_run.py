@@ -67,13 +67,13 @@ def _start(passed: dict[str, str], runs: bool) -> Response:
     from workers.scoring.answers.dry_run import preflight
 
     try:
-        asked = PredictQuery.model_validate(passed | {"env": env()})
+        query = PredictQuery.model_validate(passed | {"env": env()})
     except ValidationError as exc:
         raise invalid(exc) from exc
-    clients, wanted = service().clients, asked.to_request(service().settings)
-    logs.note(model=f"{asked.model_name}/{asked.model_version}", who=forms.who())
+    clients, wanted = service().clients, query.to_request(service().settings)
+    logs.note(model=f"{query.model_name}/{query.model_version}", who=forms.who())
     with admitted(service().settings.max_runs):
-        verdict = preflight(clients, wanted, asked.run_id)
+        verdict = preflight(clients, wanted, query.run_id)
     run_id = verdict["run_id"]
     logs.note(run_id=run_id)
     if not runs or not verdict["ok"]:

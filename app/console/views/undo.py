@@ -54,13 +54,13 @@ def _undo(run_id: str, passed: dict[str, str]) -> Response:
     from workers.scoring.ending.undo import decide_undo
 
     try:
-        asked = UndoQuery.model_validate(passed | {"env": env()})
+        query = UndoQuery.model_validate(passed | {"env": env()})
     except ValidationError as exc:
         raise invalid(exc) from exc
     logs.note(run_id=run_id, who=forms.who())
-    by = {"by": forms.who(), "why": asked.why}
-    _, is_new = decide_undo(service().clients, asked.env, run_id, **by, notes=False)
-    continuations.publish_undo(asked.env, run_id)  # again if it is decided: a message may be lost
+    by = {"by": forms.who(), "why": query.why}
+    _, is_new = decide_undo(service().clients, query.env, run_id, **by, notes=False)
+    continuations.publish_undo(query.env, run_id)  # again if it is decided: a message may be lost
     logs.note(outcome="to be undone" if is_new else "to be undone, as decided before")
     return see("console.run", run_id=run_id)
 

@@ -186,14 +186,14 @@ def _clause(item: Any, place: str, problems: list[tuple[str, str]]) -> Clause | 
         text = f"is {shown(check)}: write one of {', '.join(CHECKS)}"
         problems.append((f"{place}/check", text))
         return None
-    found = list(_faults(item, check, place))
+    faults = list(_faults(item, check, place))
     if action not in ACTIONS:
-        found.append((f"{place}/action", f"is {shown(action)}: write {', '.join(ACTIONS)}"))
+        faults.append((f"{place}/action", f"is {shown(action)}: write {', '.join(ACTIONS)}"))
     elif action == REJECT and (check in TABLE_CHECKS or "max_share" in item):
         what = "max_share" if check in VALUE_CHECKS else f"{check}, which is not about single rows"
-        found.append((f"{place}/action", f"is reject beside {what}: write warn or stop"))
-    if found:
-        problems += found
+        faults.append((f"{place}/action", f"is reject beside {what}: write warn or stop"))
+    if faults:
+        problems += faults
         return None
     return Clause(
         check,

@@ -67,7 +67,9 @@ def _promote(options: argparse.Namespace) -> int:
         raise InvalidRequest(("why", "is the reason for an alias: pass --alias"))
     move = None if options.alias is None else _move(options, ref, source)
     by = options.by or os.environ.get("GITHUB_ACTOR") or _user()
-    row = promote(ref, options.source, options.target, by=by, here=source, there=target)
+    row = promote(
+        ref, options.source, options.target, by=by, from_clients=source, to_clients=target
+    )
     reason = f" ({row.status_reason})" if row.status_reason else ""
     print(f"{ref} is in {options.target}, {row.status}{reason}")
     if move is not None:

@@ -157,8 +157,8 @@ def run_checks(
                 outcomes[check.id] = _late(check, most)
             else:
                 outcomes[check.id] = _outcome(check, future, explain, disabled)
-    found = [Finding(APIS, **_fields(_apis(disabled, project)))]
-    return found + [Finding(check.id, **_fields(outcomes[check.id])) for check in checks]
+    findings = [Finding(APIS, **_fields(_apis(disabled, project)))]
+    return findings + [Finding(check.id, **_fields(outcomes[check.id])) for check in checks]
 
 
 def _outcome(

@@ -96,8 +96,8 @@ class _Job:
         if not name:
             return skipped("The service has no revision yet.")
         path = f"{self.parent}/services/mlsys-{self.at.env}/revisions/{name}"
-        found = self.at.clients.revisions.get_revision(name=path, timeout=CALL, retry=None)
-        [theirs], [ours] = found.containers, self._job.template.template.containers
+        current = self.at.clients.revisions.get_revision(name=path, timeout=CALL, retry=None)
+        [theirs], [ours] = current.containers, self._job.template.template.containers
         if ours.image != theirs.image:
             return failed(
                 f"{self.name} has the image {ours.image}, and {name} has {theirs.image}.",

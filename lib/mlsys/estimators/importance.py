@@ -16,11 +16,11 @@ def importances(model: Any, features: Sequence[str]) -> list[float] | None:
 
     steps = getattr(model, "steps", None)
     last = steps[-1][1] if isinstance(steps, list) and steps else model
-    told = getattr(last, "feature_importances_", None)
-    if told is None:
-        told = getattr(last, "coef_", None)
+    weights = getattr(last, "feature_importances_", None)
+    if weights is None:
+        weights = getattr(last, "coef_", None)
     try:
-        sizes = np.abs(np.asarray(told, float))
+        sizes = np.abs(np.asarray(weights, float))
     except (TypeError, ValueError):  # none, or sparse
         return None
     sizes = sizes.mean(axis=0) if sizes.ndim == 2 else sizes

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def promote(
-    ref: ModelRef, source: str, target: str, *, by: str, here: Clients, there: Clients
+    ref: ModelRef, source: str, target: str, *, by: str, from_clients: Clients, to_clients: Clients
 ) -> Registered:
     """Copy a model version with its metadata and signature, and wait until it is registered.
 
-    `here` are the clients of the source's project, `there` those of the target's. The model is
-    copied last, so that its reader finds the other files. Promoting again completes an interrupted
-    copy: files of it that the source has since replaced are replaced too. A file that was not
-    written by a promotion of this model is never overwritten.
+    `from_clients` are those of the source's project, `to_clients` those of the target's. The model
+    is copied last, so that its reader finds the other files. Promoting again completes an
+    interrupted copy: files of it that the source has since replaced are replaced too. A file that
+    was not written by a promotion of this model is never overwritten.
 
     Raises:
         InvalidRequest: the target does not come after the source.
@@ -51,13 +51,13 @@ def promote(
         raise InvalidRequest(
             ("to", f"{target} does not come after {source}: promote along {' -> '.join(ENVS)}")
         )
-    for clients, env in ((here, source), (there, target)):
+    for clients, env in ((from_clients, source), (to_clients, target)):
         with cloud_errors(_use(f"gs://{clients.settings.models_bucket(env)}", _LIST)):
             _check_env(clients, env)
-    with cloud_errors(_use(f"gs://{here.settings.models_bucket(source)}/{ref.path}", _GET)):
-        model = _ready(here, source, ref)
-    copied = _copied(ref, model, there, target, by)
-    row = wait_until_registered(there, target, ref, int(copied.generation or 0))
+    with cloud_errors(_use(f"gs://{from_clients.settings.models_bucket(source)}/{ref.path}", _GET)):
+        model = _ready(from_clients, source, ref)
+    copied = _copied(ref, model, to_clients, target, by)
+    row = wait_until_registered(to_clients, target, ref, int(copied.generation or 0))
     if row.status != "ready":
         raise ModelUnusable(f"{ref} was copied to {target} and {row.status}: {row.status_reason}")
     return row

@@ -104,8 +104,8 @@ class Call:
                     self._name_run(exc)
                     patience.wait(exc, progress.latest)
                     # Without a run_id, the repeated request would be another run.
-                    if _is_cancelled(status := self._status()):
-                        raise _cancelled(status) from exc
+                    if (error := _without_rows(self._status())) is not None:
+                        raise error from exc
         finally:
             progress.close()
 
@@ -126,14 +126,15 @@ class Call:
             self.params.setdefault("run_id", status["run_id"])
             progress.show(status)
             # A failure may be another caller's, with a smaller max_rejects: ours still runs.
-            if status.get("result") is None and not _is_cancelled(status):
+            error = _without_rows(status)
+            if status.get("result") is None and error is None:
                 ended_at = None
             elif ended_at is None:
                 ended_at = time.monotonic()
             elif time.monotonic() - ended_at > LOST_AFTER:
                 # The answer was lost.
-                if _is_cancelled(status):
-                    raise _cancelled(status)
+                if error is not None:
+                    raise error
                 return self.service.checked(status["result"], "/runs", [RESULT])
         return answer.result()
 
@@ -152,15 +153,19 @@ class Call:
             self.run_id = self.params["run_id"] = run_id
 
 
-def _is_cancelled(status: Mapping[str, Any]) -> bool:
-    return status.get("state") == "cancelled"
+def _without_rows(status: Mapping[str, Any]) -> RefusedByService | None:
+    """Return the error for a run that somebody cancelled or undid, None for any other.
 
-
-def _cancelled(status: Mapping[str, Any]) -> RefusedByService:
-    """Return the error for a run that somebody cancelled, by the answer of `GET /runs/{run_id}`."""
+    `status` is the answer of `GET /runs/{run_id}`.
+    """
+    state, run_id = status.get("state"), status.get("run_id")
+    if state == "undone":
+        return RefusedByService(f"{run_id} was undone: its rows were removed", status)
+    if state != "cancelled":
+        return None
     about = status.get("cancellation")
     detail = about.get("detail") if isinstance(about, Mapping) else None
-    return RefusedByService(str(detail or f"{status['run_id']} was cancelled"), status)
+    return RefusedByService(str(detail or f"{run_id} was cancelled"), status)
 
 
 def _in_thread(ask: Callable[[], dict[str, Any]]) -> cf.Future[dict[str, Any]]:

@@ -584,8 +584,24 @@ def test_a_run_cancelled_between_two_requests_is_not_started_again(
     assert "was cancelled at noon by me@example.com (too slow)" in capsys.readouterr().err
 
 
-def test_a_cancellation_whose_answer_was_lost_is_found_by_polling(
-    stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def undone() -> tuple[int, dict[str, Any]]:
+    about = {"run_id": "run-1", "state": "undone", "result": RESULT}
+    return 200, running(100)[1] | about
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        pytest.param(cancelled(), "nothing was published", id="cancelled"),
+        pytest.param(undone(), "run-1 was undone: its rows were removed", id="undone"),
+    ],
+)
+def test_a_run_without_rows_whose_answer_was_lost_is_found_by_polling(
+    stub: Stub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: tuple[int, dict[str, Any]],
+    reason: str,
 ) -> None:
     monkeypatch.setattr(call, "POLL", 0.05)
     monkeypatch.setattr(call, "LOST_AFTER", 0.2)
@@ -593,14 +609,14 @@ def test_a_cancellation_whose_answer_was_lost_is_found_by_polling(
 
     def answer(path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         if path.startswith("/runs/"):
-            return cancelled() if stub.scored else NONE
+            return status if stub.scored else NONE
         if "dry_run" not in query:
             lost.wait(30)
         return fine(path, query)
 
     stub.answer = answer
     assert cli.main(words(ASKED)) == 1
-    assert "nothing was published" in capsys.readouterr().err
+    assert reason in capsys.readouterr().err
     lost.set()
 
 

@@ -191,7 +191,9 @@ def holds(cloud: BrokenCloud) -> dict[str, Any]:
 
 # And every function of the commands.
 COMMANDS: dict[str, Callable[[Any], Any]] = {
-    "promote": lambda c: promotion.promote(REF, "dev", "staging", by="me", here=c, there=c),
+    "promote": lambda c: promotion.promote(
+        REF, "dev", "staging", by="me", from_clients=c, to_clients=c
+    ),
     "list": lambda c: quarantine.objects(c, "dev"),
     "read": lambda c: list(quarantine.read(c, "dev", quarantine.objects(c, "dev"))),
     "replay": lambda c: quarantine.replay(c, "dev", RECORD),

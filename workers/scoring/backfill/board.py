@@ -105,9 +105,9 @@ def board(clients: Clients, backfill: Backfill) -> Board:
             entries[partition] = entry(partition, maybe[partition].run_id)
         elif entries[partition].state in (STALE, MISSING, FAILED):
             ended.append(partition)
-    for partition, found in _each(ended, lambda each: _reusable(clients, inputs[each])):
-        if found is not None:
-            entries[partition] = done_by(entries[partition], *found)
+    for partition, reusable in _each(ended, lambda each: _reusable(clients, inputs[each])):
+        if reusable is not None:
+            entries[partition] = done_by(entries[partition], *reusable)
     return Board(backfill, by, inputs, list(entries.values()))
 
 
@@ -116,11 +116,11 @@ def runs_of(clients: Clients, board: Board, states: Iterable[str]) -> dict[str, 
     states = set(states)
     todo = [entry.partition for entry in board.entries if entry.state in states]
 
-    def found(partition: str) -> FoundRun:
+    def run_of(partition: str) -> FoundRun:
         resolved = board.inputs[partition]
         return find_run(clients, resolved.request, resolved=resolved)
 
-    return dict(_each(todo, found))
+    return dict(_each(todo, run_of))
 
 
 def _look_up(
@@ -206,15 +206,13 @@ def _reusable(clients: Clients, resolved: Resolved) -> tuple[Plan, Result] | Non
     The ledger's last run is another one if a run of earlier rows, or of an earlier version, was
     brought to its end after its rows had been replaced.
     """
-    if (
-        resolved.request.write_disposition != "WRITE_TRUNCATE"
-    ):  # nobody looks for the rows of others
-        return None
+    if resolved.request.write_disposition != "WRITE_TRUNCATE":
+        return None  # nobody looks for the rows of others
     try:
-        found = find_run(clients, resolved.request, resolved=resolved)
+        run = find_run(clients, resolved.request, resolved=resolved)
     except (Conflict, TryAgain):
         return None
-    return None if found.plan is None or found.result is None else (found.plan, found.result)
+    return None if run.plan is None or run.result is None else (run.plan, run.result)
 
 
 def _each[T](partitions: Iterable[str], of: Callable[[str], T]) -> list[tuple[str, T]]:

@@ -65,7 +65,7 @@ def cancel(
         raise _published(plan, done=False)
     is_ours = decision == ours
     if is_ours:
-        mark(store, plan)  # of a run that had failed, and whose marker was removed
+        mark(store, plan.ledger_row)  # of a run that had failed, and whose marker was removed
         event = {"event": "run.cancelled", "run_id": run_id}
         log.info("%s", decision.detail, extra=event)
         announce(clients, env, Event("run.cancelled", run_id, {"env": env} | decision.to_dict()))

@@ -98,7 +98,7 @@ def decide_undo(
         if (decision := undo_of(store, plan)) is None:  # else its rows were removed meanwhile
             raise
         return decision, False
-    mark(store, plan)
+    mark(store, plan.ledger_row)
     now = dt.datetime.now(dt.UTC).isoformat()
     ours = Undo(plan.token, plan.run_id, now, by, why, tables)
     if store.create(Undo.NAME, ours.to_dict()):

@@ -12,6 +12,7 @@ import concurrent.futures as cf
 import datetime as dt
 import json
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
     from mlsys.cloud.tables import TableRef
-    from workers.scoring.planning.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -39,18 +39,16 @@ _KNOWN = (
 _UNKNOWN = ("failure", "rows_read", "rows_scored", "rows_rejected", "finished_at")
 
 
-def mark(store: RunStore, plan: Plan) -> None:
-    """Note that the run is about to be worked on. The console's account may not."""
+def mark(store: RunStore, row: Mapping[str, Any]) -> None:
+    """Note that the run is about to be worked on. The console's account may not.
+
+    `row` are the columns of the ledger that its plan knows (`Plan.ledger_row`).
+    """
     from google.api_core.exceptions import Forbidden
 
-    known = (
-        *(plan.run_id, plan.model.name, plan.model.version, plan.model.alias),
-        *(str(plan.input_table), str(plan.output.table)),
-        *(plan.output.write_disposition, plan.created_at),
-    )
     try:
         _marker(store).upload_from_string(
-            json.dumps(dict(zip(_KNOWN, known, strict=True))),
+            json.dumps({name: row[name] for name in _KNOWN}),
             content_type="application/json",
             timeout=TIMEOUT,
         )

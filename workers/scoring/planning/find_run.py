@@ -183,7 +183,7 @@ def prepare(
     )
     if run.result is not None:
         return replace(prepared, result=replace(run.result, reused=True))
-    mark(store, plan)
+    mark(store, plan.ledger_row)
     if model is None and read_decision(store) is None:
         # Planned by a request that may have allowed more, or by another release of the service.
         metadata, _ = read_metadata(clients, plan.model)

@@ -110,6 +110,20 @@ class Plan:
         return f"mlsys_{self.request['env']}_{self.run_id}_{self.token}"
 
     @property
+    def ledger_row(self) -> dict[str, Any]:
+        """The columns of the run's row in the ledger that the plan knows."""
+        return {
+            "run_id": self.run_id,
+            "model_name": self.model.name,
+            "model_version": self.model.version,
+            "model_alias": self.model.alias,
+            "input_table": str(self.input_table),
+            "output_table": str(self.output.table),
+            "write_disposition": self.output.write_disposition,
+            "started_at": self.created_at,
+        }
+
+    @property
     def own_columns(self) -> list[str]:
         """The columns of `read_columns` that the run's model and its output need."""
         own = {fold(f.name) for f in self.features} | {fold(c.name) for c in self.ids}

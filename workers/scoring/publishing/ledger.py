@@ -149,20 +149,12 @@ def _row(plan: Plan, end: Result | Cancellation | Failure, undone: Undone | None
     allowed = "0" if isinstance(end, Cancellation) else end.max_rejects
     tolerance = {} if allowed == "0" else {"max_rejects": allowed}
     shadow = {} if plan.shadow is None else {"shadow": plan.shadow.requested}
-    row = {
-        "run_id": plan.run_id,
+    row = plan.ledger_row | {
         "state": _state(end, undone),
-        "model_name": plan.model.name,
-        "model_version": plan.model.version,
         "model_generation": plan.model.generation,
         "model_crc32c": plan.model.crc32c,
-        "model_alias": plan.model.alias,
-        "input_table": str(plan.input_table),
-        "output_table": str(plan.output.table),
-        "write_disposition": plan.output.write_disposition,
         "request": dict(plan.request) | tolerance | shadow,
         "snapshot_at": plan.snapshot_at,
-        "started_at": plan.created_at,
         "finished_at": end.finished_at,
         "seconds": end.seconds,
         "attempts": end.attempts,

@@ -47,7 +47,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         write_disposition="WRITE_APPEND", table=SimpleNamespace(base="p.d.t", partition=None)
     )
     about = {"created_at": NOW, "output": into, "is_copied": False}
-    plan = SimpleNamespace(token="token", run_id="a-run", **about)
+    plan = SimpleNamespace(token="token", run_id="a-run", ledger_row={}, **about)
     done: list[str] = []
     monkeypatch.setattr(Objects, "objects", {"plan.json": {}})
     monkeypatch.setattr(Objects, "before", staticmethod(lambda: None))

@@ -104,6 +104,6 @@ def test_a_marker_that_cannot_be_written_or_removed_costs_no_run(
     for verb in ("upload_from_string", "delete"):
         monkeypatch.setattr(Blob, verb, refuse)
     store = RunStore(world, "dev", "older")
-    mark(store, plan_of("older"))
+    mark(store, plan_of("older").ledger_row)
     unmark(store)
     assert names(world) == ["newer", "older"]
