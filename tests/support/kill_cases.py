@@ -22,6 +22,8 @@ from mlsys.contracts import set_contract
 from mlsys.local.stack import LocalStack
 from rules import Rules
 from scoring_cases import Lab, rejected_ids
+from workers.scoring.engines import cloud_run_job
+from workers.scoring.shards import read_session
 from zygote import SECONDS, Caller, Zygote
 
 ROWS = 4_000
@@ -218,6 +220,15 @@ def open_bench(stack: LocalStack) -> Iterator[Bench]:
             yield Bench(stack, rules, zygote)
     finally:
         zygote.stop()
+
+
+def read_in_small_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have two streams of small parts read, and look at jobs often."""
+    bench.rules.job_seconds = 0.0
+    monkeypatch.setattr(read_session, "PART_ROWS", 800)
+    monkeypatch.setattr(read_session, "streams_to_request", lambda *_: (2, 2))
+    monkeypatch.setattr(cloud_run_job, "POLL", 0.1)
+    monkeypatch.setattr(cloud_run_job, "LOOK", 0.5)
 
 
 def random_point(rng: random.Random, made: Counter[str]) -> dict[str, Any]:

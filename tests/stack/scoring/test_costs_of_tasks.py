@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 
-from kill_cases import BAD, OUTPUTS, ROWS, SCORED, Bench, open_bench
+from kill_cases import BAD, OUTPUTS, ROWS, SCORED, Bench, open_bench, read_in_small_parts
 from mlsys.local.stack import LocalStack
 from scoring_cases import unique
 from workers import machine
-from workers.scoring.engines import cloud_run_job, task
+from workers.scoring.engines import task
 from workers.scoring.journal import queries
 from workers.scoring.journal.outcomes import read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.request.parsed import MaxRejects
-from workers.scoring.shards import read_session
 from workers.scoring.shards.chain import Share
 
 pytestmark = pytest.mark.slow
@@ -36,11 +35,7 @@ def bench(stack: LocalStack) -> Iterator[Bench]:
 
 @pytest.fixture(autouse=True)
 def two_tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.rules.job_seconds = 0.0
-    monkeypatch.setattr(read_session, "PART_ROWS", 800)
-    monkeypatch.setattr(read_session, "streams_to_request", lambda *_: (2, 2))
-    monkeypatch.setattr(cloud_run_job, "POLL", 0.1)
-    monkeypatch.setattr(cloud_run_job, "LOOK", 0.5)
+    read_in_small_parts(bench, monkeypatch)
 
 
 def params(bench: Bench, table: str, **more: Any) -> dict[str, str]:

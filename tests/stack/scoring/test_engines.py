@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from kill_cases import BAD, OUTPUTS, PARTS, SCORED, Bench, differences, open_bench
+from kill_cases import (
+    BAD,
+    OUTPUTS,
+    PARTS,
+    SCORED,
+    Bench,
+    differences,
+    open_bench,
+    read_in_small_parts,
+)
 from mlsys.errors import NoProgress, OthersAtWork, RunInterrupted
 from mlsys.local.stack import LocalStack
 from samples import sampled
@@ -22,7 +31,7 @@ from workers.scoring.engines import beam, cloud_run_job, local, task
 from workers.scoring.journal.execution import latest_execution, look_up
 from workers.scoring.journal.outcomes import read_failure, read_result
 from workers.scoring.request.parsed import MaxRejects
-from workers.scoring.shards import pool, pool_process, read_session, watch
+from workers.scoring.shards import pool, pool_process, watch
 from workers.scoring.shards.chain import Share
 
 pytestmark = pytest.mark.slow
@@ -38,11 +47,7 @@ def bench(stack: LocalStack) -> Iterator[Bench]:
 
 @pytest.fixture(autouse=True)
 def small_parts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.rules.job_seconds = 0.0
-    monkeypatch.setattr(read_session, "PART_ROWS", 800)
-    monkeypatch.setattr(read_session, "streams_to_request", lambda *_: (2, 2))
-    monkeypatch.setattr(cloud_run_job, "POLL", 0.1)
-    monkeypatch.setattr(cloud_run_job, "LOOK", 0.5)
+    read_in_small_parts(bench, monkeypatch)
 
 
 def params(bench: Bench, engine: str, **more: Any) -> dict[str, str]:

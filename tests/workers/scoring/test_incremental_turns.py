@@ -141,14 +141,20 @@ def test_a_run_without_rows_claims_nothing(patch: pytest.MonkeyPatch) -> None:
     assert f"_incremental/{key}/999999999.json" in world.clients.storage.bucket("runs").objects
 
 
-def test_a_run_by_ids_means_its_request_until_a_run_before_it_is_undone(
-    patch: pytest.MonkeyPatch,
-) -> None:
-    """Even if its rows were removed before this run's were loaded."""
+def world_with_table(patch: pytest.MonkeyPatch) -> tuple[World, Any]:
+    """Return a world whose output is always the same table, as nobody has written to it since."""
     world = World(random.Random(0))
     install(patch, world)
     table = SimpleNamespace(created=dt.datetime(2026, 1, 1), modified=dt.datetime(2026, 1, 2))
     patch.setattr(still_counts, "find_table", lambda *_: table)
+    return world, table
+
+
+def test_a_run_by_ids_means_its_request_until_a_run_before_it_is_undone(
+    patch: pytest.MonkeyPatch,
+) -> None:
+    """Even if its rows were removed before this run's were loaded."""
+    world, table = world_with_table(patch)
     world.rows += [Row(0, 1)]
     first = History(world).score(IDS)
     world.rows += [Row(1, 2)]
@@ -170,10 +176,7 @@ def test_a_run_by_ids_is_over_once_rows_that_it_left_out_are_removed(
     patch: pytest.MonkeyPatch,
 ) -> None:
     """It may have found the rows of any run, also of one that its plan does not know."""
-    world = World(random.Random(0))
-    install(patch, world)
-    table = SimpleNamespace(created=dt.datetime(2026, 1, 1), modified=dt.datetime(2026, 1, 2))
-    patch.setattr(still_counts, "find_table", lambda *_: table)
+    world, table = world_with_table(patch)
     runs = []
     for number in range(3):
         world.rows += [Row(number, number)]

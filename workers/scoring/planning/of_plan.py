@@ -16,10 +16,7 @@ def cancellation_of(store: RunStore, plan: Plan) -> Cancellation | None:
     Raises:
         Conflict: it belongs to an earlier plan of the same run, which was deleted.
     """
-    cancellation = read_cancellation(store)
-    if cancellation is not None and cancellation.token != plan.token:
-        raise another_plan(store, Cancellation.NAME)
-    return cancellation
+    return _checked(store, plan, read_cancellation(store))
 
 
 def undo_of(store: RunStore, plan: Plan) -> Undo | None:
@@ -28,10 +25,13 @@ def undo_of(store: RunStore, plan: Plan) -> Undo | None:
     Raises:
         Conflict: it belongs to an earlier plan of the same run, which was deleted.
     """
-    undo = read_undo(store)
-    if undo is not None and undo.token != plan.token:
-        raise another_plan(store, Undo.NAME)
-    return undo
+    return _checked(store, plan, read_undo(store))
+
+
+def _checked[T: (Cancellation, Undo)](store: RunStore, plan: Plan, record: T | None) -> T | None:
+    if record is not None and record.token != plan.token:
+        raise another_plan(store, record.NAME)
+    return record
 
 
 def check_result(store: RunStore, plan: Plan, result: Result) -> None:
