@@ -292,6 +292,7 @@ class Simulation:
         possible = [kind for kind in kinds if kind in self.kinds]
         if not actor.faulty or not possible:
             return NONE
+        self.reached[point, COULD_FAIL] += self.often > 0
         if not self.choices.happens(self.often):
             return NONE
         kind = possible[self.choices.pick(len(possible))]
@@ -365,7 +366,6 @@ def _call[T](
         raise EndlessHistory(f"{MOST_CALLS} calls, the last ones of {actor.name}: {name}")
     text, point = f"{name} {about}".rstrip(), f"{name} {what}".rstrip()
     simulation.reached[point, NONE] += 1
-    simulation.reached[point, COULD_FAIL] += actor.faulty
     simulation.sleep(simulation.latency())
     fault = simulation.fault(point, kinds)
     if fault == CRASH:
