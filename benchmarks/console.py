@@ -12,7 +12,6 @@ import argparse
 import gzip
 import statistics
 import time
-from collections.abc import Sequence
 
 import pandas as pd
 from flask.testing import FlaskClient
@@ -20,6 +19,7 @@ from google.cloud import bigquery
 from sklearn.linear_model import LogisticRegression
 
 from app import create_app
+from benchmarks.counting import median_and_range
 from benchmarks.workloads import bench_stack
 from mlsys.bq import bq_put
 from mlsys.local.stack import LocalStack
@@ -93,7 +93,7 @@ def measured(client: FlaskClient, run: str, repeat: int) -> str:
         address = f"/ui{page.format(run=run)}"
         own, whole, size = _ask(client, address, repeat)
         every += own
-        cells = f"{_median_and_range(own)} | {statistics.median(whole):.0f} | {size / 1000:.1f}"
+        cells = f"{median_and_range(own, 0)} | {statistics.median(whole):.0f} | {size / 1000:.1f}"
         lines.append(f"| `{page.format(run='RUN')}` | {cells} |")
     late = statistics.quantiles(every, n=20)[-1]
     return "\n".join(
@@ -116,10 +116,6 @@ def _ask(client: FlaskClient, address: str, repeat: int) -> tuple[list[float], l
 
 def _text(data: bytes) -> str:
     return (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
-
-
-def _median_and_range(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
 
 
 if __name__ == "__main__":

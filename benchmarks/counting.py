@@ -73,8 +73,8 @@ def measured(workload: Workload, rows: int, repeat: int) -> str:
                 seconds[way].append(score(stack, workload, table, **WAYS[way]))
     on, off = seconds["on"], seconds["off"]
     ratios = [a / b for a, b in zip(on, off, strict=True)]
-    shown = [_median_and_range(values) for values in (off, on)]
-    cells = [*shown, str(repeat), _median_and_range(ratios), f"{os.getloadavg()[0]:.0f}"]
+    shown = [median_and_range(values) for values in (off, on)]
+    cells = [*shown, str(repeat), median_and_range(ratios), f"{os.getloadavg()[0]:.0f}"]
     return f"| ({workload.key}) | {' | '.join(cells)} |"
 
 
@@ -98,8 +98,12 @@ def score(stack: LocalStack, workload: Workload, table: str, **more: str) -> flo
     return after - before
 
 
-def _median_and_range(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+def median_and_range(values: Sequence[float], digits: int = 3) -> str:
+    """Return the median with the least and the largest value, as a cell of a table."""
+    shown = [
+        f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values))
+    ]
+    return "{} ({} to {})".format(*shown)
 
 
 if __name__ == "__main__":

@@ -66,15 +66,7 @@ def preview_undo(clients: Clients, env: str, run_id: str) -> tuple[Undo | None, 
     Raises:
         RunNotFound, Conflict: as `undo`.
     """
-    store, plan, result = _published(clients, env, run_id)
-    decision = undo_of(store, plan)
-    if decision is None:
-        try:
-            return None, _check(clients, plan, result)
-        except Conflict:
-            if (decision := undo_of(store, plan)) is None:  # else its rows were removed meanwhile
-                raise
-    return decision, list(decision.tables)
+    return _decided_or_checked(clients, *_published(clients, env, run_id), notes=False)
 
 
 def decide_undo(
@@ -89,18 +81,12 @@ def decide_undo(
         RunNotFound, Conflict: as `undo`.
     """
     store, plan, result = _published(clients, env, run_id)
-    if (decision := undo_of(store, plan)) is not None:
-        return decision, False
-    try:
-        with noting(store, OF_UNDO) as noted:
-            tables = tuple(_check(clients, plan, result, noted if notes else None))
-    except Conflict:
-        if (decision := undo_of(store, plan)) is None:  # else its rows were removed meanwhile
-            raise
+    decision, tables = _decided_or_checked(clients, store, plan, result, notes=notes)
+    if decision is not None:
         return decision, False
     mark(store, plan.ledger_row)
     now = dt.datetime.now(dt.UTC).isoformat()
-    ours = Undo(plan.token, plan.run_id, now, by, why, tables)
+    ours = Undo(plan.token, plan.run_id, now, by, why, tuple(tables))
     if store.create(Undo.NAME, ours.to_dict()):
         event = {"event": "run.undone", "run_id": run_id}
         log.info("%s", ours.detail, extra=event)
@@ -168,9 +154,25 @@ def _published(clients: Clients, env: str, run_id: str) -> tuple[RunStore, Plan,
     )
 
 
-def _check(
-    clients: Clients, plan: Plan, result: Result, notes: Notes | None = None
-) -> list[Removal]:
+def _decided_or_checked(
+    clients: Clients, store: RunStore, plan: Plan, result: Result, *, notes: bool
+) -> tuple[Undo | None, list[Removal]]:
+    """Return the decision if there is one, and what is or would be removed.
+
+    Raises:
+        Conflict: nothing is decided, and the rows cannot be removed.
+    """
+    if (decision := undo_of(store, plan)) is None:
+        try:
+            with noting(store, OF_UNDO) as noted:
+                return None, _check(clients, plan, result, noted if notes else None)
+        except Conflict:
+            if (decision := undo_of(store, plan)) is None:  # else its rows were removed meanwhile
+                raise
+    return decision, list(decision.tables)
+
+
+def _check(clients: Clients, plan: Plan, result: Result, notes: Notes | None) -> list[Removal]:
     checked = (check_removal(clients, plan, each, notes) for each in written_by(plan, result))
     return [removal for removal in checked if removal is not None]
 
