@@ -202,12 +202,16 @@ def _storage(settings: Settings) -> storage.Client:
 
     host = settings.emulators.storage
     credentials = _credentials(host)
-    return storage.Client(
+    client = storage.Client(
         project=settings.project,
         credentials=credentials,
         client_options=ClientOptions(api_endpoint=host) if host else None,
         _http=_session(host, credentials),
     )
+    # For attributes of traces it asks for the bucket, in a thread of its own, at each answer 404: a
+    # run has ten. The variable that switches traces' buckets off does not end that (3.17).
+    client._bucket_metadata_cache = None
+    return client
 
 
 def _bigquery(settings: Settings) -> bigquery.Client:

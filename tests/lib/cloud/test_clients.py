@@ -9,7 +9,7 @@ from typing import Any
 import google.auth
 import pytest
 import requests
-from google.api_core.exceptions import MethodNotImplemented
+from google.api_core.exceptions import MethodNotImplemented, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 
@@ -80,6 +80,29 @@ def test_a_credential_that_appears_later_is_used(monkeypatch: pytest.MonkeyPatch
         _ = clients.storage
     monkeypatch.setattr(google.auth, "default", lambda **_: (AnonymousCredentials(), "x"))
     assert clients.storage.project == "demo-project"
+
+
+def test_an_object_that_does_not_exist_costs_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Google's client asks for the bucket, too, once it knows it: in a thread, for its traces."""
+    asked: list[str] = []
+
+    def answer(_: Any, method: str, url: str, **__: Any) -> requests.Response:
+        asked.append(f"{method} {url.split('?')[0]}")
+        response = requests.Response()
+        response.status_code, response._content = (404 if "/o/" in url else 200), b"{}"
+        response.request = requests.Request(method, url).prepare()
+        return response
+
+    monkeypatch.setattr(requests.Session, "request", answer)
+    storage = Clients(LOCAL).storage
+    threads = set(threading.enumerate())
+    blob = storage.get_bucket("bucket").blob("name")
+    for use in (blob.reload, blob.download_as_bytes, blob.delete):
+        with pytest.raises(NotFound):
+            use()
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(30)
+    assert [line.split()[0] for line in asked] == ["GET", "GET", "GET", "DELETE"], asked
 
 
 def test_equal_settings_share_their_clients() -> None:
