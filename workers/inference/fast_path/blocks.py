@@ -72,10 +72,12 @@ def to_csr(blocks: Sequence[OneHotRows | np.ndarray], rows: int) -> csr_matrix:
             indices[:, start:end] = np.arange(width, width + block.shape[1])
             width += block.shape[1]
         start = end
-    nonzero = data != 0  # NaN is, and -0.0 is not
-    indptr = np.zeros(rows + 1, np.int32)
-    np.cumsum(np.count_nonzero(nonzero, axis=1), out=indptr[1:])
-    return sparse.csr_matrix((data[nonzero], indices[nonzero], indptr), (rows, width), copy=False)
+    indptr = np.arange(rows + 1, dtype=np.int32) * entries
+    zeros = np.flatnonzero(data == 0)  # -0.0 is one, and NaN is not
+    if len(zeros):
+        indptr[1:] -= np.cumsum(np.bincount(zeros // entries, minlength=rows))
+        data, indices = np.delete(data, zeros), np.delete(indices, zeros)
+    return sparse.csr_matrix((data.ravel(), indices.ravel(), indptr), (rows, width), copy=False)
 
 
 def _with_floats(blocks: Sequence[Any], is_kind: Callable[[Any], bool]) -> bool:
