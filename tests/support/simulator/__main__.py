@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from simulator.choices import ALL, COULD_FAIL, NAMES, NONE
+from simulator.choices import ALL, NONE
 from simulator.kernel import POINTS
 from simulator.seeds import SCENARIOS, play_all
 
@@ -77,16 +77,6 @@ def table(reached: Counter[tuple[str, int]]) -> list[str]:
         ]
         rows.append(f"| {point} | {' | '.join(counts)} |")
     return rows
-
-
-def never_reached(reached: Counter[tuple[str, int]], least: int) -> list[str]:
-    """Return the points that some fault has never met in `least` calls or more that can fail."""
-    return [
-        f"{point}: {NAMES[kind]}"
-        for point, kinds in POINTS.items()
-        for kind in kinds
-        if reached[point, COULD_FAIL] >= least and not reached[point, kind]
-    ]
 
 
 def _seeds(text: str) -> range:

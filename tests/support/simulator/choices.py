@@ -11,7 +11,6 @@ HOURS = 3600.0
 
 # What may happen at a call. The first is nothing.
 NONE, CRASH, CRASH_AFTER, BUSY, LOST, REPEATED, STALL, JUMP, REFUSED = range(9)
-COULD_FAIL = -1  # counts the calls that could have had a fault
 NAMES = (
     "",
     "crash before the call took effect",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import heapq
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 from simulator.choices import (
     ALL,
     BUSY,
-    COULD_FAIL,
     CRASH,
     CRASH_AFTER,
     FAULTS_AT_MOST,
@@ -150,6 +149,8 @@ class Simulation:
     history: list[Step] = field(default_factory=list)
     # How often each point was reached, and with which fault; and the faults that it can have.
     reached: Counter[tuple[str, int]] = field(default_factory=Counter)
+    # The sum of each fault's probabilities at the calls of a point.
+    expected: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
     faults: int = 0  # so far
     kinds: tuple[int, ...] = ()  # of faults, that this history has
     often: float = 0.0  # the probability of one at a call
@@ -292,7 +293,9 @@ class Simulation:
         possible = [kind for kind in kinds if kind in self.kinds]
         if not actor.faulty or not possible:
             return NONE
-        self.reached[point, COULD_FAIL] += self.often > 0
+        if self.faults < FAULTS_AT_MOST:
+            for kind in possible:
+                self.expected[point, kind] += self.often / len(possible)
         if not self.choices.happens(self.often):
             return NONE
         kind = possible[self.choices.pick(len(possible))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from simulator.backfills import Backfills
-from simulator.choices import NONE
+from simulator.choices import NAMES, NONE
 from simulator.gaps import Gap
 from simulator.increments import Increments
 from simulator.job_runs import JobRuns
@@ -72,6 +72,7 @@ class Ended:
     gap: bool = False
     lines: list[str] = field(default_factory=list)
     reached: Counter[tuple[str, int]] = field(default_factory=Counter)
+    expected: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def text(self) -> str:
         """Return the history for a reader."""
@@ -95,7 +96,7 @@ def play(
             ended.gap, ended.failure = True, exc
         except Exception as exc:
             ended.failure = exc
-        ended.reached = running.reached
+        ended.reached, ended.expected = running.reached, running.expected
         if lines or ended.failure is not None:
             ended.lines = running.lines()
         return ended
@@ -157,7 +158,16 @@ class Total:
     calls: int = 0
     gaps: list[int] = field(default_factory=list)  # seeds
     reached: Counter[tuple[str, int]] = field(default_factory=Counter)
+    expected: dict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
     digest: Any = field(default_factory=hashlib.sha256)
+
+    def never_reached(self, least: float) -> list[str]:
+        """Return the points that a fault never met, although it was expected `least` times."""
+        return [
+            f"{point}: {NAMES[kind]}, expected {times:.0f} times"
+            for (point, kind), times in self.expected.items()
+            if times >= least and not self.reached[point, kind]
+        ]
 
 
 def play_all(scenario: str, seeds: Iterable[int]) -> Total:
@@ -176,5 +186,7 @@ def play_all(scenario: str, seeds: Iterable[int]) -> Total:
             total.calls += sum(n for (_, fault), n in ended.reached.items() if fault == NONE)
             total.gaps += [seed] if ended.gap else []
             total.reached += ended.reached
+            for meeting, times in ended.expected.items():
+                total.expected[meeting] += times
             total.digest.update("\n".join(ended.lines).encode())
     return total
