@@ -49,8 +49,14 @@ LONGEST = (
 
 
 # The same examples in every run: a failure comes from the change. `make test-long` draws others.
-hypothesis.settings.register_profile("same", derandomize=True)
-hypothesis.settings.load_profile("same" if "long" not in sys.argv else "default")
+# Their times depend on the computer's load.
+hypothesis.settings.register_profile(
+    "mlsys",
+    derandomize="long" not in sys.argv,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("mlsys")
 
 # Modules, of Python's and of the tests' own, that can start processes.
 STARTS_PROCESSES = frozenset(

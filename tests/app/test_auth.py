@@ -214,7 +214,7 @@ def test_reading_routes_need_no_token(client: FlaskClient) -> None:
     assert client.get("/health").status_code == 200
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=200)
     | st.binary().map(lambda b: "Bearer " + base64.b64encode(b).decode())

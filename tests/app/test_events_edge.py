@@ -209,7 +209,7 @@ ENVELOPES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["/events/storage", "/events/predictions"]),
     st.binary() | JSON.map(json.dumps) | ENVELOPES.map(json.dumps),

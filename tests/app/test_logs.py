@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask, abort
 from flask.testing import FlaskClient
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app import create_app, logs
@@ -202,7 +202,6 @@ def test_a_malformed_trace_header_is_ignored(
     assert "logging.googleapis.com/trace" not in line
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_message_is_logged_as_one_line_of_json(text: str) -> None:
     forged = f'{text}\n{{"severity": "ERROR", "message": "forged"}}\r\n\u2028{text}'

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -138,7 +138,6 @@ REQUESTS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(REQUESTS)
 def test_a_request_survives_the_round_trip_through_a_message(request: ScoringRequest) -> None:
     """`wait=false` sends it through Pub/Sub as the texts that `GET /predict` takes."""
@@ -153,7 +152,6 @@ def path_of(ref: ModelRef, kind: str) -> str:
     return paths[kind]
 
 
-@settings(deadline=None)
 @given(
     st.text()
     | st.from_regex(r"[a-z/v0-9.-]*(model\.pkl|metadata\.json|model\.sig)\n?", fullmatch=True)
@@ -166,7 +164,6 @@ def test_a_path_is_parsed_as_a_model_version_only_if_that_gives_the_same_path(pa
     assert path == path_of(ref, kind)
 
 
-@settings(deadline=None)
 @given(NAME, st.integers(1, 10**9 - 1), st.sampled_from(["model", "metadata", "signature"]))
 def test_a_model_version_survives_the_round_trip_through_its_paths(
     name: str, number: int, kind: str

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -335,7 +335,6 @@ JSON = st.recursive(
 PARTS = "signature model_class feature_names target id_columns versions artifact".split()
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(PARTS) | st.text(), JSON).map(json.dumps) | st.text())
 def test_any_document_is_parsed_or_refused(text: str) -> None:
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlsys.artifact.signatures import Signature
@@ -232,7 +232,6 @@ categoricals = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(features | categoricals, min_size=1, unique_by=lambda f: f.name), st.booleans())
 def test_a_signature_survives_the_round_trip_through_json(
     found: list[Feature], positional: bool

@@ -102,7 +102,7 @@ NUMBERS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(NUMBERS, st.lists(st.integers(0, 60), max_size=6), st.randoms(use_true_random=False))
 def test_the_sum_is_the_same_for_any_split_in_any_order(
     values: list[Any], cuts: list[int], random: Any

@@ -14,7 +14,7 @@ KNOWN = ("a", "b", "é", "")
 TEXTS = st.one_of(st.sampled_from([*KNOWN * 10, "x", "yy"]), st.none())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(TEXTS, max_size=60), st.integers(0, 60))
 def test_a_coded_column_has_the_same_rows_and_counts(values: list[Any], cut: int) -> None:
     column = pa.chunked_array([values[:cut], values[cut:]], pa.string())

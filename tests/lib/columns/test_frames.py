@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlsys.artifact.signatures import Signature
@@ -257,7 +257,6 @@ COLUMNS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(COLUMNS, st.data())
 def test_values_and_dtypes_do_not_depend_on_the_batch_boundaries(
     case: tuple[str, str, list[Any]], data: st.DataObject
@@ -340,7 +339,6 @@ DATASET = st.from_regex(r"[A-Za-z0-9_]{1,20}", fullmatch=True)
 TABLE = st.from_regex(r"[\w-]{1,20}", fullmatch=True)
 
 
-@settings(deadline=None)
 @given(PROJECT, DATASET, TABLE)
 def test_a_table_id_survives_the_round_trip_through_text(
     project: str, dataset: str, table: str
@@ -350,7 +348,6 @@ def test_a_table_id_survives_the_round_trip_through_text(
     assert ref.path == f"projects/{project}/datasets/{dataset}/tables/{table}"
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_a_text_is_parsed_unchanged_or_refused(text: str) -> None:
     try:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
@@ -63,7 +63,6 @@ def test_case_is_ignored_only_in_ascii(a: str, b: str) -> None:
     assert duplicates([a, b]) == []
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_names_are_equal_if_their_ascii_lower_case_is(name: str) -> None:
     swapped = "".join(c.swapcase() if c.isascii() else c for c in name)
@@ -186,7 +185,6 @@ def test_impossible_column_names_are_refused_with_a_proposal(name: Any, fault: s
         assert "df.columns = [" in str(caught.value) or proposed_name(name) in str(caught.value)
 
 
-@settings(deadline=None)
 @given(st.text() | st.integers() | st.floats() | st.tuples(st.text(), st.integers()))
 def test_a_proposed_name_is_valid(name: Any) -> None:
     assert name_fault(proposed_name(name)) is None

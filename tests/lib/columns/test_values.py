@@ -10,7 +10,6 @@ from frame_cases import COLUMNS, assert_same, is_taken
 from mlsys.columns.frames import from_frame, to_frame
 
 RELAXED = settings(
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

@@ -210,7 +210,7 @@ FOREIGN = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=400, derandomize=True)
 @given(
     st.sampled_from(WRITTEN),
     st.lists(
@@ -245,7 +245,7 @@ def test_a_damaged_model_is_refused_or_loads(content: bytes, changes: list[Any])
     assert not Path("canary").exists()
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\x80\x04", b"\x78", b"BZ", b"\x1f\x8b"]))
 def test_random_bytes_are_refused(content: bytes, start: bytes) -> None:
     with pytest.raises(ModelUnusable):

@@ -240,7 +240,6 @@ def ask(document: BaseSchema, known: Known, method: str, path: str, count: int) 
     @settings(
         max_examples=count,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

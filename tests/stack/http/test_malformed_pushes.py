@@ -159,7 +159,6 @@ def flood(stack: LocalStack, count: int, registrations: int, runs: int) -> Flood
         @examples(
             max_examples=count - len(fixed),
             database=None,
-            deadline=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )

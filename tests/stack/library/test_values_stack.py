@@ -24,7 +24,6 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 
 RELAXED = settings(
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

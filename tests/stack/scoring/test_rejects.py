@@ -96,7 +96,7 @@ class OnlyNumbers:
         return batch.table
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 300), st.sets(st.integers(0, 299)))
 def test_bisection_finds_every_bad_row_and_keeps_the_others_in_order(
     rows: int, bad: set[int]

@@ -296,7 +296,6 @@ def check(model: Any, features: list[Feature], table: pa.Table) -> str:
 
 QUICK = settings(
     max_examples=100,
-    deadline=None,
     phases=set(Phase) - {Phase.explain},  # it would run for minutes
     suppress_health_check=[
         HealthCheck.too_slow,

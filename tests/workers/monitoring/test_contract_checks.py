@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.dummy import DummyRegressor
 
@@ -122,7 +122,6 @@ def test_a_check_marks_the_rows_that_fail(
     assert marked(check, values, kind, parameters) == fail
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), max_size=8),
     st.one_of(

@@ -79,7 +79,7 @@ def own_count(clause: Clause, column: pa.ChunkedArray) -> int:
     return 0 if mask is None else sum(mask.to_pylist())
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(cases())
 def test_the_counts_tell_what_the_values_do_or_nothing(
     case: tuple[Clause, Bins, pa.Array],
@@ -173,7 +173,7 @@ def test_good_rows_are_not_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert not looks
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.sets(st.integers(1, 59)))
 def test_a_broken_clause_always_has_an_example(fails: list[bool], cuts: set[int]) -> None:
     """If more than a share of all rows fail, so do more than that share of some batch."""

@@ -80,7 +80,7 @@ def part(batches: list[pa.Table]) -> str:
     return tally.text()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=ROWS), st.randoms())
 def test_the_sum_does_not_depend_on_streams_parts_and_batches(cuts: Any, random: Any) -> None:
     """Rows fall into any part in any order, and a part's rows into any batches."""

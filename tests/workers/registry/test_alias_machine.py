@@ -146,7 +146,6 @@ def run_machines(machines: int, number: int, *, shrink: bool = True) -> None:
         settings=settings(
             max_examples=machines,
             stateful_step_count=STEPS,
-            deadline=None,
             database=None,
             phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

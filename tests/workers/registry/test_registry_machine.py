@@ -44,7 +44,6 @@ def run_machines(
         settings=settings(
             max_examples=machines,
             stateful_step_count=STEPS,
-            deadline=None,  # a machine's time depends on the computer's load
             database=None,  # a run depends only on its seed
             phases=phases,
             # As above; and a machine of 50 steps is large on purpose.

@@ -24,7 +24,7 @@ from workers.scoring.shards.session import Session
 from workers.scoring.shards.shadow_part import ShadowPart
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 30), max_size=8), st.integers(1, 40))
 def test_batches_are_cut_from_the_parts_first_row_on(sizes: list[int], most: int) -> None:
     cutter = Cutter(most)
@@ -83,7 +83,7 @@ PAIR = Pair("prediction", "prediction", labels=False)
 PLACES = st.sets(st.integers(0, ROWS - 1), max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.sampled_from([[10] * 4, [5] * 8, [10, 10, 10, 7], [3], [15, 15]]),
     first=PLACES,
