@@ -60,11 +60,11 @@ class Backfill:
         Raises:
             RefusedByService, TryAgain, CredentialsMissing: see `Service.ask`.
         """
-        return self._ask({}, "GET")
+        return self._ask({})
 
     def start(self, only: Sequence[str]) -> dict[str, Any]:
         """Have the service score the partitions in the states of `only`, and return the board."""
-        return self._ask({"start": "true", "only": ",".join(only)}, "POST")
+        return self._ask({"start": "true", "only": ",".join(only)}, method="POST", form=True)
 
     def call(self, partition: str, service: Service | None = None) -> Call:
         """Return the call of `/predict` that scores one partition."""
@@ -128,13 +128,13 @@ class Backfill:
             return outcome(problem=str(exc))
         return outcome(result=result)
 
-    def _ask(self, more: Mapping[str, str], method: str) -> dict[str, Any]:
+    def _ask(self, more: Mapping[str, str], **how: Any) -> dict[str, Any]:
         params = self.params | self._range | dict(more)
         patience = Patience()
         while True:
             try:
                 board = self.service.ask(
-                    "/backfill", params, method=method, timeout=BOARD_TIMEOUT, fields=[BOARD]
+                    "/backfill", params, timeout=BOARD_TIMEOUT, fields=[BOARD], **how
                 )
                 break
             except TryAgain as exc:

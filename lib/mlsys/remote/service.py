@@ -117,12 +117,14 @@ class Service:
         method: str = "GET",
         timeout: float = 60.0,
         fields: Sequence[Fields] = (),
+        form: bool = False,
         body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Return the JSON answer to `GET path`, after at most `timeout` seconds.
 
-        Parameters of a `GET` that are too long for a URL go as the form of `POST path`. `body` is
-        sent as JSON. The answer has all the members of one of `fields`.
+        With `form` the parameters are sent as one; so are those of a `GET` that are too long for a
+        URL, by `POST path`. `body` is sent as JSON. The answer has all the members of one of
+        `fields`.
 
         Raises:
             TryAgain: the service says that the same request can succeed later.
@@ -138,12 +140,13 @@ class Service:
             self._session.headers["User-Agent"] = f"mlsys/{__version__}"
         headers = {"Authorization": f"Bearer {self._token.get()}"} if self._token else {}
         long = method == "GET" and len(self.address(path, params)) > MAX_URL
+        in_body = form or long
         try:
             answer = self._session.request(
                 "POST" if long else method,
                 f"{self.url}{path}",
-                params=None if long else params,
-                data=params if long else None,
+                params=None if in_body else params,
+                data=params if in_body else None,
                 json=body,
                 headers=headers,
                 timeout=(CONNECT_TIMEOUT, timeout),

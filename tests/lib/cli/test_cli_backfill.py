@@ -101,7 +101,9 @@ class Handler(BaseHTTPRequestHandler):
         params = dict(parse_qsl(url.query) + parse_qsl(body))
         status, answer = 404, {"type": "urn:mlsys:problem:run-not-found", "detail": "No run."}
         if url.path == "/backfill":
-            if params["input_table"].endswith("gone"):
+            if self.command == "POST" and url.query:
+                status, answer = 400, {"type": "urn:mlsys:problem:x", "detail": "In the URL."}
+            elif params["input_table"].endswith("gone"):
                 status, answer = 422, {"type": "urn:mlsys:problem:x", "detail": "Not partitioned."}
             else:
                 status, answer = 200, self.server.board()

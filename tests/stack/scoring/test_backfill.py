@@ -191,3 +191,8 @@ def test_a_service_that_is_killed_loses_nothing_of_a_backfill(
     assert command.states() == ["stale", "done", "stale", "stale", "empty"]
     versions = lab.rows(command.output).groupby("day")["model_version"].unique()
     assert [list(each) for each in versions] == [["v1"], ["v2"], ["v1"], ["v1"]]
+    assert command.run("--only", "stale", "--no-wait") == 0
+    assert "Requested: 3 partitions." in capsys.readouterr().err
+    stack.pubsub.wait_until_quiet(60)
+    assert command.states() == [*["done"] * 4, "empty"]
+    assert set(lab.rows(command.output)["model_version"]) == {"v2"}
