@@ -10,6 +10,7 @@ from typing import Any
 from mlsys.settings import Settings
 
 FLAGS = ("allow_rejected", "allow_version_mismatch")  # of the command line
+SWITCHES = (*FLAGS, "profile")
 POSITIONAL = ("input_table", "output_table", "model_name", "model_version")
 LISTS = ("id_columns", "outputs", "prediction_column")
 INDENT = " \\\n  "
@@ -44,7 +45,7 @@ def notebook(request: Mapping[str, Any]) -> str:
     """Return the request as Python."""
     arguments = [repr(str(request.get(name, ""))) for name in POSITIONAL]
     for name, value in request.items():
-        if name in FLAGS:
+        if name in SWITCHES:
             arguments.append(f"{name}={value in (True, 'true')}")
         elif name in LISTS:
             arguments.append(f"{name}={str(value).split(',')!r}")
@@ -100,7 +101,10 @@ def lineage(
     ids: Iterable[str],
     snapshot_at: str | None,
 ) -> str:
-    """Return SQL that joins a run's rows to the rows of the input that they were made from."""
+    """Return SQL that joins a run's rows to the rows of the input that they were made from.
+
+    Without `snapshot_at` the input is read as it is now: a view has no earlier rows.
+    """
     at = f" FOR SYSTEM_TIME AS OF TIMESTAMP {text(snapshot_at)}" if snapshot_at else ""
     ids = list(ids)
     if not ids:
@@ -109,8 +113,9 @@ def lineage(
             f"SELECT *\nFROM {quoted(output_table)}\nWHERE run_id = {text(run_id)}"
         )
     on = " AND ".join(f"scored.{quoted(name)} = input.{quoted(name)}" for name in ids)
+    then = "as they were then (kept for 7 days)" if snapshot_at else "as they are now"
     return (
-        f"-- The rows of the run, beside those of the input as they were then (kept for 7 days).\n"
+        f"-- The rows of the run, beside those of the input {then}.\n"
         f"SELECT input.*, scored.* EXCEPT ({', '.join(map(quoted, ids))})\n"
         f"FROM {quoted(output_table)} AS scored\n"
         f"JOIN {quoted(input_table)}{at} AS input\n  ON {on}\n"

@@ -40,17 +40,25 @@ class Page:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def page[**P](rule: str) -> Callable[[Callable[P, Page]], Callable[P, Page]]:
-    """Register a function as the page at `rule` below `/ui`, and at `rule`.json its twin."""
+def page[**P, R: Page | Response](
+    rule: str,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Register a function as the page at `rule` below `/ui`, and at `rule`.json its twin.
 
-    def register(view: Callable[P, Page]) -> Callable[P, Page]:
+    It may return a redirect in place of the page, as `lead` does.
+    """
+
+    def register(view: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(view)
         def html(*args: P.args, **kwargs: P.kwargs) -> Response:
-            return render(view(*args, **kwargs))
+            shown = view(*args, **kwargs)
+            return render(shown) if isinstance(shown, Page) else shown
 
         @functools.wraps(view)
         def twin(*args: P.args, **kwargs: P.kwargs) -> Response:
             shown = view(*args, **kwargs)
+            if not isinstance(shown, Page):
+                return shown
             response = jsonify({"title": shown.title, "env": env(), **shown.view})
             response.status_code = shown.status
             return response
@@ -101,6 +109,12 @@ def render(shown: Page) -> Response:
 def see(endpoint: str, **values: Any) -> Response:
     """Return a redirect to a page, after a POST."""
     return redirect(rendering.link(endpoint, **values), 303)
+
+
+def lead(endpoint: str, **values: Any) -> Response:
+    """Return a redirect from a page to another, and from its twin to the other's."""
+    twin = (request.endpoint or "").endswith(TWIN_ENDPOINT)
+    return redirect(rendering.link(endpoint + (TWIN_ENDPOINT if twin else ""), **values), 302)
 
 
 @blueprint.errorhandler(Exception)

@@ -7,5 +7,5 @@ FROM (
   WHERE STARTS_WITH(output_table, CONCAT(@table, '$')) AND state = 'succeeded'
 )
 WHERE nth = 1
-ORDER BY output_table DESC
+ORDER BY LENGTH(output_table) DESC, output_table DESC  -- numbers of ranges, too
 LIMIT @limit

@@ -8,9 +8,8 @@ partitions of both tables, and for the runs of each.
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 from werkzeug.wrappers import Response
@@ -22,8 +21,11 @@ from app.api.queries import EnvQuery
 from app.console import formats, forms
 from app.console.pages import Page, blueprint, env, page, query, see
 from app.console.rendering import link
-from mlsys.cloud.tables import TableRef
+from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import InvalidRequest, MlsysError, RunNotFound, TryAgain
+
+if TYPE_CHECKING:
+    from workers.scoring.planning.partitioning import Partitioning
 
 FINE = ("done", "empty")
 STARTED = ("failed", "missing", "stale")  # that the button offers
@@ -66,7 +68,7 @@ def backfill(table: str) -> Page:
     if runs:
         run_id = max(runs, key=lambda row: row["finished_at"])["run_id"]
         if not all(chosen.values()):
-            chosen = span_of([row["partition"] for row in runs])
+            chosen = span_of([row["partition"] for row in runs], _partitioning(ref))
     return _page(ref, run_id, chosen, published=passed.published)
 
 
@@ -81,12 +83,15 @@ def board(table: str) -> Page:
         "board": None,
         "left": [],
         "offered": {},
+        "adds": False,
         "problem": None,
         "who": forms.who(),
     }
     status = 200
     try:
-        view["board"] = shown = _show(request_of(ref, passed.run_id) | passed.range)
+        request = request_of(ref, passed.run_id)
+        view["adds"] = "incremental" in request
+        view["board"] = shown = _show(request | passed.range)
         view["offered"] = {s: n for s in STARTED if (n := shown["totals"][s])}
         view["left"] = [p for p in shown["partitions"] if p["state"] not in FINE][:NAMED]
     except (RunNotFound, TryAgain):
@@ -181,27 +186,27 @@ def request_of(ref: TableRef, run_id: str) -> dict[str, Any]:
     return kept | tables | {"env": env(), "model_version": version}
 
 
-def span_of(partitions: Sequence[str]) -> dict[str, str]:
+def _partitioning(ref: TableRef) -> Partitioning | None:
+    from workers.scoring.planning.partitioning import Partitioning
+
+    table = find_table(service().clients, ref)
+    return None if table is None else Partitioning.of(table)
+
+
+def span_of(partitions: Sequence[str], by: Partitioning | None) -> dict[str, str]:
     """Return the range of partitions, as the ids of a table name them; days go on to yesterday.
 
-    >>> span_of(["20261122", "20261001"])["from"]
-    '2026-10-01'
+    `by` is how the table is partitioned, None if it is not any more.
+
+    >>> from workers.scoring.planning.partitioning import Partitioning
+    >>> span_of(["202611", "202609"], Partitioning("MONTH", "day"))
+    {'from': '2026-09', 'to': '2026-11'}
     """
-    first, last = (label_of(pick(partitions)) for pick in (min, max))
-    if len(last) == len("2026-11-22"):
-        yesterday = (formats.now() - dt.timedelta(days=1)).date().isoformat()
-        last = max(last, yesterday)
-    return {"from": first, "to": last}
-
-
-def label_of(partition: str) -> str:
-    """Return a partition as a range names it.
-
-    >>> [label_of(name) for name in ("20261122", "202611", "2026112205", "2026", "42")]
-    ['2026-11-22', '2026-11', '2026-11-22T05', '2026', '42']
-    """
-    match = re.fullmatch(r"(\d{4})(\d\d)(\d\d)?(\d\d)?", partition)
-    if match is None:
-        return partition
-    year, month, day, hour = match.groups()
-    return f"{year}-{month}" + (f"-{day}" if day else "") + (f"T{hour}" if hour else "")
+    now = formats.now()
+    names = [name for name in partitions if by is not None and by.fault(name, now) is None]
+    ends = [pick(names or partitions, key=lambda name: (len(name), name)) for pick in (min, max)]
+    if names and by is not None and by.kind != "RANGE":
+        ends = [by.label(name) for name in ends]
+        if by.kind == "DAY":
+            ends[1] = max(ends[1], (now - dt.timedelta(days=1)).date().isoformat())
+    return dict(zip(("from", "to"), ends, strict=True))

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
+from werkzeug.wrappers import Response
 
 from app import service
 from app.api.queries import RunsQuery
 from app.api.runs import list_of
 from app.console import calls
 from app.console.formats import now
-from app.console.pages import Page, env, page, query
+from app.console.pages import Page, env, lead, page, query
 from app.console.views.progress import progress_of
 from workers.scoring.request.parsed import check_run_id
 
@@ -35,11 +36,13 @@ class Filter(RunsQuery):
 
 
 @page("/runs")
-def runs() -> Page:
-    """List the runs: those that still work, then those that ended."""
+def runs() -> Page | Response:
+    """List the runs: those that still work, then those that ended. A run's id leads to its page."""
     from workers.scoring.journal.at_work import runs_at_work
 
     passed = query(Filter)
+    if passed.run_id is not None:
+        return lead("console.run", run_id=passed.run_id)
     listed = list_of(passed)
     working: list[dict[str, Any]] = []
     if passed.state is None and passed.after is None:
@@ -100,7 +103,8 @@ def run(run_id: str) -> Page:
         "repeat": {name: value for name, value in request.items() if name != "env"},
         "calls": calls.calls(request),
         "lineage": calls.lineage(
-            str(plan.input_table.base), str(plan.output.table.base), run_id, ids, plan.snapshot_at
+            *(str(plan.input_table.base), str(plan.output.table.base), run_id, ids),
+            None if plan.is_query else plan.snapshot_at,
         ),
     }
     return Page(f"Run {run_id}: {state['state']}", "run.html", view)

@@ -58,6 +58,11 @@ def text(value: Any) -> str:
     raise ValueError(f"is {kind_of(value)}: pass a text, a number, a list of texts or a dict")
 
 
+def switch(value: object) -> str | None:
+    """Return a parameter that is true by default as the route takes it: None if it is true."""
+    return None if value is None or value is True else str(value).lower()
+
+
 def _joined(values: list[Any] | tuple[Any, ...]) -> str:
     for value in values:
         if not isinstance(value, str):

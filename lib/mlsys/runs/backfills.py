@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import check_choice
 from mlsys.artifact.refs import ModelRef
+from mlsys.errors import InvalidRequest
 from mlsys.remote.backfill import STATES, Backfill, check_parallel, read_only, selected
 from mlsys.remote.frames import frame_of
 from mlsys.remote.progress import say
 from mlsys.remote.service import Service, service_url
-from mlsys.remote.texts import texts
+from mlsys.remote.texts import switch, texts
 from mlsys.remote.verdict import in_full
 from mlsys.runs.calls import named
 from mlsys.settings import ENVS
@@ -95,7 +96,7 @@ def backfill(
             "incremental": incremental,
             "max_rejects": max_rejects,
             "max_drift": max_drift,
-            "profile": None if profile else "false",
+            "profile": switch(profile),
             "allow_rejected": allow_rejected,
             "allow_version_mismatch": allow_version_mismatch,
             "engine": engine,
@@ -105,7 +106,7 @@ def backfill(
             "max_cost": max_cost,
         }
     )
-    work = Backfill(Service(service_url(url)), params, _text(first), _text(last))
+    work = Backfill(Service(service_url(url)), params, _text("first", first), _text("last", last))
     with in_full():
         board = work.board()
         todo = [] if status else selected(board, states)
@@ -117,8 +118,14 @@ def backfill(
     return frame
 
 
-def _text(bound: Any) -> str:
-    """Return a bound of the range as the route takes it."""
-    if isinstance(bound, dt.datetime):  # also pandas' Timestamp
+def _text(name: str, bound: Any) -> str:
+    """Return a bound of the range as the route takes it.
+
+    Raises:
+        InvalidRequest: it is a time in another zone than UTC.
+    """
+    if isinstance(bound, dt.datetime) and bound == bound:  # also pandas' Timestamp, not its NaT
+        if bound.utcoffset():
+            raise InvalidRequest((name, f"{bound}: pass it in UTC, as BigQuery's partitions are"))
         return f"{bound:%Y-%m-%dT%H}"
     return bound.isoformat() if isinstance(bound, dt.date) else str(bound)

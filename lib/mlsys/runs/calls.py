@@ -13,7 +13,7 @@ from mlsys.remote.call import Call
 from mlsys.remote.frames import frame_of
 from mlsys.remote.progress import say
 from mlsys.remote.service import RefusedByService, Service, service_url
-from mlsys.remote.texts import texts
+from mlsys.remote.texts import switch, texts
 from mlsys.remote.unfinished import Unfinished
 from mlsys.remote.verdict import headline, in_full, refusal, row_count
 from mlsys.runs.run import Run
@@ -92,7 +92,7 @@ def predict(
             "write_disposition": write_disposition,
             "max_rejects": max_rejects,
             "max_drift": max_drift,
-            "profile": None if profile else "false",
+            "profile": switch(profile),
             "allow_rejected": allow_rejected,
             "allow_version_mismatch": allow_version_mismatch,
             "engine": engine,

@@ -21,12 +21,14 @@ from console_cloud import (
     World,
     client_of,
     moment,
+    partitioned,
     plan_of,
     put_partitions,
     put_run,
     run_row,
 )
 from mlsys.errors import SchemaMismatch, TryAgain
+from workers.scoring.planning.partitioning import Partitioning
 
 ADDRESS = f"/ui/tables/{TABLE}/backfill"
 SPAN = {"from": "2026-11-20", "to": "2026-11-26"}
@@ -56,6 +58,7 @@ def world() -> World:
     plan = plan_of("newer", **request)
     put_run(world, replace(plan, model=replace(plan.model, alias="champion")))
     put_run(world, plan_of("whole"))
+    world.tables[TABLE] = partitioned()
     world.rows["last_run_of_partitions"] = [
         run_row("older", output_table=f"{TABLE}$20261122", finished_at=moment(50)),
         run_row("newer", output_table=f"{TABLE}$20261121", finished_at=moment(5)),
@@ -97,6 +100,18 @@ def test_the_board_is_of_the_request_of_the_latest_run(
     part = client.get(board, headers={"HX-Request": "true"}).text
     assert "<html" not in part and 'name="only_missing"' in part
     assert client.get(f"{ADDRESS}.json").json["run_id"] == "newer"
+
+
+def test_the_button_says_what_becomes_of_the_rows(
+    client: FlaskClient, asked: list[Any], world: World
+) -> None:
+    address = f"/ui/tables/{TABLE}/board"
+    assert "which replaces its rows" in client.get(address, query_string=OF_RUN).text
+    tables = {f"{n}put_table": f"my-project.titanic.{n}$20261121" for n in ("in", "out")}
+    tables["output_table"] = f"{TABLE}$20261121"
+    put_run(world, plan_of("new-rows", incremental="ids", **tables))
+    added = client.get(address, query_string=OF_RUN | {"run_id": "new-rows"}).text
+    assert "which adds what is new" in added
 
 
 def test_a_range_is_chosen_by_the_address(client: FlaskClient, asked: list[Any]) -> None:
@@ -223,11 +238,25 @@ def test_partitions_are_drawn_by_month_day_and_year() -> None:
     assert charts.calendar("DAY", []) == []
 
 
-def test_the_range_without_a_choice_is_that_of_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("kind", "partitions", "span"),
+    [
+        ("MONTH", ["202611", "202601"], ("2026-01", "2026-11")),
+        ("HOUR", ["2026112205", "2026112123"], ("2026-11-21T23", "2026-11-22T05")),
+        ("DAY", ["20271201", "20271130"], ("2027-11-30", "2027-12-01")),
+        ("DAY", ["20261120", "20261119"], ("2026-11-19", "2026-11-27")),  # yesterday
+        ("DAY", ["20261120", "202609"], ("2026-11-20", "2026-11-27")),  # by months before
+        ("RANGE", ["100", "20"], ("20", "100")),
+        ("RANGE", ["202610", "900000"], ("202610", "900000")),
+        (None, ["20261120", "20261119"], ("20261119", "20261120")),
+    ],
+)
+def test_the_range_without_a_choice_is_that_of_the_runs(
+    monkeypatch: pytest.MonkeyPatch, kind: str | None, partitions: list[str], span: tuple[str, str]
+) -> None:
     monkeypatch.setattr("app.console.formats.now", lambda: NOW)
-    assert span_of(["202611", "202601"]) == {"from": "2026-01", "to": "2026-11"}
-    assert span_of(["100", "20"]) == {"from": "100", "to": "20"}
-    assert span_of(["20271201", "20271130"])["to"] == "2027-12-01"
+    by = None if kind is None else Partitioning(kind, "n", end=1_000_000, width=10)
+    assert span_of(partitions, by) == dict(zip(("from", "to"), span, strict=True))
 
 
 def test_costs_are_added_up_by_month() -> None:
@@ -247,7 +276,9 @@ def test_the_page_of_costs_shows_months_and_models(monkeypatch: pytest.MonkeyPat
     path = "workers.scoring.publishing.costs_table.costs_by_month"
     monkeypatch.setattr(path, lambda *_, **more: passed.append(more) or [cost("2026-11", "churn")])
     client = client_of(World())
-    text = Seen(client.get("/ui/costs?model_name=churn&months=3").text).text
+    page = Seen(client.get("/ui/costs?model_name=churn&months=3").text)
+    assert "/ui/costs?model_name=churn&months=36" in page.links
+    text = page.text
     assert "2026-11" in text and "$1.25" in text and "1.0 GiB" in text and "1 min 30 s" in text
     assert passed == [{"model_name": "churn", "months": 3}]
     assert client.get("/ui/costs?months=0").status_code == 400

@@ -219,6 +219,15 @@ def test_an_empty_field_of_a_form_filters_nothing(world: World) -> None:
     assert "third" in page.text and "second" in page.text
 
 
+def test_the_id_of_a_run_leads_to_its_page(world: World) -> None:
+    client = client_of(world)
+    for end in ("", ".json"):
+        answer = client.get(f"/ui/runs{end}?env=dev&state=failed&run_id=+third+")
+        assert (answer.status_code, answer.headers["Location"]) == (302, f"/ui/runs/third{end}")
+    assert "pass at most 128" in seen(client, "/ui/runs?run_id=Third", 400).text
+    assert world.queries == []
+
+
 def test_a_model_shows_its_versions_aliases_and_their_history(world: World) -> None:
     page = seen(client_of(world), "/ui/models/titanic-survival")
     for text in ("it calls os.system", "ada@example.com", "it is better", "champion", "accuracy"):

@@ -107,6 +107,7 @@ REQUEST = {
     "where": "name = 'O\\'Hara' AND $HOME > `x`",
     "id_columns": "a,b",
     "allow_rejected": "true",
+    "profile": "false",
 }
 
 
@@ -125,6 +126,7 @@ def test_calls_carry_every_parameter_exactly() -> None:
         "where": REQUEST["where"],
         "id_columns": ["a", "b"],
         "allow_rejected": True,
+        "profile": False,
     }
 
 
@@ -132,6 +134,8 @@ def test_sql_quotes_names_and_texts() -> None:
     sql = calls.lineage("p.d.in", "p.d.out", "run", ["a`b"], "2026-11-28T20:00:00+00:00")
     assert "scored.`a\\`b` = input.`a\\`b`" in sql and 'run_id = "run"' in sql
     assert 'AS OF TIMESTAMP "2026-11-28T20:00:00+00:00"' in sql
+    of_view = calls.lineage("p.d.view", "p.d.out", "run", ["a"], None)
+    assert "SYSTEM_TIME" not in of_view and "as they are now" in of_view
     assert "no id column" in calls.lineage("p.d.in", "p.d.out", "run", [], None)
 
 

@@ -1,5 +1,6 @@
 """`mlsys backfill` and `mlsys.runs.backfill` score what is not done, and say how to go on."""
 
+import datetime as dt
 import json
 import os
 import shlex
@@ -11,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from mlsys.cli import parser as cli
@@ -35,6 +38,7 @@ class World(ThreadingHTTPServer):
         self.states = dict.fromkeys(DAYS, "missing")
         self.scored: Counter[str] = Counter()
         self.requests: list[dict[str, str]] = []
+        self.boards: list[dict[str, str]] = []
         self.refused: set[str] = set()
         self.postponed: set[str] = set()
         self.at_work = self.most_at_work = 0
@@ -101,6 +105,7 @@ class Handler(BaseHTTPRequestHandler):
         params = dict(parse_qsl(url.query) + parse_qsl(body))
         status, answer = 404, {"type": "urn:mlsys:problem:run-not-found", "detail": "No run."}
         if url.path == "/backfill":
+            self.server.boards.append(params)
             if self.command == "POST" and url.query:
                 status, answer = 400, {"type": "urn:mlsys:problem:x", "detail": "In the URL."}
             elif params["input_table"].endswith("gone"):
@@ -192,6 +197,38 @@ def test_a_partition_that_fails_stops_no_other_and_is_listed(
     world.refused = set()
     assert cli.main(shlex.split(again.partition(": ")[2])[1:]) == 0
     assert world.scored == Counter(DAYS)
+
+
+@pytest.mark.parametrize(
+    ("bound", "text"),
+    [
+        (dt.date(2026, 10, 1), "2026-10-01"),
+        (dt.datetime(2026, 10, 1, 5), "2026-10-01T05"),
+        (pd.Timestamp("2026-10-01T05:30", tz="UTC"), "2026-10-01T05"),
+        (np.datetime64("2026-10-01"), "2026-10-01"),
+        (pd.NaT, "NaT"),  # which the service refuses
+        (20, "20"),
+    ],
+)
+def test_a_notebook_names_the_range_by_dates_times_and_numbers(
+    world: World, bound: Any, text: str
+) -> None:
+    backfill(*TABLES.values(), "churn", first=bound, last=bound, status=True)
+    assert [world.boards[-1][name] for name in ("from", "to")] == [text, text]
+
+
+def test_a_time_of_another_zone_is_refused(world: World) -> None:
+    midnight = pd.Timestamp("2026-10-01", tz="Europe/Berlin")
+    with pytest.raises(InvalidRequest, match="first: 2026-10-01 .*: pass it in UTC"):
+        backfill(*TABLES.values(), "churn", first=midnight, last="today")
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"), [(True, None), (None, None), (False, "false"), ("false", "false")]
+)
+def test_a_notebook_turns_the_counting_off(world: World, value: Any, sent: str | None) -> None:
+    backfill(*TABLES.values(), "churn", first=1, last=2, status=True, profile=value)
+    assert world.boards[-1].get("profile") == sent
 
 
 def test_only_some_states_are_scored_or_requested(

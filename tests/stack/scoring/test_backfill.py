@@ -20,7 +20,7 @@ from workers.scoring.planning.find_run import prepare
 pytestmark = pytest.mark.usefixtures("environment")
 
 OTHER = LinearRegression().fit(X, X["b"])
-ROWS = {"RANGE": [4, 4, 4, 0], "HOUR": [3, 3, 3, 3]}
+ROWS = {"RANGE": [4, 4, 4], "HOUR": [3, 3, 3, 3]}
 DAYS = [f"2026-11-2{n}" for n in range(3, 7)]
 
 
@@ -63,7 +63,7 @@ def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalSta
 def test_hours_and_ranges_of_numbers_are_backfilled_too(lab: Lab, kind: str) -> None:
     numbers = bigquery.PartitionRange(start=0, end=100, interval=4)
     by: Any = {"range_partitioning": bigquery.RangePartitioning(numbers, field="id")}
-    bounds, names = {"from": "0", "to": "12"}, ["0", "4", "8", "12"]
+    bounds, names = {"from": "4", "to": "12"}, ["4", "8", "12"]
     if kind == "HOUR":
         by = {"time_partitioning": bigquery.TimePartitioning(field="at", type_="HOUR")}
         bounds = {"from": "2026-11-23T22", "to": "2026-11-24T01"}
@@ -72,7 +72,8 @@ def test_hours_and_ranges_of_numbers_are_backfilled_too(lab: Lab, kind: str) -> 
     at = [
         pd.Timestamp("2026-11-23T22:15", tz="UTC") + pd.Timedelta(minutes=20 * n) for n in X.index
     ]
-    table = lab.put(X.assign(id=X.index, at=at), lab.create(fields, **by), types=fields)
+    ids = X.index + 4
+    table = lab.put(X.assign(id=ids, at=at), lab.create(fields, **by), types=fields)
     model = lab.upload(MODEL, X, id_columns=["id", "at"])
     params = lab.params(table, model) | bounds
     shown = lab.here(params, "/backfill").json
@@ -82,8 +83,12 @@ def test_hours_and_ranges_of_numbers_are_backfilled_too(lab: Lab, kind: str) -> 
     named = options.index("--model-name")
     assert cli.main(["backfill", model, *options[:named], *options[named + 2 :]]) == 0
     shown = lab.here(params, "/backfill").json
-    assert {entry["state"] for entry in shown["partitions"] if entry["input_rows"]} == {"done"}
-    assert lab.rows(params["output_table"])["id"].tolist() == list(X.index)
+    assert {entry["state"] for entry in shown["partitions"]} == {"done"}
+    assert lab.rows(params["output_table"])["id"].tolist() == list(ids)
+    address = f"/ui/tables/{params['output_table']}"
+    last = lab.here({}, f"{address}.json").json["partitions"]
+    assert [row["partition"] for row in last] == names[::-1]
+    assert lab.here({}, f"{address}/backfill.json").json["chosen"] == bounds
 
 
 @pytest.mark.slow

@@ -74,6 +74,9 @@ def test_a_table_that_grows_is_scored_once_by_a_column_and_late_rows_by_ids(
     assert ids(lab, params["output_table"]) == list(range(25))
     assert lab.here(params | {"incremental": "ids"}).done()["rows_read"] == 3
     assert ids(lab, params["output_table"]) == list(range(28))
+    lab.put(rows(28, 29, pd.NaT), table)  # a where would begin with all rows
+    advice = "fill the NULLs, or pass incremental=ids."
+    lab.here(params).problem(422, "schema-mismatch", advice)
 
 
 @pytest.mark.slow

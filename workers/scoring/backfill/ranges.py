@@ -11,8 +11,9 @@ from workers.scoring.planning.partitioning import FORMATS, RANGE, Partitioning, 
 
 MAX_PARTITIONS = 4000  # of one request
 
-# 2026, 2026-10, 2026-10-01 and 2026-10-01T05; the hyphens and the T may be left out.
-_TIME = re.compile(r"(\d{4})(?:-?(\d{2})(?:-?(\d{2})(?:[T ]?(\d{2}))?)?)?")
+# 2026, 2026-10, 2026-10-01 and 2026-10-01T05; the hyphens and the T may be left out. `FORMATS` does
+# not write a year before 1000 with four digits, and BigQuery has no partitions of one.
+_TIME = re.compile(r"([1-9]\d{3})(?:-?(\d{2})(?:-?(\d{2})(?:[T ]?(\d{2}))?)?)?")
 _KINDS = ("YEAR", "MONTH", "DAY", "HOUR")
 _EXAMPLES = {"HOUR": "2026-10-01T05 or 2026-10-01", "DAY": "2026-10-01"}
 _EXAMPLES |= {"MONTH": "2026-10", "YEAR": "2026"}

@@ -101,9 +101,11 @@ def _by_column(
 ) -> tuple[Incremental, list[str]]:
     request, above = resolved.request, plan.above
     if counted.nulls:
+        # Another where begins with all rows, and another column is refused: `_check_base`.
+        other = " pass a where that leaves them out, another column," if above is None else ""
         raise SchemaMismatch(
             f"incremental={column.name} cannot order the rows of {request.input_table}: fill the "
-            "NULLs, pass a where that leaves them out, another column, or incremental=ids.",
+            f"NULLs,{other} or pass incremental=ids.",
             [(column.name, f"is NULL in {counted.nulls:,} of {counted.n:,} rows")],
         )
     late = 0 if above is None else max(0, counted.below - above.rows)

@@ -115,6 +115,7 @@ def test_a_range_of_numbers_is_by_their_first_ones() -> None:
         (by_time("DAY"), "2026-13", "2026-11", "from: '2026-13' is not a time"),
         (by_time("MONTH"), "2026", "soon", "to: 'soon' is not a time: the input is partitioned by"),
         (by_time("DAY"), "2026-12-01", "2026-11-01", "to: '2026-11-01' lies before '2026-12-01'"),
+        (by_time("DAY"), "0001-01-01", "2026-11-01", "from: '0001-01-01' is not a time"),
         (by_time("HOUR"), "2025", "2026", f"more than {MAX_PARTITIONS:,} partitions"),
         (RANGES, "15", "40", "from: the input is partitioned by n in ranges of 10"),
     ],
