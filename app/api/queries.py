@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from app.api.description import as_passed
 from app.api.parameters import Env, ModelName, ModelsAfter, RunId, RunsAfter
@@ -84,11 +84,19 @@ class RunsQuery(EnvQuery):
             raise ValueError("adds up runs in every state: pass it without state and after")
         return value
 
-    @model_validator(mode="after")
-    def _one_page(self) -> RunsQuery:
-        if self.state == "running" and (self.after is not None or self.sort != "finished"):
-            raise ValueError("lists running runs on one page, the latest first: leave it out")
-        return self
+    @field_validator("sort", "after")
+    @classmethod
+    def _one_page[V](cls, value: V, info: ValidationInfo) -> V:
+        if info.data.get("state") == "running" and value not in (None, "finished"):
+            raise ValueError("runs that work are on one page, the latest first: leave it out")
+        return value
+
+    @field_validator("months")
+    @classmethod
+    def _of_a_sum(cls, value: int, info: ValidationInfo) -> int:
+        if "sum" in info.data and info.data["sum"] is None:
+            raise ValueError("works only with sum=month: pass both")
+        return value
 
 
 class ModelsQuery(EnvQuery):

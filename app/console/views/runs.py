@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from werkzeug.wrappers import Response
 
 from app import service
@@ -28,6 +28,12 @@ class Filter(RunsQuery):
 
     limit: Annotated[int, Field(ge=1, le=1000)] = EACH
     run_id: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_time(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Runs that work have one order, whatever the form's field for it says."""
+        return values | ({"sort": "finished"} if values.get("state") == "running" else {})
 
     @field_validator("run_id")
     @classmethod

@@ -25,6 +25,7 @@ from console_cloud import (
     plan_of,
     put_partitions,
     put_run,
+    result_of,
     run_row,
 )
 from mlsys.errors import SchemaMismatch, TryAgain
@@ -56,7 +57,9 @@ def world() -> World:
     tables = {name: f"my-project.titanic.{name}$20261121" for name in ("test", "scored")}
     request |= {"input_table": tables["test"], "output_table": tables["scored"]}
     plan = plan_of("newer", **request)
+    plan = replace(plan, beside={"max_rejects": "1%", "contract": "warn"})
     put_run(world, replace(plan, model=replace(plan.model, alias="champion")))
+    world.put("newer/result.json", result_of(plan))
     put_run(world, plan_of("whole"))
     world.tables[TABLE] = partitioned()
     world.rows["last_run_of_partitions"] = [
@@ -89,6 +92,7 @@ def test_the_board_is_of_the_request_of_the_latest_run(
     assert (query.model_version, query.where, query.id_columns) == (
         *("champion", "Age > 1", ("PassengerId",)),
     )
+    assert (str(query.max_rejects), query.contract) == ("10", "warn")  # 10 was the last try's
     assert (query.first, query.last) == ("2026-11-21", "2026-11-27")  # yesterday
     for state, text in (("stale", "1 other version or changed"), ("failed", "why it is failed")):
         assert text in page.text, state

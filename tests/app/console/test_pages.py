@@ -219,6 +219,11 @@ def test_an_empty_field_of_a_form_filters_nothing(world: World) -> None:
     assert "third" in page.text and "second" in page.text
 
 
+def test_the_filter_of_runs_that_work_has_no_other_order(world: World) -> None:
+    page = seen(client_of(world), "/ui/runs?state=running&sort=rows")
+    assert ("option", {"value": "finished", "selected": None}) in page.elements
+
+
 def test_the_id_of_a_run_leads_to_its_page(world: World) -> None:
     client = client_of(world)
     for end in ("", ".json"):

@@ -487,6 +487,9 @@ def test_an_unknown_run_is_not_found(lab: Lab) -> None:
         ("/runs/some-run", {}, "env"),
         ("/runs/some-run", {"env": "prod"}, "env"),
         ("/runs/some-run", {"env": "dev", "x": "1"}, "x"),
+        ("/runs", {"env": "dev", "state": "running", "sort": "rows"}, "sort"),
+        ("/runs", {"env": "dev", "state": "running", "after": "1.a-run"}, "after"),
+        ("/runs", {"env": "dev", "months": "3"}, "months"),
     ],
 )
 def test_a_malformed_query_of_a_run_is_refused(
@@ -494,6 +497,31 @@ def test_a_malformed_query_of_a_run_is_refused(
 ) -> None:
     body = lab.here(query, path).problem(400, "invalid-request")
     assert [p["name"] for p in body["parameters"]] == [named]
+
+
+def test_a_run_tells_all_of_its_request_and_how_many_rows_it_may_set_aside_in_the_end(
+    lab: Lab,
+) -> None:
+    table = lab.put(DATA.head(3).assign(a=[0.5, np.nan, 0.5]))
+    model = LinearRegression().fit(DATA[FEATURES], DATA["a"])
+    params = lab.params(table, lab.upload(model, DATA[FEATURES]))
+    beside = {"contract": "warn", "engine": "service", "max_bytes": "5000000", "max_cost": "0.50"}
+    beside |= {"profile": "false", "allow_rejected": "true"}
+    run_id = unique("run")
+    lab.here(params | beside | {"run_id": run_id}).problem(422, "prediction-failed")
+
+    def told() -> dict[str, str]:
+        request: dict[str, str] = lab.here({"env": "dev"}, f"/runs/{run_id}").json["request"]
+        return request
+
+    assert told() == params | beside
+    lab.here(params | {"run_id": run_id, "max_rejects": "50%"}).done()
+    assert told() == params | beside | {"max_rejects": "50%"}
+    again = lab.here(told() | {"run_id": run_id}).done()
+    assert (again["reused"], again["rows_rejected"]) == (True, 1)
+    page = lab.here({}, f"/ui/runs/{run_id}.json").json
+    assert page["repeat"] | {"env": "dev"} == told()
+    assert "profile=False" in page["calls"]["Notebook"]
 
 
 def test_a_run_without_a_session_reports_no_progress(lab: Lab, params: dict[str, str]) -> None:

@@ -152,6 +152,7 @@ def _plan(
         contract=contract,
         partition_filter=resolved.partition_filter,
         incremental=incremental,
+        beside=request.beside(),
     )
 
 

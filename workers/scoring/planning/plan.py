@@ -98,6 +98,12 @@ class Plan:
     contract: PlannedContract | None = None  # of the model's input, as it was when planned
     partition_filter: str | None = None  # the condition of the input's partition, if it names one
     incremental: Incremental | None = None  # None: the rows are not compared with those before
+    beside: Mapping[str, str] = field(default_factory=dict)  # `ScoringRequest.beside`
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """The request that the run was planned by, also what does not decide its rows."""
+        return {**self.request, **self.beside}
 
     @property
     def input_table(self) -> TableRef:
@@ -195,6 +201,8 @@ class Plan:
             "output": self.output.to_dict(),
             "rejects": self.rejects.to_dict(),
         }
+        if not self.beside:
+            del value["beside"]
         for name in ("shadow", "reference", "contract"):
             part = getattr(self, name)
             if part is None:

@@ -165,6 +165,11 @@ class ScoringRequest:
         """
         return {k: v for k, v in self.to_dict().items() if k not in BESIDE}
 
+    def beside(self) -> dict[str, Any]:
+        """Return the texts of what the caller passed that is not part of the identity."""
+        passed = set(BESIDE) - {"model_alias"}
+        return {k: v for k, v in self.to_dict().items() if k in passed}
+
 
 def check_run_id(run_id: str) -> str:
     """Return `run_id` if it can name a run.
