@@ -32,7 +32,7 @@ class Filter(RunsQuery):
     @model_validator(mode="before")
     @classmethod
     def _by_time(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Runs that work have one order, whatever the form's field for it says."""
+        """Order runs that work by time, whatever the form's field says: they have one order."""
         return values | ({"sort": "finished"} if values.get("state") == "running" else {})
 
     @field_validator("run_id")

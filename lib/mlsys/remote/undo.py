@@ -9,6 +9,7 @@ from urllib.parse import quote
 from mlsys.remote.answers import UNDONE
 from mlsys.remote.patience import repeated
 from mlsys.remote.service import Service
+from mlsys.remote.verdict import row_count
 
 SECONDS = 3900.0  # a request to Cloud Run lasts at most an hour
 
@@ -48,4 +49,6 @@ def _line(table: dict[str, Any], would: str) -> str:
     also = f", {back:,} earlier rows brought back" if back else ""
     if kept := table.get("copy"):
         also = f"; others replaced them meanwhile: {kept} has the earlier rows for seven days"
-    return f"  {table.get('table')}: {table.get('rows_removed') or 0:,} rows {would} removed{also}"
+    removed = table.get("rows_removed") or 0
+    verb = would.replace("were", "was") if removed == 1 else would
+    return f"  {table.get('table')}: {row_count(removed)} {verb} removed{also}"
