@@ -57,6 +57,13 @@ def test_every_attribute_with_a_value_is_quoted(path: Path) -> None:
     assert not re.search(r"<[a-z][^>]*\s[a-z-]+=\{\{", path.read_text())
 
 
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.html")), ids=lambda p: p.name)
+def test_no_member_of_a_value_has_the_name_of_a_method_of_dictionaries(path: Path) -> None:
+    """`each.copy` is the method: such a member is written `each["copy"]`."""
+    methods = "|".join(name for name in dir(dict) if not name.startswith("_"))
+    assert re.findall(rf"[\w\])]\.(?:{methods})\b(?!\()", path.read_text()) == []
+
+
 def test_static_files_load_nothing_from_elsewhere() -> None:
     own = (p for p in assets.FOLDER.rglob("*") if p.suffix in assets.TYPES)
     for path in own:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,6 +89,7 @@ def test_the_form_shows_what_would_be_removed_and_changes_nothing(
     text = Seen(client.get(FORM).text).text
     assert "removes 990 rows, and puts back the 1,000 that they replaced" in text
     assert "removes 1 row from those set aside" in text and LOCAL_ACCOUNT in text
+    assert "others replaced them" not in text
     assert not service.done
     assert client.get(f"{FORM}.json").json["tables"][0]["how"] == "restore"
 
@@ -161,3 +163,7 @@ def test_an_undone_run_says_so_and_is_followed_until_its_rows_are_gone(
     assert not any(v.get("http-equiv") for _, v in page.elements)
     assert not any(v.get("hx-trigger") == "every 3s" for _, v in page.elements)
     assert ADDRESS not in page.links and "/ui/runs/a-run/rows" not in page.links
+    kept = replace(TABLES[0], copy="my-project.titanic.undo_output")
+    world.put("a-run/undone.json", replace(undone, tables=(kept,)).to_dict())
+    text = Seen(client.get("/ui/runs/a-run").text).text
+    assert "others replaced them meanwhile: my-project.titanic.undo_output has the" in text

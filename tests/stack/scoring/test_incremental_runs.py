@@ -174,6 +174,24 @@ def test_each_partition_of_the_input_has_a_watermark_of_its_own(lab: Lab, model:
 
 
 @pytest.mark.slow
+def test_the_first_run_into_a_partition_warns_of_rows_that_are_there(lab: Lab, model: str) -> None:
+    fields = {"id": "INT64", "at": "TIMESTAMP", "a": "FLOAT64", "b": "FLOAT64", "day": "DATE"}
+    by_day = bigquery.TimePartitioning(field="day")
+    table, output = lab.create(fields, time_partitioning=by_day), lab.name("output")
+    for n in range(3):
+        lab.put(rows(5 * n, 5 * n + 5, day=dt.date(2026, 11, 26 + n)), table)
+
+    def warned(day: str) -> bool:
+        request = lab.params(f"{table}${day}", model, output_table=f"{output}${day}")
+        result = lab.here(request | {"incremental": "at", "id_columns": "id,day"}).done()
+        return any(f"{output}${day} has rows" in each for each in result["warnings"])
+
+    assert [warned(day) for day in ("20261126", "20261127")] == [False, False]
+    lab.put(pd.DataFrame({"id": [99], "day": [dt.date(2026, 11, 28)]}), output)
+    assert warned("20261128")
+
+
+@pytest.mark.slow
 def test_a_view_with_a_filter_and_unusual_names_goes_on_from_its_watermark(
     lab: Lab, model: str
 ) -> None:

@@ -21,6 +21,7 @@ from workers.scoring.planning.incremental import (
 from workers.scoring.planning.locations import dataset_location
 from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.new_rows import Counted, count_rows
+from workers.scoring.planning.partition_state import has_rows
 from workers.scoring.planning.price import Estimate, check_price, has_limit, price_of
 from workers.scoring.request.parsed import IDS, ScoringRequest
 
@@ -67,7 +68,8 @@ def plan_incremental(
     if column is not None:
         _check_base(resolved, column, base)
         counted = count_rows(clients, resolved, column=column.name, above=above, allow=allow)
-        return _by_column(plan, column, counted, resolved, existing)
+        filled = above is None and has_rows(clients, request.output_table, existing)
+        return _by_column(plan, column, counted, resolved, filled)
     _check_ids(clients, resolved, ids, location)
     plan = replace(plan, after=(*plan.after, *_others(claims, newest, plan, resolved)))
     known = _find(resolved, above.column) if above is not None else None
@@ -97,8 +99,9 @@ def _by_column(
     column: Column,
     counted: Counted,
     resolved: Resolved,
-    existing: Table | None,
+    filled: bool,
 ) -> tuple[Incremental, list[str]]:
+    """Return the plan with its rows. `filled`: the first run finds some in the output."""
     request, above = resolved.request, plan.above
     if counted.nulls:
         # Another where begins with all rows, and another column is refused: `_check_base`.
@@ -122,7 +125,7 @@ def _by_column(
             f"{late:,} rows at or below the watermark {column.name} = {above.value} were not there "
             "when it was set, and this run does not score them: incremental=ids does"
         )
-    if above is None and existing is not None and existing.num_rows:
+    if filled:
         warnings.append(
             f"{request.output_table} has rows, and no run by incremental={column.name} has written "
             "it yet: this run scores all rows, also those that other runs have written"

@@ -49,6 +49,14 @@ def partition_states(
     return states
 
 
+def has_rows(clients: Clients, name: TableRef, table: Table | None) -> bool:
+    """Return whether a table has rows, or the partition that it is named with."""
+    if table is None or not table.num_rows or name.partition is None:
+        return table is not None and bool(table.num_rows)
+    states = partition_states(clients, name, table, name.partition)
+    return states is None or states.get(name.partition, PartitionState()).rows > 0
+
+
 def states_of_tables(
     clients: Clients, tables: Sequence[tuple[TableRef, Table]], partition: str | None = None
 ) -> list[States]:
