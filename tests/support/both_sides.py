@@ -123,7 +123,7 @@ def _ask(model: SandboxedModel, rows: Rows | None, answers: Answers) -> None:
 
     metadata = ModelMetadata()
     verdict = ask("verdict", lambda: model.judge(metadata))
-    description = ask("description", lambda: model.describe(0))
+    description = ask("description", lambda: model.describe(metadata))
     if rows is None or description is None or verdict is None or verdict.status != "ready":
         return
     features = rows.features

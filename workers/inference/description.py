@@ -61,8 +61,10 @@ class Description:
         )
 
 
-def describe(model: Any, predictions: int) -> Description:
+def describe(model: Any, predictions: int, types: Sequence[str | None] = ()) -> Description:
     """Describe a fitted model; `predictions` is how many values it predicts a row, if known.
+
+    `types` are those of its golden predictions.
 
     Raises:
         ModelUnusable: it takes rows that no column of BigQuery holds.
@@ -70,7 +72,7 @@ def describe(model: Any, predictions: int) -> Description:
     names = getattr(model, "feature_names_in_", None)
     count = getattr(model, "n_features_in_", None)
     methods = [m for m in ("predict", *METHODS) if callable(getattr(model, m, None))]
-    types = prediction_types(model, predictions) if "predict" in methods else []
+    predicted = prediction_types(model, predictions, types) if "predict" in methods else []
     return Description(
         kind=type(model).__name__,
         methods=tuple(methods),
@@ -79,7 +81,7 @@ def describe(model: Any, predictions: int) -> Description:
         ),
         feature_count=None if count is None else int(count),
         one_column=cast(Literal["text", "any"] | None, one_column(model)),
-        prediction_types=tuple(types[: MAX_COLUMNS + 1]),
+        prediction_types=tuple(predicted[: MAX_COLUMNS + 1]),
     )
 
 

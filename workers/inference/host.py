@@ -105,7 +105,7 @@ class Host:
 
     def describe(self, body: Body, _: Any) -> Answer:
         """Return the model's description."""
-        return describe(self.loaded.model, body["predictions"]).to_dict(), None
+        return describe(self.loaded.model, body["predictions"], body["types"]).to_dict(), None
 
     def outputs(self, body: Body, _: Any) -> Answer:
         """Return what each method gives a row."""
@@ -156,7 +156,7 @@ class Host:
         loading = {"name": "rehearsal", "trusted": (), "max_bytes": 2**20}
         other.load(loading, rehearsal.content())
         other.judge(body, None)
-        other.describe({"predictions": 1}, None)
+        other.describe({"predictions": 1, "types": ()}, None)
         path = other.route(body, None)[0]["path"]
         outputs = {method: (method,) for method in methods}
         types = dict.fromkeys(methods, "FLOAT64")

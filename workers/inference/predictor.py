@@ -11,6 +11,7 @@ from mlsys.artifact.signatures import Signature
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.features import Feature
 from mlsys.columns.names import fold
+from mlsys.columns.texts import texts
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
 from mlsys.estimators.set_output import restore_output
 from workers.inference.fast_path.choose import Route, follow
@@ -127,18 +128,28 @@ class Predictor:
         kind = self._kinds[name]
         try:
             if pa.types.is_string(kind):
-                return pa.array([str(v) for v in values], kind)
+                return texts(values)
             return pa.array(values.tolist() if values.dtype == object else values, kind)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, OverflowError) as exc:
+        except (
+            *(pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError),
+            *(ValueError, OverflowError),
+        ) as exc:
+            text = next((v for v in values if isinstance(v, str)), None)
+            if text is not None and not hasattr(self.model, "classes_"):
+                raise PredictionFailed(
+                    f"The model predicts text ({text[:40]!r}) and has no classes_, so its column "
+                    f"{name!r} is {self.spec.types[name]}: set self.classes_ in its fit, or upload "
+                    "it with golden rows, upload_model(..., golden=True)."
+                ) from exc
             raise PredictionFailed(
                 f"The model predicts {values.dtype} values, which do not fit the column "
-                f"{name!r} of type {kind}: {exc}"
+                f"{name!r} of type {kind}: {str(exc).rstrip('. ')}."
             ) from exc
 
     def _blame(self, exc: Exception, batch: pa.Table) -> str:
         """Describe the model's error, and name the feature columns that hold NULLs."""
         first = (str(exc).splitlines() or [""])[0][:300]
-        text = f"The model raised {type(exc).__name__}: {first}"
+        text = f"The model raised {type(exc).__name__}: {first.rstrip('. ')}."
         folded = {fold(name): i for i, name in enumerate(batch.schema.names)}
         nulls = [
             f.name for f in self.spec.features if batch.column(folded[fold(f.name)]).null_count

@@ -57,7 +57,7 @@ def probabilities(model: Any, names: Sequence[str]) -> list[Value]:
                 (
                     "outputs",
                     f"{type(model).__name__} has no classes to name its predict_proba by: "
-                    "pass other outputs",
+                    "pass other outputs, or set self.classes_ in its fit",
                 )
             )
         return [Value(("probability", str(i)), str(i), "component", 1) for i in range(len(weights))]
@@ -138,10 +138,11 @@ METHODS: Mapping[str, Callable[[Any, Sequence[str]], list[Value]]] = {
 }
 
 
-def prediction_types(model: Any, count: int) -> list[str]:
+def prediction_types(model: Any, count: int, seen: Sequence[str | None] = ()) -> list[str]:
     """Return the BigQuery type of each value that `predict` gives a row.
 
-    `count` is their number, if it is known.
+    `count` is their number, if it is known, and `seen` the types of the golden predictions: they
+    tell the texts and flags of an estimator without `classes_`, which only code of its own can be.
     """
     from sklearn.utils import get_tags
 
@@ -158,7 +159,11 @@ def prediction_types(model: Any, count: int) -> list[str]:
         kind = None
     if kind in ("clusterer", "outlier_detector", "density_estimator"):
         return ["INT64"]
-    return ["FLOAT64"] * (count if count > 1 else _regressions(innermost(model)))
+    types = ["FLOAT64"] * (count if count > 1 else _regressions(innermost(model)))
+    if len(seen) != len(types):
+        return types
+    told = ("STRING", "BOOL", "INT64") if kind == "classifier" else ("STRING", "BOOL")
+    return [s if s is not None and s in told else "FLOAT64" for s in seen]
 
 
 def innermost(model: Any) -> Any:

@@ -127,9 +127,11 @@ class SandboxedModel:
 
         return self._read("judge", {"metadata": dict(metadata.document)}, read)
 
-    def describe(self, predictions: int) -> Description:
+    def describe(self, metadata: ModelMetadata) -> Description:
         """Return what planning needs to know of the model."""
-        return self._read("describe", {"predictions": predictions}, Description.parse)
+        predictions = metadata.outputs or len(metadata.target)
+        body = {"predictions": predictions, "types": list(metadata.output_types)}
+        return self._read("describe", body, Description.parse)
 
     def parameters(self) -> dict[str, str]:
         """Return the estimator's parameters as texts: see `mlsys.artifact.parameters`."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from mlsys.arguments import kind_of
 from mlsys.artifact.metadata import ModelMetadata, json_value
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.arrow_types import arrow_type
@@ -68,7 +69,7 @@ def replay(model: Any, metadata: ModelMetadata) -> str | None:
     except MemoryError:  # the caller knows whose memory it is
         raise
     except Exception as exc:  # an estimator may raise anything
-        first = (str(exc).splitlines() or [""])[0][:200]
+        first = (str(exc).splitlines() or [""])[0][:200].rstrip(". ")
         return f"the model raises {type(exc).__name__} on its golden rows: {first}"
     for given in (answers, again):
         if len(given) != len(pairs):
@@ -164,6 +165,8 @@ def answers_of(model: Any, method: str, X: Any) -> Any:
         warnings.simplefilter("ignore")  # as in scoring
         given = getattr(model, method)(X)
     array = np.asarray(given.toarray() if hasattr(given, "toarray") else given)
+    if not array.ndim:
+        raise TypeError(f"{method} gives {kind_of(given)} and not a value for each row")
     if method == "transform" and array.ndim == 2:
         array = array[:, :MAX_TRANSFORMED]
     return json_value(array)

@@ -30,6 +30,7 @@ class ModelMetadata:
     feature_names: tuple[str, ...] = ()
     target: tuple[str, ...] = ()
     outputs: int | None = None  # values that predict returns per row, from the golden rows
+    output_types: tuple[str | None, ...] = ()  # `types_of`, of the same values
     id_columns: tuple[str, ...] = ()
     sklearn_version: str | None = None
     python_version: str | None = None
@@ -63,6 +64,7 @@ class ModelMetadata:
             feature_names=names,
             target=_texts(document, "target"),
             outputs=outputs_of(_mapping(document, "golden")),
+            output_types=types_of(_mapping(document, "golden")),
             id_columns=_texts(document, "id_columns"),
             sklearn_version=_text(versions, "scikit-learn"),
             python_version=_text(versions, "python"),
@@ -144,6 +146,26 @@ def outputs_of(golden: Mapping[str, Any]) -> int | None:
         return None
     first = predictions[0]
     return max(1, len(first)) if isinstance(first, list) else 1
+
+
+def types_of(golden: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Return the BigQuery type of each value that predict returns per row, from the golden rows.
+
+    None for what they do not tell: a value of another type, or none at all.
+    """
+    if (count := outputs_of(golden)) is None:
+        return ()
+    rows = [row if isinstance(row, list) else [row] for row in golden["predictions"]]
+    columns = [[row[i] for row in rows if i < len(row)] for i in range(min(count, MAX_COLUMNS))]
+    return tuple(
+        _TYPES.get(kinds.pop())
+        if len(kinds := {type(v) for v in some if v is not None}) == 1
+        else None
+        for some in columns
+    )
+
+
+_TYPES = {str: "STRING", bool: "BOOL", int: "INT64", float: "FLOAT64"}
 
 
 def _mapping(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

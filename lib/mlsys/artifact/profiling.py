@@ -17,10 +17,12 @@ from mlsys.columns.bins import CATEGORY, NUMBER, PLAIN, Bins, Counts, count, is_
 from mlsys.columns.features import precision_of
 from mlsys.columns.kinds import ColumnFault
 from mlsys.columns.stored import stored
+from mlsys.columns.texts import texts
 from mlsys.estimators.importance import importances
 from mlsys.estimators.inputs import model_input
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 MAX_DISTINCT = 20  # numbers of at most as many values are categories
@@ -155,7 +157,6 @@ _METHODS = ("predict", "predict_proba")
 def _answers(model: Any, method: str, given: Any) -> list[ColumnProfile] | None:
     """Return the columns of the model's answers, or None if it gives none that can be counted."""
     import numpy as np
-    import pandas as pd
 
     try:
         answers = np.asarray(getattr(model, method)(given))
@@ -167,7 +168,16 @@ def _answers(model: Any, method: str, given: Any) -> list[ColumnProfile] | None:
         return None
     labels = method == "predict" and hasattr(model, "classes_")
     try:
-        arrays = [stored(pd.Series(columns[:, i]), "y") for i in range(columns.shape[1])]
+        arrays = [_as_written(columns[:, i]) for i in range(columns.shape[1])]
     except ColumnFault:  # of no type of BigQuery
         return None
     return [describe(array, labels=labels, precision=SAME_ANSWER) for array in arrays]
+
+
+def _as_written(answers: np.ndarray) -> pa.Array:
+    """Return a column of answers as scoring writes it, with dates and times as text."""
+    import pandas as pd
+    import pyarrow as pa
+
+    array = stored(pd.Series(answers), "y")
+    return texts(answers) if pa.types.is_temporal(array.type) else array

@@ -219,6 +219,14 @@ def test_predictions_on_the_training_rows_are_described_by_method() -> None:
     assert profile["predicted_rows"] == 400
 
 
+def test_predicted_times_are_described_as_the_text_that_scoring_writes() -> None:
+    _, X = trained(LogisticRegression())
+    days = np.array(["2020-01-01", "2021-01-01T12:00"], "M8[us]")
+    model = LogisticRegression().fit(X[["a"]], days[(X["a"] > 0).astype(int)])
+    [labels] = profile_of(X[["a"]], model)["predictions"]["predict"]
+    assert set(labels["values"]) == {str(day) for day in days}
+
+
 def test_rows_that_the_model_cannot_take_do_not_prevent_the_profile_of_its_predictions() -> None:
     model, X = trained(LogisticRegression())
     X.loc[::10, "a"] = None

@@ -48,6 +48,18 @@ with warnings.catch_warnings(record=True) as caught:
     upload_model(Ratio().fit(X, X["a"]), sys.argv[1], "v1", X=X, target="ratio", id_columns=["id"])
 print("\\n".join(str(w.message) for w in caught))
 """
+TEXT = """
+import numpy as np
+from sklearn.base import BaseEstimator
+
+class Level(BaseEstimator):
+    def fit(self, X):
+        self.feature_names_in_ = np.array(X.columns, dtype=object)
+        return self
+
+    def predict(self, X):
+        return np.where(X["a"] > 0.5, "high", "low")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +149,32 @@ def test_a_run_that_was_planned_for_any_code_is_not_scored_after_the_setting_cha
     assert result["loader"] == "listed" and result["run_id"] != run_id
     assert free.here(params | {"run_id": result["run_id"]}).done()["loader"] == "listed"
     assert free.here(params).done()["loader"] == "any"
+
+
+def level() -> Any:
+    """Return a fitted model that predicts text and has no `classes_`, of a notebook's class."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}  # no module has it: it is stored as code
+    exec(TEXT, namespace)
+    return namespace["Level"]().fit(ROWS[["a", "b"]])
+
+
+def test_text_of_an_estimator_without_classes_is_scored_and_compared(free: Lab, table: str) -> None:
+    with pytest.warns(UserWarning, match="Level is stored in the file as code"):
+        name = free.upload(level(), ROWS[["a", "b"]], target="level")
+    params = free.params(table, name)
+    verdict = free.here(params | {"dry_run": "true"}).json
+    assert {"name": "level", "type": "STRING"} in verdict["writes"]
+    result = free.here(params).done()
+    assert (result["rows"], result["drift"]["columns"], result["warnings"]) == (300, 3, [])
+    want = np.where(ROWS["a"] > 0.5, "high", "low")
+    assert free.rows(params["output_table"])["level"].tolist() == want.tolist()
+
+
+def test_the_text_of_a_pickle_alone_says_what_to_set(free: Lab, table: str) -> None:
+    with pytest.warns(UserWarning, match="Level is stored in the file as code"):
+        name = free.put_pickle(level())
+    params = free.params(table, name, id_columns="id")
+    free.here(params).problem(422, "model-unusable", "predicts text", "set self.classes_ in")
 
 
 class Ending:

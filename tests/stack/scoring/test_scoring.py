@@ -26,6 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from mlsys.artifact.metadata import ModelMetadata
 from mlsys.bq import bq_get
 from mlsys.cloud.clients import clients_for
 from mlsys.errors import ModelUnusable
@@ -357,7 +358,7 @@ def test_a_model_that_is_too_large_is_not_downloaded(lab: Lab) -> None:
     with pytest.raises(ModelUnusable, match="more than the limit of 1,000"):
         load_pinned(small, dataclasses.replace(pin, generation=1))  # a missing generation
     with closing(load_pinned(lab.clients, pin)) as model:
-        assert model.describe(1).kind == "DecisionTreeClassifier"
+        assert model.describe(ModelMetadata()).kind == "DecisionTreeClassifier"
 
 
 def test_predictions_may_be_null(lab: Lab) -> None:

@@ -66,7 +66,7 @@ def test_the_first_model_answers_as_in_a_sandbox_that_has_not_rehearsed(spare: S
         time.sleep(0.01)
     ahead = spare._sandbox.pid
     with pytest.raises(ModelUnusable, match="AssertionError"):  # it has no model
-        spare._sandbox.call("describe", {"predictions": 1}, seconds=60)
+        spare._sandbox.call("describe", {"predictions": 1, "types": []}, seconds=60)
     assert predictions(file) == (ahead, expected)
     assert predictions(file)[0] != ahead
 

@@ -68,7 +68,7 @@ def _plan(
     request = resolved.request
     metadata, warnings = read_metadata(clients, resolved.model)
     warnings += check_model(model, metadata, request)
-    description = model.describe(metadata.outputs or len(metadata.target))
+    description = model.describe(metadata)
     table = columns_of(resolved.schema)
     features, matching = choose_features(table, description, metadata, request.id_columns)
     ids = choose_ids(table, features, metadata, request.id_columns)

@@ -140,7 +140,7 @@ def _shadow(
     request = resolved.request
     metadata, warnings = read_metadata(clients, pin)
     warnings += check_model(model, metadata, request)
-    description = model.describe(metadata.outputs or len(metadata.target))
+    description = model.describe(metadata)
     table = columns_of(resolved.schema)
     features, matching = choose_features(table, description, metadata, request.id_columns)
     written, outputs = written_columns(
