@@ -80,7 +80,15 @@ def _the_common_one(
         return tuple(common)
     if common:
         text = f"is missing: the run and {labels_table} both have {', '.join(common)}"
-        text += f"; pass those that tell the rows apart, such as id_columns={common[0]}"
+        text += f"; pass those that tell the rows apart, such as id_columns={common[0]} or, if"
+        text += f" only several do, id_columns={','.join(common[:2])}"
+        raise InvalidRequest(("id_columns", text))
+    if shared := [c for c in plan.ids if fold(c.name) in offered.keys() - {fold(label_column)}]:
+        both = ", ".join(f"{c.name} ({c.type})" for c in shared)
+        text = (
+            f"is missing: the run and {labels_table} both have {both}, which is joined by only if"
+        )
+        text += f" it is named; pass id_columns={shared[0].name} if it tells the rows apart"
         raise InvalidRequest(("id_columns", text))
     raise SchemaMismatch(
         f"{labels_table} has none of the run's id columns: pass a view that has them.",

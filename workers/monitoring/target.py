@@ -13,6 +13,14 @@ from workers.scoring.planning.plan import Plan
 CLASSES, NUMBERS = TASKS = ("classification", "regression")
 NUMERIC_TYPES = frozenset(("INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC"))
 _LABELS = NUMERIC_TYPES | {"STRING", "BOOL"}
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules, by the type that a
+# prediction can have.
+_CASTS = {
+    "STRING": NUMERIC_TYPES | {"BOOL", "BYTES", "DATE", "DATETIME", "TIME", "TIMESTAMP"},
+    "BOOL": {"INT64", "STRING"},
+    "INT64": {"BOOL", "STRING"},
+    "FLOAT64": {"STRING"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +103,26 @@ def check_label(label: Column, target: Target) -> None:
     if label.type in _LABELS and common_type(label.type, predicted.type) is not None:
         return
     raise SchemaMismatch(
-        "Labels and predictions have different types: pass a view that casts the labels, with "
-        f"CAST({label.name} AS {predicted.type}).",
+        f"Labels and predictions have different types: {_advice(label, predicted)}.",
         [
             (label.name, f"is {label.type}"),
             (predicted.name, f"is {predicted.type}, the prediction"),
         ],
     )
+
+
+def _advice(label: Column, predicted: Column) -> str:
+    """Return what to pass in place of a label of another type; not all types can be cast."""
+    kind = predicted.type
+    name = label.name if label.name.isidentifier() and label.name.isascii() else f"`{label.name}`"
+    by = f"CAST({name} AS {kind})" if label.type in _CASTS[kind] else None
+    if label.type == "BOOL" and kind in NUMERIC_TYPES:
+        by = f"CAST({name} AS INT64)"  # which is compared with any number
+    elif label.type in NUMERIC_TYPES and kind == "BOOL":
+        by = f"{name} != 0"
+    if by is None:
+        return f"pass a label_column whose values are {kind}"
+    return f"pass a view that casts the labels, with {by}"
 
 
 def common_type(a: str, b: str) -> str | None:

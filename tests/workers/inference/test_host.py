@@ -27,7 +27,7 @@ before = set(sys.modules)
 for content, features in models:
     HANDLERS["load"]({"name": "m", "trusted": [], "max_bytes": 10**8}, content)
     HANDLERS["judge"]({"metadata": {}}, None)
-    HANDLERS["describe"]({"predictions": 1}, None)
+    HANDLERS["describe"]({"predictions": 1, "types": []}, None)
     body = {"features": features, "methods": ["predict"], "metadata": {}, "series": False}
     HANDLERS["route"](body, None)
 print(json.dumps(sorted(set(sys.modules) - before)))

@@ -1,5 +1,6 @@
 """Which columns an evaluation compares, and by which it joins; else it says what to do."""
 
+import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -77,30 +78,43 @@ def test_a_target_that_is_not_clear_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("label", "predicted", "fits"),
+    ("label", "predicted", "advice"),
     [
-        ("INT64", "INT64", True),
-        ("FLOAT64", "INT64", True),
-        ("NUMERIC", "FLOAT64", True),
-        ("STRING", "STRING", True),
-        ("BOOL", "BOOL", True),
-        ("BOOL", "INT64", False),
-        ("STRING", "INT64", False),
-        ("INT64", "STRING", False),
-        ("DATE", "STRING", False),
-        ("ARRAY", "INT64", False),
+        ("INT64", "INT64", None),
+        ("FLOAT64", "INT64", None),
+        ("NUMERIC", "FLOAT64", None),
+        ("STRING", "STRING", None),
+        ("BOOL", "BOOL", None),
+        ("BOOL", "INT64", "with CAST(truth AS INT64)."),
+        ("BOOL", "FLOAT64", "with CAST(truth AS INT64)."),  # no BOOL can be cast as FLOAT64
+        ("INT64", "BOOL", "with truth != 0."),
+        ("FLOAT64", "BOOL", "with truth != 0."),
+        ("STRING", "BOOL", "with CAST(truth AS BOOL)."),
+        ("STRING", "INT64", "with CAST(truth AS INT64)."),
+        ("STRING", "FLOAT64", "with CAST(truth AS FLOAT64)."),
+        ("INT64", "STRING", "with CAST(truth AS STRING)."),
+        ("DATE", "STRING", "with CAST(truth AS STRING)."),
+        ("DATE", "INT64", "pass a label_column whose values are INT64."),
+        ("TIMESTAMP", "BOOL", "pass a label_column whose values are BOOL."),
+        ("ARRAY", "INT64", "pass a label_column whose values are INT64."),
+        ("STRUCT", "STRING", "pass a label_column whose values are STRING."),
     ],
 )
 def test_labels_of_another_type_are_refused_with_both_named(
-    label: str, predicted: str, fits: bool
+    label: str, predicted: str, advice: str | None
 ) -> None:
     target = Target(Column("y", predicted), CLASSES)
-    if fits:
+    if advice is None:
         check_label(Column("truth", label), target)
         return
-    with pytest.raises(SchemaMismatch, match=f"CAST.truth AS {predicted}") as refused:
+    with pytest.raises(SchemaMismatch, match=re.escape(advice)) as refused:
         check_label(Column("truth", label), target)
     assert f"truth: is {label}" in str(refused.value) and f"y: is {predicted}" in str(refused.value)
+
+
+def test_the_advice_for_a_label_quotes_its_name() -> None:
+    with pytest.raises(SchemaMismatch, match=re.escape("CAST(`its truth` AS STRING)")):
+        check_label(Column("its truth", "INT64"), Target(Column("y", "STRING"), CLASSES))
 
 
 def keys(run: Plan, *labels: Column, given: tuple[str, ...] | None = None) -> list[str]:
@@ -122,7 +136,15 @@ def test_ids_are_those_named_else_the_only_one_in_both_tables() -> None:
     [
         (plan(ids=()), [ID], None, SchemaMismatch, "score the table again with id_columns"),
         (plan(ids=(ID, NAME)), [ID, NAME], None, InvalidRequest, "both have Id, Name"),
+        (plan(ids=(ID, NAME)), [ID, NAME], None, InvalidRequest, "several do, id_columns=Id,Name"),
         (plan(), [NAME], None, SchemaMismatch, "Id: is missing"),
+        (
+            plan(ids=(FARE,)),
+            [FARE],
+            None,
+            InvalidRequest,
+            r"both have Fare \(FLOAT64\), .*=Fare if",
+        ),
         (plan(), [ID], ("Name",), InvalidRequest, "pass any of Id"),
         (plan(ids=(ID, NAME)), [ID], ("Id", "Name"), SchemaMismatch, "Name: is missing"),
         (plan(), [Column("Id", "STRING")], ("Id",), SchemaMismatch, "STRING, and INT64"),
