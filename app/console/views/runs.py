@@ -188,7 +188,8 @@ def timeline_of(store: Any, plan: Any, attempts: Any, state: Mapping[str, Any]) 
     """Return the steps of the run on one axis, in seconds since it was planned."""
     from workers.scoring.answers.timeline import timeline
 
-    spans = timeline(plan, store.created(), attempts, state.get("result"))
+    cancelled = state["state"] == "cancelled"
+    spans = timeline(plan, store.created(), attempts, state.get("result"), cancelled=cancelled)
     if not spans:
         return {"seconds": 0.0, "spans": []}
     begin = min(span.start for span in spans)

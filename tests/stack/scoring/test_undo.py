@@ -158,6 +158,10 @@ def test_what_cannot_be_undone_says_what_to_do(new_world: Callable[[], UndoWorld
     run_id = world.score()
     lab.store(run_id).blob("result.json").delete()
     refused(world.undo(run_id), "has published nothing yet", "cancel it")
+    failure = {"run_id": run_id, "state": "failed", "detail": "x", "max_rejects": "0"}
+    failure |= {"seconds": 1.0, "finished_at": "2026-11-28T01:00:00+00:00"}
+    lab.store(run_id).note("failure.json", failure)
+    refused(world.undo(run_id), "failed, and published nothing")
 
 
 @pytest.mark.slow

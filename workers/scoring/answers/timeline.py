@@ -54,11 +54,14 @@ def timeline(
     written: Mapping[str, dt.datetime],
     attempts: Iterable[Attempt] = (),
     result: Mapping[str, Any] | None = None,
+    *,
+    cancelled: bool = False,
 ) -> list[Span]:
     """Return the steps of a run, in order, by when its objects were written (`RunStore.created`).
 
     `attempts` are the latest tries, `result` is `result.json`, which has the times of the load
-    jobs. Of more than `MAX_STREAMS` streams the last to end are given.
+    jobs. Of more than `MAX_STREAMS` streams the last to end are given. What a run that is
+    `cancelled` has in place of a decision ends its work, and no load job follows.
     """
     if "plan.json" not in written:
         return []
@@ -78,6 +81,8 @@ def timeline(
         reached = max([opened, *(s.end for s in streams if s.end)])
     decided, done = written.get(Decision.NAME), written.get(Result.NAME)
     failed = written.get(Failure.NAME)
+    if cancelled:
+        failed, decided = min((at for at in (failed, decided) if at), default=None), None
     if sessions and decided is None and (failed is None or failed > reached):
         spans.append(Span("stream", "read and score rows", reached, failed))
     if decided is not None:

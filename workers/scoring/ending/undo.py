@@ -18,7 +18,7 @@ from workers.announcements import Event, announce
 from workers.query import run
 from workers.scoring.journal.at_work import mark, unmark
 from workers.scoring.journal.decisions import read_cancellation
-from workers.scoring.journal.outcomes import Result, read_result
+from workers.scoring.journal.outcomes import Result, read_failure, read_result
 from workers.scoring.journal.queries import OF_UNDO, Notes, bytes_queried, noting
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import Removal, Undo, Undone, read_undone
@@ -148,6 +148,8 @@ def _published(clients: Clients, env: str, run_id: str) -> tuple[RunStore, Plan,
         return store, plan, result
     if (cancellation := read_cancellation(store)) is not None:
         raise Conflict(f"{cancellation.detail}, and published nothing: there is nothing to undo")
+    if read_failure(store) is not None:
+        raise Conflict(f"{run_id} failed, and published nothing: there is nothing to undo")
     raise Conflict(
         f"{run_id} has published nothing yet: to stop it, cancel it (mlsys cancel {run_id}, "
         f"DELETE /runs/{run_id}); to undo it, wait for its end"

@@ -14,11 +14,14 @@ FIRST = "attempts/20261128T194100000000.json"
 
 
 def steps(
-    written: dict[str, dt.datetime], *attempts: Attempt, result: dict[str, Any] | None = None
+    written: dict[str, dt.datetime],
+    *attempts: Attempt,
+    result: dict[str, Any] | None = None,
+    cancelled: bool = False,
 ) -> list[tuple[str, float, float]]:
     """Return each step with its start and its end, in minutes since the run was planned."""
     out = []
-    for span in timeline(PLAN, written, attempts, result):
+    for span in timeline(PLAN, written, attempts, result, cancelled=cancelled):
         ends = span.end and (span.end - moment(20)).total_seconds() / 60
         out.append((span.name, (span.start - moment(20)).total_seconds() / 60, ends))
     return out
@@ -57,6 +60,15 @@ def test_a_step_that_lasts_has_no_end() -> None:
     assert steps(written)[-1] == ("read and score rows", 5, None)
     assert steps(written | {"failure.json": moment(14)})[-1] == ("read and score rows", 5, 6)
     assert steps(written | {"failure.json": moment(18)})[-1][0] == "open read session 0"
+
+
+def test_a_run_that_was_cancelled_has_no_load_job() -> None:
+    written = {"plan.json": moment(19), "session-0.json": moment(15), "publish.json": moment(12)}
+    assert steps(written, cancelled=True)[-1] == ("read and score rows", 5, 8)
+    failed = written | {"failure.json": moment(13)}  # and then it was cancelled
+    assert steps(failed, cancelled=True)[-1] == ("read and score rows", 5, 7)
+    del written["session-0.json"]
+    assert [name for name, *_ in steps(written, cancelled=True)] == ["plan"]
 
 
 def load(step: str, *minutes: float) -> dict[str, Any]:
