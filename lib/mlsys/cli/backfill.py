@@ -51,11 +51,12 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--parallel", type=int, default=4, metavar="N", help="how many at a time (default: 4)"
     )
-    parser.add_argument("--status", action="store_true", help="only show the state of each")
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--status", action="store_true", help="only show the state of each")
+    how.add_argument(
         "--dry-run", action="store_true", help="only check whether the first one would work"
     )
-    parser.add_argument("--no-wait", action="store_true", help="start the runs and do not wait")
+    how.add_argument("--no-wait", action="store_true", help="start the runs and do not wait")
     parser.add_argument("--url", help="the service's address (default: MLSYS_URL)")
     parser.add_argument("--json", action="store_true", help="print the board as JSON")
 

@@ -247,6 +247,16 @@ def test_only_some_states_are_scored_or_requested(
     assert world.scored == Counter(DAYS[:1])
 
 
+@pytest.mark.parametrize("other", ["--status", "--dry-run"])
+def test_runs_are_not_requested_by_what_only_looks(
+    world: World, capsys: pytest.CaptureFixture[str], other: str
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(words("--no-wait", other))
+    assert "not allowed with argument" in capsys.readouterr().err
+    assert world.boards == []
+
+
 def test_the_status_shows_each_partition_and_scores_none(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -287,6 +287,10 @@ def test_null_ids_are_found_in_the_output_and_another_column_is_refused(
     assert lab.here(params).done()["rows"] == 2
     assert lab.count(params["output_table"]) == 6
     lab.here(params | {"incremental": "at"}).problem(409, "conflict", "has no watermark")
+    table = lab.put(rows(0, 4).assign(ids=range(4)))
+    params = lab.params(table, model, incremental="`ids`")
+    assert lab.here(params).done()["rows"] == 4
+    lab.here(params | {"incremental": "at"}).problem(409, "conflict", "by incremental=`ids` (")
 
 
 @pytest.mark.slow

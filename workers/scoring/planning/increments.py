@@ -127,8 +127,8 @@ def _by_column(
         )
     if filled:
         warnings.append(
-            f"{request.output_table} has rows, and no run by incremental={column.name} has written "
-            "it yet: this run scores all rows, also those that other runs have written"
+            f"{request.output_table} has rows, and no run by incremental={plan.by} has written it "
+            "yet: this run scores all rows, also those that other runs have written"
         )
     return plan, warnings
 
@@ -187,8 +187,8 @@ def _check_base(resolved: Resolved, column: Column, base: Claim | None) -> None:
         )
     if fold(mark.column) != fold(column.name):
         raise Conflict(
-            f"{written} by incremental={mark.column} (the run {base.run_id}): pass that column, "
-            f"{instead}"
+            f"{written} by incremental={quoted(mark.column)} (the run {base.run_id}): pass that "
+            f"column, {instead}"
         )
     if mark.kind != column.type:
         raise Conflict(
