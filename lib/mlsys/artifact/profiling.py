@@ -175,9 +175,10 @@ def _answers(model: Any, method: str, given: Any) -> list[ColumnProfile] | None:
 
 
 def _as_written(answers: np.ndarray) -> pa.Array:
-    """Return a column of answers as scoring writes it, with dates and times as text."""
+    """Return a column of answers as scoring writes it: flags, numbers, and all else as text."""
     import pandas as pd
-    import pyarrow as pa
+    from pyarrow import types
 
     array = stored(pd.Series(answers), "y")
-    return texts(answers) if pa.types.is_temporal(array.type) else array
+    as_text = (types.is_temporal, types.is_decimal, types.is_binary)
+    return texts(answers) if any(test(array.type) for test in as_text) else array

@@ -1,5 +1,7 @@
 """An estimator of one's own without `classes_`: its golden predictions tell the columns' types."""
 
+import datetime as dt
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from mlsys.artifact.describe import build
 from mlsys.artifact.metadata import ModelMetadata, types_of
 from mlsys.artifact.profile import Profile
-from mlsys.columns.bins import CATEGORY
+from mlsys.columns.bins import count, fits
 from mlsys.columns.frames import from_frame
 from mlsys.errors import InvalidRequest, PredictionFailed
 from workers.inference.description import describe, output_values
@@ -88,12 +90,31 @@ def test_its_golden_predictions_tell_the_types(model: Any, want: list[str]) -> N
     assert [column.to_pylist() for column in given.values()] == answers.T.tolist()
 
 
-def test_its_profile_fits_the_column_of_text() -> None:
-    model = Own(level).fit(X)
-    profile = Profile.of_document(build(model, X=X))
+@pytest.mark.parametrize(
+    "make",
+    [
+        level,
+        listed,
+        lambda a: a > 0.5,
+        lambda a: a,
+        lambda a: [Decimal("1.5")] * len(a),
+        lambda a: a.astype("M8[s]"),
+        lambda a: [dt.date(2026, 1, 1)] * len(a),
+        lambda a: np.full(len(a), b"x"),
+    ],
+    ids=["text", "a list", "flags", "numbers", "decimals", "times", "dates", "bytes"],
+)
+def test_its_profile_has_bins_of_what_is_written(make: Any) -> None:
+    model = Own(make).fit(X)
+    document = build(model, X=X)
+    profile = Profile.of_document(document)
     assert profile is not None
     [column] = profile.predictions["predict"]
-    assert (column.bins.kind, set(column.bins.values)) == (CATEGORY, {"high", "low"})
+    scored = predictor(model, ModelMetadata.from_document(document))
+    [written] = scored.predict(from_frame(X)).values()
+    assert fits(column.bins, written.type)
+    counts, before = count(column.bins, written), column.counts
+    assert (counts.bins, counts.nulls, counts.other) == (before.bins, before.nulls, before.other)
 
 
 def test_without_golden_rows_the_error_says_what_to_set() -> None:
