@@ -19,6 +19,7 @@ _ONE = (
     *("run_id", "state", "failure", "model_name", "model_version", "input_table", "output_table"),
     *("rows_done", "rows_total", "rows_rejected", "rejects_table", "shards_done", "attempts"),
     *("seconds", "finished_at", "engine", "engine_reason"),
+    *("undone_at", "undone_by", "undone_why"),
 )
 
 
@@ -139,10 +140,13 @@ def _one(service: Any, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(status, indent=2, ensure_ascii=False))
         return 0
-    result, failure = status.get("result") or {}, status.get("failure") or {}
+    result, undo = status.get("result") or {}, status.get("undo") or {}
+    end = result or status.get("failure") or status.get("cancellation") or {}
     known = dict(status.get("request") or {}) | dict(status) | dict(result)
-    known |= {"failure": failure.get("detail"), "finished_at": None}
-    known["finished_at"] = moment((result or failure).get("finished_at")) or None
+    known |= {"state": status.get("state"), "failure": end.get("detail")}  # it may be undone since
+    known["finished_at"] = moment(end.get("finished_at") or end.get("cancelled_at")) or None
+    known["undone_at"] = moment(undo.get("undone_at")) or None
+    known |= {"undone_by": undo.get("by"), "undone_why": undo.get("why")}
     print(pairs({name: known.get(name) for name in _ONE}))
     for warning in result.get("warnings") or ():
         print(f"warning: {warning}", file=sys.stderr)

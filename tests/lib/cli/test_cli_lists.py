@@ -221,6 +221,43 @@ def test_runs_shows_one_run(asked: list[Any], capsys: pytest.CaptureFixture[str]
     assert "names one run: leave out --state" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("end", "lines"),
+    [
+        (
+            {
+                "state": "undone",
+                "result": {"state": "succeeded", "finished_at": "2026-11-28T12:00:00+00:00"},
+                "undo": {"by": "ada", "why": "wrong", "undone_at": "2026-11-29T01:00:00+00:00"},
+            },
+            [
+                *("state undone", "finished_at 2026-11-28 12:00:00"),
+                *("undone_at 2026-11-29 01:00:00", "undone_by ada", "undone_why wrong"),
+            ],
+        ),
+        (
+            {
+                "state": "cancelled",
+                "cancellation": {"detail": "why", "cancelled_at": "2026-11-29T01:00:00+00:00"},
+            },
+            ["state cancelled", "failure why", "finished_at 2026-11-29 01:00:00"],
+        ),
+    ],
+)
+def test_a_run_that_was_undone_or_cancelled_says_when_and_why(
+    asked: list[Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    end: dict[str, Any],
+    lines: list[str],
+) -> None:
+    for name, value in end.items():
+        monkeypatch.setitem(STATUS, name, value)
+    assert cli.main(["runs", "titanic-v1-0", "--env", "dev"]) == 0
+    said = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in said if line in lines] == lines
+
+
 def test_compare_prints_each_section_that_differs(
     asked: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
