@@ -105,7 +105,7 @@ def test_any_code_is_loaded_in_a_sandbox_alone(tmp_path: Path) -> None:
 def test_a_class_of_a_notebook_is_judged_and_predicts() -> None:
     with load(cloudpickle.dumps(Ratio())) as model:
         assert model.judge(ModelMetadata()) == Verdict("ready")
-        described = model.describe(1)
+        described = model.describe(ModelMetadata(outputs=1))
         assert (described.kind, described.methods) == ("Ratio", ("predict",))
         assert predict(model) == list(Ratio().predict(X))
 
