@@ -2,7 +2,10 @@
 SELECT output_table, run_id, model_name, model_version, model_alias, rows_scored, finished_at
 FROM (
   SELECT
-    *, ROW_NUMBER() OVER (PARTITION BY output_table ORDER BY finished_at DESC, run_id DESC) AS nth
+    *,
+    ROW_NUMBER() OVER (
+      PARTITION BY output_table ORDER BY COALESCE(loaded_at, finished_at) DESC, run_id DESC
+    ) AS nth
   FROM prediction_runs
   WHERE STARTS_WITH(output_table, CONCAT(@table, '$')) AND state = 'succeeded'
 )

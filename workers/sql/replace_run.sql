@@ -12,7 +12,7 @@ WHEN NOT MATCHED THEN INSERT (
   output_table, rejects_table, write_disposition, request, snapshot_at, started_at, finished_at,
   seconds, rows_read, rows_scored, rows_rejected, bytes_read, shards, attempts, path, job_id,
   loader, model_alias, contract, bytes_billed, estimated_cost, vcpu_seconds, watermark, rows_below,
-  rows_late, undone_by, undone_at, undone_why
+  rows_late, undone_by, undone_at, undone_why, loaded_at
 ) VALUES (
   @run_id, @state, @failure,
   @model_name, @model_version, CAST(@model_generation AS INT64), @model_crc32c,
@@ -24,5 +24,5 @@ WHEN NOT MATCHED THEN INSERT (
   @loader, @model_alias, PARSE_JSON(@contract, wide_number_mode => 'round'),
   CAST(@bytes_billed AS INT64), CAST(@estimated_cost AS FLOAT64), CAST(@vcpu_seconds AS FLOAT64),
   @watermark, CAST(@rows_below AS INT64), CAST(@rows_late AS INT64),
-  @undone_by, CAST(@undone_at AS TIMESTAMP), @undone_why
+  @undone_by, CAST(@undone_at AS TIMESTAMP), @undone_why, CAST(@loaded_at AS TIMESTAMP)
 )

@@ -1,4 +1,5 @@
--- Of each of some partitions its last run that succeeded, and the last one that did not.
+-- Of each of some partitions its last run that succeeded, and the last one that did not. Of runs that
+-- load at the same time, the last one to load counts, by the one clock that all have in common.
 --   tables  ARRAY<STRING>, "project.dataset.table$partition"
 SELECT
   output_table, run_id, state, model_name, model_version, model_generation, model_alias,
@@ -7,7 +8,8 @@ FROM (
   SELECT
     *,
     ROW_NUMBER() OVER (
-      PARTITION BY output_table, state = 'succeeded' ORDER BY finished_at DESC, run_id DESC
+      PARTITION BY output_table, state = 'succeeded'
+      ORDER BY COALESCE(loaded_at, finished_at) DESC, run_id DESC
     ) AS nth
   FROM prediction_runs
   WHERE output_table IN UNNEST(@tables) AND state IN ('succeeded', 'failed', 'cancelled')

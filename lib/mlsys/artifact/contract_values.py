@@ -157,4 +157,4 @@ def _is_type(value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     # JSON's reader has replaced NaN, Infinity and numbers beyond FLOAT64 by None.
-    return "null, or a number that FLOAT64 cannot hold," if value is None else shown(value)
+    return "null, or a number that FLOAT64 cannot hold" if value is None else shown(value)

@@ -121,6 +121,27 @@ def test_a_run_that_was_cancelled_or_whose_rows_are_gone_is_scored_again(
 
 
 @pytest.mark.slow
+def test_of_two_runs_at_once_the_last_one_to_load_has_the_partition(lab: Lab) -> None:
+    """The clock of the machine that ran it may be behind the other's; BigQuery has one."""
+    command = Command(lab, DAYS[:1], alias=False)
+    lab.upload(OTHER, X, command.model, "v2", id_columns=["id", "day"])
+    params = command.of(DAYS[0].replace("-", ""))
+    first, second = (lab.here(params | {"model_version": v}).done() for v in ("v1", "v2"))
+    ended = [run["loads"][0]["ended_at"] for run in (first, second)]
+    recorded = command.ledger().set_index("run_id")["loaded_at"]
+    assert recorded[first["run_id"]] == pd.Timestamp(ended[0])
+    for sql in (
+        f"UPDATE `{command.output}` SET run_id = '{first['run_id']}', predicted_at = TIMESTAMP "
+        f"'{first['predicted_at']}' WHERE TRUE",
+        "UPDATE mlsys_dev.prediction_runs SET loaded_at = "
+        f"TIMESTAMP_ADD(TIMESTAMP '{ended[1]}', INTERVAL 1 SECOND) "
+        f"WHERE run_id = '{first['run_id']}'",
+    ):
+        lab.clients.bigquery.query(sql).result(timeout=30)
+    assert [command.states(model_version=v)[0] for v in ("v1", "v2")] == ["done", "stale"]
+
+
+@pytest.mark.slow
 def test_a_run_that_was_undone_leaves_the_state_of_the_one_before(lab: Lab) -> None:
     command = Command(lab, DAYS[:1], alias=False)
     lab.upload(OTHER, X, command.model, "v2", id_columns=["id", "day"])

@@ -68,8 +68,8 @@ class Model:
     def judge(self, metadata: Any) -> Verdict:
         return Verdict("ready")
 
-    def describe(self, predictions: int) -> Any:
-        return _description(predictions)
+    def describe(self, metadata: Any) -> Any:
+        return _description(metadata.outputs or len(metadata.target))
 
     def output_values(self, methods: Any, names: Any) -> Any:
         return _values(tuple(methods), tuple(names))

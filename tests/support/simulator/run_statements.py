@@ -27,7 +27,8 @@ def recorded_run(tables: Tables, given: Parameters) -> list[Values]:
 def replace_run(tables: Tables, given: Parameters) -> Replace:
     run_id, since = given["run_id"], given["since"]
     row: dict[str, Any] = {name: given[name] for name in given if name != "since"}
-    row["finished_at"] = dt.datetime.fromisoformat(row["finished_at"])
+    for name in ("finished_at", "loaded_at"):
+        row[name] = row[name] and dt.datetime.fromisoformat(row[name])
     for name in ("rows_read", "rows_scored", "rows_rejected", "attempts"):
         row[name] = None if row[name] is None else int(row[name])
     return Replace(
@@ -62,7 +63,7 @@ def runs_of_partitions(tables: Tables, given: Parameters) -> list[Values]:
     rows = (
         r for r in tables["prediction_runs"] if r["state"] in ("succeeded", "failed", "cancelled")
     )
-    for row in sorted(rows, key=lambda row: (row["finished_at"], row["run_id"])):
+    for row in sorted(rows, key=lambda r: (r["loaded_at"] or r["finished_at"], r["run_id"])):
         if row["output_table"] in given["tables"]:
             last[row["output_table"], row["state"] == "succeeded"] = row
     times = ("snapshot_at",)

@@ -75,6 +75,11 @@ class Result:
     output_modified: str | None = None  # by the load; None: others have changed the table since
     reused: bool = False  # True: the run was done before this request
 
+    @property
+    def loaded_at(self) -> str | None:
+        """When the load job of the output ended; None of a run of an older release."""
+        return next((load["ended_at"] for load in self.loads if load["step"] == "output"), None)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON values."""
         return asdict(self) | {"warnings": list(self.warnings), "loads": list(self.loads)}

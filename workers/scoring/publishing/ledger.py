@@ -169,6 +169,7 @@ def _row(plan: Plan, end: Result | Cancellation | Failure, undone: Undone | None
         "undone_by": None if undone is None else undone.by,
         "undone_at": None if undone is None else undone.undone_at,
         "undone_why": None if undone is None else undone.why,
+        "loaded_at": None,
     }
     nothing = dict.fromkeys(
         "failure rejects_table rows_read rows_scored rows_rejected bytes_read shards job_id".split()
@@ -191,4 +192,5 @@ def _row(plan: Plan, end: Result | Cancellation | Failure, undone: Undone | None
         "watermark": end.watermark,
         "rows_below": end.rows_below,
         "rows_late": end.rows_late,
+        "loaded_at": end.loaded_at,
     }
