@@ -154,6 +154,24 @@ def test_the_undo_of_the_newest_run_steps_the_watermark_back(lab: Lab, model: st
 
 
 @pytest.mark.slow
+def test_rows_that_a_full_run_has_written_since_are_scored_again_with_a_warning(
+    lab: Lab, model: str
+) -> None:
+    table = lab.put(rows(0, 5))
+    params = lab.params(table, model, incremental="at")
+    first = lab.here(params).done()
+    grow(lab, table)
+    everything = {name: value for name, value in params.items() if name != "incremental"}
+    full = lab.here(everything).done()
+    [again] = [w for w in lab.here(params | {"dry_run": "true"}).json["warnings"] if "again" in w]
+    assert again.startswith(f"{full['run_id']} has written rows of {table} into")
+    assert f"the watermark of {first['run_id']} again" in again
+    assert again in lab.here(params).done()["warnings"]
+    lab.put(rows(90, 92, NOON + pd.Timedelta(days=9)), table)
+    assert "again" not in str(lab.here(params | {"dry_run": "true"}).json["warnings"])
+
+
+@pytest.mark.slow
 def test_each_partition_of_the_input_has_a_watermark_of_its_own(lab: Lab, model: str) -> None:
     fields = {"id": "INT64", "at": "TIMESTAMP", "a": "FLOAT64", "b": "FLOAT64", "day": "DATE"}
     table = bigquery.Table(lab.name(), [bigquery.SchemaField(n, t) for n, t in fields.items()])

@@ -75,6 +75,26 @@ def runs_of_partitions(tables: Tables, given: Parameters) -> list[Values]:
     ]
 
 
+def full_run_since(tables: Tables, given: Parameters) -> list[Values]:
+    whole, partition = given["input_table"], given["partition"]
+
+    def at(row: Values) -> dt.datetime:
+        return row["loaded_at"] or row["finished_at"]
+
+    runs = [
+        row
+        for row in tables["prediction_runs"]
+        if row["state"] == "succeeded"
+        and row["rows_scored"]
+        and row["output_table"].partition("$")[0] == given["output_table"]
+        and row["input_table"].partition("$")[0] == whole
+        and (partition is None or row["input_table"] in (whole, f"{whole}${partition}"))
+        and "incremental" not in json.loads(row["request"])
+        and at(row) > given["since"]
+    ]
+    return [{"run_id": row["run_id"]} for row in sorted(runs, key=at)[-1:]]
+
+
 def last_profile(tables: Tables, given: Parameters) -> list[Values]:
     rows = [
         row
@@ -105,6 +125,7 @@ FUNCTIONS: dict[str, Callable[[Tables, Parameters], Any]] = {
     function.__name__: function
     for function in (
         *(recorded_run, replace_run, undone_runs, runs_during, runs_of_partitions),
+        full_run_since,
         *(last_profile, insert_profile, remove_profile),
     )
 }

@@ -23,6 +23,7 @@ from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.new_rows import Counted, count_rows
 from workers.scoring.planning.partition_state import has_rows
 from workers.scoring.planning.price import Estimate, check_price, has_limit, price_of
+from workers.scoring.planning.scored_before import scored_before
 from workers.scoring.request.parsed import IDS, ScoringRequest
 
 if TYPE_CHECKING:
@@ -69,7 +70,10 @@ def plan_incremental(
         _check_base(resolved, column, base)
         counted = count_rows(clients, resolved, column=column.name, above=above, allow=allow)
         filled = above is None and has_rows(clients, request.output_table, existing)
-        return _by_column(plan, column, counted, resolved, filled)
+        plan, warnings = _by_column(plan, column, counted, resolved, filled)
+        if base is not None and plan.rows:
+            warnings += scored_before(clients, request, base, existing)
+        return plan, warnings
     _check_ids(clients, resolved, ids, location)
     plan = replace(plan, after=(*plan.after, *_others(claims, newest, plan, resolved)))
     known = _find(resolved, above.column) if above is not None else None
