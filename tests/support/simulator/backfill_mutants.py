@@ -7,7 +7,7 @@ from typing import Any
 from simulator.mutant import Mutant, Patch
 from workers.scoring.backfill import board
 from workers.scoring.backfill.states import Wanted
-from workers.scoring.planning import find_run
+from workers.scoring.planning import still_counts
 from workers.scoring.planning.lookup import Resolved
 
 
@@ -35,7 +35,7 @@ def _as_the_input_was(patch: Patch) -> None:
 
 def _reused_always(patch: Patch) -> None:
     """Reuse a run although another one has replaced its rows."""
-    patch.setattr(find_run, "_output_exists", lambda *_: True)
+    patch.setattr(still_counts, "_output_exists", lambda *_: True)
 
 
 BACKFILLS = (
