@@ -62,16 +62,10 @@ def _without_the_ledger(patch: Patch) -> None:
     patch.setattr(undo, "record", lambda *_: None)
 
 
-def _replaced_meanwhile(patch: Patch) -> None:
-    """Undo a run that replaced the rows of one that was being undone."""
-    patch.setattr(removable, "_check_undone", lambda *_: None)
-
-
 UNDOING = (
     Mutant("replaced rows left out", "tables", _always_deleted),
     Mutant("replaced rows as of the load's end", "tables", _as_of_the_end),
     Mutant("replaced rows as of the load's start", "tables", _as_of_the_start),
-    Mutant("rows before two runs lost", "tables", _replaced_meanwhile),
     Mutant("rows of undone runs put back", "tables", _with_the_undone),
     Mutant("a partition's run looked for in the table", "tables", _every_partition),
     Mutant("a conflict of an undo reported", "tables", _without_repeating),
