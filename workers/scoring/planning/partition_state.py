@@ -51,8 +51,10 @@ def partition_states(
 
 def has_rows(clients: Clients, name: TableRef, table: Table | None) -> bool:
     """Return whether a table has rows, or the partition that it is named with."""
-    if table is None or not table.num_rows or name.partition is None:
-        return table is not None and bool(table.num_rows)
+    if table is None or not table.num_rows:
+        return False
+    if name.partition is None:
+        return True
     states = partition_states(clients, name, table, name.partition)
     return states is None or states.get(name.partition, PartitionState()).rows > 0
 

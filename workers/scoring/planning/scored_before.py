@@ -30,7 +30,7 @@ def scored_before(
     from google.cloud import bigquery
 
     result = read_result(RunStore(clients, request.env, base.run_id))
-    modified = None if existing is None or existing.modified is None else existing.modified
+    modified = None if existing is None else existing.modified
     if modified is None or (result is not None and modified.isoformat() == result.output_modified):
         return []
     into, source = request.output_table, request.input_table
