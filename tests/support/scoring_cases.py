@@ -56,8 +56,11 @@ class Answer:
         assert self.json["state"] == "succeeded"
         return self.json
 
-    def problem(self, status: int, slug: str, *words: str) -> dict[str, Any]:
-        """Return the body of a refusal of this status and type, which contains all of `words`."""
+    def problem(self, status: int, slug: str, *words: str, quotes: bool = False) -> dict[str, Any]:
+        """Return the body of a refusal of this status and type, which contains all of `words`.
+
+        It has no words of the tools below, but where it `quotes` the local BigQuery.
+        """
         assert self.status == status, self.text
         assert self.headers["Content-Type"] == "application/problem+json"
         body = self.json
@@ -65,7 +68,8 @@ class Answer:
         assert body["status"] == status
         for word in words:
             assert word in body["detail"], body["detail"]
-        for foreign in ("Traceback", "duckdb", "Binder Error", "sqlglot", "127.0.0.1", "Errno"):
+        of_bigquery = () if quotes else ("duckdb", "Binder Error", "sqlglot")
+        for foreign in ("Traceback", "127.0.0.1", "Errno", *of_bigquery):
             assert foreign not in self.text
         return body
 

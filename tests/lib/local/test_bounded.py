@@ -67,3 +67,12 @@ def test_cached_results_reserve_only_the_memory_they_hold(
     _, clients = small
     for n in range(200):
         assert [row[0] for row in select(clients, f"SELECT {n} AS a, 'b' AS b, 1 AS c, 2 AS d")]
+
+
+@pytest.mark.slow
+def test_a_small_result_of_many_columns_is_given(small: tuple[Server, Clients]) -> None:
+    """A million rows of each column, as DuckDB reserves them, would be 4 GiB a thread."""
+    _, clients = small
+    columns = ", ".join(f"{n}.5 AS c{n}" for n in range(500))
+    assert len(dry_run(clients, f"SELECT {columns}").schema) == 500
+    assert [row[499] for row in select(clients, f"SELECT {columns}")] == [499.5]

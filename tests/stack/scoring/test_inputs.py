@@ -100,7 +100,8 @@ def test_a_different_filter_gives_a_new_run(lab: Lab, params: dict[str, str]) ->
 def test_a_filter_that_is_not_a_condition_on_the_tables_columns_is_refused(
     lab: Lab, params: dict[str, str], where: str
 ) -> None:
-    body = lab.here(params | {"where": where}).problem(400, "invalid-request", "where")
+    answer = lab.here(params | {"where": where})
+    body = answer.problem(400, "invalid-request", "where", quotes=True)
     assert [p["name"] for p in body["parameters"]] == ["where"]
     assert not lab.exists(params["output_table"])
 

@@ -124,19 +124,34 @@ def run_of(marker: Blob) -> str | None:
     return run_id if RUN_ID.fullmatch(run_id) else None
 
 
-def _row(clients: Clients, env: str, marker: Blob) -> dict[str, Any] | None:
-    """Return a run's row, or None if it has ended."""
+def output_of(marker: Blob) -> str | None:
+    """Return the table that the marker's run writes, as project.dataset.table[$partition].
+
+    None: the marker was removed, or is not the service's.
+    """
+    known = _known(marker)
+    return None if known is None else str(known["output_table"])
+
+
+def _known(marker: Blob) -> dict[str, Any] | None:
+    """Return the columns of the ledger that the marker has, or None."""
     from google.api_core.exceptions import NotFound
 
-    run_id = run_of(marker)
     try:
-        known = json.loads(marker.download_as_bytes(timeout=TIMEOUT))
-        row = {name: known[name] for name in _KNOWN} | dict.fromkeys(_UNKNOWN)
-        began = dt.datetime.fromisoformat(row["started_at"])
+        read = json.loads(marker.download_as_bytes(timeout=TIMEOUT))
+        known = {name: read[name] for name in _KNOWN}
+        dt.datetime.fromisoformat(known["started_at"])
     except (NotFound, ValueError, KeyError, TypeError):  # it has just ended; or it is not ours
         return None
-    if run_id is None or row["run_id"] != run_id:
+    return known
+
+
+def _row(clients: Clients, env: str, marker: Blob) -> dict[str, Any] | None:
+    """Return a run's row, or None if it has ended."""
+    run_id, known = run_of(marker), _known(marker)
+    if known is None or run_id is None or known["run_id"] != run_id:
         return None
+    row = known | dict.fromkeys(_UNKNOWN)
     store = RunStore(clients, env, run_id)
     names = store.top_names()
     if "plan.json" not in names or {Result.NAME, Failure.NAME} & names:
@@ -145,6 +160,7 @@ def _row(clients: Clients, env: str, marker: Blob) -> dict[str, Any] | None:
         return None
     opened = any(name.startswith("session-") for name in names)
     stage = "loading" if Decision.NAME in names else "reading" if opened else "planned"
+    began = dt.datetime.fromisoformat(row["started_at"])
     seconds = round((dt.datetime.now(dt.UTC) - began).total_seconds(), 3)
     return row | {"state": "running", "stage": stage, "seconds": seconds}
 

@@ -17,7 +17,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.columns.names import fold
-from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound, TryAgain
+from mlsys.errors import InvalidRequest, SchemaMismatch, TableNotFound, TryAgain, bounded
 from workers.query import dry_run
 from workers.scoring.journal.queries import Notes
 from workers.scoring.planning.model_pin import ModelPin, find_model
@@ -204,7 +204,7 @@ def check_where(clients: Clients, resolved: Resolved) -> None:
             with contextlib.suppress(BadRequest, NotFound):
                 _dry_run_where(clients, resolved, any_partition(resolved.table))
                 raise _needs_partition(resolved) from exc
-        raise bad_where(table, _unknown(where, resolved.schema)) from exc
+        raise bad_where(table, exc, _unknown(where, resolved.schema)) from exc
 
 
 def _dry_run_where(clients: Clients, resolved: Resolved, also: str | None = None) -> None:
@@ -242,13 +242,14 @@ def _unknown(where: str, schema: Sequence[SchemaField]) -> list[str]:
     return sorted({w for w in [*words, *quoted] if fold(w) not in known})
 
 
-def bad_where(table: TableRef, unknown: Sequence[str] = ()) -> InvalidRequest:
-    """Return the error for a filter that BigQuery refuses."""
-    lacks = f" ({table.table} has no column {', '.join(unknown)})" if unknown else ""
+def bad_where(table: TableRef, exc: Exception, unknown: Sequence[str] = ()) -> InvalidRequest:
+    """Return the error for a filter that BigQuery refuses, with the cause or BigQuery's words."""
+    lacks = f"{table.table} has no column {', '.join(unknown)}" if unknown else None
+    why = lacks or bounded(words_of(exc), 500)
     return InvalidRequest(
         (
             "where",
-            f"BigQuery refuses it as a filter of {table}{lacks}: pass a condition on its own "
+            f"BigQuery refuses it as a filter of {table} ({why}): pass a condition on its own "
             "columns, such as age > 30 AND sex = 'male', without subqueries; put a name of more "
             "than letters, digits and underscores into backticks, such as `first name`",
         )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef
+from mlsys.errors import Conflict
 from workers.query import run
-from workers.scoring.journal.at_work import markers, run_of
+from workers.scoring.journal.at_work import markers, output_of, run_of
 from workers.scoring.journal.decisions import Decision, read_decision
 from workers.scoring.journal.outcomes import read_result
 from workers.scoring.journal.store import RunStore
@@ -24,6 +25,7 @@ from workers.sql import statement
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table
+    from google.cloud.storage import Blob
 
 CLOCKS_DIFFER = dt.timedelta(hours=1)  # those of the service's machines and BigQuery's, at most
 MILLISECOND = dt.timedelta(milliseconds=1)  # BigQuery's times have no more
@@ -117,9 +119,25 @@ def _may_have_changed(store: RunStore, job: Any) -> bool:
 
 def _marked(clients: Clients, env: str, table: TableRef) -> list[RunStore]:
     """Return the runs into the table that work, or are being undone."""
-    names = [run_id for marker in markers(clients, env) if (run_id := run_of(marker))]
-    stores = [RunStore(clients, env, name) for name in names]
-    return [s for s in stores if (plan := read_plan(s)) and plan.output.table.base == table]
+    marked = ((marker, run_of(marker)) for marker in markers(clients, env))
+    stores = [(marker, RunStore(clients, env, run_id)) for marker, run_id in marked if run_id]
+    return [store for marker, store in stores if _writes(store, marker, table)]
+
+
+def _writes(store: RunStore, marker: Blob, table: TableRef) -> bool:
+    """Return whether the marker's run writes the table.
+
+    Raises:
+        Conflict: its plan is damaged, and its marker does not name another table.
+    """
+    try:
+        plan = read_plan(store)
+    except Conflict:
+        named = output_of(marker)
+        if named is None or named.partition("$")[0] == str(table):
+            raise
+        return False
+    return plan is not None and plan.output.table.base == table
 
 
 def _moment(text: str) -> dt.datetime:

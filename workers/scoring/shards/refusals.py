@@ -55,7 +55,7 @@ def why_refused(
     log.warning("The input cannot be read: %s", exc, extra={"run_id": plan.run_id})
     readable = not plan.is_query and works(where=True, snapshot=False)
     if plan.restriction is not None and not readable and works(where=False, snapshot=False):
-        return bad_where(plan.input_table)
+        return bad_where(plan.input_table, exc)
     if not readable:
         return SchemaMismatch(
             f"BigQuery refuses to read {plan.input_table} ({words_of(exc)}): pass another table, "

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from console_cloud import NOW, RUNS, World, put_working
 from mlsys.cloud.tables import TableRef
+from mlsys.errors import Conflict
 from workers.scoring.journal.decisions import Decision
 from workers.scoring.journal.undone import Removal, Undo
 from workers.scoring.publishing import replaced
@@ -135,3 +137,25 @@ def test_who_may_have_changed_the_table_while_the_job_ran(
     }.items():
         monkeypatch.setattr(replaced, name, lambda _, value=value: value)
     assert replaced._may_have_changed(NOBODY, JOB) == changed
+
+
+GARBAGE = b'{"number": 0}'  # instead of a plan
+
+
+def marked(world: World, table: str) -> list[str]:
+    """Return the runs that are marked to write the table."""
+    stores: Any = replaced._marked(world, "dev", TableRef.parse(table))  # type: ignore[arg-type]
+    return [store.run_id for store in stores]
+
+
+def test_a_damaged_plan_of_another_table_prevents_nothing() -> None:
+    world = World()
+    put_working(world, "ours", 30)
+    put_working(world, "others", 10, output_table="my-project.titanic.others$20261122")
+    world.objects[RUNS, "others/plan.json"] = (GARBAGE, NOW)
+    assert marked(world, "my-project.titanic.scored") == ["ours"]
+    with pytest.raises(Conflict, match="others/plan.json is damaged"):
+        marked(world, "my-project.titanic.others")
+    world.objects[RUNS, "_running/others.json"] = (b"{}", NOW)  # nobody knows the table
+    with pytest.raises(Conflict, match="others/plan.json is damaged"):
+        marked(world, "my-project.titanic.scored")

@@ -73,7 +73,7 @@ def refusal(
         ({"bad": ["snapshot"], "age": 500}, Conflict, "can no longer be read"),
         ({"bad": ["snapshot"], "age": 2, "created": 30}, Conflict, "was re-created"),
         ({"bad": ["snapshot"], "age": 2, "created": None}, TableNotFound, "was deleted"),
-        ({"bad": ["where"], "age": 2}, InvalidRequest, "refuses it as a filter"),
+        ({"bad": ["where"], "age": 2}, InvalidRequest, "(request failed: it names column `x`)"),
         ({"bad": ["where", "snapshot"], "age": 2}, InvalidRequest, "refuses it as a filter"),
         ({"bad": ["table"], "age": 2}, SchemaMismatch, "it names column `x`"),
         ({"bad": ["table", "where"], "age": 2}, SchemaMismatch, "it names column `x`"),
