@@ -59,6 +59,10 @@ class RunsQuery(EnvQuery):
     """The filter of the runs, and their order."""
 
     model_name: ModelName | None = None
+    sum: Annotated[
+        Literal["month"] | None,
+        Field(description="Answer with what the runs cost by month and model, not with a list"),
+    ] = None
     state: Annotated[
         Literal["running", "succeeded", "failed", "cancelled", "undone"] | None,
         Field(description="Only these; without it those that have ended"),
@@ -69,19 +73,15 @@ class RunsQuery(EnvQuery):
     ] = "finished"
     limit: Annotated[int, Field(ge=1, le=MAX_RUNS, description="At most this many")] = 100
     after: RunsAfter | None = None
-    sum: Annotated[
-        Literal["month"] | None,
-        Field(description="Answer with what the runs cost by month and model, not with a list"),
-    ] = None
     months: Annotated[
         int, Field(ge=1, le=MAX_MONTHS, description="With sum: the last months, this one too")
     ] = 12
 
-    @field_validator("sum")
+    @field_validator("state", "sort", "limit", "after")
     @classmethod
-    def _of_all_runs(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and (info.data.get("state") or info.data.get("after")):
-            raise ValueError("adds up runs in every state: pass it without state and after")
+    def _of_a_list[V](cls, value: V, info: ValidationInfo) -> V:
+        if info.data.get("sum") is not None:
+            raise ValueError("sum=month adds up the runs in every state: leave it out")
         return value
 
     @field_validator("sort", "after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from flask import Blueprint, jsonify, redirect, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import NotFound
+from werkzeug.routing import BaseConverter
 from werkzeug.wrappers import Response
 
 from app import service
@@ -23,6 +25,15 @@ SMALL = 600  # bytes of an answer that is not compressed
 COMPRESSED = ("text/html", "application/json", "application/problem+json")
 
 blueprint = Blueprint("console", __name__, url_prefix="/ui")
+
+
+class _TableId(BaseConverter):
+    """A whole table id: the address of the table `p.d.json` is not that of a twin."""
+
+    regex = r"(?:[^/:]+:)?[^/.:]+\.[^/.:]+\.[^/.:]+"  # a domain may stand before the project
+
+
+blueprint.record_once(lambda state: state.app.url_map.converters.update(table=_TableId))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +53,13 @@ class Page:
 
 def page[**P, R: Page | Response](
     rule: str,
+    *,
+    of_twin: str | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function as the page at `rule` below `/ui`, and at `rule`.json its twin.
 
-    It may return a redirect in place of the page, as `lead` does.
+    It may return a redirect in place of the page, as `lead` does. `of_twin` is the twin's rule
+    where it has to differ.
     """
 
     def register(view: Callable[P, R]) -> Callable[P, R]:
@@ -65,9 +79,8 @@ def page[**P, R: Page | Response](
 
         name = view.__name__
         blueprint.add_url_rule(rule, name, html)
-        blueprint.add_url_rule(
-            (rule if rule != "/" else f"/{name}") + TWIN, f"{name}{TWIN_ENDPOINT}", twin
-        )
+        beside = of_twin or (rule if rule != "/" else f"/{name}")
+        blueprint.add_url_rule(beside + TWIN, f"{name}{TWIN_ENDPOINT}", twin)
         return view
 
     return register
@@ -121,7 +134,7 @@ def lead(endpoint: str, **values: Any) -> Response:
 def failed(exc: Exception) -> Response:
     """Answer an exception by a page with what is wrong and what to do; a twin by a problem."""
     answer = problems.answer(exc)
-    if request.path.endswith(TWIN) or answer.status_code < 400:
+    if _is_twin() or answer.status_code < 400:
         return answer
     problem = json.loads(answer.get_data())
     settings = service().settings
@@ -152,6 +165,13 @@ def compress(response: Response) -> Response:
         response.set_data(gzip.compress(response.get_data(), 6, mtime=0))
         response.headers["Content-Encoding"] = "gzip"
     return response
+
+
+def _is_twin() -> bool:
+    if (request.endpoint or "").endswith(TWIN_ENDPOINT):
+        return True
+    table = (request.view_args or {}).get("table", "")
+    return request.path.endswith(TWIN) and not re.fullmatch(_TableId.regex, table)
 
 
 def _is_part() -> bool:

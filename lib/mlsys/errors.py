@@ -43,6 +43,7 @@ MlsysError
     ├── PartDamaged          a part differs from what was written (`workers.scoring.shards.part`)
     ├── SessionOver          the read session ended early; the next try opens another one
     ├── RegistryBusy         the registry row kept changing
+    ├── NewerRelease         a newer release of the service wrote what this one cannot read
     └── RunInterrupted       the run stopped before its end; the same request resumes it
         └── RunWaiting       while it waited for a BigQuery job or for another run
 ```
@@ -292,6 +293,12 @@ class CloudUnavailable(TryAgain):
 
 class RegistryBusy(TryAgain):
     """Others kept changing the registry row before it could be written."""
+
+
+class NewerRelease(TryAgain):
+    """An object has fields that this release of the service does not know; a newer one does."""
+
+    retry_after = 30
 
 
 class TooManyRuns(TryAgain):

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from weakref import WeakValueDictionary
 
 from mlsys.cloud.clients import Clients, is_passing
@@ -97,7 +97,7 @@ def execute(
         try:
             seconds = HOUR if deadline is None else deadline - time.monotonic()
             task = None if share == WHOLE else (share.index, share.count)
-            attempt = begin(store, seconds, task)
+            attempt = begin(store, seconds, task, asdict(prepared.tolerance))
             work = _Work(
                 *(clients, prepared, stop, stopping, deadline, share, engine, pace, attempt.name)
             )
@@ -197,6 +197,7 @@ def _work(work: _Work) -> Result:
         )
         limits = prepared.max_rejects, prepared.max_drift, prepared.contract
         decision = decide(clients, store, plan, session, *limits)
+        decision = replace(decision, tolerance=asdict(prepared.tolerance))
         claim_turn(clients, store, plan, decision.counts)
         if not store.create(Decision.NAME, decision.to_dict()):
             decision = read_decision(store)  # another was first: it counts

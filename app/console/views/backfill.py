@@ -173,15 +173,15 @@ def request_of(ref: TableRef, run_id: str) -> dict[str, Any]:
         RunNotFound: this environment has no such run.
         InvalidRequest: it is not a run of one of the table's partitions.
     """
-    from workers.scoring.answers.status import planned, requested
-    from workers.scoring.journal.outcomes import read_result
+    from workers.scoring.answers.status import planned
+    from workers.scoring.planning.requested import requested
 
     store, plan = planned(service().clients, env(), run_id)
     into = plan.output.table
     if into.base != ref or into.partition is None or plan.input_table.partition is None:
         fault = f"{run_id} did not score a partition of {ref}. Choose the table's page again."
         raise InvalidRequest(("run_id", fault))
-    asked = requested(plan, read_result(store))
+    asked = requested(store, plan)
     kept = {name: value for name, value in asked.items() if name not in _OF_A_RUN}
     tables = {"input_table": str(plan.input_table.base), "output_table": str(ref)}
     version = plan.model.alias or plan.model.version

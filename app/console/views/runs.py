@@ -35,6 +35,11 @@ class Filter(RunsQuery):
         """Order runs that work by time, whatever the form's field says: they have one order."""
         return values | ({"sort": "finished"} if values.get("state") == "running" else {})
 
+    @field_validator("sum", "months", mode="before")
+    @classmethod
+    def _elsewhere(cls, _: Any) -> None:
+        raise ValueError("the page /ui/costs adds up what runs cost: leave it out")
+
     @field_validator("run_id")
     @classmethod
     def _name(cls, value: str | None) -> str | None:

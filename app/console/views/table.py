@@ -9,7 +9,7 @@ from mlsys.cloud.tables import TableRef
 EACH = 50  # runs, and partitions
 
 
-@page("/tables/<table>")
+@page("/tables/<table>", of_twin="/tables/<table:table>")
 def table(table: str) -> Page:
     """Show which runs wrote a table, the latest first."""
     from workers.scoring.journal.at_work import runs_at_work

@@ -1,1 +1,1 @@
-"""Access to Google Cloud: clients, credentials, errors, progress; pushed messages, quarantine."""
+"""Access to Google Cloud: clients, credentials, errors, progress of calls, loopback addresses."""

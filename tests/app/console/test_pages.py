@@ -542,6 +542,27 @@ def test_what_labels_say_is_shown_of_runs_and_of_versions(running: World) -> Non
     assert "v10: 0.85" in page.text and "+0.05" in page.text  # v2 comes before v10
 
 
+def test_the_page_of_a_table_called_json_is_not_the_twin_of_another(world: World) -> None:
+    client = client_of(world)
+    for table in ("some-project.d.json", "some-project.d.t", "example.com:some-project.d.json"):
+        page, twin = client.get(f"/ui/tables/{table}"), client.get(f"/ui/tables/{table}.json")
+        assert (page.status_code, page.mimetype) == (200, "text/html")
+        assert f'href="/ui/tables/{table}.json' in page.text
+        assert (twin.status_code, twin.json["table"]) == (200, table)
+    wrong = client.get("/ui/tables/some-project.d.json?env=nowhere")
+    assert (wrong.status_code, wrong.mimetype) == (400, "text/html")
+    for address in ("/ui/tables/d.json", "/ui/tables/some-project.d.t.json?env=nowhere"):
+        wrong = client.get(address)
+        assert (wrong.status_code, wrong.mimetype) == (400, "application/problem+json")
+
+
+@pytest.mark.parametrize("address", ["/ui/runs?sum=month", "/ui/runs?months=3"])
+def test_the_list_of_runs_leads_to_what_they_cost(world: World, address: str) -> None:
+    answer = client_of(world).get(address)
+    assert answer.status_code == 400
+    assert "/ui/costs adds up what runs cost" in answer.text
+
+
 def test_a_run_that_does_not_exist_is_a_404_page(world: World) -> None:
     assert "GET /runs lists" in seen(client_of(world), "/ui/runs/nobody", 404).text
     answer = client_of(world).get("/ui/runs/nobody.json")

@@ -52,8 +52,13 @@ def test_a_limit_refuses_a_run_before_anything_is_read_and_what_it_cost_is_summe
         "rows_scored": ROWS,
         **{name: result[name] for name in names},
     }
-    both = of_model | {"sum": "month", "state": "failed"}
-    lab.here(both, "/runs").problem(400, "invalid-request", "without state")
+    for name, value in (
+        *(("state", "failed"), ("sort", "rows"), ("sort", "finished"), ("limit", "100")),
+        ("after", f"1.{result['run_id']}"),
+    ):
+        both = of_model | {"sum": "month", name: value}
+        problem = lab.here(both, "/runs").problem(400, "invalid-request", f"{name}: sum=month")
+        assert [each["name"] for each in problem["parameters"]] == [name]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from sklearn.linear_model import LinearRegression
 from mlsys.errors import PredictionFailed, TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
+from workers.scoring.ending.cancellation import cancel
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.publishing import ledger
 from workers.scoring.run import execute
@@ -103,6 +104,54 @@ def test_a_run_that_failed_is_in_the_ledger_until_it_succeeds(
     assert again["rejects_table"] == params["output_table"] + "_rejects"
     assert again["request"] == params | {"max_rejects": "1"}
     assert rows(lab, params, state="failed") == []
+
+
+def test_a_run_shows_what_it_goes_on_with_and_the_ledger_what_it_ended_with(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    bad = X.assign(id=range(50))
+    bad.loc[3, "a"] = np.nan
+    params["input_table"] = lab.put(bad)
+    first = params | {"max_drift": "0.9", "contract": "warn"}
+    second = params | {"max_drift": "0.8", "engine": "service"}
+    third = params | {"max_rejects": "1", "contract": "off"}
+
+    def shown(run_id: str) -> tuple[Any, Any]:
+        status = lab.here({"env": "dev"}, f"/runs/{run_id}").json
+        [row] = rows(lab, params)
+        assert row["run_id"] == run_id
+        return status["request"], row["request"]
+
+    lab.here(first).problem(422, "prediction-failed")
+    [row] = rows(lab, params)
+    assert shown(row["run_id"]) == (first, first)
+    lab.here(second).problem(422, "prediction-failed")
+    repeated = params | {"max_drift": "0.8"}  # the engine is that of the plan
+    assert shown(row["run_id"]) == (repeated, repeated)
+    lab.here(third).done()
+    assert shown(row["run_id"]) == (third, third)
+    assert lab.here(first).done()["reused"]  # a repeat of a finished run changes nothing
+    assert shown(row["run_id"]) == (third, third)
+
+
+def test_a_run_that_was_killed_shows_what_its_last_try_tolerates(
+    lab: Lab, params: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    prepared = prepare(lab.clients, lab.request(params))
+    prepared.close()
+    path = f"/runs/{prepared.plan.run_id}"
+    assert lab.here({"env": "dev"}, path).json["request"] == params
+    more = params | {"max_rejects": "2%", "contract": "warn"}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("workers.scoring.run.decide", crash)
+        execute(lab.clients, prepare(lab.clients, lab.request(more)))
+    assert lab.here({"env": "dev"}, path).json["request"] == more
+    cancel(lab.clients, "dev", prepared.plan.run_id, by=None, why="enough")
+    [row] = rows(lab, params)
+    assert (row["state"], row["request"]) == ("cancelled", more)
 
 
 def test_a_repeated_request_writes_the_ledger_row_that_a_crash_lost(

@@ -1,6 +1,8 @@
 """A run's objects may be deleted or damaged at any time: no row is duplicated, nothing is a 500."""
 
+import base64
 import fnmatch
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ from sklearn.linear_model import LinearRegression
 from app.api.problems import status_of
 from mlsys.errors import Conflict, RunInterrupted, TryAgain
 from mlsys.local.stack import LocalStack
+from pushes import wrapped
 from scoring_cases import Lab
 from terraform_cases import MODULE, Config, files_of
 from workers.scoring.answers.status import status
@@ -280,6 +283,28 @@ def test_a_damaged_object_is_named(
             resume(lab, params)
         assert status_of(caught.value)[0] == 409
     assert not lab.exists(params["output_table"])
+
+
+def test_a_plan_of_a_newer_release_is_left_to_that_release(
+    lab: Lab, params: dict[str, str]
+) -> None:
+    prepared = prepare(lab.clients, lab.request(params))
+    prepared.close()
+    store, plan = prepared.store, prepared.plan.to_dict()
+    model, output = plan["model"] | {"quantized": True}, plan["output"] | {"sorted_by": "id"}
+    for newer, name in (
+        ({"sampled": 0.5}, "sampled"),
+        ({"model": model}, "quantized"),
+        ({"output": output}, "sorted_by"),
+    ):
+        store.note("plan.json", plan | newer)
+        problem = lab.here(params).problem(503, "newer-release", f"does not know {name}")
+        assert "rolled back, pass a run_id of your own" in problem["detail"]
+        lab.here({"env": "dev"}, f"/runs/{store.run_id}").problem(503, "newer-release", name)
+        data = base64.b64encode(json.dumps(params).encode()).decode()
+        assert lab.push(wrapped({}, data)).status == 503  # it is delivered again
+    store.note("plan.json", plan)
+    assert lab.here(params).done()["run_id"] == store.run_id
 
 
 @pytest.mark.slow

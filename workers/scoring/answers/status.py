@@ -11,10 +11,11 @@ from mlsys.errors import MlsysError, RunNotFound
 from workers.scoring.journal.attempts import begun_after
 from workers.scoring.journal.decisions import Cancellation, read_cancellation
 from workers.scoring.journal.execution import latest_execution, look_up, without_result
-from workers.scoring.journal.outcomes import Failure, Result, read_failure, read_result
+from workers.scoring.journal.outcomes import Failure, read_failure, read_result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import read_undo, read_undone
 from workers.scoring.planning.plan import Plan, read_plan
+from workers.scoring.planning.requested import requested
 from workers.scoring.request.parsed import check_run_id
 from workers.scoring.shards.part import readable_footers
 from workers.scoring.shards.read_session import latest_session
@@ -37,14 +38,6 @@ def planned(clients: Clients, env: str, run_id: str) -> tuple[RunStore, Plan]:
     return store, plan
 
 
-def requested(plan: Plan, end: Result | Failure | None) -> dict[str, str]:
-    """Return the request that planned a run, with the `max_rejects` of the one that ended it."""
-    request = plan.asked
-    if end is not None and end.max_rejects:
-        request["max_rejects"] = end.max_rejects
-    return {k: v for k, v in request.items() if (k, v) != ("max_rejects", "0")}
-
-
 def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
     """Return a run's state, progress, and result.
 
@@ -58,7 +51,7 @@ def status(clients: Clients, env: str, run_id: str) -> dict[str, Any]:
     """
     store, plan = planned(clients, env, run_id)
     result, failure = read_result(store), read_failure(store)
-    answer = {"env": env, "request": requested(plan, result or failure)}
+    answer = {"env": env, "request": requested(store, plan)}
     cancellation = read_cancellation(store) if result is None else None
     if cancellation is not None:
         return answer | _of_cancelled(store, cancellation) | progress(store, plan)

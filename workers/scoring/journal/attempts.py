@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
@@ -47,17 +47,25 @@ class Attempt:
     until: str = ""
     progress: str | None = None
     end: End | None = None
+    tolerance: Mapping[str, Any] | None = None  # of the request that it works for
 
     @classmethod
     def from_dict(cls, name: str, value: dict[str, Any]) -> Self:
         """Read an `attempts/{time}.json`; an older release wrote only its time."""
-        return cls(name, **{k: value[k] for k in ("at", "until", "progress", "end") if k in value})
+        names = ("at", "until", "progress", "end", "tolerance")
+        return cls(name, **{k: value[k] for k in names if k in value})
 
 
-def begin(store: RunStore, seconds: float = HOUR, task: tuple[int, int] | None = None) -> Attempt:
+def begin(
+    store: RunStore,
+    seconds: float = HOUR,
+    task: tuple[int, int] | None = None,
+    tolerance: Mapping[str, Any] | None = None,
+) -> Attempt:
     """Record that a try begins, which has `seconds`, and return it.
 
     `task` is the index of the task of a job that tries its share, and the number of tasks.
+    `tolerance` is that of the request (`Tolerance`).
 
     Raises:
         NoProgress: the last `MOST` tries ended, and the run is where it was before them.
@@ -78,14 +86,16 @@ def begin(store: RunStore, seconds: float = HOUR, task: tuple[int, int] | None =
                 "that needs less of both."
             )
     until = now + dt.timedelta(seconds=seconds)
-    attempt = Attempt(_name(now, task), now.isoformat(), until.isoformat(), progress)
+    attempt = Attempt(
+        _name(now, task), now.isoformat(), until.isoformat(), progress, tolerance=tolerance
+    )
     store.note(attempt.name, _document(attempt))
     return attempt
 
 
 def latest(store: RunStore, most: int) -> list[Attempt]:
     """Return the run's latest tries, the last one first; a damaged object is left out."""
-    names = sorted((name for name in store.names() if name.startswith(_FOLDER)), reverse=True)
+    names = sorted(store.created(_FOLDER), reverse=True)
     return [_read(store, name) for name in names[:most]]
 
 

@@ -63,6 +63,7 @@ class Decision:
     profile: tuple[Mapping[str, Any], ...] = ()  # its rows of prediction_profiles
     drift: Mapping[str, Any] | None = None  # for the result; None: the run counted nothing
     contract: Mapping[str, Any] | None = None  # as `monitoring.contract.summary` returns it
+    tolerance: Mapping[str, Any] | None = None  # of the request that it was decided for
 
     def to_dict(self) -> dict[str, Any]:
         """Return the decision as JSON values."""

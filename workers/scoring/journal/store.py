@@ -39,10 +39,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients
-from mlsys.errors import Conflict, ObjectNotFound
+from mlsys.errors import Conflict, NewerRelease, ObjectNotFound
+from workers.scoring.journal.typed import UnknownFields
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
+
+UNREADABLE = (Conflict, NewerRelease)  # what reading an object of a run raises
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +106,25 @@ class RunStore:
         """Return what `to` makes of the JSON object.
 
         Raises:
-            Conflict: a field is missing or unknown.
+            Conflict: a field is missing, or is not what it should be.
+            NewerRelease: it has fields that this release does not know.
         """
         try:
             return to(value)
+        except UnknownFields as exc:
+            raise NewerRelease(
+                f"{self.uri(name)} was written by a newer release of the service: this one does "
+                f"not know {exc}. Repeat the request once the release is rolled out. If it was "
+                "rolled back, pass a run_id of your own."
+            ) from exc
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise self.damaged(name) from exc
 
     def damaged(self, name: str) -> Conflict:
         """Return the error for an object that is not what this release of the service writes."""
         return Conflict(
-            f"{self.uri(name)} is damaged, or written by another release of the service: pass a "
-            f"run_id of your own. If the run's rows are not in its output table, deleting "
-            f"{self.uri('')} lets the same request start again."
+            f"{self.uri(name)} is damaged: pass a run_id of your own. While a release is rolled "
+            "out, repeat the request afterwards: the other release may have written the object."
         )
 
     def create(self, name: str, value: Mapping[str, Any]) -> bool:

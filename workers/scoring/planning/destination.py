@@ -11,6 +11,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
+from workers.scoring.journal.typed import exactly
 from workers.scoring.planning.columns import PARQUET_TYPES, Column, columns_of
 from workers.scoring.planning.locations import dataset_location
 from workers.scoring.planning.partition import BY_RUN, check_partition, output_partitioning
@@ -60,9 +61,10 @@ class Destination:
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
+        exactly(cls, value)
         return cls(
             table=TableRef.parse(value["table"], partition=True),
-            columns=tuple(Column(**c) for c in value["columns"]),
+            columns=tuple(Column(**exactly(Column, c)) for c in value["columns"]),
             exists=value["exists"],
             schema=tuple(value["schema"]),
             day=value["day"],

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Self
 
 from mlsys.columns.names import fold
+from workers.scoring.journal.typed import exactly
 from workers.scoring.request.parsed import IDS
 
 # BigQuery's types that have one order, and values that a literal gives back bit by bit.
@@ -117,10 +118,10 @@ class Incremental:
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """Read what `asdict` gave."""
         marks = {
-            name: None if value[name] is None else Watermark(**value[name])
+            name: None if value[name] is None else Watermark(**exactly(Watermark, value[name]))
             for name in ("above", "up_to")
         }
-        return cls(**{**value, **marks, "after": tuple(value["after"])})
+        return cls(**{**exactly(cls, value), **marks, "after": tuple(value["after"])})
 
 
 def source_of(input_table: str, where: str | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from mlsys.artifact.signatures import Signature
@@ -20,6 +20,7 @@ from workers.monitoring.contract import PlannedContract
 from workers.monitoring.reference import Reference
 from workers.query import column_sql
 from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.typed import exactly
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.incremental import Incremental
@@ -58,10 +59,11 @@ class Shadow:
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """Read what `to_dict` gave."""
         plan = value["plan"]
+        exactly(cls, value)
         return cls(
             value["requested"],
             None if plan is None else Plan.from_dict(plan),
-            tuple(Pair(**pair) for pair in value["pairs"]),
+            tuple(Pair(**exactly(Pair, pair)) for pair in value["pairs"]),
             value["fault"],
         )
 
@@ -201,50 +203,47 @@ class Plan:
             "output": self.output.to_dict(),
             "rejects": self.rejects.to_dict(),
         }
-        if not self.beside:
-            del value["beside"]
         for name in ("shadow", "reference", "contract"):
-            part = getattr(self, name)
-            if part is None:
-                del value[name]
-            else:
+            if (part := getattr(self, name)) is not None:
                 value[name] = part.to_dict()
-        return value
+        # An instance of an older release reads a plan that makes no use of a newer field.
+        defaults = {f.name: _default(f) for f in fields(self) if f.name != "warnings"}
+        return {
+            name: part
+            for name, part in value.items()
+            if name not in defaults or getattr(self, name) != defaults[name]
+        }
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
         """Read a `plan.json`."""
-        counted = value.get("reference")
+        parts: dict[str, Any] = {"shadow": Shadow, "incremental": Incremental}
+        parts |= {"reference": Reference, "contract": PlannedContract}
         return cls(
             **{
-                **value,
-                "ids": tuple(Column(**c) for c in value["ids"]),
-                "model": ModelPin(**value["model"]),
+                **exactly(cls, value),
+                "ids": tuple(Column(**exactly(Column, c)) for c in value["ids"]),
+                "model": ModelPin(**exactly(ModelPin, value["model"])),
                 "features": Signature.from_dict({"features": value["features"]}).features,
                 "read_columns": tuple(value["read_columns"]),
                 "outputs": {k: tuple(v) for k, v in value["outputs"].items()},
                 "output": Destination.from_dict(value["output"]),
                 "rejects": Destination.from_dict(value["rejects"]),
                 "warnings": tuple(value["warnings"]),
-                "shadow": Shadow.from_dict(value["shadow"]) if value.get("shadow") else None,
-                "incremental": (
-                    Incremental.from_dict(value["incremental"])
-                    if value.get("incremental")
-                    else None
-                ),
-                "reference": Reference.from_dict(counted) if counted else None,
-                "contract": (
-                    PlannedContract.from_dict(value["contract"]) if value.get("contract") else None
-                ),
+                **{n: of.from_dict(value[n]) for n, of in parts.items() if value.get(n)},
             }
         )
+
+
+def _default(of: Field[Any]) -> Any:
+    return of.default if of.default_factory is MISSING else of.default_factory()
 
 
 def read_plan(store: RunStore) -> Plan | None:
     """Return the run's plan, or None before there is one.
 
     Raises:
-        Conflict: the object is damaged.
+        Conflict, NewerRelease: see `RunStore.parse`.
     """
     document = store.read("plan.json")
     return None if document is None else store.parse("plan.json", document, Plan.from_dict)

@@ -22,6 +22,7 @@ from workers.scoring.journal.outcomes import Failure, Result, read_failure, read
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import Undone, read_undone
 from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.requested import requested
 from workers.sql import statement
 
 LOOKS = 5
@@ -61,7 +62,7 @@ def record(clients: Clients, store: RunStore, plan: Plan, *, just_ended: bool = 
                 return look > 0
         row = [
             bigquery.ScalarQueryParameter(name, "STRING", _text(value))
-            for name, value in _row(plan, end, undone).items()
+            for name, value in _row(plan, end, undone, requested(store, plan)).items()
         ]
         run(clients, store.env, statement("replace_run"), since, *row)
     raise TryAgain(f"The ledger's row of {plan.run_id} kept changing: try again")
@@ -145,15 +146,17 @@ def _with(of_run: float | None, of_undo: float) -> float | None:
     return None if of_run is None else of_run + of_undo
 
 
-def _row(plan: Plan, end: Result | Cancellation | Failure, undone: Undone | None) -> dict[str, Any]:
-    allowed = "0" if isinstance(end, Cancellation) else end.max_rejects
-    tolerance = {} if allowed == "0" else {"max_rejects": allowed}
-    shadow = {} if plan.shadow is None else {"shadow": plan.shadow.requested}
+def _row(
+    plan: Plan,
+    end: Result | Cancellation | Failure,
+    undone: Undone | None,
+    request: Mapping[str, str],
+) -> dict[str, Any]:
     row = plan.ledger_row | {
         "state": _state(end, undone),
         "model_generation": plan.model.generation,
         "model_crc32c": plan.model.crc32c,
-        "request": dict(plan.request) | tolerance | shadow,
+        "request": request,
         "snapshot_at": plan.snapshot_at,
         "finished_at": end.finished_at,
         "seconds": end.seconds,

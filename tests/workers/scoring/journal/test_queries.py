@@ -152,10 +152,10 @@ def test_the_ledger_adds_what_an_undo_costs() -> None:
         (Undone(*said), 1_000, 0.5),  # of an older release
         (Undone(*said, 200, 0.25), 1_200, 0.75),
     ):
-        row = _row(plan, end, undone)
+        row = _row(plan, end, undone, {})
         assert (row["bytes_billed"], row["estimated_cost"]) == (size, usd)
         assert undone is None or Undone.from_dict(undone.to_dict()) == undone
     older = {k: v for k, v in Undone(*said).to_dict().items() if k not in COSTS}
     assert Undone.from_dict(older) == Undone(*said)
     unknown = Result.from_dict(result_of(plan))
-    assert _row(plan, unknown, Undone(*said, 200, 0.25))["bytes_billed"] is None
+    assert _row(plan, unknown, Undone(*said, 200, 0.25), {})["bytes_billed"] is None

@@ -1,0 +1,1 @@
+"""Messages that Pub/Sub pushes to the service: the forms they come in, and quarantine."""
