@@ -20,6 +20,7 @@ from mlsys.local.push import Message, envelope
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import model_events
 from mlsys.models import ModelRef
+from workers.registry.sync import rescan
 from workers.registry.table import list_models
 
 X = pd.DataFrame({"height": [1.0, 2.0, 4.0, 7.0], "weight": [3.0, 1.0, 2.0, 5.0]})
@@ -142,6 +143,14 @@ def notifications_lost(stack: LocalStack) -> Iterator[None]:
         stack.pubsub.wait_until_quiet(60)
     finally:
         stack.pubsub.create_subscription(events)
+
+
+def settled_rescan(clients: Clients) -> int:
+    """Bring the shared registry up to date, and return the number of model versions."""
+    rescan(clients, "dev")
+    result = rescan(clients, "dev")
+    assert (result.registered, result.updated, result.removed) == (0, 0, 0)
+    return result.unchanged
 
 
 def push(stack: LocalStack, message: Message, url: str | None = None) -> int:

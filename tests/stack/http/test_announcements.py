@@ -13,7 +13,7 @@ from mlsys.errors import PredictionFailed
 from mlsys.local.push import Message
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import announcements
-from registry_cases import model_case, notifications_lost
+from registry_cases import model_case, notifications_lost, settled_rescan
 from scoring_cases import Lab
 from workers.announcements import MAX_ATTRIBUTE, Event, announce
 from workers.registry.sync import rescan
@@ -75,6 +75,7 @@ def test_a_rescan_announces_what_it_repairs_and_nothing_else(stack: LocalStack) 
 def test_a_handwritten_row_is_removed_without_losing_other_announcements(
     stack: LocalStack, name: str, version: str
 ) -> None:
+    settled_rescan(stack.clients)
     with model_case(stack, "by-hand") as case, model_case(stack, "foreign") as foreign:
         with notifications_lost(stack):
             case.upload()

@@ -13,7 +13,15 @@ import pytest
 from mlsys.local.push import Message
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import dead_letter
-from registry_cases import TOPIC, ModelCase, model_case, notifications_lost, push, shuffled
+from registry_cases import (
+    TOPIC,
+    ModelCase,
+    model_case,
+    notifications_lost,
+    push,
+    settled_rescan,
+    shuffled,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -189,6 +197,7 @@ def test_a_change_of_only_an_objects_metadata_is_ignored(case: ModelCase) -> Non
 def test_unacknowledged_messages_become_dead_letters_and_a_rescan_repairs_the_registry(
     case: ModelCase,
 ) -> None:
+    settled_rescan(case.clients)
     case.stack.kill_service()
     try:
         case.upload(version="v1")

@@ -18,7 +18,7 @@ from mlsys.errors import ObjectNotFound, RegistryBusy, TryAgain
 from mlsys.local.stack import LocalStack
 from mlsys.local.topics import dead_letter
 from mlsys.settings import Settings
-from registry_cases import TOPIC, ModelCase, model_case, notifications_lost
+from registry_cases import TOPIC, ModelCase, model_case, notifications_lost, settled_rescan
 from workers.registry import sync, table
 from workers.registry.rows import list_objects
 from workers.registry.sync import converge, rescan
@@ -63,14 +63,6 @@ def failing(monkeypatch: pytest.MonkeyPatch, clients: Clients, errors: Iterator[
 
     monkeypatch.setattr(clients.bigquery, "query", query)
     return asked
-
-
-def settled_rescan(clients: Clients) -> int:
-    """Bring the shared registry up to date, and return the number of model versions."""
-    rescan(clients, "dev")
-    result = rescan(clients, "dev")
-    assert (result.registered, result.updated, result.removed) == (0, 0, 0)
-    return result.unchanged
 
 
 # Notifications
@@ -333,6 +325,7 @@ def test_a_rescan_registers_models_whose_notifications_were_lost(case: ModelCase
 
 
 def test_a_rescan_restores_rows_deleted_from_the_registry(case: ModelCase) -> None:
+    settled_rescan(case.clients)
     case.upload()
     before = case.row()
     case.sql("DELETE FROM model_registry WHERE model_name = @name")
