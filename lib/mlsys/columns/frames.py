@@ -17,7 +17,7 @@ from mlsys.columns import dtypes
 from mlsys.columns.decimals import floats_of
 from mlsys.columns.features import UNKNOWN, Feature
 from mlsys.columns.kinds import ColumnFault
-from mlsys.columns.names import check_column_names, fold
+from mlsys.columns.names import check_column_names, fold, is_plain
 from mlsys.columns.stored import stored
 from mlsys.errors import InvalidRequest, SchemaMismatch
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _NULLABLE = {"boolean", "string", "Float32", "Float64"} | {
     f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)
 }
+_TRUNCATE = {"DATETIME": "DATETIME_TRUNC", "TIMESTAMP": "TIMESTAMP_TRUNC"}
 
 
 def from_frame(df: pd.DataFrame) -> pa.Table:
@@ -104,7 +105,8 @@ def to_model_frame(table: pa.Table | pa.RecordBatch, features: Sequence[Feature]
 
     Raises:
         SchemaMismatch: a value cannot be converted exactly, for instance an INT64 beyond 2^53 where
-            the model saw floats; the message names the column.
+            the model saw floats, or a time finer than a second where it saw datetime64[s]; the
+            message names the column.
     """
     import pandas as pd
 
@@ -146,7 +148,13 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
         column = floats_of(column) if is_decimal else column.cast(pa.float64())
     dtype = feature.dtype
     if dtypes.is_arrow(dtype):
-        return pd.Series(pd.arrays.ArrowExtensionArray(_cast(column, dtypes.arrow_of(dtype))))
+        kind = dtypes.arrow_of(dtype)
+        try:
+            return pd.Series(pd.arrays.ArrowExtensionArray(_cast(column, kind)))
+        except pa.ArrowInvalid as exc:
+            if not (pa.types.is_timestamp(kind) and feature.type in _TRUNCATE):
+                raise
+            raise ValueError(_finer(_first_cut(column, kind), kind.unit, feature)) from exc
     nullable = dtype in _NULLABLE
     # These dtypes hold NULLs beside exact integers; in others, integers beside NULLs become floats.
     holds_nulls = nullable or dtype in ("category", "object")
@@ -176,7 +184,29 @@ def _series(column: pa.Array | pa.ChunkedArray, feature: Feature) -> pd.Series:
         out = series.astype(dtype)
     if feature.type == "INT64" and not (out == series).all():
         raise OverflowError(f"values beyond the range of {dtype}")
+    if feature.type in _TRUNCATE:
+        cut = (out != series) & series.notna()
+        if cut.any():
+            raise ValueError(_finer(series[cut].iloc[0], out.dt.unit, feature))
     return out
+
+
+def _first_cut(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> Any:
+    """Return the first time that a coarser unit would cut."""
+    import pyarrow.compute as pc
+
+    kept = column.cast(kind, safe=False).cast(column.type)
+    return column[pc.index(pc.not_equal(kept, column), True).as_py()].as_py()
+
+
+def _finer(value: Any, unit: str, feature: Feature) -> str:
+    """Return what to do about a time that is finer than the training data's unit."""
+    word = {"s": "SECOND", "ms": "MILLISECOND"}[unit]
+    name = feature.name if is_plain(feature.name) else f"`{feature.name}`"
+    return (
+        f"{value} would be cut to a {word.lower()}, the unit of the training data: score a view with "
+        f"{_TRUNCATE[feature.type]}({name}, {word}) AS {name}, or train with datetime64[us]"
+    )
 
 
 def _cast(column: pa.Array | pa.ChunkedArray, kind: pa.DataType) -> Any:

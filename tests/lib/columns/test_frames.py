@@ -1,6 +1,7 @@
 """Frames: a model gets the same values and dtypes in scoring as in training."""
 
 import datetime as dt
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -211,6 +212,17 @@ def test_decimals_become_the_floats_that_python_makes_of_them(kind: str) -> None
         pytest.param(
             column("DATETIME", dt.datetime(9999, 1, 1)), "DATETIME", "datetime64[ns]", id="in ns"
         ),
+        pytest.param(column("DATETIME", MOMENT), "DATETIME", "datetime64[s]", id="in seconds"),
+        pytest.param(column("DATETIME", MOMENT), "DATETIME", "datetime64[ms]", id="milliseconds"),
+        pytest.param(
+            column("TIMESTAMP", None, ZONED),
+            "TIMESTAMP",
+            "datetime64[s, Europe/Berlin]",
+            id="in seconds with a zone, beside a NULL",
+        ),
+        pytest.param(
+            column("DATETIME", None, MOMENT), "DATETIME", "timestamp[s][pyarrow]", id="Arrow's"
+        ),
         pytest.param(column("STRING", "a"), "STRING", "no-such-dtype", id="a handwritten dtype"),
     ],
 )
@@ -222,6 +234,26 @@ def test_a_value_that_would_change_is_refused_by_its_columns_name(
     [(name, text)] = caught.value.columns
     assert name == "a"
     assert f"values do not fit {dtype}: " in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "advice"),
+    [
+        ("DATETIME", "datetime64[s]", "cut to a second, the unit of the training data: "),
+        ("DATETIME", "datetime64[ms]", "DATETIME_TRUNC(a, MILLISECOND) AS a"),
+        ("TIMESTAMP", "datetime64[s, UTC]", "TIMESTAMP_TRUNC(a, SECOND) AS a"),
+        ("TIMESTAMP", "timestamp[ms, tz=UTC][pyarrow]", "TIMESTAMP_TRUNC(a, MILLISECOND) AS a"),
+    ],
+)
+def test_a_time_that_is_finer_than_in_training_is_refused_and_a_whole_one_is_not(
+    kind: str, dtype: str, advice: str
+) -> None:
+    finer = MOMENT if kind == "DATETIME" else ZONED
+    with pytest.raises(SchemaMismatch, match=re.escape(advice)) as caught:
+        given_to_model(column(kind, None, finer), kind, dtype)
+    assert finer.isoformat(" ") in str(caught.value)
+    whole = finer.replace(microsecond=0)
+    assert given_to_model(column(kind, whole, None), kind, dtype)[0] == whole
 
 
 def test_infinity_stays_infinity_in_float32() -> None:
