@@ -11,6 +11,7 @@ from mlsys.artifact import training
 from mlsys.artifact.checksum import crc32c
 from mlsys.artifact.documents import unstorable
 from mlsys.artifact.metadata import json_value, library_versions, model_class, outputs_of
+from mlsys.artifact.output_names import check_distinct
 from mlsys.artifact.parameters import parameters_of
 from mlsys.artifact.profiling import build_profile
 from mlsys.artifact.proof import golden_rows
@@ -41,8 +42,9 @@ def build(
     versions of the libraries.
 
     Raises:
-        InvalidRequest: X, y or metrics cannot be described; the model is not fitted or cannot
-            predict on X; or its predictions for rows of X change when they come from a table.
+        InvalidRequest: X, y or metrics cannot be described; two columns of the output would have
+            one name; the model is not fitted or cannot predict on X; or its predictions for rows of
+            X change when they come from a table.
     """
     training.check_model(model)
     X = training.training_table(X)
@@ -54,7 +56,9 @@ def build(
     _check_form(model, X)
     signature = Signature.from_data(X, getattr(model, "feature_names_in_", None))
     rows = golden_rows(model, X, signature)
-    training.check_outputs(names, outputs_of(rows), "y" if target is None else "target")
+    parameter = "y" if target is None else "target"
+    training.check_outputs(names, outputs_of(rows), parameter)
+    check_distinct(names, parameter, ids, outputs_of(rows))
     document = {
         "model_class": model_class(model),
         "parameters": parameters_of(model) or None,

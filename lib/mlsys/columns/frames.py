@@ -204,8 +204,8 @@ def _finer(value: Any, unit: str, feature: Feature) -> str:
     word = {"s": "SECOND", "ms": "MILLISECOND"}[unit]
     name = feature.name if is_plain(feature.name) else f"`{feature.name}`"
     return (
-        f"{value} would be cut to a {word.lower()}, the unit of the training data: score a view with "
-        f"{_TRUNCATE[feature.type]}({name}, {word}) AS {name}, or train with datetime64[us]"
+        f"{value} would be cut to a {word.lower()}, the unit of the training data: score a view "
+        f"with {_TRUNCATE[feature.type]}({name}, {word}) AS {name}, or train with datetime64[us]"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from mlsys.artifact.output_names import STAMPS, predicted_names
 from mlsys.artifact.signatures import MAX_COLUMNS
 from mlsys.columns.names import duplicates, fold, similar_names
 from mlsys.errors import InvalidRequest, SchemaMismatch
@@ -16,12 +17,6 @@ from workers.scoring.planning.labels import column_names, names_of_labels
 # What gives the values of a model's methods: `SandboxedModel.output_values`
 type ValuesOf = Callable[[Sequence[str], Sequence[str]], dict[str, list[Value]]]
 
-STAMPS = {
-    "predicted_at": "TIMESTAMP",
-    "model_name": "STRING",
-    "model_version": "STRING",
-    "run_id": "STRING",
-}
 # characters of a column's description: https://cloud.google.com/bigquery/quotas
 MAX_DESCRIPTION = 1024
 
@@ -204,12 +199,5 @@ def _prediction_columns(
                 f"{len(types)}, separated by commas",
             )
         )
-    if given is not None:
-        names = list(given)
-    elif len(targets) == len(types):
-        names = list(targets)
-    elif len(types) == 1:
-        names = ["prediction"]
-    else:
-        names = [f"prediction_{i}" for i in range(len(types))]
+    names = predicted_names(targets, len(types)) if given is None else given
     return [Column(n, t) for n, t in zip(names, types, strict=True)]
