@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlsys.cloud.clients import Clients
@@ -25,8 +25,10 @@ from workers.monitoring.evaluations_table import write
 from workers.monitoring.join import Join
 from workers.monitoring.keys import choose_keys
 from workers.monitoring.target import check_label, choose_target
+from workers.monitoring.times import is_time, time_text
 from workers.scoring.planning.columns import Column, columns_of
 from workers.scoring.planning.lookup import columns_of_query
+from workers.scoring.planning.model_pin import ModelPin, read_metadata
 from workers.scoring.planning.partition_filter import any_partition, requires_filter
 from workers.scoring.planning.table_kinds import is_query, kind_of
 
@@ -120,11 +122,18 @@ class _Readable:
 
 
 class _Tables:
-    """The tables of an evaluation, each looked up once."""
+    """The tables and models of an evaluation, each looked up once."""
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._known: dict[TableRef, _Readable | None] = {}
+        self._ids: dict[ModelPin, tuple[str, ...]] = {}
+
+    def ids_of(self, pin: ModelPin) -> tuple[str, ...]:
+        """Return the id columns that a model was uploaded with; none if it is gone."""
+        if pin not in self._ids:
+            self._ids[pin] = read_metadata(self._clients, pin)[0].id_columns
+        return self._ids[pin]
 
     def readable(self, name: TableRef, what: str) -> _Readable:
         """Return a table.
@@ -181,7 +190,16 @@ def _join(
         )
     target = choose_target(plan, request.prediction_column, request.task)
     check_label(label, target)
-    keys = choose_keys(plan, labels.columns, label.name, labels.name, request.id_columns)
+    if is_time(label, target):
+        target = replace(target, classes=tuple(map(time_text, target.classes)))
+    keys = choose_keys(
+        plan,
+        labels.columns,
+        label.name,
+        labels.name,
+        request.id_columns,
+        lambda: tables.ids_of(plan.model),
+    )
     read = [*(key.name for key, _ in keys), target.column.name, *target.scores]
     if gone := [name for name in read if output.column(name) is None]:
         raise SchemaMismatch(

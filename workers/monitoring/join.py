@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mlsys.cloud.tables import TableRef
 from workers.monitoring.target import NUMBERS, Target, common_type
+from workers.monitoring.times import is_time, label_sql, prediction_sql
 from workers.scoring.planning.columns import Column
 from workers.sql import template
 
@@ -31,6 +32,8 @@ class Join:
         """The type in which labels and predictions are compared."""
         if self.target.task == NUMBERS:
             return "FLOAT64"
+        if is_time(self.label, self.target):
+            return "STRING"
         same = self.label.type == self.target.column.type
         return self.label.type if same else "FLOAT64"
 
@@ -48,8 +51,8 @@ class Join:
             "keys": ", ".join(keys),
             "key_fields": _aliased(keys, keys),
             "keys_present": " AND ".join(f"{key} IS NOT NULL" for key in keys),
-            "prediction": _present(_cast("p", self.target.column, self.type), self.type),
-            "label": _present(_cast("l", self.label, self.type), self.type),
+            "prediction": self._prediction(),
+            "label": self._label(),
             "scores": ", ".join(f"({k}, {score})" for k, score in enumerate(scores)),
             "score_sum": " + ".join(f"{score} * 0" for score in scores) or "0.0",  # 0, NaN or NULL
             "output_filter": self.output_filter,
@@ -57,6 +60,16 @@ class Join:
             "class_of_k": self._class_of_k(),
         }
         return template("evaluated_rows", body).substitute(names)
+
+    def _prediction(self) -> str:
+        if is_time(self.label, self.target):
+            return prediction_sql(f"p.`{self.target.column.name}`")
+        return _present(_cast("p", self.target.column, self.type), self.type)
+
+    def _label(self) -> str:
+        if is_time(self.label, self.target):
+            return label_sql(f"l.`{self.label.name}`")
+        return _present(_cast("l", self.label, self.type), self.type)
 
     def _class_of_k(self) -> str:
         cases = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.names import fold
@@ -21,11 +21,12 @@ def choose_keys(
     label_column: str,
     labels_table: TableRef,
     given: Sequence[str] | None,
+    own: Callable[[], Sequence[str]],
 ) -> tuple[tuple[Column, Column], ...]:
     """Return the columns by which predictions and labels are joined, as each table has them.
 
-    Those of `given`; else the id columns that the run's request names; else the only one that
-    both tables have.
+    Those of `given`; else the id columns that the run's request names; else those of the model,
+    which `own` gives, if the table with labels has them all; else the only one that both have.
 
     Raises:
         InvalidRequest: it is not clear which columns are meant, the run did not carry one over, or
@@ -41,7 +42,10 @@ def choose_keys(
     offered = {fold(c.name): c for c in labels}
     named = tuple(given or plan.request.get("id_columns", "*").split(","))
     if named == ("*",):
-        named = _the_common_one(plan, offered, label_column, labels_table)
+        both = carried.keys() & offered.keys() - {fold(label_column)}
+        named = tuple(own()) if len(both) > 1 else ()
+        if not named or not both.issuperset(map(fold, named)):
+            named = _the_common_one(plan, offered, label_column, labels_table)
     if wrong := [name for name in named if fold(name) not in carried]:
         text = f"the run has no {', '.join(wrong)}: pass any of {_names(plan.ids)}"
         raise InvalidRequest(("id_columns", text))

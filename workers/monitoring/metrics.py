@@ -78,7 +78,7 @@ def measure_classes(
     if positive is not None:
         own = confusion.figures(positive)
         metrics |= {name: own[name] for name in ("precision", "recall", "f1")}
-    notes = []
+    notes = confusion.apart(classes)
     areas = {curve["k"]: _area(curve) for curve in row["curves"] or ()}
     unknown = confusion.unknown(classes)
     if probabilities and not unknown:
@@ -146,6 +146,17 @@ class _Confusion:
             weighted = math.fsum(c[name] * c["rows"] for c in per_class)
             metrics[f"{name}_weighted"] = weighted / self.total
         return metrics
+
+    def apart(self, classes: Sequence[Any]) -> list[str]:
+        """Return a note if no label is a prediction, nor a class of the model: other spellings."""
+        labels, predictions = sorted(self.labels), sorted(self.predictions)
+        if isinstance(labels[0], bool) or set(labels) & {*predictions, *classes}:
+            return []
+        return [
+            f"no label is equal to any prediction (labels: {_listed(labels)}; predictions: "
+            f"{_listed(predictions)}): if they mean the same classes, pass a view that spells the "
+            "labels as the predictions"
+        ]
 
     def unknown(self, classes: Sequence[Any]) -> list[Any]:
         """Return the labels that are not classes of the model, if those are known."""

@@ -12,11 +12,12 @@ from workers.scoring.planning.plan import Plan
 
 CLASSES, NUMBERS = TASKS = ("classification", "regression")
 NUMERIC_TYPES = frozenset(("INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC"))
+TIMES = frozenset(("DATE", "DATETIME", "TIMESTAMP"))
 _LABELS = NUMERIC_TYPES | {"STRING", "BOOL"}
 # https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules, by the type that a
 # prediction can have.
 _CASTS = {
-    "STRING": NUMERIC_TYPES | {"BOOL", "BYTES", "DATE", "DATETIME", "TIME", "TIMESTAMP"},
+    "STRING": NUMERIC_TYPES | {"BYTES", "TIME"},
     "BOOL": {"INT64", "STRING"},
     "INT64": {"BOOL", "STRING"},
     "FLOAT64": {"STRING"},
@@ -102,6 +103,8 @@ def check_label(label: Column, target: Target) -> None:
     predicted = target.column
     if label.type in _LABELS and common_type(label.type, predicted.type) is not None:
         return
+    if label.type in TIMES and predicted.type == "STRING":  # `workers.monitoring.times`
+        return
     raise SchemaMismatch(
         f"Labels and predictions have different types: {_advice(label, predicted)}.",
         [
@@ -118,6 +121,8 @@ def _advice(label: Column, predicted: Column) -> str:
     by = f"CAST({name} AS {kind})" if label.type in _CASTS[kind] else None
     if label.type == "BOOL" and kind in NUMERIC_TYPES:
         by = f"CAST({name} AS INT64)"  # which is compared with any number
+    elif label.type == "BOOL" and kind == "STRING":
+        by = f"IF({name}, 'True', 'False')"  # as a run writes such classes
     elif label.type in NUMERIC_TYPES and kind == "BOOL":
         by = f"{name} != 0"
     if by is None:

@@ -163,6 +163,18 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(lab: Lab, run: dict[
 
 
 @pytest.mark.slow
+def test_rows_are_told_apart_by_the_ids_that_the_model_was_uploaded_with(lab: Lab) -> None:
+    name = lab.upload(MODEL, X, target="survived", id_columns=["pair", "half"])
+    ids = pd.DataFrame({"pair": np.arange(60) // 2, "half": np.arange(60) % 2})
+    run = lab.here(lab.params(lab.put(ids.join(X)), name)).done()
+    answer = lab.here(query(run, lab.put(ids.assign(y=Y))), "/evaluate")
+    [measured] = answer.json["evaluations"]
+    assert measured["id_columns"] == ["pair", "half"] and measured["rows_evaluated"] == 60
+    halves = lab.put(ids.drop(columns="half").assign(y=Y))
+    lab.here(query(run, halves), "/evaluate").problem(422, "schema-mismatch", "not unique")
+
+
+@pytest.mark.slow
 def test_the_runs_of_a_period_are_evaluated_unless_their_rows_were_replaced(lab: Lab) -> None:
     name = lab.upload(LinearRegression().fit(X, X["b"]), X, unique("evaluated"), target="y_hat")
     table, output = lab.put(DATA), lab.name("output")

@@ -93,7 +93,11 @@ def test_a_target_that_is_not_clear_is_refused(
         ("STRING", "INT64", "with CAST(truth AS INT64)."),
         ("STRING", "FLOAT64", "with CAST(truth AS FLOAT64)."),
         ("INT64", "STRING", "with CAST(truth AS STRING)."),
-        ("DATE", "STRING", "with CAST(truth AS STRING)."),
+        ("BOOL", "STRING", "with IF(truth, 'True', 'False')."),
+        ("DATE", "STRING", None),
+        ("DATETIME", "STRING", None),
+        ("TIMESTAMP", "STRING", None),
+        ("TIME", "STRING", "with CAST(truth AS STRING)."),
         ("DATE", "INT64", "pass a label_column whose values are INT64."),
         ("TIMESTAMP", "BOOL", "pass a label_column whose values are BOOL."),
         ("ARRAY", "INT64", "pass a label_column whose values are INT64."),
@@ -117,8 +121,15 @@ def test_the_advice_for_a_label_quotes_its_name() -> None:
         check_label(Column("its truth", "INT64"), Target(Column("y", "STRING"), CLASSES))
 
 
-def keys(run: Plan, *labels: Column, given: tuple[str, ...] | None = None) -> list[str]:
-    chosen = choose_keys(run, [*labels, Column("truth", "INT64")], "truth", LABELS, given)
+def keys(
+    run: Plan,
+    *labels: Column,
+    given: tuple[str, ...] | None = None,
+    own: tuple[str, ...] = (),
+) -> list[str]:
+    chosen = choose_keys(
+        run, [*labels, Column("truth", "INT64")], "truth", LABELS, given, lambda: own
+    )
     return [f"{a.name} {b.type}" for a, b in chosen]
 
 
@@ -129,6 +140,17 @@ def test_ids_are_those_named_else_the_only_one_in_both_tables() -> None:
     assert keys(plan(ids=carried, id_columns="Id"), NAME, ID) == ["Id INT64"]
     assert keys(plan(ids=carried, id_columns="*"), ID) == ["Id INT64"]
     assert keys(plan(), Column("Id", "FLOAT64")) == ["Id FLOAT64"]
+
+
+def test_a_request_without_ids_takes_those_of_the_model_if_the_labels_have_them_all() -> None:
+    both = plan(ids=(ID, NAME))
+    assert keys(both, NAME, ID, own=("id", "NAME")) == ["Id INT64", "Name STRING"]
+    assert keys(both, ID, own=("Id", "Name")) == ["Id INT64"]  # the only common one
+    assert keys(both, NAME, ID, given=("Id",), own=("Id", "Name")) == ["Id INT64"]
+    assert keys(plan(ids=(ID, NAME), id_columns="Name"), NAME, ID, own=("Id",)) == ["Name STRING"]
+    for own in (("*",), ("gone",), ("Id", "truth")):
+        with pytest.raises(InvalidRequest, match="both have Id, Name"):
+            keys(both, NAME, ID, own=own)
 
 
 @pytest.mark.parametrize(

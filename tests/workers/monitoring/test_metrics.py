@@ -67,3 +67,17 @@ def test_errors_whose_squares_overflow_are_left_out_and_named() -> None:
     [note] = measured.notes
     assert note.startswith("3 of 5,000 rows have a prediction or a label beyond 1e+150")
     assert "rmse, mae, mean_error, r2" in note
+
+
+def test_labels_in_another_spelling_than_every_prediction_are_named() -> None:
+    def notes(cells: list[tuple[Any, Any]], *classes: Any) -> str:
+        confusion = [{"label": a, "prediction": b, "n": 2} for a, b in cells]
+        row = {"confusion": confusion, "curves": (), "bins": ()}
+        return " ".join(measure_classes(row, classes).notes)
+
+    other = notes([("Yes", "yes"), ("No", "no")])
+    assert other.startswith("no label is equal to any prediction (labels: 'No', 'Yes'; predic")
+    assert "no label is equal" in notes([("Yes", "yes")], "no", "yes")
+    assert notes([("Yes", "yes"), ("no", "no")]) == ""
+    assert notes([("no", "yes")], "no", "yes") == ""  # wrong, and a class of the model
+    assert notes([(True, False)]) == ""
