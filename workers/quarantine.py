@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 
 from mlsys.cloud.clients import TIMEOUT, Clients
-from mlsys.events.quarantine import FOLDER
+from mlsys.cloud.quarantine import FOLDER
 
 CONTENT_TYPE = "content-type"  # how to read a body; not part of a message's identity
 
@@ -24,7 +24,7 @@ def quarantine(
 ) -> str:
     """Write the body of a message as it was received, with the reason, and return its `gs://` URI.
 
-    `headers` are those that are part of the message (`mlsys.events.pushes.kept_headers`). The
+    `headers` are those that are part of the message (`mlsys.cloud.pushes.kept_headers`). The
     object is `quarantine/{date}/{hash}.json` in the environment's runs bucket: the same message on
     the same day is the same object, however often it is delivered.
     """

@@ -28,6 +28,7 @@ from app.api.notifications import DIRECT, StorageEvent
 from app.api.problems import answer, documented
 from app.continuations import publish_request
 from mlsys.artifact.refs import AliasRef, ModelRef
+from mlsys.cloud.pushes import NOTIFICATION, Malformed, PushMessage, kept_headers
 from mlsys.errors import (
     InvalidRequest,
     MlsysError,
@@ -38,7 +39,6 @@ from mlsys.errors import (
     TooManyRuns,
     TryAgain,
 )
-from mlsys.events.pushes import NOTIFICATION, Malformed, PushMessage, kept_headers
 
 if TYPE_CHECKING:
     from workers.scoring.request.parsed import ScoringRequest

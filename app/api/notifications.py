@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from mlsys.events.pushes import NOTIFICATION, Malformed, PushMessage
+from mlsys.cloud.pushes import NOTIFICATION, Malformed, PushMessage
 
 DIRECT = "google.cloud.storage.object.v1."
 AUDIT = "google.cloud.audit.log.v1.written"

@@ -13,7 +13,7 @@ from edge_cases import REQUEST, Recorder, envelope
 from edge_cases import client as client
 from edge_cases import did as did
 from mlsys.cloud.partitions import concrete
-from mlsys.events.pushes import PushMessage
+from mlsys.cloud.pushes import PushMessage
 
 RELATIVE = REQUEST | {
     "input_table": "my-project.titanic.test$yesterday",

@@ -20,8 +20,8 @@ from edge_cases import (
 )
 from edge_cases import client as client
 from edge_cases import did as did
+from mlsys.cloud.pushes import Malformed, PushMessage
 from mlsys.errors import RegistryBusy, RunInterrupted
-from mlsys.events.pushes import Malformed, PushMessage
 
 MALFORMED = [
     pytest.param(b"", "is not JSON", id="empty"),

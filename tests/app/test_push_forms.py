@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from app.api.notifications import StorageEvent
 from edge_cases import REQUEST, Recorder, client, did, envelope
-from mlsys.events.pushes import Malformed, PushMessage, kept_headers
+from mlsys.cloud.pushes import Malformed, PushMessage, kept_headers
 from tokens import SERVICE
 from wired import wired
 from workers.quarantine import quarantine

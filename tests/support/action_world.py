@@ -11,8 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from edge_cases import SERVICE
+from mlsys.cloud.quarantine import Record
 from mlsys.errors import RunNotFound
-from mlsys.events.quarantine import Record
 from wired import wired
 from workers.registry.difference import Difference
 from workers.registry.move import Moved, MoveRequest
@@ -98,11 +98,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         ],
         "workers.registry.difference.difference": lambda *_: made.difference,
         "workers.registry.hints.hint": lambda _, env, keys: made.did("hinted", keys) or len(keys),
-        "mlsys.events.quarantine.objects": lambda *_: [MESSAGE.name],
-        "mlsys.events.quarantine.read": lambda _, env, names: [
+        "mlsys.cloud.quarantine.objects": lambda *_: [MESSAGE.name],
+        "mlsys.cloud.quarantine.read": lambda _, env, names: [
             (name, MESSAGE) for name in names if name == MESSAGE.name
         ],
-        "mlsys.events.quarantine.replay": lambda _, env, record: made.did("replayed", record.name),
+        "mlsys.cloud.quarantine.replay": lambda _, env, record: made.did("replayed", record.name),
     }
     for path in replaced:  # a module that is imported later would keep what is there then
         pkgutil.resolve_name(path)

@@ -12,8 +12,8 @@ from mlsys.artifact.refs import ModelRef
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.cloud.errors import cloud_errors
 from mlsys.cloud.messages import Use
+from mlsys.cloud.pushes import NOTIFICATION
 from mlsys.errors import InvalidRequest
-from mlsys.events.pushes import NOTIFICATION
 
 
 def hint(clients: Clients, env: str, keys: Iterable[str]) -> int:

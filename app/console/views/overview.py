@@ -58,7 +58,7 @@ def numbers() -> Page:
 @page("/checks")
 def checks() -> Page:
     """Show drift, and what a look at the buckets tells, a part of the overview."""
-    from mlsys.events import quarantine
+    from mlsys.cloud import quarantine
     from workers.monitoring.looking_back import drifted_runs
     from workers.registry.difference import difference
 

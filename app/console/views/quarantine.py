@@ -11,8 +11,8 @@ from werkzeug.wrappers import Response
 from app import logs, service
 from app.console import forms
 from app.console.pages import Page, blueprint, env, page, see
+from mlsys.cloud.quarantine import FOLDER, Record
 from mlsys.errors import InvalidRequest, ObjectNotFound
-from mlsys.events.quarantine import FOLDER, Record
 
 SHOWN = 50  # messages, the oldest first
 MAX_BODY, MAX_REASON = 20_000, 500  # characters that are shown
@@ -21,7 +21,7 @@ MAX_BODY, MAX_REASON = 20_000, 500  # characters that are shown
 @page("/quarantine")
 def quarantine() -> Page:
     """List the messages that the service could not read."""
-    from mlsys.events import quarantine as messages
+    from mlsys.cloud import quarantine as messages
 
     clients, name = service().clients, env()
     names = messages.objects(clients, name)
@@ -47,7 +47,7 @@ def replay() -> Response:
 
 
 def _replay(record: Record) -> Response:
-    from mlsys.events import quarantine as messages
+    from mlsys.cloud import quarantine as messages
 
     logs.note(who=forms.who())
     messages.replay(service().clients, env(), record)
@@ -56,7 +56,7 @@ def _replay(record: Record) -> Response:
 
 
 def _named(name: str) -> Record:
-    from mlsys.events import quarantine as messages
+    from mlsys.cloud import quarantine as messages
 
     if not name.startswith(f"{FOLDER}/"):
         raise InvalidRequest(("name", f"{name[:80]!r} is not in quarantine. Choose one there."))

@@ -67,6 +67,7 @@ def _examine(options: argparse.Namespace) -> list[Finding]:
     from mlsys.doctor.deployment import Deployment
     from mlsys.doctor.examination import examine
     from mlsys.doctor.trial import try_run
+    from mlsys.models import upload_model
     from mlsys.remote.service import Service, service_url
 
     try:
@@ -79,7 +80,8 @@ def _examine(options: argparse.Namespace) -> list[Finding]:
         return findings
     if any(finding.state == "failed" for finding in findings):
         return [*findings, Finding("run", "skipped", "It needs every check to pass.")]
-    return [*findings, try_run(at, options.dataset, lambda line: print(line, file=sys.stderr))]
+    trial = try_run(at, options.dataset, upload_model, lambda line: print(line, file=sys.stderr))
+    return [*findings, trial]
 
 
 def _exports(env: str) -> str:

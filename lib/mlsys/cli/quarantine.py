@@ -11,7 +11,7 @@ from mlsys.errors import InvalidRequest, SettingsError
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
-    from mlsys.events.quarantine import Record
+    from mlsys.cloud.quarantine import Record
 
 MAX_LISTED = 1_000
 
@@ -46,7 +46,7 @@ def add_to(commands: Any) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     from mlsys.cloud.clients import default_clients
-    from mlsys.events.quarantine import objects, read
+    from mlsys.cloud.quarantine import objects, read
 
     if options.limit < 1:
         raise SettingsError(f"--limit is {options.limit}: pass a number above 0")
@@ -69,7 +69,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     from mlsys.cloud.clients import default_clients
-    from mlsys.events.quarantine import objects, read, replay
+    from mlsys.cloud.quarantine import objects, read, replay
 
     if bool(options.name) == options.all:
         raise SettingsError("name the messages to publish again, or pass --all")

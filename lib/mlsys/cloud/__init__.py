@@ -1,1 +1,1 @@
-"""Access to Google Cloud: clients, credentials, errors, progress of calls, loopback addresses."""
+"""Access to Google Cloud: clients, credentials, errors, progress; pushed messages, quarantine."""

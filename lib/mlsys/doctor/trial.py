@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from mlsys.artifact.refs import ModelRef
 from mlsys.cloud.clients import TIMEOUT, bigquery_retry
 from mlsys.cloud.messages import Use
 from mlsys.cloud.tables import TableRef
@@ -21,13 +22,18 @@ ANSWER = 600.0  # seconds; a first instance starts, and a first load job may wai
 HOURS = 1  # after which BigQuery deletes the tables, if this process could not
 
 
-def try_run(at: Deployment, dataset: str, progress: Callable[[str], None]) -> Finding:
+def try_run(
+    at: Deployment,
+    dataset: str,
+    upload_model: Callable[..., ModelRef],
+    progress: Callable[[str], None],
+) -> Finding:
     """Upload a model, score a row with it, compare the row, and delete what was made.
 
     Both tables are in `dataset`, project.dataset, which the service may write. The run's objects
-    and its row in the ledger stay, as those of every run.
+    and its row in the ledger stay, as those of every run. `upload_model` is the notebook's.
     """
-    trial = _Trial(at, dataset, progress)
+    trial = _Trial(at, dataset, upload_model, progress)
     check = Check(
         "run",
         trial.run,
@@ -43,8 +49,14 @@ def try_run(at: Deployment, dataset: str, progress: Callable[[str], None]) -> Fi
 
 
 class _Trial:
-    def __init__(self, at: Deployment, dataset: str, progress: Callable[[str], None]) -> None:
-        self.at, self.progress = at, progress
+    def __init__(
+        self,
+        at: Deployment,
+        dataset: str,
+        upload_model: Callable[..., ModelRef],
+        progress: Callable[[str], None],
+    ) -> None:
+        self.at, self.upload_model, self.progress = at, upload_model, progress
         self.doing = ""
         unique = secrets.token_hex(4)  # two people may try it at the same time
         self.model = f"{NAME}-{unique}"
@@ -83,16 +95,14 @@ class _Trial:
             f"scored in {ended - registered:.1f} s (run {result['run_id']})."
         )
 
-    def _upload(self) -> Any:
+    def _upload(self) -> ModelRef:
         import pandas as pd
         from sklearn.linear_model import LinearRegression
-
-        from mlsys.models import upload_model
 
         X = pd.DataFrame({"x": [0.0, 1.0, 2.0]})
         y = pd.Series([0.0, 2.0, 4.0], name="prediction")
         model = LinearRegression().fit(X, y)
-        return upload_model(model, self.model, X=X, y=y, env=self.at.env, id_columns=["id"])
+        return self.upload_model(model, self.model, X=X, y=y, env=self.at.env, id_columns=["id"])
 
     def _score(self, version: str) -> dict[str, Any]:
         parameters = {

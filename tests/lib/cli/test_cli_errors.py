@@ -24,8 +24,8 @@ from mlsys.artifact import signing
 from mlsys.cli import errors, local
 from mlsys.cli import parser as cli
 from mlsys.cli.errors import EXIT_CODES, Stopped, explain
+from mlsys.cloud import quarantine
 from mlsys.errors import InvalidRequest, SettingsError
-from mlsys.events import quarantine
 from mlsys.remote import service
 
 PREDICT = ["--env", "dev", "--input-table", "p.d.i", "--output-table", "p.d.o"]

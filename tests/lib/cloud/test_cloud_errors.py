@@ -28,6 +28,7 @@ import mlsys.remote.identity_token
 from broken_cloud import BrokenCloud
 from mlsys.artifact import signing
 from mlsys.cli.errors import explain
+from mlsys.cloud import quarantine
 from mlsys.cloud.errors import TABLE, cloud_errors, translated
 from mlsys.cloud.messages import ROLES, Use
 from mlsys.errors import (
@@ -43,7 +44,6 @@ from mlsys.errors import (
     PermissionMissing,
     TableNotFound,
 )
-from mlsys.events import quarantine
 from mlsys.registry import promotion, row, version_upload
 
 X = pd.DataFrame({"a": [1.0, 2.0]})

@@ -13,7 +13,7 @@ from google.api_core.exceptions import NotFound
 
 from mlsys.cli import main
 from mlsys.cloud.clients import clients_for
-from mlsys.events.quarantine import objects, parse, read, records
+from mlsys.cloud.quarantine import objects, parse, read, records
 from mlsys.gcs import gcs_put
 from mlsys.local.stack import LocalStack
 from registry_cases import fitted, model_case, notifications_lost

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.cloud.errors import cloud_errors
 from mlsys.cloud.messages import Use
+from mlsys.cloud.pushes import PushMessage
 from mlsys.errors import InvalidRequest, ObjectNotFound
-from mlsys.events.pushes import PushMessage
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob

@@ -1,1 +1,0 @@
-"""Messages that Pub/Sub pushes to the service: the forms they come in, and quarantine."""
