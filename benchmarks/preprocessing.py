@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.workloads import Workload, fit, slices, workloads
+from mlsys.artifact.estimators.inputs import model_input
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.frames import from_frame, to_model_frame
-from mlsys.estimators.inputs import model_input
 from workers.inference.fast_path.compiler import compile_model
 from workers.inference.fast_path.model import Compiled
 from workers.inference.fast_path.same_bits import same_bits

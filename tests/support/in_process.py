@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlsys.artifact.estimators.row_width import rows_at_once
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.columns.features import Feature
-from mlsys.estimators.row_width import rows_at_once
 from workers.inference.description import Description, describe, output_values
 from workers.inference.host import Host
 from workers.inference.predictor import PredictionSpec, Predictor

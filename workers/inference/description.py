@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, cast
 
+from mlsys.artifact.estimators.inputs import ANY, TEXT, one_column
 from mlsys.artifact.signatures import MAX_COLUMNS
-from mlsys.estimators.inputs import ANY, TEXT, one_column
 from workers.inference.shapes import METHODS, Value, prediction_types
 
 MAX_NAME = 1_000  # characters of a feature's name that are kept; a column's has at most 300
@@ -27,7 +27,7 @@ class Description:
     methods: tuple[str, ...]  # those that can be outputs
     feature_names: tuple[str, ...] | None  # that it was fitted with
     feature_count: int | None
-    one_column: Literal["text", "any"] | None  # `mlsys.estimators.inputs.one_column`
+    one_column: Literal["text", "any"] | None  # `mlsys.artifact.estimators.inputs.one_column`
     prediction_types: tuple[str, ...]  # BigQuery's, one for each value of `predict`
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mlsys.artifact.estimators.row_width import rows_at_once
 from mlsys.artifact.loading import LoadedModel, load_model, sklearn_version
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.parameters import parameters_of
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.features import Feature
-from mlsys.estimators.row_width import rows_at_once
 from mlsys.safe_pickle.admitted import admitted_by
 from workers.inference import rehearsal
 from workers.inference.any_code import load_any

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlsys.artifact.estimators.inputs import model_input
 from mlsys.columns.features import Feature
 from mlsys.columns.frames import to_model_frame
-from mlsys.estimators.inputs import model_input
 
 if TYPE_CHECKING:
     import pyarrow as pa

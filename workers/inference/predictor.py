@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from mlsys.artifact.estimators.set_output import restore_output
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.features import Feature
 from mlsys.columns.names import fold
 from mlsys.columns.texts import texts
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
-from mlsys.estimators.set_output import restore_output
 from workers.inference.fast_path.choose import Route, follow
 from workers.inference.one_thread import limit_to_one_thread
 

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from mlsys.artifact.estimators.parts import parts_of
+from mlsys.artifact.estimators.set_output import restore_output
 from mlsys.artifact.golden import golden_method, golden_table
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.refusals import not_in_the_image
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.features import Feature
 from mlsys.errors import MetadataInvalid, ModelUnusable
-from mlsys.estimators.parts import parts_of
-from mlsys.estimators.set_output import restore_output
 from workers.inference.plain_path import ask
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mlsys.artifact.estimators.fitted import not_fitted
+from mlsys.artifact.estimators.inputs import one_column
+from mlsys.artifact.estimators.randomness import ANSWERS_VARY, draws_answers
+from mlsys.artifact.estimators.set_output import restore_output
 from mlsys.artifact.golden import golden_table, replay
 from mlsys.artifact.loading import LoadedModel
 from mlsys.artifact.metadata import ModelMetadata, version_warnings
 from mlsys.artifact.other_release import advice, unusable
 from mlsys.errors import MetadataInvalid, ModelUnusable
-from mlsys.estimators.fitted import not_fitted
-from mlsys.estimators.inputs import one_column
-from mlsys.estimators.randomness import ANSWERS_VARY, draws_answers
-from mlsys.estimators.set_output import restore_output
 
 MAX_REASON = 2000  # characters
 

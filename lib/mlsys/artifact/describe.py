@@ -10,6 +10,7 @@ from typing import Any
 from mlsys.artifact import training
 from mlsys.artifact.checksum import crc32c
 from mlsys.artifact.documents import unstorable
+from mlsys.artifact.estimators.inputs import TEXT, one_column
 from mlsys.artifact.metadata import json_value, library_versions, model_class, outputs_of
 from mlsys.artifact.output_names import check_distinct
 from mlsys.artifact.parameters import parameters_of
@@ -17,7 +18,6 @@ from mlsys.artifact.profiling import build_profile
 from mlsys.artifact.proof import golden_rows
 from mlsys.artifact.signatures import Signature
 from mlsys.errors import InvalidRequest, ModelUnusable
-from mlsys.estimators.inputs import TEXT, one_column
 
 
 def build(
@@ -81,7 +81,7 @@ def build(
 
 def _check_form(model: Any, X: Any) -> None:
     """Refuse a model that is not fitted, and an X with the wrong number of dimensions."""
-    from mlsys.estimators.fitted import not_fitted
+    from mlsys.artifact.estimators.fitted import not_fitted
 
     if (unfitted := not_fitted(model)) is not None:
         raise InvalidRequest(("model", f"is not fitted: call fit on the {unfitted} first"))

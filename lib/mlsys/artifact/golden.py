@@ -14,13 +14,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from mlsys.arguments import kind_of
+from mlsys.artifact.estimators.inputs import model_input, one_column
+from mlsys.artifact.estimators.randomness import ANSWERS_VARY
 from mlsys.artifact.metadata import ModelMetadata, json_value
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.frames import to_model_frame
 from mlsys.errors import MetadataInvalid, SchemaMismatch
-from mlsys.estimators.inputs import model_input, one_column
-from mlsys.estimators.randomness import ANSWERS_VARY
 
 if TYPE_CHECKING:
     import pandas as pd

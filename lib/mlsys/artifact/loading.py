@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mlsys.artifact.estimators.parts import parts_of
+from mlsys.artifact.estimators.row_width import MOST, row_width
+from mlsys.artifact.estimators.set_output import without_polars
 from mlsys.artifact.other_release import advice, differs
 from mlsys.artifact.refusals import why_not
 from mlsys.errors import ModelUnusable
-from mlsys.estimators.parts import parts_of
-from mlsys.estimators.row_width import MOST, row_width
-from mlsys.estimators.set_output import without_polars
 from mlsys.safe_pickle.decompress import TooLarge, unpack
 from mlsys.safe_pickle.handles import UnsafePickle
 from mlsys.safe_pickle.saved_with import saved_with

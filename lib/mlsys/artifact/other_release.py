@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mlsys.estimators.parts import parts_of
+from mlsys.artifact.estimators.parts import parts_of
 
 METHODS = ("predict", "predict_proba", "decision_function", "transform", "score_samples")
 TRIED = 3  # parts of each class

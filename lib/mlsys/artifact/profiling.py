@@ -9,6 +9,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mlsys.artifact.edges import edges_of, number
+from mlsys.artifact.estimators.importance import importances
+from mlsys.artifact.estimators.inputs import model_input
 from mlsys.artifact.identifiers import looks_like_identifier
 from mlsys.artifact.profile import VERSION, ColumnProfile
 from mlsys.artifact.profile_size import MAX_VALUE, MAX_VALUES, fitted, most_bytes
@@ -18,8 +20,6 @@ from mlsys.columns.features import precision_of
 from mlsys.columns.kinds import ColumnFault
 from mlsys.columns.stored import stored
 from mlsys.columns.texts import texts
-from mlsys.estimators.importance import importances
-from mlsys.estimators.inputs import model_input
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from mlsys.artifact.estimators.inputs import model_input
+from mlsys.artifact.estimators.randomness import ANSWERS_VARY
 from mlsys.artifact.golden import answers_of, replay
 from mlsys.artifact.metadata import ModelMetadata, json_value
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.frames import to_model_frame
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelUnusable, SchemaMismatch
-from mlsys.estimators.inputs import model_input
-from mlsys.estimators.randomness import ANSWERS_VARY
 
 GOLDEN_ROWS = 5
 

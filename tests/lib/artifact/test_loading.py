@@ -19,9 +19,9 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mlsys.artifact.estimators.inputs import model_input
 from mlsys.artifact.loading import load_model
 from mlsys.errors import ModelUnusable
-from mlsys.estimators.inputs import model_input
 
 X = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0] * 3, "b": [1.0, 0.0, 1.0, 0.0] * 3})
 Y = [0, 0, 1, 1] * 3

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from mlsys.artifact.documents import text_of
+from mlsys.artifact.estimators.importance import importances
 from mlsys.artifact.profile import Profile, figures
 from mlsys.artifact.profile_size import BYTES, size_of
 from mlsys.artifact.profiling import build_profile, describe
@@ -21,7 +22,6 @@ from mlsys.artifact.signatures import Signature
 from mlsys.columns.bins import CATEGORY, NUMBER, PLAIN, count
 from mlsys.columns.stored import stored
 from mlsys.errors import MetadataInvalid
-from mlsys.estimators.importance import importances
 
 RANDOM = np.random.default_rng(0)
 

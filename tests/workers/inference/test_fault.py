@@ -23,12 +23,12 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
+from mlsys.artifact.estimators.set_output import restore_output
 from mlsys.artifact.loading import load_model
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.pickling import pickled
 from mlsys.artifact.signatures import Signature
 from mlsys.errors import ModelUnusable
-from mlsys.estimators.set_output import restore_output
 from mlsys.local.stack import LocalStack
 from samples import sampled
 from scoring_cases import Lab, unique

@@ -35,13 +35,13 @@ from sklearn.preprocessing import (
 
 from in_process import features_of
 from mlsys.artifact.describe import build
+from mlsys.artifact.estimators.fitted import not_fitted
+from mlsys.artifact.estimators.inputs import ANY, TEXT, one_column
+from mlsys.artifact.estimators.randomness import ANSWERS_VARY
 from mlsys.artifact.golden import replay, takes_series
 from mlsys.artifact.loading import LoadedModel
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.errors import InvalidRequest, ModelUnusable, SchemaMismatch
-from mlsys.estimators.fitted import not_fitted
-from mlsys.estimators.inputs import ANY, TEXT, one_column
-from mlsys.estimators.randomness import ANSWERS_VARY
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers.inference.fast_path.choose import ask

@@ -21,9 +21,9 @@ from sklearn.svm import SVC
 
 from hostile_models import ROWS, THREE, TWO, VALUES, changed
 from hostile_sizes import TEXTS, chain, compared, dense_hashes, union
+from mlsys.artifact.estimators.row_width import AT_ONCE, row_width, rows_at_once
+from mlsys.artifact.estimators.set_output import restore_output
 from mlsys.artifact.loading import load_model
-from mlsys.estimators.row_width import AT_ONCE, row_width, rows_at_once
-from mlsys.estimators.set_output import restore_output
 from workers.scoring.shards import shard
 from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.read_rows import BATCH_ROWS, batch_rows

@@ -13,8 +13,8 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlsys.artifact.estimators.inputs import fitted_on_array
 from mlsys.columns.features import UNKNOWN, Feature
-from mlsys.estimators.inputs import fitted_on_array
 from workers.inference.fast_path.blocks import hstack, to_matrix
 from workers.inference.fast_path.encoders import (
     Lookup,

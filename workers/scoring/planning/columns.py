@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING
 
+from mlsys.artifact.estimators.inputs import TEXT
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.artifact.signatures import Signature
 from mlsys.columns.features import UNKNOWN, Feature, sql_type
 from mlsys.columns.names import duplicates, fold, is_plain, name_fault, similar_names
 from mlsys.errors import SchemaMismatch
-from mlsys.estimators.inputs import TEXT
 from workers.inference.description import Description
 
 if TYPE_CHECKING:

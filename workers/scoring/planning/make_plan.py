@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
+from mlsys.artifact.estimators.randomness import ANSWERS_VARY
 from mlsys.artifact.metadata import ModelMetadata
 from mlsys.cloud.clients import Clients
 from mlsys.errors import ModelUnusable
-from mlsys.estimators.randomness import ANSWERS_VARY
 from workers.inference.description import Description
 from workers.inference.trial import golden_rows
 from workers.sandbox.client import SandboxedModel

@@ -11,8 +11,8 @@ import importlib.util
 from itertools import pairwise
 from typing import Any
 
-from mlsys.estimators.parts import parts_of
-from mlsys.estimators.row_width import row_width
+from mlsys.artifact.estimators.parts import parts_of
+from mlsys.artifact.estimators.row_width import row_width
 
 
 def restore_output(model: Any) -> bool:

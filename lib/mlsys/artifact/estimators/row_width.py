@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlsys.estimators.parts import parts_of
+from mlsys.artifact.estimators.parts import parts_of
 from mlsys.safe_pickle.roles import called
 
 MOST = 50_000_000  # of a row; 400 MB
