@@ -57,7 +57,7 @@ HEAVY = (
     "google.cloud.storage",
     "pyarrow.parquet",
     "workers.registry.sync",
-    "workers.scoring.run",
+    "workers.scoring.engines.run",
 )
 _warm = threading.Event()
 _warming = threading.Lock()

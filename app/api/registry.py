@@ -82,7 +82,7 @@ class ModelList(BaseModel):
 )
 def model_registry(query: EnvQuery) -> dict[str, Any]:
     from workers.registry.sync import RESERVE, rescan
-    from workers.scoring.unrecorded import record_ended
+    from workers.scoring.engines.unrecorded import record_ended
 
     clients, env = service().clients, service().settings.require_env(query.env)
     until = time.monotonic() + max(60.0, service().settings.request_timeout - RESERVE)

@@ -41,7 +41,8 @@ def run(code: str, folder: Path) -> str:
 def test_every_module_imports_with_an_empty_environment(tmp_path: Path) -> None:
     """None of them reads a setting, creates a client, writes a file or prints anything."""
     names = modules()
-    assert {"app", "app.api.events", "workers.scoring.run", "mlsys.cli", "mlsys.vis"} <= set(names)
+    some = {"app", "app.api.events", "workers.scoring.engines.run", "mlsys.cli", "mlsys.vis"}
+    assert some <= set(names)
     code = f"""
 import importlib, socket
 from mlsys import settings

@@ -42,8 +42,7 @@ from proxy import name_call
 from workers import jobs, machine
 from workers.inference import host as host  # for the sandboxes
 from workers.sandbox import nursery
-from workers.scoring import run
-from workers.scoring.engines import cloud_run_job, task
+from workers.scoring.engines import cloud_run_job, run, task
 from workers.scoring.engines.perform import perform
 from workers.scoring.journal import execution
 from workers.scoring.journal.store import RunStore

@@ -19,7 +19,7 @@ from mlsys.cloud.tables import TableRef
 from mlsys.errors import Conflict, RunCancelled, RunPublished, TryAgain
 from simulator.kernel import Simulation
 from simulator.storage import Bucket, StorageClient
-from workers.scoring import turns
+from workers.scoring.engines import turns
 from workers.scoring.journal.decisions import Cancellation, Counts, Decision, read_decision
 from workers.scoring.journal.outcomes import Result
 from workers.scoring.journal.store import RunStore
@@ -149,7 +149,7 @@ class World:
         return run
 
     def work(self, run: Run) -> Iterator[None]:
-        """Take a run to its end, as `workers.scoring.run` does; it may die at each yield."""
+        """Take a run to its end, as `scoring.engines.run` does; it may die at each yield."""
         store, plan = self.store(run.run_id), run.plan
         decision = read_decision(store)
         if decision is None:

@@ -17,8 +17,8 @@ from registry_cases import model_case, notifications_lost, settled_rescan
 from scoring_cases import Lab
 from workers.announcements import MAX_ATTRIBUTE, Event, announce
 from workers.registry.sync import rescan
+from workers.scoring.engines.run import execute
 from workers.scoring.planning.find_run import prepare
-from workers.scoring.run import execute
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -12,9 +12,9 @@ from mlsys.columns.names import is_plain
 from mlsys.errors import SchemaMismatch, TableNotFound
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
+from workers.scoring.engines.run import execute
 from workers.scoring.planning.columns import Column, columns_to_read, needs_aliases
 from workers.scoring.planning.find_run import prepare
-from workers.scoring.run import execute
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -21,10 +21,10 @@ from rules.conduct import Fault
 from rules.read_api import Read, ReadAPI
 from scoring_cases import Lab, unique
 from strict_stack import StrictStack
+from workers.scoring.engines.run import execute
 from workers.scoring.journal.outcomes import Result
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import prepare
-from workers.scoring.run import execute
 from workers.scoring.shards import read_session
 
 pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]

@@ -15,9 +15,9 @@ from mlsys.errors import InvalidRequest
 from mlsys.local.stack import LocalStack
 from samples import sampled
 from scoring_cases import Lab, unique
+from workers.scoring.engines.run import execute
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import prepare
-from workers.scoring.run import execute
 from workers.scoring.shards import read_session as session
 
 pytestmark = pytest.mark.usefixtures("environment")

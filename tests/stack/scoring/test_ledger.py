@@ -12,9 +12,9 @@ from mlsys.errors import PredictionFailed, TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
 from workers.scoring.ending.cancellation import cancel
+from workers.scoring.engines.run import execute
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.publishing import ledger
-from workers.scoring.run import execute
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -161,7 +161,7 @@ def test_a_repeated_request_writes_the_ledger_row_that_a_crash_lost(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("workers.scoring.run.record", crash)
+        patch.setattr("workers.scoring.engines.run.record", crash)
         execute(lab.clients, prepare(lab.clients, lab.request(params)))
     assert rows(lab, params) == []
     assert lab.here(params).done()["reused"]

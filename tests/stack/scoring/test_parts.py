@@ -13,10 +13,10 @@ from sklearn.linear_model import LinearRegression
 from mlsys.errors import Conflict, RunInterrupted, TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
+from workers.scoring.engines.run import execute
 from workers.scoring.planning.find_run import Prepared, prepare
 from workers.scoring.planning.model_pin import load_pinned
 from workers.scoring.request.parsed import MaxRejects
-from workers.scoring.run import execute
 from workers.scoring.shards import read_session, shard
 from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.part import read_footers

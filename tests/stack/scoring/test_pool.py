@@ -30,9 +30,9 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers import machine
 from workers.inference.predictor import Predictor
+from workers.scoring.engines.run import execute
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.publishing import shadow
-from workers.scoring.run import execute
 from workers.scoring.shards import pool, pool_process, read_session
 from workers.scoring.shards.overlap import Behind, ahead
 

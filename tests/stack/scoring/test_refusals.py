@@ -13,8 +13,8 @@ from sklearn.linear_model import LinearRegression
 from mlsys.errors import Conflict, SessionOver
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
+from workers.scoring.engines.run import execute
 from workers.scoring.planning.find_run import prepare
-from workers.scoring.run import execute
 from workers.scoring.shards import read_session as session
 
 pytestmark = pytest.mark.usefixtures("environment")

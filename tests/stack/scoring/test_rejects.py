@@ -18,9 +18,9 @@ from mlsys.errors import InvalidRequest, PredictionFailed, RunInterrupted
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, rejected_ids, rejects_of
 from team_models import WrongShape
+from workers.scoring.engines.run import execute
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.request.parsed import MaxRejects
-from workers.scoring.run import execute
 from workers.scoring.shards import read_session, rejects
 from workers.scoring.shards.part import PartWriter
 from workers.scoring.shards.rejects import plain, score_rows

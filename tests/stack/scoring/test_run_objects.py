@@ -18,10 +18,10 @@ from pushes import wrapped
 from scoring_cases import Lab
 from terraform_cases import MODULE, Config, files_of
 from workers.scoring.answers.status import status
+from workers.scoring.engines.run import execute
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.publishing import decision, load, publication
-from workers.scoring.run import execute
 from workers.scoring.shards import part, read_session
 
 pytestmark = pytest.mark.usefixtures("environment")

@@ -30,13 +30,13 @@ from mlsys.local.stack import LocalStack
 from mlsys.local.storage import create_buckets
 from scoring_cases import Lab, unique
 from workers.scoring.answers.status import status
+from workers.scoring.engines.run import execute
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared, prepare
 from workers.scoring.planning.model_pin import load_pinned
 from workers.scoring.planning.plan import Plan
 from workers.scoring.publishing import publication
 from workers.scoring.request.parsed import MaxRejects
-from workers.scoring.run import execute
 from workers.scoring.shards import part, pool, read_rows, read_session
 from workers.scoring.shards.chain import Chain
 from workers.scoring.shards.part import Footer, read_footers

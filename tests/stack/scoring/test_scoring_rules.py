@@ -21,9 +21,9 @@ from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from workers.scoring.answers.status import status
+from workers.scoring.engines.run import execute
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.request.parsed import ScoringRequest
-from workers.scoring.run import execute
 from workers.scoring.shards import read_rows
 from workers.scoring.shards import read_session as session
 

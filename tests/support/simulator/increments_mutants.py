@@ -6,7 +6,7 @@ from typing import Any
 
 from simulator.kernel import Actor
 from simulator.mutant import Mutant, Patch, running
-from workers.scoring import run, turns, unrecorded
+from workers.scoring.engines import run, turns, unrecorded
 from workers.scoring.planning import claims, increments
 
 

@@ -16,8 +16,7 @@ from simulator.setups import PROJECT
 from simulator.storage import StorageClient
 from simulator.topics import PublisherClient
 from workers import machine
-from workers.scoring import run
-from workers.scoring.engines import cloud_run_job
+from workers.scoring.engines import cloud_run_job, run
 from workers.scoring.planning import model_pin
 from workers.scoring.shards import read_session
 
@@ -63,7 +62,7 @@ class _Lock:
 
 
 class _Locks:
-    """The locks of `workers.scoring.run`, which each instance has for itself."""
+    """The locks of `workers.scoring.engines.run`, which each instance has for itself."""
 
     def __init__(self) -> None:
         self._locks: dict[tuple[int, str, str], _Lock] = {}

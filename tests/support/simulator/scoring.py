@@ -37,10 +37,10 @@ from simulator.topics import Message, PublisherClient, Subscription, may_pass
 from workers.admission import admitted
 from workers.scoring.ending import cancellation
 from workers.scoring.engines.perform import perform
+from workers.scoring.engines.unrecorded import record_ended
 from workers.scoring.journal.outcomes import Result
 from workers.scoring.planning import find_run
 from workers.scoring.request.parsed import MaxRejects, ScoringRequest
-from workers.scoring.unrecorded import record_ended
 
 TRIES = 40
 PUSHED = 540.0  # seconds that a pushed message is worked on

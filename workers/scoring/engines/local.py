@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import RunInterrupted, RunWaiting
+from workers.scoring.engines.run import execute
 from workers.scoring.journal.outcomes import Engine, Result
 from workers.scoring.planning.engine_choice import too_slow
 from workers.scoring.planning.find_run import Prepared
-from workers.scoring.run import execute
 
 
 class TooSlow(Exception):

@@ -8,12 +8,12 @@ from dataclasses import replace
 from mlsys.cloud.clients import Clients
 from workers import admission
 from workers.scoring.engines import cloud_run_job, local
+from workers.scoring.engines.run import execute
 from workers.scoring.journal.execution import latest_execution
 from workers.scoring.journal.outcomes import Engine, Result
 from workers.scoring.planning.engine_choice import choose
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.request.parsed import AUTO, JOB
-from workers.scoring.run import execute
 
 
 def perform(

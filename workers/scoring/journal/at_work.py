@@ -3,7 +3,7 @@
 A marker is a hint, as a message is: a try, an undo and a cancellation write it, and it is removed
 once the ledger has the run's end. It decides nothing: whether the run works is read from its own
 objects. So a marker that is missing hides a run from a list, and one that a killed process left
-shows nothing there. It leads the next rescan to the run (`unrecorded`).
+shows nothing there. It leads the next rescan to the run (`engines.unrecorded`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ gs://mlsys-runs-{env}/{run_id}/
                                is the stream's last
     publish.json               which parts are loaded, or that the run was cancelled, decided once:
                                from here on nothing else counts
-    execution-{n}.json         an execution of the Cloud Run job was started (`engines.execution`)
+    execution-{n}.json         an execution of the Cloud Run job was started (`execution`)
     attempts/{time}.json       a try began, and how it ended (`attempts`)
     attempts/{time}-{task}-{tasks}.json  so did one of a job's task
     result.json                the run is done, and how it went

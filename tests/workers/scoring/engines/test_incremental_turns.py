@@ -12,8 +12,7 @@ import pytest
 
 from incremental_world import OUTPUT, History, Row, World, install
 from mlsys.errors import Conflict, RunCancelled, SchemaMismatch, TryAgain
-from workers.scoring import run
-from workers.scoring.engines import beam, cloud_run_job
+from workers.scoring.engines import beam, cloud_run_job, run
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning import claims, still_counts
 from workers.scoring.planning.claims import Claims, Status

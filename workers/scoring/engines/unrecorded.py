@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mlsys.cloud.clients import Clients
 from workers.jobs import known_jobs
 from workers.scoring.ending.undo import finish_undo
+from workers.scoring.engines.run import execute
 from workers.scoring.journal.at_work import markers, run_of, unmark
 from workers.scoring.journal.decisions import Decision, read_decision
 from workers.scoring.journal.store import RunStore
@@ -23,7 +24,6 @@ from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.ledger import end_of, record
 from workers.scoring.request.parsed import MaxRejects
-from workers.scoring.run import execute
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob

@@ -22,6 +22,7 @@ from workers.monitoring.drift import DRIFT
 from workers.scoring.answers.status import progress
 from workers.scoring.ending.cancellation import Looks, check_not_cancelled
 from workers.scoring.ending.unpublished import record_cancelled, record_failure
+from workers.scoring.engines.turns import claim_turn, wait_for_others
 from workers.scoring.journal.at_work import unmark
 from workers.scoring.journal.attempts import HOUR, End, begin, end
 from workers.scoring.journal.decisions import Cancellation, Decision, read_decision
@@ -37,7 +38,6 @@ from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards.agreement import Agreements
 from workers.scoring.shards.chain import WHOLE, Share
 from workers.scoring.shards.unscored import score_unscored
-from workers.scoring.turns import claim_turn, wait_for_others
 
 IN_SERVICE = Engine()
 
