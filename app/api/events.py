@@ -207,7 +207,7 @@ def _undo_message(data: bytes) -> UndoMessage | None:
 
 def _finish_undo(message: UndoMessage) -> tuple[str, int]:
     """Undo a run whose undo was decided elsewhere: the console's account cannot write tables."""
-    from workers.scoring.ending.undo import finish_undo
+    from workers.scoring.publishing.undo import finish_undo
 
     env = service().settings.require_env(message.env)
     logs.note(run_id=message.undo)

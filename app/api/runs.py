@@ -165,7 +165,7 @@ def run(path: RunPath, query: EnvQuery) -> dict[str, Any]:
     responses={200: Cancelled, **documented(400, 403, 404, 409, 503)},
 )
 def cancel_run(path: RunPath, query: CancelQuery) -> dict[str, Any]:
-    from workers.scoring.ending.cancellation import cancel
+    from workers.scoring.publishing.cancellation import cancel
 
     env = service().settings.require_env(query.env)
     logs.note(run_id=path.run_id)
@@ -192,7 +192,7 @@ def cancel_run(path: RunPath, query: CancelQuery) -> dict[str, Any]:
     responses={200: Undone, **documented(400, 403, 404, 409, 503)},
 )
 def undo_run(path: RunPath, query: UndoQuery) -> dict[str, Any]:
-    from workers.scoring.ending.undo import preview_undo, undo
+    from workers.scoring.publishing.undo import preview_undo, undo
 
     clients, env = service().clients, service().settings.require_env(query.env)
     logs.note(run_id=path.run_id)

@@ -85,7 +85,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "app.console.views.new_run.publish_request": lambda *a: made.did("published", *a),
         "workers.scoring.answers.dry_run.preflight": made.preflight,
         "app.console.views.new_run.is_taken": lambda *_: made.taken,
-        "workers.scoring.ending.cancellation.cancel": lambda _, env, run_id, by, why: (
+        "workers.scoring.publishing.cancellation.cancel": lambda _, env, run_id, by, why: (
             made.did("cancelled", run_id, by, why),
             True,
         ),

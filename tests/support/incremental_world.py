@@ -185,7 +185,7 @@ class World:
         return Result(**values, **dict.fromkeys(numbers.split(), 0), output_created=created)
 
     def cancel(self, _: Any, __: str, run_id: str, *, why: str) -> tuple[Cancellation, bool]:
-        """Cancel a run, as `workers.scoring.ending.cancellation` does."""
+        """Cancel a run, as `workers.scoring.publishing.cancellation` does."""
         store = self.store(run_id)
         ours = Cancellation(run_id, run_id, "2026-01-01T00:00:00+00:00", 0.0, why=why)
         store.create(ours.NAME, ours.to_dict())

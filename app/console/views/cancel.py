@@ -28,7 +28,7 @@ def confirmed(run_id: str) -> Response:
 
 
 def _cancel(run_id: str, passed: dict[str, str]) -> Response:
-    from workers.scoring.ending.cancellation import cancel
+    from workers.scoring.publishing.cancellation import cancel
 
     try:
         query = CancelQuery.model_validate(passed | {"env": env()})

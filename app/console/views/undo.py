@@ -51,7 +51,7 @@ def confirmed(run_id: str) -> Response:
 
 
 def _undo(run_id: str, passed: dict[str, str]) -> Response:
-    from workers.scoring.ending.undo import decide_undo
+    from workers.scoring.publishing.undo import decide_undo
 
     try:
         query = UndoQuery.model_validate(passed | {"env": env()})
@@ -67,7 +67,7 @@ def _undo(run_id: str, passed: dict[str, str]) -> Response:
 
 def form(run_id: str, values: dict[str, str], problem: forms.Problem | None = None) -> Page:
     """Return the form with what would be removed, or with why nothing can be."""
-    from workers.scoring.ending.undo import preview_undo
+    from workers.scoring.publishing.undo import preview_undo
 
     view: dict[str, Any] = {
         "run_id": run_id,

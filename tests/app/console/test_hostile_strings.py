@@ -204,7 +204,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, world: World, console: FlaskClient) -
         "warnings": ["x"],
     }
     undone = DECISION, list(DECISION.tables)
-    monkeypatch.setattr("workers.scoring.ending.undo.preview_undo", lambda *_: undone)
+    monkeypatch.setattr("workers.scoring.publishing.undo.preview_undo", lambda *_: undone)
     planned = None, plan_of("run-1")
     monkeypatch.setattr("workers.scoring.answers.status.planned", lambda *_: planned)
     finding = Finding("x", "failed", "x", "x")

@@ -35,8 +35,8 @@ class Service:
         self.decision: Undo | None = None
         self.fault: Exception | None = None
         self.done: list[tuple[str, ...]] = []
-        patch.setattr("workers.scoring.ending.undo.preview_undo", self.preview)
-        patch.setattr("workers.scoring.ending.undo.decide_undo", self.decide)
+        patch.setattr("workers.scoring.publishing.undo.preview_undo", self.preview)
+        patch.setattr("workers.scoring.publishing.undo.decide_undo", self.decide)
         patch.setattr("app.continuations.publish_undo", lambda *a: self.done.append(a))
         patch.setattr("app.console.formats.now", lambda: NOW)
 

@@ -23,14 +23,14 @@ from mlsys.local.stack import LocalStack
 from samples import chosen
 from scoring_cases import Lab, unique
 from workers import machine
-from workers.scoring.ending import cancellation
-from workers.scoring.ending.cancellation import cancel
 from workers.scoring.engines import cloud_run_job, task
 from workers.scoring.engines.run import execute
 from workers.scoring.journal.attempts import Attempt
 from workers.scoring.journal.decisions import read_cancellation
 from workers.scoring.journal.outcomes import read_result
 from workers.scoring.planning.find_run import Prepared, prepare
+from workers.scoring.publishing import cancellation
+from workers.scoring.publishing.cancellation import cancel
 from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards import pool, read_session, watch
 from workers.scoring.shards.chain import Share

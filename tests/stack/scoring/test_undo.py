@@ -15,9 +15,8 @@ from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
 from undo_histories import one_history
 from undo_world import DAYS, INPUT, MODEL, ROWS, UndoWorld, X
-from workers.scoring.ending import undo
-from workers.scoring.ending.undo import decide_undo
-from workers.scoring.publishing import removable
+from workers.scoring.publishing import removable, undo
+from workers.scoring.publishing.undo import decide_undo
 
 pytestmark = pytest.mark.usefixtures("environment")
 

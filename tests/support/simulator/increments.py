@@ -17,7 +17,7 @@ from simulator.runs_audit import Audit
 from simulator.scoring import Scoring
 from simulator.setups import INPUT, OUTPUT, Setup
 from simulator.tables import input_of
-from workers.scoring.ending import undo
+from workers.scoring.publishing import undo
 from workers.scoring.request.parsed import IDS, ScoringRequest
 
 SCHEMA = pa.schema({"id": pa.int64(), "n": pa.int64(), "x": pa.float64()})

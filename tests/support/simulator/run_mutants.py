@@ -8,12 +8,11 @@ from typing import Any
 
 from simulator.kernel import current
 from simulator.mutant import Mutant, Patch, running
-from workers.scoring.ending import cancellation, unpublished
 from workers.scoring.engines import run
 from workers.scoring.journal import decisions
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning import lookup
-from workers.scoring.publishing import ledger, load, profile
+from workers.scoring.publishing import cancellation, ledger, load, profile, unpublished
 from workers.scoring.shards import shard
 
 

@@ -35,11 +35,11 @@ from simulator.storage import Bucket, StorageClient
 from simulator.tables import filled_output, input_of
 from simulator.topics import Message, PublisherClient, Subscription, may_pass
 from workers.admission import admitted
-from workers.scoring.ending import cancellation
 from workers.scoring.engines.perform import perform
 from workers.scoring.engines.unrecorded import record_ended
 from workers.scoring.journal.outcomes import Result
 from workers.scoring.planning import find_run
+from workers.scoring.publishing import cancellation
 from workers.scoring.request.parsed import MaxRejects, ScoringRequest
 
 TRIES = 40

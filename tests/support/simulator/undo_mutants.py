@@ -7,9 +7,8 @@ from typing import Any
 from google.cloud.bigquery import ArrayQueryParameter
 
 from simulator.mutant import Mutant, Patch
-from workers.scoring.ending import undo
 from workers.scoring.planning import find_run
-from workers.scoring.publishing import removable, removal
+from workers.scoring.publishing import removable, removal, undo
 
 
 def _always_deleted(patch: Patch) -> None:

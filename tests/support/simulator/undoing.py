@@ -16,7 +16,7 @@ from simulator.scoring import Scoring
 from simulator.setups import EARLIER, OUTPUT, TODAY, Setup
 from simulator.tables import Rows, day_of
 from simulator.topics import may_pass
-from workers.scoring.ending import undo
+from workers.scoring.publishing import undo
 from workers.scoring.request.parsed import ScoringRequest
 
 UNDOERS = 20  # tries of one

@@ -19,8 +19,6 @@ from mlsys.cloud.clients import clients_for, is_passing
 from mlsys.errors import MlsysError, RunNotFound, SessionOver, TryAgain
 from mlsys.settings import Settings
 from workers.monitoring.contract import ENFORCE, MODES
-from workers.scoring.ending.cancellation import check_not_cancelled
-from workers.scoring.ending.unpublished import record_failure
 from workers.scoring.engines.run import execute, finish_before
 from workers.scoring.engines.task import require_walls
 from workers.scoring.journal.decisions import read_decision
@@ -28,6 +26,8 @@ from workers.scoring.journal.outcomes import Engine, Failure, read_failure, read
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import read_plan
+from workers.scoring.publishing.cancellation import check_not_cancelled
+from workers.scoring.publishing.unpublished import record_failure
 from workers.scoring.request.parsed import MaxRejects, check_run_id, read_max_drift
 from workers.scoring.shards.chain import Share, read_chain
 from workers.scoring.shards.part import PartDamaged

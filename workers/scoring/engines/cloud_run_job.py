@@ -19,8 +19,6 @@ from mlsys.cloud.clients import Clients
 from mlsys.errors import MlsysError, RunInterrupted, TryAgain
 from workers.monitoring.contract import ENFORCE
 from workers.scoring.answers.status import progress
-from workers.scoring.ending.cancellation import Looks, check_not_cancelled, end_execution
-from workers.scoring.ending.unpublished import record_failure
 from workers.scoring.engines.ended import check_ended, error_of, look_up_for
 from workers.scoring.engines.run import execute, finish_before
 from workers.scoring.engines.run_job import run_job
@@ -31,6 +29,8 @@ from workers.scoring.journal.outcomes import Engine, Failure, Result, read_failu
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.of_plan import check_result
+from workers.scoring.publishing.cancellation import Looks, check_not_cancelled, end_execution
+from workers.scoring.publishing.unpublished import record_failure
 from workers.scoring.shards.chain import all_complete
 from workers.scoring.shards.read_session import current_session, is_given_up, latest_session
 

@@ -6,12 +6,12 @@ import datetime as dt
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import MlsysError, NoProgress, PredictionFailed, RunFailed
-from workers.scoring.ending.cancellation import end_execution
-from workers.scoring.ending.unpublished import record_failure
 from workers.scoring.journal.attempts import progress_of
 from workers.scoring.journal.execution import Ended, Execution, look_up, without_result
 from workers.scoring.journal.outcomes import Failure, read_failure
 from workers.scoring.planning.find_run import Prepared
+from workers.scoring.publishing.cancellation import end_execution
+from workers.scoring.publishing.unpublished import record_failure
 
 TASKS_END = dt.timedelta(seconds=30)  # after a failure; those who wait for it have read it then
 

@@ -20,8 +20,6 @@ from mlsys.errors import (
 from workers.announcements import Event, announce
 from workers.monitoring.drift import DRIFT
 from workers.scoring.answers.status import progress
-from workers.scoring.ending.cancellation import Looks, check_not_cancelled
-from workers.scoring.ending.unpublished import record_cancelled, record_failure
 from workers.scoring.engines.turns import claim_turn, wait_for_others
 from workers.scoring.journal.at_work import unmark
 from workers.scoring.journal.attempts import HOUR, End, begin, end
@@ -31,9 +29,11 @@ from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.of_plan import another_plan, check_result
 from workers.scoring.planning.plan import Plan, read_plan
+from workers.scoring.publishing.cancellation import Looks, check_not_cancelled
 from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.publication import publish
+from workers.scoring.publishing.unpublished import record_cancelled, record_failure
 from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards.agreement import Agreements
 from workers.scoring.shards.chain import WHOLE, Share

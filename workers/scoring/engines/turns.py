@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from mlsys.cloud.clients import Clients, is_passing
 from mlsys.errors import Conflict, MlsysError, RunPublished, RunWaiting, TryAgain
-from workers.scoring.ending.cancellation import cancel
 from workers.scoring.journal.at_work import is_marked
 from workers.scoring.journal.decisions import Counts
 from workers.scoring.journal.store import RunStore
@@ -27,6 +26,7 @@ from workers.scoring.planning.claims import (
     numbered,
 )
 from workers.scoring.planning.plan import Plan
+from workers.scoring.publishing.cancellation import cancel
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients
 from workers.jobs import known_jobs
-from workers.scoring.ending.undo import finish_undo
 from workers.scoring.engines.run import execute
 from workers.scoring.journal.at_work import markers, run_of, unmark
 from workers.scoring.journal.decisions import Decision, read_decision
@@ -23,6 +22,7 @@ from workers.scoring.journal.undone import read_undo, read_undone
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.ledger import end_of, record
+from workers.scoring.publishing.undo import finish_undo
 from workers.scoring.request.parsed import MaxRejects
 
 if TYPE_CHECKING:

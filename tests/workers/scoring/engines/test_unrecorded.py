@@ -12,11 +12,10 @@ import pytest
 from simulator import seeds
 from simulator.kernel import simulation
 from simulator.scoring import Scoring
-from workers.scoring.ending import cancellation, undo
 from workers.scoring.engines import run
 from workers.scoring.engines.unrecorded import record_ended
 from workers.scoring.journal.at_work import FOLDER
-from workers.scoring.publishing import publication
+from workers.scoring.publishing import cancellation, publication, undo
 
 HOUR = 3600.0
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import pytest
 
 from mlsys.errors import Conflict, RunCancelled, RunNotFound, RunPublished, TryAgain
-from workers.scoring.ending import cancellation
-from workers.scoring.ending.cancellation import Looks, cancel, check_not_cancelled
 from workers.scoring.journal.decisions import Cancellation, Counts, Decision, read_decision
 from workers.scoring.journal.store import RunStore
+from workers.scoring.publishing import cancellation
+from workers.scoring.publishing.cancellation import Looks, cancel, check_not_cancelled
 
 NOW = dt.datetime.now(dt.UTC).isoformat()
 DECISION = Decision("token", ("parts/0/00000-0.parquet",), (), Counts(1, 1), "0")

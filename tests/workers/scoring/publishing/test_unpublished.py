@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from workers.scoring.ending.unpublished import seconds_since
 from workers.scoring.journal.outcomes import Failure
+from workers.scoring.publishing.unpublished import seconds_since
 
 PLANNED = dt.datetime(2026, 3, 2, 9, tzinfo=dt.UTC)
 
