@@ -14,14 +14,13 @@ from mlsys.cloud.partitions import concrete
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.names import name_fault
 from mlsys.errors import InvalidRequest
+from workers.scoring.journal.store import RUN_ID, check_run_id
 from workers.scoring.planning.labels import read_class_columns
 from workers.scoring.request.limits import read_max_bytes, read_max_cost
 from workers.scoring.request.parsed import (
     LATEST,
     OUTPUTS,
-    RUN_ID,
     MaxRejects,
-    check_run_id,
     read_incremental,
     read_max_drift,
 )

@@ -13,7 +13,8 @@ from mlsys.cloud.tables import TableRef
 from mlsys.errors import InvalidRequest
 from mlsys.models import ModelRef
 from mlsys.settings import Settings
-from workers.scoring.request.parsed import ScoringRequest, check_run_id
+from workers.scoring.journal.store import check_run_id
+from workers.scoring.request.parsed import ScoringRequest
 
 SERVICE = Settings("my-project", envs=("dev", "staging"))
 GOOD: dict[str, Any] = {

@@ -11,7 +11,7 @@ from app.console.drift import compared
 from app.console.pages import Page, env, page
 from app.console.views.models import metrics_over
 from mlsys.artifact.refs import ModelRef
-from workers.scoring.request.parsed import check_run_id
+from workers.scoring.journal.store import check_run_id
 
 # Of these metrics first, if they were measured
 FIRST = ("accuracy", "roc_auc", "f1", "log_loss", "brier", "r2", "rmse", "mae", "mean_error")

@@ -22,7 +22,7 @@ from app.console.formats import moment
 from app.console.pages import Page, blueprint, env, page, query, render, see
 from app.console.rendering import link
 from app.continuations import publish_request
-from workers.scoring.request.parsed import check_run_id
+from workers.scoring.journal.store import check_run_id
 
 FIELDS = tuple(
     name

@@ -16,7 +16,7 @@ from app.console.formats import now
 from app.console.pages import Page, env, lead, page, query
 from app.console.views.progress import progress_of
 from mlsys.artifact.output_names import STAMPS
-from workers.scoring.request.parsed import check_run_id
+from workers.scoring.journal.store import check_run_id
 
 EACH = 50  # runs of a page
 MAX_WORKING = 20  # runs that still work, above those that ended

@@ -11,10 +11,10 @@ from sklearn.linear_model import LinearRegression
 from mlsys.errors import PredictionFailed, TryAgain
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab, unique
-from workers.scoring.ending.cancellation import cancel
 from workers.scoring.engines.run import execute
 from workers.scoring.planning.find_run import prepare
 from workers.scoring.publishing import ledger
+from workers.scoring.publishing.cancellation import cancel
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -146,7 +146,7 @@ def test_a_run_that_was_killed_shows_what_its_last_try_tolerates(
     assert lab.here({"env": "dev"}, path).json["request"] == params
     more = params | {"max_rejects": "2%", "contract": "warn"}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("workers.scoring.run.decide", crash)
+        patch.setattr("workers.scoring.engines.run.decide", crash)
         execute(lab.clients, prepare(lab.clients, lab.request(more)))
     assert lab.here({"env": "dev"}, path).json["request"] == more
     cancel(lab.clients, "dev", prepared.plan.run_id, by=None, why="enough")

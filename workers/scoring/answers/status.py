@@ -12,11 +12,10 @@ from workers.scoring.journal.attempts import begun_after
 from workers.scoring.journal.decisions import Cancellation, read_cancellation
 from workers.scoring.journal.execution import latest_execution, look_up, without_result
 from workers.scoring.journal.outcomes import Failure, read_failure, read_result
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.store import RunStore, check_run_id
 from workers.scoring.journal.undone import read_undo, read_undone
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.planning.requested import requested
-from workers.scoring.request.parsed import check_run_id
 from workers.scoring.shards.part import readable_footers
 from workers.scoring.shards.read_session import latest_session
 

@@ -23,12 +23,12 @@ from workers.scoring.engines.run import execute, finish_before
 from workers.scoring.engines.task import require_walls
 from workers.scoring.journal.decisions import read_decision
 from workers.scoring.journal.outcomes import Engine, Failure, read_failure, read_result
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.store import RunStore, check_run_id
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import read_plan
 from workers.scoring.publishing.cancellation import check_not_cancelled
 from workers.scoring.publishing.unpublished import record_failure
-from workers.scoring.request.parsed import MaxRejects, check_run_id, read_max_drift
+from workers.scoring.request.parsed import MaxRejects, read_max_drift
 from workers.scoring.shards.chain import Share, read_chain
 from workers.scoring.shards.part import PartDamaged
 from workers.scoring.shards.pool import Scoring, score_in_process

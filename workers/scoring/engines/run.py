@@ -34,12 +34,12 @@ from workers.scoring.publishing.decision import decide
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.publication import publish
 from workers.scoring.publishing.unpublished import record_cancelled, record_failure
-from workers.scoring.request.parsed import MaxRejects
+from workers.scoring.request.parsed import SERVICE, MaxRejects
 from workers.scoring.shards.agreement import Agreements
 from workers.scoring.shards.chain import WHOLE, Share
 from workers.scoring.shards.unscored import score_unscored
 
-IN_SERVICE = Engine()
+IN_SERVICE = Engine(SERVICE)
 
 
 def execute(

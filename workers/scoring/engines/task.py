@@ -27,12 +27,11 @@ from workers.monitoring.contract import ENFORCE, MODES
 from workers.sandbox import walls
 from workers.scoring.engines.run import execute
 from workers.scoring.journal.execution import latest_execution
-from workers.scoring.journal.outcomes import Engine, read_failure
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.outcomes import Engine, Tolerance, read_failure
+from workers.scoring.journal.store import RunStore, check_run_id
 from workers.scoring.planning.find_run import Prepared
 from workers.scoring.planning.plan import read_plan
-from workers.scoring.request.parsed import JOB, MaxRejects, check_run_id, read_max_drift
-from workers.scoring.request.tolerance import Tolerance
+from workers.scoring.request.parsed import JOB, MaxRejects, read_max_drift
 from workers.scoring.shards.chain import Share
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mlsys.cloud.clients import TIMEOUT, Clients
 from workers.scoring.journal.decisions import Decision, read_cancellation
 from workers.scoring.journal.outcomes import Failure, Result
-from workers.scoring.journal.store import RunStore
-from workers.scoring.request.parsed import RUN_ID
+from workers.scoring.journal.store import RUN_ID, RunStore
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob

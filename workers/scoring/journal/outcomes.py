@@ -8,18 +8,26 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self
 
 from mlsys.errors import Conflict
+from workers.monitoring.contract import ENFORCE
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.typed import known, read
-from workers.scoring.request.parsed import SERVICE
-from workers.scoring.request.tolerance import Tolerance
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """Where the rows of a run are scored, `service` or `job`, and why there."""
 
-    name: str = SERVICE
+    name: str
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """The parameters by which one request of a run fails where another one publishes."""
+
+    max_rejects: str = "0"
+    max_drift: float | None = None
+    contract: str = ENFORCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ class Result:
     loader: str = "listed"  # of the model: `MLSYS_MODELS` when the run was planned
     streams: int = 0  # of the read session, that BigQuery gave
     streams_requested: int = 0  # at most
-    engine: str = SERVICE  # that scored the last rows
+    engine: str = "service"  # that scored the last rows; at first there was no other
     engine_reason: str = ""
     shadow: Mapping[str, Any] | None = None  # as `publishing.shadow` returns it
     drift: Mapping[str, Any] | None = None  # as `publishing.profile` returns it

@@ -33,19 +33,35 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients
-from mlsys.errors import Conflict, NewerRelease, ObjectNotFound
+from mlsys.errors import Conflict, InvalidRequest, NewerRelease, ObjectNotFound
 from workers.scoring.journal.typed import UnknownFields
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
 UNREADABLE = (Conflict, NewerRelease)  # what reading an object of a run raises
+MAX_RUN_ID = 128
+RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
+
+
+def check_run_id(run_id: str) -> str:
+    """Return `run_id` if it can name a run.
+
+    Raises:
+        InvalidRequest: it has other characters than lower-case letters, digits, _ and -.
+    """
+    if not RUN_ID.fullmatch(run_id):
+        raise InvalidRequest(
+            ("run_id", f"{run_id[:80]!r}: pass at most 128 lower-case letters, digits, _ and -")
+        )
+    return run_id
 
 
 @dataclass(frozen=True, slots=True)

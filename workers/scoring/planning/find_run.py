@@ -10,9 +10,9 @@ from workers.monitoring.contract import ENFORCE
 from workers.sandbox.client import SandboxedModel
 from workers.scoring.journal.at_work import mark
 from workers.scoring.journal.decisions import read_decision
-from workers.scoring.journal.outcomes import Result, read_result
+from workers.scoring.journal.outcomes import Result, Tolerance, read_result
 from workers.scoring.journal.queries import noting
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.store import MAX_RUN_ID, RunStore, check_run_id
 from workers.scoring.journal.undone import read_undone
 from workers.scoring.planning.contract import contract_note
 from workers.scoring.planning.lookup import Resolved, resolve
@@ -23,15 +23,7 @@ from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.planning.price import check_price, estimate, has_limit
 from workers.scoring.planning.shadow import add_shadow, planned_otherwise
 from workers.scoring.planning.still_counts import still_counts
-from workers.scoring.request.parsed import (
-    AUTO,
-    LATEST,
-    MAX_RUN_ID,
-    MaxRejects,
-    ScoringRequest,
-    check_run_id,
-)
-from workers.scoring.request.tolerance import Tolerance
+from workers.scoring.request.parsed import AUTO, LATEST, MaxRejects, ScoringRequest
 
 MAX_SUFFIX = 1000
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from workers.scoring.journal.outcomes import Tolerance
 from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.tolerated import tolerated
 from workers.scoring.planning.plan import Plan
-from workers.scoring.request.tolerance import Tolerance
 
 
 def requested(store: RunStore, plan: Plan) -> dict[str, str]:

@@ -20,13 +20,12 @@ from workers.scoring.journal.at_work import mark, unmark
 from workers.scoring.journal.decisions import Cancellation, read_decision
 from workers.scoring.journal.execution import Execution, latest_execution
 from workers.scoring.journal.outcomes import read_result
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.store import RunStore, check_run_id
 from workers.scoring.planning.of_plan import another_plan, cancellation_of
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.costs import costs_so_far
 from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.publication import seconds_since
-from workers.scoring.request.parsed import check_run_id
 
 log = logging.getLogger(__name__)
 

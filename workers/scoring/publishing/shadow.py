@@ -15,11 +15,11 @@ from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
 from mlsys.errors import RunInterrupted, RunNotFound, TryAgain
 from workers.scoring.journal.decisions import Decision, ShadowParts
 from workers.scoring.journal.outcomes import read_result
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.store import RunStore, check_run_id
 from workers.scoring.planning.plan import Pair, Plan, Shadow
 from workers.scoring.planning.shadow import reason_of
 from workers.scoring.publishing.load import load_once, load_times
-from workers.scoring.request.parsed import MaxRejects, check_run_id
+from workers.scoring.request.parsed import MaxRejects
 from workers.scoring.shards.agreement import (
     Agreement,
     Agreements,

@@ -20,7 +20,7 @@ from workers.scoring.journal.at_work import mark, unmark
 from workers.scoring.journal.decisions import read_cancellation
 from workers.scoring.journal.outcomes import Result, read_failure, read_result
 from workers.scoring.journal.queries import OF_UNDO, Notes, bytes_queried, noting
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.store import RunStore, check_run_id
 from workers.scoring.journal.undone import Removal, Undo, Undone, read_undone
 from workers.scoring.planning.of_plan import check_result, undo_of
 from workers.scoring.planning.plan import Plan, read_plan
@@ -30,7 +30,6 @@ from workers.scoring.publishing.ledger import record
 from workers.scoring.publishing.removable import check_removal
 from workers.scoring.publishing.removal import bytes_of_removal, remove
 from workers.scoring.publishing.written import written_by
-from workers.scoring.request.parsed import check_run_id
 from workers.sql import statement
 
 log = logging.getLogger(__name__)

@@ -1,1 +1,1 @@
-"""What a caller asks for: the parsed request, its limits, and what it tolerates."""
+"""What a caller asks for: the parsed request, and its limits."""

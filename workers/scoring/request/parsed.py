@@ -15,8 +15,6 @@ from mlsys.columns.names import fold, name_fault
 from mlsys.errors import InvalidRequest
 from workers.monitoring.contract import ENFORCE
 
-MAX_RUN_ID = 128
-RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
 OUTPUTS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
 TOLERANCES = (
     *("max_rejects", "max_drift", "contract"),
@@ -169,16 +167,3 @@ class ScoringRequest:
         """Return the texts of what the caller passed that is not part of the identity."""
         passed = set(BESIDE) - {"model_alias"}
         return {k: v for k, v in self.to_dict().items() if k in passed}
-
-
-def check_run_id(run_id: str) -> str:
-    """Return `run_id` if it can name a run.
-
-    Raises:
-        InvalidRequest: it has other characters than lower-case letters, digits, _ and -.
-    """
-    if not RUN_ID.fullmatch(run_id):
-        raise InvalidRequest(
-            ("run_id", f"{run_id[:80]!r}: pass at most 128 lower-case letters, digits, _ and -")
-        )
-    return run_id

@@ -12,8 +12,7 @@ import pytest
 from mlsys.errors import PredictionFailed
 from workers.scoring.engines import ended, task
 from workers.scoring.journal.execution import Ended, Execution
-from workers.scoring.journal.outcomes import Failure
-from workers.scoring.request.tolerance import Tolerance
+from workers.scoring.journal.outcomes import Failure, Tolerance
 
 NONE, FIVE = Tolerance("0"), Tolerance("5")
 NOW = dt.datetime.now(dt.UTC)
