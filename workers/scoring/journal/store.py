@@ -41,7 +41,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.errors import Conflict, InvalidRequest, NewerRelease, ObjectNotFound
-from workers.scoring.journal.typed import UnknownFields
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
@@ -49,6 +48,10 @@ if TYPE_CHECKING:
 UNREADABLE = (Conflict, NewerRelease)  # what reading an object of a run raises
 MAX_RUN_ID = 128
 RUN_ID = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{MAX_RUN_ID - 1}}}")
+
+
+class UnknownFields(ValueError):
+    """An object has fields that this release of the service does not know."""
 
 
 def check_run_id(run_id: str) -> str:

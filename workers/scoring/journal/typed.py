@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from workers.scoring.journal.store import RunStore
-
-
-class UnknownFields(ValueError):
-    """An object has fields that this release of the service does not know."""
+from workers.scoring.journal.store import RunStore, UnknownFields
 
 
 def read[T](store: RunStore, name: str, to: Callable[[dict[str, Any]], T]) -> T | None:
