@@ -59,6 +59,7 @@ ANSWERS: dict[type[Exception], int] = {
     errors.RunInterrupted: 503,
     errors.RunWaiting: 503,
     errors.OthersAtWork: 503,
+    errors.NewerRelease: 503,
     errors.TooManyRuns: 503,
     errors.SessionOver: 503,
 }
