@@ -1,7 +1,7 @@
 """The `profile` of a `metadata.json`, version 2: bins with the counts of the training rows.
 
-`mlsys.artifact.profiling` writes it. Version 1 held a few figures for people and no bins; it is
-read as no profile.
+`mlsys.artifact.profiling` writes it. Version 1 held a few figures for people and no bins; runs are
+not compared with it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from mlsys.arguments import shown
 from mlsys.columns.bins import Bins, Counts
 from mlsys.errors import MetadataInvalid
 
@@ -79,14 +80,20 @@ class Profile:
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> Self | None:
-        """Return the profile of a whole `metadata.json`, or None if it has none with bins.
+        """Return the profile of a whole `metadata.json`, or None if it has none.
 
         Raises:
-            MetadataInvalid: it has the wrong form.
+            MetadataInvalid: it has the wrong form, or is of another version.
         """
         value = document.get("profile")
-        if not isinstance(value, Mapping) or value.get("version") != VERSION:
+        if value is None:
             return None
+        if not isinstance(value, Mapping) or value.get("version") != VERSION:
+            known = value.get("version", 1) if isinstance(value, Mapping) else value
+            raise MetadataInvalid(
+                f"profile is of version {shown(known)}, and the bins are in version {VERSION}: "
+                "upload the model again"
+            )
         try:
             rows, predicted = int(value["rows"]), int(value.get("predicted_rows", 0))
             return cls(
@@ -98,7 +105,9 @@ class Profile:
                 },
                 predicted,
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        except KeyError as exc:
+            raise MetadataInvalid(f"profile has the wrong form: {exc} is missing") from exc
+        except (ValueError, TypeError, AttributeError) as exc:
             raise MetadataInvalid(f"profile has the wrong form: {exc}") from exc
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+MOST = 2**63 - 1  # rows
 NUMBER, CATEGORY, PLAIN = "number", "category", "plain"
 
 type Scalar = int | float | str | bool
@@ -144,8 +145,8 @@ class Counts:
         """
         bins = tuple(value.get("bins", ()))
         sums = {name: value.get(name, 0) for name in _SUMS}
-        if not all(type(n) is int and n >= 0 for n in (*bins, *sums.values())):
-            raise ValueError("counts must be whole numbers")
+        if not all(type(n) is int and 0 <= n <= MOST for n in (*bins, *sums.values())):
+            raise ValueError("counts must be whole numbers from 0 to 2^63 - 1")
         return cls(**sums, bins=bins, minimum=value.get("min"), maximum=value.get("max"))
 
 

@@ -255,9 +255,11 @@ def test_a_profile_is_read_as_it_was_written_and_counts_the_same_rows() -> None:
     assert read.rows == 400
 
 
-@pytest.mark.parametrize("profile", [None, 3, {"rows": 6, "columns": {"a": {"nulls": 0}}}])
-def test_a_document_without_bins_has_no_profile(profile: Any) -> None:
-    assert Profile.of_document({"profile": profile}) is None
+def test_a_document_without_a_profile_has_none_and_one_of_another_version_is_refused() -> None:
+    assert Profile.of_document({"profile": None}) is None is Profile.of_document({})
+    for profile in (3, {"rows": 6, "columns": {"a": {"nulls": 0}}}, {"version": 3}):
+        with pytest.raises(MetadataInvalid, match="upload the model again"):
+            Profile.of_document({"profile": profile})
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,26 @@ def test_a_profile_that_does_not_fit_the_table_is_left_out_with_a_warning(
     assert warning is None or warning in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("profile", "warning"),
+    [
+        ({"version": 2, "rows": 9, "columns": []}, "has 0 columns, and the model takes 1"),
+        ({"version": 2, "rows": 9, "columns": [{"kind": "plain"}] * 2}, "has 2 columns, and"),
+        ({"rows": 9, "columns": {}}, "is of version 1, and the bins are in version 2: upload"),
+        ({"version": 3, "rows": 9, "columns": [{"kind": "plain"}]}, "is of version 3, and"),
+        (["kind"], "is of version ['kind'], and"),
+        ({"version": 2, "columns": []}, "profile has the wrong form: 'rows' is missing"),
+        ({"version": 2, "rows": 10**30, "columns": [{"kind": "plain"}]}, "from 0 to 2^63 - 1"),
+    ],
+)
+def test_a_profile_that_cannot_be_compared_with_is_named(profile: Any, warning: str) -> None:
+    metadata = ModelMetadata.from_document({"profile": profile})
+    features = [Feature("a", "FLOAT64", "float64")]
+    reference, [said] = of_training(metadata, [Column("a", "FLOAT64")], features, {}, [])
+    assert reference is None
+    assert said.startswith("the rows are not compared with the training data: ") and warning in said
+
+
 def test_a_model_without_a_profile_has_bins_that_all_its_runs_share() -> None:
     outputs = {"predict": ("label",), "predict_proba": ("p_a", "p_b"), "transform": ("t",)}
     types = {"label": "STRING", "p_a": "FLOAT64", "p_b": "FLOAT64", "t": "BYTES"}

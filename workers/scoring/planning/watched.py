@@ -13,6 +13,7 @@ from mlsys.columns.bins import fits
 from mlsys.columns.features import Feature
 from mlsys.columns.names import fold
 from mlsys.errors import InvalidRequest, MetadataInvalid
+from mlsys.plural import plural
 from workers.inference.description import Description
 from workers.monitoring.reference import (
     FEATURE,
@@ -26,6 +27,8 @@ from workers.monitoring.table import last_counts
 from workers.sandbox.client import SandboxedModel
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.model_pin import ModelPin
+
+NOT_COMPARED = "the rows are not compared with the training data"
 
 
 def of_training(
@@ -43,9 +46,12 @@ def of_training(
     try:
         profile = Profile.of_document(metadata.document)
     except MetadataInvalid as exc:
-        return None, [f"the rows are not compared with the training data: {exc}"]
+        return None, [f"{NOT_COMPARED}: {exc}"]
     if profile is None:
         return None, []
+    if len(profile.columns) != len(features):
+        text = f"the profile has {plural(len(profile.columns), 'column')}, and the model takes "
+        return None, [f"{NOT_COMPARED}: {text}{len(features)}"]
     read = {fold(c.name): c for c in table}
     reference = of_profile(profile, [read[fold(f.name)].name for f in features], outputs)
     types = {
@@ -59,7 +65,7 @@ def of_training(
     ]
     if wrong:
         text = f"the profile's bins do not fit the types of {', '.join(wrong[:10])}"
-        return None, [f"the rows are not compared with the training data: {text}"]
+        return None, [f"{NOT_COMPARED}: {text}"]
     return reference if reference.columns else None, []
 
 
