@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlsys.errors import ModelUnusable, TooManyRuns
+from mlsys.plural import plural
 from workers import machine
 
 REMEMBERED = 1000  # models whose memory is known
@@ -205,7 +206,8 @@ def _refusal(place: Place, need: int) -> TooManyRuns | None:
     held += place.held if second else place.beside
     if place.is_run and place.most is not None and runs >= place.most:
         return TooManyRuns(
-            f"The service works on {runs} runs, as many as MLSYS_MAX_RUNS allows. Repeat the "
+            f"The service works on {plural(runs, 'run')}, as many as MLSYS_MAX_RUNS allows. "
+            "Repeat the "
             "request later."
         )
     if not others or held + need <= machine.room_for_models():

@@ -29,6 +29,7 @@ from mlsys.doctor.check import (
 )
 from mlsys.doctor.shared import Clock, table_checks
 from mlsys.errors import ObjectNotFound, PermissionMissing, TableNotFound
+from mlsys.plural import plural
 from workers import machine
 from workers.registry.broken import broken
 from workers.registry.move import aliases_now
@@ -112,7 +113,7 @@ class _Checks:
             if guard is not None and row.guarded is False:
                 problems.setdefault(row.name, "it was changed in the bucket past its guard")
         if not problems:
-            return ok(f"{len(rows)} aliases name versions that can be scored.")
+            return ok(f"Every alias names a version that can be scored ({len(rows)}).")
         first = sorted(problems)
         texts = [f"{name}: {problems[name]}" for name in first[:MAX_NAMED]]
         more = f"; and {len(first) - MAX_NAMED} more" if len(first) > MAX_NAMED else ""
@@ -156,7 +157,9 @@ class _Checks:
             timeout=CALL,
             retry=None,
         )
-        return ok(f"A read session of model_registry opens ({len(session.streams)} streams).")
+        return ok(
+            f"A read session of model_registry opens ({plural(len(session.streams), 'stream')})."
+        )
 
     def _lists(self, bucket: str) -> Outcome:
         storage = self.clients.storage
@@ -245,7 +248,8 @@ class _Checks:
     def _machine(self) -> Outcome:
         limit = machine.max_model_bytes(self.settings.max_model_bytes)
         seen = (
-            f"{machine.cores()} cores, {machine.memory() // 2**20:,} MiB of memory; models up to "
+            f"{plural(machine.cores(), 'core')}, {machine.memory() // 2**20:,} MiB of memory; "
+            "models up to "
             f"{limit // 2**20:,} MiB."
         )
         if limit < SMALL:

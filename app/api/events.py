@@ -39,6 +39,7 @@ from mlsys.errors import (
     TooManyRuns,
     TryAgain,
 )
+from mlsys.plural import plural
 
 if TYPE_CHECKING:
     from workers.scoring.request.parsed import ScoringRequest
@@ -245,7 +246,8 @@ def _suspend(
     except Exception as exc:
         log.warning("The run was not continued", exc_info=True, extra={"run_id": run_id})
         raise why from exc
-    done = f", {why.progress['rows_done']} rows are done" if "rows_done" in why.progress else ""
+    rows = why.progress.get("rows_done")
+    done = "" if rows is None else f", {plural(rows, 'row')} done"
     logs.note(outcome=f"suspended{done}")
     return DONE
 

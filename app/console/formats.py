@@ -111,6 +111,16 @@ def count(value: Any) -> str:
     return f"{value:,.0f}" if is_number(value) else NOTHING
 
 
+def counted(value: Any, noun: str) -> str:
+    """Return a whole number with its noun.
+
+    >>> counted(1, "row"), counted(1200, "row"), counted(None, "row")
+    ('1 row', '1,200 rows', '– rows')
+    """
+    number = count(value)
+    return f"{number} {noun if number == '1' else f'{noun}s'}"
+
+
 def size(value: Any) -> str:
     """Return bytes in the unit that suits.
 
@@ -186,6 +196,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "ago": ago,
     "compact": compact,
     "count": count,
+    "counted": counted,
     "exact": exact,
     "figure": figure,
     "lasted": lasted,

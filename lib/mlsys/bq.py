@@ -22,6 +22,7 @@ from mlsys.columns.fitting import new_fields, sent_fields
 from mlsys.columns.frames import from_frame, to_frame
 from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, TableNotFound
+from mlsys.plural import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ def bq_get(query: str, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
                 rows = job.result(retry=bigquery_retry())  # as long as BigQuery lets a query run
             reader = clients.bigquery_read if use_storage_api else None
             total = rows.total_rows or 0
-            with progress(f"Downloading {total:,} rows", total) as done:
+            with progress(f"Downloading {plural(total, 'row')}", total) as done:
                 _count_batches(rows, done)
                 table = rows.to_arrow(bqstorage_client=reader, create_bqstorage_client=False)
         except BadRequest as exc:
@@ -132,7 +133,7 @@ def bq_put(df: pd.DataFrame, table_id: str, write_disposition: str = "WRITE_APPE
         if clients.settings.emulators.bigquery:
             _check_local(rows)
         try:
-            with progress(f"Writing {rows.num_rows:,} rows into {table}"):
+            with progress(f"Writing {plural(rows.num_rows, 'row')} into {table}"):
                 load_rows(clients, rows, table, fields, write_disposition, layout=existing)
         except Duplicate as exc:
             if write_disposition != "WRITE_EMPTY":

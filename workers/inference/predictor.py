@@ -14,6 +14,7 @@ from mlsys.columns.features import Feature
 from mlsys.columns.names import fold
 from mlsys.columns.texts import texts
 from mlsys.errors import ModelUnusable, PredictionFailed, SchemaMismatch, TryAgain
+from mlsys.plural import does, plural
 from workers.inference.fast_path.choose import Route, follow
 from workers.inference.one_thread import limit_to_one_thread
 
@@ -94,7 +95,8 @@ class Predictor:
             raise
         except MemoryError as exc:
             raise TryAgain(
-                f"There was not enough memory to score {batch.num_rows} rows at once: give the "
+                f"There was not enough memory to score {plural(batch.num_rows, 'row')} at once: "
+                "give the "
                 "service more memory"
             ) from exc
         except Exception as exc:  # whatever the estimator raises is about these rows
@@ -116,8 +118,10 @@ class Predictor:
         if array.shape[:1] != (rows,) or array.size != rows * len(names):
             hint = ": name every output with upload_model(..., target=[...])"
             raise ModelUnusable(
-                f"The model's {method} gave an array of shape {array.shape} for {rows} rows, where "
-                f"{len(names)} column(s) were expected{hint if method == 'predict' else ''}"
+                f"The model's {method} gave an array of shape {array.shape} for "
+                f"{plural(rows, 'row')}, where "
+                f"{plural(len(names), 'column')} {does(len(names), 'was')} "
+                f"expected{hint if method == 'predict' else ''}"
             )
         columns = array.reshape(rows, len(names))
         return {name: columns[:, i] for i, name in enumerate(names)}

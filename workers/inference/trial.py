@@ -17,6 +17,7 @@ from mlsys.artifact.refusals import not_in_the_image
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.features import Feature
 from mlsys.errors import MetadataInvalid, ModelUnusable
+from mlsys.plural import plural
 from workers.inference.plain_path import ask
 
 if TYPE_CHECKING:
@@ -127,10 +128,11 @@ def check_answers(
         return
     for method, answers in given.items():
         if (count := _count(answers)) != table.num_rows:
+            given_answers = "a single answer" if count is None else plural(count, "answer")
             raise ModelUnusable(
-                f"The model's {method} gives {count} answers to {table.num_rows} rows: it does not "
-                "take a table of these columns. Upload it with upload_model(..., X=...), passing "
-                "the data it was fitted on"
+                f"The model's {method} gives {given_answers} to "
+                f"{plural(table.num_rows, 'row')}: it does not take a table of these columns. "
+                "Upload it with upload_model(..., X=...), passing the data it was fitted on"
             )
 
 
@@ -164,13 +166,16 @@ def _answers_with_frames(
     return True
 
 
-def _count(answers: Any) -> int | str:
-    """Return how many rows the answer is for; several outputs have a list of arrays."""
+def _count(answers: Any) -> int | None:
+    """Return how many rows the answer is for, None if it is one value without a length.
+
+    Several outputs have a list of arrays.
+    """
     if isinstance(answers, list) and answers and hasattr(answers[0], "shape"):
         answers = answers[0]
     if hasattr(answers, "shape"):
-        return int(answers.shape[0]) if answers.shape else "single"
-    return len(answers) if hasattr(answers, "__len__") else "single"
+        return int(answers.shape[0]) if answers.shape else None
+    return len(answers) if hasattr(answers, "__len__") else None
 
 
 def _categories(model: Any, features: Sequence[Feature]) -> dict[str, Sequence[Any]]:

@@ -15,6 +15,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.quotas import is_quota
 from mlsys.errors import Conflict, PermissionMissing, SchemaMismatch
+from mlsys.plural import does, plural
 from workers.json_values import json_value
 from workers.monitoring.evaluated_runs import ScoredRun
 from workers.monitoring.join import Join
@@ -154,9 +155,10 @@ def _check(scored: ScoredRun, join: Join, sums: Mapping[str, Any] | None) -> int
     if sums is None or sums["predictions"] != scored.rows:
         left = sums["predictions"] if sums else 0
         raise Conflict(
-            f"The run {run_id} wrote {scored.rows:,} rows to {join.output}, which has {left:,} of "
-            "them now: a later run with WRITE_TRUNCATE has replaced them, or somebody has changed "
-            "the table. Evaluate a run whose rows are all there, or score into a table of its own."
+            f"The run {run_id} wrote {plural(scored.rows, 'row')} to {join.output}, and {left:,} "
+            f"{does(left, 'is')} there now: a later run with WRITE_TRUNCATE has replaced rows, or "
+            "somebody has changed the table. Evaluate a run whose rows are all there, or score "
+            "into a table of its own."
         )
     for where, name in (("predictions", run_id), ("labels", str(join.labels))):
         if sums[f"repeated_{where}"]:
@@ -165,10 +167,10 @@ def _check(scored: ScoredRun, join: Join, sums: Mapping[str, Any] | None) -> int
     if not (count := sums["predictions"] - missing):
         keys = ", ".join(key.name for key, _ in join.keys)
         raise SchemaMismatch(
-            f"No row of {run_id} can be compared: of {sums['predictions']:,} rows, "
-            f"{sums['without_label']:,} have no row with the same {keys} in {join.labels}, "
-            f"{sums['null_labels']:,} have NULL as {join.label.name}, and "
-            f"{sums['without_prediction']:,} have no prediction. Pass the labels of this run's "
+            f"No row of {run_id} can be compared: of {plural(sums['predictions'], 'row')}, "
+            f"{_have(sums['without_label'])} no row with the same {keys} in {join.labels}, "
+            f"{_have(sums['null_labels'])} NULL as {join.label.name}, and "
+            f"{_have(sums['without_prediction'])} no prediction. Pass the labels of this run's "
             "rows, or other id_columns."
         )
     if (cells := sums.get("cells") or 0) > MAX_CELLS:
@@ -179,9 +181,13 @@ def _check(scored: ScoredRun, join: Join, sums: Mapping[str, Any] | None) -> int
     return count
 
 
+def _have(count: int) -> str:
+    return f"{count:,} {does(count, 'has')}"
+
+
 def _repeated(join: Join, where: str, name: str, sums: Mapping[str, Any]) -> SchemaMismatch:
     """Return the error for ids that several rows have, with examples."""
-    names = [key.name for key, _ in join.keys]
+    names, rows = [key.name for key, _ in join.keys], sums[f"repeated_{where}"]
     examples = [
         ", ".join(f"{n}={value}" for n, value in zip(names, key.values(), strict=True))
         for key in sums[f"examples_of_{where}"]
@@ -192,6 +198,6 @@ def _repeated(join: Join, where: str, name: str, sums: Mapping[str, Any]) -> Sch
         else "pass a view with one label for each id, or more id_columns"
     )
     return SchemaMismatch(
-        f"{sums[f'repeated_{where}']:,} rows of {name} have an id that is not unique "
+        f"{plural(rows, 'row')} of {name} {does(rows, 'has')} an id that is not unique "
         f"({'; '.join(examples)}{'; ...' if len(examples) == 3 else ''}): {advice}."
     )

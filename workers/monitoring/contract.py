@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from mlsys.artifact.contract import REJECT, STOP, Clause, Contract
 from mlsys.errors import ContractBroken
+from mlsys.plural import does, part, plural
 
 ENFORCE, WARN, OFF = MODES = ("enforce", "warn", "off")
 MAX_EXAMPLES = 3  # rows of a clause that an answer names
@@ -157,7 +158,7 @@ def judge(
             if why := freshness_fault(clause, newest, at):
                 broken.append(Broken(clause, place, why))
         elif (failing := counts.failing.get(place, 0)) > clause.allowed(rows):
-            why = f"{failing:,} of {rows:,} rows fail"
+            why = part(failing, rows, "row", "fails")
             examples = counts.examples.get(place, ())
             broken.append(Broken(clause, place, why, failing, rows, examples))
     return broken
@@ -168,7 +169,7 @@ def row_count_fault(clause: Clause, rows: int) -> str | None:
     low, high = (clause.parameters.get(name) for name in ("min_value", "max_value"))
     if (low is None or rows >= low) and (high is None or rows <= high):
         return None
-    return f"there are {rows:,} rows"
+    return f"there {does(rows, 'is')} {plural(rows, 'row')}"
 
 
 def freshness_fault(clause: Clause, newest: int | None, at: dt.datetime) -> str | None:
@@ -194,7 +195,8 @@ def stopped_by(broken: Iterable[Broken], mode: str) -> list[Broken]:
 def stop_error(broken: Sequence[Broken], then: str) -> ContractBroken:
     """Return the error for broken clauses with `stop`; `then` says what to do."""
     first = broken[0]
-    more = f", and {len(broken) - 1} more clauses fail" if len(broken) > 1 else ""
+    others = len(broken) - 1
+    more = f", and {plural(others, 'more clause')} {does(others, 'fails')}" if others else ""
     return ContractBroken(
         f"The input breaks the model's contract: {first.clause}: {first.shown}"
         f"{more}. Nothing was published. {then}",
@@ -219,7 +221,7 @@ def contract_summary(
         "clauses": number,
         "failing": len(broken),
         "broken": [each.to_dict() for each in broken[:MAX_LISTED]],
-        "text": f"{len(broken)} of {number} clauses fail{': ' if shown else ''}{shown}",
+        "text": f"{part(len(broken), number, 'clause', 'fails')}{': ' if shown else ''}{shown}",
     }
 
 

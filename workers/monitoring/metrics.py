@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlsys.plural import part
+
 # Columns of `prediction_evaluations`, in its order
 METRICS = (
     *("accuracy", "balanced_accuracy", "precision", "recall", "f1"),
@@ -43,7 +45,7 @@ def measure_numbers(sums: Mapping[str, Any], count: int) -> Measured:
     """
     if beyond := sums["beyond"]:
         text = (
-            f"{beyond:,} of {count:,} rows have a prediction or a label beyond {MOST:g}, and "
+            f"{part(beyond, count, 'row', 'has')} a prediction or a label beyond {MOST:g}, and "
             "FLOAT64 cannot hold the square of such an error: rmse, mae, mean_error, r2 and the "
             "quantiles of the error are left out. Correct these rows, or pass a view of the labels "
             "without them"

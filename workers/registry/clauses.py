@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlsys.plural import does, part, plural
 from mlsys.settings.guards import HIGHER, AliasGuard, MetricBounds
 
 MAX_NAMED = 20  # names that a message lists
@@ -69,7 +70,7 @@ def runs(guard: AliasGuard, version: str, counts: Mapping[str, int | None]) -> C
     known = sum(count or 0 for count in counts.values())
     problem = None
     if known < guard.runs:
-        problem = f"{known} of {guard.runs} runs of {version}: score tables with it first"
+        problem = f"{part(known, guard.runs, 'run')} of {version}: score tables with it first"
         if unreadable := [name for name, count in counts.items() if count is None]:
             problem += f". The ledger of {', '.join(unreadable)} cannot be read and counts as 0"
     return Clause("runs", guard.runs, known, problem)
@@ -130,9 +131,10 @@ def shadow(
         return Clause("shadow", wanted, None)  # the first version has nothing to agree with
     if rows < guard.shadow_rows:
         problem = (
-            f"{rows} rows of {champion} were also scored by {version}: score tables with "
+            f"{plural(rows, 'row')} of {champion} {does(rows, 'was')} also scored by {version}: "
+            "score tables with "
             f"model_version={champion} and shadow={version} first"
         )
     elif share is not None and share < (guard.agreement or 0):
-        problem = f"{version} agrees with {champion} on {share:.6g} of {rows} rows"
+        problem = f"{version} agrees with {champion} on {share:.6g} of {plural(rows, 'row')}"
     return Clause("shadow", wanted, seen, problem)

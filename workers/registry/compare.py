@@ -20,6 +20,7 @@ from mlsys.errors import (
     MlsysError,
     bounded,
 )
+from mlsys.plural import plural
 from workers.json_values import flat, json_value
 from workers.query import run
 from workers.registry.versions import check_version, rows_of
@@ -221,7 +222,9 @@ def _differences(
 
 def _categories(feature: Mapping[str, Any]) -> str | None:
     categories = feature.get("categories")
-    return f"{len(categories)} categories" if isinstance(categories, list) else None
+    return (
+        plural(len(categories), "category", "categories") if isinstance(categories, list) else None
+    )
 
 
 def _joined(*texts: Any) -> str:

@@ -10,6 +10,7 @@ from app import service
 from app.console import calls, formats
 from app.console.pages import Page, env, page
 from app.console.rendering import link
+from mlsys.plural import plural
 
 STRIP, SHOWN = 50, 10  # runs in the strip, and in the table
 DAYS = 14
@@ -89,13 +90,13 @@ def checks() -> Page:
             for kind, keys in kinds.items()
             if keys
         )
-        versions = "1 version" if differs.total == 1 else f"{differs.total:,} versions"
+        versions = plural(differs.total, "version")
         attention.append(
             _item("bucket", "warn", f"The registry differs from the bucket: {versions}", named)
             | {"command": f'curl "$MLSYS_URL/model-registry?env={name}"'}
         )
     if waiting:
-        messages = "1 message" if waiting == 1 else f"{waiting:,} messages"
+        messages = plural(waiting, "message")
         attention.append(
             _item("quarantine", "warn", f"{messages} in quarantine", "The service could not read.")
             | {"command": f"mlsys quarantine list --env {name}"}

@@ -18,6 +18,7 @@ from mlsys.artifact.profiling import build_profile
 from mlsys.artifact.proof import golden_rows
 from mlsys.artifact.signatures import Signature
 from mlsys.errors import InvalidRequest, ModelUnusable
+from mlsys.plural import plural
 
 
 def build(
@@ -90,12 +91,13 @@ def _check_form(model: Any, X: Any) -> None:
     except ModelUnusable as exc:
         raise InvalidRequest(("model", str(exc))) from exc
     if X.ndim == 1 and column is None and hasattr(model, "n_features_in_"):
-        raise InvalidRequest(("X", "has 1 dimension(s): pass rows x features, X=df[['name']]"))
+        raise InvalidRequest(("X", "has 1 dimension: pass rows x features, X=df[['name']]"))
     if column == TEXT and X.ndim != 1:
         raise InvalidRequest(
             (
                 "X",
-                f"is a table of {X.shape[1]} column(s), and the model takes one column of text as "
+                f"is a table of {plural(X.shape[1], 'column')}, and the model takes one column "
+                "of text as "
                 "a Series: fit it on the Series and pass that, X=df['text']; or fit it on the "
                 "DataFrame with ColumnTransformer([('text', TfidfVectorizer(), 'text')])",
             )

@@ -21,6 +21,7 @@ from mlsys.artifact.signatures import Signature
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.frames import to_model_frame
 from mlsys.errors import MetadataInvalid, SchemaMismatch
+from mlsys.plural import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,10 @@ def replay(model: Any, metadata: ModelMetadata) -> str | None:
         return f"the model raises {type(exc).__name__} on its golden rows: {first}"
     for given in (answers, again):
         if len(given) != len(pairs):
-            return f"the model gives {len(given)} answers to {len(pairs)} golden rows"
+            return (
+                f"the model gives {plural(len(given), 'answer')} to "
+                f"{plural(len(pairs), 'golden row')}"
+            )
     for (row, before), now in zip(pairs, answers, strict=True):
         if not _same(before, now):
             if _varies(model, method, model_input(model, frame, series), answers):
@@ -146,7 +150,7 @@ def _whole(row: Any, signature: Signature) -> bool:
     """Return whether the row can be replayed: in JSON an infinity is null, too."""
     features = signature.features
     if not isinstance(row, list) or len(row) != len(features):
-        raise MetadataInvalid(f"golden: a row must have {len(features)} values")
+        raise MetadataInvalid(f"golden: a row must have {plural(len(features), 'value')}")
     return all(v is not None or f.nullable for v, f in zip(row, features, strict=True))
 
 

@@ -17,6 +17,7 @@ from mlsys.artifact.signatures import Signature
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.frames import to_model_frame
 from mlsys.errors import InvalidRequest, MetadataInvalid, ModelUnusable, SchemaMismatch
+from mlsys.plural import plural
 
 GOLDEN_ROWS = 5
 
@@ -50,9 +51,8 @@ def golden_rows(model: Any, X: Any, signature: Signature) -> dict[str, Any]:
             form = ", given as one column; if it was fitted on a table, pass X=df[['name']]"
         raise InvalidRequest(("model", f"cannot {method} on rows of X{form}: {exc}")) from exc
     if len(answers) != len(where):
-        text = (
-            f"gives {len(answers)} answers to {len(where)} rows of X: pass the X it was fitted on"
-        )
+        text = f"gives {plural(len(answers), 'answer')} to {plural(len(where), 'row')} of X: pass "
+        text += "the X it was fitted on"
         raise InvalidRequest(("model", text))
     golden: dict[str, Any] = {"rows": json_value(values), "predictions": answers}
     if method == "transform":

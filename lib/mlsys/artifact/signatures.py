@@ -16,6 +16,7 @@ from mlsys.columns import dtypes
 from mlsys.columns.features import ACCEPTED, UNKNOWN, Feature, sql_type
 from mlsys.columns.names import check_column_names
 from mlsys.errors import InvalidRequest, MetadataInvalid
+from mlsys.plural import plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,5 +187,5 @@ def _unnamed(X: Any) -> pd.DataFrame:
         return X.to_frame(0)
     array = np.asarray(X)
     if array.ndim not in (1, 2):
-        raise InvalidRequest(("X", f"has {array.ndim} dimension(s): pass rows x features"))
+        raise InvalidRequest(("X", f"has {plural(array.ndim, 'dimension')}: pass rows x features"))
     return pd.DataFrame(array if array.ndim == 2 else {0: array})

@@ -12,6 +12,7 @@ from typing import Any
 from mlsys.arguments import as_pandas, check_text, kind_of
 from mlsys.columns.names import duplicates, name_fault, proposed_name
 from mlsys.errors import InvalidRequest
+from mlsys.plural import plural
 
 MAX_LISTED = 5  # names in a message
 
@@ -84,10 +85,13 @@ def check_target(y: Any, rows: int) -> None:
     shape = getattr(y, "shape", None)
     length = (shape[0] if shape else 0) if isinstance(shape, tuple) else len(y)
     if isinstance(shape, tuple) and len(shape) not in (1, 2):
-        text = f"has {len(shape)} dimensions: pass one value for each row, or one row of values"
+        text = (
+            f"has {plural(len(shape), 'dimension')}: pass one value for each row, or one row of "
+            "values"
+        )
         raise InvalidRequest(("y", text))
     if length != rows:
-        text = f"has {length:,} rows, and X has {rows:,}: pass the target of the rows of X"
+        text = f"has {plural(length, 'row')}, and X has {rows:,}: pass the target of the rows of X"
         raise InvalidRequest(("y", text))
 
 
@@ -103,8 +107,8 @@ def target_names(y: Any, target: Any) -> tuple[str, ...]:
     if target is not None:
         names, parameter = names_of(target, "target"), "target"
         if y is not None and len(names) != columns:
-            text = f"has {len(names)} name(s), and y has {columns} column(s): pass one for each"
-            raise InvalidRequest(("target", text))
+            text = f"has {plural(len(names), 'name')}, and y has {plural(columns, 'column')}"
+            raise InvalidRequest(("target", f"{text}: pass one for each"))
     else:
         parameter = "y"
         if hasattr(y, "columns"):
@@ -124,8 +128,9 @@ def check_outputs(names: Sequence[str], outputs: int | None, parameter: str) -> 
     """
     if outputs is not None and names and len(names) != outputs:
         shown = ", ".join(map(repr, names[:MAX_LISTED]))
-        text = f"names {len(names)} column(s) ({shown}), and the model predicts {outputs} value(s)"
-        raise InvalidRequest((parameter, f"{text} per row: pass one name for each"))
+        text = f"names {plural(len(names), 'column')} ({shown}), and the model predicts "
+        text += f"{plural(outputs, 'value')} per row: pass one name for each"
+        raise InvalidRequest((parameter, text))
 
 
 def id_names(id_columns: Any) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.cli.predict import FLAGS, OPTIONAL, add_options, flag
 from mlsys.cli.tables import moment, table
+from mlsys.plural import plural
 from mlsys.settings import ENVS
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _model(board: Mapping[str, Any]) -> str:
 
 
 def _partitions(some: Sized) -> str:
-    return "1 partition" if len(some) == 1 else f"{len(some):,} partitions"
+    return plural(len(some), "partition")
 
 
 def _how_to_go_on(options: argparse.Namespace, why: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlsys.cli.tables import moment, table
+from mlsys.plural import plural
 from mlsys.settings import ENVS
 
 AGAINST = {"training": "distance", "previous": "distance_previous", "week": "distance_week"}
@@ -75,7 +76,7 @@ def _one(columns: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> s
     drifted = sum(row["level"] == "drift" for row in compared)
     heading = (
         f"{first['run_id']} ({first['model_version']}, {moment(first['predicted_at'])} UTC): "
-        f"{drifted or 'none'} of {len(compared)} columns drifted"
+        f"{drifted or 'none'} of {plural(len(compared), 'column')} drifted"
     )
     if options.against:
         name = AGAINST[options.against]
@@ -93,7 +94,7 @@ def _one(columns: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> s
     ]
     headings = ["COLUMN", "ROLE", "LEVEL", *map(str.upper, AGAINST), "IMPORTANCE", "WHY"]
     more = len(columns) - len(lines)
-    end = f"\n{more:,} more columns: pass a larger --top" if more > 0 else ""
+    end = f"\n{plural(more, 'more column')}: pass a larger --top" if more > 0 else ""
     return f"{heading}\n{table(headings, lines)}{end}"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlsys.cli.tables import moment, pairs, table
 from mlsys.errors import InvalidRequest, ModelNotFound, SettingsError
+from mlsys.plural import plural
 from mlsys.settings import ENVS
 
 USAGE = """mlsys models [NAME [VERSION]] --env ENV [--status S] [--json]
@@ -58,7 +59,9 @@ def _models(options: argparse.Namespace) -> int:
     if words[:1] == ["rm"] and len(words) != 1:
         return _remove(options)
     if len(words) > 2:
-        raise InvalidRequest(("models", f"takes a name and a version, not {len(words)} words"))
+        raise InvalidRequest(
+            ("models", f"takes a name and a version, not {plural(len(words), 'word')}")
+        )
     if options.yes:
         raise InvalidRequest(("yes", "is for `mlsys models rm NAME VERSION`"))
     rows = _rows(options, words[0] if words else None)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import TryAgain
+from mlsys.plural import does, plural
 
 if TYPE_CHECKING:
     from mlsys.remote.call import Call
@@ -202,7 +203,7 @@ def _print_verdict(call: Call, verdict: Mapping[str, Any]) -> None:
         if drift := verdict.get("drift"):
             print(f"compares      {_compared(drift)}")
         if verdict.get("duplicate_ids") is not None:
-            print(f"duplicate ids {verdict['duplicate_ids']:,} rows")
+            print(f"duplicate ids {plural(verdict['duplicate_ids'], 'row')}")
         for warning in verdict.get("warnings", ()):
             print(f"warning       {warning}")
     if verdict.get("run_is_done"):
@@ -224,7 +225,7 @@ def _compared(drift: Mapping[str, Any]) -> str:
         return "nothing: the predictions are only counted, for the next run"
     source = drift["reference"]
     by = "the training data" if source == "training" else f"the run {source}"
-    return f"{drift['columns']} columns with {by}"
+    return f"{plural(drift['columns'], 'column')} with {by}"
 
 
 def _shadow(shadow: Mapping[str, Any] | None) -> list[str]:
@@ -238,7 +239,7 @@ def _shadow(shadow: Mapping[str, Any] | None) -> list[str]:
     share = report["agreement"]
     percent = "" if share is None else f" ({share:.2%})"
     lines = [f"{version} in {shadow.get('output_table')}: {report['equal']:,} of "]
-    lines[0] += f"{report['rows']:,} rows are equal{percent}"
+    lines[0] += f"{plural(report['rows'], 'row')} {does(report['equal'], 'is')} equal{percent}"
     for column in report["columns"]:
         if column["kind"] == "numbers" and column["quantiles"]:
             middle, most = column["quantiles"]["0.5"], column["max_absolute"]
@@ -254,7 +255,7 @@ def _print_result(result: Mapping[str, Any]) -> None:
     for warning in result.get("warnings", ()) if not result["rows"] else ():
         print(f"warning       {warning}")
     if rejected := result.get("rows_rejected"):
-        print(f"rejected      {rejected:,} rows, in {result.get('rejects_table')}")
+        print(f"rejected      {plural(rejected, 'row')}, in {result.get('rejects_table')}")
     if result.get("watermark") and result["incremental"] != "ids":  # which are not ordered
         print(f"watermark     {result['incremental']} = {result['watermark']}")
     if (contract := result.get("contract")) is not None:

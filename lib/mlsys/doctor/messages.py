@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from mlsys.cloud.messages import Use
 from mlsys.doctor.check import CALL, Check, Outcome, failed, ok, skipped, warning
 from mlsys.doctor.deployment import Deployment
+from mlsys.plural import does, plural
 
 # By the topic's kind: the route that its messages are pushed to
 PUSHED = {"model-events": "/events/storage", "predictions": "/events/predictions"}
@@ -48,7 +49,7 @@ class _Topics:
                 missing.append(topic)
         if missing:
             return failed(f"Missing: {', '.join(missing)}.", self.at.fix)
-        return ok(f"{len(topics)} topics exist.")
+        return ok(f"{plural(len(topics), 'topic')} {does(len(topics), 'exists')}.")
 
 
 class _Subscription:
@@ -151,7 +152,7 @@ class _Subscription:
             return skipped(f"Cloud Monitoring has no figure for {self.dead} yet.")
         if count:
             return warning(
-                f"{count:,} messages wait in {self.dead}.",
+                f"{plural(count, 'message')} {does(count, 'waits')} in {self.dead}.",
                 f"gcloud pubsub subscriptions pull {self.dead} --project={self.project} --limit=10",
             )
         return ok(f"No message waits in {self.dead}.")

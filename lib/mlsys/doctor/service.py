@@ -9,6 +9,7 @@ from mlsys.cloud.messages import Use
 from mlsys.doctor.check import Check, Finding, Outcome, failed, ok, warning
 from mlsys.doctor.deployment import Deployment
 from mlsys.errors import CredentialsMissing
+from mlsys.plural import plural
 from mlsys.remote.answers import Fields
 from mlsys.remote.service import RefusedByService
 
@@ -104,7 +105,7 @@ class ServiceChecks:
         ]
         if not self.own:
             return warning("The service made no checks.", self.at.fix)
-        return ok(f"The service made {len(self.own)} checks by its own account.")
+        return ok(f"The service made {plural(len(self.own), 'check')} by its own account.")
 
 
 def without_repeats(findings: list[Finding], own: list[Finding]) -> list[Finding]:

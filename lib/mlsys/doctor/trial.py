@@ -15,6 +15,7 @@ from mlsys.cloud.tables import TableRef
 from mlsys.doctor.check import Check, Finding, Outcome, explain, failed, ok
 from mlsys.doctor.deployment import Deployment
 from mlsys.errors import MlsysError
+from mlsys.plural import plural
 from mlsys.remote.answers import RESULT
 
 NAME = "mlsys-doctor"
@@ -87,7 +88,7 @@ class _Trial:
         if (result["rows"], row["id"]) != (1, 1) or abs(row["prediction"] - 6.0) > 1e-6:
             return failed(
                 f"The model doubles x, and its prediction for 3.0 came back as "
-                f"{row['prediction']} in {result['rows']} rows.",
+                f"{row['prediction']} in {plural(result['rows'], 'row')}.",
                 f"Report it with the run's id, {result['run_id']}",
             )
         return ok(

@@ -11,6 +11,7 @@ from mlsys.doctor.check import CALL, Check, Outcome, failed, ok, retry, skipped,
 from mlsys.doctor.deployment import Deployment
 from mlsys.doctor.shared import Clock, table_checks
 from mlsys.errors import InvalidRequest, TableNotFound
+from mlsys.plural import plural
 
 DEFAULT_TIME_TRAVEL = 168  # hours: https://cloud.google.com/bigquery/docs/time-travel
 MOST_OBJECTS = 20_000  # of a models bucket that is compared with the registry
@@ -72,7 +73,7 @@ class _Warehouse:
     def _time_travel(self) -> Outcome:
         hours = int(getattr(self._dataset(), "max_time_travel_hours", None) or DEFAULT_TIME_TRAVEL)
         if hours >= DEFAULT_TIME_TRAVEL:
-            return ok(f"{self.name} keeps {hours // 24} days of time travel.")
+            return ok(f"{self.name} keeps {plural(hours // 24, 'day')} of time travel.")
         return warning(
             f"{self.name} keeps {hours} hours of time travel: a run over one of its tables cannot "
             "be resumed after that.",
@@ -119,7 +120,7 @@ class _Warehouse:
         job = self.at.clients.bigquery.query(sql, timeout=CALL, retry=retry())
         listed = {row["key"] for row in job.result(timeout=CALL, retry=retry())}
         if uploaded == listed:
-            return ok(f"The registry lists the {len(listed)} models of gs://{bucket}.")
+            return ok(f"The registry lists the {plural(len(listed), 'model')} of gs://{bucket}.")
         faults = [
             f"{what}: {', '.join(sorted(keys)[:NAMED])}{', …' if len(keys) > NAMED else ''}"
             for what, keys in (
@@ -129,7 +130,7 @@ class _Warehouse:
             if keys
         ]
         return failed(
-            f"gs://{bucket} has {len(uploaded)} models, the registry {len(listed)}. "
+            f"gs://{bucket} has {plural(len(uploaded), 'model')}, the registry {len(listed)}. "
             f"{'; '.join(faults)}.",
             f'curl -H "Authorization: Bearer $(gcloud auth print-identity-token)" '
             f'"{self.at.service.url}/model-registry?env={self.at.env}"',

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlsys.cloud.progress import is_notebook, is_watched
+from mlsys.plural import plural
 
 NOTEBOOK_COLUMNS = 100  # characters of a bar
 LINE_EVERY = 10.0  # seconds between two lines of progress without a terminal
@@ -31,7 +32,7 @@ class Progress:
         self.latest = status
         total = status.get("rows_total")  # None: unknown for a view or a filter
         shards = status["shards_done"]
-        shards_text = f"{shards} parts" if shards != 1 else "1 part"
+        shards_text = plural(shards, "part")
         if is_watched(sys.stderr):
             self._draw(total, shards_text)
         elif time.monotonic() - self._printed >= LINE_EVERY:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from mlsys.plural import plural
 from mlsys.remote.answers import UNDONE
 from mlsys.remote.patience import repeated
 from mlsys.remote.service import Service
@@ -46,7 +47,7 @@ def undone_lines(answer: dict[str, Any]) -> Sequence[str]:
 
 def _line(table: dict[str, Any], would: str) -> str:
     back = table.get("rows_restored")
-    also = f", {back:,} earlier rows brought back" if back else ""
+    also = f", {plural(back, 'earlier row')} brought back" if back else ""
     if kept := table.get("copy"):
         also = f"; others replaced them meanwhile: {kept} has the earlier rows for seven days"
     removed = table.get("rows_removed") or 0

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mlsys.plural import plural
 from mlsys.remote.answers import faults, sentence
 from mlsys.remote.service import RefusedByService
 
@@ -42,7 +43,7 @@ def increment(incremental: Mapping[str, Any] | None) -> list[str]:
 
 def row_count(count: int) -> str:
     """Return a number of rows, in words."""
-    return "1 row" if count == 1 else f"{count:,} rows"
+    return plural(count, "row")
 
 
 def problems(verdict: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from mlsys.arguments import kind_of
 from mlsys.bq import bq_get
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import Conflict, InvalidRequest
+from mlsys.plural import does, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,12 +111,14 @@ class Run:
         frame = bq_get(sql if limit is None else f"{sql} LIMIT {limit}", params)
         if limit is not None and rows > limit == len(frame):
             warnings.warn(
-                f"{limit:,} of the run's {rows:,} rows were read: pass limit=None for all of them",
+                f"{limit:,} of the run's {plural(rows, 'row')} {does(limit, 'was')} read: pass "
+                "limit=None for all of them",
                 stacklevel=2,
             )
         elif len(frame) < rows:
             warnings.warn(
-                f"{table} holds {len(frame):,} of the {rows:,} rows that {self.run_id} wrote: the "
+                f"{table} holds {len(frame):,} of the {plural(rows, 'row')} that {self.run_id} "
+                "wrote: the "
                 "others were replaced or deleted since",
                 stacklevel=2,
             )

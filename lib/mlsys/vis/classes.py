@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import InvalidRequest
+from mlsys.plural import plural
 from mlsys.vis import data, drawing
 from mlsys.vis.style import COLORS
 
@@ -25,7 +26,7 @@ def plot_class_balance(y: ArrayLike, *, ax: Axes | None = None) -> Axes:
     """
     labels = data.one_column("y", y)
     ax = drawing.labels_by_group({"": labels}, data.classes_of(y=labels), ax, shares=False)
-    ax.set(title=f"Class balance, {len(labels):,} rows", ylabel="Class")
+    ax.set(title=f"Class balance, {plural(len(labels), 'row')}", ylabel="Class")
     return drawing.literal(ax)
 
 
@@ -85,7 +86,7 @@ def plot_confusion_matrix(
         text_kw={"fontsize": 6 if many else 10},
     )
     ax.grid(False)
-    ax.set_title("Confusion matrix, " + (of[normalize] or f"{matrix.sum():,} rows"))
+    ax.set_title("Confusion matrix, " + (of[normalize] or plural(int(matrix.sum()), "row")))
     if max(len(str(name)) for name in classes) > 8:
         for tick in ax.get_xticklabels():
             tick.set(rotation=90 if many else 40, ha="right", rotation_mode="anchor")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import InvalidRequest
+from mlsys.plural import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ def one_column(name: str, values: Any) -> np.ndarray:
     if not len(array):
         raise InvalidRequest((name, "is empty: pass at least one value"))
     if missing := int(pd.isna(array).sum()):
-        text = f"has {missing:,} missing values of {len(array):,}: drop those rows"
+        text = f"has {plural(missing, 'missing value')} of {len(array):,}: drop those rows"
         raise InvalidRequest((name, text))
     return pd.Series(array).infer_objects().to_numpy()
 
@@ -186,6 +187,8 @@ def feature_names_of(model: Any, given: Sequence[str] | None, width: int) -> np.
     if names is None:
         names = [f"feature {i}" for i in range(width)]
     if len(names) != width:
-        text = f"{len(names)} names for {width} features: pass one name for each"
+        text = (
+            f"{plural(len(names), 'name')} for {plural(width, 'feature')}: pass one name for each"
+        )
         raise InvalidRequest(("feature_names", text))
     return np.asarray(names, dtype=object)

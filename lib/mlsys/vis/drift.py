@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import InvalidRequest
+from mlsys.plural import plural
 from mlsys.vis import drawing
 from mlsys.vis.style import COLORS, pyplot
 
@@ -108,7 +109,7 @@ def plot_drift_history(
         ax.annotate(f" {word}", (1, level), xycoords=place, va="center", fontsize=8)
     runs = known["predicted_at"].nunique()
     ax.set(
-        title=f"Distance to the {other}, {'1 run' if runs == 1 else f'{runs:,} runs'}",
+        title=f"Distance to the {other}, {plural(runs, 'run')}",
         ylabel="Jensen-Shannon distance",
         ylim=(0, min(1.02, max(1.15 * float(known[distance].max()), 1.25 * DRIFT_AT))),
     )
@@ -171,7 +172,7 @@ def _shown_bins(bins: Any, kind: str) -> list[dict[str, Any]]:
     kept, rest = by_size[: MAX_BINS - 2], by_size[MAX_BINS - 2 :]
     known = [b["before"] for b in rest]
     more = {
-        "bin": f"{len(rest)} others",
+        "bin": plural(len(rest), "other"),
         "rows": sum(b["rows"] for b in rest),
         "before": None if None in known else sum(known),
     }

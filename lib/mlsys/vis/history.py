@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import InvalidRequest
+from mlsys.plural import plural
 from mlsys.vis import drawing
 from mlsys.vis.style import COLORS
 
@@ -46,7 +47,7 @@ def plot_metric_history(
             legend.set_in_layout(given is None)  # it must not shrink axes of the caller's figure
     else:
         _over_versions(ax, lines)
-    count = "1 run" if len(runs) == 1 else f"{len(runs):,} runs"
+    count = plural(len(runs), "run")
     ax.set(title=f"{metric} of {drawing.short(runs['model_name'].iloc[0])}, {count}", ylabel=metric)
     return drawing.literal(ax)
 

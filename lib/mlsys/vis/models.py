@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import InvalidRequest
+from mlsys.plural import plural
 from mlsys.vis import data, drawing
 from mlsys.vis.style import COLORS
 
@@ -101,7 +102,7 @@ def plot_prediction_distribution(
         edges = data.bin_edges(data.numbers("predictions", values), BINS)
         ax = drawing.histogram(groups, edges, ax, shares=by is not None)
         ax.set_xlabel("Prediction")
-    ax.set_title(f"Predictions, {len(values):,} rows")
+    ax.set_title(f"Predictions, {plural(len(values), 'row')}")
     if by is not None:  # beside the axes: each corner may have data
         where = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": "small"}
         drawn = ax.containers if data.are_labels(values) else ax.patches

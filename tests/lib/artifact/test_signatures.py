@@ -175,7 +175,7 @@ def test_an_array_has_the_names_that_the_model_was_fitted_with() -> None:
     ],
 )
 def test_training_data_has_one_or_two_dimensions(X: Any) -> None:
-    with pytest.raises(InvalidRequest, match=r"dimension\(s\): pass rows x features"):
+    with pytest.raises(InvalidRequest, match=r"dimensions?: pass rows x features"):
         Signature.from_data(X)
 
 

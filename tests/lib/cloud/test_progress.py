@@ -200,7 +200,7 @@ def upload() -> Any:
     ("slow", "call", "says"),
     [
         ("result", lambda: mlsys.bq.bq_get("SELECT 1"), "Waiting for the query's result"),
-        ("to_arrow", lambda: mlsys.bq.bq_get("SELECT 1"), "Downloading 1 rows"),
+        ("to_arrow", lambda: mlsys.bq.bq_get("SELECT 1"), "Downloading 1 row"),
         (
             "load",
             lambda: mlsys.bq.bq_put(pd.DataFrame({"a": [1, 2]}), "demo-project.d.t"),

@@ -338,7 +338,7 @@ WRONG: list[tuple[Callable[[], Axes], str]] = [
     ),
     (
         lambda: plot_feature_importance(LinearRegression().fit(X, SLOPE), ["age"]),
-        "feature_names: 1 names for 3 features",
+        "feature_names: 1 name for 3 features",
     ),
     (
         lambda: plot_feature_importance(

@@ -198,7 +198,7 @@ def test_the_runs_of_a_period_are_evaluated_unless_their_rows_were_replaced(lab:
         assert row["mean_error"] == pytest.approx(-1.0, rel=1e-9)
     [refused] = answer.json["not_evaluated"]
     assert refused["run_id"] == first["run_id"]
-    assert "wrote 40 rows" in refused["reason"] and "has 0 of them" in refused["reason"]
+    assert "wrote 40 rows" in refused["reason"] and "and 0 are there now" in refused["reason"]
     lab.here(query(first, labels), "/evaluate").problem(409, "conflict", "WRITE_TRUNCATE")
     for none in ({"model_version": "v7"}, {"since": "2099-01-01"}):
         lab.here(params | none, "/evaluate").problem(404, "run-not-found", "in this period")

@@ -565,7 +565,7 @@ def test_a_model_that_raises_on_nulls_names_their_columns_and_publishes_nothing(
 def test_a_model_that_returns_a_wrong_number_of_values_is_refused(lab: Lab) -> None:
     class_less = lab.put_pickle(TooFew())
     params = lab.params(lab.put(DATA[["id", "a"]]), class_less, id_columns="id")
-    lab.here(params).problem(422, "model-unusable", "gives 1 answers to 3 rows")
+    lab.here(params).problem(422, "model-unusable", "gives 1 answer to 3 rows")
     assert not lab.exists(params["output_table"])
 
 

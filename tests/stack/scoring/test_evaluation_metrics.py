@@ -44,7 +44,7 @@ def test_a_number_whose_square_overflows_leaves_out_the_metrics_of_its_run(
         assert isinstance(row, dict)
         assert not any(_is_metric(row, name) for name in row)
         [note] = row["details"]["notes"]
-        assert note.startswith("1 of 3 rows have a prediction or a label beyond 1e+150")
+        assert note.startswith("1 of 3 rows has a prediction or a label beyond 1e+150")
 
 
 def check(group: Group, rows: list, known: int) -> None:

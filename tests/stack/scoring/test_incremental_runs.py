@@ -273,7 +273,7 @@ def test_what_cannot_be_incremental_is_refused_and_nothing_is_written(lab: Lab, 
         ("text", ("text: is STRING", "INT64")),
         ("share", ("share: is FLOAT64",)),
         ("nope", ("nope: is not in the input table",)),
-        ("ids", ("1 rows of", "have the id of another row")),
+        ("ids", ("1 row of", "has the id of another row")),
     ):
         request = params | {"incremental": column}
         lab.here(request).problem(422, "schema-mismatch", *words)

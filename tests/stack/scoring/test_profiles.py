@@ -112,7 +112,7 @@ def test_a_model_without_a_profile_is_compared_with_its_last_run(lab: Lab) -> No
     assert first["drift"]["text"] == "nothing to compare with yet"
     moved = lab.put(frame(400, 3.0)[["id", "fare", "sex"]])
     second, _ = lab.score(moved, model, id_columns="id")
-    assert second["drift"]["text"].startswith("1 of 1 columns (prediction 0.")
+    assert second["drift"]["text"].startswith("1 of 1 column (prediction 0.")
     [row] = recorded(lab, second["run_id"])
     assert (row["reference"], row["reference_rows"]) == (first["run_id"], 400)
 

@@ -222,7 +222,9 @@ def test_bad_rows_of_all_shards_are_counted_together(
     rows.loc[[1, 100 * ROWS - 1], "a"] = np.nan
     monkeypatch.setattr(read_session, "streams_to_request", lambda _: (4, 4))
     params = lab.params(lab.put(rows), model, max_rejects="1")
-    body = lab.here(params).problem(422, "prediction-failed", "2 of 60000 rows", "max_rejects is 1")
+    body = lab.here(params).problem(
+        422, "prediction-failed", "2 of 60,000 rows", "max_rejects is 1"
+    )
     assert {row["id"] for row in body["rows"]} == {1, 100 * ROWS - 1}
     assert not lab.exists(params["output_table"])
     assert lab.here(params | {"max_rejects": "2"}).done()["rows_rejected"] == 2
@@ -367,5 +369,5 @@ def test_the_excerpt_of_a_bad_row_is_bounded(lab: Lab, model: str) -> None:
 
 def test_a_broken_model_is_not_mistaken_for_bad_rows(lab: Lab, params: dict[str, str]) -> None:
     request = params | {"model_name": lab.put_pickle(WrongShape()), "max_rejects": "100%"}
-    lab.here(request | {"id_columns": "id"}).problem(422, "model-unusable", "gives 1 answers to 3")
+    lab.here(request | {"id_columns": "id"}).problem(422, "model-unusable", "gives 1 answer to 3")
     assert not lab.exists(params["output_table"])

@@ -101,7 +101,7 @@ def test_the_titanic_pipeline_is_scored_over_http(lab: Lab) -> None:
     assert result["rows"] == 418
     assert not result["reused"]
     # The training data have no NULL there, so the drafted contract warns of one.
-    drafted = "contract: Fare not_null: 1 of 418 rows fail (first PassengerId=1044: None)"
+    drafted = "contract: Fare not_null: 1 of 418 rows fails (first PassengerId=1044: None)"
     assert result["warnings"] == [drafted]
     rows = lab.rows(params["output_table"], "PassengerId")
     assert lab.schema(params["output_table"]) == {

@@ -202,10 +202,10 @@ def failing(lab: Lab, frame: pd.DataFrame, kind: str) -> tuple[str, dict[str, st
     more = {"output_table": output, "shadow": "v2"}
     if kind == "rejects":
         lab.upload(LinearRegression().fit(wide, frame["a"]), wide, name, "v2")
-        return name, more, "v2 cannot score 1 rows at least, and max_rejects is 0"
+        return name, more, "v2 cannot score 1 row at least, and max_rejects is 0"
     if kind == "dies":
         lab.upload(Ending("dies", at=BEYOND).fit(X), X, name, "v2")
-        return name, more, "v2 cannot score 1 rows at least"
+        return name, more, "v2 cannot score 1 row at least"
     if kind == "lacks columns":
         other = wide.rename(columns={"c": "unknown"})
         lab.upload(LinearRegression().fit(other, frame["a"]), other, name, "v2")
@@ -218,7 +218,7 @@ def failing(lab: Lab, frame: pd.DataFrame, kind: str) -> tuple[str, dict[str, st
         return name, more | {"shadow": "v1"}, "v1 is the version that the run publishes"
     if kind == "another number":
         lab.upload(LinearRegression().fit(X, frame[["a", "b"]]), X, name, "v2")
-        return name, more, "v1 predicts 1 values a row, and v2 2"
+        return name, more, "v1 predicts 1 value a row, and v2 2"
     return name, more | {"shadow": "v7"}, "does not exist"
 
 

@@ -176,7 +176,7 @@ def test_the_verdict_names_each_broken_clause_with_its_figures() -> None:
         (2, "the newest value is 30.0 hours old"),
         (3, "there are 8 rows"),
         (4, "the table has no such column"),
-        (5, "1 of 8 rows fail"),
+        (5, "1 of 8 rows fails"),
     ]
     assert [b.place for b in stopped_by(broken, "enforce")] == [0, 2, 4]
     assert stopped_by(broken, "warn") == stopped_by(broken, "off") == []

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlsys.plural import plural
 from workers.scoring.backfill.request import DONE, EMPTY, FAILED, MISSING, RUNNING, STALE, STATES
 from workers.scoring.journal.outcomes import Result
 from workers.scoring.planning.model_pin import ModelPin
@@ -73,7 +74,8 @@ class Wanted:
             return "the input's partition was written since it was scored"
         # Deletions leave the time as it is.
         if not {"where", "incremental"} & identity.keys() and good["rows_read"] != state.rows:
-            return f"the run read {good['rows_read']:,} rows, and the input has {state.rows:,} now"
+            read = plural(good["rows_read"], "row")
+            return f"the run read {read}, and the input has {state.rows:,} now"
         return None
 
     def is_of(self, run: Mapping[str, Any]) -> bool:

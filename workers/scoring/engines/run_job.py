@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
 from mlsys.cloud.quotas import is_quota
 from mlsys.errors import Conflict, ObjectNotFound, PermissionMissing, TryAgain
+from mlsys.plural import plural
 
 
 def run_job(clients: Clients, arguments: list[str], tasks: int) -> str:
@@ -45,6 +46,7 @@ def run_job(clients: Clients, arguments: list[str], tasks: int) -> str:
                 "account roles/run.jobsExecutorWithOverrides on the job, or pass engine=service."
             ) from exc
         raise Conflict(
-            f"Cloud Run refuses to start {job} with {tasks} tasks: {exc.message}. Correct the job "
+            f"Cloud Run refuses to start {job} with {plural(tasks, 'task')}: {exc.message}. "
+            "Correct the job "
             "(docs/operations.md), or pass engine=service."
         ) from exc

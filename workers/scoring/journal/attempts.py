@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 from mlsys.errors import Conflict, NoProgress
+from mlsys.plural import plural
 from workers.scoring.journal.store import RunStore
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ def progress_of(names: Iterable[str]) -> str:
     parts = sum(name.startswith("parts/") for name in names)
     opened = any(name.startswith("session-") for name in names)
     stage = "to be loaded" if "publish.json" in names else "reading" if opened else "planned"
-    return f"{stage}, {parts} parts"
+    return f"{stage}, {plural(parts, 'part')}"
 
 
 def _is_over(attempt: Attempt, now: dt.datetime) -> bool:

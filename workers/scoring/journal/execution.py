@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from mlsys.cloud.clients import TIMEOUT, Clients, is_passing
 from mlsys.errors import PermissionMissing, bounded
+from mlsys.plural import plural
 from workers.scoring.journal.store import RunStore
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def look_up(clients: Clients, execution: Execution) -> Ended | None:
         raise
     if not state.completion_time:
         return None
-    counts = f"{state.succeeded_count} tasks succeeded, {state.failed_count} failed"
+    counts = f"{plural(state.succeeded_count, 'task')} succeeded, {state.failed_count} failed"
     how = f"{counts}, {state.cancelled_count} were cancelled"
     for condition in state.conditions:  # Cloud Run's own text names the task and its limit
         if condition.type_ == "Completed" and condition.message:

@@ -13,6 +13,7 @@ from mlsys.artifact.signatures import Signature
 from mlsys.columns.features import UNKNOWN, Feature, sql_type
 from mlsys.columns.names import duplicates, fold, is_plain, name_fault, similar_names
 from mlsys.errors import SchemaMismatch
+from mlsys.plural import plural
 from workers.inference.description import Description
 
 if TYPE_CHECKING:
@@ -86,9 +87,9 @@ def choose_features(
         kind = signature.features[0].type if signature else "STRING" if kind == TEXT else None
         rest = _the_column(rest, kind)
     if count is None or len(rest) != count:
-        needs = "an unknown number of" if count is None else str(count)
+        needs = "an unknown number of columns" if count is None else plural(count, "column")
         raise SchemaMismatch(
-            f"The model was fitted without column names and needs {needs} columns; the table has "
+            f"The model was fitted without column names and needs {needs}; the table has "
             f"{len(rest)} besides the id columns. Pass id_columns so that the columns left are the "
             "features in their order, or upload it with upload_model(..., X=...) and a DataFrame "
             "that has the table's column names."
@@ -197,7 +198,7 @@ def _the_column(rest: Sequence[Column], kind: str | None) -> list[Column]:
     if len(fit) == 1:
         return fit
     what = "text (STRING)" if kind == "STRING" else kind or "any type"
-    matches = f"{len(fit)} such columns" if fit else "no such column"
+    matches = plural(len(fit), "such column") if fit else "no such column"
     names = f" ({', '.join(c.name for c in fit[:10])})" if fit else ""
     raise SchemaMismatch(
         f"The model takes one column of {what}, and does not know its name; besides the id columns "

@@ -11,6 +11,7 @@ from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef, find_table
 from mlsys.columns.names import fold
 from mlsys.errors import Conflict, InvalidRequest, SchemaMismatch, TableNotFound
+from mlsys.plural import plural
 from workers.scoring.journal.typed import exactly
 from workers.scoring.planning.columns import PARQUET_TYPES, Column, columns_of
 from workers.scoring.planning.locations import dataset_location
@@ -118,7 +119,8 @@ def output_destination(
     if write_disposition == "WRITE_EMPTY" and existing is not None and existing.num_rows:
         if table.partition is None:  # BigQuery checks a single partition as it loads
             raise Conflict(
-                f"{table} has {existing.num_rows} rows, and write_disposition is WRITE_EMPTY: pass "
+                f"{table} has {plural(existing.num_rows, 'row')}, and write_disposition is "
+                "WRITE_EMPTY: pass "
                 "another output_table, WRITE_APPEND or WRITE_TRUNCATE"
             )
     by = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlsys.errors import InvalidRequest
+from mlsys.plural import plural
 from mlsys.settings import Settings
 from workers.scoring.journal.outcomes import Engine
 from workers.scoring.request.parsed import AUTO, JOB, SERVICE
@@ -43,8 +44,12 @@ def choose(settings: Settings, engine: str, rows: int | None) -> Engine:
     if rows is None:
         return Engine(SERVICE, "the number of rows is not known")
     if rows >= JOB_ROWS:
-        return Engine(JOB, f"about {rows:,} rows, and a job takes those of {JOB_ROWS:,} or more")
-    return Engine(SERVICE, f"about {rows:,} rows, and a job takes those of {JOB_ROWS:,} or more")
+        return Engine(
+            JOB, f"about {plural(rows, 'row')}, and a job takes those of {JOB_ROWS:,} or more"
+        )
+    return Engine(
+        SERVICE, f"about {plural(rows, 'row')}, and a job takes those of {JOB_ROWS:,} or more"
+    )
 
 
 def too_slow(rate: float, left: int) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mlsys.cloud.clients import Clients
 from mlsys.columns.names import fold
 from mlsys.errors import Conflict, SchemaMismatch
+from mlsys.plural import does, part, plural
 from workers.scoring.planning.claims import Claim, Claims
 from workers.scoring.planning.columns import Column, columns_of
 from workers.scoring.planning.incremental import (
@@ -88,7 +89,8 @@ def plan_incremental(
     )
     if counted.repeated:
         raise SchemaMismatch(
-            f"{counted.repeated:,} rows of {request.input_table} have the "
+            f"{plural(counted.repeated, 'row')} of {request.input_table} "
+            f"{does(counted.repeated, 'has')} the "
             f"{', '.join(c.name for c in ids)} of another row, so incremental=ids cannot tell "
             "which of them the output has: pass id_columns that identify a row, or "
             "incremental=COLUMN."
@@ -113,7 +115,7 @@ def _by_column(
         raise SchemaMismatch(
             f"incremental={column.name} cannot order the rows of {request.input_table}: fill the "
             f"NULLs,{other} or pass incremental=ids.",
-            [(column.name, f"is NULL in {counted.nulls:,} of {counted.n:,} rows")],
+            [(column.name, f"is NULL in {part(counted.nulls, counted.n, 'row')}")],
         )
     late = 0 if above is None else max(0, counted.below - above.rows)
     plan = replace(
@@ -126,8 +128,9 @@ def _by_column(
     warnings = []
     if late and above is not None:
         warnings.append(
-            f"{late:,} rows at or below the watermark {column.name} = {above.value} were not there "
-            "when it was set, and this run does not score them: incremental=ids does"
+            f"{plural(late, 'row')} at or below the watermark {column.name} = {above.value} "
+            f"{does(late, 'was')} not there when it was set, and this run does not score "
+            f"{'it' if late == 1 else 'them'}: incremental=ids does"
         )
     if filled:
         warnings.append(

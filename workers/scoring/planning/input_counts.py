@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlsys.cloud.clients import Clients
 from mlsys.columns.features import UNKNOWN
 from mlsys.columns.names import fold
+from mlsys.plural import does, plural
 from workers.query import column_sql, dry_run, select
 from workers.scoring.planning.contract import CHEAP_BYTES
 from workers.scoring.planning.lookup import Resolved
@@ -46,17 +47,14 @@ def count_nulls(
     everywhere = f" of the whole {whole}" if plan.where else ""
     for name, count in nulls.items():
         warnings.append(
-            f"{name} is NULL in {_rows(count)}{everywhere}, and the model saw no NULLs there"
+            f"{name} is NULL in {plural(count, 'row')}{everywhere}, and the model saw no NULLs "
+            "there"
         )
     return nulls
 
 
 def _of_partition(plan: Plan) -> str:
     return f" WHERE {plan.partition_filter}" if plan.partition_filter else ""
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def count_duplicate_ids(
@@ -77,7 +75,8 @@ def count_duplicate_ids(
     duplicates = next(iter(select(clients, sql)))["duplicates"]
     if duplicates:
         warnings.append(
-            f"{duplicates} rows have the {', '.join(c.name for c in plan.ids)} of another row: the "
+            f"{plural(duplicates, 'row')} {does(duplicates, 'has')} the "
+            f"{', '.join(c.name for c in plan.ids)} of another row: the "
             "output's rows cannot be told apart by it"
         )
     return duplicates

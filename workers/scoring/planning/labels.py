@@ -21,6 +21,7 @@ from collections.abc import Sequence
 
 from mlsys.columns.names import MAX_NAME
 from mlsys.errors import InvalidRequest
+from mlsys.plural import plural
 
 MAX_WORD = 200  # characters
 DIGITS = 8
@@ -99,7 +100,8 @@ def names_of_labels(class_columns: str, labels: Sequence[str]) -> dict[str, str]
     names = class_columns.split(",")
     if len(names) != len(labels):
         raise _unreadable(
-            f"has {len(names)} names, and the outputs have columns for {len(labels)} classes "
+            f"has {plural(len(names), 'name')}, and the outputs have columns for "
+            f"{plural(len(labels), 'class', 'classes')} "
             f"in this order: {shown}"
         )
     return dict(zip(labels, names, strict=True))

@@ -9,6 +9,7 @@ from mlsys.artifact.output_names import STAMPS, predicted_names
 from mlsys.artifact.signatures import MAX_COLUMNS
 from mlsys.columns.names import duplicates, fold, similar_names
 from mlsys.errors import InvalidRequest, SchemaMismatch
+from mlsys.plural import plural
 from workers.inference.description import Description
 from workers.inference.shapes import Value
 from workers.scoring.planning.columns import Column
@@ -195,8 +196,8 @@ def _prediction_columns(
         raise InvalidRequest(
             (
                 "prediction_column",
-                f"{len(given)} names for a model that predicts {len(types)} values a row: pass "
-                f"{len(types)}, separated by commas",
+                f"{plural(len(given), 'name')} for a model that predicts "
+                f"{plural(len(types), 'value')} a row: pass {len(types)}, separated by commas",
             )
         )
     names = predicted_names(targets, len(types)) if given is None else given

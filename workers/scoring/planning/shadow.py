@@ -15,6 +15,7 @@ from mlsys.cloud.clients import Clients, is_passing
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.names import fold
 from mlsys.errors import MlsysError, ModelUnusable, SchemaMismatch, TryAgain, bounded
+from mlsys.plural import plural
 from workers import admission, machine
 from workers.inference.description import Description
 from workers.inference.trial import golden_rows
@@ -221,7 +222,7 @@ def pairs_of(first: Plan, second: Plan, model: Description) -> tuple[Pair, ...]:
     if method == "predict":
         if len(mine) != len(theirs):
             raise SchemaMismatch(
-                f"{first.model.version} predicts {len(mine)} values a row, and "
+                f"{first.model.version} predicts {plural(len(mine), 'value')} a row, and "
                 f"{second.model.version} {len(theirs)}: they cannot be compared"
             )
         names: Sequence[tuple[str, str]] = list(zip(mine, theirs, strict=True))

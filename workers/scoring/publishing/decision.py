@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict
+from mlsys.plural import does, plural
 from workers.monitoring.contract import (
     ENFORCE,
     Broken,
@@ -72,7 +73,8 @@ def decide(
     check_row_count(clients, store, plan, session, total.read)
     if total.read != total.scored + total.rejected:
         raise Conflict(  # a part never changes, so no other try could do better
-            f"{plan.run_id}: {total.read} rows were read, {total.scored} scored and "
+            f"{plan.run_id}: {plural(total.read, 'row')} {does(total.read, 'was')} read, "
+            f"{total.scored} scored and "
             f"{total.rejected} rejected: pass a run_id of your own to start another run"
         )
     footers = [footer for chain in chains for footer in chain.footers]
@@ -102,8 +104,8 @@ def decide(
         streams_requested=session.requested[1],
         warnings=(
             *(
-                f"the read session {over.number} was given up ({over.why}): {over.rows:,} rows "
-                "were read again"
+                f"the read session {over.number} was given up ({over.why}): "
+                f"{plural(over.rows, 'row')} {does(over.rows, 'was')} read again"
                 for over in given_up(store, session.number)
                 if over.rows
             ),

@@ -10,6 +10,7 @@ from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.cloud.messages import words_of
 from mlsys.cloud.tables import find_table
 from mlsys.errors import Conflict, SchemaMismatch, TableNotFound
+from mlsys.plural import plural
 from workers.jobs import finish, jobs_of
 from workers.scoring.planning.destination import Destination
 from workers.scoring.planning.plan import Plan
@@ -73,7 +74,8 @@ def load_once(
             continue
         if (job.output_rows or 0) != rows:
             raise Conflict(
-                f"{job.job_id} loaded {job.output_rows} rows into {into.table}, and the run has "
+                f"{job.job_id} loaded {plural(job.output_rows or 0, 'row')} into {into.table}, "
+                "and the run has "
                 f"{rows}: remove the rows of {plan.run_id} and pass a run_id of your own"
             )
         return job, table

@@ -8,6 +8,7 @@ from typing import Any
 from mlsys.cloud.clients import Clients
 from mlsys.columns.bins import Counts
 from mlsys.errors import InputDrifted
+from mlsys.plural import part, plural
 from workers.monitoring.counting import added, read_text
 from workers.monitoring.drift import DRIFT, OK, TOO_FEW, UNKNOWN, WARN, Verdict, judge
 from workers.monitoring.reference import Watched
@@ -105,7 +106,7 @@ def check_drift(plan: Plan, judged: Sequence[Judged], most: float | None) -> Non
     first = ", ".join(f"{w.name} {v.distance:.2f}" for w, _, v in over[:SHOWN])
     more = f" and {len(over) - SHOWN:,} more" if len(over) > SHOWN else ""
     raise InputDrifted(
-        f"{len(over)} of {len(judged)} columns are further than max_drift={most:g} from "
+        f"{part(len(over), len(judged), 'column', 'is')} further than max_drift={most:g} from "
         f"{_reference(over)}: {first}{more}. Nothing was published. Check these columns of "
         f"{plan.input_table}, or repeat the request with a larger max_drift, or without it: no row "
         "is scored again."
@@ -141,7 +142,7 @@ def _text(judged: Sequence[Judged], over: Sequence[Judged]) -> str:
         return "too few rows to compare"
     drifted = [j for j in over if j[2].level == DRIFT]
     warned = [j for j in over if j[2].level == WARN]
-    out = f"{len(drifted) or 'none'} of {len(levels)} columns"
+    out = f"{len(drifted) or 'none'} of {plural(len(levels), 'column')}"
     if drifted:
         out += f" ({_listed([f'{w.name} {v.distance:.2f}' for w, _, v in drifted])})"
     if warned:

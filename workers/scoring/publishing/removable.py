@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mlsys.cloud.clients import TIMEOUT, Clients, bigquery_retry
 from mlsys.cloud.messages import words_of
 from mlsys.errors import Conflict
+from mlsys.plural import plural
 from workers.query import as_of, select
 from workers.scoring.journal.queries import Notes, select_for
 from workers.scoring.journal.store import RunStore
@@ -143,7 +144,8 @@ def _check_truncated(
     by = Partitioning.of(table)
     if earlier and by is not None and by.column is None:
         raise Conflict(
-            f"{written.name} is partitioned by ingestion time, and the {earlier:,} rows that "
+            f"{written.name} is partitioned by ingestion time, and the {plural(earlier, 'row')} "
+            "that "
             f"{plan.run_id} replaced cannot be put back into their partitions: copy "
             f"{written.name}@{int(job.started.timestamp() * 1000)} by bq cp, and remove the "
             f"run's rows by DELETE FROM `{written.name}` WHERE run_id = '{plan.run_id}'"

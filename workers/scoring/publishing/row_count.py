@@ -12,6 +12,7 @@ from typing import Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.errors import Conflict, TryAgain
+from mlsys.plural import part
 from workers.query import as_of
 from workers.scoring.journal.queries import Notes, select_for
 from workers.scoring.journal.store import RunStore
@@ -48,7 +49,7 @@ def check_row_count(
         )
         return
     rows = session.rows if counted is None else counted
-    fault = f"BigQuery sent {read:,} of {rows:,} rows of {plan.input_table}"
+    fault = f"BigQuery sent {part(read, rows, 'row')} of {plan.input_table}"
     give_up(store, session, fault, "rows")
     if sum(over.kind == "rows" for over in given_up(store)) >= MOST:
         raise Conflict(

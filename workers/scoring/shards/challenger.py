@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlsys.cloud.clients import Clients, is_passing
 from mlsys.errors import ModelUnusable, RunInterrupted, TooManyRuns, TryAgain
+from mlsys.plural import plural
 from workers import admission
 from workers.sandbox.client import SandboxedModel
 from workers.scoring.journal.store import RunStore
@@ -144,6 +145,7 @@ def too_many(
         where = f" has {', '.join(ids)}" if ids else ""
         first = f" The first one{where}: {example.reason}"
     return ModelUnusable(
-        f"{plan.model.version} cannot score {bad} rows at least, and max_rejects is {allowed}."
+        f"{plan.model.version} cannot score {plural(bad, 'row')} at least, and max_rejects is "
+        f"{allowed}."
         f"{first}"
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlsys.errors import Conflict, PredictionFailed, RunInterrupted, SchemaMismatch
+from mlsys.plural import part, plural
 from workers.scoring.journal.store import RunStore
 from workers.scoring.planning.plan import Plan
 from workers.scoring.request.parsed import MaxRejects
@@ -89,9 +90,9 @@ def too_many(
     where = ", ".join(f"{name}={first[name]!r}" for name in ids[:3])
     contract = plan.contract is not None and plan.contract.rejects
     what, edit = (" or fail its contract", "edit the contract, ") if contract else ("", "")
-    limit = f"{allowed} ({allowed.limit(rows)} rows)" if allowed.share else str(allowed)
+    limit = f"{allowed} ({plural(allowed.limit(rows), 'row')})" if allowed.share else str(allowed)
     return PredictionFailed(
-        f"{'At least ' if at_least else ''}{bad} of {rows} rows cannot be scored{what}, and "
+        f"{'At least ' if at_least else ''}{part(bad, rows, 'row')} cannot be scored{what}, and "
         f"max_rejects is {limit}: nothing was published. The first one"
         f"{' has ' + where if where else ''}: {first['reason']} Correct the rows, {edit}train the "
         f"model with such rows, or pass max_rejects to set them aside in {plan.rejects.table}.",

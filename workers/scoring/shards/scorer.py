@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlsys.columns.arrow_types import arrow_type
 from mlsys.columns.names import fold
 from mlsys.errors import ModelUnusable, PredictionFailed
+from mlsys.plural import plural
 from workers.sandbox.client import SandboxedModel, tried_twice
 from workers.sandbox.died import SandboxDied
 from workers.sandbox.process import Slot
@@ -115,7 +116,8 @@ class Scorer:
         self._late += death.cause == "over time"
         if self._deaths > MAX_DEATHS or self._late > MAX_LATE:
             return ModelUnusable(
-                f"The model ended its process {self._deaths} times while it scored, the last time: "
+                f"The model ended its process {plural(self._deaths, 'time')} while it scored, "
+                "the last time: "
                 f"{death.detail}. Find the rows that it cannot take with a smaller table, or train "
                 "it again."
             )

@@ -87,7 +87,7 @@ def ended(message: str = "", **counts: Any) -> run_v2.Execution:
 def test_an_execution_that_ended_says_how_and_when() -> None:
     assert look_up(Cloud(run_v2.Execution(name=NAME)).clients, AT_WORK) is None
     how = look_up(Cloud(ended(failed_count=3, succeeded_count=1)).clients, AT_WORK)
-    assert how == Ended("1 tasks succeeded, 3 failed, 0 were cancelled", NOW)
+    assert how == Ended("1 task succeeded, 3 failed, 0 were cancelled", NOW)
     text = "Task 2 exceeded its memory. "
     how = look_up(Cloud(ended(text, failed_count=1)).clients, AT_WORK)
     assert how is not None and how.how.endswith("(Task 2 exceeded its memory)")

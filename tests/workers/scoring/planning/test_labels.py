@@ -141,7 +141,7 @@ def test_prediction_column_names_the_predictions() -> None:
     )
     assert methods == {"predict": ("guess",)}
     assert [c.name for c in columns][:2] == ["survived", "guess"]
-    with pytest.raises(InvalidRequest, match="2 names for a model that predicts 1 values a row"):
+    with pytest.raises(InvalidRequest, match="2 names for a model that predicts 1 value a row"):
         columns_of_outputs([], MODEL, (), ["predict"], None, ["a", "b"])
 
 
