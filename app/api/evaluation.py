@@ -90,7 +90,7 @@ class EvaluateQuery(EnvQuery):
     ) = None
     task: Annotated[
         Literal["classification", "regression"] | None,
-        Field(description="By default regression for FLOAT64 without scores of classes"),
+        Field(description="By default regression for FLOAT64 that is not of classes"),
     ] = None
     shadow: Annotated[
         bool, Field(description="Evaluate the challenger that scored the same rows")

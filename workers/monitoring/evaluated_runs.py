@@ -75,11 +75,13 @@ def runs_of_model(
 
     Raises:
         RunNotFound: there is none.
-        InvalidRequest: there are more than `MAX_RUNS`.
+        InvalidRequest: there are more than `MAX_RUNS`, or the period has no time.
         TryAgain: the ledger's table does not exist.
     """
     from google.cloud import bigquery
 
+    if since is not None and until is not None and since >= until:
+        raise InvalidRequest(("since", "is not before until: pass the earlier one as since"))
     until = until or dt.datetime.now(dt.UTC)
     rows = run(
         clients,

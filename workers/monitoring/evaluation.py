@@ -24,7 +24,7 @@ from workers.monitoring.evaluated_runs import ScoredRun, runs_of_model, scored_r
 from workers.monitoring.evaluations_table import write
 from workers.monitoring.join import Join
 from workers.monitoring.keys import choose_keys
-from workers.monitoring.target import check_label, choose_target
+from workers.monitoring.target import check_label, choose_target, written_names
 from workers.monitoring.times import is_time, time_text
 from workers.scoring.planning.columns import Column, columns_of
 from workers.scoring.planning.lookup import columns_of_query
@@ -189,6 +189,9 @@ def _join(
             f"{labels.name} has no column {request.label_column}: pass one of {names}."
         )
     target = choose_target(plan, request.prediction_column, request.task)
+    if labels.name == output.name and fold(label.name) in written_names(plan):
+        text = f"{label.name} of {labels.name} is what the run wrote: pass a column with labels"
+        raise InvalidRequest(("label_column", text))
     check_label(label, target)
     if is_time(label, target):
         target = replace(target, classes=tuple(map(time_text, target.classes)))

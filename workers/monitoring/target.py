@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mlsys.artifact.output_names import STAMPS
+from mlsys.columns.bins import CATEGORY
 from mlsys.columns.names import fold
 from mlsys.errors import InvalidRequest, SchemaMismatch
+from workers.monitoring.reference import PREDICTION, TRAINING
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.plan import Plan
 
@@ -42,7 +45,8 @@ class Target:
 def choose_target(plan: Plan, column: str | None, task: str | None) -> Target:
     """Return what is evaluated of a run's output: the column `column`, or the only predicted one.
 
-    Classes are predicted where the run wrote scores of classes or the values are not FLOAT64.
+    Classes are predicted where the run wrote scores of classes, the values are not FLOAT64, or the
+    model's profile has them as classes.
 
     Raises:
         InvalidRequest: there are several predicted columns and none is named, or another one is.
@@ -67,13 +71,27 @@ def choose_target(plan: Plan, column: str | None, task: str | None) -> Target:
     chosen = Column(name, types[fold(name)])
     scores, classes = _scores(plan, chosen) if len(predicted) == 1 else ((), ())
     if task is None:
-        task = NUMBERS if chosen.type == "FLOAT64" and not scores else CLASSES
+        numbers = chosen.type == "FLOAT64" and not scores and not _is_class(plan, name)
+        task = NUMBERS if numbers else CLASSES
     if task == NUMBERS and chosen.type not in NUMERIC_TYPES:
         raise SchemaMismatch(
             "Only numbers can be evaluated as a regression: pass task=classification.",
             [(name, f"is {chosen.type}")],
         )
     return Target(chosen, task, scores, classes) if task == CLASSES else Target(chosen, task)
+
+
+def written_names(plan: Plan) -> set[str]:
+    """Return the names of the columns that a run adds to the ids, folded."""
+    predicted = [name for names in plan.outputs.values() for name in names]
+    return set(map(fold, (*predicted, *STAMPS)))
+
+
+def _is_class(plan: Plan, name: str) -> bool:
+    """Return whether the model's profile has the predicted values as classes."""
+    counted = () if plan.reference is None else plan.reference.of(PREDICTION)
+    known = [c for c in counted if fold(c.name) == fold(name) and c.source == TRAINING]
+    return bool(known) and known[0].bins.kind == CATEGORY and bool(known[0].bins.values)
 
 
 def _scores(plan: Plan, predicted: Column) -> tuple[tuple[str, ...], tuple[Any, ...]]:

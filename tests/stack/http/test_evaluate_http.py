@@ -154,6 +154,11 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(lab: Lab, run: dict[
     assert "id=4" in problem["detail"] and "id=5" in problem["detail"]
     others = lab.put(frame.assign(id=frame["id"] + 0.5))
     refused(others).problem(422, "schema-mismatch", "60 have no row with the same id")
+    period = {"run_id": "", "model_name": run["model_name"], "since": "2026-12-01"}
+    refused(**period, until="2026-11-01").problem(400, "invalid-request", "is not before until")
+    for own in ("survived", "probability_0", "Run_ID"):
+        own_label = refused(run["output_table"], label_column=own)
+        own_label.problem(400, "invalid-request", "is what the run wrote: pass a column with")
     assert refused(lab.view(f"SELECT id, y FROM `{good}` WHERE id < 30")).status == 200
     # The run's plan without its result: it is at work, as far as anybody knows.
     copy = RunStore(lab.clients, "dev", unique("running"))

@@ -7,10 +7,12 @@ from typing import Any, cast
 import pytest
 
 from mlsys.cloud.tables import TableRef
+from mlsys.columns.bins import CATEGORY, NUMBER, Bins
 from mlsys.errors import InvalidRequest, SchemaMismatch
 from workers.monitoring.evaluations_table import evaluation_id
 from workers.monitoring.join import Join
 from workers.monitoring.keys import choose_keys
+from workers.monitoring.reference import PREDICTION, TRAINING, Reference, Watched
 from workers.monitoring.target import CLASSES, NUMBERS, Target, check_label, choose_target
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.plan import Plan
@@ -25,6 +27,7 @@ def plan(
     types: dict[str, str] | None = None,
     labels: dict[str, str] | None = None,
     ids: tuple[Column, ...] = (ID,),
+    reference: Reference | None = None,
     **request: Any,
 ) -> Plan:
     columns = [Column(name, kind) for name, kind in (types or {"y": "INT64"}).items()]
@@ -34,6 +37,7 @@ def plan(
         "output": SimpleNamespace(columns=columns),
         "labels": labels or {},
         "ids": ids,
+        "reference": reference,
         "request": request,
     }
     return cast(Plan, SimpleNamespace(**known))
@@ -59,6 +63,26 @@ def test_the_task_and_the_scores_follow_from_what_the_run_wrote() -> None:
         plan({"predict": ("y",), "decision_function": ("d",)}, {"y": "FLOAT64"}), None, None
     )
     assert (decision.task, decision.scores, decision.classes) == (CLASSES, ("d",), ())
+
+
+@pytest.mark.parametrize(
+    ("bins", "source", "task"),
+    [
+        (Bins(CATEGORY, values=(0, 1)), TRAINING, CLASSES),
+        (Bins(CATEGORY, values=(0, 1)), "a-run-before", NUMBERS),
+        (Bins(CATEGORY), TRAINING, NUMBERS),  # a regressor that predicts no finite number
+        (Bins(NUMBER, edges=(0, 1)), TRAINING, NUMBERS),
+    ],
+)
+def test_floats_are_classes_where_the_models_profile_has_them_as_such(
+    bins: Bins, source: str, task: str
+) -> None:
+    reference = Reference((Watched(PREDICTION, "Y", bins, source=source),))
+    floats = {"y": "FLOAT64"}
+    assert choose_target(plan(types=floats, reference=reference), None, None).task == task
+    assert choose_target(plan(types=floats, reference=reference), None, NUMBERS).task == NUMBERS
+    a_feature = Reference((Watched("feature", "y", bins, source=source),))
+    assert choose_target(plan(types=floats, reference=a_feature), None, None).task == NUMBERS
 
 
 @pytest.mark.parametrize(
