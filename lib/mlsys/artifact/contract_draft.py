@@ -91,11 +91,19 @@ def _seen(profile: Mapping[str, Any], feature: Feature, place: int) -> Mapping[s
 
 
 def _known_values(feature: Feature, seen: Mapping[str, Any]) -> list[Any]:
-    """Return every value that the training data had, if they are few texts."""
+    """Return every value that the model knows, if they are few: categories, or texts of training.
+
+    Numbers are listed only as categories of pandas: there any other number is missing to the model.
+    """
     values = feature.categories if feature.categories is not None else seen.get("values")
     known = list(values or ())
-    texts = all(isinstance(value, str) and len(value) <= MAX_TEXT for value in known)
-    return known if texts and len(known) <= MAX_KNOWN and feature.type == "STRING" else []
+    if feature.type in NUMBERS:
+        listed = feature.categories is not None and all(map(is_number, known))
+    else:
+        listed = feature.type == "STRING" and all(
+            isinstance(value, str) and len(value) <= MAX_TEXT for value in known
+        )
+    return known if listed and len(known) <= MAX_KNOWN else []
 
 
 def _age(newest: str, created_at: Any) -> int:

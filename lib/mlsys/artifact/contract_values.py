@@ -95,7 +95,13 @@ def fitting_fault(check: str, parameters: Mapping[str, Any], kind: str) -> str |
         fits, instead = all(isinstance(v, wanted) for v in values), _KINDS[wanted]
     else:
         return f"{check} cannot be asked of a column of type {kind}"
-    return None if fits else f"{check} needs {instead}, because the column is {kind}"
+    if not fits:
+        return f"{check} needs {instead}, because the column is {kind}"
+    low, high = (parameters.get(name) for name in ("min_value", "max_value"))
+    if kind in TIMES and low is not None and high is not None:
+        if TIMES[kind](low) > TIMES[kind](high):
+            return f"min_value {shown(low)} is after max_value {shown(high)}"
+    return None
 
 
 def reads_as(kind: str, value: Any) -> bool:

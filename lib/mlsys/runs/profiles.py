@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlsys.arguments import check_choice
+from mlsys.arguments import check_choice, check_text
 from mlsys.remote.answers import DRIFT, PROFILE
 from mlsys.remote.frames import listed
 from mlsys.remote.progress import say
@@ -26,11 +26,12 @@ def profile(run: str | Run, *, env: str = "dev", url: str | None = None) -> pd.D
     rows of the run and of the training data. `mlsys.vis.plot_drift` draws it.
 
     Raises:
+        InvalidRequest: `run` is neither an id nor a run.
         RefusedByService: the environment has no such run, or it counted no columns.
         SettingsError, CredentialsMissing, TryAgain: as `predict`.
     """
     check_choice(env, ENVS, "env")
-    run_id = run.run_id if isinstance(run, Run) else run
+    run_id = run.run_id if isinstance(run, Run) else check_text(run, "run", "pass a run's id")
     with in_full():
         path = f"/runs/{run_id}/profile"
         answer = Service(service_url(url)).ask(path, {"env": env}, fields=[PROFILE])
@@ -54,8 +55,10 @@ def drift(
     `mlsys.vis.plot_drift_history` draws it. At most 100 runs; only those of a `version`.
 
     Raises:
+        InvalidRequest: `model` is not a name.
         RefusedByService, SettingsError, CredentialsMissing, TryAgain: as `predict`.
     """
+    check_text(model, "model", "pass a model's name")
     params = texts({"env": check_choice(env, ENVS, "env"), "model_version": version, "runs": runs})
     with in_full():
         path = f"/models/{model}/drift"

@@ -155,6 +155,13 @@ def test_every_problem_is_named_at_once_and_the_message_is_bounded() -> None:
         ("NUMERIC", AGE, True),
         ("STRING", AGE, False),
         ("DATE", AGE | {"min_value": "2026-01-01", "max_value": "2026-12-31"}, True),
+        ("DATE", AGE | {"min_value": "2026-12-31", "max_value": "2026-01-01"}, False),
+        ("DATE", AGE | {"min_value": "2026-01-01", "max_value": "2026-01-01"}, True),
+        (
+            "TIMESTAMP",  # by the moment, and not by the text
+            AGE | {"min_value": "2026-01-01T12:00:00+02:00", "max_value": "2026-01-01T11:00:00Z"},
+            True,
+        ),
         ("DATE", AGE | {"min_value": "yesterday", "max_value": "z"}, False),
         ("TIMESTAMP", {"check": "ge", "value": "2026-01-01T00:00:00Z"}, True),
         ("TIMESTAMP", {"check": "ge", "value": "2026-01-01T00:00:00"}, False),
@@ -225,6 +232,15 @@ def test_a_draft_has_types_nulls_range_and_known_values_and_stops_nobody(
     assert by_column["ticket"].keys() == {"type", "not_null"}
     assert "FLOAT64" in by_column["age"]["type"].parameters["types"]
     contract.check_types({f["name"]: f["type"] for f in metadata["signature"]["features"]})
+
+
+def test_a_draft_lists_the_categories_that_a_model_knows_of_numbers_too() -> None:
+    doors = pd.Series([2, 4, 5, 4] * 50).astype("category")
+    contract = draft(described(pd.DataFrame({"doors": doors, "age": range(200)})))
+    [clause] = [c for c in contract.clauses if c.column == "doors" and c.check == "isin"]
+    assert clause.parameters == {"values": [2, 4, 5]}
+    assert not [c for c in contract.clauses if c.column == "doors" and c.check == "in_range"]
+    contract.check_types({"doors": "INT64"})
 
 
 def test_a_draft_without_a_profile_holds_no_values(metadata: dict[str, Any]) -> None:

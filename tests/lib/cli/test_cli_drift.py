@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mlsys.cli import parser as cli
+from mlsys.errors import InvalidRequest
 from mlsys.remote.service import Service
 from mlsys.runs import Run, drift, profile
 
@@ -60,7 +61,7 @@ def test_the_columns_of_each_run_are_a_table(
     assert lines[0] == "r2 (v1, 2026-11-28 12:00:00 UTC): 1 of 2 columns drifted"
     assert lines[1].split()[:4] == ["COLUMN", "ROLE", "LEVEL", "TRAINING"]
     assert lines[2].split()[:5] == ["fare", "feature", "drift", "0.312", "0.01"]
-    assert lines[3] == "1 more columns: pass a larger --top" and lines[4] == ""
+    assert lines[3] == "1 more column: pass a larger --top" and lines[4] == ""
     assert lines[5].endswith("none of 0 columns drifted") and lines[-1].startswith("fare")
     words = ["--against", "previous", "--model-version", "v1", "--runs", "9"]
     assert cli.main(["drift", "titanic", "--env", "dev", *words]) == 0
@@ -88,3 +89,10 @@ def test_a_notebook_gets_frames(asked: list[Any], capsys: pytest.CaptureFixture[
     assert set(columns["run_id"]) == {"r2"} and columns["bins"][0] == [{"bin": "a", "rows": 1}]
     assert asked[1] == ("/runs/r2/profile", {"env": "dev"})
     assert drift("nobody").empty and "pass smaller runs" in "".join(capsys.readouterr())
+
+
+def test_a_call_without_a_name_is_refused_before_the_service_is_asked(asked: list[Any]) -> None:
+    for call in (lambda: profile(""), lambda: drift(" "), lambda: profile(None)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest, match="pass a (run's id|model's name)"):
+            call()
+    assert asked == []
