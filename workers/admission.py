@@ -207,8 +207,7 @@ def _refusal(place: Place, need: int) -> TooManyRuns | None:
     if place.is_run and place.most is not None and runs >= place.most:
         return TooManyRuns(
             f"The service works on {plural(runs, 'run')}, as many as MLSYS_MAX_RUNS allows. "
-            "Repeat the "
-            "request later."
+            "Repeat the request later."
         )
     if not others or held + need <= machine.room_for_models():
         return None

@@ -249,8 +249,7 @@ class _Checks:
         limit = machine.max_model_bytes(self.settings.max_model_bytes)
         seen = (
             f"{plural(machine.cores(), 'core')}, {machine.memory() // 2**20:,} MiB of memory; "
-            "models up to "
-            f"{limit // 2**20:,} MiB."
+            f"models up to {limit // 2**20:,} MiB."
         )
         if limit < SMALL:
             return warning(

@@ -111,7 +111,7 @@ def count(value: Any) -> str:
     return f"{value:,.0f}" if is_number(value) else NOTHING
 
 
-def counted(value: Any, noun: str) -> str:
+def counted(value: Any, noun: str = "row") -> str:
     """Return a whole number with its noun.
 
     >>> counted(1, "row"), counted(1200, "row"), counted(None, "row")

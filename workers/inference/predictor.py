@@ -96,8 +96,7 @@ class Predictor:
         except MemoryError as exc:
             raise TryAgain(
                 f"There was not enough memory to score {plural(batch.num_rows, 'row')} at once: "
-                "give the "
-                "service more memory"
+                "give the service more memory"
             ) from exc
         except Exception as exc:  # whatever the estimator raises is about these rows
             raise PredictionFailed(self._blame(exc, batch)) from exc

@@ -132,8 +132,7 @@ def shadow(
     if rows < guard.shadow_rows:
         problem = (
             f"{plural(rows, 'row')} of {champion} {does(rows, 'was')} also scored by {version}: "
-            "score tables with "
-            f"model_version={champion} and shadow={version} first"
+            f"score tables with model_version={champion} and shadow={version} first"
         )
     elif share is not None and share < (guard.agreement or 0):
         problem = f"{version} agrees with {champion} on {share:.6g} of {plural(rows, 'row')}"

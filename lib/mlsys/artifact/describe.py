@@ -97,8 +97,8 @@ def _check_form(model: Any, X: Any) -> None:
             (
                 "X",
                 f"is a table of {plural(X.shape[1], 'column')}, and the model takes one column "
-                "of text as "
-                "a Series: fit it on the Series and pass that, X=df['text']; or fit it on the "
+                "of text as a Series: fit it on the Series and pass that, X=df['text']; or fit it "
+                "on the "
                 "DataFrame with ColumnTransformer([('text', TfidfVectorizer(), 'text')])",
             )
         )

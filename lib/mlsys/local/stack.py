@@ -24,6 +24,7 @@ from mlsys.errors import SettingsError
 from mlsys.local.addresses import PROJECT, Addresses, Ports, buckets, choose_addresses
 from mlsys.local.folder import Folder
 from mlsys.local.processes import Server
+from mlsys.plural import plural
 from mlsys.settings import Settings
 
 if TYPE_CHECKING:
@@ -179,8 +180,8 @@ class LocalStack:
 
         if restored := restore_attributes(folder.storage):
             self._progress(
-                f"{restored:,} objects had lost their attributes, as `cp -r` does: they have new "
-                "generations and no custom metadata. A rescan updates the registry"
+                f"{plural(restored, 'object')} had lost their attributes, as `cp -r` does: they "
+                "have new generations and no custom metadata. A rescan updates the registry"
             )
         # Start all before waiting for the first.
         remove = None if self._data_dir else folder.path

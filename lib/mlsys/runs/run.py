@@ -118,8 +118,7 @@ class Run:
         elif len(frame) < rows:
             warnings.warn(
                 f"{table} holds {len(frame):,} of the {plural(rows, 'row')} that {self.run_id} "
-                "wrote: the "
-                "others were replaced or deleted since",
+                "wrote: the others were replaced or deleted since",
                 stacklevel=2,
             )
         return frame

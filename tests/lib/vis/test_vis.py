@@ -307,8 +307,8 @@ def test_bar_labels_stay_inside_the_axes(styled: bool) -> None:
 UNFITTED = LogisticRegression()
 WRONG: list[tuple[Callable[[], Axes], str]] = [
     (lambda: plot_class_balance([]), "y: is empty"),
-    (lambda: plot_class_balance(["a", None]), "y: has 1 missing values of 2"),
-    (lambda: plot_class_balance([1.0, np.nan]), "y: has 1 missing values of 2"),
+    (lambda: plot_class_balance(["a", None]), "y: has 1 missing value of 2"),
+    (lambda: plot_class_balance([1.0, np.nan]), "y: has 1 missing value of 2"),
     (lambda: plot_class_balance(X), r"y: has shape \(80, 3\): pass one column"),
     (lambda: plot_class_balance(rng.random(200)), "y: has 200 distinct values, more than 100"),
     (lambda: plot_class_balance([1, "a"]), "y: mix text and numbers"),

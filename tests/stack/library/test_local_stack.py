@@ -310,7 +310,7 @@ def test_a_killed_stack_restarts_at_once_with_its_data(
             for path in (data / "storage").rglob("model.pkl"):
                 os.removexattr(path, attributes.NAME)
             with command_up(*options) as (again, lines):
-                assert any("1 objects had lost their attributes" in line for line in lines)
+                assert any("1 object had lost their attributes" in line for line in lines)
                 assert exported(lines)["MLSYS_URL"] == url.geturl()
                 clients = clients_for(Settings.from_env(exported(lines)))
                 [blob] = clients.storage.list_blobs("mlsys-models-dev", timeout=10)

@@ -47,6 +47,5 @@ def run_job(clients: Clients, arguments: list[str], tasks: int) -> str:
             ) from exc
         raise Conflict(
             f"Cloud Run refuses to start {job} with {plural(tasks, 'task')}: {exc.message}. "
-            "Correct the job "
-            "(docs/operations.md), or pass engine=service."
+            "Correct the job (docs/operations.md), or pass engine=service."
         ) from exc

@@ -120,8 +120,7 @@ def output_destination(
         if table.partition is None:  # BigQuery checks a single partition as it loads
             raise Conflict(
                 f"{table} has {plural(existing.num_rows, 'row')}, and write_disposition is "
-                "WRITE_EMPTY: pass "
-                "another output_table, WRITE_APPEND or WRITE_TRUNCATE"
+                "WRITE_EMPTY: pass another output_table, WRITE_APPEND or WRITE_TRUNCATE"
             )
     by = None
     if existing is None:

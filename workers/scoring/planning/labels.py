@@ -101,8 +101,7 @@ def names_of_labels(class_columns: str, labels: Sequence[str]) -> dict[str, str]
     if len(names) != len(labels):
         raise _unreadable(
             f"has {plural(len(names), 'name')}, and the outputs have columns for "
-            f"{plural(len(labels), 'class', 'classes')} "
-            f"in this order: {shown}"
+            f"{plural(len(labels), 'class', 'classes')} in this order: {shown}"
         )
     return dict(zip(labels, names, strict=True))
 

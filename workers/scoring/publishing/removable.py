@@ -145,8 +145,7 @@ def _check_truncated(
     if earlier and by is not None and by.column is None:
         raise Conflict(
             f"{written.name} is partitioned by ingestion time, and the {plural(earlier, 'row')} "
-            "that "
-            f"{plan.run_id} replaced cannot be put back into their partitions: copy "
+            f"that {plan.run_id} replaced cannot be put back into their partitions: copy "
             f"{written.name}@{int(job.started.timestamp() * 1000)} by bq cp, and remove the "
             f"run's rows by DELETE FROM `{written.name}` WHERE run_id = '{plan.run_id}'"
         )

@@ -146,6 +146,5 @@ def too_many(
         first = f" The first one{where}: {example.reason}"
     return ModelUnusable(
         f"{plan.model.version} cannot score {plural(bad, 'row')} at least, and max_rejects is "
-        f"{allowed}."
-        f"{first}"
+        f"{allowed}.{first}"
     )
