@@ -103,6 +103,8 @@ def invalid(exc: ValidationError) -> errors.InvalidRequest:
             text = "is missing"
         elif error["type"] == "extra_forbidden":
             text = "is not a parameter of this route"
+        elif error["type"] == "string_too_short":
+            text = "is empty: pass a value, or leave it out"
         elif not error["msg"].startswith("Value error"):
             text = f"{str(error['input'])[:80]!r}: {text[0].lower()}{text[1:]}"
         problems.append((name, text))

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from app.api.description import as_passed
 from app.api.parameters import Env, ModelName, ModelsAfter, RunId, RunsAfter
@@ -22,16 +30,27 @@ class EnvQuery(BaseModel):
     env: Env
 
 
+def _reason(text: str) -> str:
+    """Return a reason without the spaces around it."""
+    why = text.strip()
+    if not why:
+        raise ValueError("is empty: pass the reason")
+    if len(why) > MAX_WHY:
+        raise ValueError(f"has {len(why):,} characters: pass at most {MAX_WHY}")
+    return why
+
+
+Why = Annotated[
+    str, AfterValidator(_reason), WithJsonSchema({"type": "string", "maxLength": MAX_WHY})
+]
+
+
 class CancelQuery(EnvQuery):
     """Why a run is cancelled."""
 
     why: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=MAX_WHY,
-            description="Why, for those who wait for the run and for its row in the ledger",
-        ),
+        Why | None,
+        Field(description="Why, for those who wait for the run and for its row in the ledger"),
     ] = None
 
 
@@ -39,12 +58,8 @@ class UndoQuery(EnvQuery):
     """Why a run is undone."""
 
     why: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=MAX_WHY,
-            description="Why, for those who look for its rows and for its row in the ledger",
-        ),
+        Why,
+        Field(description="Why, for those who look for its rows and for its row in the ledger"),
     ]
     dry_run: Annotated[bool, Field(description="Only say what would be removed")] = False
 

@@ -14,6 +14,7 @@ from mlsys.errors import (
     Conflict,
     InvalidRequest,
     MlsysError,
+    NewerRelease,
     PermissionMissing,
     RunNotFound,
     SchemaMismatch,
@@ -33,7 +34,9 @@ from workers.scoring.planning.partition_filter import any_partition, requires_fi
 from workers.scoring.planning.table_kinds import is_query, kind_of
 
 # About one of several runs
-_REFUSALS = (Conflict, PermissionMissing, RunNotFound, SchemaMismatch, TableNotFound)
+_REFUSALS = (
+    *(Conflict, NewerRelease, PermissionMissing, RunNotFound, SchemaMismatch, TableNotFound),
+)
 
 
 @dataclass(frozen=True, slots=True)

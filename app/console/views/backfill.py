@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FINE = ("done", "empty")
 STARTED = ("failed", "missing", "stale")  # that the button offers
 SHOWN = 60  # partitions, unless a range is chosen
+LOOK = 5  # runs, for one whose plan can be read
 NAMED = 100  # partitions of the list below the strip
 # Members of a run's request that are not the backfill's
 _OF_A_RUN = ("env", "input_table", "output_table", "write_disposition", "run_id")
@@ -64,9 +65,9 @@ def backfill(table: str) -> Page:
     passed, ref = query(Range), TableRef.parse(table, partition=True).base
     chosen = {"from": passed.first or "", "to": passed.last or ""}
     runs, _ = last_runs_of_partitions(service().clients, env(), ref, limit=SHOWN)
-    run_id = None
+    latest = sorted(runs, key=lambda row: row["finished_at"], reverse=True)
+    run_id = _readable([row["run_id"] for row in latest])
     if runs:
-        run_id = max(runs, key=lambda row: row["finished_at"])["run_id"]
         if not all(chosen.values()):
             chosen = span_of([row["partition"] for row in runs], _partitioning(ref))
     return _page(ref, run_id, chosen, published=passed.published)
@@ -186,6 +187,20 @@ def request_of(ref: TableRef, run_id: str) -> dict[str, Any]:
     tables = {"input_table": str(plan.input_table.base), "output_table": str(ref)}
     version = plan.model.alias or plan.model.version
     return kept | tables | {"env": env(), "model_version": version}
+
+
+def _readable(run_ids: Sequence[str]) -> str | None:
+    """Return the first of some runs whose plan can be read, or else the first one."""
+    from workers.scoring.journal.store import UNREADABLE, RunStore
+    from workers.scoring.planning.plan import read_plan
+
+    for run_id in run_ids[:LOOK]:
+        try:
+            if read_plan(RunStore(service().clients, env(), run_id)) is not None:
+                return run_id
+        except UNREADABLE:
+            pass
+    return run_ids[0] if run_ids else None
 
 
 def _partitioning(ref: TableRef) -> Partitioning | None:

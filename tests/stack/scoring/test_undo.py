@@ -128,7 +128,7 @@ def test_an_undo_is_refused_where_others_have_written_since(
     world = new_world()
     lost = world.score()
     whole = world.score(replace=True)
-    refused(world.undo(lost), "was changed since", whole, "nothing was changed")
+    refused(world.undo(lost), f"is left in {world.table}", whole, "return once it is undone")
     world.add_by_hand(7)
     refused(world.undo(whole), "was changed since", "by-hand")
     assert world.lab.objects(f"{whole}/undo") == {}
@@ -144,6 +144,33 @@ def test_an_undo_is_refused_where_others_have_written_since(
     monkeypatch.undo()
     world.lab.clients.bigquery.delete_table(world.table)
     refused(world.undo(later), "was deleted", "nothing to undo")
+
+
+def test_no_other_run_is_to_be_undone_for_rows_that_somebody_deleted(
+    new_world: Callable[[], UndoWorld],
+) -> None:
+    world = new_world()
+    kept, lost = world.score(), world.score()
+    sql = f"DELETE FROM `{world.table}` WHERE run_id = '{lost}'"
+    world.lab.clients.bigquery.query(sql).result(timeout=60)
+    answer = world.undo(lost)
+    refused(answer, "have deleted or replaced them", "There is nothing to undo.")
+    assert kept not in answer.text and "DELETE" not in answer.text
+
+
+def test_a_run_that_was_undone_is_not_said_to_have_rows(new_world: Callable[[], UndoWorld]) -> None:
+    world = new_world()
+    run_id = world.score()
+    path, query = f"/runs/{run_id}", {"env": "dev", "why": "wrong model"}
+    for blank in ("", "   "):
+        answer = world.lab.client.post(f"{path}/undo", query_string=query | {"why": blank})
+        problem = {"name": "why", "problem": "is empty: pass the reason"}
+        assert (answer.status_code, answer.json["parameters"]) == (400, [problem])
+    assert world.undo(run_id, why="  wrong model ").json["why"] == "wrong model"
+    cancelled = world.lab.client.delete(path, query_string=query)
+    assert cancelled.status_code == 409
+    assert "was undone at" in cancelled.json["detail"]
+    assert "mlsys undo" not in cancelled.json["detail"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,26 +16,28 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import TIMEOUT, Clients
 from mlsys.cloud.tables import TableRef, find_table
-from mlsys.errors import Conflict, TableNotFound, TryAgain
+from mlsys.errors import Conflict, MlsysError, TableNotFound, TryAgain
 from workers.query import run as run_statement
 from workers.scoring.backfill.ranges import partitions_between
 from workers.scoring.backfill.request import DONE, FAILED, MISSING, STALE, Backfill
 from workers.scoring.backfill.states import Entry, Runs, Wanted, done_by, judge, totals
 from workers.scoring.journal.decisions import read_cancellation
 from workers.scoring.journal.outcomes import Result, read_failure, read_result
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.store import UNREADABLE, RunStore
 from workers.scoring.planning.find_run import FoundRun, find_run
 from workers.scoring.planning.lookup import Resolved
 from workers.scoring.planning.model_pin import find_model
 from workers.scoring.planning.partition import input_partitioning
 from workers.scoring.planning.partition_state import PartitionState, States, states_of_tables
 from workers.scoring.planning.partitioning import Partitioning
-from workers.scoring.planning.plan import Plan
+from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.request.parsed import ScoringRequest
 from workers.sql import statement
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Table
+
+log = logging.getLogger(__name__)
 
 THREADS = 8
 
@@ -101,7 +104,9 @@ def board(clients: Clients, backfill: Backfill) -> Board:
     }
     ended = []
     for partition, is_open in _each(maybe, lambda partition: _is_open(maybe[partition])):
-        if is_open:
+        if isinstance(is_open, MlsysError):
+            entries[partition] = entries[partition].unreadable(maybe[partition].run_id, is_open)
+        elif is_open:
             entries[partition] = entry(partition, maybe[partition].run_id)
         elif entries[partition].state in (STALE, MISSING, FAILED):
             ended.append(partition)
@@ -112,15 +117,30 @@ def board(clients: Clients, backfill: Backfill) -> Board:
 
 
 def runs_of(clients: Clients, board: Board, states: Iterable[str]) -> dict[str, FoundRun]:
-    """Return the run of each partition in one of the states, which may not exist yet."""
+    """Return the run of each partition in one of the states, which may not exist yet.
+
+    A partition whose run cannot be found is left out.
+
+    Raises:
+        Conflict, TryAgain: all of them cannot.
+    """
     states = set(states)
     todo = [entry.partition for entry in board.entries if entry.state in states]
 
-    def run_of(partition: str) -> FoundRun:
+    def run_of(partition: str) -> FoundRun | MlsysError:
         resolved = board.inputs[partition]
-        return find_run(clients, resolved.request, resolved=resolved)
+        try:
+            return find_run(clients, resolved.request, resolved=resolved)
+        except (Conflict, TryAgain) as exc:
+            log.warning("The run of %s was not found: %s", resolved.request.output_table, exc)
+            return exc
 
-    return dict(_each(todo, run_of))
+    found = _each(todo, run_of)
+    runs = {partition: run for partition, run in found if not isinstance(run, MlsysError)}
+    for _, run in found:
+        if isinstance(run, MlsysError) and not runs:
+            raise run
+    return runs
 
 
 def _look_up(
@@ -194,10 +214,13 @@ def _latest(clients: Clients, env: str, begun: set[str], run_id: str) -> RunStor
     return None if last is None else RunStore(clients, env, last)
 
 
-def _is_open(store: RunStore) -> bool:
-    """Return whether a run has begun and has not ended in any way."""
+def _is_open(store: RunStore) -> bool | MlsysError:
+    """Return whether a run has begun and has not ended in any way, or why nobody can go on."""
     ends = (read_result, read_cancellation, read_failure)
-    return store.read("plan.json") is not None and all(end(store) is None for end in ends)
+    try:
+        return read_plan(store) is not None and all(end(store) is None for end in ends)
+    except UNREADABLE as exc:
+        return exc
 
 
 def _reusable(clients: Clients, resolved: Resolved) -> tuple[Plan, Result] | None:

@@ -36,6 +36,11 @@ class Entry:
         """Return the entry as JSON values."""
         return asdict(self)
 
+    def unreadable(self, run_id: str, why: Exception) -> Entry:
+        """Return the entry of the same partition, whose run has an object that is damaged."""
+        about = self.partition, self.label, FAILED, str(why), run_id
+        return Entry(*about, input_rows=self.input_rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Runs:
@@ -108,7 +113,8 @@ def judge(
         good, lost = None, "its rows were deleted from the output table since it was scored"
     why = None if good is None else wanted.why_stale(good, identity, state)
     if good is not None and why is None:
-        return _entry(partition, label, DONE, None, good, rows)
+        note = _differs_since(good, identity, state, written)
+        return _entry(partition, label, DONE, note, good, rows)
     if runs.open is not None:
         reason = "planned, and not at its end: a repeated request resumes it"
         return Entry(partition, label, RUNNING, reason, runs.open, input_rows=rows)
@@ -120,6 +126,21 @@ def judge(
     if good is not None:
         return _entry(partition, label, STALE, why, good, rows)
     return Entry(partition, label, MISSING, lost or "not scored yet", input_rows=rows)
+
+
+def _differs_since(
+    good: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    state: PartitionState | None,
+    written: PartitionState | None,
+) -> str | None:
+    """Return what is not as the run of a partition that is done has left it, or None."""
+    if state is not None and not state.rows and good["rows_read"]:
+        return "the input has no rows in it any more: they expired, or were deleted"
+    rows = good["rows_scored"]
+    if written is None or "incremental" in identity or written.rows in (None, rows):
+        return None
+    return f"the run wrote {rows:,} rows, and the output has {written.rows:,} now"
 
 
 def done_by(entry: Entry, plan: Plan, result: Result) -> Entry:

@@ -14,7 +14,7 @@ from mlsys.cloud.clients import Clients, is_passing
 from mlsys.errors import Conflict, MlsysError, RunPublished, RunWaiting, TryAgain
 from workers.scoring.journal.at_work import is_marked
 from workers.scoring.journal.decisions import Counts
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.store import UNREADABLE, RunStore
 from workers.scoring.planning.claims import (
     Claim,
     Claims,
@@ -26,7 +26,7 @@ from workers.scoring.planning.claims import (
     numbered,
 )
 from workers.scoring.planning.plan import Plan
-from workers.scoring.publishing.cancellation import cancel
+from workers.scoring.publishing.cancellation import cancel, cancel_unread
 
 log = logging.getLogger(__name__)
 
@@ -155,10 +155,10 @@ class _Turn:
         """
         if not is_abandoned(claim):
             raise RunWaiting(f"{claim.run_id} publishes rows of the same input now")
+        why = f"it claimed its turn at {claim.at} and did not go on"
         try:
-            cancel(
-                *(self._clients, self._store.env, claim.run_id),
-                why=f"it claimed its turn at {claim.at} and did not go on",
-            )
+            cancel(self._clients, self._store.env, claim.run_id, why=why)
         except RunPublished:
             pass
+        except UNREADABLE:
+            cancel_unread(self._clients, self._store.env, claim.run_id, claim.token, why)

@@ -23,7 +23,7 @@ from mlsys.cloud.tables import TableRef, find_table
 from mlsys.errors import TryAgain
 from workers.scoring.journal.decisions import Cancellation, read_decision
 from workers.scoring.journal.outcomes import read_result
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.store import UNREADABLE, RunStore
 from workers.scoring.journal.undone import read_undo
 from workers.scoring.planning.incremental import Watermark, outputs_of
 from workers.scoring.planning.plan import Plan, read_plan
@@ -126,7 +126,10 @@ class Claims:
         store = RunStore(self.clients, self.env, claim.run_id)
         decision = read_decision(store)
         if decision is None:
-            plan = read_plan(store)  # without it nobody goes on with the run
+            try:
+                plan = read_plan(store)  # without it nobody goes on with the run
+            except UNREADABLE:  # but those who have read it
+                return Status.OPEN
             return Status.OPEN if plan and plan.token == claim.token else Status.VOID
         if decision.token != claim.token or isinstance(decision, Cancellation):
             return Status.VOID

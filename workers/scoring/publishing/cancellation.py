@@ -21,7 +21,7 @@ from workers.scoring.journal.decisions import Cancellation, read_decision
 from workers.scoring.journal.execution import Execution, latest_execution
 from workers.scoring.journal.outcomes import read_result
 from workers.scoring.journal.store import RunStore, check_run_id
-from workers.scoring.planning.of_plan import another_plan, cancellation_of
+from workers.scoring.planning.of_plan import another_plan, cancellation_of, undo_of
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.scoring.publishing.costs import costs_so_far
 from workers.scoring.publishing.ledger import record
@@ -50,6 +50,8 @@ def cancel(
     if plan is None:
         raise RunNotFound(f"The run {run_id} does not exist in {env}: there is nothing to cancel")
     if read_result(store) is not None:
+        if (undo := undo_of(store, plan)) is not None:
+            raise RunPublished(f"{undo.detail}: there is nothing to cancel")
         raise _published(plan, done=True)
     decision = read_decision(store)
     ours: Cancellation | None = None
@@ -72,6 +74,15 @@ def cancel(
     record(clients, store, plan, just_ended=is_ours)
     unmark(store)
     return decision, is_ours
+
+
+def cancel_unread(clients: Clients, env: str, run_id: str, token: str, why: str) -> None:
+    """Cancel a run whose plan cannot be read, unless something is decided about it.
+
+    The ledger does not get it: its row follows from the plan.
+    """
+    store, now = RunStore(clients, env, run_id), dt.datetime.now(dt.UTC).isoformat()
+    store.create(Cancellation.NAME, Cancellation(token, run_id, now, 0.0, why=why).to_dict())
 
 
 def end_execution(store: RunStore, execution: Execution | None = None) -> None:

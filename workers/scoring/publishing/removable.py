@@ -85,7 +85,7 @@ def _checked(
     if job is None:
         own = count(clients, plan, written, table, notes)["own"]
         if written.rows and not own and written.role == "output":
-            raise _replaced(clients, plan, written, table)
+            raise _gone(clients, plan, written, table)
         return replace(removal, rows_removed=own)
     earlier, at = _check_truncated(clients, plan, written, table, job, notes)
     if not earlier:
@@ -183,14 +183,34 @@ def _check_undone(
             )
 
 
-def _replaced(clients: Clients, plan: Plan, written: Written, table: Table) -> Conflict:
-    """Return the error for a table that does not hold what the run wrote."""
+def _gone(clients: Clients, plan: Plan, written: Written, table: Table) -> Conflict:
+    """Return the error for appended rows that others have removed from the table."""
+    later = _others(clients, plan, written, table, f"{names_in(written, table)['at']} > @at")
+    instead = f", which has rows of {', '.join(later)}" if later else ""
+    back = " If one of these runs replaced them, they return once it is undone." if later else ""
+    return Conflict(
+        f"None of the {written.rows:,} rows that {plan.run_id} wrote is left in "
+        f"{written.into.table}{instead}: others have deleted or replaced them. There is nothing to "
+        f"undo.{back}"
+    )
+
+
+def _others(
+    clients: Clients, plan: Plan, written: Written, table: Table, condition: str = "TRUE"
+) -> list[str]:
+    """Return other runs with rows in the table or partition, the latest first."""
     names = names_in(written, table)
     sql = (
         f"SELECT run_id FROM `{written.name}` WHERE {names['inside']} AND run_id != @run_id "
-        f"GROUP BY run_id ORDER BY MAX({names['at']}) DESC LIMIT {NAMED}"
+        f"AND {condition} GROUP BY run_id ORDER BY MAX({names['at']}) DESC LIMIT {NAMED}"
     )
-    others = [row["run_id"] for row in select(clients, sql, *of_run(plan)[:1])]
+    parameters = of_run(plan) if "@at" in condition else of_run(plan)[:1]
+    return [row["run_id"] for row in select(clients, sql, *parameters)]
+
+
+def _replaced(clients: Clients, plan: Plan, written: Written, table: Table) -> Conflict:
+    """Return the error for a table that does not hold what the run wrote."""
+    others = _others(clients, plan, written, table)
     whose = f": it has rows of {', '.join(others)}" if others else ""
     first = f" Undo {'them' if len(others) > 1 else 'it'} first." if others else ""
     return Conflict(

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlsys.cloud.clients import Clients
 from mlsys.cloud.tables import TableRef
-from mlsys.errors import Conflict
 from workers.query import run
 from workers.scoring.journal.at_work import markers, output_of, run_of
 from workers.scoring.journal.decisions import Decision, read_decision
 from workers.scoring.journal.outcomes import read_result
-from workers.scoring.journal.store import RunStore
+from workers.scoring.journal.store import UNREADABLE, RunStore
 from workers.scoring.journal.undone import Undo, read_undo, read_undone
 from workers.scoring.planning.plan import Plan, read_plan
 from workers.sql import statement
@@ -69,7 +68,7 @@ def void_runs(clients: Clients, plan: Plan) -> Any:
 
     env = plan.request["env"]
     marked = _marked(clients, env, plan.output.table.base)
-    undone = [store.run_id for store in marked if read_undo(store) is not None]
+    undone = [store.run_id for store in marked if _is_void(store)]
     table = bigquery.ScalarQueryParameter("table", "STRING", str(plan.output.table.base))
     undone += [row["run_id"] for row in run(clients, env, statement("undone_runs"), table)]
     return bigquery.ArrayQueryParameter("void", "STRING", sorted(set(undone)))
@@ -102,6 +101,13 @@ def _is_alone(clients: Clients, plan: Plan, job: Any) -> bool:
 
 def _may_have_changed(store: RunStore, job: Any) -> bool:
     """Return whether a run's load jobs, or its undo, may have ended while the job ran."""
+    try:
+        return _has_changed(store, job)
+    except UNREADABLE:
+        return True
+
+
+def _has_changed(store: RunStore, job: Any) -> bool:
     plan, result, undo = read_plan(store), read_result(store), read_undo(store)
     if plan is None or _moment(plan.created_at) - CLOCKS_DIFFER > job.ended:
         return False
@@ -117,6 +123,13 @@ def _may_have_changed(store: RunStore, job: Any) -> bool:
     return undone is None or _moment(undone.finished_at) + CLOCKS_DIFFER >= job.started
 
 
+def _is_void(store: RunStore) -> bool:
+    try:
+        return read_undo(store) is not None
+    except UNREADABLE:  # it is there
+        return True
+
+
 def _marked(clients: Clients, env: str, table: TableRef) -> list[RunStore]:
     """Return the runs into the table that work, or are being undone."""
     marked = ((marker, run_of(marker)) for marker in markers(clients, env))
@@ -125,18 +138,12 @@ def _marked(clients: Clients, env: str, table: TableRef) -> list[RunStore]:
 
 
 def _writes(store: RunStore, marker: Blob, table: TableRef) -> bool:
-    """Return whether the marker's run writes the table.
-
-    Raises:
-        Conflict: its plan is damaged, and its marker does not name another table.
-    """
+    """Return whether the marker's run writes the table, or may: nobody can read its plan."""
     try:
         plan = read_plan(store)
-    except Conflict:
+    except UNREADABLE:
         named = output_of(marker)
-        if named is None or named.partition("$")[0] == str(table):
-            raise
-        return False
+        return named is None or named.partition("$")[0] == str(table)
     return plan is not None and plan.output.table.base == table
 
 

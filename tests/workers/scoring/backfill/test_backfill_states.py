@@ -73,7 +73,12 @@ FULL = PartitionState(9, NOON - HOUR)
         ({"good": GOOD}, "done", None),
         ({"good": GOOD, "state": FULL}, "done", None),
         ({"good": GOOD, "bad": LATER, "open_run": "churn-v3-9"}, "done", None),
-        ({"good": GOOD, "state": PartitionState()}, "done", None),  # it expired since
+        ({"good": GOOD, "state": PartitionState()}, "done", "no rows in it any more"),
+        (
+            {"good": GOOD | {"rows_read": 0, "rows_scored": 0}, "state": PartitionState()},
+            "done",
+            None,
+        ),
         ({"good": OLDER}, "stale", "scored by v2, and champion is now v3"),
         ({"good": OLDER, "requested": "v3"}, "stale", "scored by v2, not by v3"),
         ({"good": GOOD | {"model_name": "other"}}, "stale", "another model, other v3"),
@@ -91,6 +96,12 @@ FULL = PartitionState(9, NOON - HOUR)
             None,
         ),
         ({"good": GOOD, "written": PartitionState(7, NOON)}, "done", None),
+        (
+            {"good": GOOD, "written": PartitionState(6, NOON)},
+            "done",
+            "7 rows, and the output has 6",
+        ),
+        ({"good": GOOD, "written": PartitionState(14, NOON)}, "done", "the output has 14 now"),
         ({"good": GOOD, "written": PartitionState()}, "missing", "its rows were deleted"),
         ({"good": GOOD | {"rows_scored": 0}, "written": PartitionState()}, "done", None),
         ({"good": OLDER, "state": PartitionState()}, "empty", "no rows"),

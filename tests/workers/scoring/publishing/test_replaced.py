@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from console_cloud import NOW, RUNS, World, put_working
+from console_cloud import NOW, RUNS, World, plan_of, put_working
 from mlsys.cloud.tables import TableRef
-from mlsys.errors import Conflict
 from workers.scoring.journal.decisions import Decision
+from workers.scoring.journal.store import RunStore
 from workers.scoring.journal.undone import Removal, Undo
 from workers.scoring.publishing import replaced
 from workers.scoring.publishing.replaced import MILLISECOND, created_by, replaced_at
@@ -148,14 +149,22 @@ def marked(world: World, table: str) -> list[str]:
     return [store.run_id for store in stores]
 
 
-def test_a_damaged_plan_of_another_table_prevents_nothing() -> None:
+def test_a_damaged_plan_of_another_run_prevents_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     put_working(world, "ours", 30)
     put_working(world, "others", 10, output_table="my-project.titanic.others$20261122")
     world.objects[RUNS, "others/plan.json"] = (GARBAGE, NOW)
     assert marked(world, "my-project.titanic.scored") == ["ours"]
-    with pytest.raises(Conflict, match="others/plan.json is damaged"):
-        marked(world, "my-project.titanic.others")
+    assert marked(world, "my-project.titanic.others") == ["others"]
+    newer = json.dumps(plan_of("others").to_dict() | {"sampled": 0.5}).encode()
+    for plan in (newer, GARBAGE):
+        world.objects[RUNS, "others/plan.json"] = (plan, NOW)
+        assert marked(world, "my-project.titanic.others") == ["others"]
     world.objects[RUNS, "_running/others.json"] = (b"{}", NOW)  # nobody knows the table
-    with pytest.raises(Conflict, match="others/plan.json is damaged"):
-        marked(world, "my-project.titanic.scored")
+    assert marked(world, "my-project.titanic.scored") == ["others", "ours"]
+    # It may have changed the table at any time, and its rows count as long as nobody undid it.
+    others = RunStore(world, "dev", "others")  # type: ignore[arg-type]
+    assert replaced._may_have_changed(others, JOB)
+    assert not replaced._is_void(others)
+    world.objects[RUNS, "others/undo.json"] = (GARBAGE, NOW)
+    assert replaced._is_void(others)
