@@ -69,7 +69,8 @@ def backfill(table: str) -> Page:
     run_id = _readable([row["run_id"] for row in latest])
     if runs:
         if not all(chosen.values()):
-            chosen = span_of([row["partition"] for row in runs], _partitioning(ref))
+            span = span_of([row["partition"] for row in runs], _partitioning(ref))
+            chosen = {name: chosen[name] or span[name] for name in span}
     return _page(ref, run_id, chosen, published=passed.published)
 
 

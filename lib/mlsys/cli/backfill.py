@@ -63,6 +63,7 @@ def add_to(commands: Any) -> None:
 
 
 _RANGE = "the first partition: 2026-10-01, 2026-10, yesterday; of integer ranges, a number"
+NAMED = 10  # partitions that changed while the backfill worked
 _REQUEST = ("env", "input_table", "output_table", "model_name", "model_version")
 
 
@@ -91,15 +92,38 @@ def _backfill(options: argparse.Namespace) -> int:
     _say(f"{_model(board)}: {len(todo):,} of {_partitions(board['partitions'])} to be scored")
     failed = [o.label for o in _followed(backfill.score(todo, parallel), len(todo)) if o.problem]
     with in_full():
-        board = backfill.board()
+        after = backfill.board()
     if options.json:
-        _shown(board, options)
+        _shown(after, options)
     else:
-        print(_totals(board))
+        print(_totals(after))
     if failed:
         _say(f"mlsys: {_partitions(failed)} not scored: {', '.join(failed)}.")
         _say(_how_to_go_on(options, "The lines above say why."))
-    return 1 if failed else 0
+        return 1
+    return _changed_meanwhile(board, todo, after)
+
+
+def _changed_meanwhile(
+    before: Mapping[str, Any], todo: Sequence[Mapping[str, Any]], after: Mapping[str, Any]
+) -> int:
+    """Say which partitions are not done although they were scored, and return the exit code.
+
+    It is 1 if the version is another one by now, so that the table has rows of both.
+    """
+    scored = {entry["partition"] for entry in todo}
+    again = [
+        entry
+        for entry in after["partitions"]
+        if entry["partition"] in scored and entry["state"] not in ("done", "empty")
+    ]
+    if not again:
+        return 0
+    for entry in again[:NAMED]:
+        _say(f"{entry['label']}  {entry['state']}: {entry['reason']}")
+    is_moved = any(before.get(n) != after.get(n) for n in ("model_version", "model_generation"))
+    _say(f"mlsys: {_partitions(again)} not done, by what changed meanwhile. Repeat the command.")
+    return 1 if is_moved else 0
 
 
 def _followed(outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]:

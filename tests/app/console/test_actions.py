@@ -11,8 +11,9 @@ from flask.testing import FlaskClient
 
 from action_world import MESSAGE, World, console, world
 from app.auth import LOCAL_ACCOUNT
+from boards import DECISION
+from console_cloud import Seen, client_of, plan_of, put_run, result_of
 from console_cloud import World as Cloud
-from console_cloud import client_of, plan_of, put_run
 from mlsys.errors import (
     AliasMoved,
     GuardRefused,
@@ -128,6 +129,22 @@ def test_a_cancellation_is_asked_for_and_recorded(console: FlaskClient, world: W
     answer = console.post("/ui/runs/run-1/cancel", data={"why": "wrong table"})
     assert (answer.status_code, answer.headers["Location"]) == (303, "/ui/runs/run-1")
     assert world.done == [("cancelled", "run-1", LOCAL_ACCOUNT, "wrong table")]
+
+
+def test_a_run_that_has_ended_has_no_form_that_cancels_it() -> None:
+    cloud = Cloud()
+    client = client_of(cloud)
+    for undo, text, form in (
+        (None, "Undoing it removes its rows", True),
+        (DECISION, "There is nothing to cancel", False),
+    ):
+        cloud.put("ended/plan.json", plan_of("ended").to_dict())
+        cloud.put("ended/result.json", result_of(plan_of("ended")))
+        if undo is not None:
+            cloud.put("ended/undo.json", undo.to_dict())
+        page = Seen(client.get("/ui/runs/ended/cancel").text)
+        assert text in page.text and "Cancel the run" not in page.text
+        assert ("/ui/runs/ended/undo" in page.links) is form
 
 
 def test_a_run_that_is_decided_is_not_cancelled(console: FlaskClient, world: World) -> None:

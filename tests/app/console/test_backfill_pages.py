@@ -124,6 +124,9 @@ def test_a_range_is_chosen_by_the_address(client: FlaskClient, asked: list[Any])
     assert (asked[0].first, asked[0].last) == ("2026-10-01", "2026-10-31")
     hidden = {v["name"]: v["value"] for _, v in page.elements if v.get("type") == "hidden"}
     assert hidden == span | {"run_id": "newer"}
+    for name, other in (("from", {"to": "2026-11-27"}), ("to", {"from": "2026-11-21"})):
+        half = {name: "2026-11-22"}  # the other end is that of the runs
+        assert client.get(f"{ADDRESS}.json", query_string=half).json["chosen"] == half | other
 
 
 def test_the_button_requests_the_chosen_states(client: FlaskClient, asked: list[Any]) -> None:

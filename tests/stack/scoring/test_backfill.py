@@ -14,6 +14,7 @@ from backfill_cases import MODEL, Command, X
 from mlsys.cli import parser as cli
 from mlsys.local.stack import LocalStack
 from mlsys.models import set_alias
+from mlsys.remote.backfill import Backfill
 from scoring_cases import Lab
 from workers.scoring.planning.find_run import prepare
 
@@ -55,6 +56,29 @@ def test_the_board_follows_its_runs_and_can_start_them(lab: Lab, stack: LocalSta
     lab.here(command.params | {"to": "2026-11-01"}, "/backfill").problem(
         400, "invalid-request", "lies before"
     )
+
+
+@pytest.mark.slow
+def test_a_backfill_whose_alias_is_moved_meanwhile_says_so_and_is_not_done(
+    lab: Lab, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = Command(lab, DAYS[:2])
+    lab.upload(OTHER, X, command.model, "v2", id_columns=["id", "day"], wait=True)
+    real = Backfill.score
+
+    def score(self: Backfill, entries: Any, parallel: int) -> Any:
+        for outcome in real(self, entries, 1):
+            set_alias(command.model, "champion", "v2", why="better")
+            yield outcome
+
+    monkeypatch.setattr(Backfill, "score", score)
+    assert command.run("--parallel", "1") == 1
+    said = capsys.readouterr().err
+    assert f"{DAYS[0]}  stale: scored by v1, and champion is now v2" in said
+    assert "not done, by what changed meanwhile. Repeat the command." in said
+    assert command.run() == 0
+    assert "Repeat" not in capsys.readouterr().err
+    assert command.states() == ["done", "done", "empty"]
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ from mlsys.errors import Conflict
 from workers.scoring.journal.attempts import LOOK, latest
 from workers.scoring.journal.decisions import Decision, read_decision
 from workers.scoring.journal.execution import latest_execution
-from workers.scoring.journal.outcomes import read_failure
+from workers.scoring.journal.outcomes import Result, read_failure, read_result
 from workers.scoring.journal.store import RunStore
 
 
@@ -30,8 +30,15 @@ def tolerated(store: RunStore) -> Mapping[str, Any]:
         tries.append((execution.at, execution.tolerance))
     if tries:
         return max(tries, key=lambda each: each[0])[1]
-    failure = read_failure(store)
-    return {"max_rejects": failure.max_rejects} if failure and failure.max_rejects else {}
+    end = _result(store) or read_failure(store)
+    return {"max_rejects": end.max_rejects} if end and end.max_rejects else {}
+
+
+def _result(store: RunStore) -> Result | None:
+    try:
+        return read_result(store)
+    except Conflict:
+        return None
 
 
 def _decided(store: RunStore) -> Decision | None:
