@@ -90,7 +90,8 @@ def _backfill(options: argparse.Namespace) -> int:
             return _checked(backfill, todo, options)
     options.stopped = _how_to_go_on(options, "No longer waiting; runs that have begun go on.")
     _say(f"{_model(board)}: {len(todo):,} of {_partitions(board['partitions'])} to be scored")
-    failed = [o.label for o in _followed(backfill.score(todo, parallel), len(todo)) if o.problem]
+    outcomes = list(_followed(backfill.score(todo, parallel), len(todo)))
+    failed = [outcome.label for outcome in outcomes if outcome.problem]
     with in_full():
         after = backfill.board()
     if options.json:
@@ -101,28 +102,32 @@ def _backfill(options: argparse.Namespace) -> int:
         _say(f"mlsys: {_partitions(failed)} not scored: {', '.join(failed)}.")
         _say(_how_to_go_on(options, "The lines above say why."))
         return 1
-    return _changed_meanwhile(board, todo, after)
+    return _changed_meanwhile(board, outcomes, after)
 
 
 def _changed_meanwhile(
-    before: Mapping[str, Any], todo: Sequence[Mapping[str, Any]], after: Mapping[str, Any]
+    before: Mapping[str, Any], outcomes: Sequence[Outcome], after: Mapping[str, Any]
 ) -> int:
     """Say which partitions are not done although they were scored, and return the exit code.
 
     It is 1 if the version is another one by now, so that the table has rows of both.
     """
-    scored = {entry["partition"] for entry in todo}
+    reused = {outcome.label: bool((outcome.result or {}).get("reused")) for outcome in outcomes}
     again = [
         entry
         for entry in after["partitions"]
-        if entry["partition"] in scored and entry["state"] not in ("done", "empty")
+        if entry["label"] in reused and entry["state"] not in ("done", "empty")
     ]
     if not again:
         return 0
     for entry in again[:NAMED]:
         _say(f"{entry['label']}  {entry['state']}: {entry['reason']}")
     is_moved = any(before.get(n) != after.get(n) for n in ("model_version", "model_generation"))
-    _say(f"mlsys: {_partitions(again)} not done, by what changed meanwhile. Repeat the command.")
+    advice = "by what changed meanwhile. Repeat the command."
+    if not is_moved and all(reused[entry["label"]] for entry in again):
+        advice = "and a repeat would reuse the same runs. To score all rows again, leave out "
+        advice += "--incremental; to add those that the output lacks, pass --incremental ids."
+    _say(f"mlsys: {_partitions(again)} not done, {advice}")
     return 1 if is_moved else 0
 
 

@@ -203,6 +203,29 @@ def test_an_incremental_backfill_adds_what_came_to_a_partition(lab: Lab) -> None
 
 
 @pytest.mark.slow
+def test_backfills_by_a_column_and_by_ids_leave_each_other_done(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = Command(lab, DAYS[:2], alias=False)
+    command.version = "v1"
+    for by in ("id", "ids", "id"):
+        assert command.run("--model-version", "v1", "--incremental", by) == 0
+        assert command.states(incremental=by) == ["done", "done", "empty"], by
+    assert "not done" not in capsys.readouterr().err
+    assert lab.rows(command.output)["id"].tolist() == list(range(24))
+    # Rows that somebody deletes are not new by the column.
+    day = f"DELETE FROM `{command.output}` WHERE day = DATE '{DAYS[0]}'"
+    lab.clients.bigquery.query(day).result(timeout=60)
+    assert command.states(incremental="id") == ["missing", "done", "empty"]
+    assert command.run("--model-version", "v1", "--incremental", "id") == 0
+    said = capsys.readouterr().err
+    assert "1 partition not done, and a repeat would reuse the same runs" in said
+    assert "pass --incremental ids" in said
+    assert command.run("--model-version", "v1", "--incremental", "ids") == 0
+    assert lab.rows(command.output)["id"].tolist() == list(range(24))
+
+
+@pytest.mark.slow
 def test_a_service_that_is_killed_loses_nothing_of_a_backfill(
     lab: Lab, stack: LocalStack, capsys: pytest.CaptureFixture[str]
 ) -> None:

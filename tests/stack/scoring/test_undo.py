@@ -284,7 +284,7 @@ def test_an_undo_that_another_one_overtakes_is_answered_with_it(
     answer = world.undo(appended, why="another", dry_run=dry_run).json
     assert (answer["already"], answer["why"]) == (True, "a test")
     monkeypatch.setattr(undo, "undo_of", lambda *_: None)
-    refused(world.undo(appended), "was changed since")
+    refused(world.undo(appended), "is left in", "There is nothing to undo")
 
 
 @pytest.mark.slow

@@ -103,16 +103,19 @@ def board(clients: Clients, backfill: Backfill) -> Board:
         and (store := _latest(clients, request.env, begun, inputs[partition].run_id)) is not None
     }
     ended = []
+    # Rows that were deleted from the output are not new to a run that adds what is new.
+    may_be_done = (STALE, FAILED) if request.incremental else (STALE, FAILED, MISSING)
     for partition, is_open in _each(maybe, lambda partition: _is_open(maybe[partition])):
         if isinstance(is_open, MlsysError):
             entries[partition] = entries[partition].unreadable(maybe[partition].run_id, is_open)
         elif is_open:
             entries[partition] = entry(partition, maybe[partition].run_id)
-        elif entries[partition].state in (STALE, MISSING, FAILED):
+        elif entries[partition].state in may_be_done:
             ended.append(partition)
     for partition, reusable in _each(ended, lambda each: _reusable(clients, inputs[each])):
         if reusable is not None:
-            entries[partition] = done_by(entries[partition], *reusable)
+            into = None if written is None else written.get(partition, PartitionState())
+            entries[partition] = done_by(entries[partition], *reusable, into)
     return Board(backfill, by, inputs, list(entries.values()))
 
 
@@ -227,10 +230,9 @@ def _reusable(clients: Clients, resolved: Resolved) -> tuple[Plan, Result] | Non
     """Return the run that answers a repeated request of a partition, or None: it would be another.
 
     The ledger's last run is another one if a run of earlier rows, or of an earlier version, was
-    brought to its end after its rows had been replaced.
+    brought to its end after its rows had been replaced; or if one by the ids, or by a column, has
+    looked for other new rows since.
     """
-    if resolved.request.write_disposition != "WRITE_TRUNCATE":
-        return None  # nobody looks for the rows of others
     try:
         run = find_run(clients, resolved.request, resolved=resolved)
     except (Conflict, TryAgain):

@@ -15,6 +15,8 @@ from workers.scoring.planning.partition_state import PartitionState
 from workers.scoring.planning.plan import Plan
 from workers.scoring.request.parsed import BESIDE
 
+DELETED = "its rows were deleted from the output table since it was scored"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -109,8 +111,8 @@ def judge(
     created, lost = wanted.output_created, None
     if good is not None and (created is None or good["finished_at"] < created):
         good, lost = None, "the output table was deleted or created again since it was scored"
-    if good is not None and good["rows_scored"] and written is not None and not written.rows:
-        good, lost = None, "its rows were deleted from the output table since it was scored"
+    if good is not None and written is not None and not written.rows and _wrote(good, rows):
+        good, lost = None, DELETED
     why = None if good is None else wanted.why_stale(good, identity, state)
     if good is not None and why is None:
         note = _differs_since(good, identity, state, written)
@@ -128,6 +130,18 @@ def judge(
     return Entry(partition, label, MISSING, lost or "not scored yet", input_rows=rows)
 
 
+def _wrote(good: Mapping[str, Any], rows: int | None) -> bool:
+    """Return whether the output had rows in it as the run ended; the input has `rows`.
+
+    A run that adds what is new, and found nothing new, found the rows of earlier ones.
+    """
+    if good["rows_scored"]:
+        return True
+    request = good["request"] or {}
+    found_none = "incremental" in request and "where" not in request and not good["rows_read"]
+    return found_none and bool(rows)
+
+
 def _differs_since(
     good: Mapping[str, Any],
     identity: Mapping[str, Any],
@@ -143,9 +157,16 @@ def _differs_since(
     return f"the run wrote {rows:,} rows, and the output has {written.rows:,} now"
 
 
-def done_by(entry: Entry, plan: Plan, result: Result) -> Entry:
-    """Return the entry of a partition that has the rows of a run which a repeat would reuse."""
+def done_by(entry: Entry, plan: Plan, result: Result, written: PartitionState | None) -> Entry:
+    """Return the entry of a partition that has the rows of a run which a repeat would reuse.
+
+    `written` is the output's partition, None if BigQuery does not tell it. Of a run that adds what
+    is new nobody looks whether its rows are still there.
+    """
     model = plan.model
+    if result.rows and written is not None and not written.rows:
+        about = entry.partition, entry.label, MISSING, DELETED
+        return Entry(*about, input_rows=entry.input_rows)
     return Entry(
         *(entry.partition, entry.label, DONE, None, plan.run_id),
         *(model.name, model.version, model.alias),

@@ -64,6 +64,9 @@ def judged(
 
 
 FULL = PartitionState(9, NOON - HOUR)
+NOTHING_NEW = GOOD | {"rows_read": 0, "rows_scored": 0}
+NOTHING_NEW |= {"request": IDENTITY | {"model_version": "v3", "incremental": "ids"}}
+EMPTIED = {"state": FULL, "written": PartitionState(), "incremental": "ids"}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,10 @@ FULL = PartitionState(9, NOON - HOUR)
         ({"good": GOOD, "written": PartitionState(14, NOON)}, "done", "the output has 14 now"),
         ({"good": GOOD, "written": PartitionState()}, "missing", "its rows were deleted"),
         ({"good": GOOD | {"rows_scored": 0}, "written": PartitionState()}, "done", None),
+        ({"good": NOTHING_NEW, **EMPTIED}, "missing", "its rows were deleted"),
+        ({"good": NOTHING_NEW, "state": FULL, "incremental": "ids"}, "done", None),
+        ({"good": NOTHING_NEW | {"rows_read": 9}, **EMPTIED}, "done", None),  # all were rejected
+        ({"good": GOOD | {"rows_scored": 0, "rows_read": 0}, **EMPTIED}, "stale", "incremental"),
         ({"good": OLDER, "state": PartitionState()}, "empty", "no rows"),
         ({"state": PartitionState()}, "empty", "no rows"),
         ({"good": OLDER, "bad": LATER}, "failed", "Why."),
