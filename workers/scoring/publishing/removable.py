@@ -201,8 +201,8 @@ def _others(
     """Return other runs with rows in the table or partition, the latest first."""
     names = names_in(written, table)
     sql = (
-        f"SELECT run_id FROM `{written.name}` WHERE {names['inside']} AND run_id != @run_id "
-        f"AND {condition} GROUP BY run_id ORDER BY MAX({names['at']}) DESC LIMIT {NAMED}"
+        f"SELECT run_id FROM `{written.name}` WHERE {names['inside']} AND {condition} "
+        f"AND run_id != @run_id GROUP BY run_id ORDER BY MAX({names['at']}) DESC LIMIT {NAMED}"
     )
     parameters = of_run(plan) if "@at" in condition else of_run(plan)[:1]
     return [row["run_id"] for row in select(clients, sql, *parameters)]
