@@ -27,6 +27,13 @@ SECONDS = 30.0  # for an answer of the nursery, which takes milliseconds
 START_SECONDS = 120.0  # for the first one, while the fork server imports on a busy machine
 
 
+class NurseryDied(TryAgain):
+    """The nursery ended before it answered.
+
+    It may have forked, and its child may have used the descriptors: try again with others.
+    """
+
+
 class Nursery:
     """The requester's side. Safe to share by threads.
 
@@ -82,21 +89,22 @@ class Nursery:
         nursery has imported the modules `imports` before.
 
         Raises:
-            TryAgain: the system has no process or memory for it, or the nursery has died.
+            NurseryDied: see there.
+            TryAgain: the system has no process or memory for it.
         """
         request = {"fork": main, "arguments": arguments, "imports": imports}
         with self._lock:
-            for _ in range(2):
-                try:
-                    self._start()
-                    answer = self._ask(request, fds)
-                except (OSError, EOFError):
-                    self._end()
-                    continue
-                if "pid" in answer:
-                    return Child(self, self._generation, answer["pid"])
-                raise TryAgain(f"No process starts for the model: {answer['error']}. Try again.")
-        raise TryAgain("The process that starts others for models has died: try again.")
+            try:
+                self._start()
+                answer = self._ask(request, fds)
+            except (OSError, EOFError) as exc:
+                self._end()
+                raise NurseryDied(
+                    "The process that starts others for models has died: try again."
+                ) from exc
+            if "pid" in answer:
+                return Child(self, self._generation, answer["pid"])
+        raise TryAgain(f"No process starts for the model: {answer['error']}. Try again.")
 
     def close(self) -> None:
         """End the nursery, and every sandbox of it."""
@@ -191,7 +199,7 @@ def start(
     """Return a new process that calls `main`: see `Nursery.fork`.
 
     Raises:
-        TryAgain: the system has no process or memory left for it.
+        NurseryDied, TryAgain: see `Nursery.fork`.
     """
     if sys.platform != "linux":
         return Spawned(main, arguments, fds)

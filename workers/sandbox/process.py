@@ -80,18 +80,15 @@ class Sandbox:
         self._number = 0
         self._output = Region()
         self._slots = Slots()
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
+        try:
             try:
-                fds = [theirs.fileno(), self._output.fd, *self._slots.fds]
-                self._process = start(
-                    RUN, [handlers, walls, memory], fds, [handlers.partition(":")[0]]
-                )
-            except BaseException:
-                self._output.close()
-                self._slots.close()
-                raise
-            self._channel = Channel(ours.detach())
+                self._process, self._channel = self._begin(start, handlers, walls, memory)
+            except nursery.NurseryDied:
+                self._process, self._channel = self._begin(start, handlers, walls, memory)
+        except BaseException:
+            self._output.close()
+            self._slots.close()
+            raise
         held = (self._channel.close, self._output.close, self._slots.close)
         self._abandoned = weakref.finalize(self, _end_abandoned, self._process, *held)
         self._abandoned.atexit = False
@@ -102,6 +99,16 @@ class Sandbox:
                     SandboxDied("exited", f"it did not start. {answer}".rstrip(".")), "start"
                 )
         self.walls = answer.body
+
+    def _begin(
+        self, start: Start, handlers: str, walls: str | None, memory: int
+    ) -> tuple[nursery.Child | nursery.Spawned, Channel]:
+        """Start the process, and return it with a channel that no other process has had."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            fds = [theirs.fileno(), self._output.fd, *self._slots.fds]
+            process = start(RUN, [handlers, walls, memory], fds, [handlers.partition(":")[0]])
+            return process, Channel(ours.detach())
 
     @property
     def pid(self) -> int:

@@ -1,18 +1,22 @@
 """The nursery, which forks sandboxes: its lifetime, its replacement, and what it leaves behind."""
 
 import contextlib
+import fcntl
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -105,6 +109,40 @@ def test_a_nursery_that_was_killed_is_replaced() -> None:
     sandbox.close()
     assert other.call("echo", {"a": 1}, seconds=60).body == {"a": 1}
     other.close()
+
+
+def test_a_nursery_that_was_killed_before_it_answered_has_forked_nobody_who_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its child may have greeted already: another sandbox would take that for its answer."""
+    start().close()
+    forked: list[int] = []
+
+    def ask(self: nursery.Nursery, request: dict[str, Any], fds: Sequence[int] = ()) -> Any:
+        answer = real(self, request, fds)
+        if "fork" in request and not forked:
+            forked.append(answer["pid"])
+            peer = socket.socket(fileno=os.dup(fds[0]))
+            while not unread(peer):
+                time.sleep(0.001)
+            peer.close()
+            os.kill(self._process.pid, signal.SIGKILL)
+            raise EOFError
+        return answer
+
+    real = nursery.Nursery._ask
+    monkeypatch.setattr(nursery.Nursery, "_ask", ask)
+    sandbox = start()
+    assert forked and sandbox.pid != forked[0]
+    assert sandbox.call("echo", {"a": 1}, seconds=60).body == {"a": 1}
+    sandbox.close()
+    wait_for_end(forked)
+
+
+def unread(sender: socket.socket) -> int:
+    """Return how much of what was sent by this end of a connection was not read yet."""
+    amount = fcntl.ioctl(sender, termios.TIOCOUTQ, b"\0" * 4)
+    return int.from_bytes(amount, sys.byteorder)
 
 
 def test_a_nursery_that_was_warmed_up_forks_the_sandboxes() -> None:
