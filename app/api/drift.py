@@ -81,7 +81,7 @@ class DriftList(BaseModel):
     responses={200: RunProfile, **documented(400, 403, 404, 409, 503)},
 )
 def profile(path: RunPath, query: EnvQuery) -> dict[str, Any]:
-    from workers.monitoring.profiles import run_profile
+    from workers.scoring.answers.profile import run_profile
 
     env = service().settings.require_env(query.env)
     logs.note(run_id=path.run_id)
@@ -94,8 +94,8 @@ def profile(path: RunPath, query: EnvQuery) -> dict[str, Any]:
     responses={200: DriftList, **documented(400, 403, 404, 503)},
 )
 def drift(path: DriftPath, query: DriftQuery) -> dict[str, Any]:
-    from workers.monitoring.profiles import list_drift
     from workers.registry.versions import check_registered
+    from workers.scoring.answers.profile import list_drift
 
     env, name = service().settings.require_env(query.env), path.model_name
     columns, more = list_drift(service().clients, env, name, query.model_version, query.runs)

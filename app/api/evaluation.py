@@ -22,7 +22,7 @@ from app.api.problems import documented
 from app.api.queries import EnvQuery
 from mlsys.columns.names import name_fault
 from mlsys.settings import Settings
-from workers.monitoring.evaluation import EvaluationRequest
+from workers.evaluation.evaluate import EvaluationRequest
 
 api = APIBlueprint("evaluation", __name__, abp_tags=[Tag(name="evaluation")])
 
@@ -132,7 +132,7 @@ class Evaluations(BaseModel):
     responses={200: Evaluations, **documented(400, 403, 404, 409, 422, 503)},
 )
 def evaluate(query: EvaluateQuery) -> dict[str, Any]:
-    from workers.monitoring.evaluation import evaluate
+    from workers.evaluation.evaluate import evaluate
 
     request = query.to_request(service().settings)
     logs.note(run_id=query.run_id or query.model_name)

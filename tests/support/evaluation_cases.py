@@ -14,9 +14,9 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from mlsys.cloud.tables import TableRef
-from workers.monitoring.evaluated_runs import ScoredRun
-from workers.monitoring.join import Join
-from workers.monitoring.target import CLASSES, NUMBERS, Target
+from workers.evaluation.evaluated_runs import ScoredRun
+from workers.evaluation.join import Join
+from workers.evaluation.target import CLASSES, NUMBERS, Target
 from workers.scoring.planning.columns import Column
 
 AT = dt.datetime(2026, 11, 1, 12, tzinfo=dt.UTC)

@@ -1,1 +1,1 @@
-"""Is a model still right? Counts of what a run saw, and metrics once labels are known."""
+"""Is a model still right? What a run counts of its rows, and drift and the contract from it."""

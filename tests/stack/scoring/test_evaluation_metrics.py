@@ -13,7 +13,7 @@ from evaluation_cases import (
 )
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
-from workers.monitoring.comparison import compare
+from workers.evaluation.comparison import compare
 
 GROUPS = groups()
 

@@ -1,5 +1,5 @@
 -- The predictions of runs beside their labels, a row each: the beginning of evaluate_classes.sql and
--- evaluate_numbers.sql. `monitoring.join` fills in the names of tables and columns, quoted.
+-- evaluate_numbers.sql. `evaluation.join` fills in the names of tables and columns, quoted.
 --   run_ids            ARRAY<STRING>; first, last: TIMESTAMP, when the runs were planned
 -- A key is the id columns, key_0, key_1, ...; a row with a NULL in it has no label.
 WITH

@@ -16,10 +16,9 @@ from mlsys.cloud.messages import words_of
 from mlsys.cloud.quotas import is_quota
 from mlsys.errors import Conflict, PermissionMissing, SchemaMismatch
 from mlsys.plural import does, plural
-from workers.json_values import json_value
-from workers.monitoring.evaluated_runs import ScoredRun
-from workers.monitoring.join import Join
-from workers.monitoring.metrics import (
+from workers.evaluation.evaluated_runs import ScoredRun
+from workers.evaluation.join import Join
+from workers.evaluation.metrics import (
     EDGES,
     MAX_CELLS,
     METRICS,
@@ -28,7 +27,8 @@ from workers.monitoring.metrics import (
     measure_classes,
     measure_numbers,
 )
-from workers.monitoring.target import NUMBERS
+from workers.evaluation.target import NUMBERS
+from workers.json_values import json_value
 from workers.query import select
 
 SECONDS = 1800.0  # of one query

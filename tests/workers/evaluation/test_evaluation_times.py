@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from mlsys.local.stack import LocalStack
 from scoring_cases import Lab
-from workers.monitoring.times import prediction_sql, time_text
+from workers.evaluation.times import prediction_sql, time_text
 
 TEXTS = (
     *("2026-11-01", "2026-11-01T09:30:00", "2026-11-01 09:30:00.5", "2026-11-01T09:30:00.123456"),

@@ -20,13 +20,13 @@ from mlsys.errors import (
     SchemaMismatch,
     TableNotFound,
 )
-from workers.monitoring.comparison import compare, denied
-from workers.monitoring.evaluated_runs import ScoredRun, runs_of_model, scored_run
-from workers.monitoring.evaluations_table import write
-from workers.monitoring.join import Join
-from workers.monitoring.keys import choose_keys
-from workers.monitoring.target import check_label, choose_target, written_names
-from workers.monitoring.times import is_time, time_text
+from workers.evaluation.comparison import compare, denied
+from workers.evaluation.evaluated_runs import ScoredRun, runs_of_model, scored_run
+from workers.evaluation.join import Join
+from workers.evaluation.keys import choose_keys
+from workers.evaluation.table import write
+from workers.evaluation.target import check_label, choose_target, written_names
+from workers.evaluation.times import is_time, time_text
 from workers.scoring.planning.columns import Column, columns_of
 from workers.scoring.planning.lookup import columns_of_query
 from workers.scoring.planning.model_pin import ModelPin, read_metadata

@@ -12,7 +12,7 @@ import datetime as dt
 import re
 from typing import Any
 
-from workers.monitoring.target import TIMES, Target
+from workers.evaluation.target import TIMES, Target
 from workers.scoring.planning.columns import Column
 
 # What both BigQuery's CAST and Python read, without the last digits of NumPy's nanoseconds:

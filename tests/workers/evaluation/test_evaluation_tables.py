@@ -11,9 +11,10 @@ from google.cloud.bigquery import Table
 from console_cloud import plan_of
 from mlsys.cloud.tables import TableRef
 from mlsys.errors import MlsysError, PermissionMissing, SchemaMismatch
-from workers.monitoring import comparison, evaluation
-from workers.monitoring.evaluated_runs import ScoredRun
-from workers.monitoring.evaluation import EvaluationRequest, evaluate
+from workers.evaluation import comparison
+from workers.evaluation import evaluate as evaluation
+from workers.evaluation.evaluate import EvaluationRequest, evaluate
+from workers.evaluation.evaluated_runs import ScoredRun
 
 LABELS = "my-project.truth.labels"
 OUTPUT = "my-project.titanic.scored"

@@ -121,7 +121,7 @@ def check_label(label: Column, target: Target) -> None:
     predicted = target.column
     if label.type in _LABELS and common_type(label.type, predicted.type) is not None:
         return
-    if label.type in TIMES and predicted.type == "STRING":  # `workers.monitoring.times`
+    if label.type in TIMES and predicted.type == "STRING":  # `workers.evaluation.times`
         return
     raise SchemaMismatch(
         f"Labels and predictions have different types: {_advice(label, predicted)}.",

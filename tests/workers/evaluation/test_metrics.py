@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from workers.monitoring.metrics import METRICS, measure_classes, measure_numbers
+from workers.evaluation.metrics import METRICS, measure_classes, measure_numbers
 
 
 def classes(cells: dict[tuple[Any, Any], int], **more: Any) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlsys.cloud.tables import TableRef
-from workers.monitoring.target import NUMBERS, Target, common_type
-from workers.monitoring.times import is_time, label_sql, prediction_sql
+from workers.evaluation.target import NUMBERS, Target, common_type
+from workers.evaluation.times import is_time, label_sql, prediction_sql
 from workers.scoring.planning.columns import Column
 from workers.sql import template
 

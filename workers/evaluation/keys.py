@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.names import fold
 from mlsys.errors import InvalidRequest, SchemaMismatch
-from workers.monitoring.target import NUMERIC_TYPES, common_type
+from workers.evaluation.target import NUMERIC_TYPES, common_type
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.plan import Plan
 

@@ -9,11 +9,11 @@ import pytest
 from mlsys.cloud.tables import TableRef
 from mlsys.columns.bins import CATEGORY, NUMBER, Bins
 from mlsys.errors import InvalidRequest, SchemaMismatch
-from workers.monitoring.evaluations_table import evaluation_id
-from workers.monitoring.join import Join
-from workers.monitoring.keys import choose_keys
+from workers.evaluation.join import Join
+from workers.evaluation.keys import choose_keys
+from workers.evaluation.table import evaluation_id
+from workers.evaluation.target import CLASSES, NUMBERS, Target, check_label, choose_target
 from workers.monitoring.reference import PREDICTION, TRAINING, Reference, Watched
-from workers.monitoring.target import CLASSES, NUMBERS, Target, check_label, choose_target
 from workers.scoring.planning.columns import Column
 from workers.scoring.planning.plan import Plan
 
