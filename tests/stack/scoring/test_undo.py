@@ -154,7 +154,7 @@ def test_no_other_run_is_to_be_undone_for_rows_that_somebody_deleted(
     sql = f"DELETE FROM `{world.table}` WHERE run_id = '{lost}'"
     world.lab.clients.bigquery.query(sql).result(timeout=60)
     answer = world.undo(lost)
-    refused(answer, "have deleted or replaced them", "There is nothing to undo.")
+    refused(answer, "have deleted or replaced them", "There is nothing to undo, and")
     assert kept not in answer.text and "DELETE" not in answer.text
 
 

@@ -93,7 +93,9 @@ def test_many_sandboxes_leave_no_process_or_descriptor(count: int) -> None:
     assert set(children(keeper)) <= others
     with contextlib.suppress(PermissionError):  # only root may read it
         assert len(os.listdir(f"/proc/{keeper}/fd")) == 4  # standard ones and the requests
-    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    # Other tests' threads may end meanwhile.
+    assert len(os.listdir("/proc/self/fd")) <= before[0]
+    assert threading.active_count() <= before[1]
 
 
 def test_a_nursery_that_was_killed_is_replaced() -> None:

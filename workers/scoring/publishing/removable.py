@@ -191,7 +191,7 @@ def _gone(clients: Clients, plan: Plan, written: Written, table: Table) -> Confl
     return Conflict(
         f"None of the {written.rows:,} rows that {plan.run_id} wrote is left in "
         f"{written.into.table}{instead}: others have deleted or replaced them. There is nothing to "
-        f"undo.{back}"
+        f"undo, and nothing was changed.{back}"
     )
 
 
